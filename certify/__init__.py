@@ -1,0 +1,1 @@
+"""Analyses of image classifiers: certified, estimated and attacked numbers."""

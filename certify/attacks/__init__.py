@@ -1,0 +1,1 @@
+"""Attacks: upper bounds on robustness that somebody achieved."""

@@ -1,0 +1,129 @@
+"""The audited model in pixel space: the runtime that is shipped and its differentiable twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .errors import TwinUnavailableError
+from .preprocessing import Preprocessing
+
+GRADIENT_BATCH_MULTIPLE = 8
+"""torch's kernels give other bits at odd batch sizes; gradient batches are padded to this."""
+
+Logits = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of the model file; goes to ``/model`` of a results file."""
+
+    file: str
+    sha256: str
+    kind: Literal["onnx", "checkpoint", "module"]
+    producer: str = ""
+    opset: int = 0
+    input_name: str = ""
+    input_shape: tuple[int | str, ...] = ()
+    output_name: str = ""
+    output_shape: tuple[int | str, ...] = ()
+    logits_from: str = "logits"  # e.g. "input of Softmax node 'prob'", "log of the probabilities"
+    runtime: str = ""
+    data_name: str = ""  # data set named in the model's metadata
+    straight_through: tuple[str, ...] = ()
+    twin_unavailable: str = ""  # why there is no twin; empty if there is one
+    notes: tuple[str, ...] = ()  # what was decided and why, one line each
+
+
+@dataclass(slots=True)
+class Classifier:
+    """Images in pixel space to logits, by the runtime or by its twin.
+
+    Attributes:
+        runtime: pixels ``(b, c, h, w)`` to logits ``(b, k)``, no gradient: what is shipped.
+        twin: the same function in torch operations, with gradients (straight-through ones at
+            quantised nodes); None if there is none.
+        exact_twin: the twin with true gradients (zero at rounding, sign, ...); None if the twin
+            has no straight-through node, for then the two are one.
+        fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
+    """
+
+    info: ModelInfo
+    runtime: Logits
+    twin: Logits | None
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    exact_twin: Logits | None = None
+    fixed_batch: int | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        info: ModelInfo | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> Classifier:
+        """Classifier whose runtime and twin are the torch module ``module`` (in eval mode)."""
+        module.eval().requires_grad_(requires_grad=False)
+        prepare = preprocessing or Preprocessing()
+
+        def logits(x: Tensor) -> Tensor:
+            return module(prepare(x))
+
+        return cls(
+            info=info or ModelInfo(file=type(module).__name__, sha256="", kind="module"),
+            runtime=torch.no_grad()(lambda x: _padded(logits, x)),
+            twin=logits,
+            num_classes=num_classes,
+            image_shape=image_shape,
+            preprocessing=prepare,
+        )
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradient analyses can run."""
+        return self.twin is not None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(b, k)`` of ``x (b, c, h, w)`` as the shipped model gives them; no gradient."""
+        return self.runtime(x)
+
+    def twin_logits(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
+        """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
+
+        Rows do not depend on the batch they came in: it is padded to a multiple of 8, or taken
+        apart for a model of fixed batch 1.
+
+        Args:
+            x: pixels.
+            straight_through: gradients at quantised nodes as if they were the identity; else the
+                true ones (zero almost everywhere).
+
+        Raises:
+            TwinUnavailableError: the model has no twin.
+        """
+        twin = self.twin if straight_through or self.exact_twin is None else self.exact_twin
+        if twin is None:
+            message = f"{self.info.file} has no differentiable twin: {self.info.twin_unavailable}"
+            raise TwinUnavailableError(message)
+        if self.fixed_batch == 1:
+            return torch.cat([twin(row) for row in x.split(1)])
+        return _padded(twin, x)
+
+
+def _padded(function: Logits, x: Tensor) -> Tensor:
+    """``function(x)`` computed in a batch padded with copies of the first row."""
+    missing = -len(x) % GRADIENT_BATCH_MULTIPLE
+    if missing == 0:
+        return function(x)
+    padding = x[:1].detach().expand(missing, *x.shape[1:])
+    return function(torch.cat([x, padding]))[: len(x)]

@@ -1,0 +1,95 @@
+"""Words that every analysis shares: norms, the kinds of claim, batches, progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Norm(StrEnum):
+    """A norm of image perturbations, over all pixels of one image."""
+
+    L1 = "l1"
+    L2 = "l2"
+    LINF = "linf"
+
+    @property
+    def order(self) -> float:
+        """Exponent p of the lp norm."""
+        return {Norm.L1: 1.0, Norm.L2: 2.0, Norm.LINF: float("inf")}[self]
+
+    @property
+    def dual(self) -> Norm:
+        """Norm of gradients: the dual norm of g is max <g, v> over this norm's unit ball."""
+        return {Norm.L1: Norm.LINF, Norm.L2: Norm.L2, Norm.LINF: Norm.L1}[self]
+
+    def of(self, x: Tensor) -> Tensor:
+        """Norms ``(b,)`` of ``x (b, ...)``, one per example."""
+        return torch.linalg.vector_norm(x.flatten(1), ord=self.order, dim=1)
+
+
+class Kind(StrEnum):
+    """What a number claims."""
+
+    CERTIFIED = "certified"  # holds with stated probability
+    ESTIMATED = "estimated"  # heuristic, may be wrong
+    ATTACKED = "attacked"  # somebody stood there
+    MEASURED = "measured"  # plain fact
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A radius that holds with probability at least 1 - alpha over robcert's own randomness."""
+
+    norm: Norm
+    radius: float
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistical estimate with its interval; no guarantee."""
+
+    value: float
+    lower: float
+    upper: float
+    level: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images of one step of an analysis.
+
+    Attributes:
+        index: position of each image in the data set ``(b,)``.
+        x: pixels in [0, 1], ``(b, c, h, w)`` float32.
+        y: class that margins and attacks refer to ``(b,)`` int64: the label, or the model's own
+            prediction where the images carry none.
+    """
+
+    index: NDArray[np.int64]
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class Progress(Protocol):
+    """Told how far a task is; ``done == total`` ends it."""
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        """Report ``done`` of ``total`` units of ``task``."""
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """Progress that nobody sees."""

@@ -1,0 +1,66 @@
+"""Errors a user can act on, and the checks that raise them."""
+
+from __future__ import annotations
+
+import math
+
+
+class RobcertError(Exception):
+    """What went wrong in one line; ``hint`` says what to do about it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InvalidParameterError(RobcertError):
+    """A parameter breaks its rule."""
+
+
+class ModelFileError(RobcertError):
+    """A model file cannot be read, is unsafe, or is not an image classifier."""
+
+
+class UnsupportedOperatorError(RobcertError):
+    """No twin: an operator of the graph is not in the importer's table."""
+
+
+class TwinUnavailableError(RobcertError):
+    """An analysis needs gradients and the model has no usable twin."""
+
+
+class PreprocessingError(RobcertError):
+    """How pixels become the model's input is unknown or contradicts the model."""
+
+
+class DataError(RobcertError):
+    """Images or labels cannot be read or do not fit the model."""
+
+
+class StoreError(RobcertError):
+    """A results file cannot be read, written or resumed."""
+
+
+class TrainingError(RobcertError):
+    """A training run cannot start, resume or go on."""
+
+
+def require_open_unit(name: str, value: float) -> None:
+    """Raise unless ``value`` lies in (0, 1)."""
+    if not 0 < value < 1:
+        message = f"{name} must lie in the open interval (0, 1), got {value}"
+        raise InvalidParameterError(message)
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise unless ``value`` is finite and above 0."""
+    if not (value > 0 and math.isfinite(value)):
+        message = f"{name} must be a positive finite number, got {value}"
+        raise InvalidParameterError(message)
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Raise unless ``value`` is at least ``least``."""
+    if value < least:
+        message = f"{name} must be at least {least}, got {value}"
+        raise InvalidParameterError(message)

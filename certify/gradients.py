@@ -1,0 +1,25 @@
+"""Input gradients, per image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+PerImage = Callable[[Tensor], Tensor]
+
+
+def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values ``(b,)`` of ``function`` at ``x (b, ...)`` and their gradients ``(b, ...)``.
+
+    The gradient is of the SUM over the batch, so each row is the gradient of its own image; a
+    mean would divide it by the batch size. A function that does not depend on ``x`` has gradient 0.
+    """
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        values = function(point)
+        if not values.requires_grad:
+            return values.detach(), torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
+    return values.detach(), torch.zeros_like(x) if gradient is None else gradient

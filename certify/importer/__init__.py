@@ -1,0 +1,1 @@
+"""An ONNX file becomes a runtime and a torch twin."""

@@ -1,0 +1,144 @@
+"""What a results file holds: every column of every analysis, with its claim and its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .core import Kind
+
+FORMAT = "robcert-results"
+FORMAT_VERSION = 1
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One quantity; its first axis is the image (or the sampled image).
+
+    Attributes:
+        name: name of the HDF5 dataset.
+        dtype: numpy type.
+        kind: what the number claims.
+        doc: one line for people.
+        units: ``pixel`` for distances in [0, 1] pixels, ``logit``, ``nat``, ``class``, ``count``, …
+        trailing: names of the axes after the first; their sizes are given when the group is made.
+        fill: value that says "not computed"; never zero.
+    """
+
+    name: str
+    dtype: str
+    kind: Kind
+    doc: str
+    units: str = ""
+    trailing: tuple[str, ...] = ()
+    fill: float = NAN
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A named, versioned set of columns: one group of a results file."""
+
+    name: str
+    version: int
+    doc: str
+    columns: tuple[Column, ...]
+    axis: Literal["image", "sample"] = "image"
+
+    def column(self, name: str) -> Column:
+        """Column called ``name``."""
+        return next(column for column in self.columns if column.name == name)
+
+
+_M, _E, _A, _C = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED, Kind.CERTIFIED
+
+CLEAN = Schema(
+    "clean",
+    1,
+    "the model on the unchanged images, by the runtime",
+    (
+        Column("prediction", "i4", _M, "class the model gives", "class", fill=-1),
+        Column("logit_margin", "f8", _M, "logit of the class y minus the largest other", "logit"),
+        Column("probability_margin", "f8", _M, "the same for softmax probabilities"),
+        Column("confidence", "f8", _M, "largest softmax probability"),
+        Column("cross_entropy", "f8", _M, "cross-entropy of the class y", "nat"),
+    ),
+)
+
+LINEARITY = Schema(
+    "linearity",
+    1,
+    "local linearity: how far the loss is from its tangent in the ball",
+    (
+        Column("gamma", "f8", _E, "largest deviation found (a lower estimate)", "loss"),
+        Column("gamma_last", "f8", _E, "deviation at the last iterate of the search", "loss"),
+        Column("linear_term", "f8", _E, "|<delta, gradient>| at the deviation's delta", "loss"),
+        Column("loss_change", "f8", _E, "|loss(x + delta) - loss(x)| there", "loss"),
+        Column("loss", "f8", _M, "loss at the image", "loss"),
+        Column("gradient_dual_norm", "f8", _M, "dual norm of the loss gradient", "loss/pixel"),
+        Column("best_restart", "i4", _E, "restart that found gamma", "count", fill=-1),
+    ),
+)
+
+BOUNDS = Schema(
+    "bounds",
+    1,
+    "radii from extreme-value estimates of the Lipschitz constant and of omega(eps)",
+    (
+        Column("loss", "f8", _M, "margin loss at the image, negative where classified as y"),
+        Column("gradient_norm", "f8", _M, "dual norm of its gradient"),
+        Column("l_bound", "f8", _E, "radius from the upper limit of L", "pixel"),
+        Column("l_bound_point", "f8", _E, "radius from the point estimate of L", "pixel"),
+        Column("omega_bound", "f8", _E, "radius from the upper limits of omega", "pixel"),
+        Column("omega_bound_point", "f8", _E, "radius from the point estimates of omega", "pixel"),
+        Column("censored", "i1", _E, "1 where omega_bound ends at the largest epsilon", fill=-1),
+    ),
+)
+
+BOUNDS_SAMPLE = Schema(
+    "bounds-sample",
+    1,
+    "the images that L and omega are fitted on",
+    (
+        Column("index", "i8", _M, "position of the image in the data set", fill=-1),
+        Column("block", "i4", _M, "block of the extreme-value fit", "count", fill=-1),
+        Column("gradient_norm", "f8", _M, "dual norm of the margin gradient"),
+        Column("residual", "f8", _E, "largest one-sided residual found", trailing=("epsilon",)),
+        Column("residual_random", "f8", _E, "the same at one random point", trailing=("epsilon",)),
+    ),
+    axis="sample",
+)
+
+SMOOTHING = Schema(
+    "smoothing",
+    1,
+    "randomized smoothing: speaks of the smoothed classifier",
+    (
+        Column("prediction", "i4", _C, "class, -1 where it abstained", "class", fill=-2),
+        Column("selected", "i4", _M, "class that the selection draws chose", "class", fill=-1),
+        Column("n_used", "i8", _M, "estimation draws", "count", fill=-1),
+        Column("top_count", "i8", _M, "draws that showed the selected class", "count", fill=-1),
+        Column("p_lower", "f8", _C, "lower confidence limit of its probability"),
+        Column("radius", "f8", _C, "certified l2 radius, 0 where it abstained", "pixel"),
+        Column("stop_reason", "i1", _M, "code, see attribute stop_reasons", fill=-1),
+    ),
+)
+
+ATTACK = Schema(
+    "attack",
+    1,
+    "the nearest adversarial image over a suite of attacks, re-checked in the runtime",
+    (
+        Column("distance", "f8", _A, "0 where misclassified, inf where none was found", "pixel"),
+        Column("success", "i1", _A, "1 where an adversarial image was found", fill=-1),
+        Column("prediction", "i4", _A, "class of the adversarial image", "class", fill=-1),
+        Column("attack", "i2", _A, "who found it: index into attribute attacks", fill=-1),
+        Column("n_forward", "i8", _M, "forward passes spent", "count", fill=-1),
+        Column("n_backward", "i8", _M, "backward passes spent", "count", fill=-1),
+        Column("lost_in_runtime", "i2", _M, "successes that the runtime denied", "count", fill=-1),
+    ),
+)
+
+SCHEMAS: tuple[Schema, ...] = (CLEAN, LINEARITY, BOUNDS, BOUNDS_SAMPLE, SMOOTHING, ATTACK)
+"""Every group that a results file can hold."""

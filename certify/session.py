@@ -1,0 +1,76 @@
+"""What an analysis is given: a model, images, a results file, and how to go about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .classifier import Classifier
+from .core import Batch, Progress, silent
+
+if TYPE_CHECKING:
+    from .data import ImageSet
+    from .store import AnalysisGroup, ResultStore
+
+Rows = dict[str, NDArray[np.generic]]
+"""Columns of finished images, by name; first axis as in the batch."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One model, one data set, one results file.
+
+    Attributes:
+        indices: positions of the images that are reported on.
+        batch_size: images a step; changes speed only, never a row.
+        deadline: ``time.monotonic()`` after which no new step begins; None for no limit.
+    """
+
+    classifier: Classifier
+    images: ImageSet
+    indices: NDArray[np.int64]
+    store: ResultStore
+    seed: int = 0
+    batch_size: int = 64
+    progress: Progress = field(default=silent)
+    deadline: float | None = None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time budget is used up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def batches(self, indices: NDArray[np.int64]) -> Iterator[Batch]:
+        """Batches of the images at ``indices``, in that order, on the classifier's device."""
+        for start in range(0, len(indices), self.batch_size):
+            yield self.batch(indices[start : start + self.batch_size])
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """One batch; y is the label, or the model's own prediction where there are no labels."""
+        x = self.images.pixels(indices).to(self.classifier.device)
+        labels = self.images.labels
+        y = (
+            self.classifier.logits(x).argmax(1)
+            if labels is None
+            else torch.from_numpy(labels[indices])
+        )
+        return Batch(indices, x, y.to(self.classifier.device))
+
+    def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Rows]) -> None:
+        """Compute the rows that ``group`` lacks, batch by batch, each made durable at once."""
+        missing = group.missing(self.indices)
+        done = len(self.indices) - len(missing)
+        self.progress(task, done, len(self.indices))
+        for batch in self.batches(missing):
+            if self.out_of_time:
+                return
+            group.append(batch.index, compute(batch))
+            done += len(batch)
+            self.progress(task, done, len(self.indices))
+        group.finish(self.indices)

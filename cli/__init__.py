@@ -1,0 +1,1 @@
+"""The robcert command: one file a command."""

@@ -1,0 +1,1 @@
+"""Training methods, architectures and exports."""
