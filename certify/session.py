@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .classifier import Classifier
 from .core import Batch, Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .classifier import Classifier
     from .data import ImageSet
     from .store import AnalysisGroup, ResultStore
 
