@@ -25,6 +25,8 @@ class Column:
         units: ``pixel`` for distances in [0, 1] pixels, ``logit``, ``nat``, ``class``, ``count``, …
         trailing: names of the axes after the first; their sizes are given when the group is made.
         fill: value that says "not computed"; never zero.
+        images: one image a row: made only where the sizes of its axes are given, compressed, and
+            in the file once the group is finished or the file closed.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Column:
     units: str = ""
     trailing: tuple[str, ...] = ()
     fill: float = NAN
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,15 @@ class Schema:
 
 
 _M, _E, _A, _C = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED, Kind.CERTIFIED
+
+IMAGES = (
+    Column("index", "i8", _M, "position of the image in the data set", fill=-1),
+    Column("label", "i4", _M, "its label, -1 where there is none", "class", fill=-1),
+)
+"""Datasets of the group ``/data``: which image each row of every table stands for."""
+
+COMPUTED = Column("computed", "i1", _M, "1 where the row is finished, else it says nothing", fill=0)
+"""Every table's last column; a row counts once this is set, after its values are in the file."""
 
 CLEAN = Schema(
     "clean",
@@ -140,5 +152,31 @@ ATTACK = Schema(
     ),
 )
 
-SCHEMAS: tuple[Schema, ...] = (CLEAN, LINEARITY, BOUNDS, BOUNDS_SAMPLE, SMOOTHING, ATTACK)
+MASKING = Schema(
+    "masking",
+    1,
+    "evidence of gradient masking, per image; success columns speak of epsilon in the settings",
+    (
+        Column("correct", "i1", _M, "1 where the runtime gives the class y", fill=-1),
+        Column("answers_differ", "i1", _M, "1 where the same input got two answers", fill=-1),
+        Column("confidence", "f8", _M, "largest probability on the image"),
+        Column("confidence_random", "f8", _M, "the same after uniform noise in the ball"),
+        Column("confidence_pgd1", "f8", _M, "the same after one gradient step from a random start"),
+        Column(
+            "gradient_norm_file", "f8", _M, "dual norm of the true CE gradient, file as shipped"
+        ),
+        Column("gradient_norm_ce", "f8", _M, "dual norm of the true CE gradient of the logits"),
+        Column("gradient_norm_margin", "f8", _M, "dual norm of the true margin gradient"),
+        Column("fgsm", "i1", _A, "1 where one sign step on CE succeeds", fill=-1),
+        Column("pgd_file", "i1", _A, "1 where PGD on CE of the file as shipped succeeds", fill=-1),
+        Column("pgd_ce", "i1", _A, "1 where PGD on CE of the logits succeeds", fill=-1),
+        Column("pgd_margin", "i1", _A, "1 where PGD on the logit margin succeeds", fill=-1),
+        Column("multi_targeted", "i1", _A, "1 where PGD to some other class succeeds", fill=-1),
+        Column("noise", "i1", _A, "1 where some random point of the ball succeeds", fill=-1),
+        Column("search", "i1", _A, "1 where score search (Square) succeeds", fill=-1),
+        Column("unbounded", "i1", _A, "1 where PGD with linf radius 0.5 succeeds", fill=-1),
+    ),
+)
+
+SCHEMAS: tuple[Schema, ...] = (CLEAN, LINEARITY, BOUNDS, BOUNDS_SAMPLE, SMOOTHING, ATTACK, MASKING)
 """Every group that a results file can hold."""

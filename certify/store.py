@@ -1,0 +1,269 @@
+"""The results file: one HDF5 file for one model and one data set (docs/schema.md)."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .errors import StoreError
+from .schema import SCHEMAS, Schema
+from .store_file import SafeFile
+from .store_group import AnalysisGroup
+from .store_header import begin, now, require_results, require_same
+from .store_images import fold_log, pending_logs
+from .store_layout import (
+    canonical_json,
+    copy_grown,
+    create_table,
+    read_attribute,
+    write_attribute,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import h5py
+    from numpy.typing import NDArray
+
+    from .classifier import ModelInfo
+    from .data import DataInfo
+
+
+class ResultStore:
+    """Results of one model on one data set; a context manager.
+
+    Attributes:
+        file: the file behind it.
+        indices: positions in the data set of the images that the rows stand for ``(n,)``.
+        labels: their labels ``(n,)``, -1 where there is none.
+    """
+
+    def __init__(self, file: SafeFile) -> None:
+        self.file = file
+        self.indices: NDArray[np.int64]
+        self.labels: NDArray[np.int32]
+
+    @classmethod
+    def open(cls, path: Path, *, model: ModelInfo, data: DataInfo, overwrite: bool = False) -> Self:
+        """Results file at ``path`` for writing; begun if there is none.
+
+        A new file appears with its first analysis, and only then takes the place of an old one
+        (``overwrite``). What a killed run left behind is cleaned up.
+
+        Raises:
+            StoreError: another program is writing it, it holds results of another model or data
+                set, is not a results file, or the place cannot be written.
+        """
+        file = SafeFile.write(path, overwrite=overwrite)
+        try:
+            if file.published:
+                require_results(file)
+                require_same(file, "model", model.sha256, model.file)
+                require_same(file, "data", data.sha256, data.name)
+            else:
+                begin(file, model, data)
+            store = cls(file)
+            store._load_indices()
+            store.fold_images()
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Results file at ``path`` for reading.
+
+        Raises:
+            StoreError: it does not exist, is not a results file, or is of an unknown version.
+        """
+        file = SafeFile.read(path)
+        try:
+            require_results(file)
+            store = cls(file)
+            store._load_indices()
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            self.fold_images()
+        finally:
+            self.file.close()
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.file.path
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What the file says of the model."""
+        return self._attributes("model")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the file says of the data set."""
+        return self._attributes("data")
+
+    def describe_model(self, **values: object) -> None:
+        """Add facts about the model (parity, preprocessing, …); lists and dictionaries as JSON."""
+        nothing = object()
+        place = self.file.hdf5["model"]
+        changed = {n: v for n, v in values.items() if read_attribute(place, n, nothing) != v}
+        if changed:
+            with self.file.change(publish=False) as file:
+                for name, value in changed.items():
+                    write_attribute(file["model"], name, value)
+
+    def add_images(self, indices: NDArray[np.int64], labels: NDArray[Any] | None) -> None:
+        """Make room for those of ``indices`` that the file does not have yet.
+
+        Args:
+            indices: positions in the data set.
+            labels: their labels, None where there are none.
+        """
+        indices = np.asarray(indices, np.int64)
+        new = np.flatnonzero(self.rows(indices) < 0)
+        new = new[np.sort(np.unique(indices[new], return_index=True)[1])]
+        if len(new) == 0:
+            return
+        labels = np.full(len(indices), -1) if labels is None else np.asarray(labels)
+        rows = len(self.indices) + len(new)
+        with self.file.change(publish=False, empty=True) as file:
+            copy_grown(self.file.hdf5, file, rows)
+            file["data/index"][-len(new) :] = indices[new]
+            file["data/label"][-len(new) :] = labels[new]
+        self._load_indices()
+
+    def rows(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of ``indices`` along the first axis of every table, -1 for unknown ones."""
+        indices = np.asarray(indices, np.int64)
+        if len(self.indices) == 0:
+            return np.full(len(indices), -1, np.int64)
+        nearest = np.searchsorted(self.indices, indices, sorter=self._order)
+        found = self._order[np.minimum(nearest, len(self._order) - 1)]
+        return np.where(self.indices[found] == indices, found, -1)
+
+    def group(
+        self,
+        schema: Schema,
+        *,
+        prefix: str,
+        settings: object,
+        seed: int,
+        sizes: Mapping[str, int] | None = None,
+        n_rows: int | None = None,
+        under: str = "",
+    ) -> AnalysisGroup:
+        """The table for these settings, begun or taken up again.
+
+        Args:
+            schema: its columns.
+            prefix: readable part of the key; empty for a table without settings.
+            settings: frozen dataclass of everything that changes a row, but the seed.
+            seed: seed of the random draws.
+            sizes: lengths of the axes after the first.
+            n_rows: rows of a table of samples; those of images have one a known image.
+            under: path of the group that this one belongs to.
+        """
+        content = canonical_json({"seed": seed, "settings": settings})
+        path = f"{under.rstrip('/')}/{schema.name}"
+        if prefix:
+            digest = sha256(content.encode()).hexdigest()[:8]
+            path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
+        if path in self.file.hdf5:
+            return self._checked(path, schema)
+        if not self.file.published:
+            for log in pending_logs(self.path):  # of the file that is being overwritten
+                log.unlink()
+        with self.file.change() as file:
+            place = file.create_group(path)
+            attributes = {
+                "schema": schema.name,
+                "schema_version": schema.version,
+                "doc": schema.doc,
+                "axis": schema.axis,
+                "settings": canonical_json({} if settings is None else settings),
+                "seed": seed,
+                "complete": False,
+                "created": now(),
+            }
+            for name, value in attributes.items():
+                write_attribute(place, name, value)
+            rows = len(self.indices) if n_rows is None else n_rows
+            create_table(place, schema, rows, sizes or {})
+        return AnalysisGroup(self, path)
+
+    def existing(self, schema_name: str) -> list[AnalysisGroup]:
+        """All tables of the schema called ``schema_name``, oldest first."""
+        found: list[tuple[str, str]] = []
+
+        def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if item.attrs.get("schema") == schema_name:
+                found.append((str(item.attrs["created"]), f"/{name}"))
+
+        self.file.hdf5.visititems(visit)
+        return [self.at(path) for _, path in sorted(found)]
+
+    def at(self, path: str) -> AnalysisGroup:
+        """The table at ``path``, for instance ``attack/linf-quick-1f3a9c02``.
+
+        Raises:
+            StoreError: there is none, or this version of robcert does not know its schema.
+        """
+        path = "/" + path.strip("/")
+        place = self.file.hdf5.get(path)
+        if place is None or "schema" not in place.attrs:
+            message = f"{self.path} has no analysis {path}"
+            raise StoreError(message)
+        name = place.attrs["schema"]
+        known = next((schema for schema in SCHEMAS if schema.name == name), None)
+        if known is None:
+            message = f"{self.path}: {path} has the schema {name!r}, which is unknown here"
+            raise StoreError(message, hint="read it with the version that wrote it")
+        return self._checked(path, known)
+
+    def fold_images(self) -> None:
+        """Move logged images into the file."""
+        logs = pending_logs(self.path) if self.file.writable and self.file.published else []
+        if not logs:
+            return
+        with self.file.change() as file:
+            for log in logs:
+                fold_log(log, file)
+        for log in logs:
+            log.unlink()
+
+    def _checked(self, path: str, schema: Schema) -> AnalysisGroup:
+        stored = int(self.file.hdf5[path].attrs["schema_version"])
+        if stored != schema.version:
+            message = (
+                f"{self.path}: {path} has version {stored} of the schema {schema.name!r}, "
+                f"this robcert knows version {schema.version}"
+            )
+            raise StoreError(message, hint="write to a new file, or read it with that version")
+        return AnalysisGroup(self, path)
+
+    def _load_indices(self) -> None:
+        self.indices = self.file.hdf5["data/index"][()]
+        self.labels = self.file.hdf5["data/label"][()]
+        self._order = np.argsort(self.indices)
+
+    def _attributes(self, name: str) -> dict[str, Any]:
+        place = self.file.hdf5[name]
+        names = [*place.attrs, *(n for n, d in place.items() if d.shape == ())]
+        return {name: read_attribute(place, name) for name in names}
