@@ -1,0 +1,168 @@
+"""Is the gradient honest? Indicators of gradient masking and the rule for the verdict.
+
+After Athalye, Carlini, Wagner (2018, arXiv:1802.00420), Carlini et al. (2019, arXiv:1902.06705)
+and the confidence check of SOAR, Table 5 (Ma, Faghri, Farahmand 2020). No single indicator
+decides; the last word is an attack that gets through where gradients did not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .intervals import proportion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+LEVEL = 0.95
+"""Level of the two-sided intervals of indicators."""
+
+
+class Verdict(StrEnum):
+    """Answer to: are the gradient-based numbers of this model meaningful?"""
+
+    CLEAR = "clear"
+    SUSPECT = "suspect"
+    MASKED = "masked"
+    UNKNOWN = "unknown"
+
+
+class Weight(StrEnum):
+    """What a flagged indicator does to the verdict."""
+
+    HINT = "hint"  # nothing: honest models show it too
+    SUPPORTING = "supporting"  # suspect
+    DECISIVE = "decisive"  # masked: an attack got through where the gradient did not
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """One line of the checklist.
+
+    Attributes:
+        value: measured; NaN where it could not be computed.
+        lower: limits of its interval at ``LEVEL``; NaN where it has none.
+        upper: see ``lower``.
+        threshold: flagged where the lower limit (the value, if there is no interval) exceeds it.
+        flagged: False also where the indicator was not run.
+        ran: whether it could be computed.
+        required: without it the verdict is ``unknown`` at best.
+        meaning: what the number says, in one sentence.
+        advice: what to do next, in one sentence.
+    """
+
+    name: str
+    value: float
+    lower: float
+    upper: float
+    threshold: float
+    flagged: bool
+    ran: bool
+    required: bool
+    weight: Weight
+    n: int
+    meaning: str
+    advice: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; NaN becomes None."""
+        return {k: None if v != v else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class IndicatorText:
+    """What is fixed of an indicator: its name, rule and sentences."""
+
+    name: str
+    threshold: float
+    weight: Weight
+    meaning: str
+    advice: str
+    required: bool = True
+
+    def of_share(self, shown: NDArray[np.bool_], among: NDArray[np.bool_]) -> Indicator:
+        """Share of the images ``among`` that ``shown`` it, with its Clopper–Pearson interval.
+
+        Flagged where the lower limit exceeds the threshold.
+        """
+        n = int(among.sum())
+        if n == 0:
+            return self.not_run()
+        share = proportion(int((shown & among).sum()), n, level=LEVEL)
+        return self._make(share.value, share.lower, share.upper, share.lower > self.threshold, n)
+
+    def of_mean(self, values: NDArray[np.float64]) -> Indicator:
+        """Mean of ``values`` over the images that have one, with its normal interval."""
+        known = values[~np.isnan(values)]
+        if known.size == 0:
+            return self.not_run()
+        mean = float(known.mean())
+        half = 1.96 * float(known.std(ddof=1)) / known.size**0.5 if known.size > 1 else 0.0
+        return self._make(mean, mean - half, mean + half, mean > self.threshold, known.size)
+
+    def of_count(self, count: int) -> Indicator:
+        """A plain count, flagged above the threshold."""
+        nan = float("nan")
+        return self._make(float(count), nan, nan, count > self.threshold, 1)
+
+    def not_run(self) -> Indicator:
+        """The indicator where it could not be computed."""
+        nan = float("nan")
+        return self._make(nan, nan, nan, flagged=False, n=0)
+
+    def _make(self, value: float, lower: float, upper: float, flagged: bool, n: int) -> Indicator:
+        return Indicator(
+            name=self.name,
+            value=value,
+            lower=lower,
+            upper=upper,
+            threshold=self.threshold,
+            flagged=bool(flagged),
+            ran=n > 0,
+            required=self.required,
+            weight=self.weight,
+            n=n,
+            meaning=self.meaning,
+            advice=self.advice,
+        )
+
+
+def verdict_of(indicators: Sequence[Indicator]) -> Verdict:
+    """The verdict by rule.
+
+    ``masked`` if a decisive indicator is flagged; else ``suspect`` if a supporting one is; else
+    ``unknown`` if a required one could not be computed; else ``clear``.
+    """
+    flagged = {indicator.weight for indicator in indicators if indicator.flagged}
+    if Weight.DECISIVE in flagged:
+        return Verdict.MASKED
+    if Weight.SUPPORTING in flagged:
+        return Verdict.SUSPECT
+    if any(indicator.required and not indicator.ran for indicator in indicators):
+        return Verdict.UNKNOWN
+    return Verdict.CLEAR
+
+
+def reason_of(indicators: Sequence[Indicator]) -> str:
+    """One sentence: which evidence made the verdict, and what would change it."""
+    verdict = verdict_of(indicators)
+    if verdict is Verdict.UNKNOWN:
+        missing = ", ".join(i.name for i in indicators if i.required and not i.ran)
+        return f"not computed: {missing}; the verdict needs them."
+    weight = {Verdict.MASKED: Weight.DECISIVE, Verdict.SUSPECT: Weight.SUPPORTING}.get(verdict)
+    evidence = ", ".join(
+        f"{i.name} {i.value:.3g} (above {i.threshold:g})"
+        for i in indicators
+        if i.flagged and i.weight is weight
+    )
+    if verdict is Verdict.MASKED:
+        return f"{evidence}: an attack gets through where the gradient does not lead."
+    if verdict is Verdict.SUSPECT:
+        return f"{evidence}: no attack has yet got through where the gradient did not lead."
+    return "no attack got further than the plain gradient, and no indicator is flagged."
