@@ -1,0 +1,52 @@
+"""Smallest distances from attacks at a radius: which radius is the smallest that succeeds?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Norm
+
+from .hunt import Hunt
+from .pgd import standing
+
+RadiusAttack = Callable[[Hunt, Tensor, Tensor, int], None]
+"""(hunt, rows, radii ``(b,)``, block of the random streams): search within those radii."""
+
+OCTAVES = 14
+"""The radii run from the box's diameter down to its 2^-14th part."""
+
+HALVINGS = 11
+"""Bisections of that range: the radii come to lie within 0.7 % of each other."""
+
+
+def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
+    """Largest distance of two images of ``shape`` in pixel units."""
+    pixels = math.prod(shape)
+    return {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[norm]
+
+
+def bisect(hunt: Hunt, attack: RadiusAttack, *, halvings: int = HALVINGS) -> None:
+    """Run ``attack`` at radii that close in on the smallest at which each image breaks.
+
+    The radii are bisected on a logarithmic grid that is the same for all images. A radius beyond
+    the nearest image that is known already counts as broken and costs nothing. What is found at
+    the end is shrunk towards the clean image.
+    """
+    rows, before = hunt.correct, hunt.distance.clone()
+    top = box_diameter(hunt.norm, tuple(hunt.batch.x.shape[1:]))
+    low = torch.full((len(hunt.batch),), -float(OCTAVES), dtype=torch.float64, device=rows.device)
+    high = torch.zeros_like(low)
+    for block in range(halvings):
+        middle = (low + high) / 2
+        radius = (top * 2**middle).to(hunt.batch.x.dtype)
+        todo = standing(hunt, rows, radius)
+        if len(todo):
+            attack(hunt, todo, radius, block)
+        broken = hunt.distance <= radius.double() * (1 + 1e-6)
+        low, high = torch.where(broken, low, middle), torch.where(broken, middle, high)
+    nearer = rows[hunt.distance[rows] < before[rows]]
+    hunt.settle(nearer, hunt.x_adv[nearer])

@@ -1,0 +1,131 @@
+"""Ascents of many images in few lanes: an image that is done makes room for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.projections import per_row, project
+
+if TYPE_CHECKING:
+    from robcert.certify.ascent import Moments, StepRule
+    from robcert.certify.objectives import Loss
+
+    from .hunt import Hunt, Score
+
+Start = Callable[[Tensor], Tensor]
+"""Rows to their first perturbations."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """Ascents under way, one a row."""
+
+    rows: Tensor
+    delta: Tensor
+    t: Tensor
+    moments: Moments
+
+    def __getitem__(self, keep: Tensor) -> _Lanes:
+        moments = tuple(moment[keep] for moment in self.moments)
+        return _Lanes(self.rows[keep], self.delta[keep], self.t[keep], moments)
+
+    def joined(self, other: _Lanes) -> _Lanes:
+        pairs = zip(self.moments, other.moments, strict=True)
+        return _Lanes(
+            torch.cat([self.rows, other.rows]),
+            torch.cat([self.delta, other.delta]),
+            torch.cat([self.t, other.t]),
+            tuple(torch.cat(pair) for pair in pairs),
+        )
+
+
+@dataclass(slots=True)
+class Curve:
+    """Losses of one run; while it is kept, no image leaves early."""
+
+    hunt: Hunt
+    steps: int
+    loss: Loss
+    losses: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """No losses yet."""
+        shape = (len(self.hunt.batch), self.steps + 1)
+        self.losses = torch.full(shape, torch.nan, device=self.hunt.batch.x.device)
+
+    def keep(self, lanes: _Lanes, point: Tensor, logits: Tensor) -> None:
+        """Note the losses before the next step, and claim the rows that nothing has broken yet."""
+        self.losses[lanes.rows, lanes.t.long() - 1] = self.loss.of(logits, self.hunt.y(lanes.rows))
+        open_still = self.hunt.distance[lanes.rows].isinf()
+        self.hunt.claim(lanes.rows[open_still], point[open_still], logits[open_still])
+
+
+def climb(
+    hunt: Hunt,
+    rows: Tensor,
+    score: Score,
+    *,
+    epsilon: Tensor,
+    steps: int,
+    rule: StepRule,
+    start: Start | None = None,
+    curve: Curve | None = None,
+) -> None:
+    """One ascent of ``score`` for each of ``rows``, until the runtime confirms a success.
+
+    An image that is done leaves and the next one takes its lane, so the cost follows the images
+    that still stand.
+    """
+
+    def begin(new: Tensor) -> _Lanes:
+        x = hunt.x(new)
+        first = torch.zeros_like(x) if start is None else start(new)
+        delta = project(first, hunt.norm, epsilon[new], x=x)
+        return _Lanes(new, delta, torch.ones_like(epsilon[new]), rule.moments(delta))
+
+    lanes, waiting = begin(rows[:0]), rows
+    while len(lanes.rows) + len(waiting):
+        free = hunt.lanes - len(lanes.rows)
+        if free and len(waiting):
+            lanes, waiting = lanes.joined(begin(waiting[:free])), waiting[free:]
+        lanes = _one_step(hunt, lanes, score, epsilon, rule, curve)
+        finished = lanes.t > steps
+        if finished.any():
+            _look(hunt, lanes[finished], curve)
+            lanes = lanes[~finished]
+
+
+def _one_step(
+    hunt: Hunt,
+    lanes: _Lanes,
+    score: Score,
+    epsilon: Tensor,
+    rule: StepRule,
+    curve: Curve | None,
+) -> _Lanes:
+    point = hunt.x(lanes.rows) + lanes.delta
+    logits, gradient = hunt.gradient(lanes.rows, point, score)
+    if curve is None:
+        going = ~hunt.claim(lanes.rows, point, logits)
+        lanes, gradient = lanes[going], gradient[going]
+    else:
+        curve.keep(lanes, point, logits)
+    unit, moments = rule.unit(gradient, lanes.t, lanes.moments)
+    radius, x = epsilon[lanes.rows], hunt.x(lanes.rows)
+    moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, radius), unit)
+    return _Lanes(lanes.rows, project(moved, hunt.norm, radius, x=x), lanes.t + 1, moments)
+
+
+def _look(hunt: Hunt, lanes: _Lanes, curve: Curve | None) -> None:
+    """Ask about the last iterates."""
+    point = hunt.x(lanes.rows) + lanes.delta
+    logits = hunt.twin_logits(lanes.rows, point)
+    if curve is None:
+        hunt.claim(lanes.rows, point, logits)
+    else:
+        curve.keep(lanes, point, logits)

@@ -1,0 +1,258 @@
+"""Attacks at a given radius by projected gradient ascent, on the images that still stand.
+
+FGSM (Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572), PGD (Madry et al. 2018,
+arXiv:1706.06083), and the Untargeted, Random-Targeted and Multi-Targeted attacks on logit
+differences (Qin et al. 2019, arXiv:1907.02610, Table 1 and supplement F.1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.ascent import Direction, StepRule, random_start
+from robcert.certify.core import Batch, Norm
+from robcert.certify.objectives import Loss, targeted_margin
+from robcert.certify.projections import per_row
+from robcert.certify.sampling import generator
+
+from .climb import Curve, Start, climb
+from .hunt import Found, Hunt, Score
+
+if TYPE_CHECKING:
+    from robcert.certify.classifier import Classifier
+
+LLR_DROPS = ((100, 0.1), (150, 0.1))
+"""Step 0.1 to step 100, 0.01 to 150, 0.001 for the last 50 (supplement F.1)."""
+
+
+def direction_for(norm: Norm) -> Direction:
+    """Direction of a step: the sign in linf; elsewhere l2, which the l1 projection makes sparse."""
+    return Direction.SIGN if norm is Norm.LINF else Direction.L2
+
+
+def default_rule(norm: Norm, steps: int) -> StepRule:
+    """Steps that together go 2.5 times the radius (Madry et al. 2018), smaller towards the end."""
+    drops = ((steps // 2, 0.5), (3 * steps // 4, 0.5)) if steps >= 8 else ()
+    return StepRule(direction_for(norm), 2.5 / steps, relative=True, drops=drops)
+
+
+def fgsm(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm,
+    epsilon: float | Tensor,
+    loss: Loss = Loss.CE,
+) -> Found:
+    """One step of steepest ascent from the clean image to the edge of the ball."""
+    hunt = Hunt(classifier, batch, norm)
+    run_fgsm(hunt, hunt.correct, radii(hunt, epsilon), loss=loss)
+    return hunt.result()
+
+
+def pgd(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm,
+    epsilon: float | Tensor,
+    steps: int = 20,
+    step_size: float | None = None,
+    loss: Loss = Loss.MARGIN,
+    restarts: int = 1,
+    seed: int = 0,
+    random_start: bool = True,
+    rule: StepRule | None = None,
+    track_loss: bool = False,
+) -> Found:
+    """PGD at radius ``epsilon``, pixel units, one number or one an image.
+
+    Args:
+        classifier: the model.
+        batch: images.
+        norm: norm of the ball.
+        epsilon: radius.
+        steps: gradient steps of each restart.
+        step_size: length of a step in pixel units; by default see :func:`default_rule`.
+        loss: what is climbed.
+        restarts: runs; an image that is broken takes no part in the next.
+        seed: of the random starts, which come from each image's own stream.
+        random_start: begin anywhere in the ball; else at the clean image.
+        rule: steps of another kind, e.g. Adam's; wins over ``step_size``.
+        track_loss: also return the losses of the first run, on all images classified correctly,
+            none of which then leaves early.
+    """
+    hunt = Hunt(classifier, batch, norm, seed)
+    if rule is None and step_size is not None:
+        rule = StepRule(direction_for(norm), step_size)
+    curve = Curve(hunt, steps, loss) if track_loss else None
+    run_pgd(
+        hunt,
+        hunt.correct,
+        radii(hunt, epsilon),
+        steps=steps,
+        rule=rule,
+        loss=loss,
+        restarts=restarts,
+        start_at_random=random_start,
+        curve=curve,
+    )
+    return hunt.result(None if curve is None else curve.losses)
+
+
+def multi_targeted(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm,
+    epsilon: float | Tensor,
+    steps: int = 20,
+    targets: int | None = None,
+    seed: int = 0,
+    rule: StepRule | None = None,
+) -> Found:
+    """PGD towards each other class by itself; success if any is reached.
+
+    ``targets`` is how many of the classes with the largest clean logits are tried; None: all.
+    """
+    hunt = Hunt(classifier, batch, norm, seed)
+    run_multi_targeted(
+        hunt, hunt.correct, radii(hunt, epsilon), steps=steps, targets=targets, rule=rule
+    )
+    return hunt.result()
+
+
+def unbounded(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    steps: int = 100,
+    loss: Loss = Loss.MARGIN,
+    seed: int = 0,
+) -> Found:
+    """PGD with no bound but the pixel box: it breaks every model whose gradients mean something."""
+    return pgd(classifier, batch, norm=Norm.LINF, epsilon=1.0, steps=steps, loss=loss, seed=seed)
+
+
+def radii(hunt: Hunt, epsilon: float | Tensor) -> Tensor:
+    """One radius an image ``(b,)``."""
+    return per_row(epsilon, hunt.batch.x).flatten()
+
+
+def run_fgsm(hunt: Hunt, rows: Tensor, epsilon: Tensor, *, loss: Loss) -> None:
+    """FGSM within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
+    rule = StepRule(Direction.steepest(hunt.norm), 1.0, relative=True)
+    climb(hunt, rows, loss_score(hunt, loss), epsilon=epsilon, steps=1, rule=rule)
+
+
+def run_pgd(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    *,
+    steps: int,
+    rule: StepRule | None = None,
+    loss: Loss,
+    restarts: int = 1,
+    start_at_random: bool = True,
+    block: int = 0,
+    curve: Curve | None = None,
+) -> None:
+    """PGD within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
+    for restart in range(restarts):
+        climb(
+            hunt,
+            standing(hunt, rows, epsilon) if restart else rows,
+            loss_score(hunt, loss),
+            epsilon=epsilon,
+            steps=steps,
+            rule=rule or default_rule(hunt.norm, steps),
+            start=_random(hunt, epsilon, f"pgd/{restart}", block) if start_at_random else None,
+            curve=curve if restart == 0 else None,
+        )
+
+
+def run_multi_targeted(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    *,
+    steps: int,
+    targets: int | None = None,
+    rule: StepRule | None = None,
+    block: int = 0,
+) -> None:
+    """Multi-Targeted within a hunt."""
+    classes = hunt.classifier.num_classes
+    ranked = torch.zeros(len(hunt.batch), classes, dtype=torch.int64, device=rows.device)
+    logits = hunt.logits(rows, hunt.x(rows))
+    ranked[rows] = logits.argsort(dim=1, descending=True, stable=True)
+    for rank in range(1, min(targets or classes, classes - 1) + 1):
+        climb(
+            hunt,
+            standing(hunt, rows, epsilon),
+            _towards(hunt, ranked[:, rank]),
+            epsilon=epsilon,
+            steps=steps,
+            rule=rule or default_rule(hunt.norm, steps),
+            start=_random(hunt, epsilon, f"multi-targeted/{rank}", block),
+        )
+
+
+def run_random_targeted(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    *,
+    steps: int,
+    rule: StepRule | None = None,
+    block: int = 0,
+) -> None:
+    """Towards one other class, drawn once an image; any misclassification counts as success."""
+    target = hunt.batch.y.clone()
+    for row in rows.tolist():
+        stream = generator(hunt.seed, "attack/random-target", int(hunt.batch.index[row]))
+        shift = torch.randint(1, hunt.classifier.num_classes, (), generator=stream)
+        target[row] = (target[row] + int(shift)) % hunt.classifier.num_classes
+    climb(
+        hunt,
+        rows,
+        _towards(hunt, target),
+        epsilon=epsilon,
+        steps=steps,
+        rule=rule or default_rule(hunt.norm, steps),
+        start=_random(hunt, epsilon, "random-targeted", block),
+    )
+
+
+def standing(hunt: Hunt, rows: Tensor, epsilon: Tensor) -> Tensor:
+    """Those of ``rows`` that nothing found so far breaks within ``epsilon (b,)``."""
+    reach = epsilon.double() * (1 + 1e-6)  # rounding of the projection
+    return rows[hunt.distance[rows] > reach[rows]]
+
+
+def loss_score(hunt: Hunt, loss: Loss) -> Score:
+    """What an untargeted attack climbs."""
+    return lambda logits, rows: loss.of(logits, hunt.y(rows))
+
+
+def _towards(hunt: Hunt, target: Tensor) -> Score:
+    return lambda logits, rows: targeted_margin(logits, hunt.y(rows), target[rows])
+
+
+def _random(hunt: Hunt, epsilon: Tensor, name: str, block: int) -> Start:
+    def start(rows: Tensor) -> Tensor:
+        return random_start(
+            hunt.batch.index[rows.cpu().numpy()],
+            hunt.x(rows),
+            norm=hunt.norm,
+            epsilon=epsilon[rows],
+            seed=hunt.seed,
+            stream=f"attack/{name}",
+            block=block,
+        )
+
+    return start
