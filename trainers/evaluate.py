@@ -1,0 +1,64 @@
+"""Accuracy of a network in training, clean and under a short attack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.ascent import Direction, StepRule
+from robcert.certify.core import Norm
+from robcert.certify.objectives import cross_entropy
+from robcert.certify.sampling import generator
+
+from .inner import ascent, evaluation_mode, frozen_parameters, uniform_noise
+
+if TYPE_CHECKING:
+    from .config import Evaluation
+    from .images import TrainingImages
+
+_BATCH = 256
+
+
+def clean_accuracy(model: nn.Module, images: TrainingImages, device: torch.device) -> float:
+    """Share of ``images`` that ``model`` classifies as labelled."""
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    with evaluation_mode(model), torch.inference_mode():
+        for x, y in images.in_order(_BATCH, device):
+            correct += (model(x).argmax(1) == y).sum()
+    return int(correct) / len(images)
+
+
+def attacked_accuracy(
+    model: nn.Module, images: TrainingImages, settings: Evaluation, device: torch.device
+) -> float:
+    """Share still classified as labelled after a few ascent steps on cross-entropy.
+
+    A quick look while training goes on, not an audit: one random start, few steps, always the
+    same draws.
+    """
+    attacked = images.first(settings.attack_images)
+    correct = 0
+    with evaluation_mode(model), frozen_parameters(model):
+        for block, (x, y) in enumerate(attacked.in_order(_BATCH, device)):
+            draws = generator(0, "train-evaluation", block, device=device)
+            delta = _attack(model, x, y, settings, draws)
+            correct += int((model(x + delta).argmax(1) == y).sum())
+    return correct / len(attacked)
+
+
+def _attack(
+    model: nn.Module, x: Tensor, y: Tensor, settings: Evaluation, draws: torch.Generator
+) -> Tensor:
+    norm = Norm(settings.norm)
+    rule = StepRule(Direction.steepest(norm), 2.5 / settings.attack_steps, relative=True)
+    return ascent(
+        lambda z: cross_entropy(model(z), y),
+        x,
+        norm=norm,
+        epsilon=settings.epsilon,
+        steps=settings.attack_steps,
+        rule=rule,
+        start=uniform_noise(x, settings.epsilon, draws),
+    )

@@ -1,0 +1,72 @@
+"""What the loop asks of a training method: the loss of each image of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where in the training a batch stands, and what an objective may draw on.
+
+    Attributes:
+        epoch: epochs done, with the fraction of the running one; warm-ups depend on it.
+        generator: source of every random draw of this step, on the device of the batch.
+        memory: tensors that an objective keeps from batch to batch; saved and resumed.
+    """
+
+    epoch: float
+    generator: torch.Generator
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What an objective gives for one batch.
+
+    Attributes:
+        loss: what is minimised, one number an image ``(b,)``.
+        logits: logits ``(b, k)`` that the training accuracy is read off; may be detached.
+        regularizer: a second term ``(b,)`` whose parameter gradient is clipped on its own before
+            it is added; None for none.
+        clip_norm: l2 norm that the gradient of the mean ``regularizer`` is clipped to.
+        measured: quantities worth a column of the metrics, one number an image ``(b,)``.
+        after_backward: called when gradients are there and before the parameters move.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    regularizer: Tensor | None = None
+    clip_norm: float = float("inf")
+    measured: dict[str, Tensor] = field(default_factory=dict)
+    after_backward: Callable[[], None] | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """Both terms together ``(b,)``."""
+        return self.loss if self.regularizer is None else self.loss + self.regularizer
+
+
+class Objective(Protocol):
+    """A training method: a frozen dataclass of its numbers, called on every batch.
+
+    Its fields are the method's options; the loop knows nothing else of it, except ``replays``,
+    the optimiser steps that are made on each batch.
+    """
+
+    @property
+    def replays(self) -> int:
+        """Optimiser steps on each batch; 1 for nearly all methods."""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
+        """Losses of the pixels ``x (b, c, h, w)`` in [0, 1] with classes ``y (b,)``.
+
+        ``model`` maps pixels to logits ``(b, k)`` and is in training mode.
+        """

@@ -1,0 +1,49 @@
+"""Learning rates as a function of how much of the training is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from robcert.certify.errors import InvalidParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Factor on the learning rate.
+
+    Attributes:
+        kind: ``constant``; ``steps``: times ``decay`` at each milestone; ``cosine``: half a cosine
+            from 1 to 0; ``onecycle``: linear from 0 to 1 over ``warmup`` of the training, then the
+            cosine to 0.
+        milestones: epochs at which ``steps`` decays.
+        decay: factor of each milestone.
+        warmup: share of the training, in [0, 1), that ``onecycle`` climbs.
+    """
+
+    kind: Literal["constant", "steps", "cosine", "onecycle"] = "onecycle"
+    milestones: tuple[float, ...] = ()
+    decay: float = 0.1
+    warmup: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            message = f"warmup must lie in [0, 1), got {self.warmup}"
+            raise InvalidParameterError(message)
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """Factor when ``epoch`` of ``epochs`` epochs are done (``epoch`` with its fraction).
+
+        >>> Schedule("steps", milestones=(100, 150))(120, 200)
+        0.1
+        """
+        if self.kind == "constant":
+            return 1.0
+        if self.kind == "steps":
+            return self.decay ** sum(epoch >= milestone for milestone in self.milestones)
+        done = epoch / epochs
+        climb = self.warmup if self.kind == "onecycle" else 0.0
+        if done < climb:
+            return done / climb
+        return 0.5 * (1 + math.cos(math.pi * (done - climb) / (1 - climb)))
