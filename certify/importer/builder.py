@@ -1,0 +1,345 @@
+"""From a cleaned ONNX graph to a torch.fx module, operator by operator."""
+
+from __future__ import annotations
+
+import operator as python
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from onnx import AttributeProto, GraphProto, TensorProto, helper
+from torch import Tensor, fx, nn
+
+from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+
+from . import operators as _operators  # noqa: F401  fills the table
+from .elements import tensor_of
+from .graph import MAX_ELEMENTS, Graph, Node, captured, reads, simplified
+from .table import Gradient, Operator, keyword, lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SHAPE_SOURCES = frozenset({"Shape", "Size"})
+"""Operators whose output is a fact about shapes, computed on the host."""
+
+EXECUTION_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError)
+"""What torch raises when a node does not fit its inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of the graph: known now, or a node of the twin.
+
+    Attributes:
+        content: the constant itself, or the node that computes it.
+        on_host: whether it is computed from shapes only and stays on the CPU.
+        element_type: ONNX's number of its element type; 0 where unknown.
+    """
+
+    content: Tensor | fx.Node
+    on_host: bool = False
+    element_type: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """Nodes by what backpropagation meets there, as ``name (operator)``."""
+
+    straight_through: list[str] = field(default_factory=list)
+    no_gradient: list[str] = field(default_factory=list)
+    random: list[str] = field(default_factory=list)
+    folded_elements: int = 0
+
+
+def like_device(x: Tensor, like: Tensor) -> Tensor:
+    """``x`` where ``like`` is."""
+    return x.to(like.device)
+
+
+class Choice(nn.Module):
+    """The operator If: one of two graphs, chosen by a condition each time."""
+
+    def __init__(self, then: fx.GraphModule, otherwise: fx.GraphModule) -> None:
+        super().__init__()
+        self.then, self.otherwise = then, otherwise
+
+    def forward(self, condition: Tensor, *values: Tensor, straight_through: bool) -> Any:
+        """Outputs of the chosen graph."""
+        chosen = self.then if bool(condition) else self.otherwise
+        return chosen(*values, straight_through=straight_through)
+
+
+class Builder:
+    """Emits one graph; ``module()`` is the result."""
+
+    def __init__(
+        self,
+        opsets: Mapping[str, int],
+        findings: Findings,
+        values: Mapping[str, Value] | None = None,
+    ) -> None:
+        self.opsets, self.findings = opsets, findings
+        self.values: dict[str, Value] = dict(values or {})
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self._attributes: dict[tuple[int, bool], fx.Node] = {}
+        self._kept: list[Tensor] = []  # ids above stay unique while their tensors live
+        self._switch: fx.Node | None = None
+
+    def module(self, graph: Graph, inputs: Sequence[str]) -> fx.GraphModule:
+        """The module that computes ``graph.outputs`` from ``inputs`` and ``straight_through``."""
+        kinds = dict(zip(graph.inputs, graph.input_types, strict=True))
+        for position, name in enumerate(inputs):
+            node = self.graph.placeholder(f"input_{position}")
+            known = self.values.get(name, Value(node, element_type=kinds.get(name, 0)))
+            self.values[name] = Value(node, known.on_host, known.element_type)
+        self._switch = self.graph.placeholder("straight_through", default_value=False)
+        self.emit(graph)
+        self.graph.output(tuple(self._argument(name) for name in graph.outputs))
+        self.graph.lint()
+        return fx.GraphModule(self.root, self.graph)
+
+    def emit(self, graph: Graph) -> None:
+        """Emit the nodes of ``graph`` in order."""
+        used = {name for node in graph.nodes for name in reads(node.proto)} | set(graph.outputs)
+        for name, proto in graph.constants.items():
+            if name in used:
+                self.values[name] = Value(tensor_of(proto), element_type=proto.data_type)
+        for node in graph.nodes:
+            self._emit_node(node)
+
+    def _emit_node(self, node: Node) -> None:
+        if node.domain == "" and node.proto.op_type == "If":
+            self._emit_if(node)
+            return
+        if node.domain == "" and node.proto.op_type == "Constant":
+            self.values[node.proto.output[0]] = _constant(node)
+            return
+        row = lookup(node.domain, node.proto.op_type, self.opsets.get(node.domain, 1))
+        if row is None:
+            raise UnsupportedOperatorError(node.proto.op_type)
+        keywords = self._keywords(row, node)
+        inputs = [self._value(name, node) if name else None for name in node.proto.input]
+        known = all(value is None or isinstance(value.content, Tensor) for value in inputs)
+        if known and row.gradient is not Gradient.RANDOM:
+            self._fold(row, node, inputs, keywords)
+        else:
+            self._call(row, node, inputs, keywords)
+
+    def _value(self, name: str, node: Node | None = None) -> Value:
+        if name not in self.values:
+            where = f"node {node.label!r} reads" if node else "the graph gives out"
+            message = f"{where} a tensor {name!r} that nothing makes"
+            raise ModelFileError(message)
+        return self.values[name]
+
+    def _keywords(self, row: Operator, node: Node) -> dict[str, Any]:
+        """Attributes and context of a node as keyword arguments."""
+        result: dict[str, Any] = {}
+        for attribute in node.proto.attribute:
+            name = keyword(attribute.name)
+            if name in row.attributes:
+                result[name] = _plain(attribute)
+            elif attribute.name not in row.ignore:
+                message = f"{describe(node, self.opsets)}: unknown attribute {attribute.name!r}"
+                raise UnsupportedOperatorError(message)
+        if "n_outputs" in row.context:
+            result["n_outputs"] = _n_outputs(node)
+        if "input_types" in row.context:
+            names = node.proto.input
+            result["input_types"] = tuple(
+                self._value(n, node).element_type if n else 0 for n in names
+            )
+        return result
+
+    def _fold(
+        self, row: Operator, node: Node, inputs: Sequence[Value | None], keywords: dict[str, Any]
+    ) -> None:
+        """Compute a node whose inputs are all known."""
+        tensors = [None if value is None else value.content for value in inputs]
+        try:
+            with torch.no_grad():
+                result = row.function(*tensors, **keywords)
+        except EXECUTION_ERRORS as error:
+            message = f"{describe(node, self.opsets)} cannot be computed: {error}"
+            raise ModelFileError(message) from error
+        outputs = result if isinstance(result, tuple) else (result,)
+        self.findings.folded_elements += sum(output.numel() for output in outputs)
+        if self.findings.folded_elements > MAX_ELEMENTS:
+            message = f"the constants of the graph unfold to more than {MAX_ELEMENTS} numbers"
+            raise ModelFileError(message)
+        for name, output in zip(node.proto.output, outputs, strict=False):
+            self.values[name] = Value(output, element_type=_output_type(node, output))
+
+    def _call(
+        self, row: Operator, node: Node, inputs: Sequence[Value | None], keywords: dict[str, Any]
+    ) -> None:
+        """Emit a call of a node that depends on the input."""
+        moving = [v for v in inputs if v is not None and isinstance(v.content, fx.Node)]
+        device = next((v.content for v in moving if not v.on_host), None)
+        on_host = node.proto.op_type in SHAPE_SOURCES or device is None
+        arguments: list[Any] = []
+        for position, value in enumerate(inputs):
+            wants_numbers = row.parameter(position) in row.host
+            arguments.append(self._call_argument(value, device, on_host, wants_numbers))
+        emitted = {
+            name: self._attribute(value, on_host) if isinstance(value, Tensor) else value
+            for name, value in keywords.items()
+        }
+        if "straight_through" in row.context:
+            emitted["straight_through"] = self._switch
+        if not on_host:
+            self._note(row, node)
+        call = self.graph.call_function(row.function, tuple(arguments), emitted)
+        if "n_outputs" not in row.context:
+            self.values[node.proto.output[0]] = Value(call, on_host, _output_type(node))
+            return
+        self._unpack(call, node, on_host=on_host)
+
+    def _unpack(self, call: fx.Node, node: Node, *, on_host: bool) -> None:
+        for position, name in enumerate(node.proto.output):
+            if name:
+                part = self.graph.call_function(python.getitem, (call, position))
+                self.values[name] = Value(part, on_host)
+
+    def _call_argument(
+        self, value: Value | None, device: Any, on_host: bool, wants_numbers: bool
+    ) -> Any:
+        """An input as the emitted call takes it."""
+        if value is None:
+            return None
+        if isinstance(value.content, Tensor):
+            if wants_numbers:
+                return _numbers(value.content)
+            return self._attribute(value.content, on_host)
+        if value.on_host and not on_host and not wants_numbers:
+            return self.graph.call_function(like_device, (value.content, device))
+        return value.content
+
+    def _attribute(self, tensor: Tensor, on_host: bool) -> fx.Node:
+        """Node that reads a constant; buffers follow the module to its device, host ones stay."""
+        key = (id(tensor), on_host)
+        if key not in self._attributes:
+            name = f"constant_{len(self._attributes)}"
+            if on_host:
+                setattr(self.root, name, tensor)
+            else:
+                self.root.register_buffer(name, tensor)
+            self._kept.append(tensor)
+            self._attributes[key] = self.graph.get_attr(name)
+        return self._attributes[key]
+
+    def _argument(self, name: str) -> fx.Node:
+        value = self._value(name)
+        if isinstance(value.content, Tensor):
+            return self._attribute(value.content, on_host=False)
+        return value.content
+
+    def _note(self, row: Operator, node: Node) -> None:
+        lists = {
+            Gradient.STRAIGHT_THROUGH: self.findings.straight_through,
+            Gradient.NONE: self.findings.no_gradient,
+            Gradient.RANDOM: self.findings.random,
+        }
+        if row.gradient in lists:
+            lists[row.gradient].append(f"{node.label} ({node.proto.op_type})")
+
+    def _emit_if(self, node: Node) -> None:
+        """The chosen branch in place if the condition is known, else both and a choice."""
+        condition = self._value(node.proto.input[0], node)
+        branches = {a.name: a.g for a in node.proto.attribute}
+        if isinstance(condition.content, Tensor):
+            taken = simplified(
+                branches["then_branch" if bool(condition.content) else "else_branch"]
+            )
+            outside = dict(self.values)
+            self.emit(taken)
+            outputs = [self._value(name, node) for name in taken.outputs]
+            self.values = outside | dict(zip(node.proto.output, outputs, strict=True))
+            return
+        self._emit_choice(node, condition, branches["then_branch"], branches["else_branch"])
+
+    def _emit_choice(
+        self, node: Node, condition: Value, then: GraphProto, otherwise: GraphProto
+    ) -> None:
+        names = [
+            name
+            for name in dict.fromkeys([*captured(then), *captured(otherwise)])
+            if isinstance(self._value(name, node).content, fx.Node)
+        ]
+        modules = [
+            Builder(self.opsets, self.findings, self.values).module(simplified(branch), names)
+            for branch in (then, otherwise)
+        ]
+        target = f"choice_{node.position}"
+        self.root.add_module(target, Choice(*modules))
+        arguments = tuple(self.values[name].content for name in names)
+        call = self.graph.call_module(
+            target, (condition.content, *arguments), {"straight_through": self._switch}
+        )
+        self._unpack(call, node, on_host=all(self.values[name].on_host for name in names))
+
+
+def _numbers(tensor: Tensor) -> Any:
+    """A constant as one number or a flat tuple."""
+    return tensor.item() if tensor.ndim == 0 else tuple(tensor.flatten().tolist())
+
+
+def _n_outputs(node: Node) -> int:
+    return max((i + 1 for i, name in enumerate(node.proto.output) if name), default=1)
+
+
+def _plain(attribute: AttributeProto) -> Any:
+    """An attribute as a Python number, string or tuple, or as a tensor."""
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, TensorProto):
+        return tensor_of(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, str | int | float):
+        return value
+    return tuple(value)
+
+
+def _constant(node: Node) -> Value:
+    """Value of a Constant node."""
+    attribute = node.proto.attribute[0]
+    if attribute.name == "value":
+        return Value(tensor_of(attribute.t), element_type=attribute.t.data_type)
+    kinds = {"value_float": torch.float32, "value_floats": torch.float32}
+    kinds |= {"value_int": torch.int64, "value_ints": torch.int64}
+    if attribute.name not in kinds:
+        message = f"Constant {node.label!r} has no number in its attribute {attribute.name!r}"
+        raise ModelFileError(message)
+    kind = kinds[attribute.name]
+    number = TensorProto.FLOAT if kind == torch.float32 else TensorProto.INT64
+    return Value(torch.tensor(_plain(attribute), dtype=kind), element_type=number)
+
+
+NATIVE_TYPES = {
+    torch.float32: TensorProto.FLOAT,
+    torch.float64: TensorProto.DOUBLE,
+    torch.bool: TensorProto.BOOL,
+    torch.int32: TensorProto.INT32,
+    torch.int64: TensorProto.INT64,
+    torch.int8: TensorProto.INT8,
+    torch.uint8: TensorProto.UINT8,
+}
+
+
+def _output_type(node: Node, output: Tensor | None = None) -> int:
+    """ONNX element type of a node's output, where it is known."""
+    if node.proto.op_type == "Cast":
+        return next((a.i for a in node.proto.attribute if a.name == "to"), 0)
+    return NATIVE_TYPES.get(output.dtype, 0) if output is not None else 0
+
+
+def describe(node: Node, opsets: Mapping[str, int]) -> str:
+    """A node in words: operator, domain, opset, name and position."""
+    domain = node.domain or "ai.onnx"
+    version = opsets.get(node.domain, 1)
+    return (
+        f"{node.proto.op_type} (domain {domain}, opset {version}) at node {node.label!r}, "
+        f"position {node.position}"
+    )

@@ -1,0 +1,132 @@
+"""Element by element: arithmetic, powers, trigonometry, rounding."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robcert.certify.importer.table import Gradient, elementwise, operator
+
+from .common import floats, with_slope
+
+for _name, _function in {
+    "Abs": torch.abs,
+    "Acos": torch.acos,
+    "Acosh": torch.acosh,
+    "Asin": torch.asin,
+    "Asinh": torch.asinh,
+    "Atan": torch.atan,
+    "Atanh": torch.atanh,
+    "Cos": torch.cos,
+    "Cosh": torch.cosh,
+    "Erf": torch.erf,
+    "Exp": torch.exp,
+    "Log": torch.log,
+    "Neg": torch.neg,
+    "Reciprocal": torch.reciprocal,
+    "Sigmoid": torch.sigmoid,
+    "Sin": torch.sin,
+    "Sinh": torch.sinh,
+    "Softsign": functional.softsign,
+    "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
+    "Tanh": torch.tanh,
+}.items():
+    elementwise(_function, _name)
+
+# Before version 7 these broadcast by an attribute, in a way no runtime still supports.
+elementwise(torch.add, "Add", n_inputs=2, since=7)
+elementwise(torch.sub, "Sub", n_inputs=2, since=7)
+elementwise(torch.mul, "Mul", n_inputs=2, since=7)
+
+
+@operator("Div", since=7)
+def divide(x: Tensor, y: Tensor) -> Tensor:
+    """Quotient; integers are truncated towards zero."""
+    exact = x.is_floating_point() or y.is_floating_point()
+    return torch.div(x, y, rounding_mode=None if exact else "trunc")
+
+
+@operator("Pow", since=7)
+def power(x: Tensor, exponent: Tensor) -> Tensor:
+    """``x`` to the exponent, in the type of x."""
+    return torch.pow(x, exponent).to(x.dtype)
+
+
+@operator("Mod", since=10, gradient=Gradient.TRUE)
+def modulo(x: Tensor, y: Tensor, *, fmod: int = 0) -> Tensor:
+    """Remainder with the sign of y, or of x if ``fmod``."""
+    return torch.fmod(x, y) if fmod else torch.remainder(x, y)
+
+
+@operator("Sum", since=6)
+def total(*values: Tensor) -> Tensor:
+    """Sum of all inputs, broadcast."""
+    return functools.reduce(torch.add, values)
+
+
+@operator("Mean", since=6)
+def mean(*values: Tensor) -> Tensor:
+    """Mean of all inputs, broadcast."""
+    return functools.reduce(torch.add, values) / len(values)
+
+
+@operator("Max", since=6)
+def maximum(*values: Tensor) -> Tensor:
+    """Greatest of the inputs, broadcast."""
+    return functools.reduce(torch.maximum, values)
+
+
+@operator("Min", since=6)
+def minimum(*values: Tensor) -> Tensor:
+    """Least of the inputs, broadcast."""
+    return functools.reduce(torch.minimum, values)
+
+
+@operator("Clip", since=6)
+def clip_by_attributes(
+    x: Tensor, *, min_: float | None = None, max_: float | None = None
+) -> Tensor:
+    """``x`` between two numbers."""
+    return x if min_ is None and max_ is None else torch.clamp(x, min_, max_)
+
+
+@operator("Clip", since=11, host=("low", "high"))
+def clip(
+    x: Tensor, low: Tensor | float | None = None, high: Tensor | float | None = None
+) -> Tensor:
+    """``x`` between two numbers; the upper one wins where they cross."""
+    (lower,) = floats(low) or (None,)
+    (upper,) = floats(high) or (None,)
+    if not x.is_floating_point():
+        lower, upper = (None if v is None else int(v) for v in (lower, upper))
+    return x if lower is None and upper is None else torch.clamp(x, lower, upper)
+
+
+@operator("Round", gradient=Gradient.STRAIGHT_THROUGH, since=11)
+def rounded(x: Tensor, *, straight_through: bool = False) -> Tensor:
+    """Nearest integer, halves to even."""
+    return with_slope(torch.round(x), x) if straight_through else torch.round(x)
+
+
+@operator("Floor", gradient=Gradient.STRAIGHT_THROUGH)
+def floor(x: Tensor, *, straight_through: bool = False) -> Tensor:
+    """Greatest integer not above x."""
+    return with_slope(torch.floor(x), x) if straight_through else torch.floor(x)
+
+
+@operator("Ceil", gradient=Gradient.STRAIGHT_THROUGH)
+def ceiling(x: Tensor, *, straight_through: bool = False) -> Tensor:
+    """Least integer not below x."""
+    return with_slope(torch.ceil(x), x) if straight_through else torch.ceil(x)
+
+
+@operator("Sign", gradient=Gradient.STRAIGHT_THROUGH, since=9)
+def sign(x: Tensor, *, straight_through: bool = False) -> Tensor:
+    """-1, 0 or 1; the stand-in slope is 1 where |x| <= 1 (Hubara et al. 2016, arXiv:1602.02830)."""
+    if not straight_through:
+        return torch.sign(x)
+    return with_slope(torch.sign(x), x, (x.detach().abs() <= 1).to(x.dtype))

@@ -1,0 +1,45 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robcert.certify.importer.table import elementwise, operator
+
+elementwise(torch.matmul, "MatMul", n_inputs=2)
+
+
+@operator("Gemm", since=7)
+def gemm(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    trans_a: int = 0,
+    trans_b: int = 0,
+) -> Tensor:
+    """Alpha A B + beta C, either factor transposed on request."""
+    left, right = (a.t() if trans_a else a), (b if trans_b else b.t())
+    if c is not None and alpha == beta == 1.0 and c.ndim == 1 and len(c) == len(right):
+        return functional.linear(left, right, c)
+    product = functional.linear(left, right)
+    scaled = product if alpha == 1.0 else alpha * product
+    if c is None or beta == 0.0:
+        return scaled.to(a.dtype)
+    return (scaled + (c if beta == 1.0 else beta * c)).to(a.dtype)
+
+
+@operator("Einsum")
+def einsum(*operands: Tensor, equation: str) -> Tensor:
+    """Einstein sum."""
+    return torch.einsum(equation.replace(" ", ""), *operands)
+
+
+@operator("Det")
+def determinant(x: Tensor) -> Tensor:
+    """Determinant of each matrix."""
+    return torch.linalg.det(x)
