@@ -128,11 +128,29 @@ SMOOTHING = Schema(
     "randomized smoothing: speaks of the smoothed classifier",
     (
         Column("prediction", "i4", _C, "class, -1 where it abstained", "class", fill=-2),
-        Column("selected", "i4", _M, "class that the selection draws chose", "class", fill=-1),
+        Column("selected", "i4", _M, "class that was tested", "class", fill=-1),
         Column("n_used", "i8", _M, "estimation draws", "count", fill=-1),
-        Column("top_count", "i8", _M, "draws that showed the selected class", "count", fill=-1),
+        Column("top_count", "i8", _M, "draws that showed the tested class", "count", fill=-1),
+        Column("counts", "i4", _M, "draws that showed each class", "count", ("class",), -1),
+        Column(
+            "path", "i4", _M, "draws of the tested class by each look", "count", ("look",), -1
+        ),
         Column("p_lower", "f8", _C, "lower confidence limit of its probability"),
+        Column("p_upper", "f8", _C, "upper limit of every other class, where it was used"),
         Column("radius", "f8", _C, "certified l2 radius, 0 where it abstained", "pixel"),
+        Column("stop_reason", "i1", _M, "code, see attribute stop_reasons", fill=-1),
+        Column("clean_prediction", "i4", _M, "class of the image without noise", "class", fill=-1),
+    ),
+)
+
+SMOOTHING_PREDICTION = Schema(
+    "smoothing-prediction",
+    1,
+    "predictions of the smoothed classifier, without a radius",
+    (
+        Column("prediction", "i4", _C, "class, -1 where it abstained", "class", fill=-2),
+        Column("n_used", "i8", _M, "draws", "count", fill=-1),
+        Column("counts", "i4", _M, "draws that showed each class", "count", ("class",), -1),
         Column("stop_reason", "i1", _M, "code, see attribute stop_reasons", fill=-1),
     ),
 )
@@ -161,7 +179,7 @@ MASKING = Schema(
         Column("answers_differ", "i1", _M, "1 where the same input got two answers", fill=-1),
         Column("confidence", "f8", _M, "largest probability on the image"),
         Column("confidence_random", "f8", _M, "the same after uniform noise in the ball"),
-        Column("confidence_pgd1", "f8", _M, "the same after one gradient step from a random start"),
+        Column("confidence_pgd1", "f8", _M, "the same after a random start and one step"),
         Column(
             "gradient_norm_file", "f8", _M, "dual norm of the true CE gradient, file as shipped"
         ),
@@ -174,9 +192,11 @@ MASKING = Schema(
         Column("multi_targeted", "i1", _A, "1 where PGD to some other class succeeds", fill=-1),
         Column("noise", "i1", _A, "1 where some random point of the ball succeeds", fill=-1),
         Column("search", "i1", _A, "1 where score search (Square) succeeds", fill=-1),
-        Column("unbounded", "i1", _A, "1 where PGD with linf radius 0.5 succeeds", fill=-1),
+        Column("unbounded", "i1", _A, "1 where PGD bounded by the pixel box alone succeeds", fill=-1),
     ),
 )
 
-SCHEMAS: tuple[Schema, ...] = (CLEAN, LINEARITY, BOUNDS, BOUNDS_SAMPLE, SMOOTHING, ATTACK, MASKING)
+AUDIT = Schema("audit", 1, "one run of robcert audit: which groups it filled, and what it could not", ())
+
+SCHEMAS: tuple[Schema, ...] = (CLEAN, LINEARITY, BOUNDS, BOUNDS_SAMPLE, SMOOTHING, SMOOTHING_PREDICTION, ATTACK, MASKING)
 """Every group that a results file can hold."""

@@ -1,0 +1,165 @@
+"""Randomized smoothing of the images of a session: certified radii of the smoothed classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DataError
+from ..schema import SMOOTHING
+from ..smoothing_engine import Finished, Job, Sampler
+from ..smoothing_procedures import certification, label_certification
+from ..smoothing_sequential import StopReason
+from .smoothing_settings import (
+    Mode,
+    SmoothingSettings,
+    certification_rule,
+    schedule,
+    two_stage_rule,
+)
+from .smoothing_summary import SmoothingSummary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ..session import Rows, Session
+    from ..smoothing_procedures import Outcome, Procedure
+    from ..store_group import AnalysisGroup
+
+__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "summarise"]
+
+IMAGES_AHEAD = 64
+"""Images that are read at once."""
+
+
+def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | None = None) -> str:
+    """Path of the table with a certificate for each image of the session.
+
+    Rows that are there are kept. Images are finished in their order but for those in the same
+    batches; each is written when it ends. At the session's deadline no further batch is begun:
+    images that were not finished get no row (a later run begins them anew with the same noise and
+    ends as if it had not been interrupted), and what the looks so far certify of them, which is as
+    valid, goes to the attribute ``in_progress``.
+
+    Args:
+        session: model, images, results file.
+        settings: what to certify.
+        batch_size: noisy images in one forward pass; changes speed only.
+
+    Raises:
+        DataError: label mode without labels.
+    """
+    group = session.store.group(
+        SMOOTHING,
+        prefix=f"sigma-{settings.sigma:g}-{settings.mode}",
+        settings=settings,
+        seed=session.seed,
+        sizes={"class": session.classifier.num_classes, "look": len(schedule(settings).looks)},
+    )
+    group.set_attributes(
+        stop_reasons={str(int(reason)): reason.name.lower() for reason in StopReason},
+        pixels=int(np.prod(session.classifier.image_shape)),
+        n_classes=session.classifier.num_classes,
+    )
+    sampler = Sampler(
+        session.classifier,
+        sigma=settings.sigma,
+        seed=session.seed,
+        batch_size=batch_size,
+        deadline=session.deadline,
+    )
+
+    def rows(finished: Finished) -> Rows:
+        x = session.images.pixels(finished.indices).to(session.classifier.device)
+        clean = session.classifier.logits(x).argmax(1).cpu().numpy()
+        return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
+
+    run(session, group, sampler, _procedures(session, settings), rows)
+    _note_progress(group, sampler, settings)
+    return group.path
+
+
+def run(
+    session: Session,
+    group: AnalysisGroup,
+    sampler: Sampler,
+    procedure_of: Callable[[int], Procedure],
+    rows_of: Callable[[Finished], Rows],
+) -> None:
+    """Run a procedure on each image that ``group`` lacks, and write its row when it ends.
+
+    ``finish`` marks the request as complete unless time ran out.
+    """
+    missing = group.missing(session.indices)
+    done = len(session.indices) - len(missing)
+    session.progress("smoothing", done, len(session.indices))
+    jobs = (Job(index, x, procedure_of(index)) for index, x in _images(session, missing))
+    for finished in sampler.run(jobs):
+        group.append(finished.indices, rows_of(finished))
+        done += len(finished.indices)
+        session.progress("smoothing", done, len(session.indices))
+    if done == len(session.indices):
+        group.finish(session.indices)
+
+
+def _images(session: Session, indices: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
+    for start in range(0, len(indices), IMAGES_AHEAD):
+        some = indices[start : start + IMAGES_AHEAD]
+        pixels = session.images.pixels(some).to(session.classifier.device)
+        yield from zip(some.tolist(), pixels, strict=True)
+
+
+def _procedures(session: Session, settings: SmoothingSettings) -> Callable[[int], Procedure]:
+    if settings.mode is Mode.RADIUS:
+        return lambda _: certification(
+            lambda pilot: two_stage_rule(settings, pilot), n_select=settings.pilot
+        )
+    rule = certification_rule(settings)
+    if not settings.label_mode:
+        return lambda _: certification(lambda _: rule, n_select=settings.n0)
+    labels = session.images.labels
+    if labels is None:
+        message = f"label mode needs labels, {session.images.name} has none"
+        raise DataError(message)
+    return lambda index: label_certification(rule, int(labels[index]))
+
+
+def _rows(outcomes: list[Outcome], settings: SmoothingSettings) -> Rows:
+    verdicts = [outcome.verdict for outcome in outcomes]
+    counts = np.stack([outcome.path[-1] for outcome in outcomes])
+    selected = np.array([outcome.selected for outcome in outcomes])
+    path = np.full((len(outcomes), len(schedule(settings).looks)), -1)
+    for row, outcome in zip(path, outcomes, strict=True):
+        row[: len(outcome.path)] = outcome.path[:, outcome.selected]
+    return {
+        "prediction": np.array([outcome.prediction for outcome in outcomes]),
+        "selected": selected,
+        "n_used": np.array([verdict.n_used for verdict in verdicts]),
+        "top_count": counts[np.arange(len(outcomes)), selected],
+        "counts": counts,
+        "path": path,
+        "p_lower": np.array([verdict.p_lower for verdict in verdicts]),
+        "p_upper": np.array([verdict.p_upper for verdict in verdicts]),
+        "radius": settings.sigma * np.array([verdict.z for verdict in verdicts]),
+        "stop_reason": np.array([int(verdict.reason) for verdict in verdicts]),
+    }
+
+
+def _note_progress(group: AnalysisGroup, sampler: Sampler, settings: SmoothingSettings) -> None:
+    known = {i: outcome for i, outcome in sampler.unfinished.items() if outcome is not None}
+    if known or group.attribute("in_progress", []):
+        group.set_attributes(
+            in_progress=[
+                {
+                    "index": index,
+                    "prediction": outcome.prediction,
+                    "n_used": outcome.verdict.n_used,
+                    "radius": settings.sigma * outcome.verdict.z,
+                }
+                for index, outcome in known.items()
+            ]
+        )
