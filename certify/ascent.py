@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .core import Norm
 from .gradients import value_and_gradient
-from .projections import per_row, project
+from .projections import feasible, per_row, project
 from .sampling import generator, point_in_ball
 
 if TYPE_CHECKING:
@@ -144,7 +144,10 @@ def maximise(
         value, gradient = value_and_gradient(objective, delta)
         best_value, best_delta = _better(best_value, best_delta, value, delta)
         t = torch.full_like(radius, step)
-        unit, moments = rule.unit(finite(gradient), t, moments)
+        uphill = finite(gradient)
+        if box:
+            uphill = feasible(uphill, x + delta)
+        unit, moments = rule.unit(uphill, t, moments)
         moved = delta + unit * per_row(rule.sizes(t, radius), delta)
         delta = project(moved, norm, radius, x=inside)
     with torch.no_grad():

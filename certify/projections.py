@@ -20,8 +20,10 @@ def project(
     r"""Perturbations ``(b, ...)`` in the balls :math:`\|\delta\|_p \le \epsilon`.
 
     Without ``x`` this is the Euclidean projection. With ``x``, ``x + delta`` is also in [0, 1]:
-    exact for linf and l1; for l2 the box is applied last, which stays in both sets but is not the
-    nearest point of their intersection.
+    exact for linf and l1; for l2 the box is applied first and the rest scaled, which stays in both
+    sets (0 is in the box) but is not the nearest point of their intersection. The other order is
+    as valid and far worse: where many pixels are black or white, what the clipping takes away is
+    lost from the radius.
 
     Args:
         delta: perturbations.
@@ -31,18 +33,22 @@ def project(
     """
     if norm is Norm.L1:
         return _project_l1(delta, epsilon, x)
-    radius = per_row(epsilon, delta)
+    inside, radius = delta if x is None else into_box(delta, x), per_row(epsilon, delta)
     if norm is Norm.LINF:
-        inside = torch.minimum(torch.maximum(delta, -radius), radius)
-    else:
-        length = per_row(Norm.L2.of(delta), delta).clamp_min(torch.finfo(delta.dtype).tiny)
-        inside = delta * (radius / length).clamp_max(1)
-    return inside if x is None else into_box(inside, x)
+        return torch.minimum(torch.maximum(inside, -radius), radius)
+    length = per_row(Norm.L2.of(inside), inside).clamp_min(torch.finfo(delta.dtype).tiny)
+    return inside * (radius / length).clamp_max(1)
 
 
 def into_box(delta: Tensor, x: Tensor) -> Tensor:
     """``delta`` with ``x + delta`` clipped to [0, 1]; no entry grows for x in [0, 1]."""
     return torch.minimum(torch.maximum(delta, -x), 1 - x)
+
+
+def feasible(gradient: Tensor, x: Tensor) -> Tensor:
+    """``gradient`` without the entries that lead out of the pixel box at ``x``."""
+    blocked = ((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0))
+    return torch.where(blocked, 0.0, gradient)
 
 
 def _project_l1(delta: Tensor, epsilon: float | Tensor, x: Tensor | None) -> Tensor:

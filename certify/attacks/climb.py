@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.projections import per_row, project
+from robcert.certify.projections import feasible, per_row, project
 
 if TYPE_CHECKING:
     from robcert.certify.ascent import Moments, StepRule
@@ -115,8 +115,8 @@ def _one_step(
         lanes, gradient = lanes[going], gradient[going]
     else:
         curve.keep(lanes, point, logits)
-    unit, moments = rule.unit(gradient, lanes.t, lanes.moments)
     radius, x = epsilon[lanes.rows], hunt.x(lanes.rows)
+    unit, moments = rule.unit(feasible(gradient, x + lanes.delta), lanes.t, lanes.moments)
     moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, radius), unit)
     return _Lanes(lanes.rows, project(moved, hunt.norm, radius, x=x), lanes.t + 1, moments)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from robcert.certify.ascent import normalised
 from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss
-from robcert.certify.projections import into_box, per_row
+from robcert.certify.projections import feasible, into_box, per_row
 
 from .hunt import Found, Hunt, adversarial
 
@@ -51,6 +51,7 @@ def run_ddn(
         best_norm = torch.where(better, size, best_norm)
         best[better] = (x + delta)[better]
         length = torch.where(hit, length * (1 - gamma), length * (1 + gamma))
-        moved = delta + step * normalised(gradient)
+        uphill = normalised(feasible(gradient, x + delta))
+        moved = into_box(delta + step * uphill, x)
         delta = into_box(normalised(moved) * per_row(length, moved), x)
     hunt.settle(rows[best_norm.isfinite()], best[best_norm.isfinite()])

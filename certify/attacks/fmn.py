@@ -11,14 +11,14 @@ from torch import Tensor
 from robcert.certify.ascent import normalised
 from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss
-from robcert.certify.projections import into_box, project
+from robcert.certify.projections import feasible, project
 
 from .hunt import Found, Hunt, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
 
-FIRST_STEP = {Norm.LINF: 10.0, Norm.L2: 1.0, Norm.L1: 1.0}
+FIRST_STEP = {Norm.LINF: 10.0, Norm.L2: 1.0, Norm.L1: 3.0}
 """Length of the first step in the l2 norm."""
 
 
@@ -68,8 +68,8 @@ def run_fmn(hunt: Hunt, rows: Tensor, *, steps: int, step: float | None = None) 
         outward = torch.where(best_norm.isfinite(), radius * (1 + gamma), ahead)
         inward = torch.minimum(radius * (1 - gamma), best_norm)
         radius = torch.where(hit, inward, outward)
-        moved = delta + length * normalised(gradient)
-        delta = into_box(project(moved, norm, radius.clamp_max(_LARGE)), x)
+        moved = delta + length * normalised(feasible(gradient, x + delta))
+        delta = project(moved, norm, radius.clamp_max(_LARGE), x=x)
     hit = adversarial(hunt.twin_logits(rows, x + delta), y)
     better = hit & (norm.of(delta) < best_norm)
     best[better], best_norm[better] = (x + delta)[better], 0.0

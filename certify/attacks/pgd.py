@@ -34,9 +34,9 @@ def direction_for(norm: Norm) -> Direction:
 
 
 def default_rule(norm: Norm, steps: int) -> StepRule:
-    """Steps that together go 2.5 times the radius (Madry et al. 2018), smaller towards the end."""
+    """Steps of 6/steps radii, halved at one half and at three quarters of the way."""
     drops = ((steps // 2, 0.5), (3 * steps // 4, 0.5)) if steps >= 8 else ()
-    return StepRule(direction_for(norm), 2.5 / steps, relative=True, drops=drops)
+    return StepRule(direction_for(norm), min(6 / steps, 1.0), relative=True, drops=drops)
 
 
 def fgsm(
