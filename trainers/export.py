@@ -6,6 +6,7 @@ import json
 import logging
 import warnings
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def onnx_bytes(
     example = torch.rand((2, *image_shape), generator=generator(0, "export", 0))
     model = _exported(network.eval(), example, output)
     without_traces(model)
-    model.producer_name = "robcert"
+    model.producer_name, model.producer_version = "robcert", version("robcert")
     model.graph.name = "classifier"
     for key, value in (
         (PREPROCESS_KEY, json.dumps(asdict(preprocessing), sort_keys=True)),

@@ -51,7 +51,7 @@ class TrainingImages:
     """Labelled images in memory.
 
     Attributes:
-        pixels: uint8 ``(n, c, h, w)``.
+        pixels: ``(n, c, h, w)``, uint8 from 0 to 255 or float32 from 0 to 1.
         labels: int64 ``(n,)``.
         name: data set, for people.
         sha256: hash of the content, where known.
@@ -89,7 +89,9 @@ class TrainingImages:
 
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Pixels in [0, 1] ``(b, c, h, w)`` and labels ``(b,)`` of the images at ``indices``."""
-        x = self.pixels[indices].to(device, non_blocking=True).float() / 255
+        x = self.pixels[indices].to(device, non_blocking=True)
+        if x.dtype == torch.uint8:
+            x = x.float() / 255
         return x, self.labels[indices].to(device, non_blocking=True)
 
     def in_order(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -110,12 +112,21 @@ def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[T
 
 
 def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 ``pixels``, in [0, 1], to 4 digits."""
-    counts = torch.stack([plane.flatten().bincount(minlength=256) for plane in pixels.unbind(1)])
-    share = counts.double() / counts.sum(1, keepdim=True)
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ values
-    std = (share @ values.square() - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
+    """Mean and standard deviation of each channel of ``pixels (n, c, h, w)``, to 4 digits.
+
+    In units of [0, 1]. uint8 pixels are counted, so that no copy in floats is made.
+    """
+    if pixels.dtype == torch.uint8:
+        counts = torch.stack(
+            [plane.flatten().bincount(minlength=256) for plane in pixels.unbind(1)]
+        )
+        share = counts.double() / counts.sum(1, keepdim=True)
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean, square = share @ values, share @ values.square()
+    else:
+        planes = pixels.double().transpose(0, 1).flatten(1)
+        mean, square = planes.mean(1), planes.square().mean(1)
+    std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
     return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
 
 

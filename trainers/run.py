@@ -194,7 +194,11 @@ class Run:
         return Description(
             network=self.spec,
             training=self.config,
-            data=_identity_of(self.images),
+            data={
+                "name": self.evaluation.name,
+                "train": _identity_of(self.images),
+                "evaluation": _identity_of(self.evaluation),
+            },
             state=state,
             versions={"robcert": version("robcert"), "torch": torch.__version__},
         )

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import csv
+import math
+import signal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.errors import DataError, TrainingError
+from robcert.trainers.architectures import Architecture
+from robcert.trainers.checkpoint import load_network, read_tensors
+from robcert.trainers.config import Evaluation, Optimizer, TrainConfig
+from robcert.trainers.gaussian import Gaussian
+from robcert.trainers.images import Augmentation, TrainingImages
+from robcert.trainers.loop import fit
+from robcert.trainers.objective import Losses, Step
+from robcert.trainers.run import Run
+from robcert.trainers.schedule import Schedule
+from robcert.trainers.standard import Standard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def stripes(count: int, *, seed: int = 0) -> TrainingImages:
+    """Two classes: bright rows and bright columns, under noise."""
+    draws = torch.Generator().manual_seed(seed)
+    labels = torch.randint(2, (count,), generator=draws)
+    pixels = torch.randint(60, (count, 1, 8, 8), generator=draws)
+    pixels[labels == 0, :, 2:4, :] += 150
+    pixels[labels == 1, :, :, 2:4] += 150
+    return TrainingImages(pixels.to(torch.uint8), labels, "stripes", "0" * 64)
+
+
+TINY = TrainConfig(
+    architecture=Architecture("cnn4", width=4),
+    epochs=3,
+    batch_size=16,
+    optimizer=Optimizer(learning_rate=0.05),
+    augmentation=Augmentation(crop=1, flip=True, cutout=2),
+    evaluation=Evaluation(attack_every=2, attack_images=32, attack_steps=2),
+)
+
+
+def test_a_few_epochs_learn_stripes(tmp_path: Path) -> None:
+    config = replace(TINY, epochs=8, augmentation=Augmentation())
+    result = fit(config, stripes(128), stripes(64, seed=1), out=tmp_path)
+    assert result.records[-1].loss < 0.5 * result.records[0].loss
+    assert result.records[-1].accuracy == 1.0
+    assert result.records[-1].attacked_accuracy is not None
+    assert result.records[0].attacked_accuracy is None
+
+
+def test_metrics_have_a_line_an_epoch(tmp_path: Path) -> None:
+    result = fit(TINY, stripes(64), stripes(32, seed=1), out=tmp_path)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert float(rows[-1]["accuracy"]) == result.records[-1].accuracy
+
+
+class CrashError(Exception):
+    """Ends a run in the middle, as a crash would."""
+
+
+@pytest.mark.parametrize("name", ["cnn4", "resnet-small"])
+def test_resume_gives_the_bits_of_an_undisturbed_run(name: str, tmp_path: Path) -> None:
+    config = replace(TINY, architecture=Architecture(name, width=4), objective=Gaussian(0.1))
+    images, evaluation = stripes(64), stripes(32, seed=1)
+    fit(config, images, evaluation, out=tmp_path / "whole")
+
+    def stop(_: object) -> None:
+        raise CrashError
+
+    with pytest.raises(CrashError):
+        fit(config, images, evaluation, out=tmp_path / "parts", on_epoch=stop)
+    fit(config, images, evaluation, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_ctrl_c_saves_within_the_epoch(tmp_path: Path) -> None:
+    images, evaluation = stripes(480), stripes(32, seed=1)
+    fit(TINY, images, evaluation, out=tmp_path / "whole")
+
+    def interrupt(task: str, done: int, total: int) -> None:
+        if task == "epoch 2/3" and done == 20:
+            assert done < total
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(TINY, images, evaluation, out=tmp_path / "parts", progress=interrupt)
+    fit(TINY, images, evaluation, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Weights, momentum and losses are equal bit by bit."""
+    for file in ("checkpoint.safetensors", "state.safetensors"):
+        ours, theirs = read_tensors(one / file), read_tensors(other / file)
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            assert torch.equal(tensor, theirs[name]), name
+    losses = []
+    for folder in (one, other):
+        with (folder / "metrics.csv").open() as lines:
+            losses.append([(row["loss"], row["accuracy"]) for row in csv.DictReader(lines)])
+    assert losses[0] == losses[1]
+
+
+def test_resume_refuses_other_settings(tmp_path: Path) -> None:
+    fit(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path)
+    other = replace(TINY, epochs=1, optimizer=Optimizer(learning_rate=0.2))
+    with pytest.raises(TrainingError, match=r"other settings: optimizer\.learning_rate"):
+        fit(other, stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+
+
+def test_resume_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no run to resume"):
+        fit(TINY, stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+
+
+def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    small = TrainingImages(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4) % 2)
+    with pytest.raises(DataError, match=r"\(1, 8, 8\), the others \(1, 4, 4\)"):
+        fit(TINY, stripes(32), small, out=tmp_path)
+
+
+def test_a_diverging_run_ends_with_its_last_good_state(tmp_path: Path) -> None:
+    config = replace(
+        TINY, schedule=Schedule("constant"), optimizer=Optimizer(learning_rate=1e20), epochs=4
+    )
+    with pytest.raises(TrainingError, match="not a finite number in epoch"):
+        fit(config, stripes(64), stripes(16, seed=1), out=tmp_path)
+    if (tmp_path / "checkpoint.safetensors").is_file():
+        for tensor in load_network(tmp_path).state_dict().values():
+            assert tensor.isfinite().all()
+
+
+@dataclass(frozen=True, slots=True)
+class TwoTerms:
+    """A loss and a clipped regularizer, both linear in the one weight of the model."""
+
+    clip_norm: float
+    replays: ClassVar[int] = 1
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
+        logits = model(x)
+        return Losses(
+            loss=logits[:, 0] * 0.0 + model.network[1].weight[0].sum(),
+            logits=logits.detach(),
+            regularizer=5.0 * model.network[1].weight[1].sum() + 0.0 * logits[:, 0],
+            clip_norm=self.clip_norm,
+        )
+
+
+def test_the_regularizer_is_clipped_alone(tmp_path: Path) -> None:
+    # 64 weights a class: the regularizer's gradient is 5 at 64 entries, of norm 40.
+    config = replace(
+        TINY,
+        architecture=Architecture("linear"),
+        optimizer=Optimizer(learning_rate=1.0, momentum=0.0, weight_decay=0.0),
+        schedule=Schedule("constant"),
+        objective=TwoTerms(clip_norm=4.0),
+    )
+    run = Run(config, stripes(16), stripes(16), tmp_path, torch.device("cpu"))
+    before = run.model.network[1].weight.detach().clone()
+    x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
+    run.step(x, y, number=0, replay=0, of=1)
+    moved = before - run.model.network[1].weight.detach()
+    torch.testing.assert_close(moved[0], torch.ones(64))
+    torch.testing.assert_close(moved[1], torch.full((64,), 0.5))
+
+
+def test_training_starts_from_a_checkpoint(tmp_path: Path) -> None:
+    images, evaluation = stripes(64), stripes(32, seed=1)
+    fit(TINY, images, evaluation, out=tmp_path / "first")
+    frozen = replace(
+        TINY,
+        epochs=1,
+        init_from=str(tmp_path / "first"),
+        optimizer=Optimizer(learning_rate=1e-30, weight_decay=0.0),
+    )
+    fit(frozen, images, evaluation, out=tmp_path / "second")
+    one, two = load_network(tmp_path / "first"), load_network(tmp_path / "second")
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, two.state_dict()[name])
+
+
+def test_batch_norm_statistics_move_once_a_step(tmp_path: Path) -> None:
+    config = replace(TINY, architecture=Architecture("resnet-small", width=4), objective=Standard())
+    run = Run(config, stripes(32), stripes(16), tmp_path, torch.device("cpu"))
+    x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
+    run.step(x, y, number=0, replay=0, of=1)
+    counts = [m.num_batches_tracked for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert counts
+    assert all(int(count) == 1 for count in counts if count is not None)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Schedule("constant"), (1.0, 1.0, 1.0)),
+        (Schedule("cosine"), (1.0, 0.5, 0.0)),
+        (Schedule("onecycle", warmup=0.25), (0.0, 0.75, 0.0)),
+        (Schedule("steps", milestones=(4, 7), decay=0.5), (1.0, 0.5, 0.25)),
+    ],
+)
+def test_schedules_at_the_start_middle_and_end(
+    schedule: Schedule, expected: tuple[float, float, float]
+) -> None:
+    got = tuple(schedule(epoch, 8) for epoch in (0.0, 4.0, 8.0))
+    assert all(math.isclose(a, b, abs_tol=1e-12) for a, b in zip(got, expected, strict=True))

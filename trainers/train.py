@@ -1,0 +1,103 @@
+"""`robcert train`: images, loop and export in one call."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from robcert.certify.core import Progress, silent
+from robcert.certify.errors import TrainingError
+
+from .export import export_checkpoint
+from .loop import OnEpoch, RunResult, fit
+from .run_folder import STATE
+from .sources import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from .config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run and its ONNX file.
+
+    Attributes:
+        notes: what was decided on the way, one line each.
+    """
+
+    run: RunResult
+    model: Path
+    notes: tuple[str, ...]
+
+
+def train(
+    config: TrainConfig,
+    *,
+    out: Path,
+    data_root: Path | None = None,
+    fetch: bool = True,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    on_epoch: OnEpoch | None = None,
+) -> Trained:
+    """Train as ``config`` says into the folder ``out``, and export the result as ONNX.
+
+    Args:
+        config: what to train and how; the default data set gives way to the bundled images where
+            it cannot be had.
+        out: run folder.
+        data_root: folder of the standard data sets; None for the user's cache.
+        fetch: whether a standard data set may be downloaded.
+        device: where to train.
+        resume: go on with the run in ``out``.
+        overwrite: throw away a run that is in ``out``.
+        progress: told the batches done in each epoch.
+        on_epoch: told the record of each finished epoch.
+
+    Raises:
+        DataError: the images cannot be had.
+        TrainingError: ``out`` holds a run and neither ``resume`` nor ``overwrite`` is given, or
+            the training failed.
+        KeyboardInterrupt: after Ctrl-C, with the state saved.
+    """
+    _require_free(out, resume=resume, overwrite=overwrite)
+    split = _split(config, data_root, fetch=fetch)
+    if split.train.name.startswith(TRY_OUT_DATA):
+        config = replace(config, data=TRY_OUT_DATA)
+    run = fit(
+        config,
+        split.train,
+        split.evaluation,
+        out=out,
+        device=device,
+        resume=resume,
+        progress=progress,
+        on_epoch=on_epoch,
+    )
+    return Trained(run, export_checkpoint(out), split.notes)
+
+
+def _split(config: TrainConfig, root: Path | None, *, fetch: bool) -> Split:
+    if config.data == DEFAULT_DATA:
+        return default_images(root=root, fetch=fetch)
+    return training_images(config.data, root=root, fetch=fetch)
+
+
+def _require_free(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make room for a run in ``out``, or raise."""
+    if out.is_file():
+        message = f"{out} is a file, not a folder for a run"
+        raise TrainingError(message)
+    if resume or not (out / STATE).is_file():
+        return
+    if not overwrite:
+        message = f"{out} holds a run already"
+        raise TrainingError(message, hint="resume it, overwrite it, or name another folder")
+    shutil.rmtree(out)
