@@ -19,6 +19,25 @@ Logits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Parity:
+    """How well the twin agrees with the runtime.
+
+    Attributes:
+        images: images and noise images that were compared.
+        top1_agreement: share of them on which both name the same class.
+        max_relative_logit_error: largest difference of a logit, divided by the median over images
+            of the spread (max - min) of the runtime's logits.
+        gradient_correlation: Pearson correlation of the twin's directional derivatives with central
+            differences of the runtime; None where it is not defined (no slope anywhere).
+    """
+
+    images: int
+    top1_agreement: float
+    max_relative_logit_error: float
+    gradient_correlation: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What is known of the model file; goes to ``/model`` of a results file."""
 
@@ -35,7 +54,10 @@ class ModelInfo:
     runtime: str = ""
     data_name: str = ""  # data set named in the model's metadata
     straight_through: tuple[str, ...] = ()
+    hint_nodes: tuple[str, ...] = ()  # comparing, rounding, random, ... nodes: no useful gradient
     twin_unavailable: str = ""  # why there is no twin; empty if there is one
+    parity: Parity | None = None  # None without a twin to compare, or one and the same module
+    random: bool = False  # the same image gives other logits each time
     notes: tuple[str, ...] = ()  # what was decided and why, one line each
 
 
@@ -50,6 +72,11 @@ class Classifier:
         exact_twin: the twin with true gradients (zero at rounding, sign, ...); None if the twin
             has no straight-through node, for then the two are one.
         fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
+        declared: the file's own output ``(b, k)`` as it stands, by the runtime, where logits were
+            found behind it (probabilities, ...); None where it is the logits.
+        declared_twin: the same with a gradient; None if there is no twin or no ``declared``.
+        with_preprocessing: the runtime's logits under another preprocessing, to see what would have
+            been; None where that cannot be asked.
     """
 
     info: ModelInfo
@@ -61,6 +88,9 @@ class Classifier:
     exact_twin: Logits | None = None
     fixed_batch: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    declared: Logits | None = None
+    declared_twin: Logits | None = None
+    with_preprocessing: Callable[[Preprocessing], Logits] | None = None
 
     @classmethod
     def from_module(
@@ -86,6 +116,7 @@ class Classifier:
             num_classes=num_classes,
             image_shape=image_shape,
             preprocessing=prepare,
+            with_preprocessing=lambda other: torch.no_grad()(lambda x: module(other(x))),
         )
 
     @property

@@ -1,0 +1,192 @@
+"""Which output holds the class scores, and which tensor behind it the logits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import ModelFileError
+from .graph import reads
+from .layout import shown
+from .surgery import dimensions, required_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+
+    from .sandbox import OutputFact
+
+Squashing = Literal["none", "softmax", "log-softmax", "sigmoid"]
+
+_SCORE_TYPES = frozenset({"float16", "float32", "float64", "int8", "uint8"})
+
+_SHAPE_ONLY = frozenset(
+    {
+        *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"),
+        *("QuantizeLinear", "DequantizeLinear"),
+    }
+)
+"""Operators after a softmax that change the form of the scores and not their meaning."""
+
+_SQUASHING: dict[str, Squashing] = {
+    "Softmax": "softmax",
+    "LogSoftmax": "log-softmax",
+    "QLinearSoftmax": "softmax",
+    "Sigmoid": "sigmoid",
+    "QLinearSigmoid": "sigmoid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the logits are.
+
+    Attributes:
+        tensor: the tensor to read.
+        squashing: what follows it on the way to the declared output.
+        node: name of that node.
+        quantised: whether the tensor holds integers with a scale.
+    """
+
+    tensor: str
+    squashing: Squashing = "none"
+    node: str = ""
+    quantised: bool = False
+
+    def describe(self) -> str:
+        """Where the logits come from, for people."""
+        if self.squashing == "none":
+            return "logits"
+        name = {"softmax": "Softmax", "log-softmax": "LogSoftmax", "sigmoid": "Sigmoid"}
+        return f"input of {name[self.squashing]} node {self.node!r}"
+
+
+def score_count(fact: OutputFact, batch: int) -> int:
+    """Number of class scores an image in an output; 0 if it holds none.
+
+    Scores are numbers with one axis beside the batch, axes of length 1 aside.
+    """
+    if fact.dtype not in _SCORE_TYPES or not fact.shape:
+        return 0
+    rest = fact.shape[1:] if fact.shape[0] == batch else fact.shape
+    if len(rest) == 0 or sum(size > 1 for size in rest) > 1:
+        return 0
+    return math.prod(rest)
+
+
+def choose_output(
+    path: object,
+    model: onnx.ModelProto,
+    facts: Mapping[str, OutputFact],
+    *,
+    batch: int,
+    requested: str | None,
+) -> str:
+    """Name of the output with the class scores.
+
+    Of several, one that others depend on is an intermediate result; outputs behind which the same
+    logits stand are one.
+
+    Raises:
+        ModelFileError: there is none, or it is ambiguous; the message names the choices.
+    """
+    scores = {name: score_count(fact, batch) for name, fact in facts.items()}
+    candidates = [name for name, count in scores.items() if count]
+    if not candidates:
+        message = (
+            f"{path} is not an image classifier: no float tensor of class scores among its "
+            f"outputs {_list(facts)}{_several_inputs(model)}"
+        )
+        raise ModelFileError(message, hint=_inner_hint(model, facts, requested))
+    if len(candidates) == 1:
+        return candidates[0]
+    several = [name for name in candidates if scores[name] > 1] or candidates
+    before = {name: ancestors(model, name) for name in several}
+    final = [n for n in several if not any(n in before[other] for other in several if other != n)]
+    if len({logits_behind(model, name).tensor for name in final}) == 1:
+        return final[0]
+    message = f"{path} has several outputs that could be the class scores: {', '.join(final)}"
+    raise ModelFileError(message, hint=f"choose one, for instance --output {final[0]}")
+
+
+def logits_behind(model: onnx.ModelProto, output: str) -> Cut:
+    """The tensor before a final Softmax, LogSoftmax or Sigmoid; ``output`` itself without one."""
+    made_by = {name: node for node in model.graph.node for name in node.output if name}
+    name = output
+    logarithm = False
+    while (node := made_by.get(name)) is not None:
+        label = node.name or node.output[0]
+        if node.op_type in _SQUASHING:
+            kind = _SQUASHING[node.op_type]
+            if logarithm and kind != "softmax":
+                break
+            quantised = node.op_type.startswith("QLinear")
+            return Cut(node.input[0], "log-softmax" if logarithm else kind, label, quantised)
+        if node.op_type == "Div" and (numerator := _softmax_numerator(node, made_by)):
+            return Cut(numerator, "log-softmax" if logarithm else "softmax", label)
+        if node.op_type == "Log" and not logarithm:
+            logarithm = True
+        elif node.op_type not in _SHAPE_ONLY:
+            break
+        name = node.input[0]
+    return Cut(output)
+
+
+def ancestors(model: onnx.ModelProto, output: str) -> set[str]:
+    """Names of all tensors that ``output`` depends on, itself left out."""
+    made_by = {name: node for node in model.graph.node for name in node.output if name}
+    found: set[str] = set()
+    pending = [output]
+    while pending:
+        node = made_by.get(pending.pop())
+        fresh = [] if node is None else [name for name in reads(node) if name not in found]
+        found.update(fresh)
+        pending.extend(fresh)
+    return found
+
+
+def _softmax_numerator(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> str:
+    """Z of exp(z) / sum(exp(z)) written out; empty if ``node`` is another division."""
+    top, bottom = (made_by.get(name) for name in node.input)
+    written_out = (
+        top is not None
+        and bottom is not None
+        and top.op_type == "Exp"
+        and bottom.op_type == "ReduceSum"
+        and bottom.input[0] == top.output[0]
+    )
+    return top.input[0] if written_out and top is not None else ""
+
+
+def _list(facts: Mapping[str, OutputFact]) -> str:
+    return ", ".join(f"{name} ({fact.dtype} {shown(fact.shape)})" for name, fact in facts.items())
+
+
+def _several_inputs(model: onnx.ModelProto) -> str:
+    """Addition to a refusal: a model of several inputs is often a training graph."""
+    inputs = required_inputs(model)
+    if len(inputs) < 2:
+        return ""
+    names = ", ".join(f"{entry.name} {shown(dimensions(entry))}" for entry in inputs)
+    return f"; and it takes {len(inputs)} inputs: {names}"
+
+
+def _inner_hint(
+    model: onnx.ModelProto, facts: Mapping[str, OutputFact], requested: str | None
+) -> str:
+    """Inner tensors that may be the scores: what a final Softmax or ArgMax reads."""
+    if requested is not None:
+        return ""
+    reachable = set().union(*(ancestors(model, name) for name in facts))
+    reachable -= {entry.name for entry in model.graph.input}
+    likely = [
+        node.input[0]
+        for node in model.graph.node
+        if node.op_type in {"ArgMax", "TopK", *_SQUASHING} and node.input[0] in reachable
+    ]
+    if not likely:
+        return ""
+    names = ", ".join(dict.fromkeys(likely))
+    return f"if an inner tensor holds them, name it as the output (--output); candidates: {names}"

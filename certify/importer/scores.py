@@ -1,0 +1,59 @@
+"""From the numbers that a model puts out to logits, one row an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ScoreKind = Literal["logits", "probabilities", "score", "probability"]
+
+_SUM_TOLERANCE = 1e-2
+"""Half-precision probabilities of a thousand classes sum to 1 within this."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """What the numbers are, and the logits they stand for.
+
+    Attributes:
+        kind: ``logits``; ``probabilities`` that sum to 1, whose logarithms serve as logits (clamped
+            at the smallest normal float32, so a probability of 0 is -87.3 and has no gradient);
+            ``score`` or ``probability`` of the second of two classes, when there is one number
+            only: logits are (0, score) or (0, log-odds).
+        classes: k.
+    """
+
+    kind: ScoreKind
+    classes: int
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """Logits ``(b, k)`` of ``raw (b, ...)``; differentiable."""
+        scores = raw.reshape(raw.shape[0], -1).float()
+        tiny = torch.finfo(torch.float32).tiny
+        if self.kind == "logits":
+            return scores
+        if self.kind == "probabilities":
+            return scores.clamp_min(tiny).log()
+        if self.kind == "probability":
+            scores = scores.clamp_min(tiny).log() - (1 - scores).clamp_min(tiny).log()
+        return torch.cat([torch.zeros_like(scores), scores], dim=1)
+
+
+def score_rule(raw: Tensor, *, squashed: bool) -> ScoreRule:
+    """Rule for numbers ``raw (b, ...)`` seen on some images.
+
+    Args:
+        raw: what the model gave.
+        squashed: whether a softmax or sigmoid after this tensor was cut off; then these are logits
+            whatever they look like.
+    """
+    scores = raw.reshape(raw.shape[0], -1).float()
+    count = scores.shape[1]
+    unit = bool((scores >= 0).all() and (scores <= 1 + _SUM_TOLERANCE).all()) and not squashed
+    if count == 1:
+        return ScoreRule("probability" if unit else "score", 2)
+    sums_to_one = bool(((scores.sum(1) - 1).abs() < _SUM_TOLERANCE).all())
+    return ScoreRule("probabilities" if unit and sums_to_one else "logits", count)
