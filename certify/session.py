@@ -25,7 +25,9 @@ Rows = dict[str, NDArray[np.generic]]
 
 @dataclass(slots=True)
 class Session:
-    """One model, one data set, one results file.
+    """One model, one data set, one results file, which gets room for the images reported on.
+
+    Raises a DataError if the images or their labels do not fit the model.
 
     Attributes:
         indices: positions of the images that are reported on.
@@ -41,6 +43,11 @@ class Session:
     batch_size: int = 64
     progress: Progress = field(default=silent)
     deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        self.images.require_fit(self.classifier.image_shape, self.classifier.num_classes)
+        labels = self.images.labels
+        self.store.add_images(self.indices, None if labels is None else labels[self.indices])
 
     @property
     def out_of_time(self) -> bool:
@@ -64,7 +71,13 @@ class Session:
         return Batch(indices, x, y.to(self.classifier.device))
 
     def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Rows]) -> None:
-        """Compute the rows that ``group`` lacks, batch by batch, each made durable at once."""
+        """Compute the rows that ``group`` lacks, batch by batch, each made durable at once.
+
+        Args:
+            group: the table; marked complete once every image of the session has its row.
+            task: what ``progress`` is told.
+            compute: rows of one batch; they depend on the images alone, not on their company.
+        """
         missing = group.missing(self.indices)
         done = len(self.indices) - len(missing)
         self.progress(task, done, len(self.indices))

@@ -16,10 +16,11 @@ from .store_header import begin, now, require_results, require_same
 from .store_images import fold_log, pending_logs
 from .store_layout import (
     canonical_json,
+    changed_attributes,
     copy_grown,
     create_table,
     read_attribute,
-    write_attribute,
+    write_attributes,
 )
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class ResultStore:
         return self.file.path
 
     @property
+    def header(self) -> dict[str, Any]:
+        """Format, versions and time of creation."""
+        return {name: read_attribute(self.file.hdf5, name) for name in self.file.hdf5.attrs}
+
+    @property
     def model(self) -> dict[str, Any]:
         """What the file says of the model."""
         return self._attributes("model")
@@ -121,13 +127,9 @@ class ResultStore:
 
     def describe_model(self, **values: object) -> None:
         """Add facts about the model (parity, preprocessing, …); lists and dictionaries as JSON."""
-        nothing = object()
-        place = self.file.hdf5["model"]
-        changed = {n: v for n, v in values.items() if read_attribute(place, n, nothing) != v}
-        if changed:
+        if changed := changed_attributes(self.file.hdf5["model"], values):
             with self.file.change(publish=False) as file:
-                for name, value in changed.items():
-                    write_attribute(file["model"], name, value)
+                write_attributes(file["model"], changed)
 
     def add_images(self, indices: NDArray[np.int64], labels: NDArray[Any] | None) -> None:
         """Make room for those of ``indices`` that the file does not have yet.
@@ -202,8 +204,7 @@ class ResultStore:
                 "complete": False,
                 "created": now(),
             }
-            for name, value in attributes.items():
-                write_attribute(place, name, value)
+            write_attributes(place, attributes)
             rows = len(self.indices) if n_rows is None else n_rows
             create_table(place, schema, rows, sizes or {})
         return AnalysisGroup(self, path)

@@ -59,6 +59,8 @@ class SafeFile:
         """
         path = path.resolve()
         with storage_errors(path, "cannot write"):
+            if path.parent.is_file():
+                raise NotADirectoryError(errno.ENOTDIR, "")
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
         try:
@@ -182,9 +184,13 @@ def storage_errors(path: Path, action: str) -> Iterator[None]:
     """Turn what the system or HDF5 says of ``path`` into one line."""
     try:
         yield
-    except OSError as error:
-        message = f"{action} {path}: {_reason(error)}"
-        raise StoreError(message, hint=_hint(error)) from error
+    except (OSError, RuntimeError) as error:  # HDF5 ends a failed close in a RuntimeError
+        number = _errno(error)
+        reason = os.strerror(number) if number else str(error).splitlines()[0]
+        message = f"{action} {path}: {reason}"
+        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room on the disk" if full else "check the folder, its permissions and the disk"
+        raise StoreError(message, hint=hint) from error
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -202,17 +208,7 @@ def _open(path: Path, mode: str) -> h5py.File:
     raise StoreError(message, hint="give a results file written by robcert, or another name")
 
 
-def _reason(error: OSError) -> str:
-    """What went wrong, from the system's number or from within HDF5's long text."""
-    text = str(error)
-    inside = re.search(r"error message = '([^']*)'", text)
-    if inside:
-        return inside.group(1)
-    if error.errno is not None:
-        return os.strerror(error.errno)
-    return text.splitlines()[0]
-
-
-def _hint(error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return "make room on the disk" if full else "check the folder, its permissions and the disk"
+def _errno(error: Exception) -> int | None:
+    """The system's error number, which HDF5 hides in its text."""
+    inside = re.search(r"errno = (\d+)", str(error))
+    return int(inside.group(1)) if inside else getattr(error, "errno", None)

@@ -9,7 +9,14 @@ import numpy as np
 from .errors import StoreError
 from .schema import COMPUTED, Column
 from .store_images import append_images
-from .store_layout import describe, pack_indices, read_attribute, unpack_indices, write_attribute
+from .store_layout import (
+    changed_attributes,
+    describe,
+    pack_indices,
+    read_attribute,
+    unpack_indices,
+    write_attributes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,13 +162,9 @@ class AnalysisGroup:
 
     def set_attributes(self, **values: object) -> None:
         """Set attributes, all at once; numbers and texts as they are, the rest as JSON."""
-        nothing = object()
-        changed = {n: v for n, v in values.items() if self.attribute(n, nothing) != v}
-        if not changed:
-            return
-        with self._store.file.change() as file:
-            for name, value in changed.items():
-                write_attribute(file[self.path], name, value)
+        if changed := changed_attributes(self._place, values):
+            with self._store.file.change() as file:
+                write_attributes(file[self.path], changed)
 
     def save_array(
         self, name: str, array: NDArray[Any], *, kind: Kind, doc: str, units: str = ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import StoreError
 from .schema import FORMAT, FORMAT_VERSION, IMAGES
-from .store_layout import describe, write_attribute
+from .store_layout import describe, write_attributes
 
 if TYPE_CHECKING:
     from .classifier import ModelInfo
@@ -41,8 +41,7 @@ def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
         hdf5.attrs["created"] = now()
         for name, info in (("model", model), ("data", data)):
             place = hdf5.create_group(name)
-            for field, value in asdict(info).items():
-                write_attribute(place, field, value)
+            write_attributes(place, asdict(info))
         for column in IMAGES:
             content = np.empty(0, column.dtype)
             dataset = hdf5["data"].create_dataset(column.name, data=content, fillvalue=-1)

@@ -85,8 +85,23 @@ def _copy_lengthened(source: h5py.Dataset, target: h5py.Group, rows: int) -> Non
         data.dims[position].label = axis.label
 
 
-def write_attribute(place: h5py.Group, name: str, value: object) -> None:
-    """Store a number or text as it is, anything else as JSON."""
+def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
+    """Store numbers and texts as they are, anything else as JSON."""
+    for name, value in values.items():
+        _write_attribute(place, name, value)
+
+
+def changed_attributes(place: h5py.Group, values: Mapping[str, object]) -> dict[str, object]:
+    """Those of ``values`` that ``place`` does not hold already."""
+    nothing = "not set\0"
+    return {
+        name: value
+        for name, value in values.items()
+        if canonical_json(read_attribute(place, name, nothing)) != canonical_json(value)
+    }
+
+
+def _write_attribute(place: h5py.Group, name: str, value: object) -> None:
     plain = isinstance(value, bool | int | float | str | np.number | np.bool_)
     text = value if plain else canonical_json(value)
     place.attrs.pop(name, None)
