@@ -132,9 +132,7 @@ SMOOTHING = Schema(
         Column("n_used", "i8", _M, "estimation draws", "count", fill=-1),
         Column("top_count", "i8", _M, "draws that showed the tested class", "count", fill=-1),
         Column("counts", "i4", _M, "draws that showed each class", "count", ("class",), -1),
-        Column(
-            "path", "i4", _M, "draws of the tested class by each look", "count", ("look",), -1
-        ),
+        Column("path", "i4", _M, "draws of the tested class by each look", "count", ("look",), -1),
         Column("p_lower", "f8", _C, "lower confidence limit of its probability"),
         Column("p_upper", "f8", _C, "upper limit of every other class, where it was used"),
         Column("radius", "f8", _C, "certified l2 radius, 0 where it abstained", "pixel"),
@@ -167,6 +165,15 @@ ATTACK = Schema(
         Column("n_forward", "i8", _M, "forward passes spent", "count", fill=-1),
         Column("n_backward", "i8", _M, "backward passes spent", "count", fill=-1),
         Column("lost_in_runtime", "i2", _M, "successes that the runtime denied", "count", fill=-1),
+        Column(
+            "adversarial",
+            "f4",
+            _A,
+            "the nearest adversarial image; the image itself where none was found",
+            "pixel",
+            trailing=("channel", "height", "width"),
+            images=True,
+        ),
     ),
 )
 
@@ -192,11 +199,24 @@ MASKING = Schema(
         Column("multi_targeted", "i1", _A, "1 where PGD to some other class succeeds", fill=-1),
         Column("noise", "i1", _A, "1 where some random point of the ball succeeds", fill=-1),
         Column("search", "i1", _A, "1 where score search (Square) succeeds", fill=-1),
-        Column("unbounded", "i1", _A, "1 where PGD bounded by the pixel box alone succeeds", fill=-1),
+        Column(
+            "unbounded", "i1", _A, "1 where PGD bounded by the pixel box alone succeeds", fill=-1
+        ),
     ),
 )
 
-AUDIT = Schema("audit", 1, "one run of robcert audit: which groups it filled, and what it could not", ())
+AUDIT = Schema(
+    "audit", 1, "one run of robcert audit: which groups it filled, and what it could not", ()
+)
 
-SCHEMAS: tuple[Schema, ...] = (CLEAN, LINEARITY, BOUNDS, BOUNDS_SAMPLE, SMOOTHING, SMOOTHING_PREDICTION, ATTACK, MASKING)
+SCHEMAS: tuple[Schema, ...] = (
+    CLEAN,
+    LINEARITY,
+    BOUNDS,
+    BOUNDS_SAMPLE,
+    SMOOTHING,
+    SMOOTHING_PREDICTION,
+    ATTACK,
+    MASKING,
+)
 """Every group that a results file can hold."""
