@@ -1,0 +1,109 @@
+"""A results file as rows for spreadsheets and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .ledger import ledger
+from .results_json import plain
+from .schema import SCHEMAS
+from .summaries import results
+from .tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .store import ResultStore
+    from .store_group import AnalysisGroup
+
+
+def groups(store: ResultStore) -> list[AnalysisGroup]:
+    """Every table of ``store``, in the order of the schema, oldest first."""
+    names = list(dict.fromkeys(schema.name for schema in SCHEMAS))
+    return [group for name in names for group in store.existing(name) if group.columns]
+
+
+def csv_lines(store: ResultStore, group: AnalysisGroup) -> Iterator[str]:
+    """Finished rows of ``group`` as CSV: index and label, then the columns of one number."""
+    by_image = next(s for s in SCHEMAS if s.name == group.schema_name).axis == "image"
+    rows = group.indices
+    names = [name for name in group.columns if _one_number(group, name, rows)]
+    columns = [group.column(name, rows).tolist() for name in names]
+    if by_image:
+        labels = store.labels[store.rows(rows)]
+        columns = [rows.tolist(), labels.tolist(), *columns]
+        names = ["index", "label", *names]
+    yield _line(names)
+    for values in zip(*columns, strict=True):
+        yield _line(list(values))
+
+
+def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:
+    """Header, model, data, the summary of every group (or of the one at ``path``), the ledger."""
+    wanted = store.at(path).path if path else None
+    return {
+        "format": plain(store.header),
+        "model": plain(store.model),
+        "data": plain(store.data),
+        "groups": [
+            {
+                "path": result.group.path,
+                "analysis": result.analysis,
+                "complete": result.group.complete,
+                "seed": result.group.seed,
+                "settings": plain(result.group.settings),
+                "summary": result.summary,
+            }
+            for result in results(store)
+            if wanted in (None, result.group.path)
+        ],
+        "violations": plain(ledger(store)),
+    }
+
+
+def overview(store: ResultStore) -> tuple[Table, ...]:
+    """What the file is about, and its groups."""
+    model, data = store.model, store.data
+    facts = (
+        ("model", f"{model['file']} ({str(model['sha256'])[:8]})"),
+        ("data", f"{data['name']} ({str(data['sha256'])[:8]}), {data['size']} images"),
+        ("written by", f"robcert {store.header['robcert_version']}"),
+    )
+    rows = tuple(
+        (
+            group.path.strip("/"),
+            str(len(group.indices)),
+            "yes" if group.complete else "no",
+            str(group.seed),
+        )
+        for group in groups(store)
+    )
+    return (
+        Table(str(store.path), "", ("what", "found"), facts),
+        Table("groups", "", ("group", "rows", "complete", "seed"), rows),
+    )
+
+
+def columns_table(group: AnalysisGroup) -> Table:
+    """The columns of one group: claim, unit, meaning."""
+    schema = next(schema for schema in SCHEMAS if schema.name == group.schema_name)
+    rows = tuple(
+        (column.name, str(column.kind), column.units or "–", column.doc)
+        for column in schema.columns
+        if column.name in group.columns
+    )
+    return Table(group.path.strip("/"), "", ("column", "claim", "unit", "meaning"), rows)
+
+
+def _one_number(group: AnalysisGroup, name: str, rows: np.ndarray[Any, Any]) -> bool:
+    return name != "computed" and group.column(name, rows[:1]).ndim == 1
+
+
+def _line(values: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()

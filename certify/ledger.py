@@ -1,0 +1,113 @@
+"""The ledger: does any estimated radius lie above a distance at which somebody stood?
+
+Per image and norm, ``estimated <= attacked`` should hold for the base classifier. A crossing (a
+*violation*) indicts the estimator or reveals masked gradients; it is counted and listed, never
+hidden. A certified radius of smoothing speaks of the smoothed classifier, so it is compared with
+attacks on that one only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .store import AnalysisGroup, ResultStore
+
+RELATIVE_TOLERANCE = 1e-6
+"""A radius equal to the distance up to float32 rounding is no crossing."""
+
+ESTIMATES = ("l_bound", "omega_bound")
+"""Columns of a bounds group that claim a radius of the base classifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One estimated column against one attacked column.
+
+    Attributes:
+        estimate: group and column of the estimated radius.
+        attack: group of the attacked distance.
+        norm: norm of both.
+        compared: images that have both numbers.
+        count: images whose estimated radius exceeds the attacked distance.
+        indices: those images, the worst crossing first.
+        worst_ratio: largest radius / distance among them; 0 without a crossing.
+    """
+
+    estimate: str
+    attack: str
+    norm: str
+    compared: int
+    count: int
+    indices: tuple[int, ...]
+    worst_ratio: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return {**asdict(self), "indices": list(self.indices)}
+
+
+def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
+    """Every estimated radius in ``store`` against every attacked distance of its norm."""
+    return tuple(
+        _compared(store, bounds, attack, name)
+        for bounds in store.existing("bounds")
+        for attack in store.existing("attack")
+        if bounds.settings["norm"] == attack.settings["norm"]
+        for name in ESTIMATES
+    )
+
+
+def ledger(store: ResultStore) -> dict[str, Any]:
+    """Violations of ``store`` as JSON: how many pairs were compared, how many cross, and which."""
+    found = comparisons(store)
+    return {
+        "count": sum(comparison.count for comparison in found),
+        "compared": sum(comparison.compared for comparison in found),
+        "comparisons": [comparison.to_json() for comparison in found],
+        "sentence": _sentence(found),
+    }
+
+
+def crossings(radius: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where ``radius`` claims more than ``distance`` allows; NaN in either is no statement."""
+    return np.asarray(radius > distance * (1 + RELATIVE_TOLERANCE))
+
+
+def _compared(
+    store: ResultStore, bounds: AnalysisGroup, attack: AnalysisGroup, name: str
+) -> Comparison:
+    radius = np.asarray(bounds.column(name), dtype=np.float64)
+    distance = np.asarray(attack.column("distance"), dtype=np.float64)
+    known = np.isfinite(radius) & ~np.isnan(distance)
+    crossing = known & crossings(radius, distance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(crossing, radius / distance, 0.0)
+    order = np.argsort(-ratio, kind="stable")[: int(crossing.sum())]
+    return Comparison(
+        estimate=f"{bounds.path}:{name}",
+        attack=attack.path,
+        norm=bounds.settings["norm"],
+        compared=int(known.sum()),
+        count=int(crossing.sum()),
+        indices=tuple(int(index) for index in store.indices[order]),
+        worst_ratio=float(ratio.max(initial=0.0)),
+    )
+
+
+def _sentence(found: tuple[Comparison, ...]) -> str:
+    """What the ledger says, in one sentence."""
+    compared = sum(comparison.compared for comparison in found)
+    if compared == 0:
+        return "nothing to compare: the file holds no bounds and attacks in one norm"
+    count = sum(comparison.count for comparison in found)
+    if count == 0:
+        return f"none of {compared} estimated radii lies above its attacked distance"
+    return (
+        f"{count} of {compared} estimated radii lie above the distance of an adversarial image: "
+        "there the estimate is wrong"
+    )

@@ -1,0 +1,52 @@
+"""How much work `--profile quick`, `standard` and `thorough` spend on each analysis.
+
+`standard` is every analysis at its own defaults; the other two change only what is listed here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+SETTINGS: dict[str, tuple[str, str]] = {
+    "linearity": ("analyses.linearity", "LinearitySettings"),
+    "bounds": ("analyses.bounds", "BoundsSettings"),
+    "smoothing": ("analyses.smoothing", "SmoothingSettings"),
+    "smoothing_prediction": ("analyses.smoothing_prediction", "PredictionSettings"),
+    "attack": ("analyses.attack", "AttackSettings"),
+    "masking": ("masking_evidence", "MaskingSettings"),
+}
+"""Analysis to the module and the frozen dataclass that holds its defaults."""
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "linearity": {"steps": 20},
+        "attack": {"suite": "quick"},
+        "smoothing": {"n": 2000, "radii": (0.25, 0.5)},
+        "smoothing_prediction": {"n": 2000},
+        "masking": {"steps": 20, "restarts": 2, "queries": 200, "unbounded_steps": 50},
+    },
+    "standard": {},
+    "thorough": {
+        "attack": {"suite": "thorough"},
+        "linearity": {"restarts": 5},
+        "masking": {"steps": 100, "restarts": 10, "queries": 2000},
+    },
+}
+
+
+def defaults(analysis: str) -> Any:
+    """The frozen dataclass of ``analysis`` with its own defaults."""
+    module, name = SETTINGS[analysis]
+    return getattr(import_module(f"robcert.certify.{module}"), name)()
+
+
+def settings_of(analysis: str, profile: str, **chosen: Any) -> Any:
+    """Settings of ``analysis`` under ``profile``, with what the user ``chosen`` on top.
+
+    Raises:
+        InvalidParameterError: a chosen value breaks its rule.
+    """
+    module, name = SETTINGS[analysis]
+    kind = getattr(import_module(f"robcert.certify.{module}"), name)
+    return kind(**{**PRESETS[profile].get(analysis, {}), **chosen})

@@ -1,0 +1,215 @@
+"""Which pictures a report shows, drawn from the stored per-image numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .intervals import proportion
+from .report_plots import Series, curves, histogram, scatter
+from .tables import pixel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .store import ResultStore
+    from .summaries import Result
+
+CURVE_POINTS = 61
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with its claim and the sentence below it."""
+
+    title: str
+    claim: str
+    svg: str
+    caption: str
+
+
+def curve_figures(store: ResultStore, found: tuple[Result, ...]) -> list[Figure]:
+    """Accuracy against distance in each norm, certified accuracy against radius, gamma."""
+    figures = [
+        _accuracy_figure(norm, [r for r in found if _norm(r) == norm])
+        for norm in ("linf", "l2", "l1")
+        if any(r.analysis in ("attack", "bounds") and _norm(r) == norm for r in found)
+    ]
+    smoothing = [result for result in found if result.analysis == "smoothing"]
+    if smoothing:
+        figures.append(_certified_figure(store, smoothing))
+    figures += [_gamma_figure(result) for result in found if result.analysis == "linearity"]
+    return figures
+
+
+def ledger_figures(found: tuple[Result, ...]) -> list[Figure]:
+    """Estimated radius against attacked distance, one picture a norm."""
+    figures = []
+    for bounds in (result for result in found if result.analysis == "bounds"):
+        for attack in (result for result in found if result.analysis == "attack"):
+            if _norm(bounds) == _norm(attack):
+                figures += _ledger_figure(bounds, attack)
+    return figures
+
+
+def extreme_figures(found: tuple[Result, ...]) -> list[Figure]:
+    """Block maxima with the fitted density, for L and for the middle omega of each bounds run."""
+    figures = []
+    for result in (result for result in found if result.analysis == "bounds"):
+        figures += _fit_figure(result, "lipschitz", "L", result.summary.get("lipschitz") or {})
+        omegas = result.summary.get("omega") or []
+        if omegas:
+            entry = omegas[len(omegas) // 2]
+            name = f"ω({pixel(entry['epsilon'])})"
+            for place in _omega_places(entry["epsilon"], len(omegas) // 2):
+                figures += _fit_figure(result, place, name, entry)
+    return figures
+
+
+def _omega_places(epsilon: float, position: int) -> tuple[str, ...]:
+    return (f"omega/{epsilon:.6g}", f"omega/{position}")
+
+
+def _norm(result: Result) -> str:
+    return str(result.group.settings.get("norm", ""))
+
+
+def _column(result: Result, name: str) -> NDArray[np.float64]:
+    return np.asarray(result.group.column(name, result.group.indices), dtype=np.float64)
+
+
+def _accuracy_figure(norm: str, found: list[Result]) -> Figure:
+    """Accuracy that attacks leave, above the accuracy that the estimated radii claim."""
+    columns = {
+        "under attack": [
+            ("attacked", _column(r, "distance")) for r in found if r.analysis == "attack"
+        ],
+        "by ω-bound": [
+            ("estimated", _column(r, "omega_bound")) for r in found if r.analysis == "bounds"
+        ],
+    }
+    finite = [v[np.isfinite(v)] for group in columns.values() for _, v in group]
+    reach = max((float(np.quantile(v, 0.98)) for v in finite if len(v)), default=1.0) or 1.0
+    grid = np.linspace(0.0, reach, CURVE_POINTS)
+    series = tuple(
+        _survival(name, claim, values[~np.isnan(values)], grid)
+        for name, group in columns.items()
+        for claim, values in group
+    )
+    svg = curves(
+        series, x_label=f"distance ε ({norm})", y_label="accuracy", title=f"{norm} accuracy"
+    )
+    caption = "The truth lies below the attacked curve. Bands: 95 % intervals of the share."
+    if any(claim == "estimated" for group in columns.values() for claim, _ in group):
+        caption += " Where the estimated curve lies above the attacked one, the estimate is wrong."
+    return Figure(f"accuracy within ε ({norm})", "attacked", svg, caption)
+
+
+def _survival(
+    name: str, claim: str, values: NDArray[np.float64], grid: NDArray[np.float64]
+) -> Series:
+    """Share of ``values`` above each point of ``grid`` (misclassified images have 0)."""
+    counts = [int((values > x).sum()) for x in grid]
+    shares = [proportion(count, len(values)) for count in counts] if len(values) else []
+    points = tuple((float(x), share.value) for x, share in zip(grid, shares, strict=False))
+    return Series(
+        f"{name} ({claim})",
+        claim,
+        points,
+        tuple(share.lower for share in shares),
+        tuple(share.upper for share in shares),
+    )
+
+
+def _certified_figure(store: ResultStore, found: list[Result]) -> Figure:
+    radii = [_certified_radii(store, result) for result in found]
+    reach = max((float(values.max(initial=0.0)) for values in radii), default=0.0) or 1.0
+    grid = np.linspace(0.0, reach, CURVE_POINTS)
+    series = tuple(
+        _survival(f"σ = {result.group.settings.get('sigma')}", "certified", values, grid)
+        for result, values in zip(found, radii, strict=True)
+    )
+    svg = curves(series, x_label="certified radius (l2)", y_label="accuracy", title="certified")
+    caption = "Share of images on which the smoothed classifier is right and certified farther out."
+    return Figure("certified accuracy against radius", "certified", svg, caption)
+
+
+def _certified_radii(store: ResultStore, result: Result) -> NDArray[np.float64]:
+    """Certified radii, -1 where the smoothed classifier abstained or is wrong."""
+    indices = result.group.indices
+    prediction = result.group.column("prediction", indices)
+    labels = store.labels[store.rows(indices)]
+    right = (prediction == labels) | ((labels < 0) & (prediction >= 0))
+    return np.where(right, _column(result, "radius"), -1.0)
+
+
+def _gamma_figure(result: Result) -> Figure:
+    gamma = _column(result, "gamma")
+    gamma = gamma[np.isfinite(gamma)]
+    epsilon = pixel(result.group.settings.get("epsilon"))
+    svg = histogram(
+        np.sqrt(gamma.clip(min=0.0)),
+        claim="estimated",
+        x_label=f"√γ at ε = {epsilon} ({_norm(result)})",
+        title="gamma",
+    )
+    caption = "Near 0 the loss is almost its tangent; a long tail means that gradients mislead."
+    return Figure("local linearity", "estimated", svg, caption)
+
+
+def _ledger_figure(bounds: Result, attack: Result) -> list[Figure]:
+    both = np.intersect1d(bounds.group.indices, attack.group.indices)
+    radius = np.asarray(bounds.group.column("omega_bound", both), dtype=np.float64)
+    distance = np.asarray(attack.group.column("distance", both), dtype=np.float64)
+    known = np.isfinite(radius) & np.isfinite(distance) & (distance > 0)
+    if not known.any():
+        return []
+    crossing = radius > distance * (1 + 1e-6)
+    points = tuple(zip(distance[known].tolist(), radius[known].tolist(), strict=True))
+    norm = _norm(bounds)
+    svg = scatter(
+        points,
+        tuple(bool(flag) for flag in crossing[known]),
+        x_label=f"attacked distance ({norm})",
+        y_label="estimated radius (ω-bound)",
+        title="ledger",
+    )
+    caption = "One dot an image. Below the diagonal the two agree; above it the estimate is wrong."
+    return [Figure(f"estimated against attacked ({norm})", "estimated", svg, caption)]
+
+
+def _fit_figure(result: Result, place: str, name: str, fit: dict[str, Any]) -> list[Figure]:
+    if f"{place}/block_maxima" not in result.group:
+        return []
+    maxima = np.asarray(result.group.array(f"{place}/block_maxima"), dtype=np.float64)
+    maxima = maxima[np.isfinite(maxima)]
+    if len(maxima) < 2:
+        return []
+    svg = histogram(
+        maxima,
+        claim="estimated",
+        x_label=f"block maximum of {name} ({_norm(result)})",
+        title=f"block maxima of {name}",
+        bins=min(20, max(6, len(maxima) // 5)),
+        density=_density(fit, maxima),
+    )
+    caption = f"{len(maxima)} blocks; status {fit.get('status')}"
+    if fit.get("gof_p") is not None:
+        caption += f", Anderson–Darling p = {fit['gof_p']:.2g}"
+    return [Figure(f"block maxima of {name}", "estimated", svg, caption)]
+
+
+def _density(fit: dict[str, Any], maxima: NDArray[np.float64]) -> Series | None:
+    r"""GEV density :math:`\frac1s t^{\xi+1} e^{-t}`, :math:`t = (1 + \xi (x-m)/s)^{-1/\xi}`."""
+    numbers = [fit.get(name) for name in ("location", "scale", "shape")]
+    if any(number is None for number in numbers) or not numbers[1]:
+        return None
+    location, scale, shape = (float(number) for number in numbers if number is not None)
+    x = np.linspace(float(maxima.min()), float(maxima.max()), 121)
+    z = (x - location) / scale
+    with np.errstate(all="ignore"):
+        t = np.exp(-z) if abs(shape) < 1e-9 else np.maximum(1 + shape * z, 0.0) ** (-1 / shape)
+        density = np.nan_to_num(t ** (shape + 1) * np.exp(-t) / scale, nan=0.0, posinf=0.0)
+    return Series("fitted", "estimated", tuple(zip(x.tolist(), density.tolist(), strict=True)))

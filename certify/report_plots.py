@@ -1,0 +1,234 @@
+"""The report's pictures as inline SVG: they follow the page's colours, light, dark or printed."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 560.0, 300.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 14.0, 46.0
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One curve.
+
+    Attributes:
+        name: what the legend calls it.
+        claim: certified, estimated, attacked or measured; chooses colour and dashes.
+        points: (x, y) in the plot's units.
+        low: lower limits at the same x, empty for none.
+        high: upper limits likewise.
+        step: draw steps (a value holds up to its x) instead of straight lines.
+    """
+
+    name: str
+    claim: str
+    points: Points
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    step: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Axes of one picture: the range of each and its label; ``percent`` labels y as shares."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    x_label: str
+    y_label: str
+    percent: bool = False
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Place of (x, y) in the picture."""
+        return (
+            LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM),
+        )
+
+
+def curves(
+    series: tuple[Series, ...], *, x_label: str, y_label: str, share: bool = True, title: str
+) -> str:
+    """Curves over one x axis that starts at zero; shares run from 0 to 100 %."""
+    rightmost = max((x for one in series for x, _ in one.points), default=1.0) or 1.0
+    highest = max((y for one in series for _, y in one.points), default=1.0) or 1.0
+    frame = Frame(
+        (0.0, rightmost), (0.0, 1.0 if share else highest * 1.05), x_label, y_label, share
+    )
+    parts = [_band(one, frame) for one in series] + [_line(one, frame) for one in series]
+    return _svg(title, frame, parts) + _legend([(one.name, one.claim) for one in series])
+
+
+def histogram(
+    values: NDArray[np.float64],
+    *,
+    claim: str,
+    x_label: str,
+    title: str,
+    bins: int = 24,
+    density: Series | None = None,
+) -> str:
+    """Histogram of ``values``; with ``density`` the bars have area one and the curve lies above."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    heights, edges = np.histogram(values, bins=bins, range=(low, high), density=density is not None)
+    top = float(heights.max())
+    if density is not None:
+        top = max(top, max((y for _, y in density.points), default=0.0))
+    label = "density" if density is not None else "images"
+    frame = Frame((low, high), (0.0, top * 1.05), x_label, label)
+    parts = [
+        _bar(frame, (float(left), float(right)), float(height), claim)
+        for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True)
+        if height > 0
+    ]
+    legend = [("seen", "measured" if density else claim)]
+    if density is not None:
+        parts = [part.replace(f"bar {claim}", "bar measured") for part in parts]
+        parts.append(_line(density, frame))
+        legend.append((density.name, density.claim))
+    return _svg(title, frame, parts) + (_legend(legend) if density is not None else "")
+
+
+def scatter(
+    points: Points, flagged: tuple[bool, ...], *, x_label: str, y_label: str, title: str
+) -> str:
+    """Points against the diagonal; flagged ones stand out. Both axes share one range."""
+    highest = max((max(point) for point in points), default=1.0) * 1.05 or 1.0
+    frame = Frame((0.0, highest), (0.0, highest), x_label, y_label)
+    (x0, y0), (x1, y1) = frame.at(0, 0), frame.at(highest, highest)
+    parts = [f'<path class="diagonal" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>']
+    for point, flag in zip(points, flagged, strict=True):
+        x, y = frame.at(*point)
+        kind = "dot violation" if flag else "dot"
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{4 if flag else 2.6}"/>')
+    return _svg(title, frame, parts)
+
+
+def picture(image: NDArray[np.float32], *, title: str) -> str:
+    """An image ``(c, h, w)`` in [0, 1] (one or three channels) as an inline PNG."""
+    data = base64.b64encode(png(image)).decode()
+    return f'<img alt="{escape(title)}" title="{escape(title)}" src="data:image/png;base64,{data}">'
+
+
+def png(image: NDArray[np.float32]) -> bytes:
+    """PNG file of ``image (c, h, w)``, 8 bits a channel (ISO/IEC 15948)."""
+    levels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    levels = levels if levels.shape[2] in (1, 3) else levels[:, :, :1]
+    height, width, channels = levels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, body) for name, body in chunks)
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _svg(title: str, frame: Frame, parts: list[str]) -> str:
+    body = "".join(parts)
+    return (
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{_axes(frame)}{body}</svg>"
+    )
+
+
+def _axes(frame: Frame) -> str:
+    parts = []
+    for tick in ticks(*frame.y):
+        x, y = frame.at(frame.x[0], tick)
+        text = f"{100 * tick:.0f} %" if frame.percent else _number(tick)
+        parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{WIDTH - RIGHT:.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
+        )
+    for tick in ticks(*frame.x):
+        x, y = frame.at(tick, frame.y[0])
+        parts.append(f'<path class="axis" d="M{x:.1f} {y:.1f}v4"/>')
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{_number(tick)}</text>'
+        )
+    bottom, middle = HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{WIDTH - RIGHT}"/>')
+    parts.append(
+        f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 8:.1f}" text-anchor="middle">'
+        f"{escape(frame.x_label)}</text>"
+    )
+    parts.append(
+        f'<text class="label" transform="translate(13 {(TOP + bottom) / 2:.1f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(frame.y_label)}</text>'
+    )
+    return "".join(parts)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers from ``low`` to ``high``, 1, 2 or 5 times a power of ten apart.
+
+    >>> ticks(0.0, 1.0)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(position * step, 12) for position in range(first, last + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _line(series: Series, frame: Frame) -> str:
+    places = [frame.at(x, y) for x, y in series.points]
+    if not places:
+        return ""
+    path = f"M{places[0][0]:.1f} {places[0][1]:.1f}"
+    for x, y in places[1:]:
+        path += f"V{y:.1f}H{x:.1f}" if series.step else f"L{x:.1f} {y:.1f}"
+    dots = ""
+    if not series.step and len(places) <= 16:
+        dots = "".join(
+            f'<circle class="point {series.claim}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
+            for x, y in places
+        )
+    return f'<path class="line {series.claim}" d="{path}"/>{dots}'
+
+
+def _band(series: Series, frame: Frame) -> str:
+    if not series.low or not series.high:
+        return ""
+    xs = [x for x, _ in series.points]
+    upper = [frame.at(x, y) for x, y in zip(xs, series.high, strict=True)]
+    lower = [frame.at(x, y) for x, y in zip(xs, series.low, strict=True)]
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *reversed(lower)])
+    return f'<polygon class="band {series.claim}" points="{corners}"/>'
+
+
+def _bar(frame: Frame, edges: tuple[float, float], height: float, claim: str) -> str:
+    left, top = frame.at(edges[0], height)
+    right, bottom = frame.at(edges[1], 0.0)
+    return (
+        f'<rect class="bar {claim}" x="{left + 0.5:.1f}" y="{top:.1f}" '
+        f'width="{max(right - left - 1, 0.5):.1f}" height="{bottom - top:.1f}">'
+        f"<title>{_number(edges[0])} to {_number(edges[1])}: {_number(height)}</title></rect>"
+    )
+
+
+def _legend(entries: list[tuple[str, str]]) -> str:
+    items = "".join(
+        f'<li><span class="key {claim}"></span>{escape(name)}</li>' for name, claim in entries
+    )
+    return f'<ul class="legend">{items}</ul>'

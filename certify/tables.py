@@ -1,0 +1,293 @@
+"""Summaries as tables for people; the terminal and the HTML report print the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Summary = dict[str, Any]
+"""Summary of one analysis as JSON."""
+
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table of text.
+
+    Attributes:
+        title: what it shows.
+        claim: certified, estimated, attacked or measured; empty where a column says it by row.
+        header: names of the columns.
+        rows: cells, as many as the header in each row.
+        note: a sentence below.
+    """
+
+    title: str
+    claim: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables(analysis: str, summary: Summary) -> tuple[Table, ...]:
+    """Tables of the summary of ``analysis``; one that was not available says why."""
+    if "not_available" in summary:
+        row = (str(summary["not_available"]),)
+        return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
+    return tuple(_TABLES[analysis](summary))
+
+
+def pixel(value: float | None) -> str:
+    """A distance in pixel units, as a fraction of 255 where it is one.
+
+    >>> pixel(8 / 255), pixel(0.5), pixel(None)
+    ('8/255', '0.5', '–')
+    """
+    if value is None:
+        return DASH
+    steps = value * 255
+    if 0.5 < steps < 64 and abs(steps - round(steps)) < 1e-6:
+        return f"{round(steps)}/255"
+    return decimal(value)
+
+
+def decimal(value: float | None, digits: int = 4) -> str:
+    """``value`` with ``digits`` significant digits; a dash where there is none."""
+    return DASH if value is None else f"{value:.{digits}g}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.912)
+    '91.2 %'
+    """
+    return DASH if value is None else f"{100 * value:.1f} %"
+
+
+def interval(entry: Summary) -> str:
+    """The limits of an estimate of a share, ``[lower, upper]`` in percent."""
+    lower, upper = entry.get("lower"), entry.get("upper")
+    if lower is None and upper is None:
+        return DASH
+    return f"[{_number(lower)}, {_number(upper)}]"
+
+
+def _number(share: float | None) -> str:
+    return DASH if share is None else f"{100 * share:.1f}"
+
+
+def _inspect(summary: Summary) -> Iterator[Table]:
+    facts = [
+        (key.replace("_", " "), _fact(summary[key]))
+        for key in ("kind", "producer", "opset", "input", "output", "logits_from", "preprocessing")
+        if summary.get(key) not in (None, "")
+    ]
+    twin = summary.get("twin", {})
+    available = "yes" if twin.get("available") else f"no: {twin.get('reason', '')}"
+    facts.append(("gradients (twin)", available))
+    if twin.get("straight_through"):
+        facts.append(("straight-through nodes", ", ".join(twin["straight_through"])))
+    facts.extend(_parity(summary.get("parity") or {}))
+    accuracy = summary.get("clean_accuracy")
+    if accuracy and accuracy.get("value") is not None:
+        text = f"{percent(accuracy['value'])} {interval(accuracy)}, {accuracy['n']} images"
+        facts.append(("clean accuracy", text))
+    yield Table("the model file", "measured", ("what", "found"), tuple(facts))
+
+
+def _parity(parity: Summary) -> Iterator[tuple[str, str]]:
+    if parity.get("top1_agreement") is not None:
+        yield (
+            "runtime and twin agree",
+            f"top-1 {percent(parity['top1_agreement'])} of {parity.get('images')} images, "
+            f"logits within {decimal(parity.get('max_relative_logit_error'), 2)} of their scale",
+        )
+    if parity.get("gradient_correlation") is not None:
+        yield "gradient correlation", decimal(parity["gradient_correlation"])
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_fact(item)}" for key, item in value.items() if item != "")
+    if isinstance(value, list):
+        return " × ".join(str(item) for item in value)
+    return str(value)
+
+
+def _clean(summary: Summary) -> Iterator[Table]:
+    accuracy = summary["clean_accuracy"]
+    row = (percent(accuracy["value"]), interval(accuracy), str(accuracy["n"]))
+    yield Table("clean accuracy", "measured", ("accuracy", "95 % interval", "images"), (row,))
+
+
+def _linearity(summary: Summary) -> Iterator[Table]:
+    gamma = summary["gamma"]
+    entries = gamma if isinstance(gamma, list) else [{**summary, **gamma}]
+    rows = tuple(
+        (
+            str(entry.get("norm", DASH)),
+            pixel(entry.get("epsilon")),
+            *(decimal(entry.get(key)) for key in ("mean", "median", "q95", "max")),
+            str(entry.get("n", DASH)),
+        )
+        for entry in entries
+    )
+    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
+    note = "γ: how far the loss leaves its tangent within ε. Found by search, so a lower estimate."
+    yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
+
+
+def _bounds(summary: Summary) -> Iterator[Table]:
+    yield _extremes(summary)
+    radius = summary.get("radius") or {}
+    rows = tuple(
+        (name.replace("_", "-").replace("omega", "ω").replace("l-", "L-"), *_radius_cells(entry))
+        for name, entry in radius.items()
+        if isinstance(entry, dict)
+    )
+    if rows:
+        yield Table("radii", "estimated", ("bound", "mean", "median"), rows)
+    errors = tuple(
+        (pixel(row["epsilon"]), percent(row.get("l_bound")), percent(row.get("omega_bound")))
+        for row in summary.get("error_at") or ()
+    )
+    if errors:
+        header = ("ε", "by L-bound", "by ω-bound")
+        yield Table("error at ε: images whose radius is below", "estimated", header, errors)
+
+
+def _radius_cells(entry: Summary) -> tuple[str, str]:
+    return decimal(entry.get("mean")), decimal(entry.get("median"))
+
+
+def _extremes(summary: Summary) -> Table:
+    lipschitz = {"name": "L", **(summary.get("lipschitz") or {})}
+    omegas = [{"name": f"ω({pixel(o['epsilon'])})", **o} for o in summary.get("omega") or ()]
+    rows = tuple(
+        (
+            entry["name"],
+            *(decimal(entry.get(key)) for key in ("max", "point", "upper", "shape")),
+            f"{entry.get('blocks', DASH)} × {entry.get('block_size', DASH)}",
+            decimal(entry.get("gof_p"), 2),
+            str(entry.get("status", DASH)),
+        )
+        for entry in (lipschitz, *omegas)
+    )
+    header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
+    note = str(lipschitz.get("wilks") or "")
+    return Table("extreme-value estimates", "estimated", header, rows, note)
+
+
+def _smoothing(summary: Summary) -> Iterator[Table]:
+    rows = tuple(
+        (decimal(entry["radius"]), percent(entry.get("value")), interval(entry))
+        for entry in summary["certified_accuracy"]
+    )
+    header = ("l2 radius", "certified accuracy", "95 % interval")
+    note = str(summary.get("guarantee") or "")
+    yield Table("the smoothed classifier", "certified", header, rows, note)
+    facts = tuple(
+        (label, text)
+        for label, text in (
+            ("abstained", _fact(summary.get("abstained"))),
+            ("average certified radius", decimal(summary.get("average_certified_radius"))),
+            ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
+        )
+    )
+    yield Table("how it went", "measured", ("what", "value"), facts)
+
+
+def _attack(summary: Summary) -> Iterator[Table]:
+    clean = summary.get("clean_accuracy") or {}
+    entries = [{"epsilon": 0.0, **clean}] if clean.get("value") is not None else []
+    entries += summary.get("robust_accuracy") or []
+    rows = tuple(
+        (pixel(entry["epsilon"]), percent(entry.get("value")), interval(entry)) for entry in entries
+    )
+    note = "No attack found more; that proves nothing. Median distance of the nearest adversarial "
+    note += f"image: {decimal(summary.get('median_distance'))}"
+    header = ("ε", "accuracy", "95 % interval")
+    yield Table("robust accuracy under attack", "attacked", header, rows, note)
+    found = _by_attack(summary.get("by_attack"))
+    if found:
+        header = ("attack", *found[0].keys())
+        cells = tuple(tuple(str(cell) for cell in row.values()) for row in found)
+        yield Table("nearest found by", "attacked", header[1:], cells)
+
+
+def _by_attack(entries: Any) -> list[dict[str, str]]:
+    if isinstance(entries, dict):
+        entries = [
+            {"attack": name, **(value if isinstance(value, dict) else {"images": value})}
+            for name, value in entries.items()
+        ]
+    return [
+        {
+            key.replace("_", " "): decimal(cell) if isinstance(cell, float) else str(cell)
+            for key, cell in entry.items()
+        }
+        for entry in entries or ()
+    ]
+
+
+def _masking(summary: Summary) -> Iterator[Table]:
+    rows = tuple(
+        (
+            str(indicator["name"]),
+            _value(indicator.get("value")),
+            _value(indicator.get("threshold")),
+            _flag(indicator.get("flagged")),
+            str(indicator.get("meaning", "")),
+        )
+        for indicator in summary.get("indicators") or ()
+    )
+    header = ("indicator", "value", "threshold", "", "meaning")
+    yield Table(f"gradient masking: {summary['verdict']}", "measured", header, rows)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return decimal(float(value), 3)
+    return DASH if value is None else str(value)
+
+
+def _flag(flagged: bool | None) -> str:
+    return "not run" if flagged is None else ("FLAGGED" if flagged else "ok")
+
+
+def violations_table(violations: dict[str, Any]) -> Table:
+    """The ledger, one row a comparison."""
+    rows = tuple(
+        (
+            entry["estimate"].rsplit(":", 1)[1],
+            entry["norm"],
+            str(entry["compared"]),
+            str(entry["count"]),
+            _listed(entry["indices"]),
+        )
+        for entry in violations.get("comparisons") or ()
+    )
+    header = ("estimated radius", "norm", "compared", "violations", "images")
+    note = str(violations.get("sentence", ""))
+    return Table("ledger: estimated ≤ attacked?", "", header, rows, note)
+
+
+def _listed(indices: list[int], most: int = 8) -> str:
+    more = f", … {len(indices) - most} more" if len(indices) > most else ""
+    return ", ".join(str(index) for index in indices[:most]) + more or DASH
+
+
+_TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
+    "inspect": _inspect,
+    "clean": _clean,
+    "linearity": _linearity,
+    "bounds": _bounds,
+    "smoothing": _smoothing,
+    "attack": _attack,
+    "masking": _masking,
+}

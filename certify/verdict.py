@@ -1,0 +1,160 @@
+"""The verdict of an audit: what the numbers together say, in sentences a reader can repeat."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .tables import Summary, decimal, percent, pixel
+
+Tone = Literal["good", "warn", "bad", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the audit comes to.
+
+    Attributes:
+        headline: one clause.
+        tone: how alarming it is.
+        sentences: one per kind of evidence.
+    """
+
+    headline: str
+    tone: Tone
+    sentences: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One headline number with the kind of its claim."""
+
+    claim: str
+    value: str
+    text: str
+
+
+def verdict(summaries: dict[str, Summary], ledger: dict[str, Any]) -> Verdict:
+    """Verdict of the latest ``summaries`` (by analysis) and the ``ledger``.
+
+    The headline goes by the masking verdict first, for it decides whether the other numbers can
+    be read at all; then by the accuracy that attacks leave.
+    """
+    masking = _masking(summaries)
+    attacked = _headline_attack(summaries.get("attack"))
+    headline, tone = _headline(masking, attacked)
+    sentences = [_MASKING_SENTENCE[masking], _attack_sentence(summaries.get("attack"), attacked)]
+    sentences += [_certified_sentence(summaries.get("smoothing"))]
+    sentences += [f"Ledger: {ledger['sentence']}." if ledger.get("sentence") else ""]
+    return Verdict(headline, tone, tuple(sentence for sentence in sentences if sentence))
+
+
+def cards(summaries: dict[str, Summary]) -> tuple[Card, ...]:
+    """The headline number of each kind of claim that ``summaries`` hold."""
+    found = [
+        _clean_card(summaries),
+        _attacked_card(summaries.get("attack")),
+        _estimated_card(summaries.get("bounds")),
+        _certified_card(summaries.get("smoothing")),
+    ]
+    return tuple(card for card in found if card is not None)
+
+
+def _masking(summaries: dict[str, Summary]) -> str:
+    return str((summaries.get("masking") or {}).get("verdict", "not checked"))
+
+
+_MASKING_SENTENCE = {
+    "clear": "Gradients: clear. No test found them hidden, so the numbers can be read as they are.",
+    "suspect": "Gradients: suspect. Something hides them in part; read the attacked numbers as too "
+    "optimistic.",
+    "masked": "Gradients: masked. Gradient attacks fail for lack of a usable gradient while "
+    "adversarial images are near; numbers that rest on gradients mean little.",
+    "unknown": "Gradients: unknown. A required test of the masking check could not be computed.",
+    "not checked": "Gradients: not checked for masking.",
+}
+
+
+def _headline_attack(attack: Summary | None) -> Summary | None:
+    """The entry of robust accuracy that the headline quotes: the default epsilon, else the last."""
+    entries = (attack or {}).get("robust_accuracy") or []
+    entries = [entry for entry in entries if entry.get("value") is not None]
+    default = (attack or {}).get("headline_epsilon")
+    chosen = [entry for entry in entries if entry["epsilon"] == default]
+    return (chosen or entries or [None])[-1]
+
+
+def _headline(masking: str, attacked: Summary | None) -> tuple[str, Tone]:
+    if masking == "masked":
+        return "This model hides its gradients: its apparent robustness cannot be trusted", "bad"
+    if attacked is None:
+        return "No attack in this file: robustness was not tested", "none"
+    share, where = float(attacked["value"]), pixel(attacked["epsilon"])
+    doubt = {"suspect": ", and its gradients are suspect", "unknown": ""}.get(masking, "")
+    if share < 0.1:
+        return f"Not robust: {percent(share)} accuracy is left at ε = {where}{doubt}", "bad"
+    held = f"{percent(share)} accuracy withstands the attacks at ε = {where}{doubt}"
+    return held, "good" if share > 0.5 and not doubt else "warn"
+
+
+def _attack_sentence(attack: Summary | None, entry: Summary | None) -> str:
+    if attack is None or entry is None:
+        return ""
+    clean = (attack.get("clean_accuracy") or {}).get("value")
+    norm = f" ({attack['norm']})" if attack.get("norm") else ""
+    text = f"Attacked: accuracy {percent(clean)} falls to {percent(entry['value'])} "
+    text += f"at ε = {pixel(entry['epsilon'])}{norm}"
+    median = attack.get("median_distance")
+    return text + (f"; half of the images fall within {decimal(median)}." if median else ".")
+
+
+def _certified_sentence(smoothing: Summary | None) -> str:
+    entry = _certified_entry(smoothing)
+    if entry is None:
+        return ""
+    text = f"Certified: {percent(entry['value'])} of the images within l2 radius "
+    return text + f"{decimal(entry['radius'])}, of the smoothed classifier."
+
+
+def _certified_entry(smoothing: Summary | None) -> Summary | None:
+    """The smallest positive radius of the curve."""
+    entries = [e for e in (smoothing or {}).get("certified_accuracy") or [] if e["radius"] > 0]
+    return min(entries, key=lambda entry: float(entry["radius"]), default=None)
+
+
+def _clean_card(summaries: dict[str, Summary]) -> Card | None:
+    for name in ("clean", "attack"):
+        accuracy = (summaries.get(name) or {}).get("clean_accuracy") or {}
+        if accuracy.get("value") is not None:
+            text = f"accuracy on {accuracy.get('n', 'the')} unchanged images"
+            return Card("measured", percent(accuracy["value"]), text)
+    return None
+
+
+def _attacked_card(attack: Summary | None) -> Card | None:
+    entry = _headline_attack(attack)
+    if attack is None or entry is None:
+        return None
+    norm = f" ({attack['norm']})" if attack.get("norm") else ""
+    text = f"accuracy left by attacks at ε = {pixel(entry['epsilon'])}{norm}; it can only be lower"
+    return Card("attacked", percent(entry["value"]), text)
+
+
+def _estimated_card(bounds: Summary | None) -> Card | None:
+    radius = ((bounds or {}).get("radius") or {}).get("omega_bound") or {}
+    if radius.get("mean") is None:
+        return None
+    norm = f" ({bounds['norm']})" if bounds and bounds.get("norm") else ""
+    return Card("estimated", decimal(radius["mean"], 3), f"mean radius by the ω-bound{norm}")
+
+
+def _certified_card(smoothing: Summary | None) -> Card | None:
+    entry = _certified_entry(smoothing)
+    if entry is None:
+        return None
+    text = f"of images certified within l2 radius {decimal(entry['radius'])}, when smoothed"
+    return Card("certified", percent(entry["value"]), text)

@@ -1,0 +1,70 @@
+"""`robcert attack`: the nearest adversarial image of each image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from . import checks
+from .options import AnalysisOptions, analysis_options
+from .run import given, run_analysis
+from .session import epsilons
+
+
+@analysis_options
+def attack(
+    options: AnalysisOptions,
+    *,
+    suite: Annotated[
+        Literal["quick", "standard", "thorough"] | None,
+        typer.Option("--suite", help="Which attacks run.", show_default="that of --profile"),
+    ] = None,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="One attack by name, instead of a suite; may be repeated."),
+    ] = None,
+    restarts: Annotated[
+        int | None, typer.Option("--restarts", help="Random starts of PGD.")
+    ] = None,
+    save_images: Annotated[
+        bool, typer.Option("--save-images", help="Keep the adversarial images.")
+    ] = False,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-under", help="Exit with 1 if a number is below, as robust_accuracy=0.4."
+        ),
+    ] = None,
+) -> None:
+    """Attack each image by a suite; the nearest adversarial image counts.
+
+    Prints attacked numbers: an adversarial image was found at that distance and re-checked in the
+    runtime. An image that withstands is not proven robust.
+
+    Example: robcert attack --model model.onnx --data images.npz --norm l2 --eps 0.5
+    """
+    from robcert.certify.analyses import attack as analysis
+    from robcert.certify.core import Norm
+    from robcert.certify.profiles import settings_of
+
+    bars = checks.parsed(fail_under, "attack")
+    settings = settings_of(
+        "attack",
+        options.profile,
+        norm=Norm(options.norm),
+        **given(
+            suite=analysis.Suite(suite) if suite else None,
+            attacks=tuple(attacks) if attacks else None,
+            restarts=restarts,
+            save_images=save_images or None,
+        ),
+    )
+    radii = epsilons(options) if options.eps else ()
+    summary = run_analysis(
+        options,
+        "attack",
+        "attack",
+        lambda context: [analysis.analyse(context.session, settings, epsilons=radii)],
+    )
+    checks.enforce(bars, {"attack": summary})

@@ -1,0 +1,111 @@
+"""`robcert audit`: every analysis into one file, and the report beside it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import checks
+from .invocation import command_line
+from .options import AnalysisOptions, analysis_options
+from .render import print_tables, print_verdict
+from .run import print_outcome
+from .session import epsilons, note, opened
+
+if TYPE_CHECKING:
+    from robcert.certify.analyses.audit import AuditSettings
+    from robcert.certify.tables import Summary
+
+    from .session import Opened
+
+
+@analysis_options
+def audit(
+    options: AnalysisOptions,
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="This part only (inspect, attack, …); may be repeated."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option("--skip", help="Not this part; may be repeated.")
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-under",
+            help="Exit with 1 if a number is below: robust_accuracy=0.4, clean_accuracy=0.9, "
+            "certified_accuracy@0.25=0.5.",
+        ),
+    ] = None,
+) -> None:
+    """Audit a model: inspect, attack, linearity, bounds, smoothing, masking, and the report.
+
+    Prints the verdict and numbers of all kinds, each named certified, estimated, attacked or
+    measured; writes the results file and `<results>.html` beside it.
+
+    Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
+    """
+    from robcert.certify.analyses.audit import AuditSettings, selected
+    from robcert.certify.core import Norm
+
+    bars = checks.parsed(fail_under, "audit")
+    settings = AuditSettings.of_profile(
+        options.profile,
+        norm=Norm(options.norm),
+        epsilon=epsilons(options)[0],
+        epsilons=epsilons(options) if options.eps else (),
+        parts=selected(tuple(only or ()), tuple(skip or ())),
+    )
+    with opened(options) as context:
+        summary = run_audit(context, settings)
+        page = write_page(context)
+        _print(context, summary, page)
+    checks.enforce(bars, summary)
+
+
+def run_audit(context: Opened, settings: AuditSettings) -> Summary:
+    """Run the audit and return its summary as JSON."""
+    from robcert.certify.analyses import audit as analysis
+    from robcert.certify.results_json import plain
+
+    session = context.session
+    began = time.monotonic()
+    path = analysis.analyse(session, settings, command=command_line())
+    summary = dict(plain(analysis.summarise(session.store, path).to_json()))
+    for part in analysis.PARTS:
+        for line in summary[part].get("warnings") or ():
+            context.warn(str(line))
+    note(context.options, f"audited in {time.monotonic() - began:.0f} s")
+    return summary
+
+
+def write_page(context: Opened) -> Path:
+    """The report beside the results file."""
+    from robcert.certify.report import write_report
+
+    context.session.store.fold_images()
+    return write_report(context.session.store.path)
+
+
+def _print(context: Opened, summary: Summary, page: Path) -> None:
+    from robcert.certify.analyses.audit import PARTS
+    from robcert.certify.ledger import ledger
+    from robcert.certify.tables import tables, violations_table
+    from robcert.certify.verdict import Verdict
+
+    store = context.session.store
+    violations = ledger(store)
+    if context.options.as_json:
+        groups = {group.path: group.settings for group in store.existing("audit")}
+        print_outcome(context, "audit", groups, summary, violations)
+        return
+    for part in PARTS:
+        print_tables(tables(part, summary[part]))
+    print_tables([violations_table(violations)])
+    print_verdict(Verdict(**summary["verdict"]))
+    typer.echo(f"results: {store.path}")
+    typer.echo(f"report:  {page}")

@@ -1,0 +1,36 @@
+"""`robcert datasets` and `robcert architectures`: what there is to choose from."""
+
+from __future__ import annotations
+
+import typer
+
+
+def datasets() -> None:
+    """List the data sets that --data takes by name.
+
+    Prints names only, no numbers about a model.
+
+    Example: robcert datasets
+    """
+    from robcert.certify.data_named import NAMED, bundled_sets
+
+    for name in bundled_sets():
+        typer.echo(f"{name:22} bundled with robcert")
+    for name, entry in NAMED.items():
+        typer.echo(f"{name:22} {entry.doc}; downloaded, or read from --data-root")
+    typer.echo(f"{'imagenet':22} validation images, read from --data-root")
+    typer.echo("Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train for the")
+    typer.echo("training images.")
+
+
+def architectures() -> None:
+    """List the networks that robcert train can build.
+
+    Prints names only, no numbers about a model.
+
+    Example: robcert architectures
+    """
+    from robcert.trainers.architectures import describe, names
+
+    for name in names():
+        typer.echo(f"{name:16} {describe(name)}")

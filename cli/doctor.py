@@ -1,0 +1,52 @@
+"""`robcert doctor`: is everything here that robcert needs, and does it give the known answers?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test", help="Run the analyses on models with known answers."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Show the environment: versions, devices, bundled files; test the numbers on request.
+
+    Prints measured facts; with --self-test each quantity of every kind with the expected value and
+    the one that came out. Exits with 1 if something is missing or wrong.
+
+    Example: robcert doctor --self-test
+    """
+    from robcert.certify.environment import environment
+    from robcert.certify.tables import Table
+
+    from .render import print_tables
+
+    found = environment()
+    rows = tuple((fact.name, fact.value, "ok" if fact.good else "PROBLEM") for fact in found)
+    print_tables([Table("environment", "measured", ("what", "found", ""), rows)])
+    good = all(fact.good for fact in found)
+    if self_test:
+        good = _self_test() and good
+    if not good:
+        raise typer.Exit(1)
+
+
+def _self_test() -> bool:
+    from robcert.certify.tables import Table
+    from robcert.fixtures.self_test import self_test
+
+    from .render import print_tables
+
+    checks = self_test()
+    rows = tuple(
+        (check.model, check.quantity, check.expected, check.got, "ok" if check.passed else "WRONG")
+        for check in checks
+    )
+    header = ("model", "quantity", "expected", "got", "")
+    print_tables([Table("known answers", "", header, rows)])
+    return all(check.passed for check in checks)

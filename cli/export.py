@@ -1,0 +1,30 @@
+"""`robcert export`: a checkpoint as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or run folder of robcert train.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="ONNX file [default: model.onnx in the run folder]."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Write a checkpoint as ONNX: logits, any batch, preprocessing and provenance inside.
+
+    Prints the path. The file is compared with the network first (a measured fact); an export that
+    computes something else is an error.
+
+    Example: robcert export runs/standard
+    """
+    from robcert.trainers.export import export_checkpoint
+
+    target = export_checkpoint(checkpoint, out)
+    typer.echo(str(target))
+    typer.echo(f"next: robcert audit --model {target}", err=True)

@@ -1,0 +1,150 @@
+"""The program `robcert`: its commands, and the one place that turns errors into exit status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robcert.certify.errors import RobcertError
+
+from .attack import attack
+from .audit import audit
+from .bounds import bounds
+from .catalogue import architectures, datasets
+from .demo import demo
+from .doctor import doctor
+from .export import export
+from .inspection import inspect
+from .invocation import command_line, remember
+from .linearity import linearity
+from .masking import masking_check
+from .report import report
+from .show import show
+from .smoothing import smoothing
+from .train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="robcert",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+for _command in (demo, inspect, audit, linearity, bounds, attack):
+    app.command()(_command)
+app.add_typer(smoothing, name="smoothing")
+app.command("masking-check")(masking_check)
+for _command in (report, show):
+    app.command()(_command)
+app.add_typer(train, name="train")
+for _command in (export, datasets, architectures, doctor):
+    app.command()(_command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"robcert {version('robcert')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """How robust is this image classifier, how do you know, and is it only hiding its gradients?
+
+    Every number says what it claims: certified (holds with stated probability), estimated (may be
+    wrong), attacked (somebody stood there) or measured (a plain fact). Distances are in pixel
+    units of [0, 1].
+
+    Start with: robcert demo
+
+    Then: robcert audit --model yours.onnx --data images.npz
+    """
+
+
+def main() -> None:
+    """Run the program on the command line's arguments and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Exit status of `robcert ARGUMENTS`: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
+
+    With `--debug` errors keep their traceback; else each is one line on stderr.
+    """
+    debug = "--debug" in arguments
+    remember(tuple(arguments))
+    if not debug:
+        warnings.simplefilter("ignore")  # of third-party libraries; ours are results, not warnings
+    try:
+        status = app(args=list(arguments), prog_name="robcert", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        status = EXIT_INTERRUPTED
+    except Exception as error:  # the last line of defence: a traceback is no message
+        if debug:
+            traceback.print_exc()
+        return _report_error(error, arguments)
+    if status == EXIT_INTERRUPTED:
+        _say(f"interrupted: finished images are saved; to go on, run again: {command_line()}")
+    return status if isinstance(status, int) else 0
+
+
+def _report_error(error: Exception, arguments: Sequence[str]) -> int:
+    """One line, where useful a second that says what to do, on stderr."""
+    message, hint = _explained(error, arguments)
+    _say(f"error: {' '.join(message.split())}")
+    if hint:
+        _say(f"hint: {' '.join(hint.split())}")
+    return EXIT_BAD_INPUT
+
+
+def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
+    """Message and hint for ``error``."""
+    if isinstance(error, RobcertError):
+        return str(error), error.hint
+    if isinstance(error, typer.TyperException):
+        # Typer's own copy of click raises; importing click would add a dependency.
+        return error.format_message(), f"robcert {_command_of(arguments)}--help lists the options"
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", ""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory", "pass a smaller --batch-size"
+    return (
+        f"{type(error).__name__}: {error} (this is a bug in robcert)",
+        "run the same command with --debug for the traceback, and report it",
+    )
+
+
+def _command_of(arguments: Sequence[str]) -> str:
+    """The command among ``arguments`` with a blank behind, or nothing."""
+    known = {info.name or info.callback.__name__ for info in app.registered_commands}  # type: ignore[union-attr]
+    known |= {group.name for group in app.registered_groups if group.name}
+    return next((f"{word} " for word in arguments if word in known), "")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

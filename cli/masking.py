@@ -1,0 +1,42 @@
+"""`robcert masking-check`: are the gradient-based numbers of this model meaningful?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import AnalysisOptions, analysis_options
+from .run import run_analysis
+from .session import epsilons
+
+
+@analysis_options
+def masking_check(
+    options: AnalysisOptions,
+    *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 unless the verdict is clear.")
+    ] = False,
+) -> None:
+    """Gradient masking: is the model robust, or does it only hide its gradients?
+
+    Prints a verdict (clear, suspect, masked, unknown) from measured and attacked evidence.
+
+    Example: robcert masking-check --model model.onnx --data images.npz --strict
+    """
+    from robcert.certify.analyses import masking as analysis
+    from robcert.certify.core import Norm
+    from robcert.certify.profiles import settings_of
+
+    settings = settings_of(
+        "masking", options.profile, norm=Norm(options.norm), epsilon=epsilons(options)[0]
+    )
+    summary = run_analysis(
+        options,
+        "masking-check",
+        "masking",
+        lambda context: [analysis.analyse(context.session, settings)],
+    )
+    if strict and summary["verdict"] != "clear":
+        raise typer.Exit(1)

@@ -1,0 +1,26 @@
+"""`robcert report`: the HTML page of a results file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="Results file of any analysis.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Page to write [default: beside it, .html].")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Write one self-contained HTML page from a results file; nothing is computed again.
+
+    Shows certified, estimated, attacked and measured numbers, each marked as what it is.
+
+    Example: robcert report robcert-results/model-1a2b3c4d.h5
+    """
+    from robcert.certify.report import write_report
+
+    typer.echo(str(write_report(results, out)))

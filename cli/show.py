@@ -1,0 +1,94 @@
+"""`robcert show`: what a results file holds, as tables, CSV or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robcert.certify.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from robcert.certify.store import ResultStore
+    from robcert.certify.store_group import AnalysisGroup
+
+
+def show(
+    results: Annotated[Path, typer.Argument(help="Results file of any analysis.")],
+    group: Annotated[
+        str | None,
+        typer.Option("--group", "-g", help="One group only, such as attack/linf-quick-1a2b3c4d."),
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="The rows of --group, one line an image.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Print or export a results file; nothing is computed again.
+
+    Every table says what it claims: certified, estimated, attacked or measured.
+
+    Example: robcert show results.h5 --group attack/linf-quick-1a2b3c4d --csv > attack.csv
+    """
+    from robcert.certify.store import ResultStore
+
+    if as_csv and as_json:
+        message = "--csv and --json exclude each other"
+        raise InvalidParameterError(message)
+    with ResultStore.read(results) as store:
+        if as_csv:
+            _print_csv(store, group)
+        elif as_json:
+            _print_json(store, group)
+        else:
+            _print_tables(store, group)
+
+
+def _print_csv(store: ResultStore, path: str | None) -> None:
+    """Rows of the group at ``path``, or of the only group there is."""
+    from robcert.certify.export_rows import csv_lines
+
+    for line in csv_lines(store, store.at(path) if path else _only_group(store)):
+        typer.echo(line)
+
+
+def _only_group(store: ResultStore) -> AnalysisGroup:
+    from robcert.certify.export_rows import groups
+
+    found = groups(store)
+    if len(found) == 1:
+        return found[0]
+    message = f"{store.path} holds {len(found)} groups; --csv needs to know which"
+    names = ", ".join(group.path.strip("/") for group in found)
+    raise InvalidParameterError(message, hint=f"pass --group, one of: {names}")
+
+
+def _print_json(store: ResultStore, path: str | None) -> None:
+    import json
+
+    from robcert.certify.export_rows import store_json
+
+    typer.echo(json.dumps(store_json(store, path), indent=2, ensure_ascii=False))
+
+
+def _print_tables(store: ResultStore, path: str | None) -> None:
+    from robcert.certify.export_rows import columns_table, overview
+    from robcert.certify.ledger import ledger
+    from robcert.certify.summaries import results
+    from robcert.certify.tables import tables, violations_table
+
+    from .render import print_tables
+
+    if path:
+        print_tables([columns_table(store.at(path))])
+        wanted = store.at(path).path
+    else:
+        print_tables(overview(store))
+        wanted = ""
+    for result in results(store):
+        if not wanted or result.group.path == wanted:
+            print_tables(tables(result.analysis, result.summary))
+    if not wanted:
+        print_tables([violations_table(ledger(store))])

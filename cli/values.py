@@ -1,0 +1,88 @@
+"""Values as people type them: fractions, lists of numbers, image positions, time spans."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+from robcert.certify.errors import InvalidParameterError
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def number(text: str) -> float:
+    """Finite number written as a decimal or a fraction.
+
+    >>> number("8/255") == 8 / 255, number("0.5")
+    (True, 0.5)
+    """
+    try:
+        value = float(Fraction(text.replace(" ", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        message = f"{text!r} is not a number; write a decimal (0.03) or a fraction (8/255)"
+        raise InvalidParameterError(message) from None
+    if not math.isfinite(value):
+        message = f"{text!r} is not finite"
+        raise InvalidParameterError(message)
+    return value
+
+
+def epsilon(text: str) -> float:
+    """Positive distance in pixel units of [0, 1]."""
+    value = number(text)
+    if value <= 0:
+        message = f"--eps must be positive, got {text}"
+        raise InvalidParameterError(message, hint="pixel units of [0, 1], for instance 8/255")
+    return value
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas.
+
+    >>> numbers("0.5, 1/4")
+    (0.5, 0.25)
+    """
+    return tuple(number(part) for part in text.split(","))
+
+
+def positions(text: str) -> tuple[int, ...]:
+    """Image positions separated by commas; `a-b` is the range with both ends.
+
+    >>> positions("0,5,7-9")
+    (0, 5, 7, 8, 9)
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            message = f"--indices takes positions such as 0,5,10-19, got {text!r}"
+            raise InvalidParameterError(message)
+        first, last = int(match[1]), int(match[2] or match[1])
+        found.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(found))
+
+
+def seconds(text: str) -> float:
+    """Time span such as `90s`, `10m`, `1.5h`; a bare number is seconds.
+
+    >>> seconds("10m")
+    600.0
+    """
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        message = f"{text!r} is not a time span; write 90s, 10m or 1.5h"
+        raise InvalidParameterError(message)
+    return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+
+
+def batch_size(text: str) -> int | None:
+    """Images a step, or None for `auto`."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        message = f"--batch-size must be auto or a positive whole number, got {text}"
+        raise InvalidParameterError(message)
+    return int(text)
