@@ -21,6 +21,14 @@ class ModelFileError(RobcertError):
     """A model file cannot be read, is unsafe, or is not an image classifier."""
 
 
+class AmbiguousOutputError(ModelFileError):
+    """Several outputs could be the class scores; ``choices`` names them."""
+
+    def __init__(self, message: str, *, choices: tuple[str, ...], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.choices = choices
+
+
 class UnsupportedOperatorError(RobcertError):
     """No twin: an operator of the graph is not in the importer's table."""
 

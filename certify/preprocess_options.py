@@ -85,7 +85,10 @@ class PreprocessOptions:
                 hint = f"keys are {', '.join(sorted(known))}"
                 raise PreprocessingError(message, hint=hint)
         _validate(said, source)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in said.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in said.items()
+        }
+        return cls(**values)
 
     @classmethod
     def from_file(cls, path: Path) -> PreprocessOptions:
@@ -141,8 +144,8 @@ def _broken_rule(key: str, value: object) -> str:
         isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in numbers
     )
     if key == "range":
-        good = finite and len(numbers) == 2 and numbers[0] < numbers[1]
-        return "" if good else "two numbers, the values of black and of white"
+        good = finite and len(numbers) == 2 and numbers[0] != numbers[1]
+        return "" if good else "two different numbers, the values of black and of white"
     if not numbers or not finite:
         return "a list of numbers, one or one a channel"
     return "a list of positive numbers" if key == "std" and min(numbers) <= 0 else ""

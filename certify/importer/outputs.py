@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import ModelFileError
+from ..errors import AmbiguousOutputError, ModelFileError
 from .graph import reads
 from .layout import shown
 from .surgery import dimensions, required_inputs
@@ -90,7 +90,8 @@ def choose_output(
     logits stand are one.
 
     Raises:
-        ModelFileError: there is none, or it is ambiguous; the message names the choices.
+        ModelFileError: there is none.
+        AmbiguousOutputError: there are several; it names them.
     """
     scores = {name: score_count(fact, batch) for name, fact in facts.items()}
     candidates = [name for name, count in scores.items() if count]
@@ -108,7 +109,8 @@ def choose_output(
     if len({logits_behind(model, name).tensor for name in final}) == 1:
         return final[0]
     message = f"{path} has several outputs that could be the class scores: {', '.join(final)}"
-    raise ModelFileError(message, hint=f"choose one, for instance --output {final[0]}")
+    hint = f"choose one, for instance --output {final[0]}"
+    raise AmbiguousOutputError(message, choices=tuple(final), hint=hint)
 
 
 def logits_behind(model: onnx.ModelProto, output: str) -> Cut:

@@ -42,8 +42,8 @@ class ParityPlan:
     def for_pixels(cls, pixels: int) -> ParityPlan:
         """A plan that costs about the same for small and for large images."""
         if pixels > 20_000:
-            return cls(noise=4, points=4, directions=2, steps=(1e-3, 3e-4))
-        return cls(noise=16, points=8, directions=3, steps=(1e-3, 3e-4, 1e-4))
+            return cls(noise=4, points=3, directions=1, steps=(1e-3, 3e-4))
+        return cls(noise=16, points=8, directions=2, steps=(1e-3, 3e-4))
 
 
 @dataclass(frozen=True, slots=True)

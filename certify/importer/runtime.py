@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
 from .runtime_session import describe_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnxruntime
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Runtime:
         if self.fixed_batch is None:
             raw = self._run(array, output)
         else:
-            raw = np.concatenate([part for part in self._parts(array, output)])
+            raw = np.concatenate(list(self._parts(array, output)))
         return torch.from_numpy(raw).to(x.device)
 
     def _parts(self, array: np.ndarray, output: str) -> Iterator[np.ndarray]:
@@ -69,18 +72,3 @@ class Runtime:
         if not self.batched:
             raw = raw.reshape(1, -1)
         return np.asarray(raw)
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Keep torch to one thread: its pool and the runtime's, side by side, halve both."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-Rows = Callable[[Tensor], Tensor]
-"""Model inputs ``(b, ...)`` to numbers ``(b, ...)``."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnxruntime
 
 from ..errors import ModelFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def open_session(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .outputs import Squashing
 
 ScoreKind = Literal["logits", "probabilities", "score", "probability"]
 
@@ -42,18 +45,28 @@ class ScoreRule:
         return torch.cat([torch.zeros_like(scores), scores], dim=1)
 
 
-def score_rule(raw: Tensor, *, squashed: bool) -> ScoreRule:
+def score_rule(raw: Tensor, *, is_squashed: bool) -> ScoreRule:
     """Rule for numbers ``raw (b, ...)`` seen on some images.
 
     Args:
         raw: what the model gave.
-        squashed: whether a softmax or sigmoid after this tensor was cut off; then these are logits
-            whatever they look like.
+        is_squashed: whether a softmax or sigmoid after this tensor was cut off; then these are
+            logits whatever they look like.
     """
     scores = raw.reshape(raw.shape[0], -1).float()
     count = scores.shape[1]
-    unit = bool((scores >= 0).all() and (scores <= 1 + _SUM_TOLERANCE).all()) and not squashed
+    unit = bool((scores >= 0).all() and (scores <= 1 + _SUM_TOLERANCE).all()) and not is_squashed
     if count == 1:
         return ScoreRule("probability" if unit else "score", 2)
     sums_to_one = bool(((scores.sum(1) - 1).abs() < _SUM_TOLERANCE).all())
     return ScoreRule("probabilities" if unit and sums_to_one else "logits", count)
+
+
+def squashed(raw: Tensor, by: Squashing) -> Tensor:
+    """``raw (b, ...)`` as ``(b, k)`` after the function ``by``."""
+    scores = raw.reshape(raw.shape[0], -1).float()
+    if by == "softmax":
+        return scores.softmax(1)
+    if by == "log-softmax":
+        return scores.log_softmax(1)
+    return scores.sigmoid() if by == "sigmoid" else scores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -13,6 +12,8 @@ from .graph import inline_functions, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import numpy as np
 
 BATCH = "batch"
 """Name of the freed axis."""

@@ -1,0 +1,142 @@
+"""Gives a classifier its differentiable twin, or the reason why it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelFileError, UnsupportedOperatorError
+from .batching import Batching, discontinuous
+from .parity import Tolerance, measure_parity
+from .scores import ScoreRule
+from .twin import Twin, build_twin
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+    from ..preprocessing import Preprocessing
+    from .onnx_model import OnnxModel
+
+HALF_PRECISION_STEP = 10.0
+"""Central differences of float16 arithmetic need larger steps by this factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PixelTwin:
+    """Pixels to scores by a twin.
+
+    Attributes:
+        batched: whether the graph's input has a batch axis.
+        fixed_batch: images that one call of the graph takes; None for any number.
+    """
+
+    twin: Twin
+    rule: ScoreRule
+    prepare: Preprocessing
+    batched: bool
+    fixed_batch: int | None
+
+    def __call__(self, x: Tensor, *, straight_through: bool) -> Tensor:
+        """Scores ``(b, k)`` of ``x (b, c, h, w)``, with a gradient."""
+        inputs = self.prepare(x)
+        if not self.batched:
+            rows = [self.twin(row, straight_through=straight_through) for row in inputs]
+            return self.rule(torch.stack([row.flatten() for row in rows]))
+        step = self.fixed_batch or len(inputs)
+        return torch.cat([self._part(part, step, straight_through) for part in inputs.split(step)])
+
+    def _part(self, inputs: Tensor, step: int, straight_through: bool) -> Tensor:
+        """Scores of at most ``step`` images, padded to so many."""
+        missing = step - len(inputs)
+        if missing:
+            padding = inputs[:1].detach().expand(missing, *inputs.shape[1:])
+            inputs = torch.cat([inputs, padding])
+        scores = self.twin(inputs, straight_through=straight_through)
+        return self.rule(scores)[: step - missing]
+
+
+def add_twin(
+    classifier: Classifier,
+    model: OnnxModel,
+    batching: Batching,
+    rule: ScoreRule,
+    images: Tensor | None,
+) -> None:
+    """Build the twin, compare it with the runtime, and keep it if they agree.
+
+    Sets ``twin``, ``exact_twin``, ``declared_twin``, ``fixed_batch`` and the parts of ``info`` that
+    tell how it went.
+
+    Args:
+        classifier: without a twin.
+        model: the file it came from.
+        batching: the graph in use.
+        rule: from the graph's numbers to logits.
+        images: real images to compare on.
+    """
+    info = classifier.info
+    try:
+        twin = _built(model, batching, model.logits, classifier.device)
+        logits = _pixel_twin(twin, model, batching, rule)
+        classifier.twin = partial(logits, straight_through=True)
+        if twin.straight_through:
+            classifier.exact_twin = partial(logits, straight_through=False)
+        classifier.fixed_batch = 1 if logits.fixed_batch == 1 else None
+        parity = measure_parity(
+            classifier, images, step_scale=HALF_PRECISION_STEP if model.half_precision else 1.0
+        )
+        reason = "" if info.random else _tolerance(model, batching, twin).broken_by(parity)
+        if not reason and classifier.declared is not None:
+            declared = _built(model, batching, model.declared, classifier.device)
+            as_it_is = ScoreRule("logits", rule.classes)
+            classifier.declared_twin = partial(
+                _pixel_twin(declared, model, batching, as_it_is), straight_through=True
+            )
+    except (UnsupportedOperatorError, ModelFileError) as error:
+        classifier.info = replace(info, twin_unavailable=str(error))
+        classifier.twin = classifier.exact_twin = None
+        return
+    notes = info.notes
+    if twin.no_gradient_nodes:
+        names = ", ".join(twin.no_gradient_nodes[:5])
+        notes = (*notes, f"the gradient is zero or undefined by nature at: {names}")
+    classifier.info = replace(
+        info,
+        straight_through=twin.straight_through,
+        hint_nodes=(*twin.no_gradient_nodes, *twin.random_nodes),
+        twin_unavailable=reason,
+        parity=parity,
+        notes=notes,
+    )
+    if reason:
+        classifier.twin = classifier.exact_twin = None
+
+
+def _built(model: OnnxModel, batching: Batching, output: str, device: torch.device) -> Twin:
+    """Twin that computes ``output``."""
+    # One image is found out only for graphs with a free batch axis; others are taken as declared.
+    free = batching.runtime.batched and (batching.runtime.fixed_batch or 1) == 1
+    shape = model.layout.shape if free else None
+    return build_twin(batching.model, outputs=[output], image_shape=shape).to(device)
+
+
+def _pixel_twin(twin: Twin, model: OnnxModel, batching: Batching, rule: ScoreRule) -> _PixelTwin:
+    """The twin as a function of pixels."""
+    declared = batching.runtime.fixed_batch
+    if declared == 1:  # the runtime goes image by image; the twin may have found a way
+        declared = 1 if twin.batching == "single" else None
+    return _PixelTwin(twin, rule, model.preprocessing, batching.runtime.batched, declared)
+
+
+def _tolerance(model: OnnxModel, batching: Batching, twin: Twin) -> Tolerance:
+    """What the twin must reach to be used."""
+    stepped = bool(twin.straight_through) or discontinuous(batching.model)
+    integer_input = "int" in model.preprocessing.dtype
+    return Tolerance.of(
+        half_precision=model.half_precision,
+        discontinuous=stepped,
+        smooth_gradient=not (stepped or integer_input),
+    )
