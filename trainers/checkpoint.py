@@ -136,7 +136,7 @@ def load_network(path: Path) -> PixelNetwork:
     return network.eval()
 
 
-def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Classifier:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Classifier:
     """Classifier of the checkpoint or run folder ``path``; runtime and twin are one torch module.
 
     Raises:
