@@ -144,6 +144,10 @@ class Builder:
             elif attribute.name not in row.ignore:
                 message = f"{describe(node, self.opsets)}: unknown attribute {attribute.name!r}"
                 raise UnsupportedOperatorError(message)
+        lacking = row.required - result.keys()
+        if lacking:
+            message = f"{describe(node, self.opsets)} lacks the attribute {min(lacking)!r}"
+            raise ModelFileError(message)
         if "n_outputs" in row.context:
             result["n_outputs"] = _n_outputs(node)
         if "input_types" in row.context:

@@ -19,6 +19,12 @@ CARRIERS: dict[int, torch.dtype] = {
     TensorProto.DOUBLE: torch.float64,
     TensorProto.FLOAT16: torch.float32,
     TensorProto.BFLOAT16: torch.float32,
+    TensorProto.FLOAT8E4M3FN: torch.float32,
+    TensorProto.FLOAT8E4M3FNUZ: torch.float32,
+    TensorProto.FLOAT8E5M2: torch.float32,
+    TensorProto.FLOAT8E5M2FNUZ: torch.float32,
+    TensorProto.INT2: torch.int8,
+    TensorProto.UINT2: torch.uint8,
     TensorProto.BOOL: torch.bool,
     TensorProto.INT4: torch.int8,
     TensorProto.INT8: torch.int8,
@@ -36,10 +42,16 @@ CARRIERS: dict[int, torch.dtype] = {
 ROUNDED: dict[int, torch.dtype] = {
     TensorProto.FLOAT16: torch.float16,
     TensorProto.BFLOAT16: torch.bfloat16,
+    TensorProto.FLOAT8E4M3FN: torch.float8_e4m3fn,
+    TensorProto.FLOAT8E4M3FNUZ: torch.float8_e4m3fnuz,
+    TensorProto.FLOAT8E5M2: torch.float8_e5m2,
+    TensorProto.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
 }
 """Types whose values are rounded to, though carried wider."""
 
 LIMITS: dict[int, tuple[int, int]] = {
+    TensorProto.INT2: (-2, 1),
+    TensorProto.UINT2: (0, 3),
     TensorProto.INT4: (-8, 7),
     TensorProto.UINT4: (0, 15),
     TensorProto.INT8: (-128, 127),
@@ -59,12 +71,26 @@ def carrier(number: int) -> torch.dtype:
     """Torch type that carries the ONNX element type ``number``.
 
     Raises:
-        ModelFileError: strings, complex numbers, 8-bit floats and the like.
+        ModelFileError: strings, complex numbers, 4-bit floats and the like.
     """
     if number not in CARRIERS:
         message = f"the element type {type_name(number)} has no counterpart in a twin"
         raise ModelFileError(message)
     return CARRIERS[number]
+
+
+def rounded_to(x: Tensor, kind: int, *, saturate: bool) -> Tensor:
+    """Floats ``x`` rounded to the narrow type ``kind``, in its carrier.
+
+    Args:
+        x: floats.
+        kind: a key of ``ROUNDED``.
+        saturate: for 8-bit floats, whether what is too large becomes the largest number.
+    """
+    narrow = ROUNDED[kind]
+    if narrow.itemsize == 1 and saturate:
+        x = x.clamp(-torch.finfo(narrow).max, torch.finfo(narrow).max)
+    return x.to(narrow).to(carrier(kind))
 
 
 def tensor_of(proto: TensorProto) -> Tensor:

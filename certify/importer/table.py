@@ -45,6 +45,7 @@ class Operator:
         ignore: attributes that do not change the outputs.
         parameters: names of the inputs in order; a variadic operator repeats its last one.
         attributes: names of the attributes that the function takes.
+        required: those without a default.
         context: which of the importer's own keywords it takes.
     """
 
@@ -56,6 +57,7 @@ class Operator:
     parameters: tuple[str, ...]
     variadic: bool
     attributes: frozenset[str]
+    required: frozenset[str]
     context: frozenset[str]
 
     def parameter(self, position: int) -> str | None:
@@ -83,6 +85,9 @@ def operator(
         signature = inspect.signature(function)
         kinds = {name: p.kind for name, p in signature.parameters.items()}
         keywords = {name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY}
+        lacking_default = {
+            name for name, p in signature.parameters.items() if p.default is inspect.Parameter.empty
+        }
         row = Operator(
             function,
             since,
@@ -92,6 +97,7 @@ def operator(
             tuple(name for name in kinds if name not in keywords),
             inspect.Parameter.VAR_POSITIONAL in kinds.values(),
             frozenset(keywords - CONTEXT),
+            frozenset(keywords & lacking_default - CONTEXT),
             frozenset(keywords & CONTEXT),
         )
         for name in names:
@@ -113,7 +119,9 @@ def elementwise(function: Function, *names: str, n_inputs: int = 1, since: int =
     parameters = tuple(f"x{i}" for i in range(n_inputs))
     empty: frozenset[str] = frozenset()
     ignore = frozenset({"consumed_inputs"})
-    row = Operator(function, since, Gradient.TRUE, empty, ignore, parameters, False, empty, empty)
+    row = Operator(
+        function, since, Gradient.TRUE, empty, ignore, parameters, False, empty, empty, empty
+    )
     for name in names:
         enter_row(name, row)
 

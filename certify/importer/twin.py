@@ -234,7 +234,12 @@ def _expanded(model: ModelProto) -> ModelProto:
     }
     if not lacking:
         return model
-    return inliner.inline_selected_functions(model, sorted(lacking), inline_schema_functions=True)
+    try:
+        return inliner.inline_selected_functions(
+            model, sorted(lacking), inline_schema_functions=True
+        )
+    except RuntimeError:  # the inliner's own limits; the operators are then reported as lacking
+        return model
 
 
 def _has_definition(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:

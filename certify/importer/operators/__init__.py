@@ -12,5 +12,6 @@ from . import (  # noqa: F401  importing enters the rows
     quantized,
     random,
     reduction,
+    resize,
     shaping,
 )

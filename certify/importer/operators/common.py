@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
@@ -54,8 +55,9 @@ def checked_size(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def with_slope(value: Tensor, x: Tensor, slope: Tensor | float = 1.0) -> Tensor:
-    """Exactly ``value`` (for finite ``x``), with the gradient ``slope`` with respect to ``x``."""
-    return value.detach() + (x - x.detach()) * slope
+    """Exactly ``value``, with the gradient ``slope`` with respect to ``x``."""
+    nothing = torch.where(x.isfinite(), x - x.detach(), 0.0)
+    return value.detach() + nothing * slope
 
 
 def channelwise(vector: Tensor, like: Tensor, axis: int = 1) -> Tensor:

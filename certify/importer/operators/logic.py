@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.importer.elements import LIMITS, ROUNDED, carrier
+from robcert.certify.importer.elements import LIMITS, ROUNDED, carrier, rounded_to
 from robcert.certify.importer.table import Gradient, operator
 
 from .common import with_slope
@@ -67,19 +67,38 @@ def bitwise_negation(x: Tensor, *, input_types: tuple[int, ...] = ()) -> Tensor:
     return y if low < 0 else y & high
 
 
-@operator("Cast", since=6, ignore=("saturate", "round_mode"))
-def cast(x: Tensor, *, to: int) -> Tensor:
-    """``x`` in another element type; half precision is rounded to, with slope 1."""
+@operator("BitShift", since=11, gradient=Gradient.NONE)
+def bit_shift(x: Tensor, y: Tensor, *, direction: str, input_types: tuple[int, ...] = ()) -> Tensor:
+    """``x`` shifted by y bits, in the type's own width."""
+    if direction == "RIGHT":
+        return torch.bitwise_right_shift(x, y)
+    shifted = torch.bitwise_left_shift(x.to(torch.int64), y.to(torch.int64))
+    kind = input_types[0] if input_types else 0
+    return _wrapped(shifted, kind) if kind in LIMITS else shifted.to(x.dtype)
+
+
+@operator("Cast", since=6, ignore=("round_mode",))
+def cast(x: Tensor, *, to: int, saturate: int = 1) -> Tensor:
+    """``x`` in another element type; narrow floats are rounded to, with slope 1."""
     kind = carrier(to)
-    if to in ROUNDED and x.is_floating_point():
-        return with_slope(x.to(ROUNDED[to]).to(kind), x.to(kind))
-    if to in LIMITS and x.is_floating_point():
-        return x.to(torch.int64).to(kind)  # straight to 8 bits is undefined where it overflows
-    return x.to(ROUNDED[to]).to(kind) if to in ROUNDED else x.to(kind)
+    if to in ROUNDED:
+        wide = x.to(kind)
+        return with_slope(rounded_to(wide, to, saturate=bool(saturate)), wide)
+    if to in LIMITS and x.dtype != torch.bool:
+        return _wrapped(x.to(torch.int64), to)
+    return x.to(kind)
 
 
-@operator("CastLike", since=15, ignore=("saturate", "round_mode"))
-def cast_like(x: Tensor, like: Tensor, *, input_types: tuple[int, ...] = ()) -> Tensor:
+def _wrapped(x: Tensor, kind: int) -> Tensor:
+    """Integers ``x`` modulo the range of a narrow type, as a cast that overflows gives them."""
+    low, high = LIMITS[kind]
+    return ((x - low) % (high - low + 1) + low).to(carrier(kind))
+
+
+@operator("CastLike", since=15, ignore=("round_mode",))
+def cast_like(
+    x: Tensor, like: Tensor, *, saturate: int = 1, input_types: tuple[int, ...] = ()
+) -> Tensor:
     """``x`` in the element type of another tensor."""
     kind = input_types[1] if len(input_types) > 1 else 0
-    return cast(x, to=kind) if kind else x.to(like.dtype)
+    return cast(x, to=kind, saturate=saturate) if kind else x.to(like.dtype)

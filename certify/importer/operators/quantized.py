@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.elements import LIMITS, type_name
+from robcert.certify.importer.elements import LIMITS, ROUNDED, rounded_to, type_name
 from robcert.certify.importer.table import Gradient, operator
 
 from .common import axis_within, channelwise, with_slope
@@ -61,9 +61,7 @@ def _along(parameter: Tensor, x: Tensor, axis: int, block: int) -> Tensor:
     return channelwise(parameter, x, axis)
 
 
-@operator(
-    "QuantizeLinear", since=10, gradient=Gradient.STRAIGHT_THROUGH, ignore=("saturate", "precision")
-)
+@operator("QuantizeLinear", since=10, gradient=Gradient.STRAIGHT_THROUGH, ignore=("precision",))
 @operator("QuantizeLinear", domain="com.microsoft", gradient=Gradient.STRAIGHT_THROUGH)
 def quantize_linear(
     x: Tensor,
@@ -73,15 +71,20 @@ def quantize_linear(
     axis: int = 1,
     block_size: int = 0,
     output_dtype: int = 0,
+    saturate: int = 1,
     input_types: tuple[int, ...] = (),
     straight_through: bool = False,
 ) -> Tensor:
-    """``x`` on the integer grid."""
+    """``x`` on the integer grid, or (8-bit floats) on theirs."""
     kind = input_types[2] if zero is not None and len(input_types) > 2 else output_dtype
     wide = None if zero is None else _along(zero, x, axis, block_size)
+    steps = _along(scale, x, axis, block_size)
+    if kind in ROUNDED:
+        grid = x / steps
+        return with_slope(rounded_to(grid, kind, saturate=bool(saturate)), grid)
     return quantized(
         x.to(torch.float32),
-        _along(scale, x, axis, block_size),
+        steps,
         wide,
         limits_of(kind),
         straight_through=straight_through,
