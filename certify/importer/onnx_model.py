@@ -231,7 +231,7 @@ def _output_notes(
     if others:
         notes.append(f"class scores are output {declared!r}; not used: {', '.join(others)}")
     if requested is not None:
-        notes.append(f"output {declared!r} was chosen by the user")
+        notes.append(f"output {declared!r} was asked for")
     if cut.squashing == "sigmoid":
         notes.append(
             f"sigmoid {cut.node!r} is cut off: its inputs serve as logits, the class order is kept"

@@ -79,7 +79,11 @@ def add_twin(
     """
     info = classifier.info
     try:
-        twin = _built(model, batching, model.logits, classifier.device)
+        # A graph for a fixed batch other than 1 is taken as it is declared.
+        single = batching.runtime.batched and (batching.runtime.fixed_batch or 1) == 1
+        shape = model.layout.shape if single else None
+        twin = build_twin(batching.model, outputs=[model.logits], image_shape=shape)
+        twin.to(classifier.device)
         logits = _pixel_twin(twin, model, batching, rule)
         classifier.twin = partial(logits, straight_through=True)
         if twin.straight_through:
@@ -90,7 +94,8 @@ def add_twin(
         )
         reason = "" if info.random else _tolerance(model, batching, twin).broken_by(parity)
         if not reason and classifier.declared is not None:
-            declared = _built(model, batching, model.declared, classifier.device)
+            declared = build_twin(batching.model, outputs=[model.declared]).to(classifier.device)
+            declared.batching = twin.batching
             as_it_is = ScoreRule("logits", rule.classes)
             classifier.declared_twin = partial(
                 _pixel_twin(declared, model, batching, as_it_is), straight_through=True
@@ -113,14 +118,6 @@ def add_twin(
     )
     if reason:
         classifier.twin = classifier.exact_twin = None
-
-
-def _built(model: OnnxModel, batching: Batching, output: str, device: torch.device) -> Twin:
-    """Twin that computes ``output``."""
-    # One image is found out only for graphs with a free batch axis; others are taken as declared.
-    free = batching.runtime.batched and (batching.runtime.fixed_batch or 1) == 1
-    shape = model.layout.shape if free else None
-    return build_twin(batching.model, outputs=[output], image_shape=shape).to(device)
 
 
 def _pixel_twin(twin: Twin, model: OnnxModel, batching: Batching, rule: ScoreRule) -> _PixelTwin:
