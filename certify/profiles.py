@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {},
     "thorough": {
         "attack": {"suite": "thorough"},
-        "linearity": {"restarts": 5},
+        "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
         "masking": {"steps": 100, "restarts": 10, "queries": 2000},
     },
 }

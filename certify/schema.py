@@ -90,6 +90,7 @@ LINEARITY = Schema(
         Column("loss", "f8", _M, "loss at the image", "loss"),
         Column("gradient_dual_norm", "f8", _M, "dual norm of the loss gradient", "loss/pixel"),
         Column("best_restart", "i4", _E, "restart that found gamma", "count", fill=-1),
+        Column("floor", "f8", _M, "size below which gamma may be float32 rounding", "loss"),
     ),
 )
 
@@ -118,6 +119,7 @@ BOUNDS_SAMPLE = Schema(
         Column("gradient_norm", "f8", _M, "dual norm of the margin gradient"),
         Column("residual", "f8", _E, "largest one-sided residual found", trailing=("epsilon",)),
         Column("residual_random", "f8", _E, "the same at one random point", trailing=("epsilon",)),
+        Column("floor", "f8", _M, "size below which residuals may be float32 rounding"),
     ),
     axis="sample",
 )

@@ -1,0 +1,134 @@
+"""The linearity analysis: what is stored, resumed, summarised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from known_functions import quadratic, two_logits
+
+from robcert.certify.analyses.linearity import LinearitySettings, analyse, summarise
+from robcert.certify.core import Norm
+from robcert.certify.data_arrays import from_arrays
+from robcert.certify.errors import InvalidParameterError, TwinUnavailableError
+from robcert.certify.linearity import Sided
+from robcert.certify.objectives import Loss
+from robcert.certify.session import Session
+from robcert.certify.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robcert.certify.classifier import Classifier
+    from robcert.certify.image_set import ImageSet
+    from robcert.certify.store_group import AnalysisGroup
+
+SETTINGS = LinearitySettings(Norm.LINF, 0.1, Loss.MARGIN, restarts=2)
+
+
+def images(n: int = 20) -> ImageSet:
+    pixels = np.random.default_rng(0).uniform(0.2, 0.8, (n, 1, 1, 6)).astype(np.float32)
+    return from_arrays("test", pixels, np.zeros(n, np.int64))
+
+
+def curved() -> Classifier:
+    """Margin loss ½ Σ a_i x_i², whose linf gamma is ½ eps² max(Σa⁺, Σa⁻) = 2.5 eps²."""
+    return two_logits(quadratic(torch.diag(torch.tensor([1.0, 2, 0, 1, 1, -1]))), 6)
+
+
+def run(
+    folder: Path,
+    settings: LinearitySettings = SETTINGS,
+    *,
+    indices: np.ndarray | None = None,
+    batch_size: int = 8,
+    classifier: Classifier | None = None,
+) -> tuple[ResultStore, AnalysisGroup]:
+    model, data = classifier or curved(), images()
+    store = ResultStore.open(folder / "r.h5", model=model.info, data=data.info)
+    wanted = np.arange(len(data)) if indices is None else indices
+    session = Session(model, data, wanted, store, batch_size=batch_size)
+    return store, store.at(analyse(session, settings))
+
+
+def test_rows_and_summary_of_a_known_curvature(tmp_path: Path) -> None:
+    store, group = run(tmp_path)
+    with store:
+        assert group.complete
+        assert group.column("gamma") == pytest.approx(0.025, rel=2e-3)
+        change = group.column("loss_change")
+        limit = group.column("linear_term") + group.column("gamma") + group.column("floor")
+        assert (change <= limit).all()
+        assert (group.column("floor") < 1e-5).all()
+        summary = summarise(store, group.path)
+    assert summary.gamma.mean == pytest.approx(0.025, rel=2e-3)
+    assert summary.gamma.n == 20
+    assert summary.proposition_4_1_violations == 0
+    assert summary.proposition_c2_held is None
+    assert summary.gradient_passes == 101
+    assert summary.to_json()["gamma"]["max"] == pytest.approx(0.025, rel=2e-3)
+
+
+@pytest.mark.parametrize(("sided", "expected"), [(Sided.UPPER, 0.025), (Sided.LOWER, 0.005)])
+def test_one_side_alone(tmp_path: Path, sided: Sided, expected: float) -> None:
+    store, group = run(tmp_path, replace(SETTINGS, sided=sided))
+    with store:
+        assert group.column("gamma") == pytest.approx(expected, rel=2e-3)
+
+
+def test_settings_make_groups_and_a_second_run_keeps_rows(tmp_path: Path) -> None:
+    store, group = run(tmp_path, indices=np.array([3, 5]))
+    first = group.column("gamma", np.array([3, 5]))
+    store.close()
+    store, again = run(tmp_path, batch_size=3)
+    with store:
+        assert again.path == group.path
+        assert again.column("gamma", np.array([3, 5])).tolist() == first.tolist()
+        other = replace(SETTINGS, norm=Norm.L2, epsilon=0.5)
+        session = Session(curved(), images(), np.arange(2), store)
+        assert analyse(session, other) != group.path
+
+
+def test_rows_do_not_depend_on_subset_or_batch(tmp_path: Path) -> None:
+    settings = LinearitySettings(Norm.L2, 0.3, Loss.CE, steps=10)
+    store, whole = run(tmp_path / "whole", settings)
+    other, part = run(tmp_path / "part", settings, indices=np.array([11, 2, 7]), batch_size=2)
+    with store, other:
+        for name in whole.columns:
+            wanted = np.array([11, 2, 7])
+            assert whole.column(name, wanted).tolist() == part.column(name, wanted).tolist()
+
+
+def test_cross_entropy_summary_judges_proposition_c2(tmp_path: Path) -> None:
+    store, group = run(tmp_path, LinearitySettings(Norm.LINF, 0.1))
+    with store:
+        summary = summarise(store, group.path)
+        assert summary.proposition_c2_held is not None
+        assert 0 <= summary.proposition_c2_held <= 1
+
+
+def test_vanishing_gradients_are_told(tmp_path: Path) -> None:
+    flat = two_logits(lambda x: (16 * x).round().sum(1) / 16, 6)
+    store, group = run(tmp_path, classifier=flat)
+    with store:
+        assert any(
+            "exactly 0 at 20 of 20" in line for line in summarise(store, group.path).warnings
+        )
+
+
+def test_model_without_twin_is_refused(tmp_path: Path) -> None:
+    model = curved()
+    model.twin = None
+    with pytest.raises(TwinUnavailableError, match="no differentiable twin"):
+        run(tmp_path, classifier=model)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epsilon": 0.0}, {"steps": 0}, {"restarts": 0}, {"step_size": -0.1}]
+)
+def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidParameterError, match=next(iter(wrong))):
+        replace(SETTINGS, **wrong)  # type: ignore[arg-type]
