@@ -27,8 +27,8 @@ ABSTAIN = -1
 def threshold(radius: float, *, sigma: float) -> float:
     r"""Probability :math:`\Phi(r / \sigma)` that the top class must reach to certify ``radius``.
 
-    >>> threshold(0.5, sigma=0.5) == special.ndtr(1.0)
-    True
+    >>> round(threshold(0.5, sigma=0.5), 6)
+    0.841345
     """
     return float(special.ndtr(radius / sigma))
 
@@ -48,7 +48,7 @@ def l2_certificate(top_count: int, trials: int, *, sigma: float, alpha: float) -
     only for a class fixed in advance. Radius 0 is an abstention.
 
     >>> l2_certificate(99_000, 100_000, sigma=0.5, alpha=1e-3).radius
-    1.1450011...
+    1.144999...
     """
     require_positive("sigma", sigma)
     p_lower = clopper_pearson_lower(top_count, trials, alpha)

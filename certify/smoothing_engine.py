@@ -36,6 +36,8 @@ VALUES_PER_BATCH = 256 * 3 * 32 * 32
 """Pixel values that one forward pass gets by default on a CPU."""
 
 GPU_FACTOR = 32
+MOST_ROWS = 512
+"""More than this brings no speed, only memory."""
 
 
 @dataclass(slots=True)
@@ -214,7 +216,7 @@ def default_batch_size(classifier: Classifier) -> int:
     """Noisy images in one forward pass: about the same number of values for every image size."""
     values = VALUES_PER_BATCH * (GPU_FACTOR if classifier.device.type == "cuda" else 1)
     rows = max(1, values // int(np.prod(classifier.image_shape)))
-    return max(4, min(rows - rows % 8 if rows >= 8 else rows, 1024))
+    return max(4, min(rows - rows % 8 if rows >= 8 else rows, MOST_ROWS))
 
 
 @contextmanager

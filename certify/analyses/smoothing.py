@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,9 @@ __all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "summaris
 
 IMAGES_AHEAD = 64
 """Images that are read at once."""
+
+SECONDS_A_WRITE = 0.5
+"""What a kill can lose; one write an image would cost more than the images."""
 
 
 def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | None = None) -> str:
@@ -98,12 +102,27 @@ def run(
     done = len(session.indices) - len(missing)
     session.progress("smoothing", done, len(session.indices))
     jobs = (Job(index, x, procedure_of(index)) for index, x in _images(session, missing))
-    for finished in sampler.run(jobs):
+    for finished in in_chunks(sampler.run(jobs)):
         group.append(finished.indices, rows_of(finished))
         done += len(finished.indices)
         session.progress("smoothing", done, len(session.indices))
     if done == len(session.indices):
         group.finish(session.indices)
+
+
+def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:
+    """``stream`` in pieces worth a write: what has finished within SECONDS_A_WRITE."""
+    indices: list[NDArray[np.int64]] = []
+    outcomes: list[Outcome] = []
+    last = time.monotonic()
+    for finished in stream:
+        indices.append(finished.indices)
+        outcomes += finished.outcomes
+        if time.monotonic() - last >= SECONDS_A_WRITE:
+            yield Finished(np.concatenate(indices), outcomes)
+            indices, outcomes, last = [], [], time.monotonic()
+    if outcomes:
+        yield Finished(np.concatenate(indices), outcomes)
 
 
 def _images(session: Session, indices: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
