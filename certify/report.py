@@ -12,13 +12,13 @@ from .report_examples import examples
 from .report_figures import curve_figures, extreme_figures, ledger_figures
 from .store import ResultStore
 from .summaries import Result, audit_record, latest, results
-from .tables import Table, tables, violations_table
+from .tables import Table, fact, known, tables, violations_table
 from .verdict import cards, verdict
 
 if TYPE_CHECKING:
     from .tables import Summary
 
-NUMBERS = ("clean", "attack", "smoothing", "bounds", "linearity")
+NUMBERS = ("clean", "attack", "smoothing", "smoothing_prediction", "bounds", "linearity")
 """Analyses in the section of numbers, in its order; masking has a section of its own."""
 
 MODEL_FACTS = (
@@ -98,21 +98,9 @@ def _header(store: ResultStore) -> dict[str, Any]:
         "data": {"sha8": str(data["sha256"])[:8]},
         "images": f"{count} of {data['size']} images of {data['name']}",
         "results": store.path.name,
-        "facts": [(label, _fact(model[key])) for key, label in MODEL_FACTS if _known(model, key)],
+        "facts": [(label, fact(model[key])) for key, label in MODEL_FACTS if known(model.get(key))],
         "notes": list(model.get("notes") or ()),
     }
-
-
-def _known(model: dict[str, Any], key: str) -> bool:
-    return model.get(key) not in (None, "", 0, [], {}, ())
-
-
-def _fact(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{key.replace('_', ' ')}: {_fact(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return " × ".join(str(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _sections(found: tuple[Result, ...]) -> list[Table]:

@@ -8,9 +8,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 560.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 14.0, 46.0
@@ -158,9 +161,8 @@ def _axes(frame: Frame) -> str:
     for tick in ticks(*frame.x):
         x, y = frame.at(tick, frame.y[0])
         parts.append(f'<path class="axis" d="M{x:.1f} {y:.1f}v4"/>')
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{_number(tick)}</text>'
-        )
+        place = f'x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle"'
+        parts.append(f'<text class="tick" {place}>{_number(tick)}</text>')
     bottom, middle = HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{WIDTH - RIGHT}"/>')
     parts.append(

@@ -11,7 +11,15 @@ from .results_json import plain
 if TYPE_CHECKING:
     from .store import AnalysisGroup, ResultStore
 
-ANALYSES = ("clean", "linearity", "bounds", "smoothing", "attack", "masking")
+ANALYSES = (
+    "clean",
+    "linearity",
+    "bounds",
+    "smoothing",
+    "smoothing_prediction",
+    "attack",
+    "masking",
+)
 """Analyses with a table in the file; each has a module of its name in `analyses`."""
 
 
@@ -40,10 +48,9 @@ def results(store: ResultStore) -> tuple[Result, ...]:
     """Every analysis in ``store`` that has a finished row, in the order of ``ANALYSES``."""
     found = []
     for analysis in ANALYSES:
-        groups = sorted(store.existing(analysis), key=lambda group: str(group.attribute("created")))
         found += [
             Result(analysis, group, summary_of(store, analysis, group.path))
-            for group in groups
+            for group in store.existing(analysis.replace("_", "-"))
             if len(group.indices)
         ]
     return tuple(found)
@@ -56,21 +63,19 @@ def latest(found: tuple[Result, ...], analysis: str) -> Result | None:
 
 def audit_record(store: ResultStore) -> dict[str, Any]:
     """What the last audit wrote about itself; empty where there was none."""
-    groups = sorted(store.existing("audit"), key=lambda group: str(group.attribute("created")))
+    groups = store.existing("audit")
     return dict(groups[-1].attribute("record", {})) if groups else {}
 
 
 def combined(analysis: str, summaries: list[dict[str, Any]]) -> dict[str, Any]:
     """One summary of several runs of ``analysis`` that differ in epsilon.
 
-    Linearity lists one `gamma` entry a run; other analyses run once a command.
+    Linearity lists one `gamma` entry a run, and all there is to say under `runs`; other analyses
+    run once a command.
     """
     if analysis != "linearity":
         return dict(summaries[0])
-    entries: list[dict[str, Any]] = []
-    for summary in summaries:
-        gamma = summary["gamma"]
-        shared = {k: summary[k] for k in ("norm", "epsilon", "loss", "sided") if k in summary}
-        entries += gamma if isinstance(gamma, list) else [{**shared, **gamma}]
-    warnings = [line for summary in summaries for line in summary.get("warnings") or ()]
-    return {**summaries[0], "gamma": entries, "warnings": list(dict.fromkeys(warnings))}
+    shared = ("norm", "epsilon", "loss", "sided")
+    entries = [{**{k: one[k] for k in shared}, **one["gamma"]} for one in summaries]
+    warnings = [line for one in summaries for line in one["warnings"]]
+    return {"gamma": entries, "runs": summaries, "warnings": list(dict.fromkeys(warnings))}

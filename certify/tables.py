@@ -83,9 +83,9 @@ def _number(share: float | None) -> str:
 
 def _inspect(summary: Summary) -> Iterator[Table]:
     facts = [
-        (key.replace("_", " "), _fact(summary[key]))
+        (key.replace("_", " "), fact(summary[key]))
         for key in ("kind", "producer", "opset", "input", "output", "logits_from", "preprocessing")
-        if summary.get(key) not in (None, "")
+        if known(summary.get(key))
     ]
     twin = summary.get("twin", {})
     available = "yes" if twin.get("available") else f"no: {twin.get('reason', '')}"
@@ -111,16 +111,31 @@ def _parity(parity: Summary) -> Iterator[tuple[str, str]]:
         yield "gradient correlation", decimal(parity["gradient_correlation"])
 
 
-def _fact(value: Any) -> str:
+def fact(value: Any) -> str:
+    """A fact about the model as text; what is empty in a mapping is left out.
+
+    >>> fact({"shape": ["batch", 1, 28, 28], "std": [0.5, 0.25], "mean": []})
+    'shape batch × 1 × 28 × 28, std [0.5, 0.25]'
+    """
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_fact(item)}" for key, item in value.items() if item != "")
-    if isinstance(value, list):
+        said = {key.replace("_", " "): fact(item) for key, item in value.items() if known(item)}
+        return ", ".join(f"{key} {text}" for key, text in said.items())
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, float) for item in value):
+            return f"[{', '.join(fact(item) for item in value)}]"
         return " × ".join(str(item) for item in value)
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def known(value: Any) -> bool:
+    """Whether a fact says anything."""
+    return value is not None and value not in ("", [], {}, ())
 
 
 def _clean(summary: Summary) -> Iterator[Table]:
-    accuracy = summary["clean_accuracy"]
+    accuracy = summary.get("clean_accuracy") or {}
+    if accuracy.get("value") is None:
+        return
     row = (percent(accuracy["value"]), interval(accuracy), str(accuracy["n"]))
     yield Table("clean accuracy", "measured", ("accuracy", "95 % interval", "images"), (row,))
 
@@ -194,12 +209,23 @@ def _smoothing(summary: Summary) -> Iterator[Table]:
     facts = tuple(
         (label, text)
         for label, text in (
-            ("abstained", _fact(summary.get("abstained"))),
+            ("abstained", percent(summary.get("abstained"))),
             ("average certified radius", decimal(summary.get("average_certified_radius"))),
             ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
         )
     )
     yield Table("how it went", "measured", ("what", "value"), facts)
+
+
+def _prediction(summary: Summary) -> Iterator[Table]:
+    accuracy = summary.get("accuracy") or {}
+    rows = (
+        ("accuracy", f"{percent(accuracy.get('value'))} {interval(accuracy)}"),
+        ("abstained", percent(summary.get("abstained"))),
+        ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
+    )
+    note = str(summary.get("guarantee") or "")
+    yield Table("predictions of the smoothed model", "certified", ("what", "value"), rows, note)
 
 
 def _attack(summary: Summary) -> Iterator[Table]:
@@ -288,6 +314,7 @@ _TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
     "linearity": _linearity,
     "bounds": _bounds,
     "smoothing": _smoothing,
+    "smoothing_prediction": _prediction,
     "attack": _attack,
     "masking": _masking,
 }

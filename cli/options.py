@@ -99,6 +99,10 @@ class AnalysisOptions:
     output: Annotated[
         str | None, typer.Option("--output", help="Which output of the model holds the scores.")
     ] = None
+    allow_low_accuracy: Annotated[
+        bool,
+        typer.Option("--allow-low-accuracy", help="Go on even if the model is at chance."),
+    ] = False
     time_budget: Annotated[
         str | None, typer.Option("--time-budget", help="Begin nothing new after 90s, 10m or 1h.")
     ] = None

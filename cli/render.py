@@ -23,6 +23,11 @@ LEAST_WIDTH = 100
 """Columns assumed where stdout is a file or a pipe."""
 
 
+def print_warning(line: str) -> None:
+    """A line on stderr that nothing silences."""
+    typer.echo(f"warning: {line}", err=True)
+
+
 def print_json(outcome: Outcome) -> None:
     """The outcome as one JSON object."""
     typer.echo(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))

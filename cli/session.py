@@ -6,7 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from robcert.certify.errors import DataError, require_at_least
 
 from . import values
 from .progress import TerminalProgress
+from .render import print_warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Opened:
         """Tell the user ``line``, now and in the result."""
         if line not in self.warnings:
             self.warnings.append(line)
-            typer.echo(f"warning: {line}", err=True)
+            print_warning(line)
 
 
 def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
@@ -68,6 +69,7 @@ def opened(options: AnalysisOptions) -> Iterator[Opened]:
     Raises:
         RobcertError: any of them cannot be had or does not fit the others.
     """
+    from robcert.certify.clean_check import check_clean_accuracy
     from robcert.certify.session import Session
     from robcert.certify.store import ResultStore
 
@@ -78,6 +80,8 @@ def opened(options: AnalysisOptions) -> Iterator[Opened]:
     classifier, images = load_pair(options)
     indices = _selected(options, len(images))
     images.require_fit(classifier.image_shape, classifier.num_classes)
+    if not options.allow_low_accuracy:
+        check_clean_accuracy(classifier, images)
     path = options.out or default_results(classifier)
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(TerminalProgress(quiet=options.quiet))
@@ -107,23 +111,31 @@ def load_pair(options: AnalysisOptions) -> tuple[Classifier, ImageSet]:
 
 
 def load_model(options: AnalysisOptions, images: ImageSet | None) -> Classifier:
-    """The model that was named, else the demo model, with a note on stderr."""
+    """The model that was named, else the demo model; ``images`` settle its input where known."""
     from robcert.certify.models import load_classifier
+
+    return load_classifier(model_path(options), images=images, **how_to_load(options))
+
+
+def model_path(options: AnalysisOptions) -> Path:
+    """The file that was named, else the demo model, with a note on stderr."""
+    if options.model is not None:
+        return options.model
+    note(options, f"no --model given: using the bundled demo model {DEMO_MODEL}")
+    return bundled(DEMO_MODEL)
+
+
+def how_to_load(options: AnalysisOptions) -> dict[str, Any]:
+    """Arguments of `load_classifier` and `inspect_model` beside the file and the images."""
     from robcert.trainers.checkpoint import load_checkpoint
 
-    path = options.model
-    if path is None:
-        path = bundled(DEMO_MODEL)
-        note(options, f"no --model given: using the bundled demo model {DEMO_MODEL}")
-    return load_classifier(
-        path,
-        preprocess=preprocessing(options),
-        output=options.output,
-        images=images,
-        device=options.device,
-        threads=options.threads or 0,
-        checkpoint_loader=lambda file, device: load_checkpoint(file, device=device),
-    )
+    return {
+        "preprocess": preprocessing(options),
+        "output": options.output,
+        "device": options.device,
+        "threads": options.threads or 0,
+        "checkpoint_loader": lambda file, device: load_checkpoint(file, device=device),
+    }
 
 
 def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
@@ -178,18 +190,16 @@ def _nearest_bundled(named: str, classifier: Classifier) -> ImageSet | None:
     return None
 
 
-def _above_chance(classifier: Classifier, images: ImageSet, sample: int = 200) -> bool:
-    """Whether 200 images are classified clearly better than by guessing."""
-    import numpy as np
+def _above_chance(classifier: Classifier, images: ImageSet) -> bool:
+    """Whether the model takes the images and does better than guessing on them."""
+    from robcert.certify.clean_check import clean_accuracy, near_chance
 
-    from robcert.certify.intervals import proportion
-
-    if images.labels is None or images.labels.max() >= classifier.num_classes:
+    try:
+        images.require_fit(classifier.image_shape, classifier.num_classes)
+    except DataError:
         return False
-    indices = np.arange(min(sample, len(images)))
-    predicted = classifier.logits(images.pixels(indices).to(classifier.device)).argmax(1)
-    right = int((predicted.cpu().numpy() == images.labels[indices]).sum())
-    return proportion(right, len(indices)).lower > 2 / classifier.num_classes
+    accuracy = clean_accuracy(classifier, images)
+    return accuracy is not None and not near_chance(accuracy, classifier.num_classes)
 
 
 def _named_by_model(named: str, options: AnalysisOptions) -> ImageSet | None:

@@ -12,7 +12,8 @@ from ..report_examples import save_examples
 from ..schema import AUDIT
 from ..summaries import combined, summary_of
 from ..verdict import Verdict, verdict
-from . import attack, bounds, clean, inspection, linearity, masking, smoothing
+from . import attack, bounds, clean, linearity, masking, smoothing
+from .inspection import inspect_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +116,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         command: the command line, recorded so that the report can print it.
     """
     clean.analyse(session)
+    facts = inspect_classifier(session.classifier, session.images).to_json()
     group = session.store.group(AUDIT, prefix="audit", settings=settings, seed=session.seed)
     keys: dict[str, str] = {}
     reasons = {part: "left out by --only or --skip" for part in PARTS if part not in settings.parts}
@@ -128,7 +130,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
             reasons[part] = str(error)
     if "attack" in keys:
         save_examples(session, session.store.at(keys["attack"]))
-    record = {"keys": keys, "not_available": reasons, "command": command}
+    record = {"keys": keys, "not_available": reasons, "command": command, "inspect": facts}
     group.set_attributes(record=record)
     return group.path
 
@@ -138,8 +140,10 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
     record = store.at(path).attribute("record", {})
     parts: dict[str, dict[str, Any]] = {}
     for part in PARTS:
-        if part in record["keys"]:
-            parts[part] = _summary(store, part, record["keys"][part])
+        if part == "inspect" and part not in record["not_available"]:
+            parts[part] = record["inspect"]
+        elif part in record["keys"]:
+            parts[part] = combined(part, [summary_of(store, part, record["keys"][part])])
         else:
             parts[part] = {"not_available": record["not_available"].get(part, "it did not finish")}
     there = {name: part for name, part in parts.items() if "not_available" not in part}
@@ -147,14 +151,8 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
     return AuditSummary(parts, verdict(there, ledger(store)))
 
 
-def _summary(store: ResultStore, part: str, path: str) -> dict[str, Any]:
-    analysis = "inspection" if part == "inspect" else part
-    return combined(analysis, [summary_of(store, analysis, path)])
-
-
-_ORDER = ("inspect", "attack", "linearity", "bounds", "smoothing", "masking")
+_ORDER = ("attack", "linearity", "bounds", "smoothing", "masking")
 _RUN: dict[str, Callable[[Session, AuditSettings], str]] = {
-    "inspect": lambda session, _: inspection.analyse(session),
     "attack": lambda session, settings: attack.analyse(
         session, settings.attack, epsilons=settings.epsilons
     ),

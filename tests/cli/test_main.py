@@ -1,0 +1,139 @@
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from command_line import robcert
+
+from robcert.certify.errors import DataError
+from robcert.cli import main
+from robcert.cli.reference import reference
+
+HEAVY = ("torch", "numpy", "scipy", "onnx", "onnxruntime", "h5py", "matplotlib", "rich")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from robcert.cli.main import run; run(['--help']); run(['audit', '--help']);"
+        f"print('loaded', [m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.endswith("loaded []\n"), done.stdout[-200:] + done.stderr
+
+
+def test_version() -> None:
+    assert robcert("--version").stdout == f"robcert {version('robcert')}\n"
+
+
+def test_no_command_shows_the_help() -> None:
+    ended = robcert()
+    assert ended.status == 2
+    assert "Usage: robcert" in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audti",),
+        ("audit", "--epsilon", "3"),
+        ("audit", "--norm", "l7"),
+        ("audit", "--limit", "many"),
+        ("audit", "--model"),
+        ("report",),
+    ],
+)
+def test_wrong_usage_is_one_line_and_a_hint(arguments: tuple[str, ...]) -> None:
+    ended = robcert(*arguments)
+    lines = ended.stderr.splitlines()
+    assert ended.status == 2
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: robcert ")
+
+
+def failing(error: BaseException) -> Any:
+    def app(**_: object) -> None:
+        raise error
+
+    return app
+
+
+def test_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = DataError("images.npz\nholds no images", hint="give another file")
+    monkeypatch.setattr(main, "app", failing(error))
+    ended = robcert("audit")
+    assert ended.status == 2
+    assert ended.stderr == "error: images.npz holds no images\nhint: give another file\n"
+
+
+def test_a_bug_is_one_line_that_says_so() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.Typer, "__call__", failing_method(ZeroDivisionError("by zero")))
+        ended = robcert("audit")
+    assert ended.status == 2
+    assert "ZeroDivisionError: by zero (this is a bug in robcert)" in ended.stderr
+    assert "--debug" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.Typer, "__call__", failing_method(ZeroDivisionError("by zero")))
+        ended = robcert("audit", "--debug")
+    assert ended.status == 2
+    assert "Traceback" in ended.stderr
+
+
+def test_memory_and_files_are_explained() -> None:
+    missing = FileNotFoundError(2, "No such file or directory", "x.onnx")
+    for error, line in (
+        (MemoryError(), "error: out of memory"),
+        (missing, "error: No such file or directory: x.onnx"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(typer.Typer, "__call__", failing_method(error))
+            assert robcert("audit").stderr.startswith(line)
+
+
+def test_an_interrupt_prints_the_command_to_go_on() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.Typer, "__call__", failing_method(KeyboardInterrupt()))
+        ended = robcert("audit", "--model", "my model.onnx")
+    assert ended.status == 130
+    assert "robcert audit --model 'my model.onnx'" in ended.stderr
+
+
+def failing_method(error: BaseException) -> Any:
+    def call(self: object, **_: object) -> None:
+        raise error
+
+    return call
+
+
+def commands(node: Any, name: str) -> list[tuple[str, Any]]:
+    children = getattr(node, "commands", {})
+    if not children:
+        return [(name, node)]
+    return [leaf for part, child in children.items() for leaf in commands(child, f"{name} {part}")]
+
+
+LEAVES = commands(typer.main.get_command(main.app), "robcert")
+KINDS = ("certified", "estimated", "attacked", "measured", "no numbers")
+
+
+@pytest.mark.parametrize(("name", "command"), LEAVES, ids=[name for name, _ in LEAVES])
+def test_every_help_has_an_example_and_names_the_kind_of_its_numbers(
+    name: str, command: Any
+) -> None:
+    text = " ".join(command.help.split())
+    assert f"Example: {name}" in text
+    assert any(kind in text for kind in KINDS)
+    assert all(option.help for option in command.params if option.name != "help")
+
+
+def test_the_reference_page_is_what_the_program_says() -> None:
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert page.read_text(encoding="utf-8") == reference(), "run python docs/make.py"

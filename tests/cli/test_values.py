@@ -1,0 +1,58 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robcert.certify.errors import InvalidParameterError
+from robcert.cli import values
+
+
+@given(st.integers(1, 255), st.integers(1, 255))
+def test_a_fraction_is_the_quotient(top: int, bottom: int) -> None:
+    assert values.number(f"{top}/{bottom}") == top / bottom
+
+
+@given(st.floats(0, 1e6))
+def test_a_decimal_is_read_back(value: float) -> None:
+    assert values.number(repr(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "a", "1/0", "8/", "nan", "inf", "1/2/3", "0x3"])
+def test_what_is_no_number_is_named(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match=r"is not (a number|finite)"):
+        values.number(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-8/255"])
+def test_epsilon_is_positive(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match=r"^--eps must be positive, got"):
+        values.epsilon(text)
+
+
+def test_positions_keep_their_order_and_appear_once() -> None:
+    assert values.positions("5,0-2, 1") == (5, 0, 1, 2)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,", "-3", "2-"])
+def test_positions_are_whole_numbers(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="--indices takes positions"):
+        values.positions(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90.0), ("90s", 90.0), ("1.5h", 5400.0), ("10 m", 600.0)]
+)
+def test_time_spans(text: str, expected: float) -> None:
+    assert values.seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 days", "-1s"])
+def test_what_is_no_time_span_is_named(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="is not a time span"):
+        values.seconds(text)
+
+
+def test_batch_size_is_auto_or_a_number() -> None:
+    assert values.batch_size("auto") is None
+    assert values.batch_size("8") == 8
+    with pytest.raises(InvalidParameterError, match="--batch-size must be auto"):
+        values.batch_size("0")
