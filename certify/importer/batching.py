@@ -86,7 +86,7 @@ def decide_batching(
         note = f"declared batch {declared or 'free'}, freed in memory: batches give the same scores"
         return Batching(freed, candidate, random, note)
     if (declared or 1) > 1:
-        note = f"fixed batch of {declared}, which cannot be freed: batches are padded to it"
+        note = f"fixed batch of {declared}, which cannot be freed: it is filled with one image"
     else:
         note = "batches fail or change the scores: images run one by one"
     return Batching(model, single, random, note)

@@ -30,7 +30,8 @@ class _PixelTwin:
 
     Attributes:
         batched: whether the graph's input has a batch axis.
-        fixed_batch: images that one call of the graph takes; None for any number.
+        fixed_batch: images that one call of the graph takes, all of them copies of one; None for
+            any number.
     """
 
     twin: Twin
@@ -45,17 +46,13 @@ class _PixelTwin:
         if not self.batched:
             rows = [self.twin(row, straight_through=straight_through) for row in inputs]
             return self.rule(torch.stack([row.flatten() for row in rows]))
-        step = self.fixed_batch or len(inputs)
-        return torch.cat([self._part(part, step, straight_through) for part in inputs.split(step)])
-
-    def _part(self, inputs: Tensor, step: int, straight_through: bool) -> Tensor:
-        """Scores of at most ``step`` images, padded to so many."""
-        missing = step - len(inputs)
-        if missing:
-            padding = inputs[:1].detach().expand(missing, *inputs.shape[1:])
-            inputs = torch.cat([inputs, padding])
-        scores = self.twin(inputs, straight_through=straight_through)
-        return self.rule(scores)[: step - missing]
+        if self.fixed_batch is None:
+            return self.rule(self.twin(inputs, straight_through=straight_through))
+        rows = [
+            self.twin(row.expand(self.fixed_batch, *row.shape), straight_through=straight_through)
+            for row in inputs
+        ]
+        return self.rule(torch.cat([row[:1] for row in rows]))
 
 
 def add_twin(
@@ -88,7 +85,7 @@ def add_twin(
         classifier.twin = partial(logits, straight_through=True)
         if twin.straight_through:
             classifier.exact_twin = partial(logits, straight_through=False)
-        classifier.fixed_batch = 1 if logits.fixed_batch == 1 else None
+        classifier.fixed_batch = None if logits.fixed_batch is None and logits.batched else 1
         parity = measure_parity(
             classifier, images, step_scale=HALF_PRECISION_STEP if model.half_precision else 1.0
         )

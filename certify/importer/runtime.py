@@ -26,7 +26,8 @@ class Runtime:
         session: the runtime's.
         input_name: the input that images go to.
         dtype: its element type.
-        fixed_batch: images that one call takes; None for any number.
+        fixed_batch: images that one call takes; None for any number. With a fixed batch each image
+            is asked about alone, so that its scores never depend on its neighbours.
         batched: whether the input has a batch axis at all.
     """
 
@@ -49,18 +50,14 @@ class Runtime:
         if self.fixed_batch is None:
             raw = self._run(array, output)
         else:
-            raw = np.concatenate(list(self._parts(array, output)))
+            raw = np.concatenate(list(self._one_by_one(array, output)))
         return torch.from_numpy(raw).to(x.device)
 
-    def _parts(self, array: np.ndarray, output: str) -> Iterator[np.ndarray]:
-        """Results of as many images as the model takes at a time; the last part is padded."""
-        step = self.fixed_batch or 1
-        for start in range(0, len(array), step):
-            part = array[start : start + step]
-            missing = step - len(part)
-            if missing:
-                part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
-            yield self._run(part, output)[: step - missing]
+    def _one_by_one(self, array: np.ndarray, output: str) -> Iterator[np.ndarray]:
+        """Results image by image; a larger fixed batch is filled with copies of the image."""
+        for start in range(len(array)):
+            copies = np.repeat(array[start : start + 1], self.fixed_batch or 1, axis=0)
+            yield self._run(copies, output)[:1]
 
     def _run(self, array: np.ndarray, output: str) -> np.ndarray:
         feed = array if self.batched else array[0]

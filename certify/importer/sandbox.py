@@ -14,6 +14,9 @@ from ..errors import ModelFileError
 if TYPE_CHECKING:
     from pathlib import Path
 
+# -P: a file called onnx.py in the working folder is not imported.
+_TRIAL = ("-P", "-m", "robcert.certify.importer.trial")
+
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -91,11 +94,9 @@ def trial_outputs(
 
 def _answer(path: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What the child process wrote; its death or silence is an error about ``path``."""
-    # -P: a file called onnx.py in the working folder is not imported.
-    command = [sys.executable, "-P", "-m", "robcert.certify.importer.trial"]
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, *_TRIAL],
             input=json.dumps(request),
             capture_output=True,
             text=True,

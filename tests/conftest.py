@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def zoo() -> Path:
+    """Folder of third-party models and images; they are not part of the project."""
+    folder = Path(os.environ.get("ROBCERT_ZOO", ROOT.parent / "shared" / "zoo"))
+    if not (folder / "zoo.json").is_file():
+        pytest.skip("no third-party models here (set ROBCERT_ZOO)")
+    return folder
