@@ -112,13 +112,13 @@ def rounded(x: Tensor, *, straight_through: bool = False) -> Tensor:
     return with_slope(torch.round(x), x) if straight_through else torch.round(x)
 
 
-@operator("Floor", gradient=Gradient.STRAIGHT_THROUGH)
+@operator("Floor", gradient=Gradient.STRAIGHT_THROUGH, ignore=("consumed_inputs",))
 def floor(x: Tensor, *, straight_through: bool = False) -> Tensor:
     """Greatest integer not above x."""
     return with_slope(torch.floor(x), x) if straight_through else torch.floor(x)
 
 
-@operator("Ceil", gradient=Gradient.STRAIGHT_THROUGH)
+@operator("Ceil", gradient=Gradient.STRAIGHT_THROUGH, ignore=("consumed_inputs",))
 def ceiling(x: Tensor, *, straight_through: bool = False) -> Tensor:
     """Least integer not below x."""
     return with_slope(torch.ceil(x), x) if straight_through else torch.ceil(x)

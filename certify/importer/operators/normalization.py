@@ -149,8 +149,8 @@ def mean_variance_normalization(x: Tensor, *, axes: tuple[int, ...] = (0, 2, 3))
 
 @operator("Dropout", since=7, ignore=("ratio",))
 def dropout_left_out(x: Tensor, *, n_outputs: int = 1) -> tuple[Tensor, ...]:
-    """x: dropout does nothing in inference."""
-    return (x, torch.ones_like(x, dtype=torch.bool))[:n_outputs]
+    """x: dropout does nothing in inference; the runtime's mask is empty before 12."""
+    return (x, torch.zeros_like(x, dtype=torch.bool))[:n_outputs]
 
 
 @operator("Dropout", since=12, ignore=("seed",), host=("ratio", "training"))
@@ -163,7 +163,7 @@ def dropout(
 ) -> tuple[Tensor, ...]:
     """``x``, or in training mode x with a share of entries set to zero at random."""
     if training is None or not bool(training) or (ratio is not None and float(ratio) == 0.0):
-        return dropout_left_out(x, n_outputs=n_outputs)
+        return (x, torch.ones_like(x, dtype=torch.bool))[:n_outputs]
     share = 0.5 if ratio is None else float(ratio)
     keep = torch.rand_like(x) >= share
     return (x * keep / (1 - share) if share < 1 else x * 0, keep)[:n_outputs]

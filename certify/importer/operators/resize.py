@@ -83,8 +83,9 @@ def _in_region(axis: Axis, i: Tensor) -> Tensor:
     return axis.start * last + i * (axis.end - axis.start) * last / (axis.target - 1)
 
 
-def _nearest(x: Tensor, rule: str) -> Tensor:
+def _nearest(x: Tensor, rule: str, scale: float) -> Tensor:
     rules: dict[str, Callable[[Tensor], Tensor]] = {
+        "simple": torch.ceil if scale < 1 else torch.floor,  # the runtime's before version 11
         "round_prefer_floor": lambda v: torch.ceil(v - 0.5),
         "round_prefer_ceil": lambda v: torch.floor(v + 0.5),
         "floor": torch.floor,
@@ -124,7 +125,8 @@ def weights(axis: Axis, sampling: Sampling) -> Tensor:
 def _resampled(x: Tensor, position: int, axis: Axis, sampling: Sampling) -> Tensor:
     """``x`` with one axis resampled."""
     if sampling.mode == "nearest":
-        place = _nearest(source_coordinates(axis, sampling.coordinates), sampling.nearest_mode)
+        source = source_coordinates(axis, sampling.coordinates)
+        place = _nearest(source, sampling.nearest_mode, axis.scale)
         entries = place.clamp(0, axis.length - 1).to(torch.int64)
         return x.index_select(position, entries.to(x.device))
     if sampling.mode not in {"linear", "cubic"}:
@@ -224,7 +226,7 @@ def upsample_by_attribute(x: Tensor, *, scales: Sequence[float], mode: str = "ne
     """``x`` with each axis enlarged."""
     plan = _by_scales(x, tuple(scales), range(x.ndim))
     kind = "linear" if mode == "bilinear" else mode
-    return _resize(x, plan, Sampling(kind, "asymmetric", "floor"), 0.0)
+    return _resize(x, plan, Sampling(kind, "asymmetric", "simple"), 0.0)
 
 
 @operator("Upsample", since=9, host=("scales",))

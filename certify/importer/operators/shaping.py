@@ -224,7 +224,7 @@ def constant_of_shape(shape: Ints, *, value: Tensor | None = None) -> Tensor:
     return torch.zeros(size) if value is None else value.reshape(()).repeat(size)
 
 
-@operator("Range", since=11, host=("start", "limit", "delta"))
+@operator("Range", since=11, host=("start", "limit", "delta"), ignore=("stash_type",))
 def range_(start: Tensor | float, limit: Tensor | float, delta: Tensor | float) -> Tensor:
     """start, start + delta, … before ``limit``."""
     first, stop, step = (
