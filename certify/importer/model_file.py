@@ -74,6 +74,7 @@ def read_model(path: Path) -> ModelFile:
         size += len(data)
     for tensor in all_tensors(model):
         _reject_hollow_tensor(path, tensor)
+    _free_absurd_axes(model)
     return ModelFile(path, digest.hexdigest(), model, size)
 
 
@@ -174,6 +175,14 @@ def _read_external_weights(path: Path, model: onnx.ModelProto) -> dict[str, byte
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
     return dict(sorted(files.items()))
+
+
+def _free_absurd_axes(model: onnx.ModelProto) -> None:
+    """Make input axes of length 0 or below, by which some exporters mean "any", free ones."""
+    for entry in model.graph.input:
+        for position, axis in enumerate(entry.type.tensor_type.shape.dim):
+            if axis.HasField("dim_value") and axis.dim_value <= 0:
+                axis.dim_param = f"free_{position}"
 
 
 def _external_file(path: Path, tensor: str, location: str, read: int) -> bytes:
