@@ -5,7 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from .data_arrays import from_arrays, from_file
+from .data_arrays import from_arrays
+from .data_files import from_file
 from .data_folder import from_folder
 from .data_named import NAMED, bundled_sets, from_idx, from_name, has_idx, is_name
 from .errors import DataError

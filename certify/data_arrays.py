@@ -1,13 +1,8 @@
-"""Images in arrays: numpy files (.npz, .npy), HDF5 files, idx files."""
+"""Images in one array, and what its shape and type mean."""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import math
-import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +12,14 @@ from .errors import DataError
 from .image_set import SCAN_BYTES, Hash, ImageSet, require_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-IMAGE_KEYS = ("images", "image", "x_test", "test_images", "x", "data", "pixels", "arr_0")
-LABEL_KEYS = ("labels", "label", "y_test", "test_labels", "y", "targets", "target", "arr_1")
 COLOURS = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySource:
-    """Images in one array, in memory, memory-mapped or an HDF5 dataset.
+    """Images in one array, in memory or in a file.
 
     Attributes:
         name: for messages.
@@ -106,116 +96,17 @@ def from_arrays(
     return ImageSet.of(name, source, labels, classes=classes, notes=notes)
 
 
-def from_file(path: Path) -> ImageSet:
-    """Image set of a file ``.npz``, ``.npy``, ``.h5`` or ``.hdf5``.
-
-    Images and labels are found by the usual names (``images``, ``x_test``, … and ``labels``,
-    ``y_test``, …). ``.npy`` and HDF5 are read from disk as needed, ``.npz`` is held in memory as
-    it is stored. Labels of ``images.npy`` are those of ``labels.npy`` beside it, if it exists.
-
-    Raises:
-        DataError: the file cannot be read or holds no images.
-    """
-    reader = {".npz": _from_npz, ".npy": _from_npy, ".h5": _from_hdf5, ".hdf5": _from_hdf5}
-    return reader[path.suffix.lower()](path)
-
-
-def _from_npz(path: Path) -> ImageSet:
-    with contextlib.ExitStack() as stack:
-        with readable(path):
-            opened = stack.enter_context(path.open("rb"))  # numpy leaks its own at a broken file
-            file = np.load(opened, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            message = f"{path} is one array, not an archive of arrays"
-            raise DataError(message, hint="call it .npy")
-        return _from_mapping(path, stack.enter_context(file))
-
-
-def _from_npy(path: Path) -> ImageSet:
-    with readable(path):
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    if isinstance(images, np.lib.npyio.NpzFile):
-        message = f"{path} is an archive of arrays, not one array"
-        raise DataError(message, hint="call it .npz")
-    for said, instead in (("images", "labels"), ("data", "labels"), ("x", "y"), ("X", "y")):
-        beside = path.with_name(path.name.replace(said, instead, 1))
-        if beside != path and beside.is_file():
-            with readable(beside):
-                labels = np.load(beside, allow_pickle=False)
-            return from_arrays(path.stem, images, labels, notes=(f"labels from {beside.name}",))
-    note = "no labels: no file beside it is called like it with 'labels' for 'images'"
-    return from_arrays(path.stem, images, notes=(note,))
-
-
-def _from_hdf5(path: Path) -> ImageSet:
-    import h5py
-
-    with readable(path):
-        file = h5py.File(path, "r")
-    return _from_mapping(path, {k: v for k, v in file.items() if isinstance(v, h5py.Dataset)})
-
-
-def _from_mapping(path: Path, arrays: Mapping[str, Any]) -> ImageSet:
-    """Image set of named arrays; only those that are used are loaded."""
-    by_name = {key.lower(): key for key in arrays}
-    image_key = next((by_name[key] for key in IMAGE_KEYS if key in by_name), None)
-    label_key = next((by_name[key] for key in LABEL_KEYS if key in by_name), None)
-    if image_key is None:
-        message = f"{path} has no array called images, only {', '.join(arrays) or 'nothing'}"
-        raise DataError(message, hint="call the images 'images' and the classes 'labels'")
-    with readable(path):
-        images = arrays[image_key]
-        labels = None if label_key is None else np.asarray(arrays[label_key])
-    notes = [] if image_key == "images" else [f"images from {image_key!r}"]
-    notes += [] if label_key in (None, "labels") else [f"labels from {label_key!r}"]
-    return from_arrays(path.stem, images, labels, notes=tuple(notes))
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn what is wrong with the file ``path`` into one line."""
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        message = f"cannot read {path}: {reason}"
-        raise DataError(message) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        pickled = "pickle" in str(error) or "Object arrays" in str(error)
-        reason = "no array, or Python objects, which are never loaded" if pickled else str(error)
-        message = f"cannot read {path}: {reason.splitlines()[0] if reason else 'it is cut short'}"
-        raise DataError(message) from error
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Array of an idx file of bytes (the format of MNIST), gzipped or not.
-
-    Raises:
-        DataError: it is not such a file, or is cut short.
-    """
-    with readable(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        head = file.read(4)
-        axes = head[3] if len(head) == 4 and head[:3] == b"\x00\x00\x08" else 0
-        shape = tuple(np.frombuffer(file.read(4 * axes), ">u4").astype(int).tolist())
-        size = math.prod(shape)
-        content = file.read(size) if axes and len(shape) == axes else b""
-    if not axes or len(content) != size:
-        message = f"{path} is not a whole idx file of bytes"
-        raise DataError(message)
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
 def _usable(name: str, images: Any) -> tuple[Any, str]:
     """``images`` as uint8 or float, with a note if that took a decision."""
     if images.ndim == 3 and images.shape[-1] in COLOURS and images.shape[0] > 3:
-        images = np.asarray(images)[None]
+        images = images[:][None]
     if images.dtype == np.uint8 or images.dtype.kind == "f":
         return images, ""
     if images.dtype.kind not in "iub":
         message = f"images of {name} are of type {images.dtype}, not uint8 or float"
         raise DataError(message)
     if images.dtype.kind == "b":
-        return np.asarray(images, np.float32), "images are black (0) and white (1)"
+        return images[:].astype(np.float32), "images are black (0) and white (1)"
     narrow = np.empty(images.shape, np.uint8)
     for first in range(0, len(images), 1024):
         piece = images[first : first + 1024]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .data_arrays import readable
+from .data_files import readable
 from .errors import DataError
 from .image_set import Hash, ImageSet
 

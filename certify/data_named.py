@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .data_arrays import from_arrays, from_file, read_idx
+from .data_arrays import from_arrays
+from .data_files import from_file, read_idx
 from .data_folder import from_folder
 from .errors import DataError
 

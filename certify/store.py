@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .classifier import ModelInfo
     from .data import DataInfo
 
+__all__ = ["AnalysisGroup", "ResultStore"]
+
 
 class ResultStore:
     """Results of one model on one data set; a context manager.
