@@ -118,15 +118,15 @@ def chance_hint(classifier: Classifier, images: ImageSet) -> str:
     """What to try when clean accuracy is at chance."""
     causes = "usual causes: normalisation, layout, channel order, label order, or other data"
     best = better_alternative(classifier, images)
-    if best is not None:
-        share = f"{best.right} of {best.n}"
-        return f"with {best.name} it would be {share}; if that is meant, say so. {causes}"
     matched = _accuracy_up_to_labels(classifier, images)
-    if matched is not None:
+    if matched is not None and (best is None or matched > best.right / best.n):
         return (
             f"the classes seem to be in another order: {matched:.0%} of the images are right up to "
             f"a renaming of the classes. {causes}"
         )
+    if best is not None:
+        share = f"{best.right} of {best.n}"
+        return f"with {best.name} it would be {share}; if that is meant, say so. {causes}"
     return f"{causes}; none of the common preprocessings does better"
 
 
