@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Norm
-
-from .hunt import Hunt
+from .hunt import Hunt, box_diameter
 from .pgd import standing
 
 RadiusAttack = Callable[[Hunt, Tensor, Tensor, int], None]
@@ -21,12 +18,6 @@ OCTAVES = 14
 
 HALVINGS = 11
 """Bisections of that range: the radii come to lie within 0.7 % of each other."""
-
-
-def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
-    """Largest distance of two images of ``shape`` in pixel units."""
-    pixels = math.prod(shape)
-    return {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[norm]
 
 
 def bisect(hunt: Hunt, attack: RadiusAttack, *, halvings: int = HALVINGS) -> None:
@@ -46,7 +37,7 @@ def bisect(hunt: Hunt, attack: RadiusAttack, *, halvings: int = HALVINGS) -> Non
         todo = standing(hunt, rows, radius)
         if len(todo):
             attack(hunt, todo, radius, block)
-        broken = hunt.distance <= radius.double() * (1 + 1e-6)
+        broken = hunt.within(radius)
         low, high = torch.where(broken, low, middle), torch.where(broken, middle, high)
     nearer = rows[hunt.distance[rows] < before[rows]]
     hunt.settle(nearer, hunt.x_adv[nearer])

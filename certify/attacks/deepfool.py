@@ -63,6 +63,21 @@ def run_deepfool(hunt: Hunt, rows: Tensor, *, steps: int, classes: int = 10) -> 
     hunt.settle(rows[last], point[last])
 
 
+def nearest_face(hunt: Hunt, rows: Tensor, classes: int) -> Tensor:
+    """Class ``(r,)`` whose boundary is nearest in the tangent at the clean image.
+
+    Of the ``classes`` with the largest clean logits; the one with the largest logit need not be
+    the one whose boundary is nearest.
+    """
+    logits = hunt.logits(rows, hunt.x(rows))
+    others = min(classes, hunt.classifier.num_classes - 1)
+    ranked = logits.argsort(dim=1, descending=True, stable=True)[:, 1 : others + 1]
+    margins, gradients = _faces(hunt, rows, hunt.x(rows), ranked)
+    slopes = hunt.norm.dual.of(gradients.flatten(0, 1)).view_as(margins)
+    distance = torch.where(slopes > 0, margins.abs() / slopes, torch.inf)
+    return ranked.gather(1, distance.argmin(1, keepdim=True)).squeeze(1)
+
+
 def _faces(hunt: Hunt, rows: Tensor, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Margins ``(r, t)`` of the target classes over y, and their gradients ``(r, t, c, h, w)``."""
     margins, gradients = [], []

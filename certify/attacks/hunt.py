@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from robcert.certify.core import Norm
 from robcert.certify.gradients import value_and_gradient
 from robcert.certify.projections import per_row
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
-    from robcert.certify.core import Batch, Norm
+    from robcert.certify.core import Batch
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(r, k)`` and the rows ``(r,)`` of the batch they belong to, to what an attack climbs
@@ -105,6 +107,14 @@ class Hunt:
     def correct(self) -> Tensor:
         """Rows whose clean image is classified as y."""
         return self.everyone[self.distance > 0]
+
+    def within(self, epsilon: Tensor) -> Tensor:
+        """Which rows are known to break within ``epsilon (b,)``, up to the rounding of pixels.
+
+        ``(x + delta) - x`` is off by up to 2^-24 a pixel in float32.
+        """
+        rounding = 2.0**-24 * box_diameter(self.norm, tuple(self.batch.x.shape[1:]))
+        return self.distance <= epsilon.double() * (1 + 1e-6) + rounding
 
     def x(self, rows: Tensor) -> Tensor:
         """Clean images."""
@@ -215,6 +225,12 @@ class Hunt:
             n_lost=self.n_lost,
             losses=losses,
         )
+
+
+def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
+    """Largest distance of two images of ``shape`` in pixel units."""
+    pixels = math.prod(shape)
+    return {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[norm]
 
 
 def adversarial(logits: Tensor, y: Tensor) -> Tensor:

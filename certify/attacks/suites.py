@@ -153,7 +153,8 @@ CATALOGUE: dict[str, Attack] = {
     "multi-targeted": Attack("PGD towards each other class", _bisected(_multi_targeted)),
     "random-targeted": Attack("PGD towards a class drawn once", _bisected(_random_targeted)),
     "fmn": Attack(
-        "fast minimum norm", lambda hunt, e: run_fmn(hunt, hunt.correct, steps=e.descent_steps)
+        "fast minimum norm",
+        lambda hunt, e: run_fmn(hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets),
     ),
     "ddn": Attack(
         "decoupled direction and norm",
