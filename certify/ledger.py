@@ -33,7 +33,8 @@ class Comparison:
         estimate: group and column of the estimated radius.
         attack: group of the attacked distance.
         norm: norm of both.
-        compared: images that have both numbers.
+        compared: images that have a radius and for which an adversarial image was found; those
+            that the model gets wrong have neither.
         count: images whose estimated radius exceeds the attacked distance.
         indices: those images, the worst crossing first.
         worst_ratio: largest radius / distance among them; 0 without a crossing.
@@ -84,10 +85,10 @@ def _compared(
 ) -> Comparison:
     radius = np.asarray(bounds.column(name), dtype=np.float64)
     distance = np.asarray(attack.column("distance"), dtype=np.float64)
-    known = np.isfinite(radius) & ~np.isnan(distance)
+    known = ~np.isnan(radius) & np.isfinite(distance) & ((radius > 0) | (distance > 0))
     crossing = known & crossings(radius, distance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(crossing, radius / distance, 0.0)
+        ratio = np.where(crossing, radius / distance, 0.0)  # inf for an infinite radius
     order = np.argsort(-ratio, kind="stable")[: int(crossing.sum())]
     return Comparison(
         estimate=f"{bounds.path}:{name}",

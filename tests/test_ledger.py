@@ -1,0 +1,74 @@
+"""The ledger over results made by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from robcert.certify.classifier import ModelInfo
+from robcert.certify.data import DataInfo
+from robcert.certify.ledger import comparisons, ledger
+from robcert.certify.schema import ATTACK, BOUNDS, Schema
+from robcert.certify.store import ResultStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+INDICES = np.array([10, 4, 7, 2, 9, 5])
+NAN, INF = math.nan, math.inf
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ResultStore]:
+    model = ModelInfo(file="net", sha256="1", kind="onnx")
+    with ResultStore.open(tmp_path / "r.h5", model=model, data=DataInfo("d", "2", 20)) as opened:
+        opened.add_images(INDICES, INDICES % 3)
+        yield opened
+
+
+def fill(store: ResultStore, schema: Schema, norm: str, **columns: list[float]) -> str:
+    """Table with these columns, zero in the others; rows of NaN alone stay uncomputed."""
+    group = store.group(schema, prefix=norm, settings={"norm": norm}, seed=0)
+    first = np.array(next(iter(columns.values())))
+    done = ~np.isnan(first)
+    rows: dict[str, Any] = {name: np.zeros(done.sum()) for name in group.columns}
+    rows |= {name: np.array(values)[done] for name, values in columns.items()}
+    group.append(INDICES[done], rows)
+    return group.path
+
+
+def test_crossings_are_counted_and_the_worst_comes_first(store: ResultStore) -> None:
+    radius = [0.10, 0.30, 0.20, 0.10, NAN, 0.20]
+    fill(store, BOUNDS, "l2", l_bound=radius, omega_bound=[0.01] * 6)
+    distance = [0.05, 0.10, 0.20, 0.30, 0.10, NAN]
+    attack = fill(store, ATTACK, "l2", distance=distance)
+    l_bound, omega_bound = comparisons(store)
+    assert (l_bound.compared, l_bound.count, l_bound.indices) == (4, 2, (4, 10))
+    assert l_bound.worst_ratio == pytest.approx(3)
+    assert (l_bound.attack, l_bound.norm) == (attack, "l2")
+    assert (omega_bound.compared, omega_bound.count) == (4, 0)
+    whole = ledger(store)
+    assert (whole["compared"], whole["count"]) == (8, 2)
+    assert whole["sentence"].startswith("2 of 8 estimated radii")
+
+
+def test_norms_are_never_mixed(store: ResultStore) -> None:
+    fill(store, BOUNDS, "l2", l_bound=[9.0] * 6)
+    fill(store, ATTACK, "linf", distance=[0.1] * 6)
+    assert comparisons(store) == ()
+    assert ledger(store)["count"] == 0
+
+
+def test_only_images_with_an_adversarial_image_count_as_compared(store: ResultStore) -> None:
+    # misclassified, none found, found, rounding, an infinite radius, a radius where misclassified
+    radius = [0.0, 0.2, 0.2, 0.3 * (1 + 1e-8), INF, 0.1]
+    fill(store, BOUNDS, "linf", l_bound=radius)
+    fill(store, ATTACK, "linf", distance=[0.0, INF, 0.3, 0.3, 0.4, 0.0])
+    l_bound = comparisons(store)[0]
+    assert (l_bound.compared, l_bound.count) == (4, 2)
+    assert set(l_bound.indices) == {9, 5}
+    assert l_bound.worst_ratio == INF
