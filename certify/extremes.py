@@ -179,7 +179,8 @@ def _obstacle(values: Array, method: Method, resolution: float) -> Status | None
     if len(values) < LEAST_BLOCKS:
         return Status.INSUFFICIENT
     many_ties = (values >= largest - _TIE * abs(largest)).mean() > 0.05
-    few_values = len(np.unique(values)) < 0.5 * len(values)
+    steps = np.diff(np.sort(values))
+    few_values = 1 + (steps > resolution).sum() < 0.5 * len(values)
     return Status.ATOM if many_ties or few_values else None
 
 

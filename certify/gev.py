@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 _SMALL = 1e-3  # below this |xi z|, series: the closed forms cancel
 _TERMS = np.arange(7)
+_FACTORIALS = special.factorial(_TERMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def log_level(exceedance: float) -> float:
 
 def standard_quantile(xi: Array, level: float) -> tuple[Array, Array, Array]:
     r""":math:`(e^{c\xi} - 1) / \xi` at log level c and its first two derivatives in xi."""
+    if level == 0:
+        return np.zeros_like(xi), np.zeros_like(xi), np.zeros_like(xi)
     if np.isinf(level):
         return -1 / xi, xi**-2, -2 * xi**-3
     small = np.abs(level * xi) < _SMALL
@@ -110,7 +113,7 @@ def standard_quantile(xi: Array, level: float) -> tuple[Array, Array, Array]:
     g = (power - 1) / safe
     g1 = (level * power - g) / safe
     g2 = (level**2 * power - 2 * g1) / safe
-    u = np.where(small, level * xi, 0.0)[..., None] ** _TERMS / special.factorial(_TERMS)
+    u = np.where(small, level * xi, 0.0)[..., None] ** _TERMS / _FACTORIALS
     k = _TERMS
     return (
         np.where(small, level * (u / (k + 1)).sum(-1), g),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHAPE_BOX = (-0.95, 1.0)
 """The likelihood is unbounded for xi < -1, and the mean does not exist for xi >= 1."""
 
-_MAX_STEPS = 200
+_MAX_STEPS = 100
 _TOLERANCE = 1e-12  # of the Newton decrement per observation
 _STEP_LIMIT = np.array([2.0, 1.0, 0.3])  # in scales, log scales, shapes
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .attacks.suites import Suite
+
 SETTINGS: dict[str, tuple[str, str]] = {
     "linearity": ("analyses.linearity", "LinearitySettings"),
-    "bounds": ("analyses.bounds", "BoundsSettings"),
+    "bounds": ("analyses.bounds_settings", "BoundsSettings"),
     "smoothing": ("analyses.smoothing", "SmoothingSettings"),
     "smoothing_prediction": ("analyses.smoothing_prediction", "PredictionSettings"),
     "attack": ("analyses.attack", "AttackSettings"),
@@ -21,14 +23,18 @@ SETTINGS: dict[str, tuple[str, str]] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "linearity": {"steps": 20},
-        "attack": {"suite": "quick"},
+        "bounds": {"blocks": 30, "block_size": 10, "points": 5, "steps": 8, "restarts": 1},
+        "bounds": {"blocks": 40, "block_size": 10, "points": 5, "steps": 8, "restarts": 1},
+        "attack": {"suite": Suite.QUICK},
         "smoothing": {"n": 2000, "radii": (0.25, 0.5)},
         "smoothing_prediction": {"n": 2000},
         "masking": {"steps": 20, "restarts": 2, "queries": 200, "unbounded_steps": 50},
     },
     "standard": {},
     "thorough": {
-        "attack": {"suite": "thorough"},
+        "bounds": {"steps": 40, "restarts": 4},
+        "bounds": {"points": 13, "steps": 50, "restarts": 5},
+        "attack": {"suite": Suite.THOROUGH},
         "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
         "masking": {"steps": 100, "restarts": 10, "queries": 2000},
     },

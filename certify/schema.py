@@ -117,6 +117,7 @@ BOUNDS_SAMPLE = Schema(
         Column("index", "i8", _M, "position of the image in the data set", fill=-1),
         Column("block", "i4", _M, "block of the extreme-value fit", "count", fill=-1),
         Column("gradient_norm", "f8", _M, "dual norm of the margin gradient"),
+        Column("largest_gradient_norm", "f8", _E, "the largest found in the region of L"),
         Column("residual", "f8", _E, "largest one-sided residual found", trailing=("epsilon",)),
         Column("residual_random", "f8", _E, "the same at one random point", trailing=("epsilon",)),
         Column("floor", "f8", _M, "size below which residuals may be float32 rounding"),
@@ -220,5 +221,6 @@ SCHEMAS: tuple[Schema, ...] = (
     SMOOTHING_PREDICTION,
     ATTACK,
     MASKING,
+    AUDIT,
 )
 """Every group that a results file can hold."""

@@ -100,6 +100,13 @@ def test_few_distinct_values_are_not_fitted() -> None:
     assert fit(np.repeat(random_sample(-0.2, 20, seed=3), 5)).status is Status.ATOM
 
 
+def test_values_that_differ_by_rounding_are_one_value() -> None:
+    values = random_sample(-0.2, 100, seed=3)
+    values[:60] = 1e-7 * np.arange(60) / 60
+    assert fit_extremes(values, block_size=10, bootstrap=0).status is Status.OK
+    assert fit_extremes(values, block_size=10, resolution=1e-6).status is Status.ATOM
+
+
 def test_few_blocks_are_not_fitted() -> None:
     result = fit(random_sample(-0.2, 29, seed=4))
     assert result.status is Status.INSUFFICIENT

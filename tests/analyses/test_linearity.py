@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SETTINGS = LinearitySettings(Norm.LINF, 0.1, Loss.MARGIN, restarts=2)
 
 
-def images(n: int = 20) -> ImageSet:
+def images(n: int = 10) -> ImageSet:
     pixels = np.random.default_rng(0).uniform(0.2, 0.8, (n, 1, 1, 6)).astype(np.float32)
     return from_arrays("test", pixels, np.zeros(n, np.int64))
 
@@ -65,7 +65,7 @@ def test_rows_and_summary_of_a_known_curvature(tmp_path: Path) -> None:
         assert (group.column("floor") < 1e-5).all()
         summary = summarise(store, group.path)
     assert summary.gamma.mean == pytest.approx(0.025, rel=2e-3)
-    assert summary.gamma.n == 20
+    assert summary.gamma.n == 10
     assert summary.proposition_4_1_violations == 0
     assert summary.proposition_c2_held is None
     assert summary.gradient_passes == 101
@@ -76,7 +76,7 @@ def test_rows_and_summary_of_a_known_curvature(tmp_path: Path) -> None:
 def test_one_side_alone(tmp_path: Path, sided: Sided, expected: float) -> None:
     store, group = run(tmp_path, replace(SETTINGS, sided=sided))
     with store:
-        assert group.column("gamma") == pytest.approx(expected, rel=2e-3)
+        assert group.column("gamma") == pytest.approx(expected, rel=1e-2)
 
 
 def test_settings_make_groups_and_a_second_run_keeps_rows(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_settings_make_groups_and_a_second_run_keeps_rows(tmp_path: Path) -> Non
 def test_rows_do_not_depend_on_subset_or_batch(tmp_path: Path) -> None:
     settings = LinearitySettings(Norm.L2, 0.3, Loss.CE, steps=10)
     store, whole = run(tmp_path / "whole", settings)
-    other, part = run(tmp_path / "part", settings, indices=np.array([11, 2, 7]), batch_size=2)
+    other, part = run(tmp_path / "part", settings, indices=np.array([9, 2, 7]), batch_size=2)
     with store, other:
         for name in whole.columns:
-            wanted = np.array([11, 2, 7])
+            wanted = np.array([9, 2, 7])
             assert whole.column(name, wanted).tolist() == part.column(name, wanted).tolist()
 
 
@@ -115,7 +115,7 @@ def test_vanishing_gradients_are_told(tmp_path: Path) -> None:
     store, group = run(tmp_path, classifier=flat)
     with store:
         assert any(
-            "exactly 0 at 20 of 20" in line for line in summarise(store, group.path).warnings
+            "exactly 0 at 10 of 10" in line for line in summarise(store, group.path).warnings
         )
 
 

@@ -1,0 +1,108 @@
+"""Settings of `robcert bounds` and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from ..bounds import epsilon_grid, sample_blocks
+from ..core import Norm
+from ..errors import require_at_least, require_open_unit, require_positive
+from ..extremes import Method
+from ..objectives import Loss
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..image_set import ImageSet
+
+
+class Margin(StrEnum):
+    """Whose margin is bounded."""
+
+    LOGIT = "logit"
+    PROBABILITY = "prob"
+
+    @property
+    def loss(self) -> Loss:
+        """The margin as a loss."""
+        return Loss.MARGIN if self is Margin.LOGIT else Loss.PROBABILITY_MARGIN
+
+
+class Region(StrEnum):
+    """Where gradients are looked for."""
+
+    DATA = "data"  # at the images themselves
+    BALL = "ball"  # in the ball of the largest epsilon around each image
+
+
+@dataclass(frozen=True, slots=True)
+class BoundsSettings:
+    """Everything that changes a row.
+
+    Attributes:
+        norm: norm of the radii.
+        epsilon: radius in the middle of the grid of omega, pixel units.
+        margin: margin of logits (the same at any temperature) or of probabilities (the papers').
+        blocks: disjoint blocks of images that L and omega are fitted on.
+        block_size: images a block.
+        exceedance: probability that a block maximum exceeds the quantile reported.
+        level: confidence of its upper limit.
+        evt: how the supremum is read off the block maxima.
+        region: where the gradients for L are looked for.
+        points: radii of the grid of omega, from epsilon / 8 to 2 epsilon; 5, 9 or 13 put epsilon
+            itself on it, and a bound uses omega at the next point up.
+        steps: gradient steps of each search for a residual (or a gradient norm).
+        restarts: random starts of each.
+    """
+
+    norm: Norm = Norm.LINF
+    epsilon: float = 8 / 255
+    margin: Margin = Margin.LOGIT
+    blocks: int = 100
+    block_size: int = 100
+    exceedance: float = 0.001
+    level: float = 0.95
+    evt: Method = Method.GEV
+    region: Region = Region.DATA
+    points: int = 9
+    steps: int = 20
+    restarts: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_positive("epsilon", self.epsilon)
+        require_open_unit("exceedance", self.exceedance)
+        require_open_unit("level", self.level)
+        for name in ("blocks", "block_size", "points", "steps", "restarts"):
+            require_at_least(name, getattr(self, name), 1)
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Grid of omega, pixel units."""
+        return epsilon_grid(self.epsilon, self.points)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Settings that the sampled rows depend on; the others only change the fit."""
+        settings = asdict(self)
+        for name in ("exceedance", "level", "evt"):
+            settings.pop(name)
+        return settings
+
+    def blocks_of(self, images: ImageSet, seed: int) -> NDArray[np.int64]:
+        """Positions of the sampled images ``(blocks, size)``."""
+        return sample_blocks(
+            len(images),
+            blocks=self.blocks,
+            block_size=self.block_size,
+            seed=seed,
+            data_sha256=images.sha256,
+        )
+
+    def gradient_passes(self, n_sampled: int, n_reported: int) -> int:
+        """Gradients that sampling and reporting cost, resumed rows not deducted."""
+        searches = self.points + (2 if self.region == Region.BALL else 0)
+        return n_sampled * (1 + searches * self.steps * self.restarts) + n_reported

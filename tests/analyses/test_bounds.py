@@ -1,0 +1,308 @@
+"""The bounds analysis on models whose L and omega are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from known_functions import two_logits
+from torch import nn
+
+from robcert.certify.analyses.bounds import BoundsSettings, analyse, summarise
+from robcert.certify.analyses.bounds_settings import Margin, Region
+from robcert.certify.classifier import Classifier
+from robcert.certify.core import Norm
+from robcert.certify.data_arrays import from_arrays
+from robcert.certify.errors import InvalidParameterError, StoreError, TwinUnavailableError
+from robcert.certify.extremes import Method
+from robcert.certify.session import Session
+from robcert.certify.store import ResultStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from robcert.certify.image_set import ImageSet
+    from robcert.certify.store_group import AnalysisGroup
+
+SETTINGS = BoundsSettings(Norm.L2, 0.4, blocks=30, block_size=10, points=5, steps=8, restarts=1)
+WEIGHT = torch.tensor([[3.0, -4.0], [0.0, 0.0]])
+
+
+def images(n: int = 400, *, labels: bool = True) -> ImageSet:
+    pixels = np.random.default_rng(0).uniform(0, 1, (n, 1, 1, 2)).astype(np.float32)
+    return from_arrays("test", pixels, np.zeros(n, np.int64) if labels else None)
+
+
+def linear(weight: torch.Tensor = WEIGHT, *, temperature: float = 1.0) -> Classifier:
+    layer = nn.Linear(2, len(weight), bias=False)
+    layer.weight = nn.Parameter(weight / temperature)
+    return Classifier.from_module(
+        nn.Sequential(nn.Flatten(), layer), image_shape=(1, 1, 2), num_classes=len(weight)
+    )
+
+
+@dataclass
+class Run:
+    folder: Path
+    classifier: Classifier
+    images: ImageSet
+    batch_size: int = 64
+
+    def __call__(
+        self, settings: BoundsSettings, *, indices: np.ndarray | None = None, refit: bool = False
+    ) -> tuple[ResultStore, AnalysisGroup]:
+        path, model = self.folder / "r.h5", self.classifier
+        store = ResultStore.open(path, model=model.info, data=self.images.info)
+        wanted = np.arange(40) if indices is None else indices
+        session = Session(model, self.images, wanted, store, batch_size=self.batch_size)
+        try:
+            return store, store.at(analyse(session, settings, refit=refit))
+        except BaseException:
+            store.close()
+            raise
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path, linear(), images())
+
+
+@pytest.mark.parametrize(("norm", "dual"), [(Norm.L2, 5.0), (Norm.LINF, 7.0), (Norm.L1, 4.0)])
+def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None:
+    """F2: L = ‖w‖_q at every point, omega = 0, both bounds are the distance to the boundary."""
+    store, group = run(replace(SETTINGS, norm=norm))
+    with store:
+        summary = summarise(store, group.path)
+        pixels = run.images.pixels(np.arange(40)).flatten(1).numpy()
+        exact = np.maximum(pixels @ np.array([3.0, -4.0]), 0) / dual
+        assert group.column("l_bound") == pytest.approx(exact, abs=1e-5)
+        end = group.attribute("epsilons")[-1]
+        assert group.column("omega_bound") == pytest.approx(np.minimum(exact, end), abs=1e-5)
+        assert (group.column("censored") == (exact >= end)).all()
+    assert summary.lipschitz is not None
+    assert summary.lipschitz.status == "degenerate"
+    assert summary.lipschitz.point == summary.lipschitz.upper == pytest.approx(dual)
+    assert {entry.fit.status for entry in summary.omega} == {"degenerate"}
+    assert all(entry.fit.upper < 1e-5 for entry in summary.omega)
+    assert summary.n_correct == (exact > 0).sum()
+    assert summary.radius["l_bound"].mean == pytest.approx(exact.mean(), rel=1e-4)
+    assert summary.radius["l_bound"].mean_correct == pytest.approx(
+        exact[exact > 0].mean(), rel=1e-4
+    )
+
+
+def test_multi_class_linear_model_is_not_linear_in_its_margin(tmp_path: Path) -> None:
+    """F3: omega(eps) is near eps max ‖w_j - w_i‖_q where a sampled image lies near a switch."""
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    store, group = Run(tmp_path, linear(weight), images())(replace(SETTINGS, norm=Norm.LINF))
+    with store:
+        for entry in summarise(store, group.path).omega:
+            assert 0.8 * 2 * entry.epsilon < entry.fit.max <= 2 * entry.epsilon * (1 + 1e-4)
+
+
+def test_logit_margins_do_not_see_the_temperature(tmp_path: Path) -> None:
+    radii = []
+    for temperature in (0.01, 1.0, 100.0):
+        model = linear(temperature=temperature)
+        folder = tmp_path / str(temperature)
+        store, group = Run(folder, model, images())(SETTINGS)
+        with store:
+            radii.append(group.column("omega_bound"))
+    assert radii[0] == pytest.approx(radii[1], rel=1e-4, abs=1e-6)
+    assert radii[2] == pytest.approx(radii[1], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [(0.01, 0.005), (0.1, 0.05), (1.0, 0.3808), (10.0, 0.4983), (100.0, 0.5)],
+)
+def test_probability_margins_do(tmp_path: Path, temperature: float, expected: float) -> None:
+    """F12: at margin 2 and ‖w‖ = 4 the radius is tanh(m/2T) 2T/‖w‖ with L = ‖w‖/2T.
+
+    L is the slope where the margin is 0, so all images but the reported one lie there.
+    """
+    weight = torch.tensor([[2 * 2**0.5, 2 * 2**0.5], [0.0, 0.0]])
+    pixels = np.full((400, 1, 1, 2), 0.0, np.float32)
+    pixels[0] = 2 / (4 * 2**0.5)
+    data = from_arrays("test", pixels, np.zeros(400, np.int64))
+    model = linear(weight, temperature=temperature)
+    settings = replace(SETTINGS, margin=Margin.PROBABILITY)
+    store, group = Run(tmp_path, model, data)(settings, indices=np.array([0]))
+    with store:
+        assert group.column("l_bound")[0] == pytest.approx(expected, abs=6e-5)
+
+
+def curved(x: torch.Tensor) -> torch.Tensor:
+    """Margin loss ½‖x‖² - ½ of F8: class 0 inside the unit circle."""
+    return 0.5 * (x * x).sum(1) - 0.5
+
+
+def test_curved_model_keeps_below_the_true_distance(tmp_path: Path) -> None:
+    """F8: omega = ½eps² is found to rounding; the bound is below 1 - ‖x‖ by a step of the grid."""
+    settings = replace(SETTINGS, points=9)
+    store, group = Run(tmp_path, two_logits(curved, 2), images())(settings)
+    with store:
+        summary = summarise(store, group.path)
+        for entry in summary.omega:
+            assert entry.fit.max == pytest.approx(0.5 * entry.epsilon**2, rel=1e-3)
+            assert entry.random <= entry.fit.max
+        lengths = run_lengths(images(), 40)
+        truth = np.maximum(1 - lengths, 0)
+        radius = group.column("omega_bound")
+        assert (radius <= truth + 1e-4).all()
+        near = (truth > 0.05) & (truth < 0.8)
+        assert (radius[near] > 0.6 * truth[near]).all()
+        assert (group.column("l_bound") <= truth + 1e-4).all()
+        assert (group.column("l_bound") <= group.column("l_bound_point") + 1e-12).all()
+
+
+def run_lengths(data: ImageSet, n: int) -> np.ndarray:
+    return np.asarray(data.pixels(np.arange(n)).flatten(1).norm(dim=1))
+
+
+def test_errors_count_misclassified_images_and_fall_with_epsilon(tmp_path: Path) -> None:
+    store, group = Run(tmp_path, two_logits(curved, 2), images())(SETTINGS)
+    with store:
+        summary = summarise(store, group.path)
+        wrong = (group.column("loss") >= 0).mean()
+        shares = [row.omega_bound for row in summary.error_at]
+        assert shares[0] >= wrong > 0
+        assert shares == sorted(shares)
+        at = summary.error_at[2]
+        expected = ((group.column("loss") >= 0) | (group.column("omega_bound") < at.epsilon)).mean()
+        assert at.omega_bound == pytest.approx(expected)
+        assert summary.radius["omega_bound"].mean <= summary.radius["omega_bound"].mean_correct
+        assert json.loads(json.dumps(summary.to_json()))["omega"][0]["blocks"] == 30
+
+
+def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> None:
+    """F8 again: the gradient is x, so within R of an image its norm reaches ‖x‖ + R."""
+    settings = replace(SETTINGS, region=Region.BALL)
+    store, group = Run(tmp_path, two_logits(curved, 2), images())(settings)
+    with store:
+        sample = store.at(f"{group.path}/bounds-sample")
+        steepest = sample.column("gradient_norm") + 0.8
+        assert sample.column("largest_gradient_norm") == pytest.approx(steepest, rel=1e-2)
+        assert group.column("l_bound").max() <= 0.8
+        assert "capped" in summarise(store, group.path).statement
+
+
+def test_staircase_claims_nothing(tmp_path: Path) -> None:
+    """F11: gradients are 0 almost everywhere, so L and every radius are invalid, not infinite."""
+
+    def steps(x: torch.Tensor) -> torch.Tensor:
+        return ((16 * x).round() / 16) @ torch.tensor([3.0, -1.0]) - 0.2
+
+    store, group = Run(tmp_path, two_logits(steps, 2), images())(SETTINGS)
+    with store:
+        summary = summarise(store, group.path)
+        assert group.column("l_bound").max() == 0
+        assert group.column("omega_bound").max() == 0
+    assert summary.lipschitz is not None
+    assert summary.lipschitz.status == "invalid"
+    assert summary.vanishing_share == 1
+    assert any("gradient vanishes" in line for line in summary.warnings)
+
+
+def test_few_images_give_no_fit(tmp_path: Path) -> None:
+    store, group = Run(tmp_path, two_logits(curved, 2), images(60))(SETTINGS)
+    with store:
+        summary = summarise(store, group.path)
+    assert summary.lipschitz is not None
+    assert summary.lipschitz.status == "insufficient"
+    assert summary.lipschitz.upper == summary.lipschitz.max
+    assert "With 95% confidence at most 0.049 of inputs" in summary.lipschitz.wilks
+    assert any("too few for a fit" in line for line in summary.warnings)
+
+
+def test_sample_does_not_depend_on_the_images_reported_on(tmp_path: Path) -> None:
+    model = two_logits(curved, 2)
+    store, whole = Run(tmp_path / "whole", model, images())(SETTINGS)
+    other, part = Run(tmp_path / "part", model, images(), batch_size=7)(
+        SETTINGS, indices=np.array([30, 4])
+    )
+    with store, other:
+        for name in whole.columns:
+            wanted = np.array([30, 4])
+            assert whole.column(name, wanted).tolist() == part.column(name, wanted).tolist()
+
+
+def test_resumes_in_the_middle_of_the_sample(tmp_path: Path) -> None:
+    model, data = two_logits(curved, 2), images()
+    store, group = Run(tmp_path / "whole", model, data)(SETTINGS)
+    with store:
+        expected = group.column("omega_bound")
+    with ResultStore.open(tmp_path / "r.h5", model=model.info, data=data.info) as store:
+        session = Session(model, data, np.arange(40), store)
+
+        def stop_later(task: str, done: int, total: int) -> None:
+            if done >= 128:
+                session.deadline = 0.0
+
+        session.progress = stop_later
+        path = analyse(session, SETTINGS)
+        summary = summarise(store, path)
+        assert summary.lipschitz is None
+        assert "not finished" in summary.warnings[0]
+        assert store.at(f"{path}/bounds-sample").computed().sum() == 128
+        session.deadline, session.progress = None, lambda task, done, total: None
+        assert analyse(session, SETTINGS) == path
+        assert store.at(path).column("omega_bound").tolist() == expected.tolist()
+
+
+def test_fit_is_changed_without_sampling_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, two_logits(curved, 2), images())
+    with pytest.raises(StoreError, match="nothing to fit again"):
+        run(SETTINGS, refit=True)
+    run(SETTINGS)[0].close()
+    forbid_sampling(monkeypatch)
+    store, group = run(replace(SETTINGS, evt=Method.MAX), refit=True)
+    with store:
+        summary = summarise(store, group.path)
+        assert summary.lipschitz is not None
+        assert summary.lipschitz.status == "max"
+        maxima = group.array("lipschitz/block_maxima")
+        assert summary.lipschitz.upper == maxima.max()
+        assert len(store.existing("bounds")) == 2
+
+
+def forbid_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("sampled again")
+
+    refused: Callable[..., None] = refuse
+    monkeypatch.setattr("robcert.certify.analyses.bounds.largest_residuals", refused)
+
+
+def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
+    store, group = Run(tmp_path, two_logits(curved, 2), images(labels=False))(SETTINGS)
+    with store:
+        assert (group.column("loss") <= 0).all()
+        assert summarise(store, group.path).n_correct == 40
+
+
+def test_cost_is_known_before_the_run() -> None:
+    """300 sampled images, 5 radii, 8 steps, 1 restart: 300 · 41 + 40 gradients."""
+    assert SETTINGS.gradient_passes(300, 40) == 300 * 41 + 40
+    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * 57
+
+
+def test_model_without_twin_is_refused(run: Run) -> None:
+    run.classifier.twin = None
+    with pytest.raises(TwinUnavailableError):
+        run(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epsilon": 0}, {"blocks": 0}, {"exceedance": 1.0}, {"level": 0.0}, {"steps": 0}]
+)
+def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidParameterError, match=next(iter(wrong))):
+        replace(SETTINGS, **wrong)  # type: ignore[arg-type]
