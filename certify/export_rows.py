@@ -6,8 +6,6 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .ledger import ledger
 from .results_json import plain
 from .schema import SCHEMAS
@@ -16,6 +14,9 @@ from .tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from .store import ResultStore
     from .store_group import AnalysisGroup
@@ -99,7 +100,7 @@ def columns_table(group: AnalysisGroup) -> Table:
     return Table(group.path.strip("/"), "", ("column", "claim", "unit", "meaning"), rows)
 
 
-def _one_number(group: AnalysisGroup, name: str, rows: np.ndarray[Any, Any]) -> bool:
+def _one_number(group: AnalysisGroup, name: str, rows: NDArray[np.int64]) -> bool:
     return name != "computed" and group.column(name, rows[:1]).ndim == 1
 
 

@@ -24,7 +24,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "linearity": {"steps": 20},
         "bounds": {"blocks": 30, "block_size": 10, "points": 5, "steps": 8, "restarts": 1},
-        "bounds": {"blocks": 40, "block_size": 10, "points": 5, "steps": 8, "restarts": 1},
         "attack": {"suite": Suite.QUICK},
         "smoothing": {"n": 2000, "radii": (0.25, 0.5)},
         "smoothing_prediction": {"n": 2000},
@@ -33,7 +32,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {},
     "thorough": {
         "bounds": {"steps": 40, "restarts": 4},
-        "bounds": {"points": 13, "steps": 50, "restarts": 5},
         "attack": {"suite": Suite.THOROUGH},
         "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
         "masking": {"steps": 100, "restarts": 10, "queries": 2000},

@@ -8,7 +8,7 @@ import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import given, run_analysis
-from .session import epsilons
+from .session import Opened, epsilons, note
 
 
 @analysis_options
@@ -62,17 +62,21 @@ def bounds(
         norm=Norm(options.norm),
         epsilon=epsilons(options)[0],
         **given(
-            margin=margin,
+            margin=analysis.Margin(margin) if margin else None,
             blocks=blocks,
             block_size=block_size,
             exceedance=exceedance,
-            evt=evt,
-            region=region,
+            evt=analysis.Method(evt) if evt else None,
+            region=analysis.Region(region) if region else None,
         ),
     )
-    run_analysis(
-        options,
-        "bounds",
-        "bounds",
-        lambda context: [analysis.analyse(context.session, settings)],
-    )
+
+    def analyse(context: Opened) -> list[str]:
+        session = context.session
+        sampled = settings.blocks_of(session.images, session.seed).size
+        passes = settings.gradient_passes(sampled, len(session.indices))
+        if not refit:
+            note(options, f"L and ω are fitted on {sampled} images: {passes:,} gradients at most")
+        return [analysis.analyse(session, settings, refit=refit)]
+
+    run_analysis(options, "bounds", "bounds", analyse)

@@ -37,16 +37,25 @@ def doctor(
 
 
 def _self_test() -> bool:
-    from robcert.certify.tables import Table
+    from robcert.certify.tables import Table, decimal
     from robcert.fixtures.self_test import self_test
 
+    from .progress import TerminalProgress
     from .render import print_tables
 
-    checks = self_test()
+    with TerminalProgress() as progress:
+        checks = self_test(progress=progress)
     rows = tuple(
-        (check.model, check.quantity, check.expected, check.got, "ok" if check.passed else "WRONG")
+        (
+            check.model,
+            check.quantity,
+            decimal(check.expected, 5),
+            decimal(check.got, 5),
+            f"{decimal(check.lower, 5)} to {decimal(check.upper, 5)}",
+            "ok" if check.passed else "WRONG",
+        )
         for check in checks
     )
-    header = ("model", "quantity", "expected", "got", "")
+    header = ("model", "quantity", "expected", "got", "allowed", "")
     print_tables([Table("known answers", "", header, rows)])
     return all(check.passed for check in checks)

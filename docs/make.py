@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robcert.certify.schema_page import schema_page
 from robcert.cli.reference import reference
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "cli.md").write_text(reference(), encoding="utf-8")
+    folder = Path(__file__).parent
+    (folder / "cli.md").write_text(reference(), encoding="utf-8")
+    (folder / "schema.md").write_text(schema_page(), encoding="utf-8")

@@ -20,7 +20,9 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys; from robcert.cli.main import run; run(['--help']); run(['audit', '--help']);"
         f"print('loaded', [m for m in {HEAVY} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.endswith("loaded []\n"), done.stdout[-200:] + done.stderr
 
 
