@@ -164,7 +164,7 @@ class Classifier:
             message = f"{self.info.file} has no differentiable twin: {self.info.twin_unavailable}"
             raise TwinUnavailableError(message)
         if self.fixed_batch == 1:
-            return torch.cat([twin(row) for row in x.split(1)])
+            return torch.cat([twin(row[None]) for row in x])
         return _padded(twin, x)
 
 

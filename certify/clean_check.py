@@ -7,7 +7,7 @@ all, which is why what was assumed is always printed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -168,7 +168,7 @@ def _arrangements(present: Preprocessing, channels: int) -> Iterator[tuple[str, 
     """Orders of channels and pixels that give an input of the same shape."""
     yield "", present
     if channels == 3:
-        other = "RGB" if present.channels == "BGR" else "BGR"
+        other: Literal["RGB", "BGR"] = "RGB" if present.channels == "BGR" else "BGR"
         yield f"channels as {other}", replace(present, channels=other)
     if len([size for size in present.input_shape if size > 1]) != 1:
         return

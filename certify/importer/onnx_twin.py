@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..errors import ModelFileError, UnsupportedOperatorError
 from .batching import Batching, discontinuous
+from .builder import EXECUTION_ERRORS
 from .parity import Tolerance, measure_parity
 from .scores import ScoreRule
 from .twin import Twin, build_twin
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
+    from ..classifier import Classifier, Logits
     from ..preprocessing import Preprocessing
     from .onnx_model import OnnxModel
 
@@ -76,29 +77,20 @@ def add_twin(
     """
     info = classifier.info
     try:
-        # A graph for a fixed batch other than 1 is taken as it is declared.
-        single = batching.runtime.batched and (batching.runtime.fixed_batch or 1) == 1
-        shape = model.layout.shape if single else None
-        twin = build_twin(batching.model, outputs=[model.logits], image_shape=shape)
-        twin.to(classifier.device)
-        logits = _pixel_twin(twin, model, batching, rule)
-        classifier.twin = partial(logits, straight_through=True)
-        if twin.straight_through:
-            classifier.exact_twin = partial(logits, straight_through=False)
-        classifier.fixed_batch = None if logits.fixed_batch is None and logits.batched else 1
-        parity = measure_parity(
-            classifier, images, step_scale=HALF_PRECISION_STEP if model.half_precision else 1.0
-        )
+        twin = _built(model, batching).to(classifier.device)
+        _use(classifier, twin, _pixel_twin(twin, model, batching, rule))
+        step_scale = HALF_PRECISION_STEP if model.half_precision else 1.0
+        parity = measure_parity(classifier, images, step_scale=step_scale)
         reason = "" if info.random else _tolerance(model, batching, twin).broken_by(parity)
         if not reason and classifier.declared is not None:
-            declared = build_twin(batching.model, outputs=[model.declared]).to(classifier.device)
-            declared.batching = twin.batching
-            as_it_is = ScoreRule("logits", rule.classes)
-            classifier.declared_twin = partial(
-                _pixel_twin(declared, model, batching, as_it_is), straight_through=True
-            )
+            classifier.declared_twin = _declared_twin(classifier, twin, model, batching)
     except (UnsupportedOperatorError, ModelFileError) as error:
         classifier.info = replace(info, twin_unavailable=str(error))
+        classifier.twin = classifier.exact_twin = None
+        return
+    except EXECUTION_ERRORS as error:
+        why = f"the twin fails on an image: {' '.join(str(error).split())[:200]}"
+        classifier.info = replace(info, twin_unavailable=why)
         classifier.twin = classifier.exact_twin = None
         return
     notes = info.notes
@@ -115,6 +107,33 @@ def add_twin(
     )
     if reason:
         classifier.twin = classifier.exact_twin = None
+
+
+def _built(model: OnnxModel, batching: Batching) -> Twin:
+    """Twin of the logits."""
+    # How a batch is computed is found out for a batch axis of any size or of 1; a larger fixed one
+    # is taken as it is declared.
+    usual = batching.runtime.batched and (batching.runtime.fixed_batch or 1) == 1
+    shape = model.layout.shape if usual else None
+    return build_twin(batching.model, outputs=[model.logits], image_shape=shape)
+
+
+def _use(classifier: Classifier, twin: Twin, logits: _PixelTwin) -> None:
+    """Make ``logits`` the classifier's twin."""
+    classifier.twin = partial(logits, straight_through=True)
+    if twin.straight_through:
+        classifier.exact_twin = partial(logits, straight_through=False)
+    classifier.fixed_batch = None if logits.fixed_batch is None and logits.batched else 1
+
+
+def _declared_twin(
+    classifier: Classifier, twin: Twin, model: OnnxModel, batching: Batching
+) -> Logits:
+    """Twin of the declared output, as it stands."""
+    declared = build_twin(batching.model, outputs=[model.declared]).to(classifier.device)
+    declared.batching = twin.batching
+    as_it_is = ScoreRule("logits", classifier.num_classes)
+    return partial(_pixel_twin(declared, model, batching, as_it_is), straight_through=True)
 
 
 def _pixel_twin(twin: Twin, model: OnnxModel, batching: Batching, rule: ScoreRule) -> _PixelTwin:

@@ -72,18 +72,19 @@ def trial_outputs(
     """
     limits = limits or TrialLimits()
     size = path.stat().st_size if path.is_file() else 0
+    memory = limits.memory + limits.memory_per_byte * size
     request = {
         "path": str(path),
         "image_shape": image_shape,
         "output": output,
-        "memory": limits.memory + limits.memory_per_byte * size,
+        "memory": memory,
     }
     seconds = limits.seconds + limits.seconds_per_gigabyte * size / 2**30
     answer = _answer(path, request, seconds)
     if "error" in answer:
         raise ModelFileError(answer["error"], hint=answer["hint"])
     if "out_of_memory" in answer:
-        message = f"{path}: one image needs more than {request['memory'] / 2**30:.1f} GiB of memory"
+        message = f"{path}: one image needs more than {memory / 2**30:.1f} GiB of memory"
         hint = "a small file can declare tensors of any size; robcert does not run such a model"
         raise ModelFileError(message, hint=hint)
     return {

@@ -20,6 +20,15 @@ def network() -> Classifier:
     return Classifier.from_module(layers, image_shape=(3, 4, 4), num_classes=4)
 
 
+def constant() -> Classifier:
+    """Logits 3, 1, 0, 2 whatever the image."""
+    last = nn.Linear(48, 4)
+    nn.init.zeros_(last.weight)
+    last.bias.data = torch.tensor([3.0, 1.0, 0.0, 2.0])
+    layers = nn.Sequential(nn.Flatten(), last)
+    return Classifier.from_module(layers, image_shape=(3, 4, 4), num_classes=4)
+
+
 def measured(classifier: Classifier) -> Parity:
     images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     return measure_parity(classifier, images, step_scale=1.0)
@@ -37,11 +46,7 @@ def test_a_true_twin_agrees() -> None:
 
 
 def test_a_shifted_logit_is_measured_in_spreads() -> None:
-    # Logits of a fixed spread: 3, 0 and two between, whatever the image.
-    layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
-    nn.init.zeros_(layers[1].weight)
-    layers[1].bias.data = torch.tensor([3.0, 1.0, 0.0, 2.0])
-    classifier = Classifier.from_module(layers, image_shape=(3, 4, 4), num_classes=4)
+    classifier = constant()
     honest = classifier.twin
     assert honest is not None
     classifier.twin = lambda x: honest(x) + torch.tensor([0.0, 0.0, 0.6, 0.0])
@@ -67,10 +72,7 @@ def test_a_wrong_gradient_under_right_values_is_found() -> None:
 
 
 def test_no_slope_is_not_a_correlation() -> None:
-    layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
-    nn.init.zeros_(layers[1].weight)
-    constant = Classifier.from_module(layers, image_shape=(3, 4, 4), num_classes=4)
-    parity = measured(constant)
+    parity = measured(constant())
     assert parity.gradient_correlation is None
     assert STRICT.broken_by(parity) == ""
 
