@@ -36,11 +36,11 @@ def direction_for(norm: Norm) -> Direction:
 def default_rule(norm: Norm, steps: int) -> StepRule:
     """Steps of 6/steps radii, halved at one half and at three quarters of the way.
 
-    In l1 ten times as long, and steeper: only steps beyond the ball make the projection sparse.
+    In l1 the first quarter goes far beyond the ball, whose projection is then its best vertex.
     """
     if norm is Norm.L1:
-        drops = ((steps // 4, 0.5), (steps // 2, 0.4), (3 * steps // 4, 0.3))
-        return StepRule(Direction.L2, 60 / steps, relative=True, drops=drops)
+        drops = ((steps // 4, 0.1), (steps // 2, 0.4), (3 * steps // 4, 0.3))
+        return StepRule(Direction.L2, 400 / steps, relative=True, drops=drops)
     drops = ((steps // 2, 0.5), (3 * steps // 4, 0.5)) if steps >= 8 else ()
     return StepRule(direction_for(norm), min(6 / steps, 1.0), relative=True, drops=drops)
 
