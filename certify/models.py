@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .errors import InvalidParameterError, ModelFileError
+from .errors import InvalidParameterError, ModelFileError, PreprocessingError
 from .importer.onnx_classifier import OnnxLoader
 from .preprocess_options import PreprocessOptions
 
@@ -52,6 +52,9 @@ def load_classifier(
         if checkpoint_loader is None:
             message = f"{path} is a checkpoint or a folder, not an ONNX file"
             raise ModelFileError(message)
+        if output is not None or not (preprocess is None or preprocess.empty):
+            message = f"{path}: a checkpoint knows its own preprocessing and output"
+            raise PreprocessingError(message, hint="leave these options out")
         classifier = checkpoint_loader(path, where)
         if images is not None:
             images.require_fit(classifier.image_shape, classifier.num_classes)

@@ -12,7 +12,7 @@ from .errors import StoreError
 from .schema import SCHEMAS, Schema
 from .store_file import SafeFile
 from .store_group import AnalysisGroup
-from .store_header import begin, now, require_results, require_same
+from .store_header import begin, now, require_results, require_same, require_same_use
 from .store_images import fold_log, pending_logs
 from .store_layout import (
     canonical_json,
@@ -66,6 +66,7 @@ class ResultStore:
             if file.published:
                 require_results(file)
                 require_same(file, "model", model.sha256, model.file)
+                require_same_use(file, model)
                 require_same(file, "data", data.sha256, data.name)
             else:
                 begin(file, model, data)

@@ -73,3 +73,16 @@ def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:
         f"not {given} ({digest[:8]})"
     )
     raise StoreError(message, hint="write to another file, or overwrite this one")
+
+
+def require_same_use(file: SafeFile, model: ModelInfo) -> None:
+    """Raise unless the model is used as before: another preprocessing is another function."""
+    place = file.hdf5["model"].attrs
+    for name, given in (("preprocessing", model.preprocessing), ("output_name", model.output_name)):
+        stored = str(place.get(name, given))
+        if stored != given:
+            message = (
+                f"{file.path} holds results of {model.file} with {name.replace('_', ' ')} "
+                f"{stored or 'unknown'}, not {given or 'unknown'}"
+            )
+            raise StoreError(message, hint="write to another file, or overwrite this one")

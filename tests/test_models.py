@@ -286,6 +286,12 @@ def test_folders_and_checkpoints_go_to_their_loader(tmp_path: Path) -> None:
     known = Classifier.from_module(network, image_shape=(3, 4, 4), num_classes=5)
     found = load_classifier(tmp_path, checkpoint_loader=lambda _path, _device: known)
     assert found is known
+    with pytest.raises(PreprocessingError, match="knows its own preprocessing"):
+        load_classifier(
+            tmp_path,
+            preprocess=PreprocessOptions(mean=(0.5,)),
+            checkpoint_loader=lambda _path, _device: known,
+        )
     with pytest.raises(DataError):
         load_classifier(
             tmp_path,

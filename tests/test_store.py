@@ -331,6 +331,20 @@ def test_a_file_of_another_model_or_data_is_left_alone(tmp_path: Path) -> None:
     assert leftovers(path) == []
 
 
+def test_another_preprocessing_or_output_of_the_same_model_is_another_function(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "r.h5"
+    with opened(path) as store:
+        clean(store)
+    for changed in (
+        replace(MODEL, preprocessing='{"mean": [0.5]}'),
+        replace(MODEL, output_name="b"),
+    ):
+        with pytest.raises(StoreError, match=r"holds results of net.onnx with .*, not"):
+            ResultStore.open(path, model=changed, data=DATA)
+
+
 def test_what_is_no_results_file_is_named_and_left_alone(tmp_path: Path) -> None:
     with opened(tmp_path / "whole.h5") as store:
         clean(store)
