@@ -1,187 +1,24 @@
-"""SIGKILL at any moment: the file opens, finished rows stay, and the end is the same.
-
-Children are forked from a server that has imported everything, work on one results file (real
-predictions, a table with images, growth, attributes), report each append that returned, and are
-killed after a random time. Half-done work is taken up by the next child.
-"""
+"""SIGKILL at any moment: the file opens, finished rows stay, and the end is the same."""
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import h5py
-import numpy as np
 import pytest
-import torch
-from torch import nn
-
-from robcert.certify.analyses import clean
-from robcert.certify.classifier import Classifier, ModelInfo
-from robcert.certify.core import Kind
-from robcert.certify.data import from_arrays
-from robcert.certify.schema import Column, Schema
-from robcert.certify.session import Session
-from robcert.certify.store import ResultStore
-from robcert.certify.store_group import AnalysisGroup
+from killed_runs import audit, kill_runs, unsafe_work, work
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from pathlib import Path
-
-    from numpy.typing import NDArray
-
-IMAGES = 240
-PRELOADED = ["pytest", "robcert.certify.analyses.clean", "robcert.certify.data"]
-SIZES = {"channel": 1, "y": 4, "x": 4}
-FOUND = Schema(
-    "attack",
-    1,
-    "with images",
-    (
-        Column("distance", "f8", Kind.ATTACKED, "distance", "pixel"),
-        Column("row", "f4", Kind.MEASURED, "a row of numbers", trailing=("y",)),
-        Column("adversarial", "f4", Kind.ATTACKED, "image", trailing=tuple(SIZES), images=True),
-    ),
-)
-
-
-def session(store: ResultStore, n: int) -> Session:
-    generator = torch.Generator().manual_seed(0)
-    layer = nn.Linear(16, 10)
-    for parameter in layer.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator)
-    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 4, 4), np.uint8)
-    images = from_arrays("noise", pixels, np.arange(IMAGES) % 10)
-    classifier = Classifier.from_module(
-        nn.Sequential(nn.Flatten(), layer), image_shape=(1, 4, 4), num_classes=10
-    )
-    return Session(classifier, images, np.arange(n), store, batch_size=8)
-
-
-def found(indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Rows of the table with images, a function of the index alone."""
-    base = indices.astype(np.float64) + 0.5
-    return {
-        "distance": base,
-        "row": base[:, None] * np.arange(1, 5),
-        "adversarial": base[:, None, None, None] * np.ones((1, 1, 4, 4)),
-    }
-
-
-def opened(path: Path) -> ResultStore:
-    info = ModelInfo(file="linear", sha256="0", kind="module")
-    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 4, 4), np.uint8)
-    data = from_arrays("noise", pixels, np.arange(IMAGES) % 10).info
-    return ResultStore.open(path, model=info, data=data)
-
-
-def work(path: Path, reports: Connection | None = None) -> None:
-    """Everything that a run does, from where the file stands."""
-    if reports is not None:
-        reports.send_bytes(b"started")
-    with opened(path) as store:
-        for n in (IMAGES // 2, IMAGES):
-            run = session(store, n)
-            clean.analyse(run)
-            group = store.group(FOUND, prefix="l2", settings={"a": 1}, seed=0, sizes=SIZES)
-            missing = group.missing(run.indices)
-            for start in range(0, len(missing), 6):
-                some = missing[start : start + 6]
-                group.append(some, found(some))
-                if reports is not None:
-                    reports.send_bytes(some.tobytes())
-            group.set_attributes(n=n, found=[n] * 10)
-            group.finish(run.indices)
-
-
-def unsafe_work(path: Path, reports: Connection) -> None:
-    """The same with a store that counts a row before it is written."""
-    append = AnalysisGroup.append
-
-    def hasty(group: AnalysisGroup, indices: NDArray[np.int64], rows: Any) -> None:
-        with group._store.file.values():
-            group._place["computed"][group._rows(indices)] = 1
-        time.sleep(0.004)
-        append(group, indices, rows)
-
-    AnalysisGroup.append = hasty  # type: ignore[method-assign, assignment]
-    work(path, reports)
-
-
-def survivors(path: Path) -> set[int]:
-    """Images whose row in the table with images counts, after a check of every row that does."""
-    if not path.exists():
-        return set()
-    with h5py.File(path) as file:
-        assert file.attrs["format"] == "robcert-results"
-        index = file["data/index"][()]
-        place = next(iter(file["attack"].values()), None) if "attack" in file else None
-        if place is None:
-            return set()
-        finished = place["computed"][()] == 1
-        expected = found(index)
-        for name in ("distance", "row"):
-            assert np.array_equal(place[name][()][finished], expected[name][finished]), name
-        return set(index[finished].tolist())
-
-
-def columns(path: Path) -> dict[str, bytes]:
-    """Every dataset of the file, as bytes."""
-    content: dict[str, bytes] = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: (
-                content.update({name: item[()].tobytes()})
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
-    return content
-
-
-def kill_runs(path: Path, kills: int, target: Any) -> int:
-    """Kill so many runs, start over whenever one came to its end; number of finished files."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)  # this file itself is not on the server's path
-    rng = np.random.default_rng(1)
-    undisturbed = path.with_name("undisturbed.h5")
-    work(undisturbed)
-    done, finished_files = 0, 0
-    durable: set[int] = set()
-    while done < kills:
-        receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=target, args=(path, sender))
-        child.start()
-        sender.close()
-        assert receiver.recv_bytes() == b"started"
-        child.join(float(rng.uniform(0, 0.15)))
-        child.kill()
-        child.join()
-        while receiver.poll():
-            try:
-                durable |= set(np.frombuffer(receiver.recv_bytes(), np.int64).tolist())
-            except EOFError:
-                break
-        receiver.close()
-        assert durable <= survivors(path)
-        if child.exitcode == 0:
-            assert columns(path) == columns(undisturbed)
-            path.unlink()
-            durable, finished_files = set(), finished_files + 1
-        else:
-            assert child.exitcode == -9
-            done += 1
-    work(path)
-    assert columns(path) == columns(undisturbed)
-    assert sorted(p.name for p in path.parent.iterdir()) == sorted([path.name, undisturbed.name])
-    return finished_files
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_killed_run_is_taken_up_where_it_stood(tmp_path: Path, kills: int) -> None:
     kill_runs(tmp_path / "results.h5", kills, work)
+
+
+@pytest.mark.slow
+def test_a_killed_audit_is_taken_up_where_it_stood(tmp_path: Path) -> None:
+    kill_runs(tmp_path / "results.h5", 60, audit, longest=5.0)
 
 
 def test_the_kills_would_find_a_store_that_counts_rows_too_early(tmp_path: Path) -> None:
