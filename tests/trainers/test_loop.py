@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import torch
+from stripes import stripes
 from torch import Tensor, nn
 
 from robcert.certify.errors import DataError, TrainingError
@@ -24,16 +25,6 @@ from robcert.trainers.standard import Standard
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def stripes(count: int, *, seed: int = 0) -> TrainingImages:
-    """Two classes: bright rows and bright columns, under noise."""
-    draws = torch.Generator().manual_seed(seed)
-    labels = torch.randint(2, (count,), generator=draws)
-    pixels = torch.randint(60, (count, 1, 8, 8), generator=draws)
-    pixels[labels == 0, :, 2:4, :] += 150
-    pixels[labels == 1, :, :, 2:4] += 150
-    return TrainingImages(pixels.to(torch.uint8), labels, "stripes", "0" * 64)
 
 
 TINY = TrainConfig(
