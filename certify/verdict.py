@@ -26,7 +26,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
-        return asdict(self)
+        return {**asdict(self), "sentences": list(self.sentences)}
 
 
 @dataclass(frozen=True, slots=True)

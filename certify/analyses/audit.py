@@ -147,7 +147,8 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
         else:
             parts[part] = {"not_available": record["not_available"].get(part, "it did not finish")}
     there = {name: part for name, part in parts.items() if "not_available" not in part}
-    there["clean"] = summary_of(store, "clean", "clean")
+    if len(store.at("clean").indices):
+        there["clean"] = summary_of(store, "clean", "clean")
     return AuditSummary(parts, verdict(there, ledger(store)))
 
 
