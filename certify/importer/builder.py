@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator as python
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 
 from . import operators as _operators  # noqa: F401  fills the table
 from .elements import tensor_of
-from .graph import MAX_ELEMENTS, Graph, Node, captured, reads, simplified
+from .graph import Graph, Node, captured, reads, simplified
 from .table import Gradient, Operator, keyword, lookup
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 SHAPE_SOURCES = frozenset({"Shape", "Size"})
 """Operators whose output is a fact about shapes, computed on the host."""
+
+FOLDS = 8
+"""Constants may be computed from those in the file up to so many times their size."""
 
 EXECUTION_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError)
 """What torch raises when a node does not fit its inputs."""
@@ -50,6 +54,7 @@ class Findings:
     no_gradient: list[str] = field(default_factory=list)
     random: list[str] = field(default_factory=list)
     folded_elements: int = 0
+    foldable_elements: int = 2**24
 
 
 def like_device(x: Tensor, like: Tensor) -> Tensor:
@@ -85,6 +90,7 @@ class Builder:
         self.root = nn.Module()
         self._attributes: dict[tuple[int, bool], fx.Node] = {}
         self._kept: list[Tensor] = []  # ids above stay unique while their tensors live
+        self._host_names: list[str] = []
         self._switch: fx.Node | None = None
 
     def module(self, graph: Graph, inputs: Sequence[str]) -> fx.GraphModule:
@@ -98,13 +104,18 @@ class Builder:
         self.emit(graph)
         self.graph.output(tuple(self._argument(name) for name in graph.outputs))
         self.graph.lint()
-        return fx.GraphModule(self.root, self.graph)
+        module = fx.GraphModule(self.root, self.graph)
+        for name in self._host_names:  # the line above made buffers of them
+            delattr(module, name)
+            setattr(module, name, getattr(self.root, name))
+        return module
 
     def emit(self, graph: Graph) -> None:
         """Emit the nodes of ``graph`` in order."""
         used = {name for node in graph.nodes for name in reads(node.proto)} | set(graph.outputs)
         for name, proto in graph.constants.items():
             if name in used:
+                self.findings.foldable_elements += FOLDS * math.prod(proto.dims)
                 self.values[name] = Value(tensor_of(proto), element_type=proto.data_type)
         for node in graph.nodes:
             self._emit_node(node)
@@ -170,8 +181,9 @@ class Builder:
             raise ModelFileError(message) from error
         outputs = result if isinstance(result, tuple) else (result,)
         self.findings.folded_elements += sum(output.numel() for output in outputs)
-        if self.findings.folded_elements > MAX_ELEMENTS:
-            message = f"the constants of the graph unfold to more than {MAX_ELEMENTS} numbers"
+        if self.findings.folded_elements > self.findings.foldable_elements:
+            most = self.findings.foldable_elements
+            message = f"the constants of the graph unfold to more than {most} numbers"
             raise ModelFileError(message)
         for name, output in zip(node.proto.output, outputs, strict=False):
             self.values[name] = Value(output, element_type=_output_type(node, output))
@@ -228,6 +240,7 @@ class Builder:
             name = f"constant_{len(self._attributes)}"
             if on_host:
                 setattr(self.root, name, tensor)
+                self._host_names.append(name)
             else:
                 self.root.register_buffer(name, tensor)
             self._kept.append(tensor)

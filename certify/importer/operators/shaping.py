@@ -77,7 +77,13 @@ def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
 
 
 @operator("Concat")
-def concatenation(*values: Tensor, axis: int = 1) -> Tensor:
+def concatenation_by_default(*values: Tensor, axis: int = 1) -> Tensor:
+    """Tensors one after the other along an axis, which had a default before version 4."""
+    return concatenation(*values, axis=axis)
+
+
+@operator("Concat", since=4)
+def concatenation(*values: Tensor, axis: int) -> Tensor:
     """Tensors one after the other along an axis."""
     kind = values[0].dtype
     for value in values[1:]:
@@ -230,7 +236,8 @@ def range_(start: Tensor | float, limit: Tensor | float, delta: Tensor | float) 
     first, stop, step = (
         v if isinstance(v, Tensor) else torch.tensor(v) for v in (start, limit, delta)
     )
-    n = max(0, math.ceil((float(stop) - float(first)) / float(step)))
+    begin, end, stride = (float(v.detach()) for v in (first, stop, step))
+    n = max(0, math.ceil((end - begin) / stride))
     checked_size([n])
     return first + torch.arange(n).to(first.dtype) * step
 
