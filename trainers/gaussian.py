@@ -28,6 +28,7 @@ class Gaussian:
 
     sigma: float = 0.25
     replays: ClassVar[int] = 1
+    starts_trained: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)

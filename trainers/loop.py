@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,8 +18,6 @@ from .run import Run
 from .run_folder import BEST, EpochRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .config import TrainConfig
     from .images import TrainingImages
 
@@ -48,6 +47,7 @@ def fit(
     evaluation: TrainingImages,
     *,
     out: Path,
+    start: Path | None = None,
     device: torch.device | str = "cpu",
     resume: bool = False,
     progress: Progress = silent,
@@ -60,6 +60,8 @@ def fit(
         images: training images.
         evaluation: images that accuracy is measured on, never trained on.
         out: run folder, made if it is not there.
+        start: checkpoint or run folder that the weights start from; by default the one that
+            ``config`` names, else fresh weights.
         device: where to train.
         resume: go on where the run in ``out`` stopped, bit by bit as if it had not.
         progress: told the images done in each epoch.
@@ -73,7 +75,9 @@ def fit(
     if evaluation.image_shape != images.image_shape:
         message = f"training images are {images.image_shape}, the others {evaluation.image_shape}"
         raise DataError(message)
-    run = Run(config, images, evaluation, out, torch.device(device))
+    if start is None and config.init_from is not None:
+        start = Path(config.init_from)
+    run = Run(config, images, evaluation, out, torch.device(device), start=start)
     if resume:
         run.resume()
     cuda = [run.device] if run.device.type == "cuda" else []

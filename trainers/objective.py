@@ -57,16 +57,24 @@ class Losses:
 class Objective(Protocol):
     """A training method: a frozen dataclass of its numbers, called on every batch.
 
-    Its fields are the method's options; the loop knows nothing else of it, except ``replays``,
-    the optimiser steps that are made on each batch.
+    Its fields are the method's options; the loop knows nothing else of it, except these two.
     """
 
     @property
     def replays(self) -> int:
         """Optimiser steps on each batch; 1 for nearly all methods."""
 
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the method begins with a network trained on clean images."""
+
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses of the pixels ``x (b, c, h, w)`` in [0, 1] with classes ``y (b,)``.
 
         ``model`` maps pixels to logits ``(b, k)`` and is in training mode.
         """
+
+
+def warmed_up(value: float, epochs: float, step: Step) -> float:
+    """``value`` grown linearly from 0 over the first ``epochs`` epochs."""
+    return value if epochs <= 0 else value * min(1.0, step.epoch / epochs)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from robcert.certify.errors import TrainingError
 from robcert.certify.preprocessing import Preprocessing
 from robcert.certify.sampling import generator, stream_seed
 
@@ -36,6 +36,8 @@ from .run_folder import (
 from .sums import Sums
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robcert.certify.core import Progress
 
     from .config import TrainConfig
@@ -55,6 +57,8 @@ class Run:
         evaluation: TrainingImages,
         out: Path,
         device: torch.device,
+        *,
+        start: Path | None = None,
     ) -> None:
         self.config = config
         self.images = images
@@ -62,7 +66,7 @@ class Run:
         self.out = out
         self.device = device
         self.spec = _network_spec(config, images, evaluation)
-        network = _starting_network(config, self.spec)
+        network = _starting_network(self.spec, config.seed, start)
         self.model = network.to(device).to(memory_format=torch.channels_last).train()
         self.optimizer = _optimizer(config, self.model)
         self.memory: dict[str, Tensor] = {}
@@ -229,14 +233,17 @@ def _network_spec(
     )
 
 
-def _starting_network(config: TrainConfig, spec: NetworkSpec) -> PixelNetwork:
-    """Fresh weights of the seed, or those of the checkpoint that the run starts from."""
-    network = spec.seeded(config.seed)
-    if config.init_from is not None:
-        trained = load_network(Path(config.init_from))
-        if trained.preprocessing != spec.preprocessing:
-            network.preprocessing = trained.preprocessing
+def _starting_network(spec: NetworkSpec, seed: int, start: Path | None) -> PixelNetwork:
+    """Fresh weights of the seed, or those of the checkpoint ``start``."""
+    network = spec.seeded(seed)
+    if start is None:
+        return network
+    trained = load_network(start)
+    try:
         network.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        message = f"the weights of {start} are not those of {spec.architecture.name}"
+        raise TrainingError(message, hint="start from a run of the same architecture") from error
     return network
 
 

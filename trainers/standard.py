@@ -18,6 +18,7 @@ class Standard:
     """Cross-entropy of the clean images."""
 
     replays: ClassVar[int] = 1
+    starts_trained: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses of the batch."""

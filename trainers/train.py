@@ -13,6 +13,10 @@ from .export import export_checkpoint
 from .loop import OnEpoch, RunResult, fit
 from .run_folder import STATE
 from .sources import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
+from .standard import Standard
+
+FIRST = "first"
+"""Folder, within that of the run, of the clean network that some methods begin with."""
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,17 +75,49 @@ def train(
     split = _split(config, data_root, fetch=fetch)
     if split.train.name.startswith(TRY_OUT_DATA):
         config = replace(config, data=TRY_OUT_DATA)
+    start = _first_network(
+        config, split, out / FIRST, device=device, progress=progress, on_epoch=on_epoch
+    )
     run = fit(
         config,
         split.train,
         split.evaluation,
         out=out,
+        start=start,
         device=device,
         resume=resume,
         progress=progress,
         on_epoch=on_epoch,
     )
     return Trained(run, export_checkpoint(out), split.notes)
+
+
+def _first_network(
+    config: TrainConfig,
+    split: Split,
+    folder: Path,
+    *,
+    device: torch.device | str,
+    progress: Progress,
+    on_epoch: OnEpoch | None,
+) -> Path | None:
+    """Run folder of the clean network that the method begins with; None if it needs none.
+
+    It is trained with the same settings on cross-entropy, or taken up where it was left.
+    """
+    if config.init_from is not None or not config.objective.starts_trained:
+        return None
+    fit(
+        replace(config, objective=Standard()),
+        split.train,
+        split.evaluation,
+        out=folder,
+        device=device,
+        resume=(folder / STATE).is_file(),
+        progress=lambda task, done, total: progress(f"first network, {task}", done, total),
+        on_epoch=on_epoch,
+    )
+    return folder
 
 
 def _split(config: TrainConfig, root: Path | None, *, fetch: bool) -> Split:

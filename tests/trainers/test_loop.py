@@ -15,6 +15,7 @@ from robcert.certify.errors import DataError, TrainingError
 from robcert.trainers.architectures import Architecture
 from robcert.trainers.checkpoint import load_network, read_tensors
 from robcert.trainers.config import Evaluation, Optimizer, TrainConfig
+from robcert.trainers.free import Free
 from robcert.trainers.gaussian import Gaussian
 from robcert.trainers.images import Augmentation, TrainingImages
 from robcert.trainers.loop import fit
@@ -63,6 +64,21 @@ def test_resume_gives_the_bits_of_an_undisturbed_run(name: str, tmp_path: Path) 
     config = replace(TINY, architecture=Architecture(name, width=4), objective=Gaussian(0.1))
     images, evaluation = stripes(64), stripes(32, seed=1)
     fit(config, images, evaluation, out=tmp_path / "whole")
+
+    def stop(_: object) -> None:
+        raise CrashError
+
+    with pytest.raises(CrashError):
+        fit(config, images, evaluation, out=tmp_path / "parts", on_epoch=stop)
+    fit(config, images, evaluation, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_resume_keeps_what_an_objective_remembers(tmp_path: Path) -> None:
+    config = replace(TINY, objective=Free(replays=2), epochs=6)
+    images, evaluation = stripes(64), stripes(32, seed=1)
+    whole = fit(config, images, evaluation, out=tmp_path / "whole")
+    assert [record.epoch for record in whole.records] == [2, 4, 6]
 
     def stop(_: object) -> None:
         raise CrashError

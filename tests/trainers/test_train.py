@@ -1,0 +1,140 @@
+"""`train` from nothing but a configuration, and what the methods do to a real network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.errors import TrainingError
+from robcert.certify.linearity import Search, Sided, adam_rule, largest_deviation, tangent
+from robcert.certify.objectives import Loss
+from robcert.trainers.architectures import Architecture
+from robcert.trainers.checkpoint import load_checkpoint, load_network, read_description
+from robcert.trainers.config import Evaluation, Optimizer, TrainConfig
+from robcert.trainers.evaluate import attacked_accuracy
+from robcert.trainers.registry import METHODS
+from robcert.trainers.soar import Soar
+from robcert.trainers.sources import training_images
+from robcert.trainers.train import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robcert.certify.linearity import Tangent
+
+QUICK = TrainConfig(
+    data="fashion-mnist-2000",
+    subset=64,
+    architecture=Architecture("cnn4", width=2),
+    epochs=1,
+    evaluation=Evaluation(images=20),
+)
+
+
+def test_a_run_ends_with_an_onnx_file(tmp_path: Path) -> None:
+    trained = train(QUICK, out=tmp_path / "run")
+    assert trained.model == tmp_path / "run" / "model.onnx"
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    assert names == {
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "config.json",
+        "metrics.csv",
+        "model.onnx",
+        "state.safetensors",
+    }
+
+
+def test_a_finished_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    train(QUICK, out=tmp_path)
+    with pytest.raises(TrainingError, match="holds a run already"):
+        train(QUICK, out=tmp_path)
+    train(replace(QUICK, seed=1), out=tmp_path, overwrite=True)
+    assert read_description(tmp_path).training.seed == 1
+
+
+def test_without_the_default_data_the_bundled_images_serve(tmp_path: Path) -> None:
+    config = replace(QUICK, data="fashion-mnist")
+    trained = train(config, out=tmp_path / "run", data_root=tmp_path, fetch=False)
+    assert any("try-out" in note for note in trained.notes)
+    assert read_description(tmp_path / "run").training.data == "fashion-mnist-2000"
+
+
+def test_soar_trains_its_first_network_itself(tmp_path: Path) -> None:
+    train(replace(QUICK, objective=Soar()), out=tmp_path)
+    assert read_description(tmp_path).training.method == "soar"
+    assert read_description(tmp_path / "first").training.method == "standard"
+
+
+def test_soar_takes_the_network_it_is_given(tmp_path: Path) -> None:
+    train(QUICK, out=tmp_path / "given")
+    config = replace(QUICK, objective=Soar(), init_from=str(tmp_path / "given"))
+    train(config, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "first").exists()
+
+
+BASE = TrainConfig(
+    data="fashion-mnist-2000",
+    architecture=Architecture("cnn4", width=8),
+    epochs=12,
+    batch_size=64,
+    optimizer=Optimizer(learning_rate=0.05),
+)
+
+
+class Family:
+    """One network by each method, on the bundled images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.split = training_images("fashion-mnist-2000")
+        self.x, self.y = self.split.evaluation.batch(torch.arange(200), torch.device("cpu"))
+        draws = torch.Generator().manual_seed(0)
+        self.noise = 0.25 * torch.randn(self.x.shape, generator=draws)
+        for name, kind in METHODS.items():
+            train(replace(BASE, objective=kind()), out=folder / name)
+
+    def accuracy(self, name: str, offset: float | Tensor = 0.0) -> float:
+        logits = load_checkpoint(self.folder / name).logits(self.x + offset)
+        return float((logits.argmax(1) == self.y).float().mean())
+
+    def attacked(self, name: str) -> float:
+        settings = Evaluation(attack_images=200, attack_steps=10)
+        network = load_network(self.folder / name)
+        return attacked_accuracy(network, self.split.evaluation, settings, torch.device("cpu"))
+
+    def gamma(self, name: str) -> float:
+        plane = self.plane(name)
+        batch = Batch(np.arange(200), self.x, self.y)
+        search = Search(Norm.LINF, Sided.TWO, 20, adam_rule())
+        found = largest_deviation(plane, batch, search, epsilon=8 / 255, seed=0, stream="test")
+        return float(found.value.mean())
+
+    def slope(self, name: str) -> float:
+        return float(Norm.L1.of(self.plane(name).gradient).mean())
+
+    def plane(self, name: str) -> Tangent:
+        return tangent(load_checkpoint(self.folder / name), self.x, self.y, Loss.CE)
+
+
+@pytest.mark.slow
+def test_every_method_changes_what_it_should(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    standard = family.accuracy("standard")
+    assert standard > 0.75
+    lowest = min(METHODS, key=family.accuracy)
+    assert family.accuracy(lowest) > standard - 0.15, lowest
+    assert family.gamma("llr") < 0.7 * family.gamma("standard")
+    for name in ("gradient", "cure", "soar", "jacobian"):
+        assert family.slope(name) < family.slope("standard"), name
+    for name in ("adversarial", "free", "trades", "llr", "soar"):
+        assert family.attacked(name) > family.attacked("standard") + 0.05, name
+    for name in ("gaussian", "smoothadv"):
+        noisy = family.accuracy(name, family.noise)
+        assert noisy > family.accuracy("standard", family.noise) + 0.1, name
