@@ -1,4 +1,4 @@
-"""Compare a wheel's files with the tracked files of the package folders; exit 1 where they differ."""
+"""Compare a wheel with the tracked files of the package folders; exit 1 where they differ."""
 
 import subprocess
 import sys
