@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -13,7 +14,6 @@ from .graph import inline_functions, reads
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
 
 BATCH = "batch"
 """Name of the freed axis."""
@@ -67,7 +67,8 @@ def dimensions(entry: onnx.ValueInfoProto) -> list[int | str]:
 def with_free_batch(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
     """Copy of ``model`` whose input has a free first axis.
 
-    Constant target shapes of Reshape nodes on the way from the input lose the fixed batch too.
+    Constant target shapes of Reshape nodes on the way from the input lose the fixed batch too, and
+    constants that a Concat node joins to an image (class tokens) are repeated for every image.
     Whether the copy still computes the same must be tried: a 1 may have meant something else.
     """
     copy = onnx.ModelProto()
@@ -83,6 +84,7 @@ def with_free_batch(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
             shape = constants.get(node.input[1])
             if shape is not None and shape.size and shape[0] == fixed:
                 _free_reshape(copy.graph, position, shape)
+    _repeat_joined_constants(copy.graph, input_name, variable, fixed)
     return copy
 
 
@@ -162,6 +164,36 @@ def _free_reshape(graph: onnx.GraphProto, position: int, shape: np.ndarray) -> N
     name = f"robcert_free_shape_{position}"
     graph.initializer.append(numpy_helper.from_array(target, name))
     node.input[1] = name
+
+
+def _repeat_joined_constants(
+    graph: onnx.GraphProto, input_name: str, variable: set[str], fixed: int
+) -> None:
+    """Expand initialisers that are joined to images along an inner axis to the input's batch."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    batch = "robcert_batch"
+    added: list[onnx.NodeProto] = []
+    for position, node in enumerate(graph.node):
+        if node.op_type != "Concat" or variable.isdisjoint(node.input):
+            continue
+        for place, name in enumerate(node.input):
+            tensor = stored.get(name)
+            if tensor is None or len(tensor.dims) < 2 or tensor.dims[0] != fixed:
+                continue
+            rest = f"robcert_rest_{position}_{place}"
+            values = np.array(tensor.dims[1:], np.int64)
+            graph.initializer.append(numpy_helper.from_array(values, rest))
+            target, repeated = f"{rest}_shape", f"{rest}_repeated"
+            added.append(helper.make_node("Concat", [batch, rest], [target], axis=0))
+            added.append(helper.make_node("Expand", [name, target], [repeated]))
+            node.input[place] = repeated
+    if added:
+        zero = numpy_helper.from_array(np.array([0], np.int64), f"{batch}_axis")
+        graph.initializer.append(zero)
+        shape = f"{batch}_shape"
+        graph.node.append(helper.make_node("Shape", [input_name], [shape]))
+        graph.node.append(helper.make_node("Gather", [shape, zero.name], [batch]))
+        graph.node.extend(added)
 
 
 def _replace(field: object, entries: Sequence[object]) -> None:

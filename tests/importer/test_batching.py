@@ -60,6 +60,31 @@ def test_a_free_axis_with_a_one_behind_it_is_freed_too() -> None:
     assert "freed in memory" in decided(reshaping("batch", [1, 48])).note
 
 
+def test_a_class_token_is_repeated_for_every_image() -> None:
+    token = weights(4, 4).reshape(1, 1, 16)
+    made = model(
+        [
+            node("Reshape", "x shape", "tokens"),
+            node("Concat", "token tokens", "all", axis=1),
+            node("Flatten", "all", "flat"),
+            node("MatMul", "flat w", "y"),
+        ],
+        inputs={"x": [1, 3, 4, 4]},
+        outputs={"y": [1, 5]},
+        weights={
+            "shape": np.array([1, 3, 16], np.int64),
+            "token": token,
+            "w": weights(5, 64),
+        },
+    )
+    batching = decided(made)
+    assert batching.runtime.fixed_batch is None
+    x = torch.rand(3, 3, 4, 4)
+    joined = np.concatenate([np.repeat(token.reshape(1, 16), 3, 0), x.flatten(1).numpy()], 1)
+    expected = joined @ weights(5, 64)
+    np.testing.assert_allclose(batching.runtime(x, "y").numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_larger_fixed_batch_is_freed() -> None:
     assert decided(reshaping(4, [4, 48])).runtime.fixed_batch is None
 
