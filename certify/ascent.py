@@ -192,6 +192,14 @@ def finite(gradient: Tensor) -> Tensor:
     return torch.where(gradient.isfinite(), gradient, 0.0)
 
 
+def steepest(norm: Norm, gradient: Tensor) -> Tensor:
+    """Vectors ``(b, ...)`` of length 1 in ``norm`` along which ``gradient`` rises fastest."""
+    direction = Direction.steepest(norm)
+    if direction is Direction.SIGN:
+        return gradient.sign()
+    return normalised(gradient) if direction is Direction.L2 else largest_entry(gradient)
+
+
 def normalised(gradient: Tensor) -> Tensor:
     """``gradient (b, ...)`` over its l2 norms; 0 where it is 0."""
     # scaled first: the square of a small float32 gradient underflows to 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .ascent import Direction, finite, largest_entry, normalised, random_start
+from .ascent import finite, random_start, steepest
 from .gradients import value_and_gradient
 from .linearity import halving_rule
 from .projections import per_row, project
@@ -50,11 +50,11 @@ def largest_gradient_norm(
         )
         for step in range(1, steps + 1):
             here = _gradient(plane, delta)
-            ahead = project(delta + 0.5 * radius * _steepest(norm, here), norm, radius)
+            ahead = project(delta + 0.5 * radius * steepest(norm, here), norm, radius)
             there = _gradient(plane, ahead)
             best = torch.maximum(best, torch.maximum(norm.dual.of(here), norm.dual.of(there)))
             t = torch.full_like(reach, step)
-            move = _steepest(norm, there - here) * per_row(rule.sizes(t, reach), delta)
+            move = steepest(norm, there - here) * per_row(rule.sizes(t, reach), delta)
             delta = project(delta + move, norm, radius)
         best = torch.maximum(best, norm.dual.of(_gradient(plane, delta)))
     return best
@@ -65,11 +65,3 @@ def _gradient(plane: Tangent, delta: Tensor) -> Tensor:
         return plane.loss.of(plane.classifier.twin_logits(point), plane.y)
 
     return finite(value_and_gradient(loss, plane.x + delta)[1])
-
-
-def _steepest(norm: Norm, gradient: Tensor) -> Tensor:
-    """Vectors of length 1 in ``norm`` along which ``gradient`` rises fastest."""
-    direction = Direction.steepest(norm)
-    if direction is Direction.SIGN:
-        return gradient.sign()
-    return normalised(gradient) if direction is Direction.L2 else largest_entry(gradient)

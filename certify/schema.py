@@ -125,6 +125,34 @@ BOUNDS_SAMPLE = Schema(
     axis="sample",
 )
 
+SURFACE = Schema(
+    "surface",
+    1,
+    "losses in the plane of an adversarial and a random direction; one group of arrays an image",
+    (
+        Column("cross_entropy", "f8", _M, "cross-entropy of y at the image", "nat"),
+        Column("largest_cross_entropy", "f8", _M, "largest on the grid", "nat"),
+        Column("turns", "f8", _M, "changes of rise and fall along the attack, mean of the lines"),
+        Column("lost", "f8", _M, "share of the grid that is not of class y"),
+    ),
+)
+
+TAYLOR = Schema(
+    "taylor",
+    1,
+    "how well second-order approximations of the loss hold along a line",
+    (
+        Column("loss", "f8", _M, "loss along the line", "loss", ("t",)),
+        Column("exact", "f8", _E, "with the exact Hessian-vector product", "loss", ("t",)),
+        Column("finite", "f8", _E, "with finite differences", "loss", ("step", "t")),
+        Column("gradient_dual_norm", "f8", _M, "dual norm of the gradient", "loss/pixel"),
+        Column("finite_norm", "f8", _E, "the same by one difference", "loss/pixel", ("step",)),
+        Column("penalty_first", "f8", _E, "SOAR's regulariser in one random direction"),
+        Column("penalty_mean", "f8", _E, "its mean over all directions"),
+        Column("penalty_sd", "f8", _E, "its standard deviation over directions"),
+    ),
+)
+
 SMOOTHING = Schema(
     "smoothing",
     1,
@@ -153,6 +181,21 @@ SMOOTHING_PREDICTION = Schema(
         Column("n_used", "i8", _M, "draws", "count", fill=-1),
         Column("counts", "i4", _M, "draws that showed each class", "count", ("class",), -1),
         Column("stop_reason", "i1", _M, "code, see attribute stop_reasons", fill=-1),
+    ),
+)
+
+SMOOTHING_ATTACK = Schema(
+    "smoothing-attack",
+    1,
+    "the nearest image found that the smoothed classifier puts in another class",
+    (
+        Column("reference", "i4", _C, "class of the image, -1 where undecided", "class", fill=-2),
+        Column("distance", "f8", _A, "l2; inf where none was established", "pixel"),
+        Column("success", "i1", _A, "1 where another class was established", fill=-1),
+        Column("prediction", "i4", _A, "that class, -1 where there is none", "class", fill=-2),
+        Column("candidate", "f8", _E, "distance that the search itself believed in", "pixel"),
+        Column("n_recheck", "i8", _M, "draws that established the class", "count", fill=-1),
+        Column("counts", "i4", _M, "votes at that image, by class", "count", ("class",), -1),
     ),
 )
 
@@ -217,8 +260,11 @@ SCHEMAS: tuple[Schema, ...] = (
     LINEARITY,
     BOUNDS,
     BOUNDS_SAMPLE,
+    SURFACE,
+    TAYLOR,
     SMOOTHING,
     SMOOTHING_PREDICTION,
+    SMOOTHING_ATTACK,
     ATTACK,
     MASKING,
     AUDIT,

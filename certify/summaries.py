@@ -19,6 +19,8 @@ ANALYSES = (
     "smoothing_prediction",
     "attack",
     "masking",
+    "surface",
+    "taylor",
 )
 """Analyses with a table in the file; each has a module of its name in `analyses`."""
 

@@ -38,6 +38,10 @@ def tables(analysis: str, summary: Summary) -> tuple[Table, ...]:
     if "not_available" in summary:
         row = (str(summary["not_available"]),)
         return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
+    if analysis not in _TABLES:
+        from .plane_tables import TABLES  # it builds on this module
+
+        return tuple(TABLES[analysis](summary))
     return tuple(_TABLES[analysis](summary))
 
 
@@ -161,7 +165,7 @@ def _bounds(summary: Summary) -> Iterator[Table]:
     yield _extremes(summary)
     radius = summary.get("radius") or {}
     rows = tuple(
-        (name.replace("_", "-").replace("omega", "ω").replace("l-", "L-"), *_radius_cells(entry))
+        (bound_name(name), *_radius_cells(entry))
         for name, entry in radius.items()
         if isinstance(entry, dict)
     )
@@ -174,6 +178,16 @@ def _bounds(summary: Summary) -> Iterator[Table]:
     if errors:
         header = ("ε", "by L-bound", "by ω-bound")
         yield Table("error at ε: images whose radius is below", "estimated", header, errors)
+
+
+def bound_name(column: str) -> str:
+    """What people call a column of radii.
+
+    >>> bound_name("l_bound"), bound_name("omega_bound_point")
+    ('L-bound', 'ω-bound, point estimate')
+    """
+    name = column.replace("l_bound", "L-bound").replace("omega_bound", "ω-bound")
+    return name.replace("_point", ", point estimate")
 
 
 def _radius_cells(entry: Summary) -> tuple[str, str]:
@@ -214,7 +228,7 @@ def _smoothing(summary: Summary) -> Iterator[Table]:
             ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
         )
     )
-    yield Table("how it went", "measured", ("what", "value"), facts)
+    yield Table("how the smoothing went", "measured", ("what", "value"), facts)
 
 
 def _prediction(summary: Summary) -> Iterator[Table]:
@@ -241,9 +255,8 @@ def _attack(summary: Summary) -> Iterator[Table]:
     yield Table("robust accuracy under attack", "attacked", header, rows, note)
     found = _by_attack(summary.get("by_attack"))
     if found:
-        header = ("attack", *found[0].keys())
-        cells = tuple(tuple(str(cell) for cell in row.values()) for row in found)
-        yield Table("nearest found by", "attacked", header[1:], cells)
+        cells = tuple(tuple(row.values()) for row in found)
+        yield Table("nearest found by", "attacked", tuple(found[0]), cells)
 
 
 def _by_attack(entries: Any) -> list[dict[str, str]]:
@@ -264,7 +277,7 @@ def _by_attack(entries: Any) -> list[dict[str, str]]:
 def _masking(summary: Summary) -> Iterator[Table]:
     rows = tuple(
         (
-            str(indicator["name"]),
+            str(indicator["name"]).replace("_", " "),
             _value(indicator.get("value")),
             _value(indicator.get("threshold")),
             _flag(indicator.get("flagged")),
@@ -273,7 +286,19 @@ def _masking(summary: Summary) -> Iterator[Table]:
         for indicator in summary.get("indicators") or ()
     )
     header = ("indicator", "value", "threshold", "", "meaning")
-    yield Table(f"gradient masking: {summary['verdict']}", "measured", header, rows)
+    title = f"gradient masking: {summary['verdict']}"
+    yield Table(title, "measured", header, rows, str(summary.get("reason") or ""))
+    accuracies = tuple(
+        (name, percent(entry.get("value")), interval(entry))
+        for name, entry in (
+            ("by PGD on the file's own output", summary.get("naive_robust_accuracy")),
+            ("by the best of all attacks of the check", summary.get("corrected_robust_accuracy")),
+        )
+        if entry
+    )
+    if accuracies:
+        title = f"robust accuracy at ε = {pixel(summary.get('epsilon'))} ({summary.get('norm')})"
+        yield Table(title, "attacked", ("", "accuracy", "95 % interval"), accuracies)
 
 
 def _value(value: Any) -> str:
@@ -290,7 +315,7 @@ def violations_table(violations: dict[str, Any]) -> Table:
     """The ledger, one row a comparison."""
     rows = tuple(
         (
-            entry["estimate"].rsplit(":", 1)[1],
+            bound_name(entry["estimate"].rsplit(":", 1)[1]),
             entry["norm"],
             str(entry["compared"]),
             str(entry["count"]),

@@ -26,6 +26,8 @@ from .masking import masking_check
 from .report import report
 from .show import show
 from .smoothing import smoothing
+from .surface import surface
+from .taylor import taylor
 from .train import train
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ for _command in (demo, inspect, audit, linearity, bounds, attack):
     app.command()(_command)
 app.add_typer(smoothing, name="smoothing")
 app.command("masking-check")(masking_check)
-for _command in (report, show):
+for _command in (surface, taylor, report, show):
     app.command()(_command)
 app.add_typer(train, name="train")
 for _command in (export, datasets, architectures, doctor):

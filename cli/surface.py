@@ -1,0 +1,56 @@
+"""`robcert surface`: the loss in a plane through an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import AnalysisOptions, analysis_options
+from .run import given, report_groups
+from .session import epsilons, note, opened
+
+
+@analysis_options
+def surface(
+    options: AnalysisOptions,
+    *,
+    index: Annotated[int, typer.Option("--index", help="Which image.")] = 0,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", help="Points along a side.", show_default="41")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of the attack.", show_default="50")
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="PNG, PDF or SVG [default: beside the results file]."),
+    ] = None,
+) -> None:
+    """Loss surface: the loss and the classes in the plane of an attack and a random direction.
+
+    Prints measured numbers and saves a picture. A jagged surface is a sign of masked gradients.
+
+    Example: robcert surface --model model.onnx --data images.npz --index 126
+    """
+    from dataclasses import replace
+
+    from robcert.certify.analyses import surface as analysis
+    from robcert.certify.core import Norm
+    from robcert.certify.plane_pictures import save_surface
+
+    settings = analysis.SurfaceSettings(
+        norm=Norm(options.norm),
+        epsilon=epsilons(options)[0],
+        **given(resolution=resolution, steps=steps),
+    )
+    with opened(replace(options, indices=str(index))) as context:
+        store = context.session.store
+        path = analysis.analyse(context.session, settings)
+        report_groups(context, "surface", "surface", (path,))
+        target = picture or store.path.with_name(f"{store.path.stem}-surface-{index}.png")
+        grids = analysis.grids(store.at(path), index)
+        title = f"{store.model['file']}, image {index} of {store.data['name']}"
+        save_surface(target, grids, epsilon=settings.epsilon, title=title)
+        note(options, f"picture: {target}")
