@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from robcert.certify.errors import InvalidParameterError, require_at_least
+
+from .blocks import SmoothRelu
+from .residual import basic, bottleneck, grouped, resnet, wide_resnet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Activation = Literal["relu", "softplus"]
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "softplus": nn.Softplus}
+TORCHVISION = "torchvision:"
+"""Before the name of any classification model of torchvision."""
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "softplus": nn.Softplus,
+    "c2relu": SmoothRelu,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +32,19 @@ class Architecture:
     """A network up to its weights.
 
     Attributes:
-        name: one of ``names()``.
-        activation: non-linearity between the layers.
+        name: one of ``names()``, or ``torchvision:`` and a model of torchvision.
+        activation: non-linearity between the layers; torchvision's models keep their own.
         width: channels of the first layer (units, for ``mlp``); None for the published width.
+        denoise: end each stage of a residual network with a denoising block (Xie et al. 2019).
     """
 
     name: str = "cnn4"
-    activation: Activation = "relu"
+    activation: Literal["relu", "softplus", "c2relu"] = "relu"
     width: int | None = None
+    denoise: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in _BUILDERS:
+        if self.name not in _BUILDERS and not self.name.startswith(TORCHVISION):
             message = f"there is no architecture named {self.name!r}"
             raise InvalidParameterError(message, hint=f"one of: {', '.join(names())}")
         if self.activation not in ACTIVATIONS:
@@ -40,10 +52,23 @@ class Architecture:
             raise InvalidParameterError(message, hint=f"one of: {', '.join(ACTIVATIONS)}")
         if self.width is not None:
             require_at_least("width", self.width, 1)
+        if self.denoise and self.name not in RESIDUAL:
+            message = f"{self.name} has no stages that a denoising block could end"
+            raise InvalidParameterError(message, hint=f"use one of: {', '.join(RESIDUAL)}")
 
     def build(self, *, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Network ``(b, c, h, w)`` to logits ``(b, k)`` with fresh weights (torch's generator)."""
-        return _BUILDERS[self.name](self, image_shape, num_classes)
+        if self.name.startswith(TORCHVISION):
+            return _torchvision(self.name.removeprefix(TORCHVISION), num_classes)
+        return _BUILDERS[self.name].build(self, image_shape, num_classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """How an architecture is built, and one line on it."""
+
+    doc: str
+    build: Callable[[Architecture, tuple[int, int, int], int], nn.Module]
 
 
 def names() -> list[str]:
@@ -53,97 +78,118 @@ def names() -> list[str]:
 
 def describe(name: str) -> str:
     """One line on the architecture ``name``."""
-    return (_BUILDERS[name].__doc__ or "").strip().splitlines()[0]
+    return _BUILDERS[name].doc
 
 
-def cnn4(arch: Architecture, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Four 3x3 convolutions (32, 32, 64, 64), pooled after 2 and 4 (Ma et al. 2020, section 5).
+def cnn4(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Four 3x3 convolutions (Ma et al. 2020, section 5).
 
     The paper leaves padding and head open: here the convolutions keep the size, and one linear
     layer reads the features.
     """
-    channels, height, width = image_shape
+    channels, height, width = shape
     first = arch.width or 32
     act = ACTIVATIONS[arch.activation]
+    features = 2 * first * (height // 4) * (width // 4)
+    if features == 0:
+        message = f"cnn4 needs images of at least 4x4 pixels, got {height}x{width}"
+        raise InvalidParameterError(message)
     sizes = [channels, first, first, 2 * first, 2 * first]
     layers: list[nn.Module] = []
     for layer in range(4):
         layers += [nn.Conv2d(sizes[layer], sizes[layer + 1], 3, padding=1), act()]
         if layer % 2 == 1:
             layers.append(nn.MaxPool2d(2))
-    features = 2 * first * (height // 4) * (width // 4)
-    if features == 0:
-        message = f"cnn4 needs images of at least 4x4 pixels, got {height}x{width}"
-        raise InvalidParameterError(message)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, num_classes))
 
 
-def mlp(arch: Architecture, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Two hidden layers of 256 units."""
+def mlp(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Two hidden layers of equal width."""
     units = arch.width or 256
     act = ACTIVATIONS[arch.activation]
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(prod(image_shape), units),
-        act(),
-        nn.Linear(units, units),
-        act(),
-        nn.Linear(units, num_classes),
-    )
+    hidden = (nn.Linear(prod(shape), units), act(), nn.Linear(units, units), act())
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(units, num_classes))
 
 
-def linear(_: Architecture, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def linear(_: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """One linear layer: every robustness quantity has a closed form."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), num_classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), num_classes))
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm and a shortcut (He et al. 2015, arXiv:1512.03385)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, act: Callable[[], nn.Module]):
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            act(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-        self.act = act()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features ``(b, outputs, h / stride, w / stride)``."""
-        out: Tensor = self.act(self.residual(x) + self.shortcut(x))
-        return out
-
-
-def resnet_small(
-    arch: Architecture, image_shape: tuple[int, int, int], num_classes: int
+def _resnet(
+    arch: Architecture,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    blocks: tuple[int, ...],
+    block: Callable[..., nn.Module],
+    expansion: int,
+    width: int = 64,
 ) -> nn.Module:
-    """Residual network of eight layers (16, 32, 64 channels) for images of about 32 pixels."""
-    first = arch.width or 16
-    act = ACTIVATIONS[arch.activation]
-    return nn.Sequential(
-        nn.Conv2d(image_shape[0], first, 3, padding=1, bias=False),
-        nn.BatchNorm2d(first),
-        act(),
-        BasicBlock(first, first, 1, act),
-        BasicBlock(first, 2 * first, 2, act),
-        BasicBlock(2 * first, 4 * first, 2, act),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4 * first, num_classes),
+    return resnet(
+        shape,
+        num_classes,
+        blocks=blocks,
+        block=block,
+        expansion=expansion,
+        width=arch.width or width,
+        act=ACTIVATIONS[arch.activation],
+        denoise=arch.denoise,
     )
 
 
-_BUILDERS: dict[str, Callable[[Architecture, tuple[int, int, int], int], nn.Module]] = {
-    "cnn4": cnn4,
-    "resnet-small": resnet_small,
-    "mlp": mlp,
-    "linear": linear,
+def _wide(
+    arch: Architecture,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    depth: int,
+    widen: int,
+) -> nn.Module:
+    return wide_resnet(
+        shape,
+        num_classes,
+        depth=depth,
+        widen=widen,
+        width=arch.width or 16,
+        act=ACTIVATIONS[arch.activation],
+        denoise=arch.denoise,
+    )
+
+
+def _torchvision(name: str, num_classes: int) -> nn.Module:
+    from torchvision import models  # seconds to import
+
+    if name not in models.list_models(module=models):
+        message = f"torchvision has no classification model named {name!r}"
+        raise InvalidParameterError(message)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
+    return network
+
+
+_BUILDERS: dict[str, Builder] = {
+    "cnn4": Builder("four 3x3 convolutions (32, 32, 64, 64), pooled after 2 and 4", cnn4),
+    "mlp": Builder("two hidden layers of 256 units", mlp),
+    "linear": Builder("one linear layer", linear),
+    "resnet-small": Builder(
+        "residual network of eight layers (16, 32, 64) for images of about 32 pixels",
+        partial(_resnet, blocks=(1, 1, 1), block=basic, expansion=1, width=16),
+    ),
+    "resnet18": Builder(
+        "ResNet-18", partial(_resnet, blocks=(2, 2, 2, 2), block=basic, expansion=1)
+    ),
+    "resnet50": Builder(
+        "ResNet-50", partial(_resnet, blocks=(3, 4, 6, 3), block=bottleneck, expansion=4)
+    ),
+    "resnet152": Builder(
+        "ResNet-152", partial(_resnet, blocks=(3, 8, 36, 3), block=bottleneck, expansion=4)
+    ),
+    "resnext34-2x32": Builder(
+        "ResNeXt-34 (2x32) for small images",
+        partial(_resnet, blocks=(3, 4, 3), block=grouped, expansion=4),
+    ),
+    "wrn-28-8": Builder("Wide ResNet 28-8", partial(_wide, depth=28, widen=8)),
+    "wrn-28-10": Builder("Wide ResNet 28-10", partial(_wide, depth=28, widen=10)),
+    "wrn-40-8": Builder("Wide ResNet 40-8", partial(_wide, depth=40, widen=8)),
 }
+RESIDUAL = tuple(name for name in _BUILDERS if name not in ("cnn4", "mlp", "linear"))

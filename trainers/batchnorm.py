@@ -52,12 +52,12 @@ class NominalStatistics:
     def replayed(self, *, detached: bool) -> Iterator[None]:
         """Normalise by the kept statistics, as constants if ``detached``."""
         for layer in self._layers:
-            layer.forward = self._replay(layer, detached=detached)  # type: ignore[method-assign]
+            vars(layer)["forward"] = self._replay(layer, detached=detached)
         try:
             yield
         finally:
             for layer in self._layers:
-                del layer.forward
+                del vars(layer)["forward"]
 
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         var, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), unbiased=False)
@@ -75,10 +75,10 @@ class Replay:
 
     def __init__(self, layer: _BatchNorm, mean: Tensor, var: Tensor) -> None:
         scale = torch.rsqrt(var + layer.eps)
-        weight = scale if layer.weight is None else scale * layer.weight
-        shift = -mean * weight
+        weight = scale * layer.weight if layer.affine else scale
+        shift = layer.bias - mean * weight if layer.affine else -mean * weight
         self.weight = weight.view(1, -1, 1, 1)
-        self.shift = (shift if layer.bias is None else shift + layer.bias).view(1, -1, 1, 1)
+        self.shift = shift.view(1, -1, 1, 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalised ``x (b, c, h, w)``."""
