@@ -20,7 +20,7 @@ def linearity(
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option("--step-size", help="Adam's step, relative to ε.", show_default="0.1"),
+        typer.Option("--step-size", help="Adam's step in linf, pixel units.", show_default="0.1"),
     ] = None,
     restarts: Annotated[
         int | None, typer.Option("--restarts", help="Random starts.", show_default="1")

@@ -45,8 +45,8 @@ def taylor(
 ) -> None:
     """Taylor curves: the loss along a line against its second-order approximations.
 
-    Compares the exact Hessian-vector product with finite differences of several steps, the
-    gradient norm with its finite difference, and SOAR's regulariser in one and in many directions.
+    Prints measured errors: of the exact Hessian-vector product, of finite differences of several
+    steps, of the gradient norm by one difference; and SOAR's regulariser in one and many directions.
 
     Example: robcert taylor --model model.onnx --data images.npz --limit 100 --directions 100
     """
