@@ -54,14 +54,24 @@ class Comparison:
 
 
 def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
-    """Every estimated radius in ``store`` against every attacked distance of its norm."""
-    return tuple(
+    """Every estimated radius in ``store`` against every attacked distance of its norm.
+
+    And every certified radius of a smoothed classifier against the attacked distances of the same.
+    """
+    estimated = (
         _compared(store, bounds, attack, name)
         for bounds in store.existing("bounds")
         for attack in store.existing("attack")
         if bounds.settings["norm"] == attack.settings["norm"]
         for name in ESTIMATES
     )
+    certified = (
+        _compared_smoothed(store, smoothing, attack)
+        for smoothing in store.existing("smoothing")
+        for attack in store.existing("smoothing-attack")
+        if smoothing.settings["sigma"] == attack.settings["sigma"]
+    )
+    return (*estimated, *certified)
 
 
 def ledger(store: ResultStore) -> dict[str, Any]:
@@ -85,15 +95,39 @@ def _compared(
 ) -> Comparison:
     radius = np.asarray(bounds.column(name), dtype=np.float64)
     distance = np.asarray(attack.column("distance"), dtype=np.float64)
+    norm = str(bounds.settings["norm"])
+    return _comparison(store, f"{bounds.path}:{name}", radius, attack.path, distance, norm=norm)
+
+
+def _compared_smoothed(
+    store: ResultStore, smoothing: AnalysisGroup, attack: AnalysisGroup
+) -> Comparison:
+    radius = np.asarray(smoothing.column("radius"), dtype=np.float64)
+    distance = np.asarray(attack.column("distance"), dtype=np.float64)
+    same = smoothing.column("prediction") == attack.column("reference")
+    distance = np.where(same & (radius > 0), distance, np.nan)
+    name = f"{smoothing.path}:radius"
+    return _comparison(store, name, radius, attack.path, distance, norm="l2")
+
+
+def _comparison(
+    store: ResultStore,
+    estimate: str,
+    radius: NDArray[np.float64],
+    attack: str,
+    distance: NDArray[np.float64],
+    *,
+    norm: str,
+) -> Comparison:
     known = ~np.isnan(radius) & np.isfinite(distance) & ((radius > 0) | (distance > 0))
     crossing = known & crossings(radius, distance)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(crossing, radius / distance, 0.0)  # inf for an infinite radius
     order = np.argsort(-ratio, kind="stable")[: int(crossing.sum())]
     return Comparison(
-        estimate=f"{bounds.path}:{name}",
-        attack=attack.path,
-        norm=bounds.settings["norm"],
+        estimate=estimate,
+        attack=attack,
+        norm=norm,
         compared=int(known.sum()),
         count=int(crossing.sum()),
         indices=tuple(int(index) for index in store.indices[order]),

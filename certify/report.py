@@ -77,7 +77,7 @@ def _content(store: ResultStore) -> dict[str, Any]:
         "warnings": _warnings(store, found),
         "sections": _sections(found),
         "not_available": sorted(record.get("not_available", {}).items()),
-        "masking": tables("masking", masking.summary)[0] if masking else None,
+        "masking": tables("masking", masking.summary) if masking else (),
         "ledger": violations_table(violations),
         "ledger_plots": ledger_figures(found),
         "curves": curve_figures(store, found),
@@ -129,7 +129,8 @@ def _warnings(store: ResultStore, found: tuple[Result, ...]) -> list[str]:
         if not result.group.complete
     ]
     for result in found:
-        lines += [str(line) for line in result.summary.get("warnings") or ()]
+        about = result.analysis.replace("_", " ")
+        lines += [f"{about}: {line}" for line in result.summary.get("warnings") or ()]
     return list(dict.fromkeys(lines))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .tables import Summary, decimal, percent, pixel
+from .tables import Summary, bound_name, decimal, percent, pixel
 
 Tone = Literal["good", "warn", "bad", "none"]
 
@@ -145,11 +145,15 @@ def _attacked_card(attack: Summary | None) -> Card | None:
 
 
 def _estimated_card(bounds: Summary | None) -> Card | None:
-    radius = ((bounds or {}).get("radius") or {}).get("omega_bound") or {}
-    if radius.get("mean") is None:
+    """The larger of the two mean radii that rest on upper limits."""
+    radii = (bounds or {}).get("radius") or {}
+    means = {name: (radii.get(name) or {}).get("mean") for name in ("l_bound", "omega_bound")}
+    known = {name: float(mean) for name, mean in means.items() if mean is not None}
+    if bounds is None or not known:
         return None
-    norm = f" ({bounds['norm']})" if bounds and bounds.get("norm") else ""
-    return Card("estimated", decimal(radius["mean"], 3), f"mean radius by the ω-bound{norm}")
+    best = max(known, key=lambda name: known[name])
+    text = f"mean radius by the {bound_name(best)} ({bounds.get('norm')}), pixel units"
+    return Card("estimated", decimal(known[best], 3), text)
 
 
 def _certified_card(smoothing: Summary | None) -> Card | None:

@@ -45,6 +45,7 @@ def attack(
     Example: robcert attack --model model.onnx --data images.npz --norm l2 --eps 0.5
     """
     from robcert.certify.analyses import attack as analysis
+    from robcert.certify.attacks.suites import Suite
     from robcert.certify.core import Norm
     from robcert.certify.profiles import settings_of
 
@@ -54,7 +55,7 @@ def attack(
         options.profile,
         norm=Norm(options.norm),
         **given(
-            suite=analysis.Suite(suite) if suite else None,
+            suite=Suite(suite) if suite else None,
             attacks=tuple(attacks) if attacks else None,
             restarts=restarts,
             save_images=save_images or None,

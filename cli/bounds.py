@@ -53,7 +53,9 @@ def bounds(
     Example: robcert bounds --model model.onnx --data images.npz --limit 100
     """
     from robcert.certify.analyses import bounds as analysis
+    from robcert.certify.analyses.bounds_settings import Margin, Region
     from robcert.certify.core import Norm
+    from robcert.certify.extremes import Method
     from robcert.certify.profiles import settings_of
 
     settings = settings_of(
@@ -62,12 +64,12 @@ def bounds(
         norm=Norm(options.norm),
         epsilon=epsilons(options)[0],
         **given(
-            margin=analysis.Margin(margin) if margin else None,
+            margin=Margin(margin) if margin else None,
             blocks=blocks,
             block_size=block_size,
             exceedance=exceedance,
-            evt=analysis.Method(evt) if evt else None,
-            region=analysis.Region(region) if region else None,
+            evt=Method(evt) if evt else None,
+            region=Region(region) if region else None,
         ),
     )
 

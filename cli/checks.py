@@ -58,5 +58,7 @@ def number_called(name: str, summaries: dict[str, Summary]) -> float | None:
 def _at(curve: list[Summary], place: float | None) -> Summary | None:
     if place is None:
         return curve[-1] if curve else None
-    near = [e for e in curve if abs(float(e.get("epsilon", e.get("radius"))) - place) < 1e-9]
+    near = [
+        e for e in curve if abs(float(e["epsilon" if "epsilon" in e else "radius"]) - place) < 1e-9
+    ]
     return near[0] if near else None

@@ -213,5 +213,5 @@ def _spread(command: Callable[..., R], kind: type[Any]) -> Callable[..., R]:
         parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     )
     spread.__annotations__ = {p.name: p.annotation for p in parameters}
-    del spread.__wrapped__  # type: ignore[attr-defined]
+    del spread.__wrapped__
     return spread

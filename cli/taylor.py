@@ -46,7 +46,7 @@ def taylor(
     """Taylor curves: the loss along a line against its second-order approximations.
 
     Prints measured errors: of the exact Hessian-vector product, of finite differences of several
-    steps, of the gradient norm by one difference; and SOAR's regulariser in one and many directions.
+    steps, of the gradient norm by one difference; and SOAR's regulariser in many directions.
 
     Example: robcert taylor --model model.onnx --data images.npz --limit 100 --directions 100
     """

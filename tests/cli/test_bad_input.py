@@ -94,7 +94,7 @@ def test_a_small_file_that_declares_gigabytes() -> None:
 
 
 def test_images_of_another_shape() -> None:
-    data = save("data.npz", images=np.zeros((4, 32, 32, 3), np.uint8), labels=np.zeros(4, int))
+    data = save("data.npz", images=np.full((4, 32, 32, 3), 200, np.uint8))
     refused(attack("-m", MODEL, "-d", data), "32", "28")
 
 
