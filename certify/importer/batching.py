@@ -69,7 +69,9 @@ def decide_batching(
         return Batching(model, runtime, False, "no batch axis: images run one by one")
     single = replace(runtime, fixed_batch=runtime.fixed_batch or 1)
     reference = single(probes, output)
-    random = not torch.equal(single(probes[:1], output), reference[:1])
+    again = single(probes[:1], output)
+    # NaN equals NaN here: scores that are no numbers are not random for that.
+    random = not torch.allclose(again, reference[:1], rtol=0.0, atol=0.0, equal_nan=True)
     declared = runtime.fixed_batch
 
     def same(candidate: Runtime) -> bool:

@@ -142,8 +142,8 @@ class OnnxLoader:
             cuda_device=(self.device.index or 0) if on_gpu else None,
         )
         entry = next(i for i in session.get_inputs() if i.name == model.input_name)
-        first = entry.shape[0] if model.layout.batched and entry.shape else 1
-        fixed = first if isinstance(first, int) or not model.layout.batched else None
+        first = entry.shape[0] if entry.shape else None  # an input may have no shape at all
+        fixed = 1 if not model.layout.batched else first if isinstance(first, int) else None
         dtype = model.preprocessing.dtype
         return Runtime(session, model.input_name, dtype, fixed, model.layout.batched)
 
@@ -177,7 +177,7 @@ def _info(model: OnnxModel, batching: Batching, rule: ScoreRule) -> ModelInfo:
         "logits": model.cut.describe(),
         "probabilities": "log of the probabilities",
         "probability": "log-odds of the one probability",
-        "score": "the one score against 0",
+        "score": f"one score against 0 ({model.cut.describe()})",
     }[rule.kind]
     provider = batching.runtime.session.get_providers()[0].removesuffix("ExecutionProvider")
     notes = [*model.notes, batching.note]

@@ -10,6 +10,9 @@ import onnxruntime
 
 from ..errors import ModelFileError
 
+_SOURCE = re.compile(r"/\S+\.(cc|h):\d+ (.*?\((?:[^()]|\([^()]*\))*\)( const)?( \[with .*?\])?\s)?")
+"""A place in the runtime's source: file, line and signature of the function."""
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,7 +60,7 @@ def describe_failure(error: Exception) -> str:
     """The runtime's complaint in one line, without codes, source paths and addresses."""
     text = str(error).split("Stacktrace:")[0]
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    text = re.sub(r"(/\S+?\.(cc|h)(:\d+)?\s?\S*\(.*?\)\s?)", "", text)
+    text = _SOURCE.sub("", text)
     text = re.sub(r"Load model from .*? failed:", "", text)
     text = " ".join(text.split())
     return text[:300].rstrip(". ") or type(error).__name__

@@ -74,9 +74,10 @@ def with_free_batch(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     entry = next(i for i in copy.graph.input if i.name == input_name)
-    axis = entry.type.tensor_type.shape.dim[0]
-    fixed = axis.dim_value or 1  # a free axis does not exclude a 1 further on
-    axis.dim_param = BATCH
+    fixed = 1  # a free axis does not exclude a 1 further on
+    for axis in entry.type.tensor_type.shape.dim[:1]:
+        fixed = axis.dim_value or 1
+        axis.dim_param = BATCH
     variable = _depends_on(copy.graph, input_name)
     constants = _constants(copy.graph)
     for position, node in enumerate(copy.graph.node):

@@ -50,8 +50,14 @@ def _trial(request: dict[str, Any]) -> dict[str, Any]:
     file = read_model(path)
     model = file.model if request["output"] is None else restricted(file.model, [request["output"]])
     session = open_session(model.SerializeToString(), path=path, threads=1)
+    shaped = {e.name for e in model.graph.input if e.type.tensor_type.HasField("shape")}
     feed = {
-        entry.name: _zeros(entry.name, entry.shape, entry.type, request["image_shape"])
+        entry.name: _zeros(
+            entry.name,
+            entry.shape if entry.name in shaped else [None] * 4,
+            entry.type,
+            request["image_shape"],
+        )
         for entry in session.get_inputs()
     }
     names = [entry.name for entry in session.get_outputs()]

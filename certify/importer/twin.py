@@ -100,7 +100,7 @@ class Twin:
         self.batching = "native"
         try:
             with torch.no_grad():
-                alone = torch.cat([_first(self._run(row)) for row in x.split(1)])
+                alone = torch.cat([_first(self._run(row)) for row in torch.split(x, 1)])
         except EXECUTION_ERRORS as error:
             message = f"the twin does not run on an input of shape {[1, *image_shape]}: {error}"
             raise ModelFileError(message) from error
@@ -127,7 +127,7 @@ class Twin:
             return False
         if self.random_nodes:
             return True
-        scale = alone.double().abs().max().clamp_min(1e-6)
+        scale = alone.double().nan_to_num(0.0, 0.0, 0.0).abs().max().clamp_min(1e-6)
         return torch.allclose(
             together.double(), alone.double(), rtol=0.0, atol=1e-4 * float(scale), equal_nan=True
         )
