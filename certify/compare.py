@@ -179,8 +179,8 @@ def paired_interval(both: int, only_a: int, only_b: int, n: int, *, level: float
     p_a, p_b = (both + only_a) / n, (both + only_b) / n
     (low_a, high_a), (low_b, high_b) = (_wilson(p, n, level) for p in (p_a, p_b))
     product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    cross = both * neither - only_a * only_b
-    cross = max(cross - n / 2, 0) if cross > 0 else cross
+    cross = float(both * neither - only_a * only_b)
+    cross = max(cross - n / 2, 0.0) if cross > 0 else cross
     phi = cross / product**0.5 if product else 0.0
     down_b, up_a, up_b, down_a = p_b - low_b, high_a - p_a, high_b - p_b, p_a - low_a
     down = (down_b**2 - 2 * phi * down_b * up_a + up_a**2) ** 0.5
