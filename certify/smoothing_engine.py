@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -123,7 +122,7 @@ class Sampler:
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
         """Outcomes of ``jobs``, as they finish; ends early at the deadline."""
         waiting = iter(jobs)
-        with _one_torch_thread(self.classifier), ThreadPoolExecutor(1) as noise:
+        with self.classifier.forward_only(), ThreadPoolExecutor(1) as noise:
             ahead = self._submit(noise, waiting)
             while ahead is not None:
                 pieces, images = ahead.result()
@@ -217,15 +216,3 @@ def default_batch_size(classifier: Classifier) -> int:
     values = VALUES_PER_BATCH * (GPU_FACTOR if classifier.device.type == "cuda" else 1)
     rows = max(1, values // int(np.prod(classifier.image_shape)))
     return max(4, min(rows - rows % 8 if rows >= 8 else rows, MOST_ROWS))
-
-
-@contextmanager
-def _one_torch_thread(classifier: Classifier) -> Iterator[None]:
-    """Keep torch's thread pool out of the way of ONNX Runtime's; two pools halve both."""
-    threads = torch.get_num_threads()
-    if classifier.info.kind == "onnx":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -84,9 +84,9 @@ def label_certification(rule: Rule, selected: int) -> Procedure:
     return (yield from _looks(rule, ESTIMATION, lambda _: selected))
 
 
-def sequential_prediction(rule: Rule) -> Procedure:
-    """Draw until the leading class is established."""
-    return (yield from _looks(rule, PREDICTION, lambda counts: top_two(counts)[0]))
+def sequential_prediction(rule: Rule, *, stream: str = PREDICTION) -> Procedure:
+    """Draw from ``stream`` until the leading class is established."""
+    return (yield from _looks(rule, stream, lambda counts: top_two(counts)[0]))
 
 
 def _looks(rule: Rule, stream: str, class_of: Callable[[Counts], int]) -> Procedure:
