@@ -11,8 +11,8 @@ from torch import nn
 
 from robcert.certify.errors import InvalidParameterError, require_at_least
 
-from .blocks import SmoothRelu
-from .residual import basic, bottleneck, grouped, resnet, wide_resnet
+from .blocks import BasicBlock, Bottleneck, BranchBlock, SmoothRelu
+from .residual import resnet, wide_resnet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,20 +173,24 @@ _BUILDERS: dict[str, Builder] = {
     "linear": Builder("one linear layer", linear),
     "resnet-small": Builder(
         "residual network of eight layers (16, 32, 64) for images of about 32 pixels",
-        partial(_resnet, blocks=(1, 1, 1), block=basic, expansion=1, width=16),
+        partial(_resnet, blocks=(1, 1, 1), block=BasicBlock, expansion=1, width=16),
     ),
     "resnet18": Builder(
-        "ResNet-18", partial(_resnet, blocks=(2, 2, 2, 2), block=basic, expansion=1)
+        "ResNet-18", partial(_resnet, blocks=(2, 2, 2, 2), block=BasicBlock, expansion=1)
     ),
     "resnet50": Builder(
-        "ResNet-50", partial(_resnet, blocks=(3, 4, 6, 3), block=bottleneck, expansion=4)
+        "ResNet-50", partial(_resnet, blocks=(3, 4, 6, 3), block=Bottleneck, expansion=4)
     ),
     "resnet152": Builder(
-        "ResNet-152", partial(_resnet, blocks=(3, 8, 36, 3), block=bottleneck, expansion=4)
+        "ResNet-152", partial(_resnet, blocks=(3, 8, 36, 3), block=Bottleneck, expansion=4)
+    ),
+    "resnet110": Builder(
+        "ResNet-110 for small images (Cohen et al. 2019)",
+        partial(_resnet, blocks=(18, 18, 18), block=BasicBlock, expansion=1, width=16),
     ),
     "resnext34-2x32": Builder(
-        "ResNeXt-34 (2x32) for small images",
-        partial(_resnet, blocks=(3, 4, 3), block=grouped, expansion=4),
+        "ResNeXt-34 (2x32) of Finlay & Oberman, for small images",
+        partial(_resnet, blocks=(5, 5, 5), block=BranchBlock, expansion=1, width=32),
     ),
     "wrn-28-8": Builder("Wide ResNet 28-8", partial(_wide, depth=28, widen=8)),
     "wrn-28-10": Builder("Wide ResNet 28-10", partial(_wide, depth=28, widen=10)),

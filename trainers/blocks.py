@@ -47,31 +47,21 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions; with groups the block of ResNeXt (arXiv:1611.05431)."""
+    """1x1, 3x3 and 1x1 convolutions with batch norm and a shortcut (arXiv:1512.03385)."""
 
     expansion = 4
 
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        act: Activation,
-        *,
-        groups: int = 1,
-        group_width: int = 0,
-    ) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, act: Activation) -> None:
         super().__init__()
         outputs = self.expansion * width
-        inner = groups * group_width * width // 64 if group_width else width
         self.residual = nn.Sequential(
-            nn.Conv2d(inputs, inner, 1, bias=False),
-            nn.BatchNorm2d(inner),
+            nn.Conv2d(inputs, width, 1, bias=False),
+            nn.BatchNorm2d(width),
             act(),
-            nn.Conv2d(inner, inner, 3, stride=stride, padding=1, groups=groups, bias=False),
-            nn.BatchNorm2d(inner),
+            nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
             act(),
-            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.Conv2d(width, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
         self.shortcut = shortcut(inputs, outputs, stride)
@@ -80,6 +70,41 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(b, 4 width, h / stride, w / stride)``."""
         out: Tensor = self.act(self.residual(x) + self.shortcut(x))
+        return out
+
+
+class BranchBlock(nn.Module):
+    """Two branches of 3x3 convolutions and their mean: the ResNeXt of Finlay & Oberman 2019.
+
+    As in their released code: a 1x1 convolution and an average pooling come before the block where
+    the shape changes, and no 1x1 convolution after it.
+    """
+
+    branches = 2
+
+    def __init__(self, inputs: int, width: int, stride: int, act: Activation) -> None:
+        super().__init__()
+        entry: list[nn.Module] = []
+        if inputs != width:
+            entry += [nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), act()]
+        if stride > 1:
+            entry.append(nn.AvgPool2d(stride))
+        inner = self.branches * width
+        self.entry = nn.Sequential(*entry)
+        self.residual = nn.Sequential(
+            nn.Conv2d(width, inner, 3, padding=1, bias=False),
+            nn.BatchNorm2d(inner),
+            act(),
+            nn.Conv2d(inner, inner, 3, padding=1, groups=self.branches, bias=False),
+            nn.BatchNorm2d(inner),
+        )
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``(b, width, h / stride, w / stride)``."""
+        ready = self.entry(x)
+        mean = self.residual(ready).unflatten(1, (self.branches, -1)).mean(1)
+        out: Tensor = self.act(ready + mean)
         return out
 
 

@@ -54,7 +54,7 @@ class Evaluation:
 
     every: int = 1
     images: int | None = None
-    attack_every: int = 0
+    attack_every: int = 5
     attack_images: int = 512
     attack_steps: int = 10
     norm: Norm = Norm.LINF

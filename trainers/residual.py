@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from torch import nn
 
-from .blocks import Activation, BasicBlock, Bottleneck, Denoise, WideBlock
+from .blocks import Activation, Denoise, WideBlock
 
 LARGE = 64
 """Images of at least so many pixels a side get the stem that divides them by four."""
@@ -75,12 +74,6 @@ def wide_resnet(
             layers.append(Denoise(inputs))
     tail = (nn.BatchNorm2d(inputs), act(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(*layers, *tail, nn.Linear(inputs, num_classes))
-
-
-basic = BasicBlock
-bottleneck = Bottleneck
-grouped = partial(Bottleneck, groups=2, group_width=32)
-"""The block of ResNeXt-34 (2x32): two groups of 32 channels in the first stage."""
 
 
 def _stem(shape: tuple[int, int, int], width: int, act: Activation) -> list[nn.Module]:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 _LOOK_EVERY = 20
 """Steps between looks at the loss, each of which waits for the device."""
 
+COLLAPSE = 0.2
+"""Accuracy under attack that a run must have had before its loss by half is worth a warning."""
+
 
 class Run:
     """A run in progress: the network, the optimiser, and where they stand."""
@@ -150,6 +153,7 @@ class Run:
             seconds=tally.seconds + time.monotonic() - started,
             measured={name: value / tally.images for name, value in tally.measured.items()},
         )
+        position.warnings += _overfitting(position.records, record)
         position.records.append(record)
         position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()
         if accuracy is not None and accuracy > position.best:
@@ -219,6 +223,17 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         """What two runs must share for one to go on with the other's state."""
         return {**self.config.to_json(), "images": _identity_of(self.images)}
+
+
+def _overfitting(before: list[EpochRecord], record: EpochRecord) -> list[str]:
+    """A line if accuracy under attack has collapsed (Wong et al. 2020, arXiv:2001.03994)."""
+    best = max((past.attacked_accuracy or 0.0 for past in before), default=0.0)
+    if record.attacked_accuracy is None or record.attacked_accuracy > best / 2 or best < COLLAPSE:
+        return []
+    return [
+        f"catastrophic overfitting: accuracy under attack fell from {best:.1%} to "
+        f"{record.attacked_accuracy:.1%} by epoch {record.epoch}"
+    ]
 
 
 def _network_spec(

@@ -43,6 +43,7 @@ def train(
     config: TrainConfig,
     *,
     out: Path,
+    first: TrainConfig | None = None,
     data_root: Path | None = None,
     fetch: bool = True,
     device: torch.device | str = "cpu",
@@ -57,6 +58,8 @@ def train(
         config: what to train and how; the default data set gives way to the bundled images where
             it cannot be had.
         out: run folder.
+        first: how to train the network that the run starts from; None for the same settings on
+            cross-entropy, where the method needs one at all.
         data_root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
         device: where to train.
@@ -75,9 +78,12 @@ def train(
     split = _split(config, data_root, fetch=fetch)
     if split.train.name.startswith(TRY_OUT_DATA):
         config = replace(config, data=TRY_OUT_DATA)
-    start = _first_network(
-        config, split, out / FIRST, device=device, progress=progress, on_epoch=on_epoch
-    )
+    if first is None and config.objective.starts_trained:
+        first = replace(config, objective=Standard())
+    start = None
+    if first is not None and config.init_from is None:
+        start = out / FIRST
+        _train_first(first, split, start, device=device, progress=progress, on_epoch=on_epoch)
     run = fit(
         config,
         split.train,
@@ -92,7 +98,7 @@ def train(
     return Trained(run, export_checkpoint(out), split.notes)
 
 
-def _first_network(
+def _train_first(
     config: TrainConfig,
     split: Split,
     folder: Path,
@@ -100,15 +106,10 @@ def _first_network(
     device: torch.device | str,
     progress: Progress,
     on_epoch: OnEpoch | None,
-) -> Path | None:
-    """Run folder of the clean network that the method begins with; None if it needs none.
-
-    It is trained with the same settings on cross-entropy, or taken up where it was left.
-    """
-    if config.init_from is not None or not config.objective.starts_trained:
-        return None
+) -> None:
+    """Train the network that a run starts from, or go on with it."""
     fit(
-        replace(config, objective=Standard()),
+        config,
         split.train,
         split.evaluation,
         out=folder,
@@ -117,7 +118,6 @@ def _first_network(
         progress=lambda task, done, total: progress(f"first network, {task}", done, total),
         on_epoch=on_epoch,
     )
-    return folder
 
 
 def _split(config: TrainConfig, root: Path | None, *, fetch: bool) -> Split:

@@ -20,7 +20,8 @@ from robcert.trainers.gaussian import Gaussian
 from robcert.trainers.images import Augmentation, TrainingImages
 from robcert.trainers.loop import fit
 from robcert.trainers.objective import Losses, Step
-from robcert.trainers.run import Run
+from robcert.trainers.run import Run, _overfitting
+from robcert.trainers.run_folder import EpochRecord
 from robcert.trainers.schedule import Schedule
 from robcert.trainers.standard import Standard
 
@@ -205,6 +206,20 @@ def test_batch_norm_statistics_move_once_a_step(tmp_path: Path) -> None:
     counts = [m.num_batches_tracked for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert counts
     assert all(int(count) == 1 for count in counts if count is not None)
+
+
+def test_a_collapse_under_attack_is_told() -> None:
+    def record(epoch: int, attacked: float | None) -> EpochRecord:
+        return EpochRecord(epoch, 0.1, 1.0, 0.9, 0.9, attacked, 1.0, 1.0)
+
+    before = [record(1, 0.3), record(2, 0.44), record(3, None)]
+    (line,) = _overfitting(before, record(4, 0.02))
+    assert line.startswith(
+        "catastrophic overfitting: accuracy under attack fell from 44.0% to 2.0%"
+    )
+    assert _overfitting(before, record(4, 0.25)) == []
+    assert _overfitting(before, record(4, None)) == []
+    assert _overfitting([record(1, 0.15)], record(2, 0.0)) == []
 
 
 @pytest.mark.parametrize(
