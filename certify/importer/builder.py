@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import operator as python
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from onnx import AttributeProto, GraphProto, TensorProto, helper
+from onnx import GraphProto, TensorProto
 from torch import Tensor, fx, nn
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
@@ -17,6 +16,7 @@ from . import operators as _operators  # noqa: F401  fills the table
 from .elements import tensor_of
 from .graph import Graph, Node, captured, reads, simplified
 from .table import Gradient, Operator, keyword, lookup
+from .values import Findings, Value, constant, describe, n_outputs, numbers, output_type, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,35 +31,14 @@ EXECUTION_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisio
 """What torch raises when a node does not fit its inputs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A tensor of the graph: known now, or a node of the twin.
-
-    Attributes:
-        content: the constant itself, or the node that computes it.
-        on_host: whether it is computed from shapes only and stays on the CPU.
-        element_type: ONNX's number of its element type; 0 where unknown.
-    """
-
-    content: Tensor | fx.Node
-    on_host: bool = False
-    element_type: int = 0
-
-
-@dataclass(slots=True)
-class Findings:
-    """Nodes by what backpropagation meets there, as ``name (operator)``."""
-
-    straight_through: list[str] = field(default_factory=list)
-    no_gradient: list[str] = field(default_factory=list)
-    random: list[str] = field(default_factory=list)
-    folded_elements: int = 0
-    foldable_elements: int = 2**24
-
-
 def like_device(x: Tensor, like: Tensor) -> Tensor:
     """``x`` where ``like`` is."""
     return x.to(like.device)
+
+
+def as_double(x: Tensor) -> Tensor:
+    """``x`` in double precision."""
+    return x.to(torch.float64)
 
 
 class Choice(nn.Module):
@@ -101,6 +80,10 @@ class Builder:
             known = self.values.get(name, Value(node, element_type=kinds.get(name, 0)))
             self.values[name] = Value(node, known.on_host, known.element_type)
         self._switch = self.graph.placeholder("straight_through", default_value=False)
+        for name in inputs:
+            if kinds.get(name) == TensorProto.DOUBLE:
+                node = self.graph.call_function(as_double, (self.values[name].content,))
+                self.values[name] = Value(node, element_type=TensorProto.DOUBLE)
         self.emit(graph)
         self.graph.output(tuple(self._argument(name) for name in graph.outputs))
         self.graph.lint()
@@ -125,7 +108,7 @@ class Builder:
             self._emit_if(node)
             return
         if node.domain == "" and node.proto.op_type == "Constant":
-            self.values[node.proto.output[0]] = _constant(node)
+            self.values[node.proto.output[0]] = constant(node)
             return
         row = lookup(node.domain, node.proto.op_type, self.opsets.get(node.domain, 1))
         if row is None:
@@ -151,7 +134,7 @@ class Builder:
         for attribute in node.proto.attribute:
             name = keyword(attribute.name)
             if name in row.attributes:
-                result[name] = _plain(attribute)
+                result[name] = plain(attribute)
             elif attribute.name not in row.ignore:
                 message = f"{describe(node, self.opsets)}: unknown attribute {attribute.name!r}"
                 raise UnsupportedOperatorError(message)
@@ -160,7 +143,7 @@ class Builder:
             message = f"{describe(node, self.opsets)} lacks the attribute {min(lacking)!r}"
             raise ModelFileError(message)
         if "n_outputs" in row.context:
-            result["n_outputs"] = _n_outputs(node)
+            result["n_outputs"] = n_outputs(node)
         if "input_types" in row.context:
             names = node.proto.input
             result["input_types"] = tuple(
@@ -176,17 +159,13 @@ class Builder:
         try:
             with torch.no_grad():
                 result = row.function(*tensors, **keywords)
-        except EXECUTION_ERRORS as error:
+        except (*EXECUTION_ERRORS, ModelFileError) as error:
             message = f"{describe(node, self.opsets)} cannot be computed: {error}"
             raise ModelFileError(message) from error
         outputs = result if isinstance(result, tuple) else (result,)
-        self.findings.folded_elements += sum(output.numel() for output in outputs)
-        if self.findings.folded_elements > self.findings.foldable_elements:
-            most = self.findings.foldable_elements
-            message = f"the constants of the graph unfold to more than {most} numbers"
-            raise ModelFileError(message)
+        self.findings.folded(outputs)
         for name, output in zip(node.proto.output, outputs, strict=False):
-            self.values[name] = Value(output, element_type=_output_type(node, output))
+            self.values[name] = Value(output, element_type=output_type(node, inputs, output))
 
     def _call(
         self, row: Operator, node: Node, inputs: Sequence[Value | None], keywords: dict[str, Any]
@@ -205,19 +184,19 @@ class Builder:
         }
         if "straight_through" in row.context:
             emitted["straight_through"] = self._switch
-        if not on_host:
-            self._note(row, node)
+        if not on_host or row.gradient is Gradient.RANDOM:
+            self.findings.note(row, node, inputs)
         call = self.graph.call_function(row.function, tuple(arguments), emitted)
         if "n_outputs" not in row.context:
-            self.values[node.proto.output[0]] = Value(call, on_host, _output_type(node))
+            self.values[node.proto.output[0]] = Value(call, on_host, output_type(node, inputs))
             return
-        self._unpack(call, node, on_host=on_host)
+        self._unpack(call, node, on_host=on_host, first_type=output_type(node, inputs))
 
-    def _unpack(self, call: fx.Node, node: Node, *, on_host: bool) -> None:
+    def _unpack(self, call: fx.Node, node: Node, *, on_host: bool, first_type: int = 0) -> None:
         for position, name in enumerate(node.proto.output):
             if name:
                 part = self.graph.call_function(python.getitem, (call, position))
-                self.values[name] = Value(part, on_host)
+                self.values[name] = Value(part, on_host, 0 if position else first_type)
 
     def _call_argument(
         self, value: Value | None, device: Any, on_host: bool, wants_numbers: bool
@@ -227,7 +206,7 @@ class Builder:
             return None
         if isinstance(value.content, Tensor):
             if wants_numbers:
-                return _numbers(value.content)
+                return numbers(value.content)
             return self._attribute(value.content, on_host)
         if value.on_host and not on_host and not wants_numbers:
             return self.graph.call_function(like_device, (value.content, device))
@@ -252,15 +231,6 @@ class Builder:
         if isinstance(value.content, Tensor):
             return self._attribute(value.content, on_host=False)
         return value.content
-
-    def _note(self, row: Operator, node: Node) -> None:
-        lists = {
-            Gradient.STRAIGHT_THROUGH: self.findings.straight_through,
-            Gradient.NONE: self.findings.no_gradient,
-            Gradient.RANDOM: self.findings.random,
-        }
-        if row.gradient in lists:
-            lists[row.gradient].append(f"{node.label} ({node.proto.op_type})")
 
     def _emit_if(self, node: Node) -> None:
         """The chosen branch in place if the condition is known, else both and a choice."""
@@ -296,67 +266,3 @@ class Builder:
             target, (condition.content, *arguments), {"straight_through": self._switch}
         )
         self._unpack(call, node, on_host=all(self.values[name].on_host for name in names))
-
-
-def _numbers(tensor: Tensor) -> Any:
-    """A constant as one number or a flat tuple."""
-    return tensor.item() if tensor.ndim == 0 else tuple(tensor.flatten().tolist())
-
-
-def _n_outputs(node: Node) -> int:
-    return max((i + 1 for i, name in enumerate(node.proto.output) if name), default=1)
-
-
-def _plain(attribute: AttributeProto) -> Any:
-    """An attribute as a Python number, string or tuple, or as a tensor."""
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, TensorProto):
-        return tensor_of(value)
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, str | int | float):
-        return value
-    return tuple(value)
-
-
-def _constant(node: Node) -> Value:
-    """Value of a Constant node."""
-    attribute = node.proto.attribute[0]
-    if attribute.name == "value":
-        return Value(tensor_of(attribute.t), element_type=attribute.t.data_type)
-    kinds = {"value_float": torch.float32, "value_floats": torch.float32}
-    kinds |= {"value_int": torch.int64, "value_ints": torch.int64}
-    if attribute.name not in kinds:
-        message = f"Constant {node.label!r} has no number in its attribute {attribute.name!r}"
-        raise ModelFileError(message)
-    kind = kinds[attribute.name]
-    number = TensorProto.FLOAT if kind == torch.float32 else TensorProto.INT64
-    return Value(torch.tensor(_plain(attribute), dtype=kind), element_type=number)
-
-
-NATIVE_TYPES = {
-    torch.float32: TensorProto.FLOAT,
-    torch.float64: TensorProto.DOUBLE,
-    torch.bool: TensorProto.BOOL,
-    torch.int32: TensorProto.INT32,
-    torch.int64: TensorProto.INT64,
-    torch.int8: TensorProto.INT8,
-    torch.uint8: TensorProto.UINT8,
-}
-
-
-def _output_type(node: Node, output: Tensor | None = None) -> int:
-    """ONNX element type of a node's output, where it is known."""
-    if node.proto.op_type == "Cast":
-        return next((a.i for a in node.proto.attribute if a.name == "to"), 0)
-    return NATIVE_TYPES.get(output.dtype, 0) if output is not None else 0
-
-
-def describe(node: Node, opsets: Mapping[str, int]) -> str:
-    """A node in words: operator, domain, opset, name and position."""
-    domain = node.domain or "ai.onnx"
-    version = opsets.get(node.domain, 1)
-    return (
-        f"{node.proto.op_type} (domain {domain}, opset {version}) at node {node.label!r}, "
-        f"position {node.position}"
-    )

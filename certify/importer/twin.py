@@ -16,9 +16,10 @@ from torch import Tensor, fx
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 
-from .builder import EXECUTION_ERRORS, Builder, Findings, describe
+from .builder import EXECUTION_ERRORS, Builder
 from .graph import Graph, Node, inline_functions, opset_versions, simplified
 from .table import lookup
+from .values import Findings, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ class Twin:
         straight_through: nodes with stand-in gradients, as ``name (operator)``.
         no_gradient_nodes: nodes on the way from the input that pass no gradient on.
         random_nodes: nodes that draw random numbers.
+        training_nodes: nodes left in training mode (dropout that drops, statistics of the batch).
         batching: how a batch is computed: as the graph stands (``native``), mapped image by image
             in one sweep (``mapped``), or not at all (``single``: one image at a time).
     """
@@ -51,6 +53,7 @@ class Twin:
         self.straight_through = tuple(findings.straight_through)
         self.no_gradient_nodes = tuple(findings.no_gradient)
         self.random_nodes = tuple(findings.random)
+        self.training_nodes = tuple(findings.training)
         self.batching: Batching = "native"
 
     @property
@@ -243,12 +246,9 @@ def _expanded(model: ModelProto) -> ModelProto:
 
 
 def _has_definition(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:
-    version = opsets.get(node.domain, 1)
+    domain = "" if node.domain == "ai.onnx" else node.domain
     try:
-        schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, opsets.get(domain, 1), domain)
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)
-
-
-__all__ = ["Batching", "Twin", "build_twin"]

@@ -16,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 from robcert.certify.importer.twin import build_twin
 
 if TYPE_CHECKING:
-    from onnx.backend.test.case.test_case import TestCase
+    from importer.node_cases import Case
 
 FIRST_OPSET = 7
 """ONNX Runtime has no kernels for the operators of earlier opsets that later ones changed."""
@@ -56,7 +56,7 @@ def versions(operator: str) -> list[int]:
     return [max(first, FIRST_OPSET) for first, after in spans if after > FIRST_OPSET]
 
 
-def in_version(case: TestCase, given: dict[str, Any], opset: int) -> ModelProto | None:
+def in_version(case: Case, given: dict[str, Any], opset: int) -> ModelProto | None:
     """The case's one node in an older opset; None if it cannot be said there."""
     node = case.model.graph.node[0]
     schema = onnx.defs.get_schema(node.op_type, opset, "")
@@ -94,7 +94,7 @@ def _moved(
     return result
 
 
-def _model(case: TestCase, names: list[str], attributes: dict[str, Any], opset: int) -> ModelProto:
+def _model(case: Case, names: list[str], attributes: dict[str, Any], opset: int) -> ModelProto:
     graph = case.model.graph
     node = helper.make_node(graph.node[0].op_type, names, list(graph.node[0].output), **attributes)
     inputs = [entry for entry in graph.input if entry.name in names]
@@ -105,7 +105,7 @@ def _model(case: TestCase, names: list[str], attributes: dict[str, Any], opset: 
     )
 
 
-def disagreement(case: TestCase, opset: int) -> str | None:
+def disagreement(case: Case, opset: int) -> str | None:
     """How twin and runtime differ on a case in an older opset; None if it cannot be run there."""
     inputs, _ = case.data_sets[0]
     names = [entry.name for entry in case.model.graph.input]

@@ -45,12 +45,13 @@ def test_rows_take_every_input_and_attribute_of_the_versions_they_claim(operator
 
 
 def test_every_row_is_an_operator_of_onnx() -> None:
-    assert {name for domain, name in OPERATORS if domain == ""} <= definitions().keys()
+    own = {"SimplifiedLayerNormalization"}  # the runtime's, in ONNX's domain all the same
+    assert {name for domain, name in OPERATORS if domain == ""} - own <= definitions().keys()
 
 
 def test_required_attributes_are_required_by_onnx_too() -> None:
     for domain, name in OPERATORS:
-        for schema in schemas(name) if domain == "" else []:
+        for schema in definitions().get(name, []) if domain == "" else []:
             row = lookup("", name, schema.since_version)
             optional = {keyword(n) for n, a in schema.attributes.items() if not a.required}
             assert row is None or not row.required & optional, (name, schema.since_version)

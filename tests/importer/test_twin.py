@@ -252,3 +252,54 @@ def test_random_nodes_are_listed_and_drawn_each_time() -> None:
     twin = build_twin(model_of(nodes), image_shape=[3])
     assert twin.random_nodes == ("noise (RandomNormalLike)",)
     assert not torch.equal(twin(X), twin(X))
+
+
+def test_dropout_left_in_training_is_random_and_listed() -> None:
+    nodes = [node("Dropout", ["x", "ratio", "on"], ["y"], name="drop")]
+    constants = {"ratio": np.float32(0.5), "on": np.array(True)}
+    twin = build_twin(model_of(nodes, constants=constants), image_shape=[3])
+    assert twin.random_nodes == twin.training_nodes == ("drop (Dropout)",)
+    off = {"ratio": np.float32(0.5), "on": np.array(False)}
+    assert build_twin(model_of(nodes, constants=off)).random_nodes == ()
+
+
+def test_statistics_of_the_batch_are_listed() -> None:
+    nodes = [
+        node("BatchNormalization", ["x", "one", "nil", "nil", "one"], ["y", "m", "v"],
+             name="norm", training_mode=1),
+    ]  # fmt: skip
+    ones = np.ones(3, dtype=np.float32)
+    twin = build_twin(model_of(nodes, constants={"one": ones, "nil": 0 * ones}), outputs=["y"])
+    assert twin.training_nodes == ("norm (BatchNormalization)",)
+    assert torch.allclose(twin(X).mean(0), torch.zeros(3), atol=1e-6)
+
+
+def test_draws_of_a_fixed_shape_are_listed_too() -> None:
+    nodes = [
+        node("RandomNormal", [], ["e"], shape=[3], name="noise"),
+        node("Add", ["x", "e"], ["y"]),
+    ]
+    twin = build_twin(model_of(nodes), image_shape=[3])
+    assert twin.random_nodes == ("noise (RandomNormal)",)
+    assert twin(X).shape == X.shape
+
+
+@pytest.mark.parametrize("to", [TensorProto.INT32, TensorProto.INT64, TensorProto.FLOAT])
+def test_integer_pixels_keep_their_gradient_through_wider_integers(to: int) -> None:
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        node("Cast", ["t"], ["a"], to=to),
+        node("Cast", ["a"], ["y"], to=TensorProto.FLOAT),
+    ]
+    model = model_of(nodes)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    x = torch.tensor([[1.0, 200.0, 3.0]], requires_grad=True)
+    y = build_twin(model)(x)
+    assert y.tolist() == [[1.0], [200.0], [3.0]]
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_a_graph_in_double_precision_takes_float_pixels() -> None:
+    model = model_of([node("MatMul", ["x", "w"], ["y"])], constants={"w": np.eye(3)})
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    assert torch.equal(build_twin(model)(X), X.double())

@@ -6,6 +6,7 @@ import operator as python
 from typing import TYPE_CHECKING
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from robcert.certify.importer.elements import LIMITS, ROUNDED, carrier, rounded_to
@@ -15,6 +16,9 @@ from .common import with_slope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+WIDE = frozenset({TensorProto.INT32, TensorProto.INT64})
 
 
 def _enter(name: str, function: Callable[[Tensor, Tensor], Tensor], since: int) -> None:
@@ -78,15 +82,29 @@ def bit_shift(x: Tensor, y: Tensor, *, direction: str, input_types: tuple[int, .
 
 
 @operator("Cast", since=6, ignore=("round_mode",))
-def cast(x: Tensor, *, to: int, saturate: int = 1) -> Tensor:
-    """``x`` in another element type; narrow floats are rounded to, with slope 1."""
+def cast(x: Tensor, *, to: int, saturate: int = 1, input_types: tuple[int, ...] = ()) -> Tensor:
+    """``x`` in another element type; narrow floats are rounded to, with slope 1.
+
+    Integers that are carried as floats (pixels, quantised numbers) stay floats in a type that
+    holds them all, so that their gradient is not lost.
+    """
     kind = carrier(to)
+    if x.is_floating_point() and _holds(to, input_types[0] if input_types else 0):
+        return x
     if to in ROUNDED:
         wide = x.to(kind)
         return with_slope(rounded_to(wide, to, saturate=bool(saturate)), wide)
     if to in LIMITS and x.dtype != torch.bool:
         return _wrapped(x.to(torch.int64), to)
     return x.to(kind)
+
+
+def _holds(wide: int, narrow: int) -> bool:
+    """Whether the integer type ``wide`` has every value of the integer type ``narrow``."""
+    if narrow not in LIMITS:
+        return False
+    low, high = LIMITS.get(wide, (-(2**31), 2**31 - 1) if wide in WIDE else (0, 0))
+    return low <= LIMITS[narrow][0] and LIMITS[narrow][1] <= high
 
 
 def _wrapped(x: Tensor, kind: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,13 @@ from robcert.certify.importer.table import operator
 from .convolution import CONVOLUTIONS, _rank, extent_of, padded, padding_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-MAX_POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+MAX_POOLS: dict[int, Callable[..., Any]] = {
+    1: functional.max_pool1d,
+    2: functional.max_pool2d,
+    3: functional.max_pool3d,
+}
 AVERAGE_POOLS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 Padding = list[tuple[int, int]]
@@ -78,13 +82,13 @@ def max_pool(
     if ceil_mode:
         window = extent_of(kernel_shape, dilations)
         padding = _widened(padding, _ceiling_excess(x.shape[2:], window, strides, padding))
-    pool, kind = MAX_POOLS[n], x.dtype
+    pool, kernel, kind = MAX_POOLS[n], tuple(kernel_shape), x.dtype
     if not x.is_floating_point():
         x = x.to(torch.float64)
     wide = padded(x, padding, value=-torch.inf)
     if n_outputs == 1:
-        return (pool(wide, kernel_shape, strides, 0, dilations).to(kind),)
-    y, where = pool(wide, kernel_shape, strides, 0, dilations, return_indices=True)
+        return (pool(wide, kernel, strides, 0, dilations).to(kind),)
+    y, where = pool(wide, kernel, strides, 0, dilations, return_indices=True)
     flat = _flat_positions(where, x.shape, wide.shape, padding, column_major=bool(storage_order))
     return y.to(kind), flat
 
@@ -116,7 +120,7 @@ def _window_sums(
     """Sum over each window of ``x (b, c, ...)``, no padding."""
     n = len(kernel)
     if all(d == 1 for d in dilations):
-        return AVERAGE_POOLS[n](x, kernel, strides) * math.prod(kernel)
+        return AVERAGE_POOLS[n](x, tuple(kernel), tuple(strides)) * math.prod(kernel)
     planes = x.reshape(-1, 1, *x.shape[2:])
     ones = torch.ones(1, 1, *kernel, dtype=x.dtype, device=x.device)
     sums = CONVOLUTIONS[n](planes, ones, None, strides, 0, dilations)

@@ -136,7 +136,7 @@ def slice_(x: Tensor, starts: Ints, ends: Ints, axes: Ints = None, steps: Ints =
 @operator("Expand", host=("shape",))
 def expand(x: Tensor, shape: Ints) -> Tensor:
     """``x`` broadcast to a shape and its own."""
-    target = torch.broadcast_shapes(x.shape, ints(shape))
+    target = torch.broadcast_shapes(x.shape, ints(shape))  # type: ignore[no-untyped-call]
     return x.expand(checked_size(target))
 
 
