@@ -76,7 +76,7 @@ def opened(options: AnalysisOptions) -> Iterator[Opened]:
     deadline = _deadline(options)
     batch_size = values.batch_size(options.batch_size) or DEFAULT_BATCH
     epsilons(options)  # a wrong number ends here, before anything is loaded
-    set_threads(options.threads)
+    tune_torch(options.threads)
     classifier, images = load_pair(options)
     indices = _selected(options, len(images))
     images.require_fit(classifier.image_shape, classifier.num_classes)
@@ -249,8 +249,11 @@ def _deadline(options: AnalysisOptions) -> float | None:
     return time.monotonic() + values.seconds(options.time_budget)
 
 
-def set_threads(threads: int | None) -> None:
-    """CPU threads of torch; None leaves them alone."""
+def tune_torch(threads: int | None) -> None:
+    """CPU threads of torch, None leaves them alone; and its memory is kept for reuse."""
+    from robcert.certify.heap import keep_freed_memory
+
+    keep_freed_memory()
     if threads is not None:
         import torch
 

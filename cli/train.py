@@ -58,9 +58,9 @@ def _train(options: TrainOptions, method: str, **of_method: Any) -> None:
     from robcert.certify.models import torch_device
     from robcert.trainers.train import train as run
 
-    from .session import set_threads
+    from .session import tune_torch
 
-    set_threads(options.threads)
+    tune_torch(options.threads)
     config = _config(options, method, given(**of_method))
     out = options.out or Path("runs") / method
     with TerminalProgress(quiet=options.quiet) as progress:
