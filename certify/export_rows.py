@@ -10,7 +10,7 @@ from .ledger import ledger
 from .results_json import plain
 from .schema import SCHEMAS
 from .summaries import results
-from .tables import Table
+from .wording import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

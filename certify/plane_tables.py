@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .tables import DASH, Table, decimal, percent, pixel
+from .wording import DASH, Table, decimal, percent, pixel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .tables import Summary
+    from .wording import Summary
 
 
 def _surface(summary: Summary) -> Iterator[Table]:

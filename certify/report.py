@@ -12,11 +12,12 @@ from .report_examples import examples
 from .report_figures import curve_figures, extreme_figures, ledger_figures
 from .store import ResultStore
 from .summaries import Result, audit_record, latest, results
-from .tables import Table, fact, known, tables, violations_table
+from .tables import tables, violations_table
 from .verdict import cards, verdict
+from .wording import Table, fact, known
 
 if TYPE_CHECKING:
-    from .tables import Summary
+    from .wording import Summary
 
 NUMBERS = ("clean", "attack", "smoothing", "smoothing_prediction", "bounds", "linearity")
 """Analyses in the section of numbers, in its order; masking has a section of its own."""

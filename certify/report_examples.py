@@ -9,7 +9,7 @@ import numpy as np
 
 from .core import Kind
 from .report_plots import picture
-from .tables import decimal, pixel
+from .wording import decimal, pixel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ import numpy as np
 
 from .intervals import proportion
 from .report_plots import Series, curves, histogram, scatter
-from .tables import pixel
+from .wording import pixel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from . import plane_tables
+from .wording import (
+    DASH,
+    Table,
+    bound_name,
+    decimal,
+    fact,
+    interval,
+    known,
+    percent,
+    pixel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Summary = dict[str, Any]
-"""Summary of one analysis as JSON."""
-
-DASH = "–"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A titled table of text.
-
-    Attributes:
-        title: what it shows.
-        claim: certified, estimated, attacked or measured; empty where a column says it by row.
-        header: names of the columns.
-        rows: cells, as many as the header in each row.
-        note: a sentence below.
-    """
-
-    title: str
-    claim: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
+    from .wording import Summary
 
 
 def tables(analysis: str, summary: Summary) -> tuple[Table, ...]:
@@ -38,51 +28,7 @@ def tables(analysis: str, summary: Summary) -> tuple[Table, ...]:
     if "not_available" in summary:
         row = (str(summary["not_available"]),)
         return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
-    if analysis not in _TABLES:
-        from .plane_tables import TABLES  # it builds on this module
-
-        return tuple(TABLES[analysis](summary))
-    return tuple(_TABLES[analysis](summary))
-
-
-def pixel(value: float | None) -> str:
-    """A distance in pixel units, as a fraction of 255 where it is one.
-
-    >>> pixel(8 / 255), pixel(0.5), pixel(None)
-    ('8/255', '0.5', '–')
-    """
-    if value is None:
-        return DASH
-    steps = value * 255
-    if 0.5 < steps < 64 and abs(steps - round(steps)) < 1e-6:
-        return f"{round(steps)}/255"
-    return decimal(value)
-
-
-def decimal(value: float | None, digits: int = 4) -> str:
-    """``value`` with ``digits`` significant digits; a dash where there is none."""
-    return DASH if value is None else f"{value:.{digits}g}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage.
-
-    >>> percent(0.912)
-    '91.2 %'
-    """
-    return DASH if value is None else f"{100 * value:.1f} %"
-
-
-def interval(entry: Summary) -> str:
-    """The limits of an estimate of a share, ``[lower, upper]`` in percent."""
-    lower, upper = entry.get("lower"), entry.get("upper")
-    if lower is None and upper is None:
-        return DASH
-    return f"[{_number(lower)}, {_number(upper)}]"
-
-
-def _number(share: float | None) -> str:
-    return DASH if share is None else f"{100 * share:.1f}"
+    return tuple({**plane_tables.TABLES, **_TABLES}[analysis](summary))
 
 
 def _inspect(summary: Summary) -> Iterator[Table]:
@@ -113,27 +59,6 @@ def _parity(parity: Summary) -> Iterator[tuple[str, str]]:
         )
     if parity.get("gradient_correlation") is not None:
         yield "gradient correlation", decimal(parity["gradient_correlation"])
-
-
-def fact(value: Any) -> str:
-    """A fact about the model as text; what is empty in a mapping is left out.
-
-    >>> fact({"shape": ["batch", 1, 28, 28], "std": [0.5, 0.25], "mean": []})
-    'shape batch × 1 × 28 × 28, std [0.5, 0.25]'
-    """
-    if isinstance(value, dict):
-        said = {key.replace("_", " "): fact(item) for key, item in value.items() if known(item)}
-        return ", ".join(f"{key} {text}" for key, text in said.items())
-    if isinstance(value, list | tuple):
-        if any(isinstance(item, float) for item in value):
-            return f"[{', '.join(fact(item) for item in value)}]"
-        return " × ".join(str(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def known(value: Any) -> bool:
-    """Whether a fact says anything."""
-    return value is not None and value not in ("", [], {}, ())
 
 
 def _clean(summary: Summary) -> Iterator[Table]:
@@ -180,16 +105,6 @@ def _bounds(summary: Summary) -> Iterator[Table]:
         yield Table("error at ε: images whose radius is below", "estimated", header, errors)
 
 
-def bound_name(column: str) -> str:
-    """What people call a column of radii.
-
-    >>> bound_name("l_bound"), bound_name("omega_bound_point")
-    ('L-bound', 'ω-bound, point estimate')
-    """
-    name = column.replace("l_bound", "L-bound").replace("omega_bound", "ω-bound")
-    return name.replace("_point", ", point estimate")
-
-
 def _radius_cells(entry: Summary) -> tuple[str, str]:
     return decimal(entry.get("mean")), decimal(entry.get("median"))
 
@@ -213,19 +128,33 @@ def _extremes(summary: Summary) -> Table:
 
 
 def _smoothing(summary: Summary) -> Iterator[Table]:
+    for run in summary.get("runs") or [summary]:
+        yield from _smoothed(run)
+
+
+def _smoothed(summary: Summary) -> Iterator[Table]:
     rows = tuple(
-        (decimal(entry["radius"]), percent(entry.get("value")), interval(entry))
+        (
+            decimal(entry["radius"]),
+            percent(entry.get("value")),
+            interval(entry),
+            percent(entry.get("population_lower")),
+        )
         for entry in summary["certified_accuracy"]
     )
-    header = ("l2 radius", "certified accuracy", "95 % interval")
+    header = ("l2 radius", "certified accuracy", "95 % interval", "unseen images, at least")
     note = str(summary.get("guarantee") or "")
-    yield Table("the smoothed classifier", "certified", header, rows, note)
+    title = f"the smoothed classifier, σ = {decimal(summary.get('sigma'))}"
+    yield Table(title, "certified", header, rows, note)
     facts = tuple(
         (label, text)
         for label, text in (
             ("abstained", percent(summary.get("abstained"))),
             ("average certified radius", decimal(summary.get("average_certified_radius"))),
+            ("certified for a wrong class", percent(summary.get("certified_wrong"))),
             ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
+            ("median samples an image", decimal(summary.get("median_samples"), 6)),
+            ("images that used all draws", percent(summary.get("share_at_cap"))),
         )
     )
     yield Table("how the smoothing went", "measured", ("what", "value"), facts)
@@ -240,6 +169,16 @@ def _prediction(summary: Summary) -> Iterator[Table]:
     )
     note = str(summary.get("guarantee") or "")
     yield Table("predictions of the smoothed model", "certified", ("what", "value"), rows, note)
+
+
+def _smoothing_attack(summary: Summary) -> Iterator[Table]:
+    rows = tuple(
+        (decimal(entry["epsilon"]), percent(entry.get("value")), interval(entry))
+        for entry in summary["robust_accuracy"]
+    )
+    header = ("l2 distance", "not moved to another class", "95 % interval")
+    note = f"{summary['guarantee']} Median distance: {decimal(summary.get('median_distance'))}."
+    yield Table("the smoothed classifier under attack", "attacked", header, rows, note)
 
 
 def _attack(summary: Summary) -> Iterator[Table]:
@@ -340,6 +279,7 @@ _TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
     "bounds": _bounds,
     "smoothing": _smoothing,
     "smoothing_prediction": _prediction,
+    "smoothing_attack": _smoothing_attack,
     "attack": _attack,
     "masking": _masking,
 }

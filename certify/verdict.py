@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .tables import Summary, bound_name, decimal, percent, pixel
+from .wording import Summary, bound_name, decimal, percent, pixel
 
 Tone = Literal["good", "warn", "bad", "none"]
 

@@ -17,7 +17,7 @@ from .session import epsilons, note, opened
 
 if TYPE_CHECKING:
     from robcert.certify.analyses.audit import AuditSettings
-    from robcert.certify.tables import Summary
+    from robcert.certify.wording import Summary
 
     from .session import Opened
 

@@ -11,7 +11,7 @@ from robcert.certify.errors import InvalidParameterError
 from . import values
 
 if TYPE_CHECKING:
-    from robcert.certify.tables import Summary
+    from robcert.certify.wording import Summary
 
 NAMES = ("clean_accuracy", "robust_accuracy", "certified_accuracy", "median_distance")
 

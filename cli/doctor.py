@@ -22,7 +22,7 @@ def doctor(
     Example: robcert doctor --self-test
     """
     from robcert.certify.environment import environment
-    from robcert.certify.tables import Table
+    from robcert.certify.wording import Table
 
     from .render import print_tables
 
@@ -37,7 +37,7 @@ def doctor(
 
 
 def _self_test() -> bool:
-    from robcert.certify.tables import Table, decimal
+    from robcert.certify.wording import Table, decimal
     from robcert.fixtures.self_test import self_test
 
     from .progress import TerminalProgress

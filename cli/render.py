@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from robcert.certify.results_json import Outcome
-    from robcert.certify.tables import Table
     from robcert.certify.verdict import Verdict
+    from robcert.certify.wording import Table
 
 COLOURS = {"certified": "green", "estimated": "yellow", "attacked": "red", "measured": "blue"}
 TONES = {"good": "green", "warn": "yellow", "bad": "red", "none": "default"}

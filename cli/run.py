@@ -11,7 +11,7 @@ from .session import note, opened
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from robcert.certify.tables import Summary
+    from robcert.certify.wording import Summary
 
     from .options import AnalysisOptions
     from .session import Opened
