@@ -37,11 +37,15 @@ QUICK = TrainConfig(
 )
 
 
-def test_a_run_ends_with_an_onnx_file(tmp_path: Path) -> None:
-    trained = train(QUICK, out=tmp_path / "run")
-    assert trained.model == tmp_path / "run" / "model.onnx"
-    names = {file.name for file in (tmp_path / "run").iterdir()}
-    assert names == {
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert train(QUICK, out=folder).model == folder / "model.onnx"
+    return folder
+
+
+def test_a_run_ends_with_an_onnx_file(finished: Path) -> None:
+    assert {file.name for file in finished.iterdir()} == {
         "best.safetensors",
         "checkpoint.safetensors",
         "config.json",
@@ -51,10 +55,14 @@ def test_a_run_ends_with_an_onnx_file(tmp_path: Path) -> None:
     }
 
 
-def test_a_finished_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
-    train(QUICK, out=tmp_path)
+def test_a_finished_run_is_not_overwritten_unasked(finished: Path) -> None:
     with pytest.raises(TrainingError, match="holds a run already"):
-        train(QUICK, out=tmp_path)
+        train(QUICK, out=finished)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_overwritten_on_request(tmp_path: Path) -> None:
+    train(QUICK, out=tmp_path)
     train(replace(QUICK, seed=1), out=tmp_path, overwrite=True)
     assert read_description(tmp_path).training.seed == 1
 
@@ -72,11 +80,11 @@ def test_soar_trains_its_first_network_itself(tmp_path: Path) -> None:
     assert read_description(tmp_path / "first").training.method == "standard"
 
 
-def test_soar_takes_the_network_it_is_given(tmp_path: Path) -> None:
-    train(QUICK, out=tmp_path / "given")
-    config = replace(QUICK, objective=Soar(), init_from=str(tmp_path / "given"))
-    train(config, out=tmp_path / "run")
-    assert not (tmp_path / "run" / "first").exists()
+@pytest.mark.slow
+def test_soar_takes_the_network_it_is_given(finished: Path, tmp_path: Path) -> None:
+    config = replace(QUICK, objective=Soar(), init_from=str(finished))
+    train(config, out=tmp_path)
+    assert not (tmp_path / "first").exists()
 
 
 BASE = TrainConfig(
