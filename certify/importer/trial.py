@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from .surgery import restricted
 def main() -> None:
     """Answer the request on stdin."""
     request = json.load(sys.stdin)
+    # The runtime's own messages go to stderr: stdout carries the answer and nothing else.
+    reply = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
     try:
         _limit_memory(request["memory"])
         answer = _trial(request)
@@ -30,7 +34,8 @@ def main() -> None:
         answer = {"error": str(error), "hint": error.hint}
     except MemoryError:
         answer = {"out_of_memory": True}
-    json.dump(answer, sys.stdout)
+    with reply:
+        json.dump(answer, reply)
 
 
 def _limit_memory(limit: int) -> None:
