@@ -11,31 +11,31 @@ from .options import AnalysisOptions, analysis_options
 from .run import given, run_analysis
 from .session import epsilons
 
+SuiteName = Annotated[
+    Literal["quick", "standard", "thorough"] | None,
+    typer.Option("--suite", help="Which attacks run.", show_default="that of --profile"),
+]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option("--attack", help="One attack by name, instead of a suite; may be repeated."),
+]
+Restarts = Annotated[int | None, typer.Option("--restarts", help="Random starts of PGD.")]
+SaveImages = Annotated[bool, typer.Option("--save-images", help="Keep the adversarial images.")]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option("--fail-under", help="Exit with 1 if a number is below, as robust_accuracy=0.4."),
+]
+
 
 @analysis_options
 def attack(
     options: AnalysisOptions,
     *,
-    suite: Annotated[
-        Literal["quick", "standard", "thorough"] | None,
-        typer.Option("--suite", help="Which attacks run.", show_default="that of --profile"),
-    ] = None,
-    attacks: Annotated[
-        list[str] | None,
-        typer.Option("--attack", help="One attack by name, instead of a suite; may be repeated."),
-    ] = None,
-    restarts: Annotated[
-        int | None, typer.Option("--restarts", help="Random starts of PGD.")
-    ] = None,
-    save_images: Annotated[
-        bool, typer.Option("--save-images", help="Keep the adversarial images.")
-    ] = False,
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-under", help="Exit with 1 if a number is below, as robust_accuracy=0.4."
-        ),
-    ] = None,
+    suite: SuiteName = None,
+    attacks: Attacks = None,
+    restarts: Restarts = None,
+    save_images: SaveImages = False,
+    fail_under: FailUnder = None,
 ) -> None:
     """Attack each image by a suite; the nearest adversarial image counts.
 

@@ -10,40 +10,46 @@ from .options import AnalysisOptions, analysis_options
 from .run import given, run_analysis
 from .session import Opened, epsilons, note
 
+MarginName = Annotated[
+    Literal["logit", "prob"] | None,
+    typer.Option(
+        "--margin", help="Margin that is bounded; prob as in the papers.", show_default="logit"
+    ),
+]
+Blocks = Annotated[
+    int | None, typer.Option("--blocks", help="Blocks of the fit.", show_default="100")
+]
+BlockSize = Annotated[
+    int | None, typer.Option("--block-size", help="Images a block.", show_default="100")
+]
+Exceedance = Annotated[
+    float | None,
+    typer.Option("--exceedance", help="Share of blocks above the quantile.", show_default="0.001"),
+]
+Evt = Annotated[
+    Literal["gev", "reverse-weibull", "max"] | None,
+    typer.Option("--evt", help="How a supremum is read off.", show_default="gev"),
+]
+RegionName = Annotated[
+    Literal["data", "ball"] | None,
+    typer.Option("--region", help="Where gradients are sampled.", show_default="data"),
+]
+Refit = Annotated[
+    bool, typer.Option("--refit", help="Fit again from stored block maxima; no sampling.")
+]
+
 
 @analysis_options
 def bounds(
     options: AnalysisOptions,
     *,
-    margin: Annotated[
-        Literal["logit", "prob"] | None,
-        typer.Option(
-            "--margin", help="Margin that is bounded; prob as in the papers.", show_default="logit"
-        ),
-    ] = None,
-    blocks: Annotated[
-        int | None, typer.Option("--blocks", help="Blocks of the fit.", show_default="100")
-    ] = None,
-    block_size: Annotated[
-        int | None, typer.Option("--block-size", help="Images a block.", show_default="100")
-    ] = None,
-    exceedance: Annotated[
-        float | None,
-        typer.Option(
-            "--exceedance", help="Share of blocks above the quantile.", show_default="0.001"
-        ),
-    ] = None,
-    evt: Annotated[
-        Literal["gev", "reverse-weibull", "max"] | None,
-        typer.Option("--evt", help="How a supremum is read off.", show_default="gev"),
-    ] = None,
-    region: Annotated[
-        Literal["data", "ball"] | None,
-        typer.Option("--region", help="Where gradients are sampled.", show_default="data"),
-    ] = None,
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Fit again from stored block maxima; no sampling.")
-    ] = False,
+    margin: MarginName = None,
+    blocks: Blocks = None,
+    block_size: BlockSize = None,
+    exceedance: Exceedance = None,
+    evt: Evt = None,
+    region: RegionName = None,
+    refit: Refit = False,
 ) -> None:
     """L-bound and ω-bound: radii from extreme-value estimates.
 
