@@ -118,19 +118,12 @@ def open_model(
     metadata = {prop.key: prop.value for prop in file.model.metadata_props}
     options = preprocess.over(PreprocessOptions.from_metadata(metadata))
     dims: Dimensions = tuple(dimensions(entry)) or ("", "", "", "")
-    layout = (
-        layout_without_images(entry.name, dims, options.layout)
-        if image_shape is None
-        else layout_for_images(entry.name, dims, image_shape, options.layout)
-    )
+    if image_shape is None:
+        layout = layout_without_images(entry.name, dims, options.layout)
+    else:
+        layout = layout_for_images(entry.name, dims, image_shape, options.layout)
     preprocessing, assumed = _preprocessing(entry, layout, options)
-    notes = (
-        *_checker_note(file.model),
-        *_output_notes(facts, declared, cut, output),
-        *_input_notes(file.model, graph),
-        *layout.notes,
-        *assumed,
-    )
+    decided = (*_output_notes(facts, declared, cut, output), *_input_notes(file.model, graph))
     return OnnxModel(
         file=file,
         graph=graph,
@@ -143,7 +136,7 @@ def open_model(
         logits=_logits(graph, cut, declared, facts[declared]),
         cut=cut,
         data_name=metadata.get(DATA_KEY, ""),
-        notes=notes,
+        notes=(*_checker_note(file.model), *decided, *layout.notes, *assumed),
     )
 
 
