@@ -42,9 +42,7 @@ def run_deepfool(hunt: Hunt, rows: Tensor, *, steps: int, classes: int = 10) -> 
     """
     if not len(rows):
         return
-    logits = hunt.logits(rows, hunt.x(rows))
-    others = min(classes, hunt.classifier.num_classes - 1)
-    ranked = logits.argsort(dim=1, descending=True, stable=True)[:, 1 : others + 1]
+    ranked = hunt.ranked_classes(rows, classes)[rows]
     total = torch.zeros_like(hunt.x(rows))
     going = torch.arange(len(rows), device=rows.device)
     done = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
@@ -69,9 +67,7 @@ def nearest_face(hunt: Hunt, rows: Tensor, classes: int) -> Tensor:
     Of the ``classes`` with the largest clean logits; the one with the largest logit need not be
     the one whose boundary is nearest.
     """
-    logits = hunt.logits(rows, hunt.x(rows))
-    others = min(classes, hunt.classifier.num_classes - 1)
-    ranked = logits.argsort(dim=1, descending=True, stable=True)[:, 1 : others + 1]
+    ranked = hunt.ranked_classes(rows, classes)[rows]
     margins, gradients = _faces(hunt, rows, hunt.x(rows), ranked)
     slopes = hunt.norm.dual.of(gradients.flatten(0, 1)).view_as(margins)
     distance = torch.where(slopes > 0, margins.abs() / slopes, torch.inf)

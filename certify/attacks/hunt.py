@@ -116,6 +116,17 @@ class Hunt:
         rounding = 2.0**-24 * box_diameter(self.norm, tuple(self.batch.x.shape[1:]))
         return self.distance <= epsilon.double() * (1 + 1e-6) + rounding
 
+    def ranked_classes(self, rows: Tensor, count: int | None) -> Tensor:
+        """The other classes with the largest clean logits, largest first ``(b, count)``.
+
+        Only ``rows`` are filled in; ``count`` None or too large gives all other classes.
+        """
+        classes = self.classifier.num_classes
+        ranked = torch.zeros(len(self.batch), classes, dtype=torch.int64, device=rows.device)
+        logits = self.logits(rows, self.x(rows))
+        ranked[rows] = logits.argsort(dim=1, descending=True, stable=True)
+        return ranked[:, 1 : min(count or classes, classes - 1) + 1]
+
     def x(self, rows: Tensor) -> Tensor:
         """Clean images."""
         return self.batch.x[rows]

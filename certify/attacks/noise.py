@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from robcert.certify.ascent import random_start
 from robcert.certify.projections import into_box
@@ -17,6 +18,9 @@ from .pgd import radii, standing
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
     from robcert.certify.core import Batch, Norm
+
+PATCHWORKS = 40
+"""Random patchworks that are tried as a start."""
 
 GAUSSIAN_STEPS = 12
 """Noise levels of the Gaussian search: 2^-6 to 2^-0.5 of the pixel range, half an octave apart."""
@@ -73,6 +77,28 @@ def run_gaussian(hunt: Hunt, rows: Tensor, *, draws: int = 5) -> None:
             hit = hunt.claim(todo, point, hunt.logits(todo, point))
             hunt.settle(todo[hit], point[hit])
             found[todo[hit]] = True
+
+
+def run_start(hunt: Hunt, rows: Tensor) -> None:
+    """Some adversarial image, however far: Gaussian noise, else a patchwork of random greys.
+
+    Fine noise is one class to many models, and tells nothing of images of that class.
+    """
+    run_gaussian(hunt, rows)
+    for draw in range(PATCHWORKS):
+        todo = rows[hunt.distance[rows].isinf()]
+        if not len(todo):
+            return
+        shape = (hunt.batch.x.shape[1], 2 + draw % 4, 2 + draw % 4)
+        coarse = torch.stack(
+            [
+                torch.rand(shape, generator=generator(hunt.seed, "attack/patchwork", int(i), draw))
+                for i in hunt.batch.index[todo.cpu().numpy()]
+            ]
+        ).to(hunt.batch.x)
+        size = list(hunt.batch.x.shape[2:])
+        point = functional.interpolate(coarse, size=size, mode="nearest")
+        hunt.claim(todo, point, hunt.logits(todo, point))
 
 
 def _normal(hunt: Hunt, rows: Tensor, block: int) -> Tensor:

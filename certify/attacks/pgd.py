@@ -41,8 +41,8 @@ def default_rule(norm: Norm, steps: int) -> StepRule:
     if norm is Norm.L1:
         drops = ((steps // 4, 0.1), (steps // 2, 0.4), (3 * steps // 4, 0.3))
         return StepRule(Direction.L2, 400 / steps, relative=True, drops=drops)
-    drops = ((steps // 2, 0.5), (3 * steps // 4, 0.5)) if steps >= 8 else ()
-    return StepRule(direction_for(norm), min(6 / steps, 1.0), relative=True, drops=drops)
+    halvings = ((steps // 2, 0.5), (3 * steps // 4, 0.5)) if steps >= 8 else ()
+    return StepRule(direction_for(norm), min(6 / steps, 1.0), relative=True, drops=halvings)
 
 
 def fgsm(
@@ -192,11 +192,8 @@ def run_multi_targeted(
     block: int = 0,
 ) -> None:
     """Multi-Targeted within a hunt."""
-    classes = hunt.classifier.num_classes
-    ranked = torch.zeros(len(hunt.batch), classes, dtype=torch.int64, device=rows.device)
-    logits = hunt.logits(rows, hunt.x(rows))
-    ranked[rows] = logits.argsort(dim=1, descending=True, stable=True)
-    for rank in range(1, min(targets or classes, classes - 1) + 1):
+    ranked = hunt.ranked_classes(rows, targets)
+    for rank in range(ranked.shape[1]):
         climb(
             hunt,
             standing(hunt, rows, epsilon),
@@ -204,7 +201,7 @@ def run_multi_targeted(
             epsilon=epsilon,
             steps=steps,
             rule=rule or default_rule(hunt.norm, steps),
-            start=_random(hunt, epsilon, f"multi-targeted/{rank}", block),
+            start=_random(hunt, epsilon, f"multi-targeted/{rank + 1}", block),
         )
 
 

@@ -11,12 +11,17 @@ from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.objectives import Loss
 
+from .apgd import run_apgd, run_apgd_targeted
 from .bisection import bisect
+from .boundary import run_boundary
+from .carlini_wagner import run_carlini_wagner
 from .ddn import run_ddn
 from .deepfool import run_deepfool
 from .fmn import run_fmn
+from .logbarrier import run_log_barrier
 from .noise import run_gaussian, run_noise
 from .pgd import run_fgsm, run_multi_targeted, run_pgd, run_random_targeted
+from .spatial import run_spatial
 from .square import run_square
 
 if TYPE_CHECKING:
@@ -62,6 +67,7 @@ EFFORTS = {
 }
 
 _ALL = tuple(Norm)
+_NOT_L1 = (Norm.L2, Norm.LINF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,28 @@ def _random_targeted(effort: Effort) -> RadiusAttack:
     )
 
 
+def _apgd(*, ratio: bool) -> Callable[[Hunt, Effort], None]:
+    return _bisected(
+        lambda effort: (
+            lambda hunt, rows, epsilon, block: run_apgd(
+                hunt,
+                rows,
+                epsilon,
+                steps=effort.steps,
+                restarts=effort.restarts,
+                ratio=ratio,
+                block=block,
+            )
+        )
+    )
+
+
+def _apgd_targeted(effort: Effort) -> RadiusAttack:
+    return lambda hunt, rows, epsilon, block: run_apgd_targeted(
+        hunt, rows, epsilon, steps=effort.steps, targets=effort.targets, block=block
+    )
+
+
 def _square(effort: Effort) -> RadiusAttack:
     return lambda hunt, rows, epsilon, block: run_square(
         hunt, rows, epsilon, queries=effort.queries, block=block
@@ -164,7 +192,33 @@ CATALOGUE: dict[str, Attack] = {
     "deepfool": Attack(
         "steps onto the linearised boundary",
         lambda hunt, e: run_deepfool(hunt, hunt.correct, steps=50, classes=e.targets),
-        (Norm.L2, Norm.LINF),
+        _NOT_L1,
+    ),
+    "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False), _NOT_L1),
+    "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True), _NOT_L1),
+    "apgd-targeted": Attack(
+        "Auto-PGD towards each other class", _bisected(_apgd_targeted), _NOT_L1
+    ),
+    "cw": Attack(
+        "Carlini & Wagner",
+        lambda hunt, e: run_carlini_wagner(hunt, hunt.correct, steps=e.descent_steps),
+        (Norm.L2,),
+    ),
+    "logbarrier": Attack(
+        "logarithmic barrier, from inside",
+        lambda hunt, e: run_log_barrier(hunt, hunt.correct, steps=2 * e.descent_steps),
+        _NOT_L1,
+    ),
+    "boundary": Attack(
+        "walk along the boundary, labels only",
+        lambda hunt, e: run_boundary(hunt, hunt.correct, queries=10 * e.queries),
+        (Norm.L2,),
+        gradient=False,
+    ),
+    "spatial": Attack(
+        "worst of ten rotations and translations",
+        lambda hunt, _: run_spatial(hunt, hunt.correct),
+        gradient=False,
     ),
     "square": Attack("random squares, scores only", _bisected(_square), gradient=False),
     "noise": Attack("random points of the ball", _bisected(_noise), gradient=False),
@@ -178,13 +232,13 @@ CATALOGUE: dict[str, Attack] = {
 
 _SUITES: dict[Suite, tuple[str, ...]] = {
     Suite.QUICK: ("fmn", "pgd"),
-    Suite.STANDARD: ("fmn", "ddn", "deepfool", "pgd", "pgd-ce", "pgd-adam", "multi-targeted"),
+    Suite.STANDARD: ("fmn", "ddn", "deepfool", "pgd", "pgd-adam", "apgd-ce", "multi-targeted"),
     Suite.THOROUGH: (
-        *("fgsm", "fmn", "ddn", "deepfool", "pgd", "pgd-ce", "pgd-adam", "multi-targeted"),
-        *("square", "gaussian"),
+        *("fgsm", "fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam", "multi-targeted"),
+        *("apgd-ce", "apgd-dlr", "apgd-targeted", "square", "gaussian"),
     ),
 }
-_GRADIENT_FREE = ("gaussian", "noise", "square")
+_GRADIENT_FREE = ("gaussian", "noise", "square", "boundary")
 
 
 def attacks_of(

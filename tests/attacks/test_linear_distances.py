@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from linear_models import exact_distance, linear_classifier, near_grey
@@ -15,7 +17,7 @@ from robcert.certify.core import Norm
 EFFORT = Effort(steps=20, restarts=1, targets=3, descent_steps=100, halvings=11, queries=50)
 CASES = [
     (name, norm)
-    for name in ("fmn", "ddn", "deepfool", "multi-targeted")
+    for name in ("fmn", "ddn", "deepfool", "multi-targeted", "apgd-targeted", "cw")
     for norm in CATALOGUE[name].norms
 ]
 
@@ -41,6 +43,21 @@ def test_two_classes_leave_untargeted_attacks_one_way(name: str, norm: Norm) -> 
     suites.run(hunt, (name,), EFFORT)
     exact = exact_distance(5, batch, norm, classes=2)
     assert torch.allclose(hunt.distance, exact, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [(name, norm) for name in ("boundary", "logbarrier") for norm in CATALOGUE[name].norms],
+)
+def test_walks_from_far_away_come_within_five_percent(name: str, norm: Norm) -> None:
+    """K = 2: with more classes a walk can end on the boundary of a class that is not nearest."""
+    classifier = linear_classifier(5, classes=2)
+    batch = near_grey(classifier, 8)
+    hunt = Hunt(classifier, batch, norm)
+    suites.run(hunt, (name,), replace(EFFORT, queries=200, descent_steps=200))
+    ratio = hunt.distance / exact_distance(5, batch, norm, classes=2)
+    assert ratio.min() >= 1 - 1e-4
+    assert ratio.max() <= 1.05
 
 
 @pytest.mark.parametrize("norm", list(Norm))

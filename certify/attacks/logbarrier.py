@@ -1,0 +1,88 @@
+r"""LogBarrier (Finlay, Pooladian, Oberman 2019, arXiv:1903.10396), l2 and linf.
+
+From a misclassified start, descent of :math:`\|x - x_0\| - \alpha \log(p_{max} - p_y)`: the barrier
+keeps the iterate misclassified, and :math:`\alpha` shrinks by 0.75 in every outer loop. linf is
+stood for by a norm of high order, whose gradient moves more than one pixel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.ascent import normalised
+from robcert.certify.core import Batch, Norm
+from robcert.certify.objectives import Loss
+from robcert.certify.projections import feasible, per_row
+
+from .hunt import Found, Hunt, adversarial
+from .noise import run_start
+
+if TYPE_CHECKING:
+    from robcert.certify.classifier import Classifier
+
+_OUTER, _SHRINK = 15, 0.75
+_ORDER_GROWTH = 1.4  # the order ends near 1000
+_STEP = 0.1  # first length of a step, as a share of the distance
+
+
+def log_barrier(
+    classifier: Classifier, batch: Batch, *, norm: Norm, steps: int = 450, seed: int = 0
+) -> Found:
+    """Nearest adversarial images after ``steps`` gradients, fifteen outer loops of equal length."""
+    hunt = Hunt(classifier, batch, norm, seed)
+    run_log_barrier(hunt, hunt.correct, steps=steps)
+    return hunt.result()
+
+
+def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int) -> None:
+    """LogBarrier within a hunt, from the nearest image that is known, else from Gaussian noise.
+
+    A step that would leave the misclassified region is not taken, and the next one is half as long;
+    one that stays is followed by one a tenth longer. The paper's fixed step of 0.01 suits one
+    scale of images; here it is a share of the distance.
+    """
+    unknown = rows[hunt.distance[rows].isinf()]
+    if len(unknown):
+        run_start(hunt, unknown)
+    rows = rows[hunt.distance[rows].isfinite()]
+    if not len(rows):
+        return
+    x, y = hunt.x(rows), hunt.y(rows)
+    here, alpha, order = hunt.x_adv[rows].clone(), 0.1, 10.0
+    best, size = here.clone(), torch.full((len(rows),), _STEP, device=x.device)
+    there = here
+    for step in range(_OUTER * max(1, steps // _OUTER)):
+        logits, gradient = hunt.gradient(
+            rows, there, lambda logits, at: Loss.PROBABILITY_MARGIN.of(logits, hunt.y(at))
+        )
+        inside = adversarial(logits, y)
+        if step == 0:
+            slope, margin = gradient, Loss.PROBABILITY_MARGIN.of(logits, y)
+        wide = inside.view(-1, 1, 1, 1)
+        here, slope = torch.where(wide, there, here), torch.where(wide, gradient, slope)
+        margin = torch.where(inside, Loss.PROBABILITY_MARGIN.of(logits, y), margin)
+        nearer = inside & (hunt.norm.of(here - x) < hunt.norm.of(best - x))
+        best = torch.where(nearer.view(-1, 1, 1, 1), here, best)
+        size = torch.where(inside, size * 1.1, size / 2).clamp(1e-5, _STEP)
+        barrier = slope * per_row(alpha / margin.clamp_min(1e-6), slope)
+        # length 1 at distance 1: the barrier's weight is in units of the distance
+        pull = barrier * per_row(hunt.norm.of(here - x), barrier) - _inward(
+            hunt.norm, here - x, order
+        )
+        unit = normalised(feasible(pull, here))
+        length = per_row(size * Norm.L2.of(here - x), unit)
+        there = (here + unit * length).clamp(0, 1)
+        if (step + 1) % max(1, steps // _OUTER) == 0:
+            alpha, order = alpha * _SHRINK, order * _ORDER_GROWTH
+    hunt.settle(rows, best)
+
+
+def _inward(norm: Norm, delta: Tensor, order: float) -> Tensor:
+    """Gradient of the distance: of the l2 norm, or of the norm of this order for linf."""
+    if norm is Norm.L2:
+        return normalised(delta)
+    scaled = delta / per_row(Norm.LINF.of(delta).clamp_min(1e-12), delta)
+    return normalised(scaled.abs().pow(order - 1) * delta.sign())
