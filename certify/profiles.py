@@ -15,6 +15,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "bounds": ("analyses.bounds_settings", "BoundsSettings"),
     "smoothing": ("analyses.smoothing", "SmoothingSettings"),
     "smoothing_prediction": ("analyses.smoothing_prediction", "PredictionSettings"),
+    "smoothing_attack": ("analyses.smoothing_attack", "SmoothingAttackSettings"),
     "attack": ("analyses.attack", "AttackSettings"),
     "masking": ("masking_evidence", "MaskingSettings"),
 }
@@ -27,6 +28,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "attack": {"suite": Suite.QUICK},
         "smoothing": {"n": 2000, "radii": (0.25, 0.5)},
         "smoothing_prediction": {"n": 2000},
+        "smoothing_attack": {"steps": 30, "draws": 8, "n": 5000},
         "masking": {"steps": 20, "restarts": 2, "queries": 200, "unbounded_steps": 50},
     },
     "standard": {},
@@ -35,6 +37,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "attack": {"suite": Suite.THOROUGH},
         "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
         "masking": {"steps": 100, "restarts": 10, "queries": 2000},
+        "smoothing_attack": {"steps": 150, "draws": 32},
     },
 }
 

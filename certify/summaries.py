@@ -17,6 +17,7 @@ ANALYSES = (
     "bounds",
     "smoothing",
     "smoothing_prediction",
+    "smoothing_attack",
     "attack",
     "masking",
     "surface",
@@ -70,14 +71,29 @@ def audit_record(store: ResultStore) -> dict[str, Any]:
 
 
 def combined(analysis: str, summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """One summary of several runs of ``analysis`` that differ in epsilon.
+    """One summary of several runs of ``analysis`` that differ in epsilon or sigma.
 
-    Linearity lists one `gamma` entry a run, and all there is to say under `runs`; other analyses
+    Linearity lists one `gamma` entry a run, and all there is to say under `runs`; smoothing with
+    several sigma lists all certified accuracies, each with its sigma, and `runs`; other analyses
     run once a command.
     """
+    if analysis == "smoothing" and len(summaries) > 1:
+        return _several_sigma(summaries)
     if analysis != "linearity":
         return dict(summaries[0])
     shared = ("norm", "epsilon", "loss", "sided")
     entries = [{**{k: one[k] for k in shared}, **one["gamma"]} for one in summaries]
     warnings = [line for one in summaries for line in one["warnings"]]
     return {"gamma": entries, "runs": summaries, "warnings": list(dict.fromkeys(warnings))}
+
+
+def _several_sigma(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    curves = [
+        {"sigma": one["sigma"], **entry} for one in summaries for entry in one["certified_accuracy"]
+    ]
+    warnings = [f"σ = {one['sigma']:g}: {line}" for one in summaries for line in one["warnings"]]
+    warnings.append(
+        "each σ is a smoothed classifier of its own with an alpha of its own: the largest radius "
+        "of an image over several σ is no certificate"
+    )
+    return {"certified_accuracy": curves, "runs": summaries, "warnings": warnings}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from robcert.certify.errors import InvalidParameterError
+
 from . import values
 from .options import AnalysisOptions, analysis_options
 from .run import given, run_analysis
-from .session import Opened
+from .session import Opened, note
 
 smoothing = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +24,14 @@ smoothing = typer.Typer(
 Sigma = Annotated[
     float | None,
     typer.Option("--sigma", help="Noise level, pixel units of [0, 1].", show_default="0.25"),
+]
+Sigmas = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--sigma",
+        help="Noise level, pixel units of [0, 1]; may be given again.",
+        show_default="0.25",
+    ),
 ]
 Alpha = Annotated[
     float | None,
@@ -36,7 +48,7 @@ Draws = Annotated[
 def certify(
     options: AnalysisOptions,
     *,
-    sigma: Sigma = None,
+    sigma: Sigmas = None,
     n0: Annotated[
         int | None,
         typer.Option("--n0", help="Draws that choose the class.", show_default="100"),
@@ -67,6 +79,22 @@ def certify(
     familywise: Annotated[
         bool, typer.Option("--familywise", help="One alpha for all images together.")
     ] = False,
+    open_ended: Annotated[
+        bool,
+        typer.Option("--open-ended", help="Spend alpha so that a larger --n may follow."),
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            help="Share of the radius that --mode radius may lose.",
+            show_default="0.01",
+        ),
+    ] = None,
+    tsv: Annotated[
+        Path | None,
+        typer.Option("--tsv", help="Write the certificates as Cohen's scripts read them, too."),
+    ] = None,
 ) -> None:
     """Certified l2 radii of the smoothed classifier (Cohen et al. 2019).
 
@@ -76,21 +104,49 @@ def certify(
     Example: robcert smoothing certify --model gaussian.onnx --sigma 0.25 --limit 100
     """
     from robcert.certify.analyses import smoothing as analysis
+    from robcert.certify.analyses.smoothing_forecast import forecast
     from robcert.certify.profiles import settings_of
 
     numbers = values.numbers(radii) if radii else None
     kind = analysis.Mode(mode) if mode else None
-    chosen = given(sigma=sigma, n0=n0, n=n, alpha=alpha, mode=kind, radii=numbers)
-    switches = given(
-        exact=exact or None, runner_up=runner_up or None, label_mode=label_mode or None
-    )
+    chosen = given(n0=n0, n=n, alpha=alpha, mode=kind, radii=numbers, tolerance=tolerance)
+    switches = {"exact": exact, "runner_up": runner_up, "label_mode": label_mode}
+    chosen |= {name: True for name, on in {**switches, "open_ended": open_ended}.items() if on}
+    levels = [{"sigma": level} for level in sigma or ()] or [{}]
+    require_one_table(tsv, levels)
 
     def analyse(context: Opened) -> list[str]:
-        family = given(family=len(context.session.indices) if familywise else None)
-        settings = settings_of("smoothing", options.profile, **chosen, **switches, **family)
-        return [analysis.analyse(context.session, settings)]
+        session, batch = context.session, values.batch_size(options.batch_size)
+        family = given(family=len(session.indices) if familywise else None)
+        runs = [
+            settings_of("smoothing", options.profile, **chosen, **family, **level)
+            for level in levels
+        ]
+        paths = []
+        for settings in runs:
+            if not options.quiet:
+                note(options, forecast(session, settings, batch_size=batch).sentence())
+            paths.append(analysis.analyse(session, settings, batch_size=batch))
+        write_table(context, paths[0], tsv)
+        return paths
 
     run_analysis(options, "smoothing certify", "smoothing", analyse)
+
+
+def require_one_table(tsv: Path | None, levels: Sequence[object]) -> None:
+    """Raise unless a table that was asked for would hold the certificates of one sigma."""
+    if tsv is not None and len(levels) > 1:
+        message = "--tsv holds the certificates of one --sigma"
+        raise InvalidParameterError(message, hint="run the command once for each")
+
+
+def write_table(context: Opened, path: str, tsv: Path | None) -> None:
+    """Write the certificates at ``path`` of the results file to ``tsv``, if it is asked for."""
+    from robcert.certify.analyses.smoothing_tsv import cohen_lines
+
+    if tsv is not None:
+        lines = cohen_lines(context.session.store, path)
+        tsv.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 @smoothing.command()
@@ -114,5 +170,40 @@ def predict(
         options,
         "smoothing predict",
         "smoothing_prediction",
+        lambda context: [analysis.analyse(context.session, settings)],
+    )
+
+
+@smoothing.command()
+@analysis_options
+def attack(
+    options: AnalysisOptions,
+    *,
+    sigma: Sigma = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Gradient steps.", show_default="60")
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option("--draws", help="Noisy copies in each step, up to 64.", show_default="16"),
+    ] = None,
+    alpha: Alpha = None,
+) -> None:
+    """Nearest images that the smoothed classifier puts in another class (SmoothAdv, l2).
+
+    Prints attacked numbers: each distance is one at which another class was established by fresh
+    noise, with probability at least 1 - alpha. Certified radii must lie below them.
+
+    Example: robcert smoothing attack --model gaussian.onnx --sigma 0.25 --limit 100
+    """
+    from robcert.certify.analyses import smoothing_attack as analysis
+    from robcert.certify.profiles import settings_of
+
+    chosen = given(sigma=sigma, steps=steps, draws=draws, alpha=alpha)
+    settings = settings_of("smoothing_attack", options.profile, **chosen)
+    run_analysis(
+        options,
+        "smoothing attack",
+        "smoothing_attack",
         lambda context: [analysis.analyse(context.session, settings)],
     )

@@ -16,8 +16,6 @@ from ..errors import (
     require_open_unit,
     require_positive,
 )
-from ..intervals import Proportion, proportion
-from ..results_json import plain
 from ..sampling import NOISE_BLOCK
 from ..schema import SMOOTHING_ATTACK
 from ..smoothing import ABSTAIN
@@ -26,6 +24,7 @@ from ..smoothing_procedures import sequential_prediction
 from ..smoothing_rules import PredictionRule
 from ..smoothing_sequential import Schedule
 from .linearity import require_gradients
+from .smoothing_attack_summary import SmoothingAttackSummary, summarise
 from .smoothing_settings import prediction_rule
 
 if TYPE_CHECKING:
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from ..session import Rows, Session
     from ..smoothing_procedures import Outcome
     from ..smoothing_rules import Rule
-    from ..store import ResultStore
+
+__all__ = ["SmoothingAttackSettings", "SmoothingAttackSummary", "analyse", "summarise"]
 
 Columns = dict[str, "NDArray[Any]"]
 
@@ -43,6 +43,8 @@ LADDER = (0.0, 0.03, 0.08, 0.2, 0.5)
 """How much farther than the votes suggest a candidate is put to the test, in units of sigma."""
 
 HALVINGS = 8
+NOISY_VALUES = 2**24
+"""Pixel values of all noisy copies in one gradient step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,41 +76,6 @@ class SmoothingAttackSettings:
         if self.draws > NOISE_BLOCK:
             message = f"draws must be at most {NOISE_BLOCK}, got {self.draws}"
             raise InvalidParameterError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class RobustShare:
-    """Share of images whose smoothed class no attack changed within ``epsilon`` (l2)."""
-
-    epsilon: float
-    value: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True, slots=True)
-class SmoothingAttackSummary:
-    """Numbers of one attack on the smoothed classifier.
-
-    Attributes:
-        n: images whose own smoothed class is established.
-        undecided: images whose own class is not; they are not attacked.
-        success: share of the n images moved to another established class.
-        median_distance: median l2 distance over the n images; infinite where most stood.
-        robust_accuracy: shares that stood, by distance.
-        guarantee: what a distance says.
-    """
-
-    n: int
-    undecided: int
-    success: Proportion
-    median_distance: float
-    robust_accuracy: tuple[RobustShare, ...]
-    guarantee: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return dict(plain(self))
 
 
 def analyse(
@@ -152,15 +119,7 @@ class _Attack:
             return rows
         y = torch.from_numpy(reference[decided]).to(batch.x.device)
         attacked = Batch(batch.index[decided], batch.x[decided], y)
-        delta = nearest_candidates(
-            self.session.classifier,
-            attacked,
-            sigma=self.settings.sigma,
-            steps=self.settings.steps,
-            draws=self.settings.draws,
-            seed=self.session.seed,
-            start=torch.full((len(decided),), self.settings.sigma),
-        )
+        delta = torch.cat([self._candidates(part) for part in self._parts(attacked)])
         found = np.flatnonzero(_lengths(delta) > 0)
         if len(found):
             standing = _part(attacked, found)
@@ -168,6 +127,23 @@ class _Attack:
             rows["candidate"][decided[found]] = _lengths(delta)
             self._test(standing, delta, rows, decided[found], alpha / len(LADDER))
         return rows
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """``batch`` in pieces whose noisy copies fit into memory."""
+        size = max(1, NOISY_VALUES // (self.settings.draws * batch.x[0].numel()))
+        rows = np.arange(len(batch))
+        return [_part(batch, rows[first : first + size]) for first in rows[::size]]
+
+    def _candidates(self, batch: Batch) -> Tensor:
+        return nearest_candidates(
+            self.session.classifier,
+            batch,
+            sigma=self.settings.sigma,
+            steps=self.settings.steps,
+            draws=self.settings.draws,
+            seed=self.session.seed,
+            start=torch.full((len(batch),), self.settings.sigma),
+        )
 
     def _test(
         self, batch: Batch, delta: Tensor, rows: Columns, where: NDArray[np.int64], alpha: float
@@ -241,38 +217,6 @@ class _Attack:
             for finished in sampler.run(jobs)
             for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
         }
-
-
-def summarise(store: ResultStore, key: str) -> SmoothingAttackSummary:
-    """Summary of the table at path ``key``, from the file alone."""
-    group = store.at(key)
-    indices = group.indices
-    indices = indices[group.computed(indices)]
-    known = group.column("reference", indices) != ABSTAIN
-    distance = group.column("distance", indices)[known]
-    n = int(known.sum())
-    settings = group.settings
-    level = 1 - settings["alpha"]
-    return SmoothingAttackSummary(
-        n=n,
-        undecided=int((~known).sum()),
-        success=proportion(int(np.isfinite(distance).sum()), n),
-        median_distance=float(np.median(distance)) if n else float("nan"),
-        robust_accuracy=tuple(
-            _stood(distance, epsilon) for epsilon in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-        ),
-        guarantee=(
-            f"For each image separately, with probability at least {level:g} over the noise that "
-            "robcert drew, the smoothed classifier (the model under unclipped Gaussian noise of "
-            f"σ = {settings['sigma']:g} in pixel units) gives the attacked image another class "
-            "than the image: its certified radius there is at most the distance."
-        ),
-    )
-
-
-def _stood(distance: NDArray[np.float64], epsilon: float) -> RobustShare:
-    share = proportion(int((distance > epsilon).sum()), len(distance))
-    return RobustShare(epsilon, share.value, share.lower, share.upper)
 
 
 def _blank(classes: int, reference: NDArray[np.int64]) -> Columns:

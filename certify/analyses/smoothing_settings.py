@@ -132,7 +132,9 @@ def attainable_radii(settings: SmoothingSettings) -> tuple[float, ...]:
     return tuple(radius for radius in settings.radii if radius <= limit)
 
 
-def certification_rule(settings: SmoothingSettings) -> Rule:
+def certification_rule(
+    settings: SmoothingSettings,
+) -> UnionBoundRule | GroupSequentialRule | RunnerUpRule:
     """The rule of the modes grid and cohen.
 
     A grid without an attainable radius is replaced by the radius 0: is the class certain?
