@@ -142,7 +142,7 @@ def plain(attribute: AttributeProto) -> Any:
         return value.decode(errors="replace")
     if isinstance(value, str | int | float):
         return value
-    return tuple(value)
+    return tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in value)
 
 
 def constant(node: Node) -> Value:

@@ -303,3 +303,32 @@ def test_a_graph_in_double_precision_takes_float_pixels() -> None:
     model = model_of([node("MatMul", ["x", "w"], ["y"])], constants={"w": np.eye(3)})
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
     assert torch.equal(build_twin(model)(X), X.double())
+
+
+def test_a_recurrent_layer_of_one_image_takes_any_batch() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.LSTM(4, 5, bidirectional=True)
+    order = [0, 3, 1, 2]  # torch has the gates as i f c o, ONNX as i o f c
+    weights: dict[str, Any] = {}
+    for name, kind in (
+        ("W", "weight_ih"),
+        ("R", "weight_hh"),
+        ("wb", "bias_ih"),
+        ("rb", "bias_hh"),
+    ):
+        both = [getattr(layer, f"{kind}_l0{end}").detach() for end in ("", "_reverse")]
+        weights[name] = np.stack([torch.cat([t.chunk(4)[i] for i in order]).numpy() for t in both])
+    weights["B"] = np.concatenate([weights.pop("wb"), weights.pop("rb")], 1)
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        node("LSTM", ["t", "W", "R", "B", "", "nil", "nil"], ["y"], hidden_size=5,
+             direction="bidirectional"),
+        node("Transpose", ["y"], ["z"], perm=[2, 0, 1, 3]),
+    ]  # fmt: skip
+    constants = weights | {"nil": np.zeros((2, 1, 5), dtype=np.float32)}
+    model = model_of(nodes, outputs=["z"], constants=constants, shape=[1, 3, 4])
+    twin = build_twin(model, image_shape=[3, 4])
+    x = torch.rand(6, 3, 4)
+    want = layer(x.transpose(0, 1))[0].transpose(0, 1).reshape(6, 3, 2, 5)
+    assert twin.batch_free
+    assert torch.allclose(twin(x), want, atol=1e-6)

@@ -13,6 +13,7 @@ from . import (  # noqa: F401  importing enters the rows
     quantized,
     quantized_microsoft,
     random,
+    recurrent,
     reduction,
     resize,
     shaping,
