@@ -35,8 +35,8 @@ VALUES_PER_BATCH = 256 * 3 * 32 * 32
 """Pixel values that one forward pass gets by default on a CPU."""
 
 GPU_FACTOR = 32
-MOST_ROWS = 1024
-"""More than this brings no speed, only memory."""
+MOST_ROWS = 512
+"""Larger batches bring no speed, and their buffers are paged in anew each time."""
 
 
 @dataclass(slots=True)

@@ -149,5 +149,5 @@ def test_batches_shrink_with_the_image() -> None:
         )
         for shape in ((1, 28, 28), (3, 224, 224))
     )
-    assert small == 1000
+    assert small == 512
     assert 4 <= large <= 8
