@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IMAGES = 240
+LONGEST = 0.4
+"""Kills come within this share of an undisturbed run's time."""
 PRELOADED = [
     "onnx",
     "onnxruntime",
@@ -171,7 +173,7 @@ def audit(path: Path, reports: Connection | None = None) -> None:
         main()
 
 
-def kill_runs(path: Path, kills: int, target: Any, *, longest: float = 0.15) -> list[int]:
+def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
     """Kill so many runs of ``target``, begin anew whenever one came to its end.
 
     Returns:
@@ -181,7 +183,8 @@ def kill_runs(path: Path, kills: int, target: Any, *, longest: float = 0.15) -> 
     context.set_forkserver_preload(PRELOADED)
     rng = np.random.default_rng(1)
     undisturbed = path.with_name("undisturbed.h5")
-    run_to_end(context, undisturbed, target)
+    run_to_end(context, time.sleep, 0)  # the server starts and imports
+    longest = LONGEST * run_to_end(context, target, undisturbed)
     reached: list[int] = []
     durable: set[int] = set()
     killed = 0
@@ -196,26 +199,29 @@ def kill_runs(path: Path, kills: int, target: Any, *, longest: float = 0.15) -> 
         child.join()
         durable |= reported(receiver)
         reached.append(len(survivors(path)))
-        assert durable <= survivors(path)
+        assert durable <= survivors(path), "a finished row is lost"
         if child.exitcode == 0:
-            assert columns(path) == columns(undisturbed)
+            assert columns(path) == columns(undisturbed), "the rows are others"
             path.unlink()
             durable = set()
         else:
-            assert child.exitcode == -9
+            assert child.exitcode == -9, "it ended by itself"
             killed += 1
-    run_to_end(context, path, target)
-    assert columns(path) == columns(undisturbed)
+    run_to_end(context, target, path)
+    assert columns(path) == columns(undisturbed), "the rows are others"
     left = {p.name for p in path.parent.iterdir() if p.suffix != ".html"}
     assert left == {path.name, undisturbed.name}
     return reached
 
 
-def run_to_end(context: ForkServerContext, path: Path, target: Any) -> None:
-    child = context.Process(target=target, args=(path,))
+def run_to_end(context: ForkServerContext, target: Any, *arguments: object) -> float:
+    """Seconds that ``target`` took in a process of its own."""
+    begin = time.monotonic()
+    child = context.Process(target=target, args=arguments)
     child.start()
     child.join()
-    assert child.exitcode == 0
+    assert child.exitcode == 0, "it did not come to its end"
+    return time.monotonic() - begin
 
 
 def reported(receiver: Connection) -> set[int]:

@@ -19,7 +19,7 @@ def test_a_killed_run_is_taken_up_where_it_stood(tmp_path: Path, kills: int) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_killed_audit_is_taken_up_where_it_stood(tmp_path: Path) -> None:
-    kill_runs(tmp_path / "results.h5", 60, audit, longest=5.0)
+    kill_runs(tmp_path / "results.h5", 50, audit)
 
 
 def test_the_kills_would_find_a_store_that_counts_rows_too_early(tmp_path: Path) -> None:
