@@ -27,8 +27,21 @@ SHAPE_SOURCES = frozenset({"Shape", "Size"})
 FOLDS = 8
 """Constants may be computed from those in the file up to so many times their size."""
 
-EXECUTION_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError)
-"""What torch raises when a node does not fit its inputs."""
+EXECUTION_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch and Python raise when a node does not fit its inputs."""
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the rest of a long message."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def like_device(x: Tensor, like: Tensor) -> Tensor:
@@ -51,7 +64,7 @@ class Choice(nn.Module):
     def forward(self, condition: Tensor, *values: Tensor, straight_through: bool) -> Any:
         """Outputs of the chosen graph."""
         chosen = self.then if bool(condition) else self.otherwise
-        return chosen(*values, straight_through=straight_through)
+        return chosen.forward(*values, straight_through=straight_through)
 
 
 class Builder:
@@ -115,6 +128,9 @@ class Builder:
             raise UnsupportedOperatorError(node.proto.op_type)
         keywords = self._keywords(row, node)
         inputs = [self._value(name, node) if name else None for name in node.proto.input]
+        if not row.takes([value is not None for value in inputs]):
+            message = f"{describe(node, self.opsets)} has {len(inputs)} inputs, not those it needs"
+            raise ModelFileError(message)
         known = all(value is None or isinstance(value.content, Tensor) for value in inputs)
         if known and row.gradient is not Gradient.RANDOM:
             self._fold(row, node, inputs, keywords)
@@ -160,7 +176,7 @@ class Builder:
             with torch.no_grad():
                 result = row.function(*tensors, **keywords)
         except (*EXECUTION_ERRORS, ModelFileError) as error:
-            message = f"{describe(node, self.opsets)} cannot be computed: {error}"
+            message = f"{describe(node, self.opsets)} cannot be computed: {first_line(error)}"
             raise ModelFileError(message) from error
         outputs = result if isinstance(result, tuple) else (result,)
         self.findings.folded(outputs)
@@ -234,11 +250,14 @@ class Builder:
 
     def _emit_if(self, node: Node) -> None:
         """The chosen branch in place if the condition is known, else both and a choice."""
-        condition = self._value(node.proto.input[0], node)
         branches = {a.name: a.g for a in node.proto.attribute}
+        if len(node.proto.input) != 1 or branches.keys() != {"then_branch", "else_branch"}:
+            message = f"{describe(node, self.opsets)} needs one condition and two branches"
+            raise ModelFileError(message)
+        condition = self._value(node.proto.input[0], node)
         if isinstance(condition.content, Tensor):
             taken = simplified(
-                branches["then_branch" if bool(condition.content) else "else_branch"]
+                branches["then_branch" if bool(condition.content.any()) else "else_branch"]
             )
             outside = dict(self.values)
             self.emit(taken)

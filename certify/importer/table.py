@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,6 +44,8 @@ class Operator:
         host: inputs wanted as Python numbers (shapes, axes); constants among them arrive as such.
         ignore: attributes that do not change the outputs.
         parameters: names of the inputs in order; a variadic operator repeats its last one.
+        n_required: how many of them must be there.
+        variadic: whether any number of inputs may follow.
         attributes: names of the attributes that the function takes.
         required: those without a default.
         context: which of the importer's own keywords it takes.
@@ -55,10 +57,16 @@ class Operator:
     host: frozenset[str]
     ignore: frozenset[str]
     parameters: tuple[str, ...]
+    n_required: int
     variadic: bool
     attributes: frozenset[str]
     required: frozenset[str]
     context: frozenset[str]
+
+    def takes(self, given: Sequence[bool]) -> bool:
+        """Whether a node may have these inputs (True) and omissions (False)."""
+        complete = len(given) >= self.n_required and all(given[: self.n_required])
+        return complete and (self.variadic or len(given) <= len(self.parameters))
 
     def parameter(self, position: int) -> str | None:
         """Name of the input at ``position``; None if the function has no such input."""
@@ -95,6 +103,7 @@ def operator(
             frozenset(host),
             frozenset(ignore),
             tuple(name for name in kinds if name not in keywords),
+            len(lacking_default - keywords),
             inspect.Parameter.VAR_POSITIONAL in kinds.values(),
             frozenset(keywords - CONTEXT),
             frozenset(keywords & lacking_default - CONTEXT),
@@ -120,7 +129,17 @@ def elementwise(function: Function, *names: str, n_inputs: int = 1, since: int =
     empty: frozenset[str] = frozenset()
     ignore = frozenset({"consumed_inputs"})
     row = Operator(
-        function, since, Gradient.TRUE, empty, ignore, parameters, False, empty, empty, empty
+        function,
+        since,
+        Gradient.TRUE,
+        empty,
+        ignore,
+        parameters,
+        n_inputs,
+        False,
+        empty,
+        empty,
+        empty,
     )
     for name in names:
         enter_row(name, row)

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 
-from .builder import EXECUTION_ERRORS, Builder
+from .builder import EXECUTION_ERRORS, Builder, first_line
 from .graph import Graph, Node, inline_functions, opset_versions, simplified
 from .table import lookup
 from .values import Findings, describe
@@ -61,6 +61,7 @@ class Twin:
         """Whether it takes any batch size."""
         return self.batching != "single"
 
+    # GraphModule.forward, not the module itself: a call that fails would print to stderr.
     def __call__(self, *inputs: Tensor, straight_through: bool = True) -> Any:
         """The output, or a tuple of them if there are several.
 
@@ -73,13 +74,13 @@ class Twin:
                 *inputs, straight_through=straight_through
             )
         else:
-            result = self.module(*inputs, straight_through=straight_through)
+            result = self.module.forward(*inputs, straight_through=straight_through)
         return result[0] if len(result) == 1 else result
 
     def _one(self, *rows: Tensor, straight_through: bool) -> tuple[Tensor, ...]:
         """Outputs of one image without its batch axis."""
         batch = [row.unsqueeze(0) for row in rows]
-        outputs = self.module(*batch, straight_through=straight_through)
+        outputs = self.module.forward(*batch, straight_through=straight_through)
         return tuple(y.squeeze(0) if y.ndim and y.shape[0] == 1 else y for y in outputs)
 
     def to(self, device: torch.device | str) -> Twin:
@@ -105,7 +106,8 @@ class Twin:
             with torch.no_grad():
                 alone = torch.cat([_first(self._run(row)) for row in torch.split(x, 1)])
         except EXECUTION_ERRORS as error:
-            message = f"the twin does not run on an input of shape {[1, *image_shape]}: {error}"
+            message = f"the twin does not run on an input of shape {[1, *image_shape]}: "
+            message += first_line(error)
             raise ModelFileError(message) from error
         tries: tuple[Batching, ...] = ("native", "mapped")
         for batching in tries:

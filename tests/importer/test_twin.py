@@ -332,3 +332,17 @@ def test_a_recurrent_layer_of_one_image_takes_any_batch() -> None:
     want = layer(x.transpose(0, 1))[0].transpose(0, 1).reshape(6, 3, 2, 5)
     assert twin.batch_free
     assert torch.allclose(twin(x), want, atol=1e-6)
+
+
+def test_a_graph_that_does_not_run_is_told_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    model = model_of([node("Add", ["x", "w"], ["y"])], constants={"w": np.zeros(5, np.float32)})
+    with pytest.raises(ModelFileError) as caught:
+        build_twin(model, image_shape=[3])
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("inputs", [[], ["x", "x", "x"], ["", "x"]])
+def test_a_node_with_inputs_that_it_cannot_have_is_refused(inputs: list[str]) -> None:
+    with pytest.raises(ModelFileError, match="not those it needs"):
+        build_twin(model_of([node("MatMul", inputs, ["y"])]))

@@ -121,7 +121,8 @@ def _cells(
         both = both if bias is None else bias[d]
         chosen = tuple(functions[d * per_direction : (d + 1) * per_direction])
         holes = () if peepholes is None else peepholes[d].chunk(3)
-        cells.append(Cell(w[d], r[d], *both.chunk(2), holes, chosen, flag))
+        w_bias, r_bias = both.chunk(2)
+        cells.append(Cell(w[d], r[d], w_bias, r_bias, holes, chosen, flag))
     return cells
 
 
