@@ -47,15 +47,14 @@ def run_deepfool(hunt: Hunt, rows: Tensor, *, steps: int, classes: int = 10) -> 
     going = torch.arange(len(rows), device=rows.device)
     done = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     for _ in range(steps):
-        at = rows[going]
-        point = (hunt.x(at) + 1.02 * total[going]).clamp(0, 1)
-        margins, gradients = _faces(hunt, at, point, ranked[going])
-        outside = (margins > 0).any(1)
+        point = (hunt.x(rows[going]) + 1.02 * total[going]).clamp(0, 1)
+        outside = adversarial(hunt.twin_logits(rows[going], point), hunt.y(rows[going]))
         done[going[outside]] = True
-        total[going[~outside]] += _step(hunt.norm, margins[~outside], gradients[~outside])
-        going = going[~outside]
+        going, point = going[~outside], point[~outside]
         if not len(going):
             break
+        margins, gradients = _faces(hunt, rows[going], point, ranked[going])
+        total[going] += _step(hunt.norm, margins, gradients)
     point = (hunt.x(rows) + 1.02 * total).clamp(0, 1)
     last = adversarial(hunt.twin_logits(rows, point), hunt.y(rows)) | done
     hunt.settle(rows[last], point[last])
@@ -103,4 +102,4 @@ def _step(norm: Norm, margins: Tensor, gradients: Tensor) -> Tensor:
     slope = per_row(slopes[row, nearest], gradient).clamp_min(1e-30)
     unit = gradient.sign() if norm is Norm.LINF else gradient / slope
     # a little more than onto the face, or the last steps creep for ever
-    return torch.where(per_row(length, unit).isfinite(), unit * per_row(length + 1e-6, unit), 0.0)
+    return torch.where(per_row(length, unit).isfinite(), unit * per_row(length + 1e-4, unit), 0.0)
