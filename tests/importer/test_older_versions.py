@@ -8,23 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from importer.node_cases import cases_of, claimed, node_cases
-from importer.older import disagreement, disagreement_of, versions
+from importer.older import UNCHECKED, disagreement, disagreement_of, versions
 from importer.skips import NOT_RUN, reason
 from onnx import TensorProto, helper
-
-UNCHECKED: dict[tuple[str, int], str] = {
-    ("Bernoulli", 15): "random numbers",
-    ("Multinomial", 7): "random numbers",
-    ("RandomNormal", 7): "random numbers",
-    ("RandomNormalLike", 7): "random numbers",
-    ("RandomUniform", 7): "random numbers",
-    ("RandomUniformLike", 7): "random numbers",
-    ("DepthToSpace", 7): "below: every ONNX case has the newer attribute",
-    ("GlobalLpPool", 7): "below: ONNX has no case",
-    ("GroupNormalization", 18): "below: every ONNX case has one scale a channel",
-    ("Resize", 10): "below: every ONNX case has newer inputs",
-    ("Resize", 11): "below: every ONNX case has newer inputs",
-}
 
 OLDER = [(name, opset) for name in claimed() for opset in versions(name)]
 
