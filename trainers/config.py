@@ -27,7 +27,8 @@ class Optimizer:
         learning_rate: before the schedule's factor.
         weight_decay: factor of the squared l2 norm's gradient, as in torch.
         decay: whether it acts on all parameters or on weights of two or more axes alone.
-        clip_norm: l2 norm that the whole gradient is clipped to; None for no clipping.
+        clip_norm: l2 norm that the whole gradient is clipped to; None for no clipping, which the
+            papers' recipes need and small networks without batch norm do not survive.
     """
 
     learning_rate: float = 0.05
@@ -35,7 +36,7 @@ class Optimizer:
     nesterov: bool = False
     weight_decay: float = 5e-4
     decay: Literal["all", "weights"] = "all"
-    clip_norm: float | None = None
+    clip_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
         require_positive("learning_rate", self.learning_rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
@@ -49,6 +50,11 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def _sgd(rate: float, weight_decay: float, decay: Literal["all", "weights"] = "all") -> Optimizer:
+    """Momentum 0.9 and no clipping, as in all of the papers."""
+    return Optimizer(rate, weight_decay=weight_decay, decay=decay, clip_norm=None)
+
+
 _CROP_AND_FLIP = Augmentation(crop=4, flip=True)
 
 _LLR = TrainConfig(
@@ -57,7 +63,7 @@ _LLR = TrainConfig(
     data="cifar10",
     epochs=110,
     batch_size=256,
-    optimizer=Optimizer(learning_rate=0.1, weight_decay=2e-4, decay="weights"),
+    optimizer=_sgd(0.1, 2e-4, decay="weights"),
     schedule=Schedule("steps", milestones=(100, 105)),
     augmentation=_CROP_AND_FLIP,
 )
@@ -75,7 +81,7 @@ _LLR_IMAGENET = replace(
     data="imagenet",
     epochs=100,
     batch_size=512,
-    optimizer=Optimizer(learning_rate=0.1, weight_decay=1e-4, decay="weights"),
+    optimizer=_sgd(0.1, 1e-4, decay="weights"),
     schedule=Schedule("steps", milestones=(35, 70, 95)),
 )
 _LLR_BASELINE = Adversarial(steps=20, step_size=0.1, rule="adam", loss=Loss.MARGIN)
@@ -86,7 +92,7 @@ _IGR = TrainConfig(
     data="cifar10",
     epochs=200,
     batch_size=128,
-    optimizer=Optimizer(learning_rate=0.1, weight_decay=5e-4),
+    optimizer=_sgd(0.1, 5e-4),
     schedule=Schedule("steps", milestones=(60, 120, 160), decay=0.2),
     augmentation=Augmentation(crop=4, flip=True, cutout=16),
     normalize=False,
@@ -97,7 +103,7 @@ _SOAR_STANDARD = TrainConfig(
     data="cifar10",
     epochs=200,
     batch_size=128,
-    optimizer=Optimizer(learning_rate=0.01, weight_decay=2e-4),
+    optimizer=_sgd(0.01, 2e-4),
     schedule=Schedule("steps", milestones=(100, 150)),
     augmentation=_CROP_AND_FLIP,
     normalize=False,
@@ -106,7 +112,7 @@ _SOAR = replace(
     _SOAR_STANDARD,
     objective=Soar(),
     epochs=150,
-    optimizer=Optimizer(learning_rate=0.002, weight_decay=2e-4),
+    optimizer=_sgd(0.002, 2e-4),
     schedule=Schedule("steps", milestones=(90, 100)),
 )
 _ADV1 = Adversarial(steps=1, step_size=2 / 255)
@@ -116,7 +122,7 @@ _COHEN = TrainConfig(
     data="cifar10",
     epochs=90,
     batch_size=256,
-    optimizer=Optimizer(learning_rate=0.1, weight_decay=1e-4),
+    optimizer=_sgd(0.1, 1e-4),
     schedule=Schedule("steps", milestones=(30, 60)),
     augmentation=_CROP_AND_FLIP,
 )

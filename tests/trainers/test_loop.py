@@ -139,7 +139,7 @@ def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
 
 def test_a_diverging_run_ends_with_its_last_good_state(tmp_path: Path) -> None:
     config = replace(
-        TINY, schedule=Schedule("constant"), optimizer=Optimizer(learning_rate=1e20), epochs=4
+        TINY, schedule=Schedule("constant"), optimizer=Optimizer(1e20, clip_norm=None), epochs=4
     )
     with pytest.raises(TrainingError, match="not a finite number in epoch"):
         fit(config, stripes(64), stripes(16, seed=1), out=tmp_path)
@@ -170,7 +170,7 @@ def test_the_regularizer_is_clipped_alone(tmp_path: Path) -> None:
     config = replace(
         TINY,
         architecture=Architecture("linear"),
-        optimizer=Optimizer(learning_rate=1.0, momentum=0.0, weight_decay=0.0),
+        optimizer=Optimizer(1.0, momentum=0.0, weight_decay=0.0, clip_norm=None),
         schedule=Schedule("constant"),
         objective=TwoTerms(clip_norm=4.0),
     )

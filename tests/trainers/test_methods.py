@@ -340,7 +340,7 @@ def test_parameter_gradients_are_those_of_finite_differences(name: str) -> None:
         with torch.no_grad():
             for p, d in zip(parameters, directions, strict=True):
                 p.add_(d, alpha=sign * h)
-        values.append(float(value()))
+        values.append(float(value().detach()))
         with torch.no_grad():
             for p, d in zip(parameters, directions, strict=True):
                 p.sub_(d, alpha=sign * h)
