@@ -106,10 +106,12 @@ class IndicatorText:
         half = 1.96 * float(known.std(ddof=1)) / known.size**0.5 if known.size > 1 else 0.0
         return self._make(mean, mean - half, mean + half, mean > self.threshold, known.size)
 
-    def of_count(self, count: int) -> Indicator:
-        """A plain count, flagged above the threshold."""
+    def of_value(self, value: float | None) -> Indicator:
+        """A plain number, flagged above the threshold; None was not computed."""
+        if value is None:
+            return self.not_run()
         nan = float("nan")
-        return self._make(float(count), nan, nan, count > self.threshold, 1)
+        return self._make(float(value), nan, nan, value > self.threshold, 1)
 
     def not_run(self) -> Indicator:
         """The indicator where it could not be computed."""
@@ -150,19 +152,55 @@ def verdict_of(indicators: Sequence[Indicator]) -> Verdict:
 
 
 def reason_of(indicators: Sequence[Indicator]) -> str:
-    """One sentence: which evidence made the verdict, and what would change it."""
+    """One sentence: which evidence made the verdict."""
     verdict = verdict_of(indicators)
     if verdict is Verdict.UNKNOWN:
         missing = ", ".join(i.name for i in indicators if i.required and not i.ran)
         return f"not computed: {missing}; the verdict needs them."
-    weight = {Verdict.MASKED: Weight.DECISIVE, Verdict.SUSPECT: Weight.SUPPORTING}.get(verdict)
     evidence = ", ".join(
-        f"{i.name} {i.value:.3g} (above {i.threshold:g})"
-        for i in indicators
-        if i.flagged and i.weight is weight
+        f"{i.name} {i.value:.3g} (above {i.threshold:g})" for i in _behind(indicators, verdict)
     )
     if verdict is Verdict.MASKED:
         return f"{evidence}: an attack gets through where the gradient does not lead."
     if verdict is Verdict.SUSPECT:
         return f"{evidence}: no attack has yet got through where the gradient did not lead."
-    return "no attack got further than the plain gradient, and no indicator is flagged."
+    return "no attack got further than the plain gradient, and no indicator of masking is flagged."
+
+
+def change_of(indicators: Sequence[Indicator]) -> str:
+    """One sentence: what would change the verdict."""
+    verdict = verdict_of(indicators)
+    if verdict is Verdict.UNKNOWN:
+        return "Compute what is missing: a twin, or a label-only search that gets through, decides."
+    if verdict is Verdict.MASKED:
+        names = ", ".join(i.name for i in _behind(indicators, verdict))
+        return f"It stays unless a stronger gradient attack brings {names} down to its threshold."
+    decisive = [i for i in indicators if i.weight is Weight.DECISIVE and i.ran]
+    if not decisive:
+        return "An attack that gets through where gradients do not would make it masked."
+    nearest = min(decisive, key=lambda i: needed_for(i) - round(i.value * i.n))
+    text = (
+        f"{needed_for(nearest)} of {nearest.n} images in {nearest.name} would make it masked "
+        f"(now {round(nearest.value * nearest.n)}); more images, --profile thorough and --source "
+        "look harder"
+    )
+    if verdict is Verdict.CLEAR:
+        return f"{text}."
+    names = ", ".join(i.name for i in _behind(indicators, verdict))
+    return f"{text}; without {names} it would be clear."
+
+
+def needed_for(indicator: Indicator) -> int:
+    """Images out of ``indicator.n`` at which a share is flagged; one more than there are if none.
+
+    The smallest count whose lower Clopper-Pearson limit exceeds the threshold.
+    """
+    for count in range(indicator.n + 1):
+        if proportion(count, indicator.n, level=LEVEL).lower > indicator.threshold:
+            return count
+    return indicator.n + 1
+
+
+def _behind(indicators: Sequence[Indicator], verdict: Verdict) -> list[Indicator]:
+    weight = {Verdict.MASKED: Weight.DECISIVE, Verdict.SUSPECT: Weight.SUPPORTING}.get(verdict)
+    return [i for i in indicators if i.flagged and i.weight is weight]

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from .ascent import Direction, StepRule, maximise
-from .attacks.noise import noise_search
-from .attacks.pgd import fgsm, multi_targeted, pgd, unbounded
-from .attacks.square import square
 from .core import Batch, Norm
 from .gradients import value_and_gradient
+from .masking_attacks import Attacks, one_step_from_random, random_point
+from .masking_draws import answers_differ, averaged, judged_by_mean, mostly_wrong
+from .masking_trace import bend, high_frequency_share, trace
+from .masking_views import as_shipped
 from .objectives import Loss
-from .sampling import generator, point_in_ball
 from .schema import MASKING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from .attacks.hunt import Found
     from .classifier import Classifier
     from .session import Rows
 
@@ -40,7 +37,9 @@ class MaskingSettings:
         targets: classes that the multi-targeted attack tries.
         unbounded_steps: steps of the attack that only the pixel box bounds.
         noise_draws: random points an image.
-        queries: model queries of the score search, an image.
+        queries: model queries of the score search and of the label search, an image each.
+        draws: answers that are averaged where they differ from call to call.
+        sources: SHA-256 of the models whose adversarial images are tried; filled in by the run.
     """
 
     norm: Norm = Norm.LINF
@@ -51,41 +50,61 @@ class MaskingSettings:
     unbounded_steps: int = 100
     noise_draws: int = 100
     queries: int = 500
+    draws: int = 8
+    sources: tuple[str, ...] = ()
 
 
-def evidence(classifier: Classifier, batch: Batch, settings: MaskingSettings, *, seed: int) -> Rows:
-    """Columns of the masking table for one batch; without a twin some say "not computed"."""
-    logits = classifier.logits(batch.x)
-    again = classifier.logits(batch.x)
-    rows: Rows = {c.name: np.full(len(batch), c.fill).astype(c.dtype) for c in MASKING.columns}
-    rows |= {
-        "correct": _flags(logits.argmax(1) == batch.y),
-        "answers_differ": _flags((logits != again).any(1) & ~logits.isnan().any(1)),
+def axes(settings: MaskingSettings) -> dict[str, int]:
+    """Lengths of the table's axes after the first."""
+    return {"step": settings.steps + 1}
+
+
+def evidence(
+    classifier: Classifier,
+    batch: Batch,
+    settings: MaskingSettings,
+    *,
+    seed: int,
+    sources: tuple[Classifier, ...] = (),
+) -> Rows:
+    """Columns of the masking table for one batch; without a twin some say "not computed".
+
+    Rows depend on their own image alone, unless the model itself draws at random.
+    """
+    differ = answers_differ(classifier, batch)
+    drawn = classifier if classifier.info.random or bool(differ.any()) else None
+    model = plain = classifier
+    if drawn is not None:
+        model = averaged(classifier, settings.draws)
+        plain = judged_by_mean(classifier, settings.draws)
+    attacks = Attacks(model, plain, drawn, batch, settings, seed)
+    logits = model.logits(batch.x)
+    wrong = logits.argmax(1) != batch.y
+    if drawn is not None:
+        wrong = mostly_wrong(drawn, batch.x, batch.y, 2 * settings.draws)
+    rows = _nothing_yet(len(batch), settings) | {
+        "correct": _flags(~wrong),
+        "answers_differ": _flags(differ),
         "confidence": _confidence(logits),
-        "confidence_random": _confidence(classifier.logits(_random_point(batch, settings, seed))),
+        "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
     }
-    rows |= _gradient_free(classifier, batch, settings, seed)
+    rows |= attacks.without_gradients()
+    rows |= attacks.by_transfer(sources)
     if classifier.differentiable:
         rows |= _gradient_norms(classifier, batch, settings.norm)
-        rows |= _gradient_attacks(classifier, batch, settings, seed)
+        rows |= attacks.by_gradient()
+        rows |= _along_the_attack(model, batch, settings, seed)
     return rows
 
 
-def as_shipped(classifier: Classifier) -> Classifier:
-    """The model whose gradient is the true one of the file's own output, Softmax included."""
-    declared = classifier.declared_twin
-    if declared is None:
-        return replace(classifier, twin=classifier.exact_twin or classifier.twin, exact_twin=None)
-    return replace(classifier, twin=lambda x: _log_if_probabilities(declared(x)), exact_twin=None)
-
-
-def _log_if_probabilities(scores: Tensor) -> Tensor:
-    """Log of ``scores (b, k)`` if they are probabilities, so that cross-entropy is -log p_y."""
-    seen = scores.detach()
-    sums = (seen.sum(1) - 1).abs().amax()
-    if bool((seen >= 0).all()) and float(sums) < 1e-2:
-        return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
-    return scores
+def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:
+    lengths = axes(settings)
+    return {
+        column.name: np.full(
+            (count, *(lengths[axis] for axis in column.trailing)), column.fill
+        ).astype(column.dtype)
+        for column in MASKING.columns
+    }
 
 
 def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Rows:
@@ -102,85 +121,31 @@ def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Rows:
     }
 
 
-def _gradient_attacks(
-    classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
-) -> Rows:
-    norm, epsilon, steps = settings.norm, settings.epsilon, settings.steps
-    climb = partial(pgd, batch=batch, norm=norm, epsilon=epsilon, steps=steps, seed=seed)
-    pgd1 = _one_step_from_random(classifier, batch, settings, seed)
-    targeted = multi_targeted(
-        classifier,
-        batch,
-        norm=norm,
-        epsilon=epsilon,
-        steps=steps,
-        targets=settings.targets,
-        seed=seed,
-    )
-    return {
-        "confidence_pgd1": _confidence(classifier.logits(pgd1)),
-        "fgsm": _found(fgsm(classifier, batch, norm=norm, epsilon=epsilon)),
-        "pgd_file": _found(climb(as_shipped(classifier), loss=Loss.CE)),
-        "pgd_ce": _found(climb(classifier, loss=Loss.CE)),
-        "pgd_margin": _found(climb(classifier, loss=Loss.MARGIN, restarts=settings.restarts)),
-        "multi_targeted": _found(targeted),
-        "unbounded": _found(
-            unbounded(classifier, batch, steps=settings.unbounded_steps, seed=seed)
-        ),
-    }
-
-
-def _one_step_from_random(
-    classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
-) -> Tensor:
-    """The images of SOAR's PGD1: a random start and one step of 2/8 of the radius on CE."""
-    start = _random_point(batch, settings, seed) - batch.x
-    climbed = maximise(
-        lambda delta: Loss.CE.of(classifier.twin_logits(batch.x + delta), batch.y),
-        batch.x,
-        norm=settings.norm,
-        epsilon=settings.epsilon,
-        steps=1,
-        rule=StepRule(Direction.steepest(settings.norm), 0.25, relative=True),
-        start=start,
-        box=True,
-    )
-    return (batch.x + climbed.last_delta).clamp(0, 1)
-
-
-def _gradient_free(
+def _along_the_attack(
     classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
 ) -> Rows:
     norm, epsilon = settings.norm, settings.epsilon
-    noise = noise_search(
-        classifier, batch, norm=norm, epsilon=epsilon, draws=settings.noise_draws, seed=seed
-    )
-    search = square(
-        classifier, batch, norm=norm, epsilon=epsilon, queries=settings.queries, seed=seed
-    )
-    return {"noise": _found(noise), "search": _found(search)}
-
-
-def _random_point(batch: Batch, settings: MaskingSettings, seed: int) -> Tensor:
-    shape = tuple(batch.x.shape[1:])
-    noise = [
-        point_in_ball(
-            settings.norm,
-            settings.epsilon,
-            shape,
-            generator=generator(seed, "masking/random", int(index)),
-        )
-        for index in batch.index
-    ]
-    return (batch.x + torch.stack(noise).to(batch.x.device)).clamp(0, 1)
+    watched = trace(classifier, batch, norm=norm, epsilon=epsilon, steps=settings.steps, seed=seed)
+    gamma, linear = bend(classifier, batch, norm=norm, epsilon=epsilon, seed=seed)
+    one_step = one_step_from_random(classifier, batch, settings, seed)
+    return {
+        "confidence_pgd1": _confidence(classifier.logits(one_step)),
+        "loss_curve": _numbers(watched.losses),
+        "margin_curve": _numbers(watched.margins),
+        "moved": _flags(watched.moved),
+        "gradient_nan": _flags(watched.not_a_number),
+        "high_frequency": _numbers(high_frequency_share(watched.delta)),
+        "gamma": _numbers(gamma),
+        "linear_change": _numbers(linear),
+    }
 
 
 def _confidence(logits: Tensor) -> NDArray[np.float64]:
-    return logits.softmax(1).amax(1).double().cpu().numpy()
+    return _numbers(logits.softmax(1).amax(1))
 
 
-def _found(found: Found) -> NDArray[np.int8]:
-    return _flags(found.found)
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
 
 
 def _flags(condition: Tensor) -> NDArray[np.int8]:

@@ -225,8 +225,9 @@ ATTACK = Schema(
 
 MASKING = Schema(
     "masking",
-    1,
-    "evidence of gradient masking, per image; success columns speak of epsilon in the settings",
+    2,
+    "evidence of gradient masking, per image; success columns speak of epsilon in the settings, "
+    "and of most of several draws where answers differ from call to call",
     (
         Column("correct", "i1", _M, "1 where the runtime gives the class y", fill=-1),
         Column("answers_differ", "i1", _M, "1 where the same input got two answers", fill=-1),
@@ -238,15 +239,30 @@ MASKING = Schema(
         ),
         Column("gradient_norm_ce", "f8", _M, "dual norm of the true CE gradient of the logits"),
         Column("gradient_norm_margin", "f8", _M, "dual norm of the true margin gradient"),
-        Column("fgsm", "i1", _A, "1 where one sign step on CE succeeds", fill=-1),
-        Column("pgd_file", "i1", _A, "1 where PGD on CE of the file as shipped succeeds", fill=-1),
-        Column("pgd_ce", "i1", _A, "1 where PGD on CE of the logits succeeds", fill=-1),
-        Column("pgd_margin", "i1", _A, "1 where PGD on the logit margin succeeds", fill=-1),
-        Column("multi_targeted", "i1", _A, "1 where PGD to some other class succeeds", fill=-1),
-        Column("noise", "i1", _A, "1 where some random point of the ball succeeds", fill=-1),
-        Column("search", "i1", _A, "1 where score search (Square) succeeds", fill=-1),
-        Column(
-            "unbounded", "i1", _A, "1 where PGD bounded by the pixel box alone succeeds", fill=-1
+        Column("loss_curve", "f8", _M, "CE along PGD on CE", "nat", ("step",)),
+        Column("margin_curve", "f8", _M, "margin loss at the same points", "logit", ("step",)),
+        Column("moved", "i1", _M, "1 where that attack left its start", fill=-1),
+        Column("gradient_nan", "i1", _M, "1 where its gradient once was not finite", fill=-1),
+        Column("high_frequency", "f8", _M, "share of its energy above 1/4 cycle a pixel"),
+        Column("gamma", "f8", _E, "largest deviation of the margin from its tangent", "logit"),
+        Column("linear_change", "f8", _M, "epsilon times the dual norm of its gradient", "logit"),
+        *(
+            Column(name, "i1", _A, f"1 where {what} succeeds", fill=-1)
+            for name, what in (
+                ("fgsm", "one sign step on CE"),
+                ("pgd_file", "PGD on CE of the file as shipped"),
+                ("pgd_ce", "PGD on CE of the logits"),
+                ("pgd_wide", "the same within twice epsilon"),
+                ("pgd_small_logits", "PGD on CE of a hundredth of the logits"),
+                ("pgd_large_logits", "PGD on CE of a hundred times the logits"),
+                ("pgd_margin", "PGD on the logit margin"),
+                ("multi_targeted", "PGD to some other class"),
+                ("noise", "some random point of the ball"),
+                ("search", "score search (Square)"),
+                ("label_search", "search by labels only"),
+                ("transfer", "an adversarial image of another model"),
+                ("unbounded", "PGD bounded by the pixel box alone"),
+            )
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import plane_tables
+from . import masking_tables, plane_tables
 from .wording import (
     DASH,
     Table,
@@ -28,7 +28,7 @@ def tables(analysis: str, summary: Summary) -> tuple[Table, ...]:
     if "not_available" in summary:
         row = (str(summary["not_available"]),)
         return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
-    return tuple({**plane_tables.TABLES, **_TABLES}[analysis](summary))
+    return tuple({**plane_tables.TABLES, **masking_tables.TABLES, **_TABLES}[analysis](summary))
 
 
 def _inspect(summary: Summary) -> Iterator[Table]:
@@ -213,43 +213,6 @@ def _by_attack(entries: Any) -> list[dict[str, str]]:
     ]
 
 
-def _masking(summary: Summary) -> Iterator[Table]:
-    rows = tuple(
-        (
-            str(indicator["name"]).replace("_", " "),
-            _value(indicator.get("value")),
-            _value(indicator.get("threshold")),
-            _flag(indicator.get("flagged")),
-            str(indicator.get("meaning", "")),
-        )
-        for indicator in summary.get("indicators") or ()
-    )
-    header = ("indicator", "value", "threshold", "", "meaning")
-    title = f"gradient masking: {summary['verdict']}"
-    yield Table(title, "measured", header, rows, str(summary.get("reason") or ""))
-    accuracies = tuple(
-        (name, percent(entry.get("value")), interval(entry))
-        for name, entry in (
-            ("by PGD on the file's own output", summary.get("naive_robust_accuracy")),
-            ("by the best of all attacks of the check", summary.get("corrected_robust_accuracy")),
-        )
-        if entry
-    )
-    if accuracies:
-        title = f"robust accuracy at ε = {pixel(summary.get('epsilon'))} ({summary.get('norm')})"
-        yield Table(title, "attacked", ("", "accuracy", "95 % interval"), accuracies)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return decimal(float(value), 3)
-    return DASH if value is None else str(value)
-
-
-def _flag(flagged: bool | None) -> str:
-    return "not run" if flagged is None else ("FLAGGED" if flagged else "ok")
-
-
 def violations_table(violations: dict[str, Any]) -> Table:
     """The ledger, one row a comparison."""
     rows = tuple(
@@ -281,5 +244,4 @@ _TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
     "smoothing_prediction": _prediction,
     "smoothing_attack": _smoothing_attack,
     "attack": _attack,
-    "masking": _masking,
 }

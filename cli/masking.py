@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import run_analysis
-from .session import epsilons
+from .session import epsilons, how_to_load
+
+if TYPE_CHECKING:
+    from robcert.certify.classifier import Classifier
+
+    from .session import Opened
 
 
 @analysis_options
 def masking_check(
     options: AnalysisOptions,
     *,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--source",
+            help="Another model for the same images, whose adversarial images are tried on this "
+            "one; may be given again [default: bundled models, where they fit].",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 unless the verdict is clear.")
     ] = False,
@@ -36,7 +50,20 @@ def masking_check(
         options,
         "masking-check",
         "masking",
-        lambda context: [analysis.analyse(context.session, settings)],
+        lambda context: [
+            analysis.analyse(context.session, settings, sources=_sources(context, source))
+        ],
     )
     if strict and summary["verdict"] != "clear":
         raise typer.Exit(1)
+
+
+def _sources(context: Opened, files: list[Path] | None) -> tuple[Classifier, ...] | None:
+    """The models in ``files``, prepared as their own metadata says; None for the bundled ones."""
+    from robcert.certify.models import load_classifier
+    from robcert.certify.preprocess_options import PreprocessOptions
+
+    if not files:
+        return None
+    how = {**how_to_load(context.options), "preprocess": PreprocessOptions(), "output": None}
+    return tuple(load_classifier(file, images=context.session.images, **how) for file in files)

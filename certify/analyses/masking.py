@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.intervals import Proportion, proportion
-from robcert.certify.masking import Indicator, Verdict, Weight, reason_of, verdict_of
-from robcert.certify.masking_checklist import STRONGER_CE, STRONGER_FILE, Columns, indicators_of
-from robcert.certify.masking_evidence import MaskingSettings, evidence
+from robcert.certify.ledger import ledger
+from robcert.certify.masking import Indicator, Verdict, change_of, reason_of, verdict_of
+from robcert.certify.masking_checklist import Columns, Facts, indicators_of
+from robcert.certify.masking_evidence import MaskingSettings, axes, evidence
+from robcert.certify.masking_remedies import NAIVE, Remedy, remedies_of, robust_accuracy, share
+from robcert.certify.masking_sources import bundled_sources
+from robcert.certify.masking_texts import (
+    LABELS_WIN,
+    NOISE_WINS,
+    SEARCH_WINS,
+    STRONGER_CE,
+    STRONGER_FILE,
+    TRANSFER_WINS,
+)
 from robcert.certify.schema import MASKING
 
 if TYPE_CHECKING:
-    from robcert.certify.session import Session
-    from robcert.certify.store import ResultStore
+    from numpy.typing import NDArray
 
-GRADIENT_ATTACKS = ("pgd_ce", "pgd_margin", "multi_targeted")
-EVERY_ATTACK = (*GRADIENT_ATTACKS, "fgsm", "pgd_file", "noise", "search")
+    from robcert.certify.classifier import Classifier
+    from robcert.certify.intervals import Proportion
+    from robcert.certify.session import Session
+    from robcert.certify.store import AnalysisGroup, ResultStore
+
+_NO_GRADIENT_LEADS = {i.name for i in (SEARCH_WINS, LABELS_WIN, TRANSFER_WINS, NOISE_WINS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +41,26 @@ class MaskingSummary:
     Attributes:
         verdict: clear, suspect, masked or unknown.
         reason: the evidence behind it, in one sentence.
-        hidden_in: what hides its gradient: ``file``, ``cross-entropy``, ``both`` or ``nothing``.
+        would_change: what would change it, in one sentence.
+        hidden_in: what hides its gradient: ``file`` (its own output alone), ``cross-entropy`` (of
+            the logits), ``both``, ``every loss`` (only attacks without gradients get through), or
+            ``nothing``.
         naive: attacked: robust accuracy by PGD on the file's own output.
         corrected: attacked: robust accuracy by the best of all attacks of the check.
         indicators: the checklist.
+        remedies: robust accuracy by each fix.
         norm: norm of the ball.
         epsilon: its radius, pixel units.
     """
 
     verdict: Verdict
     reason: str
+    would_change: str
     hidden_in: str
     naive: Proportion
     corrected: Proportion
     indicators: tuple[Indicator, ...]
+    remedies: tuple[Remedy, ...]
     norm: str
     epsilon: float
 
@@ -50,29 +69,50 @@ class MaskingSummary:
         return {
             "verdict": str(self.verdict),
             "reason": self.reason,
+            "would_change": self.would_change,
             "hidden_in": self.hidden_in,
             "norm": self.norm,
             "epsilon": self.epsilon,
-            "naive_robust_accuracy": _share(self.naive),
-            "corrected_robust_accuracy": _share(self.corrected),
+            "naive_robust_accuracy": share(self.naive),
+            "corrected_robust_accuracy": share(self.corrected),
+            "remedies": [remedy.to_json() for remedy in self.remedies],
             "indicators": [indicator.to_json() for indicator in self.indicators],
         }
 
 
-def analyse(session: Session, settings: MaskingSettings) -> str:
-    """Fill the masking table for the session's images; return its path in the file."""
+def analyse(
+    session: Session, settings: MaskingSettings, *, sources: tuple[Classifier, ...] | None = None
+) -> str:
+    """Fill the masking table for the session's images; return its path in the file.
+
+    Args:
+        session: model, images, results file.
+        settings: of the check; its ``sources`` are filled in here.
+        sources: models whose adversarial images are tried; None for bundled ones that fit.
+
+    Raises:
+        DataError: a source takes other images or has other classes.
+    """
+    classifier = session.classifier
+    models = bundled_sources(classifier) if sources is None else sources
+    settings = replace(settings, sources=tuple(model.info.sha256 for model in models))
     group = session.store.group(
         MASKING,
         prefix=f"{settings.norm}-{settings.epsilon:.4g}",
         settings=settings,
         seed=session.seed,
+        sizes=axes(settings),
     )
-    info = session.classifier.info
-    group.set_attributes(hint_nodes=list(info.hint_nodes))
+    info = classifier.info
+    group.set_attributes(
+        hint_nodes=list(info.hint_nodes),
+        straight_through=list(info.straight_through),
+        disagreement=None if info.parity is None else 1 - info.parity.top1_agreement,
+    )
     session.fill(
         group,
         "masking check",
-        lambda batch: evidence(session.classifier, batch, settings, seed=session.seed),
+        lambda batch: evidence(classifier, batch, settings, seed=session.seed, sources=models),
     )
     return group.path
 
@@ -80,40 +120,54 @@ def analyse(session: Session, settings: MaskingSettings) -> str:
 def summarise(store: ResultStore, path: str) -> MaskingSummary:
     """Verdict and checklist of the masking table at ``path``."""
     group = store.at(path)
-    rows = group.computed()
-    columns: Columns = {column.name: group.column(column.name)[rows] for column in MASKING.columns}
-    hint_nodes = group.attribute("hint_nodes", [])
-    indicators = tuple(indicators_of(columns, hint_nodes=len(hint_nodes)))
+    columns = _columns(store, group)
+    indicators = tuple(indicators_of(columns, _facts(store, group)))
+    through = bool(group.attribute("straight_through", []))
     return MaskingSummary(
         verdict=verdict_of(indicators),
         reason=reason_of(indicators),
+        would_change=change_of(indicators),
         hidden_in=_hidden_in(indicators),
-        naive=_robust_accuracy(columns, ("pgd_file",)),
-        corrected=_robust_accuracy(columns, EVERY_ATTACK),
+        naive=robust_accuracy(columns, NAIVE),
+        corrected=robust_accuracy(columns),
         indicators=indicators,
+        remedies=remedies_of(columns, straight_through=through),
         norm=str(group.settings["norm"]),
         epsilon=float(group.settings["epsilon"]),
     )
 
 
+def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
+    rows = group.computed()
+    columns = {column.name: group.column(column.name)[rows] for column in MASKING.columns}
+    return {**columns, "earlier": _earlier(store, group)[rows]}
+
+
+def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
+    """1 where an attack in the file stood within the radius, 0 where none did, -1 unknown."""
+    nearest = np.full(len(store.indices), np.nan)
+    for attack in store.existing("attack"):
+        if attack.settings["norm"] == group.settings["norm"]:
+            nearest = np.fmin(nearest, np.asarray(attack.column("distance"), dtype=np.float64))
+    within = nearest <= float(group.settings["epsilon"])
+    return np.where(np.isnan(nearest), -1, within).astype(np.int8)
+
+
+def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
+    violations = ledger(store)
+    return Facts(
+        hint_nodes=len(group.attribute("hint_nodes", [])),
+        disagreement=group.attribute("disagreement", None),
+        compared=int(violations["compared"]),
+        crossings=int(violations["count"]),
+    )
+
+
 def _hidden_in(indicators: tuple[Indicator, ...]) -> str:
-    flagged = {i.name for i in indicators if i.flagged and i.weight is Weight.DECISIVE}
+    flagged = {i.name for i in indicators if i.flagged}
+    if flagged & _NO_GRADIENT_LEADS:
+        return "every loss"
     in_file, in_logits = STRONGER_FILE.name in flagged, STRONGER_CE.name in flagged
     if in_file and in_logits:
         return "both"
     return "file" if in_file else "cross-entropy" if in_logits else "nothing"
-
-
-def _robust_accuracy(columns: Columns, attacks: tuple[str, ...]) -> Proportion:
-    """Share of all images that are classified correctly and withstand ``attacks``."""
-    standing = columns["correct"] == 1
-    for name in attacks:
-        standing &= columns[name] != 1
-    ran = np.logical_or.reduce([columns[name] >= 0 for name in attacks])
-    return proportion(int((standing & ran).sum()), int(ran.sum()))
-
-
-def _share(share: Proportion) -> dict[str, Any]:
-    if share.n == 0:
-        return {"value": None, "lower": None, "upper": None, "n": 0}
-    return {"value": share.value, "lower": share.lower, "upper": share.upper, "n": share.n}

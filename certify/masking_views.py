@@ -1,0 +1,40 @@
+"""The model as other attacks would see it: as shipped, or with its logits on another scale."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+
+SMALLER, LARGER = 0.01, 100.0
+"""Factors on the logits: the first wakes a saturated softmax, the second a flat one."""
+
+
+def as_shipped(classifier: Classifier) -> Classifier:
+    """The model whose gradient is the true one of the file's own output, Softmax included."""
+    declared = classifier.declared_twin
+    if declared is None:
+        return replace(classifier, twin=classifier.exact_twin or classifier.twin, exact_twin=None)
+    return replace(classifier, twin=lambda x: _log_if_probabilities(declared(x)), exact_twin=None)
+
+
+def rescaled(classifier: Classifier, factor: float) -> Classifier:
+    """The model whose twin gives ``factor`` times the logits: the same classes, another loss."""
+    twin = classifier.twin
+    if twin is None:
+        return classifier
+    return replace(classifier, twin=lambda x: factor * twin(x), exact_twin=None)
+
+
+def _log_if_probabilities(scores: Tensor) -> Tensor:
+    """Log of ``scores (b, k)`` if they are probabilities, so that cross-entropy is -log p_y."""
+    seen = scores.detach()
+    sums = (seen.sum(1) - 1).abs().amax()
+    if bool((seen >= 0).all()) and float(sums) < 1e-2:
+        return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+    return scores
