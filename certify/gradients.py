@@ -21,5 +21,7 @@ def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
         values = function(point)
         if not values.requires_grad:
             return values.detach(), torch.zeros_like(x)
-        (gradient,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
-    return values.detach(), torch.zeros_like(x) if gradient is None else gradient
+        (gradient,) = torch.autograd.grad(
+            values.sum(), point, allow_unused=True, materialize_grads=True
+        )
+    return values.detach(), gradient

@@ -74,7 +74,7 @@ def surface(
     offsets = torch.linspace(-1, 1, resolution, dtype=u.dtype)
     shifts = torch.cartesian_prod(offsets, offsets)
     values = []
-    for part in shifts.split(ROWS_AT_ONCE):
+    for part in torch.split(shifts, ROWS_AT_ONCE):
         a, b = part.to(u.device).T[:, :, None, None, None]
         logits = classifier.logits(batch.x + a * u + b * v)
         y = batch.y.expand(len(part))

@@ -37,8 +37,8 @@ def near_grey(classifier: Classifier, count: int, *, spread: float = 0.02) -> Ba
 
 def exact_distance(seed: int, batch: Batch, norm: Norm, *, classes: int = CLASSES) -> Tensor:
     """min over i of (z_y - z_i) / ||w_y - w_i||_q, no box, float64."""
-    layer = linear_module(seed, classes=classes)[1]
-    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    parameters = linear_module(seed, classes=classes)[1].parameters()
+    weight, bias = (parameter.detach().double() for parameter in parameters)
     logits = batch.x.flatten(1).double() @ weight.T + bias
     margins = logits.gather(1, batch.y[:, None]) - logits
     slopes = torch.stack([norm.dual.of(weight[y] - weight) for y in batch.y])

@@ -11,6 +11,7 @@ from robcert.certify.analyses import bounds, linearity
 from robcert.certify.analyses.bounds_settings import BoundsSettings
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
+from robcert.certify.linearity import Sided
 from robcert.certify.models import load_classifier
 from robcert.certify.objectives import Loss
 from robcert.certify.session import Session
@@ -28,7 +29,7 @@ def test_estimates_of_the_bundled_model_agree_with_each_other(tmp_path: Path) ->
         path = bounds.analyse(session, settings)
         bound = bounds.summarise(store, path)
         upper = linearity.LinearitySettings(
-            Norm.LINF, settings.epsilons[3], Loss.MARGIN, linearity.Sided.UPPER, steps=5
+            Norm.LINF, settings.epsilons[3], Loss.MARGIN, Sided.UPPER, steps=5
         )
         gamma = linearity.summarise(store, linearity.analyse(session, upper)).gamma
         radius, loss = store.at(path).column("omega_bound"), store.at(path).column("loss")
