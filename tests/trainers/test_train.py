@@ -104,7 +104,7 @@ class Family:
         self.split = training_images("fashion-mnist-2000")
         self.x, self.y = self.split.evaluation.batch(torch.arange(200), torch.device("cpu"))
         draws = torch.Generator().manual_seed(0)
-        self.noise = 0.25 * torch.randn(self.x.shape, generator=draws)
+        self.noise = 0.5 * torch.randn(self.x.shape, generator=draws)
         for name, kind in METHODS.items():
             train(replace(BASE, objective=kind()), out=folder / name)
 
