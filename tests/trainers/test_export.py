@@ -4,6 +4,7 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,9 +30,8 @@ def test_the_onnx_file_computes_what_the_checkpoint_computes(
     x = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     metadata = {entry.key: entry.value for entry in onnx.load(exported).metadata_props}
     stored = json.loads(metadata["robcert.preprocess"])
-    prepare = Preprocessing(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    )
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    prepare = Preprocessing(**fields)
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     assert [item.name for item in session.get_inputs()] == ["image"]
     assert [item.name for item in session.get_outputs()] == ["logits"]

@@ -154,13 +154,14 @@ class TwoTerms:
 
     clip_norm: float
     replays: ClassVar[int] = 1
+    starts_trained: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        logits = model(x)
+        logits, weight = model(x), next(model.parameters())
         return Losses(
-            loss=logits[:, 0] * 0.0 + model.network[1].weight[0].sum(),
+            loss=logits[:, 0] * 0.0 + weight[0].sum(),
             logits=logits.detach(),
-            regularizer=5.0 * model.network[1].weight[1].sum() + 0.0 * logits[:, 0],
+            regularizer=5.0 * weight[1].sum() + 0.0 * logits[:, 0],
             clip_norm=self.clip_norm,
         )
 
@@ -175,10 +176,11 @@ def test_the_regularizer_is_clipped_alone(tmp_path: Path) -> None:
         objective=TwoTerms(clip_norm=4.0),
     )
     run = Run(config, stripes(16), stripes(16), tmp_path, torch.device("cpu"))
-    before = run.model.network[1].weight.detach().clone()
+    weight = next(run.model.parameters())
+    before = weight.detach().clone()
     x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
     run.step(x, y, number=0, replay=0, of=1)
-    moved = before - run.model.network[1].weight.detach()
+    moved = before - weight.detach()
     torch.testing.assert_close(moved[0], torch.ones(64))
     torch.testing.assert_close(moved[1], torch.full((64,), 0.5))
 
