@@ -86,7 +86,8 @@ class PreprocessOptions:
                 raise PreprocessingError(message, hint=hint)
         _validate(said, source)
         values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in said.items()
+            key: tuple(map(float, value)) if isinstance(value, list) else value
+            for key, value in said.items()
         }
         return cls(**values)
 

@@ -77,3 +77,10 @@ def test_metadata_of_an_export_is_read_back() -> None:
     assert PreprocessOptions.from_metadata({}).empty
     with pytest.raises(PreprocessingError, match="metadata entry"):
         PreprocessOptions.from_metadata({METADATA_KEY: "x"})
+
+
+def test_a_whole_number_means_what_a_decimal_means() -> None:
+    # The results file tells another preprocessing by its text.
+    whole = PreprocessOptions.from_json('{"range": [0, 255]}', source="here")
+    decimal = PreprocessOptions.from_json('{"range": [0.0, 255.0]}', source="here")
+    assert repr(whole) == repr(decimal)
