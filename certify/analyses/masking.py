@@ -154,9 +154,9 @@ def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
 
 
 def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
-    violations = ledger(store)
+    violations, through = ledger(store), group.attribute("straight_through", [])
     return Facts(
-        hint_nodes=len(group.attribute("hint_nodes", [])),
+        hint_nodes=len({*group.attribute("hint_nodes", []), *through}),
         disagreement=group.attribute("disagreement", None),
         compared=int(violations["compared"]),
         crossings=int(violations["count"]),

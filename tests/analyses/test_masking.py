@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robcert.certify.analyses.attack import AttackSettings
 from robcert.certify.analyses.masking import MaskingSummary, analyse, summarise
 from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch
 from robcert.certify.data_arrays import from_arrays
 from robcert.certify.masking import Verdict
 from robcert.certify.masking_evidence import MaskingSettings, evidence
-from robcert.certify.schema import MASKING
+from robcert.certify.masking_sources import bundled_sources
+from robcert.certify.schema import ATTACK, MASKING
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robcert.certify.image_set import ImageSet
+    from robcert.certify.masking_remedies import Remedy
 
 QUICK = MaskingSettings(
     epsilon=0.15, steps=10, restarts=1, unbounded_steps=20, noise_draws=20, queries=200
@@ -40,6 +43,32 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         margin = self.scale * (x.flatten(1).sum(1) - 8)
         return torch.stack([torch.zeros_like(margin), margin], 1)
+
+
+class Labels(nn.Module):
+    """The same classes, and nothing but the label: flat everywhere, for scores as for gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.one_hot(Linear()(x).argmax(1), 2).float()
+
+
+class Noisy(nn.Module):
+    """The linear margin plus normal noise, another at every call."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = Linear()(x)
+        return logits + self.noise * torch.randn_like(logits[:, :1]) * torch.tensor([0.0, 1.0])
+
+
+class Poisoned(nn.Module):
+    """The same value, and a gradient of zero over zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Linear()(x) + 0 * (x - x.detach()).sqrt().flatten(1).sum(1, keepdim=True)
 
 
 class Staircase(nn.Module):
@@ -60,18 +89,39 @@ def batch_of(images: ImageSet, start: int, stop: int) -> Batch:
     return Batch(indices, images.pixels(indices), torch.ones(stop - start, dtype=torch.int64))
 
 
-def checked(module: nn.Module, folder: Path, settings: MaskingSettings = QUICK) -> MaskingSummary:
-    classifier = Classifier.from_module(module, image_shape=SHAPE, num_classes=2)
-    return summary_of(classifier, folder, settings)
+def classifier_of(module: nn.Module) -> Classifier:
+    return Classifier.from_module(module, image_shape=SHAPE, num_classes=2)
+
+
+def checked(
+    module: nn.Module,
+    folder: Path,
+    settings: MaskingSettings = QUICK,
+    *,
+    sources: tuple[Classifier, ...] = (),
+) -> MaskingSummary:
+    return summary_of(classifier_of(module), folder, settings, sources=sources)
 
 
 def summary_of(
-    classifier: Classifier, folder: Path, settings: MaskingSettings = QUICK
+    classifier: Classifier,
+    folder: Path,
+    settings: MaskingSettings = QUICK,
+    *,
+    sources: tuple[Classifier, ...] = (),
 ) -> MaskingSummary:
     images = images_near_the_boundary()
     with ResultStore.open(folder / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(len(images)), store, batch_size=32)
-        return summarise(store, analyse(session, settings))
+        return summarise(store, analyse(session, settings, sources=sources))
+
+
+def flagged(summary: MaskingSummary) -> set[str]:
+    return {indicator.name for indicator in summary.indicators if indicator.flagged}
+
+
+def by_fix(summary: MaskingSummary) -> dict[str, Remedy]:
+    return {remedy.name: remedy for remedy in summary.remedies}
 
 
 def test_a_linear_model_that_is_not_robust_is_clear(tmp_path: Path) -> None:
@@ -94,6 +144,13 @@ def test_saturated_cross_entropy_is_masked_and_the_margin_attack_says_so(tmp_pat
     assert summary.hidden_in == "both"
     assert summary.naive.value == 1
     assert summary.corrected.value == 0
+    assert {"rescaling_helps", "attack_stands_still", "attack_does_not_climb"} <= flagged(summary)
+    fixes = by_fix(summary)
+    assert fixes["rescaled logits"].gets_through
+    # a hundredth of them leaves 8 ... 24, and 1 - exp(-17) is 1 in float32
+    assert fixes["rescaled logits"].robust.value == pytest.approx(0.5, abs=0.2)
+    assert fixes["margin loss"].robust.value == 0
+    assert not fixes["cross-entropy of the logits"].gets_through
 
 
 def test_a_staircase_is_masked_because_search_gets_through(tmp_path: Path) -> None:
@@ -103,6 +160,69 @@ def test_a_staircase_is_masked_because_search_gets_through(tmp_path: Path) -> No
     assert by_name["vanishing_gradient_margin"].value == 1
     assert by_name["search_beats_gradient"].flagged
     assert by_name["withstands_unbounded"].flagged
+
+
+def test_where_scores_are_flat_labels_and_transfer_still_get_through(tmp_path: Path) -> None:
+    summary = checked(Labels(), tmp_path, sources=(classifier_of(Linear()),))
+    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.hidden_in == "every loss"
+    assert {"labels_beat_gradient", "transfer_beats_gradient"} <= flagged(summary)
+    fixes = by_fix(summary)
+    assert fixes["label-only search"].robust.value == 0
+    assert fixes["transfer from other models"].robust.value == 0
+    assert fixes["margin loss"].robust.value == 1
+
+
+def test_labels_and_transfer_add_nothing_where_gradients_are_honest(tmp_path: Path) -> None:
+    summary = checked(Linear(), tmp_path, sources=(classifier_of(Linear()),))
+    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert by_fix(summary)["transfer from other models"].robust.value == 0
+    assert not any(remedy.gets_through for remedy in summary.remedies)
+
+
+def test_gradients_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    summary = checked(Poisoned(), tmp_path)
+    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert "gradient_not_a_number" in flagged(summary)
+
+
+def test_a_lucky_draw_is_no_success(tmp_path: Path) -> None:
+    # margins of 0.8 and more under noise 0.5: 1 answer in 20 is wrong where the margin is least
+    settings = MaskingSettings(
+        epsilon=0.001, steps=5, unbounded_steps=20, noise_draws=20, queries=50, draws=8
+    )
+    summary = checked(Noisy(0.5), tmp_path, settings)
+    assert "answers_differ" in flagged(summary)
+    assert summary.verdict is Verdict.SUSPECT, summary.reason
+    assert summary.corrected.value > 0.95
+
+
+def test_attacks_on_the_average_break_a_noisy_model(tmp_path: Path) -> None:
+    settings = MaskingSettings(
+        epsilon=0.15, steps=5, unbounded_steps=5, noise_draws=5, queries=20, draws=4
+    )
+    summary = checked(Noisy(0.5), tmp_path, settings)
+    assert summary.verdict is not Verdict.CLEAR
+    assert summary.corrected.value < 0.05
+
+
+def test_what_an_attack_left_in_the_file_counts(tmp_path: Path) -> None:
+    classifier, images = classifier_of(Labels()), images_near_the_boundary()
+    few = MaskingSettings(epsilon=0.15, steps=2, queries=2, noise_draws=1, unbounded_steps=2)
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(len(images)), store, batch_size=32)
+        path = analyse(session, few, sources=())
+        assert by_fix(summarise(store, path))["attacks already in the file"].robust.n == 0
+        distances = store.group(ATTACK, prefix="linf", settings=AttackSettings(), seed=0)
+        rows = {c.name: np.zeros(60, c.dtype) for c in ATTACK.columns if not c.images}
+        distances.append(session.indices, rows | {"distance": np.full(60, 0.1)})
+        summary = summarise(store, path)
+    assert by_fix(summary)["attacks already in the file"].robust.value == 0
+    assert summary.verdict is Verdict.MASKED
+
+
+def test_bundled_sources_fit_the_model_and_are_others() -> None:
+    assert bundled_sources(classifier_of(Linear())) == ()
 
 
 def test_without_a_twin_the_verdict_is_unknown_at_best(tmp_path: Path) -> None:
