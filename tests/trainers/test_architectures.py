@@ -65,7 +65,7 @@ def test_a_denoising_block_begins_as_the_identity(activation: ActivationName) ->
 def test_denoising_averages_over_all_places() -> None:
     block, x = Denoise(3).eval(), torch.rand(1, 3, 2, 2)
     with torch.no_grad():
-        mix, scale = block.mix.parameters()
+        mix, scale, _ = block.mix.parameters()
         mix.copy_(torch.eye(3).view(3, 3, 1, 1))
         scale.fill_(1.0)
     places = x.flatten(2)[0]  # (c, places)
