@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from robcert.certify import masking_texts
 from robcert.certify.masking import (
     Indicator,
+    IndicatorText,
     Verdict,
     Weight,
     change_of,
@@ -165,3 +168,13 @@ def test_the_table_says_what_was_not_run_and_whether_it_was_needed() -> None:
     assert states["transfer beats gradient"] == "not run (optional)"
     assert states["attack stands still"] == "not run"
     assert states["search beats gradient"] == "ok"
+
+
+def test_the_page_lists_every_indicator_with_its_threshold() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "masking.md").read_text(encoding="utf-8")
+    texts = [text for text in vars(masking_texts).values() if isinstance(text, IndicatorText)]
+    assert {text.name for text in texts} == {i.name for i in indicators_of(honest(), Facts())}
+    for text in texts:
+        optional = "" if text.required else ", optional"
+        row = f"| `{text.name}` | {text.weight}{optional} | {text.threshold:g} | {text.meaning} |"
+        assert row in page
