@@ -211,6 +211,8 @@ ATTACK = Schema(
         Column("n_forward", "i8", _M, "forward passes spent", "count", fill=-1),
         Column("n_backward", "i8", _M, "backward passes spent", "count", fill=-1),
         Column("lost_in_runtime", "i2", _M, "successes that the runtime denied", "count", fill=-1),
+        Column("target_distance", "f8", _A, "to the class drawn for it, at given radii", "pixel"),
+        Column("eight_bit", "i1", _A, "1 if adversarial still when rounded to 8 bits", fill=-1),
         Column(
             "adversarial",
             "f4",

@@ -18,7 +18,7 @@ from .wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .wording import Summary
 
@@ -192,10 +192,21 @@ def _attack(summary: Summary) -> Iterator[Table]:
     note += f"image: {decimal(summary.get('median_distance'))}"
     header = ("ε", "accuracy", "95 % interval")
     yield Table("robust accuracy under attack", "attacked", header, rows, note)
+    yield from _targeted(summary.get("targeted_success") or ())
+    if rounded := summary.get("eight_bit"):
+        cells = (str(rounded["survives"]), str(rounded["lost"]))
+        yield Table("after rounding to 8 bits", "attacked", ("adversarial still", "lost"), (cells,))
     found = _by_attack(summary.get("by_attack"))
     if found:
         cells = tuple(tuple(row.values()) for row in found)
         yield Table("nearest found by", "attacked", tuple(found[0]), cells)
+
+
+def _targeted(entries: Sequence[Summary]) -> Iterator[Table]:
+    rows = tuple((pixel(e["epsilon"]), percent(e["value"]), interval(e)) for e in entries)
+    if rows:
+        title = "images brought into the class drawn for them"
+        yield Table(title, "attacked", ("ε", "share", "95 % interval"), rows)
 
 
 def _by_attack(entries: Any) -> list[dict[str, str]]:

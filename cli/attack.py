@@ -21,6 +21,16 @@ Attacks = Annotated[
 ]
 Restarts = Annotated[int | None, typer.Option("--restarts", help="Random starts of PGD.")]
 SaveImages = Annotated[bool, typer.Option("--save-images", help="Keep the adversarial images.")]
+Round = Annotated[
+    bool, typer.Option("--round-8-bit", help="Ask again after rounding to 8 bits; count the lost.")
+]
+FixedRadius = Annotated[
+    bool,
+    typer.Option(
+        "--fixed-radius",
+        help="Attacks at a radius search at each --eps, as papers do, not for the smallest.",
+    ),
+]
 FailUnder = Annotated[
     list[str] | None,
     typer.Option("--fail-under", help="Exit with 1 if a number is below, as robust_accuracy=0.4."),
@@ -35,6 +45,8 @@ def attack(
     attacks: Attacks = None,
     restarts: Restarts = None,
     save_images: SaveImages = False,
+    round_8_bit: Round = False,
+    fixed_radius: FixedRadius = False,
     fail_under: FailUnder = None,
 ) -> None:
     """Attack each image by a suite; the nearest adversarial image counts.
@@ -59,9 +71,11 @@ def attack(
             attacks=tuple(attacks) if attacks else None,
             restarts=restarts,
             save_images=save_images or None,
+            round_8_bit=round_8_bit or None,
+            radii=epsilons(options) if fixed_radius else None,
         ),
     )
-    radii = epsilons(options) if options.eps else ()
+    radii = epsilons(options) if options.eps or fixed_radius else ()
     summary = run_analysis(
         options,
         "attack",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robcert.certify.attacks import suites
-from robcert.certify.attacks.hunt import Hunt
+from robcert.certify.attacks.hunt import Hunt, adversarial
 from robcert.certify.attacks.suites import EFFORTS, Suite
 from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
-from robcert.certify.intervals import proportion
-from robcert.certify.results_json import plain
 from robcert.certify.schema import ATTACK
+
+from .attack_summary import AttackSummary, RobustAccuracy, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch
     from robcert.certify.session import Rows, Session
-    from robcert.certify.store import ResultStore
     from robcert.certify.store_group import AnalysisGroup
 
-LEVEL = 0.95
-"""Level of the intervals of robust accuracy."""
+__all__ = ["AttackSettings", "AttackSummary", "RobustAccuracy", "analyse", "summarise"]
 
 HEADLINE = {Norm.LINF: 8 / 255, Norm.L2: 0.5, Norm.L1: 12.0}
 """Radius that a summary quotes first, pixel units."""
@@ -49,6 +47,9 @@ class AttackSettings:
         attacks: attacks by name instead of the suite's; ``suite`` still says how hard they try.
         restarts: runs at one radius; None for the suite's number.
         save_images: keep the nearest adversarial images.
+        radii: attacks at a radius search at these, pixel units; none: at the smallest that
+            succeeds, found by bisection.
+        round_8_bit: also ask about each nearest image after rounding to multiples of 1/255.
     """
 
     norm: Norm = Norm.LINF
@@ -56,67 +57,15 @@ class AttackSettings:
     attacks: tuple[str, ...] = ()
     restarts: int | None = None
     save_images: bool = False
+    radii: tuple[float, ...] = ()
+    round_8_bit: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.restarts is not None:
             require_at_least("restarts", self.restarts, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class RobustAccuracy:
-    """Share of images that nothing found breaks within ``epsilon``, with its 95 % interval.
-
-    The true share can only be lower. Without labels: share whose own prediction does not change.
-    """
-
-    epsilon: float
-    value: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True, slots=True)
-class AttackSummary:
-    """What the attacks left.
-
-    Attributes:
-        norm: norm of the distances.
-        suite: which attacks, and how hard they tried.
-        attacks: their names.
-        n: images.
-        clean_accuracy: share classified as y without any attack, with its 95 % interval.
-        robust_accuracy: the same under attack, by radius.
-        headline_epsilon: radius to quote first.
-        median_distance: of all images, misclassified ones at 0; None if it is infinite.
-        not_found: images that nothing broke at any distance.
-        by_attack: images whose nearest adversarial image each attack found.
-        lost_in_runtime: successes in the twin that the runtime denied.
-        n_forward: forward passes an image, on average.
-        n_backward: backward passes an image, on average.
-        warnings: what the reader must know.
-        complete: whether every image asked for has its row.
-    """
-
-    norm: str
-    suite: str
-    attacks: tuple[str, ...]
-    n: int
-    clean_accuracy: dict[str, Any]
-    robust_accuracy: tuple[RobustAccuracy, ...]
-    headline_epsilon: float
-    median_distance: float | None
-    not_found: int
-    by_attack: dict[str, int]
-    lost_in_runtime: int
-    n_forward: float
-    n_backward: float
-    warnings: tuple[str, ...]
-    complete: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return dict(plain(asdict(self)))
+        for radius in self.radii:
+            require_positive("radius", radius)
 
 
 def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[float] = ()) -> str:
@@ -139,7 +88,7 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     axes = {"channel": channels, "height": height, "width": width}
     group = session.store.group(
         ATTACK,
-        prefix=f"{settings.norm}-{'+'.join(settings.attacks) or settings.suite}",
+        prefix=f"{settings.norm}-{'+'.join(settings.attacks[:4]) or settings.suite}",
         settings=settings,
         seed=session.seed,
         sizes=axes if settings.save_images else None,
@@ -151,36 +100,6 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     finally:
         session.batch_size = lanes
     return group.path
-
-
-def summarise(store: ResultStore, key: str) -> AttackSummary:
-    """Summary of the attack table at path ``key``, from the file alone."""
-    group = store.at(key)
-    indices = group.indices
-    indices = indices[group.computed(indices)]
-    distance = group.column("distance", indices)
-    finder = group.column("attack", indices)
-    names = tuple(group.attribute("attacks", []))
-    clean = proportion(int((distance > 0).sum()), len(distance), level=LEVEL)
-    lost = int(group.column("lost_in_runtime", indices).sum())
-    median = float(np.median(distance)) if len(distance) else float("inf")
-    return AttackSummary(
-        norm=str(group.settings["norm"]),
-        suite=str(group.settings["suite"]),
-        attacks=names,
-        n=len(distance),
-        clean_accuracy=asdict(clean),
-        robust_accuracy=_curve(distance, group.attribute("epsilons", [])),
-        headline_epsilon=float(group.attribute("headline_epsilon")),
-        median_distance=median if np.isfinite(median) else None,
-        not_found=int(np.isinf(distance).sum()),
-        by_attack={name: int((finder == at).sum()) for at, name in enumerate(names)},
-        lost_in_runtime=lost,
-        n_forward=_mean(group.column("n_forward", indices)),
-        n_backward=_mean(group.column("n_backward", indices)),
-        warnings=_warnings(group, lost),
-        complete=group.complete,
-    )
 
 
 def _note(
@@ -209,7 +128,8 @@ def _rows(
     session: Session, batch: Batch, settings: AttackSettings, names: tuple[str, ...], lanes: int
 ) -> Rows:
     hunt = Hunt(session.classifier, batch, settings.norm, session.seed, lanes)
-    suites.run(hunt, names, EFFORTS[settings.suite], restarts=settings.restarts)
+    effort = EFFORTS[settings.suite]
+    suites.run(hunt, names, effort, restarts=settings.restarts, radii=settings.radii)
     rows: Rows = {
         "distance": hunt.distance.cpu().numpy(),
         "success": hunt.distance.isfinite().cpu().numpy().astype(np.int8),
@@ -218,31 +138,20 @@ def _rows(
         "n_forward": hunt.n_forward.cpu().numpy(),
         "n_backward": hunt.n_backward.cpu().numpy(),
         "lost_in_runtime": hunt.n_lost.clamp_max(32767).cpu().numpy().astype(np.int16),
+        "target_distance": hunt.goal_distance.cpu().numpy(),
+        "eight_bit": _after_rounding(hunt) if settings.round_8_bit else np.full(len(batch), -1),
     }
     if settings.save_images:
         rows["adversarial"] = hunt.x_adv.cpu().numpy()
     return rows
 
 
-def _curve(distance: NDArray[np.float64], epsilons: list[float]) -> tuple[RobustAccuracy, ...]:
-    entries = []
-    for epsilon in epsilons:
-        share = proportion(int((distance > epsilon).sum()), len(distance), level=LEVEL)
-        entries.append(RobustAccuracy(epsilon, share.value, share.lower, share.upper))
-    return tuple(entries)
-
-
-def _warnings(group: AnalysisGroup, lost: int) -> tuple[str, ...]:
-    found = []
-    if group.attribute("gradient_free", False):
-        found.append(
-            "the model has no twin: only noise and score-based search were tried, which are weak; "
-            "distances are too large"
-        )
-    if lost:
-        found.append(f"{lost} successes in the twin were denied by the runtime and do not count")
-    return tuple(found)
-
-
-def _mean(values: NDArray[np.int64]) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _after_rounding(hunt: Hunt) -> NDArray[np.int8]:
+    """1 where the nearest image, rounded to 8 bits, is adversarial still, 0 where not, else -1."""
+    survives = np.full(len(hunt.batch), -1, np.int8)
+    found = hunt.correct[hunt.distance[hunt.correct].isfinite()]
+    rounded = (hunt.x_adv * 255).round() / 255
+    for row in found.tolist():
+        logits = hunt.logits(found[found == row], rounded[row : row + 1])
+        survives[row] = bool(adversarial(logits, hunt.y(found[found == row])))
+    return survives

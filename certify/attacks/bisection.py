@@ -1,4 +1,4 @@
-"""Smallest distances from attacks at a radius: which radius is the smallest that succeeds?"""
+"""Attacks at a radius: at given ones, or at the smallest that succeeds, found by bisection."""
 
 from __future__ import annotations
 
@@ -41,3 +41,15 @@ def bisect(hunt: Hunt, attack: RadiusAttack, *, halvings: int = HALVINGS) -> Non
         low, high = torch.where(broken, low, middle), torch.where(broken, middle, high)
     nearer = rows[hunt.distance[rows] < before[rows]]
     hunt.settle(nearer, hunt.x_adv[nearer])
+
+
+def at_radii(hunt: Hunt, attack: RadiusAttack, radii: tuple[float, ...]) -> None:
+    """Run ``attack`` at each of ``radii`` (pixel units), smallest first, on what still stands.
+
+    The accuracy at those radii is the attack's own; distances in between are not looked for.
+    """
+    for block, epsilon in enumerate(sorted(radii)):
+        radius = torch.full_like(hunt.distance, epsilon).to(hunt.batch.x.dtype)
+        todo = standing(hunt, hunt.correct, radius)
+        if len(todo):
+            attack(hunt, todo, radius, block)

@@ -67,6 +67,9 @@ class Hunt:
         lanes: see :data:`LANES`; changes speed only.
         finder: name of the attack at work.
         finders: who found each row's nearest image, "" where nothing is found or needed.
+        goal: classes ``(b,)`` that a targeted attack is after; while they are set an image is done
+            only once it is given that class.
+        goal_distance: nearest image of that class ``(b,)``, inf where none was found.
     """
 
     classifier: Classifier
@@ -82,6 +85,8 @@ class Hunt:
     n_forward: Tensor = field(init=False)
     n_backward: Tensor = field(init=False)
     n_lost: Tensor = field(init=False)
+    goal: Tensor | None = None
+    goal_distance: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """Look at the clean images: the misclassified ones are at distance 0."""
@@ -92,6 +97,7 @@ class Hunt:
         self.n_backward, self.n_lost = self.n_forward.clone(), self.n_forward.clone()
         self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
         self.prediction = torch.full((count,), -1, dtype=torch.int64, device=device)
+        self.goal_distance = self.distance.clone()
         if count:
             logits = self.logits(self.everyone, self.batch.x)
             wrong = adversarial(logits, self.batch.y)
@@ -175,11 +181,18 @@ class Hunt:
     def claim(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
         """Which of ``x`` the runtime confirms as adversarial ``(r,)``; the nearer ones are kept.
 
-        ``logits`` say which are candidates; each of those is asked at batch size one.
+        ``logits`` say which are candidates; each of those is asked at batch size one. With a
+        ``goal``, which of them the runtime gives that class.
         """
         confirmed = adversarial(logits, self.y(rows))
         for at in confirmed.nonzero().flatten().tolist():
-            confirmed[at] = self._confirm(int(rows[at]), x[at : at + 1])
+            row, point = int(rows[at]), x[at : at + 1]
+            predicted = self._confirm(row, point)
+            confirmed[at] = predicted >= 0
+            if self.goal is not None:
+                confirmed[at] = predicted == self.goal[row]
+                if confirmed[at]:
+                    self.goal_distance[row] = min(self.goal_distance[row], self._length(row, point))
         return confirmed
 
     def settle(self, rows: Tensor, x: Tensor) -> None:
@@ -207,22 +220,28 @@ class Hunt:
             low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
         for at, row in enumerate(rows.tolist()):
             part, far = clean[at : at + 1], x[at : at + 1]
-            if not self._confirm(row, _along(part, far, high[at : at + 1])):
+            if self._confirm(row, _along(part, far, high[at : at + 1])) < 0:
                 self._confirm(row, _along(part, far, outer[at : at + 1]))
 
-    def _confirm(self, row: int, x: Tensor) -> bool:
-        """Ask the runtime about one image ``(1, c, h, w)``; keep it if it is the nearest."""
+    def _confirm(self, row: int, x: Tensor) -> int:
+        """Ask the runtime about one image ``(1, c, h, w)``; keep it if it is the nearest.
+
+        Its class, -1 if that is y.
+        """
         logits = self.classifier.logits(x)
         self.n_forward[row] += 1
         if not bool(adversarial(logits, self.batch.y[row : row + 1])):
             self.n_lost[row] += 1
-            return False
-        distance = self.norm.of((x - self.batch.x[row : row + 1]).double())[0]
+            return -1
+        predicted, distance = int(logits.argmax()), self._length(row, x)
         if distance < self.distance[row]:
             self.distance[row], self.x_adv[row] = distance, x[0]
-            self.prediction[row] = logits.argmax()
+            self.prediction[row] = predicted
             self.finders[row] = self.finder
-        return True
+        return predicted
+
+    def _length(self, row: int, x: Tensor) -> Tensor:
+        return self.norm.of((x - self.batch.x[row : row + 1]).double())[0]
 
     def result(self, losses: Tensor | None = None) -> Found:
         """What was found."""

@@ -188,21 +188,23 @@ def run_multi_targeted(
     *,
     steps: int,
     targets: int | None = None,
+    restarts: int = 1,
     rule: StepRule | None = None,
     block: int = 0,
 ) -> None:
     """Multi-Targeted within a hunt."""
     ranked = hunt.ranked_classes(rows, targets)
-    for rank in range(ranked.shape[1]):
-        climb(
-            hunt,
-            standing(hunt, rows, epsilon),
-            _towards(hunt, ranked[:, rank]),
-            epsilon=epsilon,
-            steps=steps,
-            rule=rule or default_rule(hunt.norm, steps),
-            start=_random(hunt, epsilon, f"multi-targeted/{rank + 1}", block),
-        )
+    for restart in range(restarts):
+        for rank in range(ranked.shape[1]):
+            climb(
+                hunt,
+                standing(hunt, rows, epsilon),
+                _towards(hunt, ranked[:, rank]),
+                epsilon=epsilon,
+                steps=steps,
+                rule=rule or default_rule(hunt.norm, steps),
+                start=_random(hunt, epsilon, _named(f"multi-targeted/{rank + 1}", restart), block),
+            )
 
 
 def run_random_targeted(
@@ -211,24 +213,37 @@ def run_random_targeted(
     epsilon: Tensor,
     *,
     steps: int,
+    restarts: int = 1,
     rule: StepRule | None = None,
+    until_reached: bool = False,
     block: int = 0,
 ) -> None:
-    """Towards one other class, drawn once an image; any misclassification counts as success."""
+    """Towards one other class, drawn once an image; any misclassification counts as success.
+
+    With ``until_reached`` an image is done only once it is given the drawn class, as the paper
+    counts; the nearest image of any other class is kept all the same.
+    """
     target = hunt.batch.y.clone()
     for row in rows.tolist():
         stream = generator(hunt.seed, "attack/random-target", int(hunt.batch.index[row]))
         shift = torch.randint(1, hunt.classifier.num_classes, (), generator=stream)
         target[row] = (target[row] + int(shift)) % hunt.classifier.num_classes
-    climb(
-        hunt,
-        rows,
-        _towards(hunt, target),
-        epsilon=epsilon,
-        steps=steps,
-        rule=rule or default_rule(hunt.norm, steps),
-        start=_random(hunt, epsilon, "random-targeted", block),
-    )
+    hunt.goal = target if until_reached else None
+    for restart in range(restarts):
+        if until_reached:
+            todo = rows[hunt.goal_distance[rows].isinf()]
+        else:
+            todo = standing(hunt, rows, epsilon) if restart else rows
+        climb(
+            hunt,
+            todo,
+            _towards(hunt, target),
+            epsilon=epsilon,
+            steps=steps,
+            rule=rule or default_rule(hunt.norm, steps),
+            start=_random(hunt, epsilon, _named("random-targeted", restart), block),
+        )
+    hunt.goal = None
 
 
 def standing(hunt: Hunt, rows: Tensor, epsilon: Tensor) -> Tensor:
@@ -243,6 +258,10 @@ def loss_score(hunt: Hunt, loss: Loss) -> Score:
 
 def _towards(hunt: Hunt, target: Tensor) -> Score:
     return lambda logits, rows: targeted_margin(logits, hunt.y(rows), target[rows])
+
+
+def _named(stream: str, restart: int) -> str:
+    return f"{stream}/{restart}" if restart else stream
 
 
 def _random(hunt: Hunt, epsilon: Tensor, name: str, block: int) -> Start:

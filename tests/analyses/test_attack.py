@@ -12,7 +12,8 @@ from linear_models import exact_distance, linear_classifier, near_grey
 from robcert.certify.analyses import attack
 from robcert.certify.analyses.attack import AttackSettings, analyse, summarise
 from robcert.certify.attacks import suites
-from robcert.certify.attacks.suites import EFFORTS, Effort, Suite
+from robcert.certify.attacks.catalogue import Effort
+from robcert.certify.attacks.suites import EFFORTS, Suite
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import from_arrays
 from robcert.certify.errors import InvalidParameterError
@@ -139,3 +140,21 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
             analyse(run, AttackSettings(attacks=("magic",)))
         with pytest.raises(InvalidParameterError, match="epsilon must be a positive"):
             analyse(run, AttackSettings(suite=Suite.QUICK), epsilons=[-1.0])
+
+
+def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_path: Path) -> None:
+    settings = AttackSettings(
+        suite=Suite.QUICK, attacks=("random-targeted",), radii=(0.004, 0.5), round_8_bit=True
+    )
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        key = analyse(run, settings, epsilons=settings.radii)
+        summary = summarise(run.store, key)
+        group = run.store.at(key)
+        distance, target = group.column("distance"), group.column("target_distance")
+    hit = np.isfinite(target)
+    assert hit[distance > 0].all()  # half the pixel range reaches every class of a linear model
+    assert (target[hit] >= distance[hit]).all()
+    assert summary.targeted_success[-1].value == 1.0
+    assert summary.eight_bit is not None
+    assert sum(summary.eight_bit.values()) == COUNT - 1

@@ -12,11 +12,12 @@ from linear_models import SHAPE, linear_classifier
 from torch import Tensor, nn
 
 from robcert.certify.attacks import suites
+from robcert.certify.attacks.catalogue import CATALOGUE, Effort
 from robcert.certify.attacks.hunt import Hunt
 from robcert.certify.attacks.noise import noise_search
 from robcert.certify.attacks.pgd import fgsm, multi_targeted, pgd, unbounded
 from robcert.certify.attacks.square import square
-from robcert.certify.attacks.suites import CATALOGUE, Effort, Suite
+from robcert.certify.attacks.suites import Suite
 from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError

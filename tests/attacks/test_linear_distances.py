@@ -9,9 +9,9 @@ import torch
 from linear_models import exact_distance, linear_classifier, near_grey
 
 from robcert.certify.attacks import suites
+from robcert.certify.attacks.catalogue import CATALOGUE, Effort
 from robcert.certify.attacks.hunt import Hunt
 from robcert.certify.attacks.pgd import pgd
-from robcert.certify.attacks.suites import CATALOGUE, Effort
 from robcert.certify.core import Norm
 
 EFFORT = Effort(steps=20, restarts=1, targets=3, descent_steps=100, halvings=11, queries=50)

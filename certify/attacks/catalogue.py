@@ -1,0 +1,296 @@
+"""Attacks by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from robcert.certify.ascent import Direction, StepRule
+from robcert.certify.core import Norm
+from robcert.certify.objectives import Loss
+
+from .apgd import run_apgd, run_apgd_targeted
+from .bisection import at_radii, bisect
+from .boundary import run_boundary
+from .carlini_wagner import run_carlini_wagner
+from .ddn import run_ddn
+from .deepfool import run_deepfool
+from .fmn import run_fmn
+from .logbarrier import run_log_barrier
+from .noise import run_gaussian, run_noise
+from .pgd import LLR_DROPS, run_fgsm, run_multi_targeted, run_pgd, run_random_targeted
+from .spatial import run_spatial
+from .square import run_square
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .bisection import RadiusAttack
+    from .hunt import Hunt
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard each attack of a run tries.
+
+    Attributes:
+        steps: gradient steps at one radius.
+        restarts: runs at one radius, on the images that still stand.
+        targets: other classes tried by targeted attacks, those with the largest logits.
+        descent_steps: gradient steps of attacks that look for the smallest distance themselves.
+        halvings: bisections of the radius.
+        queries: forward passes of a score-based attack at one radius.
+        radii: where attacks at a radius search, pixel units; none: at the smallest that succeeds.
+    """
+
+    steps: int
+    restarts: int
+    targets: int
+    descent_steps: int
+    halvings: int
+    queries: int
+    radii: tuple[float, ...] = ()
+
+
+_ALL = tuple(Norm)
+_NOT_L1 = (Norm.L2, Norm.LINF)
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One attack of the catalogue.
+
+    Attributes:
+        doc: one line for people.
+        run: searches within a hunt.
+        norms: norms that it has.
+        gradient: whether it needs the twin.
+    """
+
+    doc: str
+    run: Callable[[Hunt, Effort], None]
+    norms: tuple[Norm, ...] = _ALL
+    gradient: bool = True
+
+
+def _bisected(attack: Callable[[Effort], RadiusAttack]) -> Callable[[Hunt, Effort], None]:
+    def run(hunt: Hunt, effort: Effort) -> None:
+        if effort.radii:
+            at_radii(hunt, attack(effort), effort.radii)
+        else:
+            bisect(hunt, attack(effort), halvings=effort.halvings)
+
+    return run
+
+
+def _pgd(
+    loss: Loss, rule: Callable[[int], StepRule | None] = lambda _: None
+) -> Callable[..., None]:
+    return _bisected(
+        lambda effort: (
+            lambda hunt, rows, epsilon, block: run_pgd(
+                hunt,
+                rows,
+                epsilon,
+                steps=effort.steps,
+                rule=rule(effort.steps),
+                loss=loss,
+                restarts=effort.restarts,
+                block=block,
+            )
+        )
+    )
+
+
+def _adam(steps: int) -> StepRule:
+    drops = ((steps // 2, 0.5), (3 * steps // 4, 0.5))
+    return StepRule(Direction.ADAM, min(6 / steps, 1.0), relative=True, drops=drops)
+
+
+def _fgsm(_: Effort) -> RadiusAttack:
+    return lambda hunt, rows, epsilon, _: run_fgsm(hunt, rows, epsilon, loss=Loss.CE)
+
+
+def _fgsm20(_: Effort) -> RadiusAttack:
+    rule = StepRule(Direction.SIGN, 0.1, relative=True)  # LLR F.1: steps of a tenth of the radius
+    return lambda hunt, rows, epsilon, block: run_pgd(
+        hunt, rows, epsilon, steps=20, rule=rule, loss=Loss.CE, block=block
+    )
+
+
+def _multi_targeted(effort: Effort) -> RadiusAttack:
+    return lambda hunt, rows, epsilon, block: run_multi_targeted(
+        hunt, rows, epsilon, steps=effort.steps, targets=effort.targets, block=block
+    )
+
+
+def _papers_pgd(
+    steps: int, rule: StepRule, loss: Loss = Loss.CE, *, restarts: int = 1
+) -> Callable[[Hunt, Effort], None]:
+    """PGD as a paper runs it, whatever the effort."""
+    return _bisected(
+        lambda _: (
+            lambda hunt, rows, epsilon, block: run_pgd(
+                hunt,
+                rows,
+                epsilon,
+                steps=steps,
+                rule=rule,
+                loss=loss,
+                restarts=restarts,
+                block=block,
+            )
+        )
+    )
+
+
+def _llr_multi_targeted(_: Effort) -> RadiusAttack:
+    rule = StepRule(Direction.ADAM, 0.1)
+    return lambda hunt, rows, epsilon, block: run_multi_targeted(
+        hunt, rows, epsilon, steps=_LLR_STEPS, restarts=_LLR_RESTARTS, rule=rule, block=block
+    )
+
+
+def _random_targeted(
+    steps: int | None = None, restarts: int | None = None, rule: StepRule | None = None
+) -> Callable[[Hunt, Effort], None]:
+    return _bisected(
+        lambda effort: (
+            lambda hunt, rows, epsilon, block: run_random_targeted(
+                hunt,
+                hunt.correct if effort.radii else rows,
+                epsilon,
+                steps=steps or effort.steps,
+                restarts=restarts or effort.restarts,
+                rule=rule,
+                until_reached=bool(effort.radii),
+                block=block,
+            )
+        )
+    )
+
+
+def _apgd(*, ratio: bool) -> Callable[[Hunt, Effort], None]:
+    # it settles late: at 20 steps it ends behind plain PGD, at 100 well before it
+    return _bisected(
+        lambda effort: (
+            lambda hunt, rows, epsilon, block: run_apgd(
+                hunt,
+                rows,
+                epsilon,
+                steps=5 * effort.steps,
+                restarts=effort.restarts,
+                ratio=ratio,
+                block=block,
+            )
+        )
+    )
+
+
+def _apgd_targeted(effort: Effort) -> RadiusAttack:
+    return lambda hunt, rows, epsilon, block: run_apgd_targeted(
+        hunt, rows, epsilon, steps=effort.steps, targets=effort.targets, block=block
+    )
+
+
+def _square(effort: Effort) -> RadiusAttack:
+    return lambda hunt, rows, epsilon, block: run_square(
+        hunt, rows, epsilon, queries=effort.queries, block=block
+    )
+
+
+def _noise(effort: Effort) -> RadiusAttack:
+    return lambda hunt, rows, epsilon, block: run_noise(
+        hunt, rows, epsilon, draws=max(10, effort.queries // 10), block=block
+    )
+
+
+_LLR_STEPS, _LLR_RESTARTS = 200, 20
+_LLR_RULE = StepRule(Direction.ADAM, 0.1, drops=LLR_DROPS)
+_SOAR_RULE = StepRule(Direction.SIGN, 2 / 255)
+_SOAR_L2_RULE = StepRule(Direction.L2, 0.025, relative=True)  # 2.5 radii in 100 steps
+_LINF = (Norm.LINF,)
+
+CATALOGUE: dict[str, Attack] = {
+    "fgsm": Attack("one step of steepest ascent of the cross-entropy", _bisected(_fgsm)),
+    "fgsm-20": Attack("20 sign steps of a tenth of the radius", _bisected(_fgsm20), (Norm.LINF,)),
+    "pgd": Attack("PGD on the margin", _pgd(Loss.MARGIN)),
+    "pgd-ce": Attack("PGD on the cross-entropy", _pgd(Loss.CE)),
+    "pgd-adam": Attack("PGD on the margin, Adam steps", _pgd(Loss.MARGIN, _adam), (Norm.LINF,)),
+    "multi-targeted": Attack("PGD towards each other class", _bisected(_multi_targeted)),
+    "random-targeted": Attack("PGD towards a class drawn once", _random_targeted()),
+    "fmn": Attack(
+        "fast minimum norm",
+        lambda hunt, e: run_fmn(hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets),
+    ),
+    "ddn": Attack(
+        "decoupled direction and norm",
+        lambda hunt, e: run_ddn(hunt, hunt.correct, steps=e.descent_steps),
+        (Norm.L2,),
+    ),
+    "deepfool": Attack(
+        "steps onto the linearised boundary",
+        lambda hunt, e: run_deepfool(hunt, hunt.correct, steps=50, classes=e.targets),
+        _NOT_L1,
+    ),
+    "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False), _NOT_L1),
+    "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True), _NOT_L1),
+    "apgd-targeted": Attack(
+        "Auto-PGD towards each other class", _bisected(_apgd_targeted), _NOT_L1
+    ),
+    "cw": Attack(
+        "Carlini & Wagner",
+        lambda hunt, e: run_carlini_wagner(hunt, hunt.correct, steps=e.descent_steps),
+        (Norm.L2,),
+    ),
+    "logbarrier": Attack(
+        "logarithmic barrier, from inside",
+        lambda hunt, e: run_log_barrier(hunt, hunt.correct, steps=2 * e.descent_steps),
+        _NOT_L1,
+    ),
+    "boundary": Attack(
+        "walk along the boundary, labels only",
+        lambda hunt, e: run_boundary(hunt, hunt.correct, queries=10 * e.queries),
+        (Norm.L2,),
+        gradient=False,
+    ),
+    "spatial": Attack(
+        "worst of ten rotations and translations",
+        lambda hunt, _: run_spatial(hunt, hunt.correct),
+        gradient=False,
+    ),
+    "llr-untargeted": Attack(
+        "LLR F.1: 200 Adam steps of 0.1, 0.01, 0.001 on the margin, 20 restarts",
+        _papers_pgd(_LLR_STEPS, _LLR_RULE, Loss.MARGIN, restarts=_LLR_RESTARTS),
+        _LINF,
+    ),
+    "llr-random-targeted": Attack(
+        "LLR F.1: the same towards a class drawn once",
+        _random_targeted(_LLR_STEPS, _LLR_RESTARTS, _LLR_RULE),
+        _LINF,
+    ),
+    "llr-multi-targeted": Attack(
+        "LLR F.1: 200 Adam steps of 0.1 towards each other class, 20 restarts",
+        _bisected(_llr_multi_targeted),
+        _LINF,
+    ),
+    "soar-pgd7": Attack("SOAR: 7 sign steps of 2/255", _papers_pgd(7, _SOAR_RULE), _LINF),
+    "soar-pgd20": Attack("SOAR: 20 sign steps of 2/255", _papers_pgd(20, _SOAR_RULE), _LINF),
+    "soar-l2-pgd100": Attack(
+        "SOAR: 100 l2 steps of a fortieth of the radius",
+        _papers_pgd(100, _SOAR_L2_RULE),
+        (Norm.L2,),
+    ),
+    "square": Attack("random squares, scores only", _bisected(_square), gradient=False),
+    "noise": Attack("random points of the ball", _bisected(_noise), gradient=False),
+    "gaussian": Attack(
+        "Gaussian noise that grows",
+        lambda hunt, _: run_gaussian(hunt, hunt.correct),
+        gradient=False,
+    ),
+}
+"""Every attack by name. Those at a radius look for the smallest one by bisection, or search at
+``Effort.radii``."""
+
+RANDOM_TARGETED = ("random-targeted", "llr-random-targeted")
+"""Attacks that are after one class drawn for each image."""
