@@ -132,8 +132,12 @@ class TrainOptions:
         typer.Option("--arch", help="See robcert architectures.", show_default="cnn4"),
     ] = None
     activation: Annotated[
-        Literal["relu", "softplus"] | None,
-        typer.Option("--activation", help="Non-linearity.", show_default="relu"),
+        Literal["relu", "softplus", "c2relu"] | None,
+        typer.Option(
+            "--activation",
+            help="Non-linearity; c2relu is a twice differentiable ReLU.",
+            show_default="relu",
+        ),
     ] = None
     width: Annotated[int | None, typer.Option("--width", help="Channels of the first layer.")] = (
         None
@@ -150,6 +154,10 @@ class TrainOptions:
     ] = None
     init_from: Annotated[
         str | None, typer.Option("--init-from", help="Run folder or checkpoint to start from.")
+    ] = None
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="A paper's recipe by name; options win over it."),
     ] = None
     config: Annotated[
         Path | None,

@@ -1,0 +1,135 @@
+"""What every `robcert train METHOD` does around its one library call."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from robcert.certify.errors import InvalidParameterError
+
+from .options import TrainOptions
+from .progress import TerminalProgress
+from .run import given
+
+if TYPE_CHECKING:
+    from robcert.trainers.config import TrainConfig
+    from robcert.trainers.run_folder import EpochRecord
+
+
+def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
+    """Train, say what was decided, print the path of the ONNX file.
+
+    Args:
+        options: the shared options.
+        method: name of the method.
+        of_method: its own options by the names of its fields; None is the default.
+    """
+    from robcert.certify.models import torch_device
+    from robcert.trainers.train import train
+
+    from .session import tune_torch
+
+    tune_torch(options.threads)
+    config, first = configs(options, method, given(**of_method))
+    out = options.out or Path("runs") / method
+    with TerminalProgress(quiet=options.quiet) as progress:
+        trained = train(
+            config,
+            out=out,
+            first=first,
+            data_root=options.data_root,
+            device=torch_device(options.device),
+            resume=options.resume,
+            overwrite=options.overwrite,
+            progress=progress,
+            on_epoch=None if options.quiet else _print_epoch,
+        )
+    for line in (*trained.notes, *trained.run.warnings):
+        typer.echo(f"note: {line}", err=True)
+    typer.echo(str(trained.model))
+    typer.echo(f"next: robcert audit --model {trained.model}", err=True)
+
+
+def configs(
+    options: TrainOptions, method: str, of_method: dict[str, Any]
+) -> tuple[TrainConfig, TrainConfig | None]:
+    """The run, and that of the network it starts from where a preset names one.
+
+    The recipe, the config file's run or the defaults, with the options on top; the shared options
+    hold for the first network too.
+
+    Raises:
+        InvalidParameterError: the recipe or file does not exist or is of another method, or a
+            value breaks its rule.
+    """
+    from robcert.trainers.config import TrainConfig, decoded
+    from robcert.trainers.presets import preset
+    from robcert.trainers.registry import METHODS
+
+    base, first = TrainConfig(objective=METHODS[method]()), None
+    if options.preset is not None and options.config is not None:
+        message = "--preset and --config exclude each other"
+        raise InvalidParameterError(message)
+    if options.preset is not None:
+        recipe = preset(options.preset)
+        base = _of_method(recipe.config, method, f"{options.preset} is a recipe")
+        if recipe.first:
+            first = _with_shared(preset(recipe.first).config, options)
+    elif options.config is not None:
+        base = _of_method(_read_config(options.config), method, f"{options.config} is a config")
+    objective: Any = base.objective
+    changed = decoded(METHODS[method], {**asdict(objective), **of_method}, f"train {method}")
+    return replace(_with_shared(base, options), objective=changed), first
+
+
+def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
+    """``base`` with the shared options that were given on top."""
+    architecture = given(name=options.arch, activation=options.activation, width=options.width)
+    return replace(
+        base,
+        architecture=replace(base.architecture, **architecture),
+        optimizer=replace(base.optimizer, **given(learning_rate=options.learning_rate)),
+        **given(
+            data=options.data,
+            subset=options.subset,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            init_from=options.init_from,
+        ),
+    )
+
+
+def _of_method(config: TrainConfig, method: str, what: str) -> TrainConfig:
+    if config.method != method:
+        message = f"{what} of the method {config.method}, not of {method}"
+        raise InvalidParameterError(message, hint=f"robcert train {config.method}")
+    return config
+
+
+def _read_config(path: Path) -> TrainConfig:
+    import json
+
+    from robcert.trainers.config import TrainConfig
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        message = f"{path} is not JSON: {error}"
+        raise InvalidParameterError(message) from error
+    if isinstance(content, dict):
+        content = content.get("training", content)
+    return TrainConfig.from_json(content)
+
+
+def _print_epoch(record: EpochRecord) -> None:
+    """One line an epoch on stderr."""
+    facts = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name in ("loss", "train_accuracy", "accuracy", "attacked_accuracy", "images_per_second")
+        if (value := getattr(record, name, None)) is not None
+    )
+    typer.echo(f"epoch {record.epoch}: {facts}", err=True)

@@ -1,0 +1,173 @@
+"""robcert train METHOD: what the options say reaches the training, and one run ends with ONNX."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+import typer
+from command_line import robcert
+
+from robcert.certify.core import Norm
+from robcert.certify.objectives import Loss
+from robcert.cli.main import app
+from robcert.cli.options import TrainOptions
+from robcert.trainers import train as library
+from robcert.trainers.adversarial import Adversarial
+from robcert.trainers.config import TrainConfig
+from robcert.trainers.free import Free
+from robcert.trainers.gradient import Gradient
+from robcert.trainers.llr import Llr
+from robcert.trainers.presets import PRESETS
+from robcert.trainers.registry import METHODS
+from robcert.trainers.smoothadv import SmoothAdv
+from robcert.trainers.soar import Soar
+from robcert.trainers.trades import Trades
+
+SHARED = {field.name for field in fields(TrainOptions)}
+
+
+def methods() -> dict[str, Any]:
+    root: Any = typer.main.get_command(app)
+    return dict(root.commands["train"].commands)
+
+
+def fields_of(method: str) -> list[str]:
+    return [field.name for field in fields(typing.cast("Any", METHODS[method]))]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SimpleNamespace]:
+    """What the library was asked to train; nothing is trained."""
+    found: list[SimpleNamespace] = []
+
+    def train(config: TrainConfig, **rest: Any) -> SimpleNamespace:
+        found.append(SimpleNamespace(config=config, **rest))
+        run = SimpleNamespace(warnings=("it overfits",))
+        return SimpleNamespace(run=run, model=rest["out"] / "model.onnx", notes=())
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(library, "train", train)
+    return found
+
+
+def test_every_method_is_a_command() -> None:
+    assert set(methods()) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_field_of_a_method_is_an_option_with_help(method: str) -> None:
+    own = [option for option in methods()[method].params if option.name not in {*SHARED, "help"}]
+    assert sorted(option.name for option in own) == sorted(fields_of(method))
+    assert all(option.help for option in own)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_options_the_defaults_are_trained(
+    method: str, asked: list[SimpleNamespace]
+) -> None:
+    ended = robcert("train", method)
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout == f"{Path('runs') / method / 'model.onnx'}\n"
+    assert "note: it overfits" in ended.stderr
+    assert asked[0].config == TrainConfig(objective=METHODS[method]())
+    assert asked[0].first is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "objective"),
+    [
+        (
+            "adversarial --epsilon 4/255 --norm l2 --steps 3 --step-size 1/255 --rule adam "
+            "--loss margin --no-random-start --warmup-epochs 2",
+            Adversarial(Norm.L2, 4 / 255, 3, 1 / 255, "adam", Loss.MARGIN, False, 2.0),
+        ),
+        ("free --step-size 0.01 --replays 2", Free(step_size=0.01, replays=2)),
+        ("trades --weight 2 --norm l1 --epsilon 12", Trades(2.0, Norm.L1, 12.0)),
+        ("llr --gamma-weight 3 --linear-weight 9", Llr(gamma_weight=3.0, linear_weight=9.0)),
+        ("gradient --norm l1 --scheme exact --power norm --scale full",
+         Gradient(Norm.L1, scheme="exact", power="norm", scale="full")),
+        ("soar --start zero --step-most 4/255 --estimator rms --last",
+         Soar(start="zero", step_most=4 / 255, estimator="rms", last=True)),
+        ("smoothadv --sigma 1/2 --epsilon 1 --samples 4", SmoothAdv(0.5, 1.0, samples=4)),
+    ],
+)  # fmt: skip
+def test_options_reach_the_method(
+    arguments: str, objective: Any, asked: list[SimpleNamespace]
+) -> None:
+    ended = robcert("train", *arguments.split())
+    assert ended.status == 0, ended.stderr
+    assert asked[0].config.objective == objective
+    for name in fields_of(asked[0].config.method):
+        value = getattr(objective, name)
+        assert type(getattr(asked[0].config.objective, name)) is type(value)
+
+
+def test_options_win_over_a_preset(asked: list[SimpleNamespace]) -> None:
+    ended = robcert("train", "llr", "--preset", "llr-wrn28", "--steps", "4", "--width", "8")
+    assert ended.status == 0, ended.stderr
+    recipe = PRESETS["llr-wrn28"].config
+    assert asked[0].config == replace(
+        recipe,
+        objective=replace(typing.cast("Llr", recipe.objective), steps=4),
+        architecture=replace(recipe.architecture, width=8),
+    )
+
+
+def test_the_first_network_of_a_preset_is_trained_on_the_same_images(
+    asked: list[SimpleNamespace],
+) -> None:
+    shared = ("--data", "fashion-mnist-2000", "--subset", "50", "--epochs", "2")
+    assert robcert("train", "soar", "--preset", "soar-v1", *shared).status == 0
+    first = PRESETS["soar-standard"].config
+    expected = replace(first, data="fashion-mnist-2000", subset=50, epochs=2)
+    assert asked[0].first == expected
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_named_in_the_help_of_its_method(name: str) -> None:
+    text = methods()[PRESETS[name].config.method].help
+    presets = " ".join(text.split()).split("Preset")[1]
+    assert name in presets.replace(":", " ").replace(",", " ").replace(". ", " ").split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ("adversarial --steps 0", "steps must be at least 1"),
+        ("adversarial --epsilon 0", "epsilon must be a positive"),
+        ("adversarial --epsilon eight", "'eight' is not a number"),
+        ("adversarial --norm l7", "l7"),
+        ("llr --preset llr", "llr-wrn28"),
+        ("llr --preset soar-v1", "robcert train soar"),
+        ("llr --preset llr-wrn28 --config config.json", "exclude"),
+        ("llr --config missing.json", "missing.json"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    arguments: str, word: str, asked: list[SimpleNamespace]
+) -> None:
+    ended = robcert("train", *arguments.split())
+    assert ended.status == 2
+    assert ended.stderr.startswith("error: ")
+    assert len(ended.stderr.splitlines()) <= 2
+    assert "bug in robcert" not in ended.stderr
+    assert word in ended.stderr
+    assert asked == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains_and_exports(method: str, tmp_path: Path) -> None:
+    tiny = ("--data", "fashion-mnist-2000", "--subset", "256", "--epochs", "1", "--arch", "mlp")
+    out = tmp_path / method
+    ended = robcert("train", method, *tiny, "--width", "16", "--out", str(out))
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout == f"{out / 'model.onnx'}\n"
+    assert "epoch 1: loss " in ended.stderr or method == "free"
+    onnx.checker.check_model(onnx.load(out / "model.onnx"))
