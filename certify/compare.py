@@ -18,6 +18,7 @@ from .core import Kind
 from .errors import StoreError, require_open_unit
 from .intervals import two_sided_p_value
 from .schema import SCHEMAS
+from .wording import pixel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,8 @@ def differences(
     Args:
         a: results of the first model.
         b: results of the second.
-        epsilons: robust accuracy is compared at these distances.
+        epsilons: robust accuracy is compared at these distances; none: at those that each table
+            was made for.
         level: of each interval by itself; no correction for their number.
 
     Raises:
@@ -116,6 +118,12 @@ class Pair:
         """Images with a finished row in both."""
         common = np.intersect1d(self.store_a.indices, self.store_b.indices)
         return common[self.a.computed(common) & self.b.computed(common)]
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """Distances of robust accuracy: those asked for, else those that the tables are about."""
+        stored = {*self.a.attribute("epsilons", ()), *self.b.attribute("epsilons", ())}
+        return self.epsilons or tuple(sorted(stored))
 
     def labels(self) -> NDArray[np.int32]:
         """Labels of ``indices``, -1 where there is none."""
@@ -208,12 +216,14 @@ def _of_table(pair: Pair) -> Iterator[Difference]:
         yield from _certified(pair, labels)
     for column in MEANS.get(name, ()):
         kind = Kind.CERTIFIED if name == "smoothing" else Kind.ESTIMATED
-        yield pair.number(column, kind, *pair.columns(column))
+        a, b = pair.columns(column)
+        if not (np.isnan(a) | np.isnan(b)).all():
+            yield pair.number(column, kind, a, b)
     if name == "attack":
         distances = pair.columns("distance")
         yield pair.number("distance", Kind.ATTACKED, *distances)
-        for epsilon in pair.epsilons:
-            quantity = f"robust accuracy at {epsilon:.4g} ({pair.a.settings['norm']})"
+        for epsilon in pair.radii:
+            quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
             yield pair.share(quantity, Kind.ATTACKED, *(d > epsilon for d in distances))
 
 

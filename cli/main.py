@@ -16,6 +16,7 @@ from .attack import attack
 from .audit import audit
 from .bounds import bounds
 from .catalogue import architectures, datasets
+from .compare import compare
 from .demo import demo
 from .doctor import doctor
 from .export import export
@@ -49,7 +50,7 @@ for _command in (demo, inspect, audit, linearity, bounds, attack):
     app.command()(_command)
 app.add_typer(smoothing, name="smoothing")
 app.command("masking-check")(masking_check)
-for _command in (surface, taylor, report, show):
+for _command in (surface, taylor, report, compare, show):
     app.command()(_command)
 app.add_typer(train, name="train")
 for _command in (export, datasets, architectures, doctor):

@@ -1,0 +1,127 @@
+"""`robcert compare`: several models on the same images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robcert.certify.errors import InvalidParameterError, StoreError
+
+from . import values
+
+if TYPE_CHECKING:
+    from robcert.certify.compare import Difference
+    from robcert.certify.store import ResultStore
+
+
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(help="Results files; each is compared with the first.")
+    ],
+    eps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eps",
+            help="Distance of robust accuracy, pixel units of [0, 1], such as 8/255; may be given "
+            "again [default: those of the files].",
+        ),
+    ] = None,
+    level: Annotated[
+        float, typer.Option("--level", help="Level of each interval by itself.")
+    ] = 0.95,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a difference.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Paired differences of results files on the same images, made with the same settings.
+
+    Every row says what it claims: certified, estimated, attacked or measured. Shares get the
+    exact McNemar test and Newcombe's interval, other numbers the sign test and Student's interval.
+
+    Example: robcert compare honest.h5 masked.h5 --eps 8/255
+    """
+    if len(results) < 2:
+        message = "compare needs at least two results files"
+        raise InvalidParameterError(message)
+    if as_csv and as_json:
+        message = "--csv and --json exclude each other"
+        raise InvalidParameterError(message)
+    epsilons = tuple(values.epsilon(text) for text in eps or ())
+    from robcert.certify.store import ResultStore
+
+    with ResultStore.read(results[0]) as first:
+        found: dict[str, tuple[Difference, ...]] = {}
+        models = {str(results[0]): first.model}
+        for path in results[1:]:
+            with ResultStore.read(path) as second:
+                found[str(path)] = _differences(first, second, epsilons, level)
+                models[str(path)] = second.model
+        data = first.data
+    if as_csv:
+        _print_csv(found)
+    elif as_json:
+        _print_json(models, data, found)
+    else:
+        _print_tables(models, found)
+
+
+def _differences(
+    first: ResultStore, second: ResultStore, epsilons: tuple[float, ...], level: float
+) -> tuple[Difference, ...]:
+    """Every difference of two files.
+
+    Raises:
+        StoreError: they are of different data, or hold nothing in common.
+    """
+    from robcert.certify.compare import differences
+
+    found = differences(first, second, epsilons=epsilons, level=level)
+    if not found:
+        message = f"{first.path} and {second.path} hold no number of the same images and settings"
+        raise StoreError(message, hint="run the same analysis with the same options on both")
+    return found
+
+
+def _print_csv(found: dict[str, tuple[Difference, ...]]) -> None:
+    from robcert.certify.compare_table import comparison_lines
+
+    for line in comparison_lines(found):
+        typer.echo(line)
+
+
+def _print_json(
+    models: dict[str, dict[str, object]],
+    data: dict[str, object],
+    found: dict[str, tuple[Difference, ...]],
+) -> None:
+    import json
+    from importlib.metadata import version
+
+    from robcert.certify.results_json import plain
+
+    first = next(iter(models))
+    content = {
+        "command": "compare",
+        "robcert_version": version("robcert"),
+        "data": data,
+        "first": {"results": first, "model": models[first]},
+        "compared": [
+            {"results": path, "model": models[path], "differences": list(differences)}
+            for path, differences in found.items()
+        ],
+    }
+    typer.echo(json.dumps(plain(content), indent=2, ensure_ascii=False))
+
+
+def _print_tables(
+    models: dict[str, dict[str, object]], found: dict[str, tuple[Difference, ...]]
+) -> None:
+    from robcert.certify.compare_table import comparison_tables
+
+    from .render import print_tables
+
+    first = str(models[next(iter(models))]["file"])
+    for path, differences in found.items():
+        print_tables(comparison_tables(first, str(models[path]["file"]), differences))

@@ -1,0 +1,114 @@
+"""robcert compare: two or more results files, and what cannot be compared."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from command_line import Ended, robcert
+
+from robcert.certify.classifier import ModelInfo
+from robcert.certify.data import DataInfo
+from robcert.certify.schema import ATTACK, CLEAN
+from robcert.certify.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N = 20
+LABELS = np.arange(N) % 4
+DISTANCES = np.linspace(0.01, 0.2, N)
+
+
+def results(
+    folder: Path, name: str, *, scale: float = 1.0, digest: str = "d", seed: int = 0
+) -> str:
+    """A results file whose attack found adversarial images at ``scale`` times DISTANCES."""
+    path = folder / f"{name}.h5"
+    model = ModelInfo(file=f"{name}.onnx", sha256=name, kind="onnx")
+    with ResultStore.open(path, model=model, data=DataInfo("set", digest, N)) as store:
+        store.add_images(np.arange(N), LABELS)
+        for schema, column, found in (
+            (CLEAN, "prediction", LABELS),
+            (ATTACK, "distance", scale * DISTANCES),
+        ):
+            group = store.group(schema, prefix="x", settings={"norm": "linf"}, seed=seed)
+            group.append(np.arange(N), {**constants(schema), column: found})
+            if schema is ATTACK:
+                group.set_attributes(epsilons=[0.1])
+    return str(path)
+
+
+def constants(schema: Any) -> dict[str, np.ndarray]:
+    found = {}
+    for column in schema.columns:
+        if not column.images:
+            found[column.name] = np.ones((N, *(1 for _ in column.trailing)))
+    return found
+
+
+def refused(ended: Ended, *words: str) -> None:
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert ended.status == 2, ended
+    assert len(errors) == 1, ended.stderr
+    assert "bug in robcert" not in ended.stderr
+    assert ended.stdout == ""
+    for word in words:
+        assert word in ended.stderr, ended.stderr
+
+
+def test_each_row_of_the_table_says_what_it_claims(tmp_path: Path) -> None:
+    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    ended = robcert("compare", a, b)
+    assert ended.status == 0, ended.stderr
+    assert "b.onnx against a.onnx: attack/x-" in ended.stdout
+    text = " ".join(ended.stdout.split())
+    assert "clean accuracy measured 1 1 +0" in text
+    assert "distance attacked 0.105 0.21 +0.105" in text
+    assert "0 : 20 1.9e-06 20" in text  # 2 / 2^20
+
+
+def test_json_has_every_file_against_the_first(tmp_path: Path) -> None:
+    files = [results(tmp_path, name, scale=scale) for name, scale in (("a", 1), ("b", 2), ("c", 3))]
+    ended = robcert("compare", *files, "--eps", "1/5", "--level", "0.9", "--json")
+    assert ended.status == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["first"]["model"]["file"] == "a.onnx"
+    assert [entry["results"] for entry in found["compared"]] == files[1:]
+    for entry, scale in zip(found["compared"], (2, 3), strict=True):
+        by_name = {row["quantity"]: row for row in entry["differences"]}
+        robust = by_name["robust accuracy at 51/255 (linf)"]
+        assert robust["a"] == (DISTANCES > 0.2).mean()
+        assert robust["b"] == (scale * DISTANCES > 0.2).mean()
+        assert (robust["kind"], robust["level"], robust["n"]) == ("attacked", 0.9, N)
+
+
+def test_csv_is_one_line_a_difference(tmp_path: Path) -> None:
+    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    rows = list(csv.DictReader(robcert("compare", a, b, "--csv").stdout.splitlines()))
+    assert [row["quantity"] for row in rows] == [
+        *("clean accuracy", "distance", "robust accuracy at 0.1 (linf)")
+    ]
+    assert {row["results"] for row in rows} == {b}
+    assert float(rows[1]["difference"]) == pytest.approx(DISTANCES.mean())
+
+
+def test_other_data_cannot_be_compared(tmp_path: Path) -> None:
+    refused(robcert("compare", results(tmp_path, "a"), results(tmp_path, "b", digest="e")), "set")
+
+
+def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
+    other = results(tmp_path, "other", seed=1)
+    refused(robcert("compare", results(tmp_path, "a"), other), "a.h5 and", "other.h5", "hint: ")
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    a, b = results(tmp_path, "a"), results(tmp_path, "b")
+    refused(robcert("compare", a), "at least two")
+    refused(robcert("compare", a, str(tmp_path / "missing.h5")), "missing.h5")
+    refused(robcert("compare", a, b, "--csv", "--json"), "exclude")
+    refused(robcert("compare", a, b, "--eps", "0"), "--eps")
+    refused(robcert("compare", a, b, "--level", "1"), "level")
