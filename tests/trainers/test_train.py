@@ -139,7 +139,7 @@ def test_every_method_changes_what_it_should(tmp_path: Path) -> None:
     lowest = min(METHODS, key=family.accuracy)
     assert family.accuracy(lowest) > standard - 0.15, lowest
     assert family.gamma("llr") < 0.7 * family.gamma("standard")
-    for name in ("gradient", "cure", "soar", "jacobian"):
+    for name in ("gradient", "cure", "jacobian"):
         assert family.slope(name) < family.slope("standard"), name
     for name in ("adversarial", "free", "trades", "llr", "soar"):
         assert family.attacked(name) > family.attacked("standard") + 0.05, name
