@@ -23,6 +23,14 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.objectives import Loss
 
+LONG = ("llr-", "soar-")
+"""Attacks whose number of steps is the papers', whatever the effort."""
+
+NAMED = [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith(LONG) else ())
+    for name in CATALOGUE
+]
+
 TINY = Effort(steps=3, restarts=2, targets=2, descent_steps=8, halvings=6, queries=12)
 RADIUS = {Norm.LINF: 0.2, Norm.L2: 0.7, Norm.L1: 2.2}
 
@@ -47,7 +55,12 @@ def subset(batch: Batch, rows: list[int]) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("name", "norm"), [(n, norm) for n, attack in CATALOGUE.items() for norm in attack.norms]
+    ("name", "norm"),
+    [
+        pytest.param(name, norm, marks=pytest.mark.slow if name.startswith(LONG) else ())
+        for name, attack in CATALOGUE.items()
+        for norm in attack.norms
+    ],
 )
 def test_rows_depend_on_the_image_alone(name: str, norm: Norm) -> None:
     classifier = network()
@@ -66,7 +79,7 @@ def test_rows_depend_on_the_image_alone(name: str, norm: Norm) -> None:
             assert torch.equal(getattr(apart, column), getattr(together, column)[order]), column
 
 
-@pytest.mark.parametrize("name", list(CATALOGUE))
+@pytest.mark.parametrize("name", NAMED)
 def test_what_is_found_is_adversarial_and_as_far_as_it_says(name: str) -> None:
     classifier = network()
     batch = images(classifier)
@@ -176,7 +189,7 @@ class Poisoned(nn.Module):
         return self.inner(x) + torch.where(x[:, 0, 0, :1] > 0.99, torch.nan, 0.0)
 
 
-@pytest.mark.parametrize("name", list(CATALOGUE))
+@pytest.mark.parametrize("name", NAMED)
 def test_an_image_that_gives_nan_leaves_the_others_alone(name: str) -> None:
     torch.manual_seed(1)
     module = Poisoned()
