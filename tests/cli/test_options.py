@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,27 @@ import pytest
 import typer
 from command_line import robcert
 
+from robcert.certify.analyses.surface import SurfaceSettings
+from robcert.certify.analyses.taylor import TaylorSettings
+from robcert.certify.compare import differences
 from robcert.certify.profiles import PRESETS, SETTINGS, defaults, settings_of
 from robcert.certify.results_json import plain
 from robcert.cli.main import app
+from robcert.cli.values import number
 from robcert.trainers.config import TrainConfig
+from robcert.trainers.registry import METHODS
 
 COMMANDS = {
-    "linearity": "linearity",
-    "bounds": "bounds",
-    "smoothing certify": "smoothing",
-    "smoothing predict": "smoothing_prediction",
+    "linearity": defaults("linearity"),
+    "bounds": defaults("bounds"),
+    "surface": SurfaceSettings(),
+    "taylor": TaylorSettings(),
+    "smoothing certify": defaults("smoothing"),
+    "smoothing predict": defaults("smoothing_prediction"),
+    "smoothing attack": defaults("smoothing_attack"),
 }
+IN_WORDS = {("attack", "suite"), ("taylor", "step")}
+"""Options whose help says the default in words."""
 
 
 def command_called(name: str) -> Any:
@@ -27,32 +38,66 @@ def command_called(name: str) -> Any:
     return node
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_shows_the_defaults_of_the_library(name: str) -> None:
-    stored = plain(asdict(defaults(COMMANDS[name])))
-    shown = {
+def defaults_shown(name: str) -> dict[str, str]:
+    return {
         option.name: option.show_default
         for option in command_called(name).params
-        if isinstance(option.show_default, str)
+        if isinstance(option.show_default, str) and (name, option.name) not in IN_WORDS
     }
-    assert shown
-    for option, text in shown.items():
+
+
+def leaves(name: str = "") -> list[str]:
+    children = getattr(command_called(name), "commands", {})
+    return [leaf for part in children for leaf in leaves(f"{name} {part}".strip())] or [name]
+
+
+def test_the_defaults_of_every_command_are_compared() -> None:
+    analyses = [name for name in leaves() if not name.startswith("train ")]
+    assert {name for name in analyses if defaults_shown(name)} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_shows_the_defaults_of_the_library(name: str) -> None:
+    stored = plain(asdict(COMMANDS[name]))
+    for option, text in defaults_shown(name).items():
         assert str(stored[option]) == text, option
 
 
-@pytest.mark.parametrize("method", ["standard", "gaussian"])
+def test_the_help_of_taylor_and_compare_shows_the_defaults_of_the_library() -> None:
+    step = next(o for o in command_called("taylor").params if o.name == "step")
+    steps = TaylorSettings().steps
+    assert [float(end) for end in step.show_default.split(" to ")] == [min(steps), max(steps)]
+    level = next(o for o in command_called("compare").params if o.name == "level")
+    assert level.default == signature(differences).parameters["level"].default
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_help_of_train_shows_the_defaults_of_the_library(method: str) -> None:
     config = TrainConfig.from_json({"method": method})
     stored = {
         **asdict(config),
         **asdict(config.architecture),
         **asdict(config.optimizer),
-        **asdict(config.objective),  # type: ignore[call-overload]
         "arch": config.architecture.name,
+        **asdict(config.objective),  # type: ignore[call-overload]
     }
-    for option in command_called(f"train {method}").params:
-        if isinstance(option.show_default, str):
-            assert str(stored[option.name]) == option.show_default, option.name
+    if method == "free":
+        assert stored["step_size"] is None
+        stored["step_size"] = "epsilon"
+    for option, text in defaults_shown(f"train {method}").items():
+        assert shown(stored[option], option) == as_typed(text), option
+
+
+def shown(value: Any, option: str) -> str:
+    """A default as the help says it."""
+    if isinstance(value, bool):
+        return option.replace("_", "-") if value else f"no-{option.replace('_', '-')}"
+    return str(value)
+
+
+def as_typed(text: str) -> str:
+    """``text``, a fraction as the decimal that it stands for."""
+    return str(number(text)) if "/" in text else text
 
 
 def test_every_preset_is_valid_and_standard_is_the_default() -> None:
