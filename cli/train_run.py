@@ -12,6 +12,7 @@ from robcert.certify.errors import InvalidParameterError
 
 from .options import TrainOptions
 from .progress import TerminalProgress
+from .render import print_warning
 from .run import given
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
             progress=progress,
             on_epoch=None if options.quiet else _print_epoch,
         )
-    for line in (*trained.notes, *trained.run.warnings):
-        typer.echo(f"note: {line}", err=True)
+    for line in trained.run.warnings:
+        print_warning(line)
     typer.echo(str(trained.model))
-    typer.echo(f"next: robcert audit --model {trained.model}", err=True)
+    if not options.quiet:
+        for line in trained.notes:
+            typer.echo(f"note: {line}", err=True)
+        typer.echo(f"next: robcert audit --model {trained.model}", err=True)
 
 
 def configs(

@@ -74,9 +74,15 @@ def test_without_options_the_defaults_are_trained(
     ended = robcert("train", method)
     assert ended.status == 0, ended.stderr
     assert ended.stdout == f"{Path('runs') / method / 'model.onnx'}\n"
-    assert "note: it overfits" in ended.stderr
+    assert ended.stderr.splitlines()[0] == "warning: it overfits"
+    assert ended.stderr.splitlines()[1].startswith("next: robcert audit --model ")
     assert asked[0].config == TrainConfig(objective=METHODS[method]())
     assert asked[0].first is None
+
+
+def test_quiet_leaves_the_warnings(asked: list[SimpleNamespace]) -> None:
+    assert robcert("train", "standard", "-q").stderr == "warning: it overfits\n"
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
