@@ -88,7 +88,8 @@ def evidence(
         "confidence": _confidence(logits),
         "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
     }
-    rows |= attacks.without_gradients()
+    with classifier.forward_only():
+        rows |= attacks.without_gradients()
     rows |= attacks.by_transfer(sources)
     if classifier.differentiable:
         rows |= _gradient_norms(classifier, batch, settings.norm)
