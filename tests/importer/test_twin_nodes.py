@@ -104,6 +104,9 @@ def test_statistics_of_the_batch_are_listed() -> None:
     twin = build_twin(model_of(nodes, constants={"one": ones, "nil": 0 * ones}), outputs=["y"])
     assert twin.training_nodes == ("norm (BatchNormalization)",)
     assert torch.allclose(twin(X).mean(0), torch.zeros(3), atol=1e-6)
+    x = X.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(twin(x)[:, 0].sum(), x)
+    assert torch.allclose(slope, torch.zeros_like(x), atol=1e-5)  # a constant sum: the mean is 0
 
 
 def test_draws_of_a_fixed_shape_are_listed_too() -> None:

@@ -55,7 +55,9 @@ def batch_normalization_with_mode(
         return batch_normalization(x, scale, bias, mean, variance, epsilon=epsilon)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     now, spread = x.mean(axes), x.var(axes, correction=0)
-    (y,) = batch_normalization(x, scale, bias, now, spread, epsilon=epsilon)
+    # Not torch's batch_norm: it has no gradient through statistics that depend on x.
+    factor = scale * torch.rsqrt(spread + epsilon)
+    y = x * channelwise(factor, x, 1) + channelwise(bias - now * factor, x, 1)
     running = mean * momentum + now * (1 - momentum)
     return (y, running, variance * momentum + spread * (1 - momentum))[:n_outputs]
 
