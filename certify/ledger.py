@@ -139,6 +139,8 @@ def _sentence(found: tuple[Comparison, ...]) -> str:
     """What the ledger says, in one sentence."""
     compared = sum(comparison.compared for comparison in found)
     if compared == 0:
+        if found:
+            return "nothing to compare: no image has both a radius and an attacked distance"
         return "nothing to compare: the file holds no bounds and attacks in one norm"
     count = sum(comparison.count for comparison in found)
     if count == 0:
