@@ -194,8 +194,10 @@ def _attack(summary: Summary) -> Iterator[Table]:
     yield Table("robust accuracy under attack", "attacked", header, rows, note)
     yield from _targeted(summary.get("targeted_success") or ())
     if rounded := summary.get("eight_bit"):
-        cells = (str(rounded["survives"]), str(rounded["lost"]))
-        yield Table("after rounding to 8 bits", "attacked", ("adversarial still", "lost"), (cells,))
+        counts = (str(rounded["survives"]), str(rounded["lost"]))
+        yield Table(
+            "after rounding to 8 bits", "attacked", ("adversarial still", "lost"), (counts,)
+        )
     found = _by_attack(summary.get("by_attack"))
     if found:
         cells = tuple(tuple(row.values()) for row in found)
