@@ -79,6 +79,7 @@ class Classifier:
         declared_twin: the same with a gradient; None if there is no twin or no ``declared``.
         with_preprocessing: the runtime's logits under another preprocessing, to see what would have
             been; None where that cannot be asked.
+        one_by_one: whether the runtime is asked about one image at a time, whatever the batch.
     """
 
     info: ModelInfo
@@ -93,6 +94,7 @@ class Classifier:
     declared: Logits | None = None
     declared_twin: Logits | None = None
     with_preprocessing: Callable[[Preprocessing], Logits] | None = None
+    one_by_one: bool = False
 
     @classmethod
     def from_module(

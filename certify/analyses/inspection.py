@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.clean_check import (
@@ -13,6 +13,7 @@ from robcert.certify.clean_check import (
     near_chance,
 )
 from robcert.certify.errors import AmbiguousOutputError
+from robcert.certify.importer.outputs import asked_for
 from robcert.certify.models import load_classifier
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Inspection:
         info: what is known of the file.
         image_shape: (c, h, w) of the images it takes.
         num_classes: k.
-        fixed_batch: 1 if it runs image by image.
+        one_by_one: whether the runtime takes one image at a time.
         twin_available: whether gradient analyses can run.
         clean_accuracy: on up to 200 images spread over the set; None without labelled images.
         warnings: what the reader must know to trust any number about this model.
@@ -44,7 +45,7 @@ class Inspection:
     info: ModelInfo
     image_shape: tuple[int, int, int]
     num_classes: int
-    fixed_batch: int | None
+    one_by_one: bool
     twin_available: bool
     clean_accuracy: Proportion | None
     warnings: tuple[str, ...]
@@ -60,7 +61,7 @@ class Inspection:
                 "name": info.input_name,
                 "shape": list(info.input_shape),
                 "image": list(self.image_shape),
-                "batch": "image by image" if self.fixed_batch == 1 else "any",
+                "batch": "image by image" if self.one_by_one else "any",
             },
             "output": {
                 "name": info.output_name,
@@ -120,7 +121,11 @@ def inspect_model(
             f"several outputs could be the class scores ({', '.join(error.choices)}); {first} is "
             f"inspected, an analysis needs the choice (--output)"
         )
-        return inspect_classifier(load(first), images, warnings=(warning,))
+        classifier = load(first)
+        notes = [note for note in classifier.info.notes if note != asked_for(first)]
+        notes.insert(0, f"output {first!r} is the first that could be the class scores")
+        classifier.info = replace(classifier.info, notes=tuple(notes))
+        return inspect_classifier(classifier, images, warnings=(warning,))
 
 
 def inspect_classifier(
@@ -145,7 +150,7 @@ def inspect_classifier(
         info=info,
         image_shape=classifier.image_shape,
         num_classes=classifier.num_classes,
-        fixed_batch=classifier.fixed_batch,
+        one_by_one=classifier.one_by_one,
         twin_available=classifier.differentiable,
         clean_accuracy=accuracy,
         warnings=tuple(found),

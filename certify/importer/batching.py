@@ -66,7 +66,7 @@ def decide_batching(
         reopen: makes a runtime of an edited graph.
     """
     if not runtime.batched:
-        return Batching(model, runtime, False, "no batch axis: images run one by one")
+        return Batching(model, runtime, False, "no batch axis: the runtime takes images one by one")
     single = replace(runtime, fixed_batch=runtime.fixed_batch or 1)
     reference = single(probes, output)
     again = single(probes[:1], output)
@@ -90,7 +90,7 @@ def decide_batching(
     if (declared or 1) > 1:
         note = f"fixed batch of {declared}, which cannot be freed: it is filled with one image"
     else:
-        note = "batches fail or change the scores: images run one by one"
+        note = "batches fail or change the scores: the runtime takes images one by one"
     return Batching(model, single, random, note)
 
 

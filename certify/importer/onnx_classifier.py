@@ -22,6 +22,8 @@ from .outputs import Cut
 from .runtime import Runtime
 from .runtime_session import open_session
 from .scores import ScoreRule, score_rule, squashed
+from .surgery import BATCH
+from .training_mode import listed, normalised_by_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +91,7 @@ class OnnxLoader:
             preprocessing=model.preprocessing,
             device=self.device,
             with_preprocessing=partial(scores, model.logits, rule),
+            one_by_one=batching.runtime.fixed_batch is not None,
         )
         if model.logits != model.declared or rule.kind != "logits":
             as_it_is = ScoreRule("logits", rule.classes)
@@ -181,6 +184,11 @@ def _info(model: OnnxModel, batching: Batching, rule: ScoreRule) -> ModelInfo:
     }[rule.kind]
     provider = batching.runtime.session.get_providers()[0].removesuffix("ExecutionProvider")
     notes = [*model.notes, batching.note]
+    if by_batch := normalised_by_batch(batching.model):
+        notes.append(
+            f"BatchNormalization left in training mode, scores may depend on the batch and on "
+            f"earlier calls: {listed(by_batch)}"
+        )
     if batching.random:
         notes.append("random: the same image gives other logits each time")
     return ModelInfo(
@@ -192,7 +200,7 @@ def _info(model: OnnxModel, batching: Batching, rule: ScoreRule) -> ModelInfo:
         input_name=model.input_name,
         input_shape=model.input_dims,
         output_name=model.declared,
-        output_shape=model.declared_shape,
+        output_shape=_output_shape(model, batching),
         logits_from=source,
         runtime=f"onnxruntime {onnxruntime.__version__} {provider}",
         data_name=model.data_name,
@@ -200,3 +208,12 @@ def _info(model: OnnxModel, batching: Batching, rule: ScoreRule) -> ModelInfo:
         random=batching.random,
         notes=tuple(notes),
     )
+
+
+def _output_shape(model: OnnxModel, batching: Batching) -> tuple[int | str, ...]:
+    """Shape of the output; its batch axis carries the name of the input's where that is free."""
+    shape = model.declared_shape
+    free = batching.runtime.fixed_batch is None and model.fixed_batch is None
+    if free and shape[:1] == (1,):
+        return (model.input_dims[0] or BATCH, *shape[1:])
+    return shape

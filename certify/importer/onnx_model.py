@@ -12,7 +12,7 @@ from ..errors import ModelFileError, PreprocessingError
 from ..preprocess_options import PreprocessOptions
 from .layout import InputLayout, layout_for_images, layout_without_images, shown
 from .model_file import ModelFile, all_tensors, read_model
-from .outputs import Cut, choose_output, logits_behind
+from .outputs import Cut, asked_for, choose_output, logits_behind
 from .sandbox import OutputFact, trial_outputs
 from .surgery import dequantised, dimensions, required_inputs, restricted
 
@@ -224,7 +224,7 @@ def _output_notes(
     if others:
         notes.append(f"class scores are output {declared!r}; not used: {', '.join(others)}")
     if requested is not None:
-        notes.append(f"output {declared!r} was asked for")
+        notes.append(asked_for(declared))
     if cut.squashing == "sigmoid":
         notes.append(
             f"sigmoid {cut.node!r} is cut off: its inputs serve as logits, the class order is kept"

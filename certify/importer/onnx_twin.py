@@ -14,9 +14,12 @@ from .batching import Batching, discontinuous
 from .builder import EXECUTION_ERRORS
 from .parity import Tolerance, measure_parity
 from .scores import ScoreRule
+from .training_mode import listed, without_dropout
 from .twin import Twin, build_twin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..classifier import Classifier, Logits
     from ..preprocessing import Preprocessing
     from .onnx_model import OnnxModel
@@ -77,7 +80,12 @@ def add_twin(
     """
     info = classifier.info
     try:
-        twin = _built(model, batching).to(classifier.device)
+        twin = _built(model, batching)
+        dropped = () if info.random else _dropout_alone(twin)
+        if dropped:  # the runtime repeats itself: it has left these nodes out
+            batching = replace(batching, model=without_dropout(batching.model))
+            twin = _built(model, batching)
+        twin.to(classifier.device)
         _use(classifier, twin, _pixel_twin(twin, model, batching, rule))
         step_scale = HALF_PRECISION_STEP if model.half_precision else 1.0
         parity = measure_parity(classifier, images, step_scale=step_scale)
@@ -93,20 +101,31 @@ def add_twin(
         classifier.info = replace(info, twin_unavailable=why)
         classifier.twin = classifier.exact_twin = None
         return
-    notes = info.notes
-    if twin.no_gradient_nodes:
-        names = ", ".join(twin.no_gradient_nodes[:5])
-        notes = (*notes, f"the gradient is zero or undefined by nature at: {names}")
     classifier.info = replace(
         info,
         straight_through=twin.straight_through,
         hint_nodes=(*twin.no_gradient_nodes, *twin.random_nodes),
         twin_unavailable=reason,
         parity=parity,
-        notes=notes,
+        notes=(*info.notes, *_notes(twin, () if reason else dropped)),
     )
     if reason:
         classifier.twin = classifier.exact_twin = None
+
+
+def _dropout_alone(twin: Twin) -> tuple[str, ...]:
+    """The nodes that draw, if all of them are Dropout left in training mode; else none."""
+    return twin.random_nodes if set(twin.random_nodes) <= set(twin.training_nodes) else ()
+
+
+def _notes(twin: Twin, dropped: tuple[str, ...]) -> Iterator[str]:
+    """What the reader must know of the twin; ``dropped`` are Dropout nodes that it passes over."""
+    if dropped:
+        names = listed([name.removesuffix(" (Dropout)") for name in dropped])
+        yield f"Dropout left in training mode, which the runtime ignores: {names}"
+    if twin.no_gradient_nodes:
+        names = listed(twin.no_gradient_nodes)
+        yield f"the gradient is zero or undefined by nature at: {names}"
 
 
 def _built(model: OnnxModel, batching: Batching) -> Twin:

@@ -63,6 +63,11 @@ class Cut:
         return f"input of {name[self.squashing]} node {self.node!r}"
 
 
+def asked_for(output: str) -> str:
+    """Note on an output that was named and not found."""
+    return f"output {output!r} was asked for"
+
+
 def score_count(fact: OutputFact, batch: int) -> int:
     """Number of class scores an image in an output; 0 if it holds none.
 
