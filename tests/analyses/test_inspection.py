@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import helper
-from onnx_models import images, linear, node, saved
+from onnx_models import images, linear, model, node, saved, weights
 
 from robcert.certify.analyses.inspection import inspect_model
 
@@ -42,8 +42,36 @@ def test_two_heads_are_inspected_with_a_warning(tmp_path: Path) -> None:
     assert found["output"]["name"] == "logits"
     assert any("logits, other" in line for line in found["warnings"])
     assert found["clean_accuracy"]["value"] is None
+    assert "output 'logits' is the first that could be the class scores" in found["notes"]
+    assert not any("asked for" in line for line in found["notes"])
     chosen = inspect_model(saved(tmp_path, made), output="other", device="cpu", threads=1)
     assert chosen.warnings == ()
+    assert "output 'other' was asked for" in chosen.info.notes
+
+
+def test_a_free_batch_axis_is_free_in_the_output_too(tmp_path: Path) -> None:
+    found = inspect_model(saved(tmp_path, linear()), device="cpu", threads=1).to_json()
+    assert (found["input"]["shape"], found["input"]["batch"]) == (["batch", 3, 4, 4], "any")
+    assert found["output"]["shape"] == ["batch", 5]
+
+
+def test_a_runtime_that_takes_images_one_by_one_says_so_everywhere(tmp_path: Path) -> None:
+    made = model(
+        [
+            node("Flatten", "x", "flat"),
+            node("ReduceMean", "flat", "mean", axes=[0], keepdims=1),
+            node("Add", "flat mean", "sum"),
+            node("MatMul", "sum w", "logits"),
+        ],
+        inputs={"x": ["n", 3, 4, 4]},
+        outputs={"logits": None},
+        weights={"w": weights(5, 48)},
+    )
+    found = inspect_model(saved(tmp_path, made), device="cpu", threads=1).to_json()
+    assert found["input"]["batch"] == "image by image"
+    assert found["output"]["shape"] == [1, 5]
+    note = "batches fail or change the scores: the runtime takes images one by one"
+    assert note in found["notes"]
 
 
 def test_chance_is_a_warning_here_and_not_an_error(tmp_path: Path) -> None:
