@@ -11,9 +11,9 @@ from .ledger import ledger
 from .report_examples import examples
 from .report_figures import curve_figures, extreme_figures, ledger_figures
 from .store import ResultStore
-from .summaries import Result, audit_record, latest, results
+from .summaries import Result, audit_record, incomplete, labelled, latest, results
 from .tables import tables, violations_table
-from .verdict import cards, verdict
+from .verdict import cards, contradictions, verdict
 from .wording import Table, fact, known
 
 if TYPE_CHECKING:
@@ -70,15 +70,21 @@ def _content(store: ResultStore) -> dict[str, Any]:
     newest = {result.analysis: result.summary for result in found}
     violations = ledger(store)
     record = audit_record(store)
-    masking = latest(found, "masking")
+    masking, bounds = latest(found, "masking"), latest(found, "bounds")
+    named = labelled(store)
     return {
         **_header(store),
-        "verdict": verdict(newest, violations),
-        "cards": cards(newest),
+        "verdict": verdict(
+            newest,
+            violations,
+            quantised=bool(store.model.get("straight_through")),
+            incomplete=incomplete(record),
+        ),
+        "cards": cards(newest, contradictions(violations, bounds.group.path if bounds else "")),
         "warnings": _warnings(store, found),
-        "sections": _sections(found),
+        "sections": _sections(found, named=named),
         "not_available": sorted(record.get("not_available", {}).items()),
-        "masking": tables("masking", masking.summary) if masking else (),
+        "masking": tables("masking", masking.summary, labelled=named) if masking else (),
         "ledger": violations_table(violations),
         "ledger_plots": ledger_figures(found),
         "curves": curve_figures(store, found),
@@ -104,13 +110,13 @@ def _header(store: ResultStore) -> dict[str, Any]:
     }
 
 
-def _sections(found: tuple[Result, ...]) -> list[Table]:
+def _sections(found: tuple[Result, ...], *, named: bool) -> list[Table]:
     """The tables of every result; a second run of the same analysis says how it differs."""
     sections: list[Table] = []
     for analysis in NUMBERS:
         several = [result for result in found if result.analysis == analysis]
         for result in several:
-            for table in tables(analysis, result.summary):
+            for table in tables(analysis, result.summary, labelled=named):
                 title = f"{table.title} · {result.group.key}" if len(several) > 1 else table.title
                 sections.append(Table(title, table.claim, table.header, table.rows, table.note))
     return sections
@@ -118,7 +124,7 @@ def _sections(found: tuple[Result, ...]) -> list[Table]:
 
 def _warnings(store: ResultStore, found: tuple[Result, ...]) -> list[str]:
     lines = []
-    if len(store.labels) and bool((store.labels < 0).all()):
+    if not labelled(store):
         lines.append(
             "The images carry no labels: margins, attacks and bounds refer to the model's own "
             "prediction (stability, not accuracy)."

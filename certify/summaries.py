@@ -59,6 +59,11 @@ def results(store: ResultStore) -> tuple[Result, ...]:
     return tuple(found)
 
 
+def labelled(store: ResultStore) -> bool:
+    """Whether the images in ``store`` carry labels; without, all numbers are about stability."""
+    return not len(store.labels) or bool((store.labels >= 0).any())
+
+
 def latest(found: tuple[Result, ...], analysis: str) -> Result | None:
     """The result of ``analysis`` that was begun last, None if there is none."""
     return next((result for result in reversed(found) if result.analysis == analysis), None)
@@ -68,6 +73,17 @@ def audit_record(store: ResultStore) -> dict[str, Any]:
     """What the last audit wrote about itself; empty where there was none."""
     groups = store.existing("audit")
     return dict(groups[-1].attribute("record", {})) if groups else {}
+
+
+def incomplete(record: dict[str, Any]) -> str:
+    """What a time budget cut off the audit of ``record``; empty where it cut off nothing."""
+    cut_off = ", ".join(f"{part} ({far})" for part, far in record.get("unfinished", {}).items())
+    if not cut_off:
+        return ""
+    return (
+        f"Incomplete: the time budget ended before {cut_off}; the same command with more time "
+        "continues."
+    )
 
 
 def combined(analysis: str, summaries: list[dict[str, Any]]) -> dict[str, Any]:

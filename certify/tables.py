@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import masking_tables, plane_tables
 from .wording import (
     DASH,
+    UNLABELLED,
     Table,
     bound_name,
     decimal,
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
     from .wording import Summary
 
 
-def tables(analysis: str, summary: Summary) -> tuple[Table, ...]:
-    """Tables of the summary of ``analysis``; one that was not available says why."""
+def tables(analysis: str, summary: Summary, *, labelled: bool = True) -> tuple[Table, ...]:
+    """Tables of the summary of ``analysis``; one that was not available says why.
+
+    Where the images are not ``labelled`` each says that it refers to the model's own prediction.
+    """
     if "not_available" in summary:
         row = (str(summary["not_available"]),)
         return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
-    return tuple({**plane_tables.TABLES, **masking_tables.TABLES, **_TABLES}[analysis](summary))
+    found = {**plane_tables.TABLES, **masking_tables.TABLES, **_TABLES}[analysis](summary)
+    if labelled or analysis == "inspect":
+        return tuple(found)
+    return tuple(replace(one, note=f"{one.note} {UNLABELLED}".strip()) for one in found)
 
 
 def _inspect(summary: Summary) -> Iterator[Table]:

@@ -38,30 +38,62 @@ class Card:
     text: str
 
 
-def verdict(summaries: dict[str, Summary], ledger: dict[str, Any]) -> Verdict:
-    """Verdict of the latest ``summaries`` (by analysis) and the ``ledger``.
+def verdict(
+    summaries: dict[str, Summary],
+    ledger: dict[str, Any],
+    *,
+    quantised: bool = False,
+    incomplete: str = "",
+) -> Verdict:
+    """Verdict of what a results file says.
 
     The headline goes by the masking verdict first, for it decides whether the other numbers can
     be read at all; then by the accuracy that attacks leave.
+
+    Args:
+        summaries: the latest of each analysis, by its name.
+        ledger: estimated radii against attacked distances.
+        quantised: whether the model has nodes that only straight-through gradients pass.
+        incomplete: a sentence on what was cut off.
     """
     masking = _masking(summaries)
     attacked = _headline_attack(summaries.get("attack"))
     headline, tone = _headline(masking, attacked)
-    sentences = [_MASKING_SENTENCE[masking], _attack_sentence(summaries.get("attack"), attacked)]
+    sentences = [incomplete, _masking_sentence(summaries, masking, quantised=quantised)]
+    sentences += [_attack_sentence(summaries.get("attack"), attacked)]
     sentences += [_certified_sentence(summaries.get("smoothing"))]
     sentences += [f"Ledger: {ledger['sentence']}." if ledger.get("sentence") else ""]
     return Verdict(headline, tone, tuple(sentence for sentence in sentences if sentence))
 
 
-def cards(summaries: dict[str, Summary]) -> tuple[Card, ...]:
-    """The headline number of each kind of claim that ``summaries`` hold."""
+def cards(
+    summaries: dict[str, Summary], contradicted: dict[str, tuple[int, int]] | None = None
+) -> tuple[Card, ...]:
+    """The headline number of each kind of claim that ``summaries`` hold.
+
+    ``contradicted`` is what :func:`contradictions` found for the bounds among them.
+    """
     found = [
         _clean_card(summaries),
         _attacked_card(summaries.get("attack")),
-        _estimated_card(summaries.get("bounds")),
+        _estimated_card(summaries.get("bounds"), contradicted or {}),
         _certified_card(summaries.get("smoothing")),
     ]
     return tuple(card for card in found if card is not None)
+
+
+def contradictions(ledger: dict[str, Any], bounds: str) -> dict[str, tuple[int, int]]:
+    """Crossings of the group ``bounds``: ``(count, compared)`` by column of radii.
+
+    Where several attacks are compared, those of the attack that contradicts most images.
+    """
+    worst: dict[str, tuple[int, int]] = {}
+    for entry in ledger.get("comparisons") or ():
+        group, column = str(entry["estimate"]).rsplit(":", 1)
+        if group == bounds and entry["count"]:
+            found = (int(entry["count"]), int(entry["compared"]))
+            worst[column] = max(found, worst.get(column, found))
+    return worst
 
 
 def _masking(summaries: dict[str, Summary]) -> str:
@@ -77,6 +109,16 @@ _MASKING_SENTENCE = {
     "unknown": "Gradients: unknown. A required test of the masking check could not be computed.",
     "not checked": "Gradients: not checked for masking.",
 }
+
+
+def _masking_sentence(summaries: dict[str, Summary], masking: str, *, quantised: bool) -> str:
+    sentence = _MASKING_SENTENCE[masking]
+    hidden_in = (summaries.get("masking") or {}).get("hidden_in")
+    if masking != "masked" or not quantised or hidden_in != "file":
+        return sentence
+    why = "masked, because the model is quantised: its file's own gradient leads nowhere, while "
+    why += "straight-through gradients do get through."
+    return sentence.replace("masked.", why, 1)
 
 
 def _headline_attack(attack: Summary | None) -> Summary | None:
@@ -144,8 +186,10 @@ def _attacked_card(attack: Summary | None) -> Card | None:
     return Card("attacked", percent(entry["value"]), text)
 
 
-def _estimated_card(bounds: Summary | None) -> Card | None:
-    """The larger of the two mean radii that rest on upper limits."""
+def _estimated_card(
+    bounds: Summary | None, contradicted: dict[str, tuple[int, int]]
+) -> Card | None:
+    """The larger of the two mean radii that rest on upper limits, and what speaks against it."""
     radii = (bounds or {}).get("radius") or {}
     means = {name: (radii.get(name) or {}).get("mean") for name in ("l_bound", "omega_bound")}
     known = {name: float(mean) for name, mean in means.items() if mean is not None}
@@ -153,7 +197,20 @@ def _estimated_card(bounds: Summary | None) -> Card | None:
         return None
     best = max(known, key=lambda name: known[name])
     text = f"mean radius by the {bound_name(best)} ({bounds.get('norm')}), pixel units"
+    if best in contradicted:
+        count, compared = contradicted[best]
+        text += f"; contradicted for {count} of {compared} images"
+    text += _doubt(bounds, best)
     return Card("estimated", decimal(known[best], 3), text)
+
+
+def _doubt(bounds: Summary, name: str) -> str:
+    """Status of the estimates that the bound ``name`` rests on, where it is not ok."""
+    fits = [("L", bounds.get("lipschitz") or {})]
+    if name == "omega_bound":
+        fits = [("ω", fit) for fit in bounds.get("omega") or ()]
+    odd = [f"{what}: status {s}" for what, fit in fits if (s := fit.get("status", "ok")) != "ok"]
+    return "".join(f"; {line}" for line in dict.fromkeys(odd))
 
 
 def _certified_card(smoothing: Summary | None) -> Card | None:

@@ -10,6 +10,11 @@ Summary = dict[str, Any]
 
 DASH = "–"
 
+UNLABELLED = (
+    "The images carry no labels: this refers to the model's own prediction (stability, not "
+    "accuracy)."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -71,6 +71,7 @@ def run_audit(context: Opened, settings: AuditSettings) -> Summary:
     """Run the audit and return its summary as JSON."""
     from robcert.certify.analyses import audit as analysis
     from robcert.certify.results_json import plain
+    from robcert.certify.summaries import incomplete
 
     session = context.session
     began = time.monotonic()
@@ -79,6 +80,8 @@ def run_audit(context: Opened, settings: AuditSettings) -> Summary:
     for part in analysis.PARTS:
         for line in summary[part].get("warnings") or ():
             context.warn(str(line))
+    if cut_off := incomplete(session.store.at(path).attribute("record", {})):
+        context.warn(cut_off)
     note(context.options, f"audited in {time.monotonic() - began:.0f} s")
     return summary
 
@@ -94,6 +97,7 @@ def write_page(context: Opened) -> Path:
 def _print(context: Opened, summary: Summary, page: Path) -> None:
     from robcert.certify.analyses.audit import PARTS
     from robcert.certify.ledger import ledger
+    from robcert.certify.summaries import labelled
     from robcert.certify.tables import tables, violations_table
     from robcert.certify.verdict import Verdict
 
@@ -104,7 +108,7 @@ def _print(context: Opened, summary: Summary, page: Path) -> None:
         print_outcome(context, "audit", groups, summary, violations)
         return
     for part in PARTS:
-        print_tables(tables(part, summary[part]))
+        print_tables(tables(part, summary[part], labelled=labelled(store)))
     print_tables([violations_table(violations)])
     print_verdict(Verdict(**summary["verdict"]))
     typer.echo(f"results: {store.path}")

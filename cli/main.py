@@ -126,7 +126,8 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
         return str(error), error.hint
     if isinstance(error, typer.TyperException):
         # Typer's own copy of click raises; importing click would add a dependency.
-        return error.format_message(), f"robcert {_command_of(arguments)}--help lists the options"
+        message = error.format_message().replace("Value error, ", "")  # pydantic's, inside Typer
+        return message, f"robcert {_command_of(arguments)}--help lists the options"
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}", ""

@@ -39,7 +39,7 @@ def run_analysis(
 def report_groups(context: Opened, command: str, analysis: str, paths: tuple[str, ...]) -> Summary:
     """Print what the groups at ``paths`` say, with the ledger; the summary as JSON."""
     from robcert.certify.ledger import ledger
-    from robcert.certify.summaries import combined, summary_of
+    from robcert.certify.summaries import combined, labelled, summary_of
     from robcert.certify.tables import tables, violations_table
 
     store, options = context.session.store, context.options
@@ -48,16 +48,16 @@ def report_groups(context: Opened, command: str, analysis: str, paths: tuple[str
     summary = combined(analysis, [summary_of(store, analysis, path) for path in paths])
     for line in summary.get("warnings") or ():
         context.warn(str(line))
+    _warn_unfinished(context, paths)
     settings = {path: store.at(path).settings for path in paths}
     violations = ledger(store)
     if options.as_json:
         print_outcome(context, command, settings, summary, violations)
     else:
-        print_tables(tables(analysis, summary))
+        print_tables(tables(analysis, summary, labelled=labelled(store)))
         if violations["compared"]:
             print_tables([violations_table(violations)])
         note(options, f"results: {store.path}")
-    _note_unfinished(context, paths)
     return summary
 
 
@@ -92,15 +92,14 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _note_unfinished(context: Opened, paths: tuple[str, ...]) -> None:
+def _warn_unfinished(context: Opened, paths: tuple[str, ...]) -> None:
     """Say how far a time budget let the analyses get."""
+    session = context.session
+    total = len(session.indices)
     for path in paths:
-        group = context.session.store.at(path)
-        left = len(group.missing(context.session.indices))
-        if left and context.session.out_of_time:
-            total = len(context.session.indices)
-            note(
-                context.options,
-                f"time budget used up: {total - left} of {total} images are done in {path}; "
-                "the same command goes on from there",
+        left = len(session.store.at(path).missing(session.indices))
+        if left and session.out_of_time:
+            context.warn(
+                f"incomplete: the time budget ended with {total - left} of {total} images done in "
+                f"{path}; the same command with more time continues"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from robcert.certify.errors import DataError, require_at_least
+from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
 
 from . import values
 from .progress import TerminalProgress
@@ -59,7 +60,7 @@ def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
     """The distances asked for, in their order; the norm's default if none was."""
     if not options.eps:
         return (DEFAULT_EPSILON[options.norm],)
-    return tuple(dict.fromkeys(values.epsilon(text) for text in options.eps))
+    return tuple(dict.fromkeys(values.epsilon(text, options.norm) for text in options.eps))
 
 
 @contextlib.contextmanager
@@ -80,6 +81,7 @@ def opened(options: AnalysisOptions) -> Iterator[Opened]:
     classifier, images = load_pair(options)
     indices = _selected(options, len(images))
     images.require_fit(classifier.image_shape, classifier.num_classes)
+    _require_within_box(options, classifier.image_shape)
     if not options.allow_low_accuracy:
         check_clean_accuracy(classifier, images)
     path = options.out or default_results(classifier)
@@ -241,6 +243,17 @@ def _selected(options: AnalysisOptions, size: int) -> NDArray[np.int64]:
 
 def _add_images(store: ResultStore, images: ImageSet, indices: NDArray[np.int64]) -> None:
     store.add_images(indices, None if images.labels is None else images.labels[indices])
+
+
+def _require_within_box(options: AnalysisOptions, shape: tuple[int, ...]) -> None:
+    """Raise if a distance is larger than that of the farthest two images of this shape."""
+    pixels = math.prod(shape)
+    diameter = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[options.norm]
+    largest = max(epsilons(options))
+    if options.eps and largest > diameter:
+        message = f"--eps {largest:g} is larger than any {options.norm} distance of two images"
+        hint = f"with pixels in [0, 1] it is at most {diameter:.6g} here"
+        raise InvalidParameterError(message, hint=hint)
 
 
 def _deadline(options: AnalysisOptions) -> float | None:

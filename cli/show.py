@@ -76,7 +76,7 @@ def _print_json(store: ResultStore, path: str | None) -> None:
 def _print_tables(store: ResultStore, path: str | None) -> None:
     from robcert.certify.export_rows import columns_table, overview
     from robcert.certify.ledger import ledger
-    from robcert.certify.summaries import results
+    from robcert.certify.summaries import labelled, results
     from robcert.certify.tables import tables, violations_table
 
     from .render import print_tables
@@ -89,6 +89,6 @@ def _print_tables(store: ResultStore, path: str | None) -> None:
         wanted = ""
     for result in results(store):
         if not wanted or result.group.path == wanted:
-            print_tables(tables(result.analysis, result.summary))
+            print_tables(tables(result.analysis, result.summary, labelled=labelled(store)))
     if not wanted:
         print_tables([violations_table(ledger(store))])

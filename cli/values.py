@@ -30,12 +30,17 @@ def number(text: str) -> float:
     return value
 
 
-def epsilon(text: str) -> float:
-    """Positive distance in pixel units of [0, 1]."""
+def epsilon(text: str, norm: str = "") -> float:
+    """Positive distance in pixel units of [0, 1]; no more than 1 in linf, where all pixels end."""
     value = number(text)
     if value <= 0:
         message = f"--eps must be positive, got {text}"
         raise InvalidParameterError(message, hint="pixel units of [0, 1], for instance 8/255")
+    if norm == "linf" and value > 1:
+        message = f"--eps {text} is larger than the whole range of a pixel, which is 1"
+        meant = f"{value:g}/255" if value.is_integer() and value < 255 else "8/255"
+        hint = f"did you mean {meant}? distances are in pixel units of [0, 1]"
+        raise InvalidParameterError(message, hint=hint)
     return value
 
 

@@ -10,7 +10,7 @@ from ..ledger import ledger
 from ..profiles import settings_of
 from ..report_examples import save_examples
 from ..schema import AUDIT
-from ..summaries import combined, summary_of
+from ..summaries import combined, incomplete, summary_of
 from ..verdict import Verdict, verdict
 from . import attack, bounds, clean, linearity, masking, smoothing
 from .inspection import inspect_classifier
@@ -120,17 +120,29 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     group = session.store.group(AUDIT, prefix="audit", settings=settings, seed=session.seed)
     keys: dict[str, str] = {}
     reasons = {part: "left out by --only or --skip" for part in PARTS if part not in settings.parts}
+    unfinished: dict[str, str] = {}
     for part in (part for part in _ORDER if part in settings.parts):
         if session.out_of_time:
             reasons[part] = "the time budget was used up before it began"
+            unfinished[part] = "not begun"
             continue
         try:
             keys[part] = _RUN[part](session, settings)
         except TwinUnavailableError as error:
             reasons[part] = str(error)
+            continue
+        if left := len(session.store.at(keys[part]).missing(session.indices)):
+            total = len(session.indices)
+            unfinished[part] = f"{total - left} of {total} images"
     if "attack" in keys:
         save_examples(session, session.store.at(keys["attack"]))
-    record = {"keys": keys, "not_available": reasons, "command": command, "inspect": facts}
+    record = {
+        "keys": keys,
+        "not_available": reasons,
+        "unfinished": unfinished,
+        "command": command,
+        "inspect": facts,
+    }
     group.set_attributes(record=record)
     return group.path
 
@@ -149,7 +161,13 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
     there = {name: part for name, part in parts.items() if "not_available" not in part}
     if len(store.at("clean").indices):
         there["clean"] = summary_of(store, "clean", "clean")
-    return AuditSummary(parts, verdict(there, ledger(store)))
+    found = verdict(
+        there,
+        ledger(store),
+        quantised=bool(store.model.get("straight_through")),
+        incomplete=incomplete(record),
+    )
+    return AuditSummary(parts, found)
 
 
 _ORDER = ("attack", "linearity", "bounds", "smoothing", "masking")

@@ -143,6 +143,8 @@ def test_an_index_beyond_the_end() -> None:
     [
         ("--eps", "eight"),
         ("--eps", "0"),
+        ("--eps", "8"),
+        ("--eps", "300"),
         ("--limit", "0"),
         ("--batch-size", "none"),
         ("--time-budget", "soon"),
@@ -155,6 +157,16 @@ def test_an_index_beyond_the_end() -> None:
 )
 def test_values_that_make_no_sense(option: str, value: str) -> None:
     refused(attack("-m", MODEL, option, value), value.partition("=")[0].partition(",")[0])
+
+
+def test_a_distance_in_steps_of_255_is_asked_about() -> None:
+    refused(attack("-m", MODEL, "--eps", "4"), "--eps 4 is larger", "did you mean 4/255?")
+    refused(attack("-m", MODEL, "--eps", "29", "--norm", "l2"), "l2 distance", "at most 28 here")
+
+
+def test_a_choice_that_does_not_exist() -> None:
+    ended = attack("-m", MODEL, "--norm", "l7")
+    refused(ended, "Invalid value for '--norm': 'l7' is not one of 'l1', 'l2', 'linf'")
 
 
 def test_a_place_that_cannot_be_written() -> None:

@@ -28,6 +28,15 @@ def test_epsilon_is_positive(text: str) -> None:
         values.epsilon(text)
 
 
+def test_epsilon_fits_into_a_pixel_in_linf() -> None:
+    assert values.epsilon("1", "linf") == 1
+    assert values.epsilon("28", "l2") == 28
+    for text, meant in (("8", "8/255"), ("300", "8/255"), ("1.5", "8/255")):
+        with pytest.raises(InvalidParameterError) as refused:
+            values.epsilon(text, "linf")
+        assert f"did you mean {meant}?" in refused.value.hint
+
+
 def test_positions_keep_their_order_and_appear_once() -> None:
     assert values.positions("5,0-2, 1") == (5, 0, 1, 2)
 
