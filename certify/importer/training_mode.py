@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from .model_file import all_graphs
+from .values import trains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 def normalised_by_batch(model: onnx.ModelProto) -> tuple[str, ...]:
     """Names of the BatchNormalization nodes that use the statistics of the batch."""
     return tuple(
-        node.name or node.output[0]
-        for node in _nodes(model, "BatchNormalization")
-        if any(a.name == "training_mode" and a.i for a in node.attribute)
+        node.name or node.output[0] for node in _nodes(model, "BatchNormalization") if trains(node)
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper
 from torch import Tensor, fx
 
 from robcert.certify.errors import ModelFileError
@@ -110,7 +110,16 @@ def in_training(node: Node, inputs: Sequence[Value | None]) -> bool:
         if mode is None:
             return False
         return not isinstance(mode.content, Tensor) or bool(mode.content)
-    return any(a.name == "training_mode" and a.i for a in node.proto.attribute)
+    return trains(node.proto)
+
+
+def trains(node: NodeProto) -> bool:
+    """Whether a BatchNormalization is in training mode: told so, or by its further outputs.
+
+    These exist in no other mode; before version 14 nothing else tells it.
+    """
+    told = any(a.name == "training_mode" and a.i for a in node.attribute)
+    return told or any(node.output[1:])
 
 
 def describe(node: Node, opsets: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from robcert.certify.importer.table import operator
 from .common import axis_within, channelwise
 
 
-@operator("BatchNormalization", since=7, ignore=("momentum",))
+@operator("BatchNormalization", since=7)
 def batch_normalization(
     x: Tensor,
     scale: Tensor,
@@ -20,13 +20,17 @@ def batch_normalization(
     variance: Tensor,
     *,
     epsilon: float = 1e-5,
+    momentum: float = 0.9,
     spatial: int = 1,
     n_outputs: int = 1,
 ) -> tuple[Tensor, ...]:
     """Scale (x - mean) / sqrt(variance + epsilon) + bias by channel, with stored statistics.
 
     ``spatial = 0`` (before version 9) has one statistic an activation instead of one a channel.
+    Before version 14 five outputs say training mode, and the runtime takes them so.
     """
+    if n_outputs > 1:
+        return _by_batch(x, scale, bias, mean, variance, epsilon, momentum)[:n_outputs]
     if not spatial:
         return ((x - mean) * torch.rsqrt(variance + epsilon) * scale + bias,)
     if x.dtype != scale.dtype or x.ndim < 2:
@@ -53,13 +57,26 @@ def batch_normalization_with_mode(
     """As before; in training mode with the statistics of the batch, which it also returns."""
     if not training_mode:
         return batch_normalization(x, scale, bias, mean, variance, epsilon=epsilon)
+    return _by_batch(x, scale, bias, mean, variance, epsilon, momentum)[:n_outputs]
+
+
+def _by_batch(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+    momentum: float,
+) -> tuple[Tensor, ...]:
+    """Normalised x, the running statistics after it, and those of the batch."""
     axes = [axis for axis in range(x.ndim) if axis != 1]
     now, spread = x.mean(axes), x.var(axes, correction=0)
     # Not torch's batch_norm: it has no gradient through statistics that depend on x.
     factor = scale * torch.rsqrt(spread + epsilon)
     y = x * channelwise(factor, x, 1) + channelwise(bias - now * factor, x, 1)
     running = mean * momentum + now * (1 - momentum)
-    return (y, running, variance * momentum + spread * (1 - momentum))[:n_outputs]
+    return y, running, variance * momentum + spread * (1 - momentum), now, spread
 
 
 @operator("InstanceNormalization", ignore=("consumed_inputs",))
