@@ -49,6 +49,8 @@ def surface(
         store = context.session.store
         path = analysis.analyse(context.session, settings)
         report_groups(context, "surface", "surface", (path,))
+        if len(store.at(path).missing(context.session.indices)):
+            return  # the time budget left nothing to draw
         target = picture or store.path.with_name(f"{store.path.stem}-surface-{index}.png")
         grids = analysis.grids(store.at(path), index)
         title = f"{store.model['file']}, image {index} of {store.data['name']}"

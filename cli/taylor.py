@@ -63,6 +63,8 @@ def taylor(
         store = context.session.store
         path = analysis.analyse(context.session, settings)
         report_groups(context, "taylor", "taylor", (path,))
+        if not len(store.at(path).indices):
+            return  # the time budget left nothing to draw
         target = picture or store.path.with_name(f"{store.path.stem}-taylor.png")
         curves = analysis.mean_curves(store.at(path))
         save_taylor(target, *curves, title=f"{store.model['file']} on {store.data['name']}")

@@ -97,3 +97,14 @@ def test_a_command_on_unlabelled_images_that_ran_out_of_time(
     page = Path("bare.html").read_text(encoding="utf-8")
     assert "the model&#39;s own prediction" in page
     assert str(tmp_path) not in page
+
+
+@pytest.mark.parametrize("command", [("taylor", "--limit", "2"), ("surface", "--index", "1")])
+def test_no_picture_where_no_time_was_left(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = robcert(*command, "-m", MODEL, "--out", "none.h5", "-q", "--time-budget", "0s")
+    assert ended.status == 0
+    assert "incomplete" in ended.stderr
+    assert not list(tmp_path.glob("*.png"))
