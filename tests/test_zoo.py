@@ -127,7 +127,7 @@ def test_five_heads_are_named_and_one_is_inspected(zoo: Path) -> None:
     with pytest.raises(AmbiguousOutputError, match="digit_0, digit_1, digit_2, digit_3, digit_4"):
         loaded(zoo, entry)
     found = inspect_model(zoo / "models" / entry["file"], output="digit_3", device="cpu").to_json()
-    assert found["output"] == {"name": "digit_3", "shape": [1, 10], "classes": 10}
+    assert (found["output"]["name"], found["output"]["classes"]) == ("digit_3", 10)
     assert found["twin"]["available"]
     assert found["input"]["image"] == [3, 50, 155]
 
