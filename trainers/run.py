@@ -7,6 +7,7 @@ Every draw of a step comes from a generator seeded by (seed, step), and the orde
 from __future__ import annotations
 
 import json
+import math
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,12 @@ class Run:
     @property
     def passes(self) -> int:
         """Passes over the data: a method that replays each batch m times makes m times fewer."""
-        return max(1, round(self.config.epochs / self.config.objective.replays))
+        return math.ceil(self.config.epochs / self.config.objective.replays)
+
+    @property
+    def epochs_after(self) -> int:
+        """Epochs done at the end of the running pass, which the last epoch may cut short."""
+        return min((self.position.epoch + 1) * self.config.objective.replays, self.config.epochs)
 
     def pass_over_data(self, interrupt: DeferredInterrupt, progress: Progress) -> None:
         """The rest of the running epoch."""
@@ -87,19 +93,21 @@ class Run:
         order = epoch_order(
             len(self.images), config.batch_size, seed=config.seed, epoch=position.epoch
         )
-        task = f"epoch {position.epoch + 1}/{self.passes}"
+        task = f"epoch {self.epochs_after}/{config.epochs}"
+        epochs = self.epochs_after - position.epoch * config.objective.replays
+        last = max(1, round(len(order) * epochs / config.objective.replays))
         seen = Sums(position.tally, self.device)
         started = time.monotonic()
-        while position.batch < len(order):
+        while position.batch < last:
             x, y = self.images.batch(order[position.batch], self.device)
             number = position.epoch * len(order) + position.batch
             x = config.augmentation(x, generator(config.seed, "train-augment", number))
             for replay in range(config.objective.replays):
                 seen.add(self.step(x, y, number=number, replay=replay, of=len(order)), y)
             position.batch += 1
-            if position.batch % _LOOK_EVERY == 0 or position.batch == len(order):
+            if position.batch % _LOOK_EVERY == 0 or position.batch == last:
                 seen.require_finite(task, position.batch)
-                progress(task, position.batch, len(order))
+                progress(task, position.batch, last)
             if interrupt.requested:
                 position.tally = seen.tally(time.monotonic() - started)
                 self.save()
@@ -143,7 +151,7 @@ class Run:
         accuracy, attacked = self.measure()
         tally = position.tally
         record = EpochRecord(
-            epoch=(position.epoch + 1) * self.config.objective.replays,
+            epoch=self.epochs_after,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             loss=tally.loss / tally.images,
             train_accuracy=tally.correct / tally.images,

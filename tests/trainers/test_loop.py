@@ -90,6 +90,32 @@ def test_resume_keeps_what_an_objective_remembers(tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize(
+    ("epochs", "replays", "steps", "ends"),
+    [(1, 4, 4, [1]), (6, 4, 24, [4, 6]), (4, 2, 16, [2, 4])],
+)
+def test_replays_take_the_steps_of_as_many_epochs(
+    epochs: int,
+    replays: int,
+    steps: int,
+    ends: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    step = Run.step
+
+    def counted(run: Run, x: Tensor, y: Tensor, *, number: int, replay: int, of: int) -> Losses:
+        made.append(number)
+        return step(run, x, y, number=number, replay=replay, of=of)
+
+    monkeypatch.setattr(Run, "step", counted)
+    config = replace(TINY, objective=Free(replays=replays), epochs=epochs)
+    result = fit(config, stripes(64), stripes(32, seed=1), out=tmp_path)
+    assert [record.epoch for record in result.records] == ends
+    assert len(made) == steps
+
+
 def test_ctrl_c_saves_within_the_epoch(tmp_path: Path) -> None:
     images, evaluation = stripes(480), stripes(32, seed=1)
     fit(TINY, images, evaluation, out=tmp_path / "whole")
