@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .core import Norm
 
+L2_ROUNDS = 20
+"""Most rounds of the l2 projection with a box; three or four are usual."""
+
 
 def per_row(values: float | Tensor, like: Tensor) -> Tensor:
     """``values``, one number or ``(b,)``, shaped to multiply ``like (b, ...)``."""
@@ -19,11 +22,8 @@ def project(
 ) -> Tensor:
     r"""Perturbations ``(b, ...)`` in the balls :math:`\|\delta\|_p \le \epsilon`.
 
-    Without ``x`` this is the Euclidean projection. With ``x``, ``x + delta`` is also in [0, 1]:
-    exact for linf and l1; for l2 the box is applied first and the rest scaled, which stays in both
-    sets (0 is in the box) but is not the nearest point of their intersection. The other order is
-    as valid and far worse: where many pixels are black or white, what the clipping takes away is
-    lost from the radius.
+    Without ``x`` this is the Euclidean projection onto the balls; with ``x`` that onto their
+    intersection with the box, so ``x + delta`` is also in [0, 1].
 
     Args:
         delta: perturbations.
@@ -36,8 +36,7 @@ def project(
     inside, radius = delta if x is None else into_box(delta, x), per_row(epsilon, delta)
     if norm is Norm.LINF:
         return torch.minimum(torch.maximum(inside, -radius), radius)
-    length = per_row(Norm.L2.of(inside), inside).clamp_min(torch.finfo(delta.dtype).tiny)
-    return inside * (radius / length).clamp_max(1)
+    return _shrunk(inside, radius) if x is None else _project_l2(delta, inside, radius, x)
 
 
 def into_box(delta: Tensor, x: Tensor) -> Tensor:
@@ -49,6 +48,39 @@ def feasible(gradient: Tensor, x: Tensor) -> Tensor:
     """``gradient`` without the entries that lead out of the pixel box at ``x``."""
     blocked = ((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0))
     return torch.where(blocked, 0.0, gradient)
+
+
+def _shrunk(delta: Tensor, radius: Tensor) -> Tensor:
+    """``delta`` scaled into the l2 balls; ``radius (b, 1, ...)``."""
+    length = per_row(Norm.L2.of(delta), delta).clamp_min(torch.finfo(delta.dtype).tiny)
+    return delta * (radius / length).clamp_max(1)
+
+
+def _project_l2(delta: Tensor, inside: Tensor, radius: Tensor, x: Tensor) -> Tensor:
+    r""":math:`|\delta_i| = \min(\mu |u_i|, c_i)` with the :math:`\mu \le 1` of length ``radius``.
+
+    :math:`c_i` is the room that the box leaves. Entries that reach it are held there and the
+    others scaled to make up the radius, until none is added; the scale only grows on the way, so
+    every round stays in both sets. Clipping first and scaling then would turn a step much longer
+    than the box from its direction.
+    """
+    outside = per_row(Norm.L2.of(inside), inside) > radius
+    if not outside.any():
+        return inside
+    size, cap = delta.abs(), torch.where(delta > 0, 1 - x, x)
+    axes = tuple(range(1, delta.dim()))
+    scale, held = torch.zeros_like(radius), torch.zeros_like(size, dtype=torch.bool)
+    for _ in range(L2_ROUNDS):
+        free = torch.where(held, 0.0, size).square().sum(axes, keepdim=True)
+        taken = torch.where(held, cap, 0.0).square().sum(axes, keepdim=True)
+        rest = (radius.square() - taken).clamp_min(0)
+        scale = (rest / free.clamp_min(torch.finfo(size.dtype).tiny)).sqrt()
+        now = size * scale >= cap
+        if torch.equal(now, held):
+            break
+        held = now
+    shrunk = torch.minimum(size * scale, cap) * delta.sign()
+    return torch.where(outside, _shrunk(shrunk, radius), inside)
 
 
 def _project_l1(delta: Tensor, epsilon: float | Tensor, x: Tensor | None) -> Tensor:

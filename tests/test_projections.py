@@ -35,6 +35,29 @@ def test_l1_in_the_box_spends_what_the_box_refuses_elsewhere() -> None:
     assert torch.allclose(delta, torch.tensor([[0.1, -0.3, 0.0]]), atol=1e-7)
 
 
+def test_l2_in_the_box_spends_what_the_box_refuses_elsewhere() -> None:
+    """Room 0.3 for the first entry; the others share the rest, 0.4, as 3 to 4."""
+    x = torch.tensor([[0.7, 0.5, 0.5]])
+    delta = project(torch.tensor([[9.0, -3.0, 4.0]]), Norm.L2, 0.5, x=x)
+    assert torch.allclose(delta, torch.tensor([[0.3, -0.24, 0.32]]), atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(epsilon=st.floats(0.05, 3), scale=st.floats(0.1, 100), seed=st.integers(0, 2**31))
+def test_l2_in_the_box_is_the_nearest_point(epsilon: float, scale: float, seed: int) -> None:
+    """p is nearest to v in a convex set iff <v - p, z - p> <= 0 for every z of the set."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(3, 8, generator=generator, dtype=torch.float64)
+    x[0] = x[0].round()
+    far = scale * torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    nearest = project(far, Norm.L2, epsilon, x=x)
+    for _ in range(200):
+        other = into_box(torch.randn(3, 8, generator=generator, dtype=torch.float64), x)
+        other = other * (epsilon / Norm.L2.of(other)).clamp_max(1)[:, None]
+        gain = ((far - nearest) * (other - nearest)).sum(1)
+        assert (gain <= 1e-9 * scale).all()
+
+
 def test_a_point_inside_stays_bit_by_bit() -> None:
     delta = torch.tensor([[0.1, -0.2, 0.05]])
     for norm in Norm:
