@@ -57,7 +57,7 @@ def verdict(
         incomplete: a sentence on what was cut off.
     """
     masking = _masking(summaries)
-    attacked = _headline_attack(summaries.get("attack"))
+    attacked = _headline_attack(summaries)
     headline, tone = _headline(masking, attacked)
     sentences = [incomplete, _masking_sentence(summaries, masking, quantised=quantised)]
     sentences += [_attack_sentence(summaries.get("attack"), attacked)]
@@ -75,7 +75,7 @@ def cards(
     """
     found = [
         _clean_card(summaries),
-        _attacked_card(summaries.get("attack")),
+        _attacked_card(summaries),
         _estimated_card(summaries.get("bounds"), contradicted or {}),
         _certified_card(summaries.get("smoothing")),
     ]
@@ -121,13 +121,22 @@ def _masking_sentence(summaries: dict[str, Summary], masking: str, *, quantised:
     return sentence.replace("masked.", why, 1)
 
 
-def _headline_attack(attack: Summary | None) -> Summary | None:
-    """The entry of robust accuracy that the headline quotes: the default epsilon, else the last."""
-    entries = (attack or {}).get("robust_accuracy") or []
-    entries = [entry for entry in entries if entry.get("value") is not None]
-    default = (attack or {}).get("headline_epsilon")
-    chosen = [entry for entry in entries if entry["epsilon"] == default]
-    return (chosen or entries or [None])[-1]
+def _headline_attack(summaries: dict[str, Summary]) -> Summary | None:
+    """The entry of robust accuracy that the headline quotes: the default epsilon, else the last.
+
+    Where the attacks of the masking check left less on the same images, theirs.
+    """
+    attack = summaries.get("attack") or {}
+    entries = [e for e in attack.get("robust_accuracy") or [] if e.get("value") is not None]
+    chosen = [entry for entry in entries if entry["epsilon"] == attack.get("headline_epsilon")]
+    found: Summary | None = (chosen or entries or [None])[-1]
+    masking = summaries.get("masking") or {}
+    check = masking.get("corrected_robust_accuracy") or {}
+    if found is None or check.get("value") is None:
+        return found
+    question = (attack.get("norm"), found["epsilon"], found.get("n"))
+    comparable = question == (masking.get("norm"), masking.get("epsilon"), check.get("n"))
+    return {**found, **check} if comparable and check["value"] < found["value"] else found
 
 
 def _headline(masking: str, attacked: Summary | None) -> tuple[str, Tone]:
@@ -177,8 +186,8 @@ def _clean_card(summaries: dict[str, Summary]) -> Card | None:
     return None
 
 
-def _attacked_card(attack: Summary | None) -> Card | None:
-    entry = _headline_attack(attack)
+def _attacked_card(summaries: dict[str, Summary]) -> Card | None:
+    attack, entry = summaries.get("attack"), _headline_attack(summaries)
     if attack is None or entry is None:
         return None
     norm = f" ({attack['norm']})" if attack.get("norm") else ""

@@ -63,6 +63,19 @@ def test_the_verdict_names_quantisation_where_it_alone_hides(
     assert ("because the model is quantised" in found.sentences[0]) is said
 
 
+@pytest.mark.parametrize(
+    ("norm", "n", "left"), [("linf", 100, "98.0 %"), ("l2", 100, "99.0 %"), ("linf", 50, "99.0 %")]
+)
+def test_the_headline_counts_what_the_masking_check_broke(norm: str, n: int, left: str) -> None:
+    entry = {"epsilon": 0.1, "value": 0.99, "lower": 0.9, "upper": 1.0, "n": 100}
+    attack = {"norm": "linf", "robust_accuracy": [entry], "clean_accuracy": {"value": 1.0}}
+    check = {"value": 0.98, "lower": 0.9, "upper": 1.0, "n": n}
+    masking = {"verdict": "clear", "norm": norm, "epsilon": 0.1, "corrected_robust_accuracy": check}
+    summaries = {"attack": attack, "masking": masking}
+    assert verdict(summaries, {}).headline.startswith(left)
+    assert any(card.value == left for card in cards(summaries))
+
+
 def test_the_verdict_says_that_it_is_incomplete() -> None:
     record = {"unfinished": {"attack": "2 of 9 images", "masking": "not begun"}}
     sentence = incomplete(record)
