@@ -169,8 +169,15 @@ class AnalysisGroup:
     def save_array(
         self, name: str, array: NDArray[Any], *, kind: Kind, doc: str, units: str = ""
     ) -> None:
-        """Store a small array of the whole group, for instance ``lipschitz/block_maxima``."""
+        """Store a small array of the whole group, for instance ``lipschitz/block_maxima``.
+
+        Raises:
+            StoreError: the table has a column of that name.
+        """
         array = np.asarray(array)
+        if name in (*self.columns, COMPUTED.name):
+            message = f"{self.path} has a column {name}: no array can have that name"
+            raise StoreError(message)
         with self._store.file.change() as file:
             place = file[self.path]
             if name in place:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from .errors import StoreError
 from .schema import COMPUTED, Column, Schema
 
 if TYPE_CHECKING:
@@ -86,7 +87,15 @@ def _copy_lengthened(source: h5py.Dataset, target: h5py.Group, rows: int) -> Non
 
 
 def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
-    """Store numbers and texts as they are, anything else as JSON."""
+    """Store numbers and texts as they are, anything else as JSON.
+
+    Raises:
+        StoreError: a table or an array has one of the names.
+    """
+    for name in values:
+        if name in place and not _is_long_attribute(place[name]):
+            message = f"{place.name} holds data called {name}: no attribute can have that name"
+            raise StoreError(message)
     for name, value in values.items():
         _write_attribute(place, name, value)
 
@@ -113,11 +122,16 @@ def _write_attribute(place: h5py.Group, name: str, value: object) -> None:
         place.attrs[name] = str(text) if isinstance(text, str) else text
 
 
+def _is_long_attribute(item: h5py.Group | h5py.Dataset) -> bool:
+    """Whether ``item`` is a text too long for an attribute of HDF5."""
+    return isinstance(item, h5py.Dataset) and item.shape == () and item.dtype.kind == "O"
+
+
 def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
     """What ``write_attribute`` stored, or ``default`` if there is nothing of that name."""
     if name in place.attrs:
         value = place.attrs[name]
-    elif isinstance(place.get(name), h5py.Dataset) and place[name].shape == ():
+    elif name in place and _is_long_attribute(place[name]):
         value = place[name].asstr()[()]
     else:
         return default

@@ -228,6 +228,22 @@ def test_attributes_come_back_as_they_were(tmp_path: Path) -> None:
         assert group.columns == sorted(column.name for column in CLEAN.columns)
 
 
+def test_attributes_and_arrays_never_take_the_place_of_a_column(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.h5") as store:
+        store.add_images(np.arange(2), None)
+        group = clean(store)
+        group.save_array("fit", np.arange(3.0), kind=Kind.MEASURED, doc="an array")
+        for name in ("prediction", "computed", "fit"):
+            with pytest.raises(StoreError, match=f"called {name}"):
+                group.set_attributes(fine=1, **{name: ["x" * 100] * 1000})
+        for name in ("prediction", "computed"):
+            with pytest.raises(StoreError, match=f"column {name}"):
+                group.save_array(name, np.arange(3.0), kind=Kind.MEASURED, doc="an array")
+        assert group.attribute("fine") is None
+        assert group.column("prediction").tolist() == [-1, -1]
+        assert group.array("fit").tolist() == [0, 1, 2]
+
+
 def test_images_wait_in_a_log_and_are_compressed_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "r.h5"
     images = np.random.default_rng(0).random((3, 1, 4, 5), np.float32)
