@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RELATIVE_TOLERANCE = 1e-6
 """A radius equal to the distance up to float32 rounding is no crossing."""
 
-ESTIMATES = ("l_bound", "omega_bound")
+ESTIMATES = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound")
 """Columns of a bounds group that claim a radius of the base classifier."""
 
 
@@ -61,9 +61,11 @@ def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
     estimated = (
         _compared(store, bounds, attack, name)
         for bounds in store.existing("bounds")
-        for attack in store.existing("attack")
+        for attack in (*store.existing("attack"), *store.existing("transfer"))
         if bounds.settings["norm"] == attack.settings["norm"]
+        and bounds.settings.get("top_k", 1) == 1  # attacks look for another first class
         for name in ESTIMATES
+        if name in bounds.columns and not np.isnan(bounds.column(name)).all()
     )
     certified = (
         _compared_smoothed(store, smoothing, attack)

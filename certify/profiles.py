@@ -17,6 +17,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "smoothing_prediction": ("analyses.smoothing_prediction", "PredictionSettings"),
     "smoothing_attack": ("analyses.smoothing_attack", "SmoothingAttackSettings"),
     "attack": ("analyses.attack", "AttackSettings"),
+    "transfer": ("analyses.transfer", "TransferSettings"),
     "masking": ("masking_evidence", "MaskingSettings"),
 }
 """Analysis to the module and the frozen dataclass that holds its defaults."""
@@ -26,6 +27,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "linearity": {"steps": 20},
         "bounds": {"blocks": 30, "block_size": 10, "points": 5, "steps": 8, "restarts": 1},
         "attack": {"suite": Suite.QUICK},
+        "transfer": {"steps": 10},
         "smoothing": {"n": 2000, "radii": (0.25, 0.5)},
         "smoothing_prediction": {"n": 2000},
         "smoothing_attack": {"steps": 30, "draws": 8, "n": 5000},
@@ -35,6 +37,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "thorough": {
         "bounds": {"steps": 40, "restarts": 4},
         "attack": {"suite": Suite.THOROUGH},
+        "transfer": {"steps": 100},
         "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
         "masking": {"steps": 100, "restarts": 10, "queries": 2000},
         "smoothing_attack": {"steps": 150, "draws": 32},

@@ -19,7 +19,10 @@ from .wording import Table, fact, known
 if TYPE_CHECKING:
     from .wording import Summary
 
-NUMBERS = ("clean", "attack", "smoothing", "smoothing_prediction", "bounds", "linearity")
+NUMBERS = (
+    *("clean", "attack", "transfer", "corruption"),
+    *("smoothing", "smoothing_prediction", "bounds", "linearity"),
+)
 """Analyses in the section of numbers, in its order; masking has a section of its own."""
 
 MODEL_FACTS = (

@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from .core import Kind
+from .schema_attacks import ATTACK, CORRUPTION, TRANSFER
+from .schema_types import Column, Schema
+
+__all__ = [
+    "ATTACK",
+    "AUDIT",
+    "BOUNDS",
+    "BOUNDS_SAMPLE",
+    "CLEAN",
+    "COMPUTED",
+    "CORRUPTION",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "IMAGES",
+    "LINEARITY",
+    "MASKING",
+    "SCHEMAS",
+    "SMOOTHING",
+    "SMOOTHING_ATTACK",
+    "SMOOTHING_PREDICTION",
+    "SURFACE",
+    "TAYLOR",
+    "TRANSFER",
+    "Column",
+    "Schema",
+]
 
 FORMAT = "robcert-results"
 FORMAT_VERSION = 1
-
-NAN = float("nan")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One quantity; its first axis is the image (or the sampled image).
-
-    Attributes:
-        name: name of the HDF5 dataset.
-        dtype: numpy type.
-        kind: what the number claims.
-        doc: one line for people.
-        units: ``pixel`` for distances in [0, 1] pixels, ``logit``, ``nat``, ``class``, ``count``, …
-        trailing: names of the axes after the first; their sizes are given when the group is made.
-        fill: value that says "not computed"; never zero.
-        images: one image a row: made only where the sizes of its axes are given, compressed, and
-            in the file once the group is finished or the file closed.
-    """
-
-    name: str
-    dtype: str
-    kind: Kind
-    doc: str
-    units: str = ""
-    trailing: tuple[str, ...] = ()
-    fill: float = NAN
-    images: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """A named, versioned set of columns: one group of a results file."""
-
-    name: str
-    version: int
-    doc: str
-    columns: tuple[Column, ...]
-    axis: Literal["image", "sample"] = "image"
-
-    def column(self, name: str) -> Column:
-        """Column called ``name``."""
-        return next(column for column in self.columns if column.name == name)
-
 
 _M, _E, _A, _C = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED, Kind.CERTIFIED
 
@@ -106,6 +85,10 @@ BOUNDS = Schema(
         Column("omega_bound", "f8", _E, "radius from the upper limits of omega", "pixel"),
         Column("omega_bound_point", "f8", _E, "radius from the point estimates of omega", "pixel"),
         Column("censored", "i1", _E, "1 where omega_bound ends at the largest epsilon", fill=-1),
+        Column("gamma_upper", "f8", _E, "the image's residuals, while they decide", "", ("epsilon",)),
+        Column("gamma_bound", "f8", _E, "radius from them in place of omega", "pixel"),
+        Column("gamma_censored", "i1", _E, "1 where it ends at the largest epsilon", fill=-1),
+        Column("curvature_bound", "f8", _E, "radius from the upper limit of curvature", "pixel"),
     ),
 )
 
@@ -121,6 +104,7 @@ BOUNDS_SAMPLE = Schema(
         Column("residual", "f8", _E, "largest one-sided residual found", trailing=("epsilon",)),
         Column("residual_random", "f8", _E, "the same at one random point", trailing=("epsilon",)),
         Column("floor", "f8", _M, "size below which residuals may be float32 rounding"),
+        Column("curvature", "f8", _E, "largest eigenvalue of the Hessian found, 0 if negative"),
     ),
     axis="sample",
 )
@@ -199,32 +183,6 @@ SMOOTHING_ATTACK = Schema(
     ),
 )
 
-ATTACK = Schema(
-    "attack",
-    1,
-    "the nearest adversarial image over a suite of attacks, re-checked in the runtime",
-    (
-        Column("distance", "f8", _A, "0 where misclassified, inf where none was found", "pixel"),
-        Column("success", "i1", _A, "1 where an adversarial image was found", fill=-1),
-        Column("prediction", "i4", _A, "class of the adversarial image", "class", fill=-1),
-        Column("attack", "i2", _A, "who found it: index into attribute attacks", fill=-1),
-        Column("n_forward", "i8", _M, "forward passes spent", "count", fill=-1),
-        Column("n_backward", "i8", _M, "backward passes spent", "count", fill=-1),
-        Column("lost_in_runtime", "i2", _M, "successes that the runtime denied", "count", fill=-1),
-        Column("target_distance", "f8", _A, "to the class drawn for it, at given radii", "pixel"),
-        Column("eight_bit", "i1", _A, "1 if adversarial still when rounded to 8 bits", fill=-1),
-        Column(
-            "adversarial",
-            "f4",
-            _A,
-            "the nearest adversarial image; the image itself where none was found",
-            "pixel",
-            trailing=("channel", "height", "width"),
-            images=True,
-        ),
-    ),
-)
-
 MASKING = Schema(
     "masking",
     2,
@@ -284,6 +242,8 @@ SCHEMAS: tuple[Schema, ...] = (
     SMOOTHING_PREDICTION,
     SMOOTHING_ATTACK,
     ATTACK,
+    TRANSFER,
+    CORRUPTION,
     MASKING,
     AUDIT,
 )

@@ -19,6 +19,8 @@ ANALYSES = (
     "smoothing_prediction",
     "smoothing_attack",
     "attack",
+    "transfer",
+    "corruption",
     "masking",
     "surface",
     "taylor",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import masking_tables, plane_tables
+from . import attack_tables, masking_tables, plane_tables
 from .wording import (
     DASH,
     UNLABELLED,
@@ -33,7 +33,8 @@ def tables(analysis: str, summary: Summary, *, labelled: bool = True) -> tuple[T
     if "not_available" in summary:
         row = (str(summary["not_available"]),)
         return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
-    found = {**plane_tables.TABLES, **masking_tables.TABLES, **_TABLES}[analysis](summary)
+    others = {**plane_tables.TABLES, **masking_tables.TABLES, **attack_tables.TABLES}
+    found = {**others, **_TABLES}[analysis](summary)
     if labelled or analysis == "inspect":
         return tuple(found)
     return tuple(replace(one, note=f"{one.note} {UNLABELLED}".strip()) for one in found)

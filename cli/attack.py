@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from . import checks
+from .attack_parts import Others, draw, fill, parts_of, require_plot
 from .options import AnalysisOptions, analysis_options
-from .run import given, run_analysis
-from .session import epsilons
+from .run import given, report_parts
+from .session import opened
 
 SuiteName = Annotated[
     Literal["quick", "standard", "thorough"] | None,
@@ -31,6 +33,45 @@ FixedRadius = Annotated[
         help="Attacks at a radius search at each --eps, as papers do, not for the smallest.",
     ),
 ]
+Source = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--source",
+        help="Another model for the same images: PGD on it at each --eps, tried on this one; may "
+        "be given again. Alone it replaces the suite.",
+    ),
+]
+SourceAttack = Annotated[
+    Literal["pgd", "pgd-ce", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100"] | None,
+    typer.Option("--source-attack", help="How sources are attacked.", show_default="pgd"),
+]
+Spatial = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--spatial",
+        help="DEGREES,SHIFT: random rotation by up to so many degrees and shift by up to that "
+        "share of the side, such as 30,0.1; may be given again. Alone it replaces the suite.",
+    ),
+]
+Gaussian = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gaussian",
+        help="Gaussian noise of this standard deviation; may be given again. Alone it replaces "
+        "the suite.",
+    ),
+]
+Draws = Annotated[
+    int | None,
+    typer.Option("--draws", help="Draws of --spatial and --gaussian.", show_default="10"),
+]
+ClipNoise = Annotated[
+    bool, typer.Option("--clip-noise", help="Keep the pixels of --gaussian in [0, 1].")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Picture of accuracy against distance: PNG, PDF or SVG."),
+]
 FailUnder = Annotated[
     list[str] | None,
     typer.Option("--fail-under", help="Exit with 1 if a number is below, as robust_accuracy=0.4."),
@@ -47,6 +88,13 @@ def attack(
     save_images: SaveImages = False,
     round_8_bit: Round = False,
     fixed_radius: FixedRadius = False,
+    source: Source = None,
+    source_attack: SourceAttack = None,
+    spatial: Spatial = None,
+    gaussian: Gaussian = None,
+    draws: Draws = None,
+    clip_noise: ClipNoise = False,
+    plot: Plot = None,
     fail_under: FailUnder = None,
 ) -> None:
     """Attack each image by a suite; the nearest adversarial image counts.
@@ -55,31 +103,25 @@ def attack(
     runtime. An image that withstands is not proven robust.
 
     Example: robcert attack --model model.onnx --data images.npz --norm l2 --eps 0.5
+
+    Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
-    from robcert.certify.analyses import attack as analysis
     from robcert.certify.attacks.suites import Suite
-    from robcert.certify.core import Norm
-    from robcert.certify.profiles import settings_of
 
     bars = checks.parsed(fail_under, "attack")
-    settings = settings_of(
-        "attack",
-        options.profile,
-        norm=Norm(options.norm),
-        **given(
-            suite=Suite(suite) if suite else None,
-            attacks=tuple(attacks) if attacks else None,
-            restarts=restarts,
-            save_images=save_images or None,
-            round_8_bit=round_8_bit or None,
-            radii=epsilons(options) if fixed_radius else None,
-        ),
+    named = given(
+        suite=Suite(suite) if suite else None,
+        attacks=tuple(attacks) if attacks else None,
+        restarts=restarts,
+        save_images=save_images or None,
+        round_8_bit=round_8_bit or None,
     )
-    radii = epsilons(options) if options.eps or fixed_radius else ()
-    summary = run_analysis(
-        options,
-        "attack",
-        "attack",
-        lambda context: [analysis.analyse(context.session, settings, epsilons=radii)],
-    )
+    others = Others(source, source_attack, spatial, gaussian, draws, clip_noise)
+    parts = parts_of(options, named, others, fixed_radius=fixed_radius, suite_wanted=bool(bars))
+    require_plot(plot, parts)
+    with opened(options) as context:
+        done = fill(context, parts)
+        summary = report_parts(context, "attack", done)
+        if plot is not None:
+            draw(context, plot, done)
     checks.enforce(bars, {"attack": summary})

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import run_analysis
-from .session import epsilons, how_to_load
-
-if TYPE_CHECKING:
-    from robcert.certify.classifier import Classifier
-
-    from .session import Opened
+from .session import epsilons
+from .sources import load_sources
 
 
 @analysis_options
@@ -51,19 +47,12 @@ def masking_check(
         "masking-check",
         "masking",
         lambda context: [
-            analysis.analyse(context.session, settings, sources=_sources(context, source))
+            analysis.analyse(
+                context.session,
+                settings,
+                sources=load_sources(context, source) if source else None,
+            )
         ],
     )
     if strict and summary["verdict"] != "clear":
         raise typer.Exit(1)
-
-
-def _sources(context: Opened, files: list[Path] | None) -> tuple[Classifier, ...] | None:
-    """The models in ``files``, prepared as their own metadata says; None for the bundled ones."""
-    from robcert.certify.models import load_classifier
-    from robcert.certify.preprocess_options import PreprocessOptions
-
-    if not files:
-        return None
-    how = {**how_to_load(context.options), "preprocess": PreprocessOptions(), "output": None}
-    return tuple(load_classifier(file, images=context.session.images, **how) for file in files)

@@ -11,7 +11,7 @@ from .session import note, opened
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from robcert.certify.wording import Summary
+    from robcert.certify.wording import Summary, Table
 
     from .options import AnalysisOptions
     from .session import Opened
@@ -38,27 +38,76 @@ def run_analysis(
 
 def report_groups(context: Opened, command: str, analysis: str, paths: tuple[str, ...]) -> Summary:
     """Print what the groups at ``paths`` say, with the ledger; the summary as JSON."""
-    from robcert.certify.ledger import ledger
     from robcert.certify.summaries import combined, labelled, summary_of
-    from robcert.certify.tables import tables, violations_table
+    from robcert.certify.tables import tables
 
-    store, options = context.session.store, context.options
-    for path in paths:
-        store.at(path).set_attributes(command=command_line())
+    store = context.session.store
+    _remember_command(context, paths)
     summary = combined(analysis, [summary_of(store, analysis, path) for path in paths])
+    shown = tables(analysis, summary, labelled=labelled(store))
+    _warn(context, summary)
+    _print(context, command, paths, summary, shown)
+    return summary
+
+
+def report_parts(context: Opened, command: str, parts: list[tuple[str, str, str]]) -> Summary:
+    """Print what several analyses of one command found; one summary as JSON.
+
+    Args:
+        context: what was opened.
+        command: its name.
+        parts: for each part its key in the summary (empty for the keys of the summary itself), its
+            analysis and the path of its group.
+    """
+    from robcert.certify.summaries import labelled, summary_of
+    from robcert.certify.tables import tables
+
+    store = context.session.store
+    summary: Summary = {}
+    paths = tuple(path for _, _, path in parts)
+    _remember_command(context, paths)
+    shown: list[Table] = []
+    for key, analysis, path in parts:
+        one = summary_of(store, analysis, path)
+        shown += tables(analysis, one, labelled=labelled(store))
+        _warn(context, one)
+        summary |= {key: one} if key else one
+    _print(context, command, paths, summary, shown)
+    return summary
+
+
+def _remember_command(context: Opened, paths: tuple[str, ...]) -> None:
+    for path in paths:
+        context.session.store.at(path).set_attributes(command=command_line())
+
+
+def _warn(context: Opened, summary: Summary) -> None:
     for line in summary.get("warnings") or ():
         context.warn(str(line))
+
+
+def _print(
+    context: Opened,
+    command: str,
+    paths: tuple[str, ...],
+    summary: Summary,
+    shown: Sequence[Table],
+) -> None:
+    """The summary as tables or as JSON, with the ledger."""
+    from robcert.certify.ledger import ledger
+    from robcert.certify.tables import violations_table
+
+    store, options = context.session.store, context.options
     _warn_unfinished(context, paths)
-    settings = {path: store.at(path).settings for path in paths}
     violations = ledger(store)
     if options.as_json:
+        settings = {path: store.at(path).settings for path in paths}
         print_outcome(context, command, settings, summary, violations)
-    else:
-        print_tables(tables(analysis, summary, labelled=labelled(store)))
-        if violations["compared"]:
-            print_tables([violations_table(violations)])
-        note(options, f"results: {store.path}")
-    return summary
+        return
+    print_tables(shown)
+    if violations["compared"]:
+        print_tables([violations_table(violations)])
+    note(options, f"results: {store.path}")
 
 
 def print_outcome(

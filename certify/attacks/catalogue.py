@@ -18,7 +18,15 @@ from .deepfool import run_deepfool
 from .fmn import run_fmn
 from .logbarrier import run_log_barrier
 from .noise import run_gaussian, run_noise
-from .pgd import LLR_DROPS, run_fgsm, run_multi_targeted, run_pgd, run_random_targeted
+from .pgd import (
+    LLR_DROPS,
+    SOAR_L2_RULE,
+    SOAR_RULE,
+    run_fgsm,
+    run_multi_targeted,
+    run_pgd,
+    run_random_targeted,
+)
 from .spatial import run_spatial
 from .square import run_square
 
@@ -26,30 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .bisection import RadiusAttack
+    from .effort import Effort
     from .hunt import Hunt
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How hard each attack of a run tries.
-
-    Attributes:
-        steps: gradient steps at one radius.
-        restarts: runs at one radius, on the images that still stand.
-        targets: other classes tried by targeted attacks, those with the largest logits.
-        descent_steps: gradient steps of attacks that look for the smallest distance themselves.
-        halvings: bisections of the radius.
-        queries: forward passes of a score-based attack at one radius.
-        radii: where attacks at a radius search, pixel units; none: at the smallest that succeeds.
-    """
-
-    steps: int
-    restarts: int
-    targets: int
-    descent_steps: int
-    halvings: int
-    queries: int
-    radii: tuple[float, ...] = ()
 
 
 _ALL = tuple(Norm)
@@ -207,8 +193,6 @@ def _noise(effort: Effort) -> RadiusAttack:
 
 _LLR_STEPS, _LLR_RESTARTS = 200, 20
 _LLR_RULE = StepRule(Direction.ADAM, 0.1, drops=LLR_DROPS)
-_SOAR_RULE = StepRule(Direction.SIGN, 2 / 255)
-_SOAR_L2_RULE = StepRule(Direction.L2, 0.025, relative=True)  # 2.5 radii in 100 steps
 _LINF = (Norm.LINF,)
 
 CATALOGUE: dict[str, Attack] = {
@@ -274,11 +258,11 @@ CATALOGUE: dict[str, Attack] = {
         _bisected(_llr_multi_targeted),
         _LINF,
     ),
-    "soar-pgd7": Attack("SOAR: 7 sign steps of 2/255", _papers_pgd(7, _SOAR_RULE), _LINF),
-    "soar-pgd20": Attack("SOAR: 20 sign steps of 2/255", _papers_pgd(20, _SOAR_RULE), _LINF),
+    "soar-pgd7": Attack("SOAR: 7 sign steps of 2/255", _papers_pgd(7, SOAR_RULE), _LINF),
+    "soar-pgd20": Attack("SOAR: 20 sign steps of 2/255", _papers_pgd(20, SOAR_RULE), _LINF),
     "soar-l2-pgd100": Attack(
         "SOAR: 100 l2 steps of a fortieth of the radius",
-        _papers_pgd(100, _SOAR_L2_RULE),
+        _papers_pgd(100, SOAR_L2_RULE),
         (Norm.L2,),
     ),
     "square": Attack("random squares, scores only", _bisected(_square), gradient=False),

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 LLR_DROPS = ((100, 0.1), (150, 0.1))
 """Step 0.1 to step 100, 0.01 to 150, 0.001 for the last 50 (supplement F.1)."""
 
+SOAR_RULE = StepRule(Direction.SIGN, 2 / 255)
+"""linf steps of Ma, Faghri, Farahmand 2020 (arXiv:2004.01832, section 5)."""
+
+SOAR_L2_RULE = StepRule(Direction.L2, 0.025, relative=True)
+"""Their l2 steps: 2.5 radii in 100 steps."""
+
 
 def direction_for(norm: Norm) -> Direction:
     """Direction of a step: the sign in linf; elsewhere l2, which the l1 projection makes sparse."""

@@ -19,6 +19,9 @@ from robcert.certify.sampling import generator
 from .hunt import Found, Hunt
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from robcert.certify.classifier import Classifier
 
 
@@ -52,15 +55,20 @@ def run_spatial(
     """The worst of k motions within a hunt; every draw is tried on every row."""
     if not len(rows):
         return
-    numbers = torch.stack(
-        [
-            torch.rand(draws, 3, generator=generator(hunt.seed, "attack/spatial", int(index)))
-            for index in hunt.batch.index[rows.cpu().numpy()]
-        ]
-    ).to(hunt.batch.x)
-    for motion in (numbers * 2 - 1).unbind(1):
-        moved = transformed(hunt.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
-        hunt.claim(rows, moved, hunt.logits(rows, moved))
+    motions = unit_motions(hunt.batch.index[rows.cpu().numpy()], draws, hunt.seed)
+    with hunt.classifier.forward_only():
+        for motion in motions.to(hunt.batch.x).unbind(1):
+            moved = transformed(hunt.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
+            hunt.claim(rows, moved, hunt.logits(rows, moved))
+
+
+def unit_motions(indices: NDArray[np.int64], draws: int, seed: int) -> Tensor:
+    """Rotation and two shifts, uniform in [-1, 1], from each image's own stream ``(b, k, 3)``."""
+    numbers = [
+        torch.rand(draws, 3, generator=generator(seed, "attack/spatial", int(index)))
+        for index in indices
+    ]
+    return torch.stack(numbers) * 2 - 1
 
 
 def transformed(x: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
 
-from .catalogue import CATALOGUE, Effort
+from .catalogue import CATALOGUE
+from .effort import Effort
 
 if TYPE_CHECKING:
     from robcert.certify.core import Norm

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from robcert.certify.ascent import maximise, random_start
-from robcert.certify.errors import DataError
+from robcert.certify.ascent import StepRule, maximise, random_start
+from robcert.certify.errors import DataError, TwinUnavailableError
 from robcert.certify.objectives import Loss
 
-from .hunt import Found, Hunt
-from .pgd import default_rule, radii, standing
+from .hunt import Found, Hunt, adversarial
+from .pgd import default_rule, radii
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
@@ -33,28 +34,86 @@ def transfer(
 
     Raises:
         DataError: the source takes images of another size or has other classes.
+        TwinUnavailableError: the source has no gradients.
     """
+    require_source(source, classifier)
     hunt = Hunt(classifier, batch, norm, seed)
-    run_transfer(hunt, hunt.correct, radii(hunt, epsilon), source=source, steps=steps)
+    recipe = Recipe(steps)
+    run_transfer(hunt, hunt.correct, radii(hunt, epsilon), source=source, recipe=recipe)
     return hunt.result()
 
 
-def run_transfer(
-    hunt: Hunt, rows: Tensor, epsilon: Tensor, *, source: Classifier, steps: int, block: int = 0
-) -> None:
-    """Transfer within a hunt: all steps are taken on the source, then its best image is tried."""
-    target = hunt.classifier
-    if (source.image_shape, source.num_classes) != (target.image_shape, target.num_classes):
-        message = f"the source {source.info.file} takes other images or classes than the model"
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the source is climbed.
+
+    Attributes:
+        steps: gradient steps.
+        loss: what is climbed.
+        rule: the steps; None for those of :func:`default_rule`.
+    """
+
+    steps: int = 20
+    loss: Loss = Loss.MARGIN
+    rule: StepRule | None = None
+
+
+def require_source(source: Classifier, target: Classifier) -> None:
+    """Raise unless images of ``target`` can be attacked on ``source``.
+
+    Raises:
+        DataError: the source takes images of another size or has other classes.
+        TwinUnavailableError: the source has no gradients.
+    """
+    require_same_task(source, target)
+    if not source.differentiable:
+        message = f"the source {source.info.file} has no gradients: {source.info.twin_unavailable}"
+        raise TwinUnavailableError(message)
+
+
+def require_same_task(source: Classifier, target: Classifier) -> None:
+    """Raise a DataError unless both take the same images to as many classes."""
+    its, wanted = _task(source), _task(target)
+    if its != wanted:
+        message = (
+            f"the source {source.info.file} takes other images or classes than the model: "
+            f"{its}, not {wanted}"
+        )
         raise DataError(message)
-    for some in torch.split(standing(hunt, rows, epsilon), hunt.lanes):
+
+
+def run_transfer(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    *,
+    source: Classifier,
+    recipe: Recipe,
+    block: int = 0,
+) -> Tensor:
+    """Transfer within a hunt: all steps are taken on the source, then its best image is tried.
+
+    Returned is where the source itself was misled ``(b,)``, by its own runtime; False for other
+    rows than ``rows``. ``epsilon (b,)`` speaks of all rows of the batch.
+    """
+    misled = torch.zeros(len(hunt.batch), dtype=torch.bool, device=rows.device)
+    for some in torch.split(rows, hunt.lanes):
         if len(some):
-            _try(hunt, some, epsilon, source, steps, block)
+            point = _climbed(hunt, some, epsilon, source, recipe, block)
+            misled[some] = adversarial(source.logits(point), hunt.y(some))
+            hunt.claim(some, point, hunt.logits(some, point))
+    return misled
 
 
-def _try(
-    hunt: Hunt, rows: Tensor, epsilon: Tensor, source: Classifier, steps: int, block: int
-) -> None:
+def _task(model: Classifier) -> str:
+    size = " × ".join(str(side) for side in model.image_shape)
+    return f"{size} pixels to {model.num_classes} classes"
+
+
+def _climbed(
+    hunt: Hunt, rows: Tensor, epsilon: Tensor, source: Classifier, recipe: Recipe, block: int
+) -> Tensor:
+    """Images ``(r, c, h, w)`` that the source likes least."""
     x, y = hunt.x(rows), hunt.y(rows)
     start = random_start(
         hunt.batch.index[rows.cpu().numpy()],
@@ -66,16 +125,15 @@ def _try(
         block=block,
     )
     climbed = maximise(
-        lambda delta: Loss.MARGIN.of(source.twin_logits(x + delta), y),
+        lambda delta: recipe.loss.of(source.twin_logits(x + delta), y),
         x,
         norm=hunt.norm,
         epsilon=epsilon[rows],
-        steps=steps,
-        rule=default_rule(hunt.norm, steps),
+        steps=recipe.steps,
+        rule=recipe.rule or default_rule(hunt.norm, recipe.steps),
         start=start,
         box=True,
     )
-    hunt.n_backward[rows] += steps
-    hunt.n_forward[rows] += steps + 1
-    point = x + climbed.best_delta
-    hunt.claim(rows, point, hunt.logits(rows, point))
+    hunt.n_backward[rows] += recipe.steps
+    hunt.n_forward[rows] += recipe.steps + 1
+    return x + climbed.best_delta

@@ -12,7 +12,7 @@ from linear_models import exact_distance, linear_classifier, near_grey
 from robcert.certify.analyses import attack
 from robcert.certify.analyses.attack import AttackSettings, analyse, summarise
 from robcert.certify.attacks import suites
-from robcert.certify.attacks.catalogue import Effort
+from robcert.certify.attacks.effort import Effort
 from robcert.certify.attacks.suites import EFFORTS, Suite
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import from_arrays

@@ -12,7 +12,7 @@ from linear_models import SHAPE, linear_classifier
 from torch import Tensor, nn
 
 from robcert.certify.attacks import catalogue, suites
-from robcert.certify.attacks.catalogue import Effort
+from robcert.certify.attacks.effort import Effort
 from robcert.certify.attacks.hunt import Hunt
 from robcert.certify.attacks.noise import noise_search
 from robcert.certify.attacks.pgd import fgsm, multi_targeted, pgd, unbounded

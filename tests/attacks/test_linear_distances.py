@@ -9,7 +9,8 @@ import torch
 from linear_models import exact_distance, linear_classifier, near_grey
 
 from robcert.certify.attacks import suites
-from robcert.certify.attacks.catalogue import CATALOGUE, Effort
+from robcert.certify.attacks.catalogue import CATALOGUE
+from robcert.certify.attacks.effort import Effort
 from robcert.certify.attacks.hunt import Hunt
 from robcert.certify.attacks.pgd import pgd
 from robcert.certify.core import Norm

@@ -8,8 +8,10 @@ import pytest
 import typer
 from command_line import robcert
 
+from robcert.certify.analyses.corruption import CorruptionSettings
 from robcert.certify.analyses.surface import SurfaceSettings
 from robcert.certify.analyses.taylor import TaylorSettings
+from robcert.certify.analyses.transfer import TransferSettings
 from robcert.certify.compare import differences
 from robcert.certify.profiles import PRESETS, SETTINGS, defaults, settings_of
 from robcert.certify.results_json import plain
@@ -53,7 +55,7 @@ def leaves(name: str = "") -> list[str]:
 
 def test_the_defaults_of_every_command_are_compared() -> None:
     analyses = [name for name in leaves() if not name.startswith("train ")]
-    assert {name for name in analyses if defaults_shown(name)} == set(COMMANDS)
+    assert {name for name in analyses if defaults_shown(name)} == {*COMMANDS, "attack"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -69,6 +71,12 @@ def test_the_help_of_taylor_and_compare_shows_the_defaults_of_the_library() -> N
     assert [float(end) for end in step.show_default.split(" to ")] == [min(steps), max(steps)]
     level = next(o for o in command_called("compare").params if o.name == "level")
     assert level.default == signature(differences).parameters["level"].default
+
+
+def test_the_help_of_attack_shows_the_defaults_of_the_library() -> None:
+    draws = str(CorruptionSettings().draws)
+    expected = {"source_attack": TransferSettings().recipe, "draws": draws}
+    assert defaults_shown("attack") == expected
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,123 @@
+"""Picture of the accuracy that attacks leave against the distance, as PNG, PDF or SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .analyses.attack_summary import LEVEL, ROUNDING
+from .errors import InvalidParameterError
+from .intervals import proportion
+from .plane_pictures import FORMATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from .store_group import AnalysisGroup
+    from .wording import Summary
+
+GRID = 201
+"""Points of a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyCurve:
+    """Shares of images with their intervals.
+
+    Attributes:
+        name: what the legend calls it.
+        epsilon: distances ``(m,)``, ascending, pixel units.
+        share: ``(m, 3)``: share that withstands, lower and upper limit.
+        everywhere: whether the curve holds between the points too; else it was measured there only.
+    """
+
+    name: str
+    epsilon: NDArray[np.float64]
+    share: NDArray[np.float64]
+    everywhere: bool
+
+
+def require_picture(path: Path) -> None:
+    """Raise unless the name of ``path`` ends like a picture's."""
+    if path.suffix.lower() not in FORMATS:
+        message = f"{path} is no picture: its name must end in {', '.join(FORMATS)}"
+        raise InvalidParameterError(message)
+
+
+def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
+    """Accuracy against distance of an attack table.
+
+    From the nearest adversarial images at every distance; where attacks searched at given radii
+    only, at 0 and at those.
+    """
+    indices = group.indices
+    distance = np.asarray(group.column("distance", indices[group.computed(indices)]))
+    radii = sorted(group.settings.get("radii") or ())
+    names = list(group.attribute("attacks", []))
+    name = " + ".join(names) if len(names) < 4 else f"best of {len(names)} attacks"
+    if radii:
+        epsilon = np.array([0.0, *radii])
+        return AccuracyCurve(name, epsilon, _shares(distance, epsilon * (1 + ROUNDING)), False)
+    epsilon = _grid(distance, [float(e) for e in group.attribute("epsilons", [])])
+    return AccuracyCurve(name, epsilon, _shares(distance, epsilon), True)
+
+
+def transfer_curves(summary: Summary) -> list[AccuracyCurve]:
+    """Accuracy against distance for each source of a transfer table's summary."""
+    found = []
+    for one in summary["sources"]:
+        entries = [{"epsilon": 0.0, **summary["clean_accuracy"]}, *one["robust_accuracy"]]
+        share = [[entry[key] for key in ("value", "lower", "upper")] for entry in entries]
+        epsilon = np.array([entry["epsilon"] for entry in entries])
+        name = f"from {one['source']}"
+        found.append(AccuracyCurve(name, epsilon, np.array(share, np.float64), False))
+    return found
+
+
+def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: str) -> None:
+    """Draw ``curves``: bands are 95 % intervals where a curve is known everywhere, else bars."""
+    from matplotlib.figure import Figure
+
+    require_picture(path)
+    figure = Figure(figsize=(6.5, 4.8), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for curve in curves:
+        _draw(axes, curve)
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel(f"distance ε ({norm}, pixel units)")
+    axes.set_ylabel("accuracy (attacked)")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _draw(axes: Axes, curve: AccuracyCurve) -> None:
+    value, lower, upper = curve.share.T
+    if not curve.everywhere:
+        reach: Any = np.stack([value - lower, upper - value]).clip(min=0)
+        axes.errorbar(curve.epsilon, value, reach, marker="o", capsize=3, label=curve.name)
+        return
+    line = axes.plot(curve.epsilon, value, label=curve.name)[0]
+    axes.fill_between(curve.epsilon, lower, upper, alpha=0.2, color=line.get_color(), linewidth=0)
+
+
+def _grid(distance: NDArray[np.float64], asked: list[float]) -> NDArray[np.float64]:
+    """Even points as far as most images break, and those asked for."""
+    finite = distance[np.isfinite(distance)]
+    reach = float(np.quantile(finite, 0.98)) if len(finite) else 0.0
+    return np.unique([*np.linspace(0.0, max([reach, *asked]), GRID), *asked])
+
+
+def _shares(distance: NDArray[np.float64], epsilon: NDArray[np.float64]) -> NDArray[np.float64]:
+    n = len(distance)
+    found = [proportion(int((distance > e).sum()), n, level=LEVEL) for e in epsilon]
+    return np.array([(share.value, share.lower, share.upper) for share in found])

@@ -1,0 +1,133 @@
+"""`robcert attack`: transfer, random changes and the picture, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Ended, robcert
+from onnx import TensorProto, helper, save
+
+from robcert.cli.session import bundled
+
+MODEL, SOURCE = str(bundled("fashion-honest.onnx")), str(bundled("fashion-gaussian.onnx"))
+COMMON = ("-m", MODEL, "-d", "fashion-mnist-2000", "--limit", "6", "--profile", "quick", "-q")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def attack(*arguments: str) -> Ended:
+    return robcert("attack", *COMMON, "--out", "r.h5", *arguments)
+
+
+def refused(ended: Ended, *words: str) -> None:
+    assert ended.status == 2, ended
+    assert ended.stdout == ""
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, ended.stderr
+    for word in words:
+        assert word in ended.stderr, ended.stderr
+    assert not Path("r.h5").exists()
+
+
+def tiny(path: str, *, side: int = 28, classes: int = 10) -> str:
+    """A linear ONNX model of 1 x side x side pixels."""
+    size = side * side
+    weight = np.random.default_rng(0).normal(size=(size, classes)).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, side, side])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", classes])],
+        [helper.make_tensor("w", TensorProto.FLOAT, weight.shape, weight.ravel())],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def test_a_source_alone_replaces_the_suite_and_can_be_read_again() -> None:
+    asked = ("--source", SOURCE, "--source", SOURCE, "--eps", "8/255", "--eps", "4/255")
+    ended = attack(*asked, "--json")
+    assert ended.status == 0, ended
+    outcome = json.loads(ended.stdout)
+    transfer = outcome["summary"]["transfer"]
+    assert list(outcome["summary"]) == ["transfer"]
+    assert len(transfer["sources"]) == 1  # the same file twice is one source
+    entry = transfer["sources"][0]["robust_accuracy"][0]
+    assert entry["epsilon"] == 4 / 255
+    assert entry["lower"] <= entry["value"] <= entry["upper"]
+    shown = robcert("show", "r.h5")
+    assert "accuracy on adversarial images of other models" in shown.stdout
+    assert "fashion-gaussian.onnx" in shown.stdout
+    again = robcert("show", "r.h5", "--json")
+    stored = next(g for g in json.loads(again.stdout)["groups"] if g["analysis"] == "transfer")
+    assert stored["summary"] == transfer
+    assert robcert("report", "r.h5").status == 0
+    assert "other models" in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_random_changes_and_a_suite_in_one_run_with_a_picture() -> None:
+    changes = ("--spatial", "10,0.05", "--spatial", "50,0.3", "--gaussian", "0.1", "--draws", "2")
+    ended = attack(*changes, "--attack", "fgsm", "--source", SOURCE, "--plot", "p.svg", "--json")
+    assert ended.status == 0, ended
+    summary = json.loads(ended.stdout)["summary"]
+    assert {"robust_accuracy", "transfer", "spatial", "gaussian"} <= set(summary)
+    assert [one["strength"] for one in summary["spatial"]["accuracy"]] == [[10, 0.05], [50, 0.3]]
+    assert summary["gaussian"]["draws"] == 2
+    assert "<svg" in Path("p.svg").read_text(encoding="utf-8")
+    shown = robcert("show", "r.h5")
+    assert "accuracy under random rotation and shift" in shown.stdout
+    assert "σ = 0.1" in shown.stdout
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf"])
+def test_a_picture_of_given_radii(ending: str) -> None:
+    given = ("--attack", "fgsm", "--fixed-radius", "--eps", "4/255", "--eps", "8/255")
+    assert attack(*given, "--plot", f"folder/p.{ending}").status == 0
+    assert Path(f"folder/p.{ending}").stat().st_size > 1000
+
+
+def test_bars_bring_the_suite_back() -> None:
+    bar = ("--fail-under", "clean_accuracy=0.1", "--attack", "fgsm")
+    assert attack("--source", SOURCE, *bar).status == 0
+
+
+def test_sources_that_do_not_fit() -> None:
+    refused(attack("--source", "missing.onnx"), "missing.onnx")
+    Path("bad.onnx").write_bytes(b"not a model")
+    refused(attack("--source", "bad.onnx"), "bad.onnx")
+    refused(attack("--source", tiny("small.onnx", side=14)), "small.onnx")
+    refused(attack("--source", tiny("few.onnx", classes=7)), "few.onnx", "which has 7")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--spatial", "30"), ("--spatial takes DEGREES,SHIFT", "30,0.1")),
+        (("--spatial", "300,0.1"), ("a motion turns",)),
+        (("--gaussian", "much"), ("'much'",)),
+        (("--gaussian", "-1"), ("standard deviation",)),
+        (("--gaussian", "0.1", "--draws", "0"), ("draws must be at least 1",)),
+        (("--draws", "5"), ("--draws has no effect without --spatial or --gaussian",)),
+        (("--clip-noise",), ("--clip-noise has no effect",)),
+        (("--source-attack", "pgd-ce"), ("--source-attack has no effect",)),
+        (("--plot", "picture.txt"), ("picture.txt is no picture",)),
+        (("--gaussian", "0.1", "--plot", "p.png"), ("--plot draws accuracy against distance",)),
+        (
+            ("--norm", "l2", "--source", SOURCE, "--source-attack", "soar-pgd20"),
+            ("soar-pgd20 has no norm l2",),
+        ),
+    ],
+)
+def test_values_that_make_no_sense(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    refused(attack(*arguments), *words)
