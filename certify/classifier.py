@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -80,6 +80,9 @@ class Classifier:
         with_preprocessing: the runtime's logits under another preprocessing, to see what would have
             been; None where that cannot be asked.
         one_by_one: whether the runtime is asked about one image at a time, whatever the batch.
+        cores: processor cores that it may use.
+        reopened: opens the runtime anew for calls from many threads at once, each call in one
+            thread; None where the runtime does for that as it is.
     """
 
     info: ModelInfo
@@ -95,6 +98,8 @@ class Classifier:
     declared_twin: Logits | None = None
     with_preprocessing: Callable[[Preprocessing], Logits] | None = None
     one_by_one: bool = False
+    cores: int = field(default_factory=torch.get_num_threads)
+    reopened: Callable[[], Logits] | None = None
 
     @classmethod
     def from_module(
@@ -139,13 +144,16 @@ class Classifier:
         Its thread pool beside ONNX Runtime's halves both (measured on two cores). Without effect
         where the runtime is torch itself.
         """
-        before = torch.get_num_threads()
-        if self.info.kind == "onnx":
-            torch.set_num_threads(1)
-        try:
+        with one_torch_thread() if self.info.kind == "onnx" else nullcontext():
             yield
-        finally:
-            torch.set_num_threads(before)
+
+    def many_calls(self) -> Logits:
+        """The runtime for calls from many threads at once, each call in one thread.
+
+        Cores that work on batches of their own do not wait for one another, as the threads inside
+        an operator do. The scores are the same.
+        """
+        return self.runtime if self.reopened is None else self.reopened()
 
     def twin_logits(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
@@ -168,6 +176,17 @@ class Classifier:
         if self.fixed_batch == 1:
             return torch.cat([twin(row[None]) for row in x])
         return _padded(twin, x)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch's operators to the thread that calls them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _padded(function: Logits, x: Tensor) -> Tensor:

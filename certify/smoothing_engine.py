@@ -1,12 +1,13 @@
 """Class counts of noisy copies of many images, in full batches.
 
 One queue of images feeds the runtime: an image that needs two hundred draws and one that needs a
-hundred thousand share batches, so the device never waits for one image. Noise is drawn by a
-second thread while the runtime works on the batch before. Only counts are kept.
+hundred thousand share batches, so the device never waits for one image. Each processor core draws
+the noise of a batch of its own and asks the runtime about it at once, in one thread: the noise is
+still in the core's cache, no core waits for another, and nothing but counts is kept.
 
 Noise comes in blocks of 64 draws, each from its own generator (seed, stream, image, block), and an
-image is looked at only where its procedure says. So the counts do not depend on the batch size,
-on the order of the images, or on where a run was taken up again.
+image is looked at only where its procedure says. So the counts do not depend on the batch size, on
+the number of workers, on the order of the images, or on where a run was taken up again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .classifier import one_torch_thread
 from .sampling import NOISE_BLOCK, generator
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .classifier import Classifier
+    from .classifier import Classifier, Logits
     from .smoothing_procedures import Draws, Outcome, Procedure
 
 VALUES_PER_BATCH = 256 * 3 * 32 * 32
@@ -36,7 +39,10 @@ VALUES_PER_BATCH = 256 * 3 * 32 * 32
 
 GPU_FACTOR = 32
 MOST_ROWS = 512
-"""Larger batches bring no speed, and their buffers are paged in anew each time."""
+"""Larger batches bring no speed on a CPU."""
+
+GPU_WORKERS = 2
+"""One batch is counted and drawn while the device works on the other."""
 
 
 @dataclass(slots=True)
@@ -82,6 +88,10 @@ class Finished:
     outcomes: list[Outcome]
 
 
+Ahead = tuple["list[Piece]", "Future[NDArray[np.int64]]"]
+"""A batch that was given to a worker, and its votes to come."""
+
+
 class Sampler:
     """Runs procedures on images.
 
@@ -90,6 +100,8 @@ class Sampler:
         sigma: standard deviation of the noise, in pixel units; the noise is not clipped.
         seed: seed of all noise streams.
         batch_size: noisy images in one forward pass; changes speed only.
+        workers: batches that are worked on at once; by default one a core, two on a GPU. Changes
+            speed only.
         deadline: ``time.monotonic()`` after which no further batch is begun.
     """
 
@@ -100,19 +112,22 @@ class Sampler:
         sigma: float,
         seed: int,
         batch_size: int | None = None,
+        workers: int | None = None,
         deadline: float | None = None,
     ) -> None:
         self.classifier = classifier
         self.sigma = sigma
         self.seed = seed
         self.batch_size = batch_size or default_batch_size(classifier)
+        self.workers = workers or default_workers(classifier)
         self.deadline = deadline
         self.drawn = 0
         self._active: deque[Job] = deque()
-        rows = max(self.batch_size, NOISE_BLOCK)
-        self._capacity = rows
-        shape = (rows + NOISE_BLOCK, *classifier.image_shape)
-        self._buffers = [torch.empty(shape, device=classifier.device) for _ in range(2)]
+        self._capacity = max(self.batch_size, NOISE_BLOCK)
+        shape = (self._capacity + NOISE_BLOCK, *classifier.image_shape)
+        self._buffers: SimpleQueue[Tensor] = SimpleQueue()
+        for _ in range(self.workers):
+            self._buffers.put(torch.empty(shape, device=classifier.device))
 
     @property
     def unfinished(self) -> dict[int, Outcome | None]:
@@ -122,27 +137,33 @@ class Sampler:
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
         """Outcomes of ``jobs``, as they finish; ends early at the deadline."""
         waiting = iter(jobs)
-        with self.classifier.forward_only(), ThreadPoolExecutor(1) as noise:
-            ahead = self._submit(noise, waiting)
-            while ahead is not None:
-                pieces, images = ahead.result()
-                ahead = self._submit(noise, waiting)  # before the votes: noise overlaps the model
-                finished = self._deliver(pieces, self._votes(images))
+        logits = self.classifier.many_calls()
+        with one_torch_thread(), ThreadPoolExecutor(self.workers) as pool:
+            ahead: deque[Ahead] = deque()
+            while self._submit(pool, logits, waiting, ahead) or ahead:
+                pieces, votes = ahead.popleft()
+                finished = self._deliver(pieces, votes.result())
                 if len(finished.indices):
                     yield finished
-                if ahead is None:
-                    ahead = self._submit(noise, waiting)
 
     def _submit(
-        self, noise: ThreadPoolExecutor, waiting: Iterator[Job]
-    ) -> Future[tuple[list[Piece], Tensor]] | None:
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            return None
-        pieces = self._next_pieces(waiting)
-        if not pieces:
-            return None
-        self._buffers.reverse()
-        return noise.submit(self._noisy_images, pieces, self._buffers[0])
+        self,
+        pool: ThreadPoolExecutor,
+        logits: Logits,
+        waiting: Iterator[Job],
+        ahead: deque[Ahead],
+    ) -> bool:
+        """Give each worker a batch and one to go on with; whether there was any to give."""
+        given = False
+        while len(ahead) <= self.workers:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                break
+            pieces = self._next_pieces(waiting)
+            if not pieces:
+                break
+            ahead.append((pieces, pool.submit(self._votes, logits, pieces)))
+            given = True
+        return given
 
     def _next_pieces(self, waiting: Iterator[Job]) -> list[Piece]:
         """Pieces of the next batch: the oldest images first, new ones while there is room."""
@@ -165,8 +186,19 @@ class Sampler:
             position += 1
         return pieces
 
-    def _noisy_images(self, pieces: list[Piece], buffer: Tensor) -> tuple[list[Piece], Tensor]:
-        """Fill ``buffer`` with x + noise, piece after piece.
+    def _votes(self, logits: Logits, pieces: list[Piece]) -> NDArray[np.int64]:
+        """Classes of the draws of ``pieces``; runs in a worker."""
+        buffer = self._buffers.get()
+        try:
+            images = self._noisy_images(pieces, buffer)
+            parts = torch.split(images, self.batch_size)
+            votes = torch.cat([logits(part).argmax(1) for part in parts])
+            return votes.cpu().numpy()
+        finally:
+            self._buffers.put(buffer)
+
+    def _noisy_images(self, pieces: list[Piece], buffer: Tensor) -> Tensor:
+        """Noisy copies of the images, piece after piece, in ``buffer``.
 
         A block is always drawn whole, because torch's generator gives other numbers when a
         request is cut differently; rows that are not wanted are overwritten by the next piece.
@@ -184,16 +216,12 @@ class Sampler:
             block.normal_(0, self.sigma, generator=stream)
             block[: piece.rows].add_(piece.job.x)
             filled += piece.rows
-        return pieces, buffer[:filled]
-
-    def _votes(self, images: Tensor) -> NDArray[np.int64]:
-        votes = [self.classifier.logits(x).argmax(1) for x in torch.split(images, self.batch_size)]
-        self.drawn += len(images)
-        return torch.cat(votes).cpu().numpy()
+        return buffer[:filled]
 
     def _deliver(self, pieces: list[Piece], votes: NDArray[np.int64]) -> Finished:
         """Count the votes; images that have all they asked for go on or finish."""
         classes = self.classifier.num_classes
+        self.drawn += len(votes)
         start = 0
         done: list[tuple[int, Outcome]] = []
         for piece in pieces:
@@ -213,6 +241,14 @@ class Sampler:
 
 def default_batch_size(classifier: Classifier) -> int:
     """Noisy images in one forward pass: about the same number of values for every image size."""
-    values = VALUES_PER_BATCH * (GPU_FACTOR if classifier.device.type == "cuda" else 1)
-    rows = max(1, values // int(np.prod(classifier.image_shape)))
-    return max(4, min(rows - rows % 8 if rows >= 8 else rows, MOST_ROWS))
+    on_gpu = classifier.device.type == "cuda"
+    values = VALUES_PER_BATCH * (GPU_FACTOR if on_gpu else 1)
+    rows = max(4, values // int(np.prod(classifier.image_shape)))
+    if rows >= 8:
+        rows -= rows % 8
+    return rows if on_gpu else min(rows, MOST_ROWS)
+
+
+def default_workers(classifier: Classifier) -> int:
+    """Batches that are worked on at once."""
+    return GPU_WORKERS if classifier.device.type == "cuda" else classifier.cores

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from half_space import SHAPE, HalfSpace
 
 from robcert.certify import smoothing_engine
 from robcert.certify.classifier import Classifier, ModelInfo
+from robcert.certify.models import load_classifier
 from robcert.certify.sampling import NOISE_BLOCK, generator, stream_seed
-from robcert.certify.smoothing_engine import Job, Sampler, default_batch_size
+from robcert.certify.smoothing_engine import Job, Sampler, default_batch_size, default_workers
 from robcert.certify.smoothing_procedures import (
     ESTIMATION,
     PREDICTION,
@@ -56,12 +59,14 @@ def test_counts_are_those_of_the_plain_loop() -> None:
     assert found.path.tolist() == [expected]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 100, 1000])
-def test_results_do_not_depend_on_batch_order_or_subset(batch_size: int) -> None:
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (7, 3), (64, 2), (100, 1), (1000, 5)])
+def test_results_do_not_depend_on_batch_workers_order_or_subset(
+    batch_size: int, workers: int
+) -> None:
     indices = list(range(12))
     reference = outcomes(indices)
     for chosen in (indices, indices[::-1], [7]):
-        found = outcomes(chosen, batch_size=batch_size)
+        found = outcomes(chosen, batch_size=batch_size, workers=workers)
         assert set(found) == set(chosen)
         for index in chosen:
             assert found[index].path.tolist() == reference[index].path.tolist()
@@ -134,6 +139,32 @@ def test_torch_threads_are_given_back() -> None:
     before = torch.get_num_threads()
     outcomes([0])
     assert torch.get_num_threads() == before
+
+
+def test_torch_keeps_to_one_thread_in_each_worker() -> None:
+    """Else every worker would begin a pool of its own."""
+    seen = []
+
+    def watched(x: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return CLASSIFIER.logits(x)
+
+    classifier = replace(CLASSIFIER, runtime=watched)
+    sampler = Sampler(classifier, sigma=0.25, seed=0, workers=3)
+    for _ in sampler.run([Job(0, image(0), certification(lambda _: RULE, n_select=100))]):
+        pass
+    assert set(seen) == {1}
+
+
+def test_the_runtime_for_many_calls_gives_the_same_scores_in_one_thread() -> None:
+    path = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+    classifier = load_classifier(path, threads=2)
+    x = torch.rand(33, *classifier.image_shape, generator=torch.Generator().manual_seed(0))
+    many = classifier.many_calls()
+    assert many is classifier.many_calls()  # opened once
+    assert many is not classifier.runtime
+    assert torch.equal(many(x), classifier.logits(x))
+    assert default_workers(classifier) == classifier.cores == 2
 
 
 def test_batches_shrink_with_the_image() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from .onnx_model import OnnxModel, open_model
 from .onnx_twin import add_twin
 from .outputs import Cut
 from .runtime import Runtime
-from .runtime_session import open_session
+from .runtime_session import available_cores, open_session
 from .scores import ScoreRule, score_rule, squashed
 from .surgery import BATCH
 from .training_mode import listed, normalised_by_batch
@@ -92,11 +92,21 @@ class OnnxLoader:
             device=self.device,
             with_preprocessing=partial(scores, model.logits, rule),
             one_by_one=batching.runtime.fixed_batch is not None,
+            cores=self.threads or available_cores(),
+            reopened=cache(partial(self._reopened, model, batching, rule)),
         )
         if model.logits != model.declared or rule.kind != "logits":
             as_it_is = ScoreRule("logits", rule.classes)
             classifier.declared = scores(model.declared, as_it_is, model.preprocessing)
         return classifier
+
+    def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
+        """The same scores by a session whose operators keep to the thread that calls them."""
+        runtime = batching.runtime
+        if self.device.type != "cuda" and (self.threads or available_cores()) > 1:
+            alone = replace(self, threads=1)._runtime(model, batching.model)
+            runtime = replace(runtime, session=alone.session)
+        return partial(_scores, runtime, model.logits, rule, model.preprocessing)
 
     def _batching(self, model: OnnxModel, probes: Tensor) -> Batching:
         """Runtime for batches, or for one image at a time."""
