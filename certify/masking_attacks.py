@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from .ascent import Direction, StepRule, maximise
+from .attacks.hopskipjump import NORMS, hopskipjump
 from .attacks.label_search import label_search
 from .attacks.noise import noise_search
 from .attacks.pgd import fgsm, multi_targeted, pgd, unbounded
 from .attacks.square import square
 from .attacks.transfer import transfer
-from .masking_draws import mostly_wrong
-from .masking_views import LARGER, SMALLER, as_shipped, rescaled
+from .attacks.transfer_start import transfer_start
+from .masking_draws import answers_differ, averaged, judged_by_mean, mostly_wrong
+from .masking_views import LARGER, SMALLER, as_shipped, rescaled, smoothed
 from .objectives import Loss
 from .sampling import generator, point_in_ball
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from .core import Batch
     from .masking_evidence import MaskingSettings
     from .session import Rows
+
+
+Attack = Callable[[], "Found"]
+"""An attack that has not been run yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,65 +54,120 @@ class Attacks:
     settings: MaskingSettings
     seed: int
 
-    def without_gradients(self) -> Rows:
-        """Columns of the attacks that only ask the runtime."""
-        settings, common = self.settings, {**self._ball, "seed": self.seed}
-        noise = noise_search(self.classifier, self.batch, draws=settings.noise_draws, **common)
-        scores = square(self.classifier, self.batch, queries=settings.queries, **common)
-        labels = label_search(self.classifier, self.batch, queries=settings.queries, **common)
-        return {
-            "noise": self._succeeds(noise),
-            "search": self._succeeds(scores),
-            "label_search": self._succeeds(labels),
+    @classmethod
+    def on(
+        cls, classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
+    ) -> Attacks:
+        """The attacks on ``batch``; where the model answers at random, on its average."""
+        random = classifier.info.random or bool(answers_differ(classifier, batch).any())
+        if not random:
+            return cls(classifier, classifier, None, batch, settings, seed)
+        model, plain = (make(classifier, settings.draws) for make in (averaged, judged_by_mean))
+        return cls(model, plain, classifier, batch, settings, seed)
+
+    def without_gradients(self) -> dict[str, Attack]:
+        """Attacks that only ask the runtime, by the column they fill."""
+        settings, model, batch = self.settings, self.classifier, self.batch
+        common = {**self._ball, "seed": self.seed}
+        found: dict[str, Attack] = {
+            "noise": lambda: noise_search(model, batch, draws=settings.noise_draws, **common),
+            "search": lambda: square(model, batch, queries=settings.queries, **common),
+            "label_search": lambda: label_search(model, batch, queries=settings.queries, **common),
         }
+        if settings.decision_queries and settings.norm in NORMS:
+            queries = settings.decision_queries
+            found["hopskipjump"] = lambda: hopskipjump(
+                model, batch, queries=queries, first_draws=max(10, queries // 30), **common
+            )
+        return found
 
-    def by_transfer(self, sources: tuple[Classifier, ...]) -> Rows:
-        """Column of the images that break by what breaks some other model; none without one."""
-        common = {**self._ball, "seed": self.seed, "steps": self.settings.steps}
-        found = [
-            self._succeeds(transfer(source, self.classifier, self.batch, **common))
-            for source in sources
-            if source.differentiable
-        ]
-        if not found:
-            return {}
-        broken = found[0]
-        for other in found[1:]:
-            broken = broken | other
-        return {"transfer": broken}
-
-    def by_gradient(self) -> Rows:
-        """Columns of the attacks that follow the twin's gradient."""
-        settings, batch, model = self.settings, self.batch, self.classifier
+    def by_transfer(self, sources: tuple[Classifier, ...]) -> dict[str, Attack]:
+        """What breaks some other model, and searches that begin there; none without a source."""
+        settings, model, batch = self.settings, self.classifier, self.batch
         common = {**self._ball, "seed": self.seed, "steps": settings.steps}
-
-        def climb(target: Classifier, loss: Loss, **more: Any) -> Found:
-            return pgd(target, batch, **{**common, "loss": loss, **more})
-
-        wide = 2 * settings.epsilon
-        found = {
-            "fgsm": fgsm(model, batch, **self._ball),
-            "pgd_file": climb(as_shipped(self.plain), Loss.CE),
-            "pgd_ce": climb(model, Loss.CE),
-            "pgd_wide": climb(model, Loss.CE, epsilon=wide),
-            "pgd_small_logits": climb(rescaled(model, SMALLER), Loss.CE),
-            "pgd_large_logits": climb(rescaled(model, LARGER), Loss.CE),
-            "pgd_margin": climb(model, Loss.MARGIN, restarts=settings.restarts),
-            "multi_targeted": multi_targeted(model, batch, targets=settings.targets, **common),
-            "unbounded": unbounded(model, batch, steps=settings.unbounded_steps, seed=self.seed),
+        sources = tuple(source for source in sources if source.differentiable)
+        if not sources:
+            return {}
+        return {
+            "transfer": lambda: _any_of(
+                [transfer(source, model, batch, **common) for source in sources]
+            ),
+            "transfer_start": lambda: transfer_start(
+                sources[0], model, batch, queries=settings.queries, **common
+            ),
         }
-        return {name: self._succeeds(one) for name, one in found.items()}
 
-    @property
-    def _ball(self) -> dict[str, Any]:
-        return {"norm": self.settings.norm, "epsilon": self.settings.epsilon}
+    def by_gradient(self) -> dict[str, Attack]:
+        """Attacks that follow the twin's gradient, by the column they fill."""
+        settings, model, batch = self.settings, self.classifier, self.batch
+        smooth = smoothed(model, settings, self.seed)
+        return {
+            "fgsm": lambda: fgsm(model, batch, **self._ball),
+            "pgd_file": lambda: self._climb(as_shipped(self.plain), Loss.CE),
+            "pgd_ce": lambda: self._climb(model, Loss.CE),
+            "pgd_wide": lambda: self._climb(model, Loss.CE, epsilon=2 * settings.epsilon),
+            "pgd_small_logits": lambda: self._climb(rescaled(model, SMALLER), Loss.CE),
+            "pgd_large_logits": lambda: self._climb(rescaled(model, LARGER), Loss.CE),
+            "pgd_margin": lambda: self._climb(model, Loss.MARGIN, restarts=settings.restarts),
+            "multi_targeted": lambda: multi_targeted(
+                model,
+                batch,
+                targets=settings.targets,
+                steps=settings.steps,
+                seed=self.seed,
+                **self._ball,
+            ),
+            "averaged": lambda: self._climb(smooth, Loss.MARGIN),
+            "unbounded": lambda: unbounded(
+                model, batch, steps=settings.unbounded_steps, seed=self.seed
+            ),
+        }
 
-    def _succeeds(self, found: Found) -> NDArray[np.int8]:
+    def at_strengths(self) -> Rows:
+        """Whether PGD breaks each image at the radii of the settings ``(b, strength)``.
+
+        As shipped on cross-entropy, and on the margin.
+        """
+        model, naive = self.classifier, as_shipped(self.plain)
+        radii = [factor * self.settings.epsilon for factor in self.settings.strengths]
+        return {
+            name: np.stack(
+                [self.succeeds(self._climb(target, loss, epsilon=radius)) for radius in radii], 1
+            )
+            for name, target, loss in (
+                ("naive_at", naive, Loss.CE),
+                ("margin_at", model, Loss.MARGIN),
+            )
+        }
+
+    def succeeds(self, found: Found) -> NDArray[np.int8]:
+        """1 where ``found`` stands up, by fresh draws where the model answers at random."""
         broken = found.found
         if self.drawn is not None:
             y, draws = self.batch.y, 2 * self.settings.draws
             broken = broken & mostly_wrong(self.drawn, found.x_adv, y, draws)
         return broken.to(torch.int8).cpu().numpy()
+
+    @property
+    def _ball(self) -> dict[str, Any]:
+        return {"norm": self.settings.norm, "epsilon": self.settings.epsilon}
+
+    def _climb(self, target: Classifier, loss: Loss, **more: Any) -> Found:
+        common = {**self._ball, "seed": self.seed, "steps": self.settings.steps}
+        return pgd(target, self.batch, **{**common, "loss": loss, **more})
+
+
+def _any_of(several: list[Found]) -> Found:
+    """The first of ``several`` that found something, image by image."""
+    merged = several[0]
+    for other in several[1:]:
+        take = other.found & ~merged.found
+        merged = replace(
+            merged,
+            found=merged.found | other.found,
+            x_adv=torch.where(take.view(-1, 1, 1, 1), other.x_adv, merged.x_adv),
+        )
+    return merged
 
 
 def one_step_from_random(

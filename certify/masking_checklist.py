@@ -9,12 +9,14 @@ import numpy as np
 
 from .masking_texts import (
     ANSWERS_DIFFER,
+    AVERAGING_WINS,
     CONFIDENCE,
     CONFIDENCE_PGD1,
     CONFIDENCE_RANDOM,
     CROSSINGS,
     DISAGREES,
     GONE,
+    HOPSKIPJUMP_WINS,
     LABELS_WIN,
     NO_GRADIENT_NODES,
     NOISE_WINS,
@@ -29,6 +31,7 @@ from .masking_texts import (
     STILL,
     STRONGER_CE,
     STRONGER_FILE,
+    TRANSFER_START_WINS,
     TRANSFER_WINS,
     UNBOUNDED,
     UNSTEADY,
@@ -57,9 +60,12 @@ BY_GRADIENT = (
 )
 """Attacks on the logits that follow gradients."""
 
-WITHOUT_GRADIENT = ("search", "label_search", "noise", "transfer")
+WITHOUT_GRADIENT = (
+    *("search", "label_search", "hopskipjump", "noise"),
+    *("transfer", "transfer_start"),
+)
 
-ATTACKS = (*BY_GRADIENT, *WITHOUT_GRADIENT, "fgsm", "pgd_file", "earlier")
+ATTACKS = (*BY_GRADIENT, *WITHOUT_GRADIENT, "averaged", "fgsm", "pgd_file", "earlier")
 """Everything that gets through within epsilon; ``earlier`` is what the file already knows."""
 
 
@@ -125,7 +131,10 @@ def _who_gets_through(columns: Columns) -> Iterator[Indicator]:
     yield withstands(STRONGER_CE, "pgd_ce")
     yield beats(SEARCH_WINS, "search")
     yield beats(LABELS_WIN, "label_search")
+    yield beats(HOPSKIPJUMP_WINS, "hopskipjump")
     yield beats(TRANSFER_WINS, "transfer")
+    yield beats(TRANSFER_START_WINS, "transfer_start")
+    yield beats(AVERAGING_WINS, "averaged")
     yield beats(NOISE_WINS, "noise")
     rescaled = broken_by(columns, ("pgd_small_logits", "pgd_large_logits"))
     woken = rescaled & (columns["pgd_ce"] != 1)

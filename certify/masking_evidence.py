@@ -10,12 +10,12 @@ import torch
 
 from .core import Batch, Norm
 from .gradients import value_and_gradient
-from .masking_attacks import Attacks, one_step_from_random, random_point
-from .masking_draws import answers_differ, averaged, judged_by_mean, mostly_wrong
+from .masking_attacks import Attack, Attacks, one_step_from_random, random_point
+from .masking_draws import answers_differ, mostly_wrong
 from .masking_trace import bend, high_frequency_share, trace
 from .masking_views import as_shipped
 from .objectives import Loss
-from .schema import MASKING
+from .schema_masking import MASKING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class MaskingSettings:
         unbounded_steps: steps of the attack that only the pixel box bounds.
         noise_draws: random points an image.
         queries: model queries of the score search and of the label search, an image each.
+        decision_queries: model queries of HopSkipJump, an image; 0 leaves it out.
+        strengths: radii of the curve of accuracy against strength, in units of epsilon.
+        noisy_copies: copies whose gradients are averaged, an even number.
+        surrogate_queries: questions that teach a surrogate where no other source fits; 0 for none.
         draws: answers that are averaged where they differ from call to call.
         sources: SHA-256 of the models whose adversarial images are tried; filled in by the run.
     """
@@ -50,13 +54,17 @@ class MaskingSettings:
     unbounded_steps: int = 100
     noise_draws: int = 100
     queries: int = 500
+    decision_queries: int = 1000
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    noisy_copies: int = 8
+    surrogate_queries: int = 2000
     draws: int = 8
     sources: tuple[str, ...] = ()
 
 
 def axes(settings: MaskingSettings) -> dict[str, int]:
     """Lengths of the table's axes after the first."""
-    return {"step": settings.steps + 1}
+    return {"step": settings.steps + 1, "strength": len(settings.strengths)}
 
 
 def evidence(
@@ -72,12 +80,8 @@ def evidence(
     Rows depend on their own image alone, unless the model itself draws at random.
     """
     differ = answers_differ(classifier, batch)
-    drawn = classifier if classifier.info.random or bool(differ.any()) else None
-    model = plain = classifier
-    if drawn is not None:
-        model = averaged(classifier, settings.draws)
-        plain = judged_by_mean(classifier, settings.draws)
-    attacks = Attacks(model, plain, drawn, batch, settings, seed)
+    attacks = Attacks.on(classifier, batch, settings, seed)
+    model, drawn = attacks.classifier, attacks.drawn
     logits = model.logits(batch.x)
     wrong = logits.argmax(1) != batch.y
     if drawn is not None:
@@ -89,13 +93,18 @@ def evidence(
         "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
     }
     with classifier.forward_only():
-        rows |= attacks.without_gradients()
-    rows |= attacks.by_transfer(sources)
+        rows |= _outcomes(attacks, attacks.without_gradients())
+    rows |= _outcomes(attacks, attacks.by_transfer(sources))
     if classifier.differentiable:
         rows |= _gradient_norms(classifier, batch, settings.norm)
-        rows |= attacks.by_gradient()
+        rows |= _outcomes(attacks, attacks.by_gradient())
+        rows |= attacks.at_strengths()
         rows |= _along_the_attack(model, batch, settings, seed)
     return rows
+
+
+def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Rows:
+    return {name: attacks.succeeds(attack()) for name, attack in run.items()}
 
 
 def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:

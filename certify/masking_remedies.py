@@ -63,10 +63,13 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
         ("rescaled logits", ("pgd_small_logits", "pgd_large_logits")),
         ("margin loss", ("pgd_margin",)),
         ("each class as target", ("multi_targeted",)),
+        ("mean gradient of noisy copies", ("averaged",)),
         ("random noise", ("noise",)),
         ("score search", ("search",)),
         ("label-only search", ("label_search",)),
+        ("label-only search (HopSkipJump)", ("hopskipjump",)),
         ("transfer from other models", ("transfer",)),
+        ("search from a transferred start", ("transfer_start",)),
         ("attacks already in the file", ("earlier",)),
     )
     return tuple(_remedy(columns, name, attacks) for name, attacks in tried)

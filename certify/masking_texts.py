@@ -137,6 +137,30 @@ TRANSFER_WINS = IndicatorText(
     "Attack through models whose gradients are honest: the own gradient misleads here.",
     required=False,
 )
+AVERAGING_WINS = IndicatorText(
+    "averaging_beats_gradient",
+    GAP,
+    Weight.DECISIVE,
+    "Share of images that the mean gradient of noisy copies breaks and no plain gradient does.",
+    "The gradient is shattered: average it over noise, or use search.",
+    required=False,
+)
+HOPSKIPJUMP_WINS = IndicatorText(
+    "hopskipjump_beats_gradient",
+    CHANCE,
+    Weight.DECISIVE,
+    "Share of images that HopSkipJump (labels only) breaks and no gradient attack does.",
+    "Neither gradients nor scores lead anywhere: run longer label searches, or transfer.",
+    required=False,
+)
+TRANSFER_START_WINS = IndicatorText(
+    "transfer_start_beats_gradient",
+    CHANCE,
+    Weight.DECISIVE,
+    "Share of images that search from another model's adversarial image breaks, no gradient does.",
+    "Begin searches at adversarial images of other models: the own gradient misleads here.",
+    required=False,
+)
 RESCALED_WINS = IndicatorText(
     "rescaling_helps",
     GAP,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from .core import Norm
+from .sampling import generator
+
 if TYPE_CHECKING:
     from .classifier import Classifier
+    from .masking_evidence import MaskingSettings
 
 SMALLER, LARGER = 0.01, 100.0
 """Factors on the logits: the first wakes a saturated softmax, the second a flat one."""
@@ -29,6 +34,33 @@ def rescaled(classifier: Classifier, factor: float) -> Classifier:
     if twin is None:
         return classifier
     return replace(classifier, twin=lambda x: factor * twin(x), exact_twin=None)
+
+
+def smoothed(classifier: Classifier, settings: MaskingSettings, seed: int) -> Classifier:
+    """The model whose gradient is the mean over noisy copies of the image; its logits stay.
+
+    A gradient that is shattered, pointing elsewhere at every pixel step, averages out to the slope
+    of the logits over the size of the noise, half of what the ball leaves a pixel. The noise is the
+    same for all images, and each draw is taken with its opposite.
+    """
+    twin = classifier.twin
+    if twin is None:
+        return classifier
+    pixels = math.prod(classifier.image_shape)
+    share = {Norm.LINF: 1.0, Norm.L2: pixels**-0.5, Norm.L1: 1 / pixels}[settings.norm]
+    draws = [
+        torch.randn(
+            classifier.image_shape, generator=generator(seed, "masking/noisy-copies", 0, block)
+        )
+        for block in range(settings.noisy_copies // 2)
+    ]
+    noise = 0.5 * settings.epsilon * share * torch.stack(draws).to(classifier.device)
+
+    def logits(x: Tensor) -> Tensor:
+        mean = sum(twin(x + shift) + twin(x - shift) for shift in noise) / (2 * len(noise))
+        return mean + (twin(x) - mean).detach()
+
+    return replace(classifier, twin=logits, exact_twin=None)
 
 
 def _log_if_probabilities(scores: Tensor) -> Tensor:

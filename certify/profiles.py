@@ -31,7 +31,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "smoothing": {"n": 2000, "radii": (0.25, 0.5)},
         "smoothing_prediction": {"n": 2000},
         "smoothing_attack": {"steps": 30, "draws": 8, "n": 5000},
-        "masking": {"steps": 20, "restarts": 2, "queries": 200, "unbounded_steps": 50},
+        "masking": {
+            "steps": 20,
+            "restarts": 2,
+            "queries": 200,
+            "unbounded_steps": 50,
+            "decision_queries": 0,
+            "noisy_copies": 4,
+        },
     },
     "standard": {},
     "thorough": {
@@ -39,7 +46,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "attack": {"suite": Suite.THOROUGH},
         "transfer": {"steps": 100},
         "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
-        "masking": {"steps": 100, "restarts": 10, "queries": 2000},
+        "masking": {"steps": 100, "restarts": 10, "queries": 2000, "decision_queries": 5000},
         "smoothing_attack": {"steps": 150, "draws": 32},
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .core import Kind
 from .schema_attacks import ATTACK, CORRUPTION, TRANSFER
+from .schema_masking import MASKING
 from .schema_types import Column, Schema
 
 __all__ = [
@@ -85,7 +86,9 @@ BOUNDS = Schema(
         Column("omega_bound", "f8", _E, "radius from the upper limits of omega", "pixel"),
         Column("omega_bound_point", "f8", _E, "radius from the point estimates of omega", "pixel"),
         Column("censored", "i1", _E, "1 where omega_bound ends at the largest epsilon", fill=-1),
-        Column("gamma_upper", "f8", _E, "the image's residuals, while they decide", "", ("epsilon",)),
+        Column(
+            "gamma_upper", "f8", _E, "the image's residuals, while they decide", "", ("epsilon",)
+        ),
         Column("gamma_bound", "f8", _E, "radius from them in place of omega", "pixel"),
         Column("gamma_censored", "i1", _E, "1 where it ends at the largest epsilon", fill=-1),
         Column("curvature_bound", "f8", _E, "radius from the upper limit of curvature", "pixel"),
@@ -180,50 +183,6 @@ SMOOTHING_ATTACK = Schema(
         Column("candidate", "f8", _E, "distance that the search itself believed in", "pixel"),
         Column("n_recheck", "i8", _M, "draws that established the class", "count", fill=-1),
         Column("counts", "i4", _M, "votes at that image, by class", "count", ("class",), -1),
-    ),
-)
-
-MASKING = Schema(
-    "masking",
-    2,
-    "evidence of gradient masking, per image; success columns speak of epsilon in the settings, "
-    "and of most of several draws where answers differ from call to call",
-    (
-        Column("correct", "i1", _M, "1 where the runtime gives the class y", fill=-1),
-        Column("answers_differ", "i1", _M, "1 where the same input got two answers", fill=-1),
-        Column("confidence", "f8", _M, "largest probability on the image"),
-        Column("confidence_random", "f8", _M, "the same after uniform noise in the ball"),
-        Column("confidence_pgd1", "f8", _M, "the same after a random start and one step"),
-        Column(
-            "gradient_norm_file", "f8", _M, "dual norm of the true CE gradient, file as shipped"
-        ),
-        Column("gradient_norm_ce", "f8", _M, "dual norm of the true CE gradient of the logits"),
-        Column("gradient_norm_margin", "f8", _M, "dual norm of the true margin gradient"),
-        Column("loss_curve", "f8", _M, "CE along PGD on CE", "nat", ("step",)),
-        Column("margin_curve", "f8", _M, "margin loss at the same points", "logit", ("step",)),
-        Column("moved", "i1", _M, "1 where that attack left its start", fill=-1),
-        Column("gradient_nan", "i1", _M, "1 where its gradient once was not finite", fill=-1),
-        Column("high_frequency", "f8", _M, "share of its energy above 1/4 cycle a pixel"),
-        Column("gamma", "f8", _E, "largest deviation of the margin from its tangent", "logit"),
-        Column("linear_change", "f8", _M, "epsilon times the dual norm of its gradient", "logit"),
-        *(
-            Column(name, "i1", _A, f"1 where {what} succeeds", fill=-1)
-            for name, what in (
-                ("fgsm", "one sign step on CE"),
-                ("pgd_file", "PGD on CE of the file as shipped"),
-                ("pgd_ce", "PGD on CE of the logits"),
-                ("pgd_wide", "the same within twice epsilon"),
-                ("pgd_small_logits", "PGD on CE of a hundredth of the logits"),
-                ("pgd_large_logits", "PGD on CE of a hundred times the logits"),
-                ("pgd_margin", "PGD on the logit margin"),
-                ("multi_targeted", "PGD to some other class"),
-                ("noise", "some random point of the ball"),
-                ("search", "score search (Square)"),
-                ("label_search", "search by labels only"),
-                ("transfer", "an adversarial image of another model"),
-                ("unbounded", "PGD bounded by the pixel box alone"),
-            )
-        ),
     ),
 )
 

@@ -11,17 +11,20 @@ from robcert.certify.ledger import ledger
 from robcert.certify.masking import Indicator, Verdict, change_of, reason_of, verdict_of
 from robcert.certify.masking_checklist import Columns, Facts, indicators_of
 from robcert.certify.masking_evidence import MaskingSettings, axes, evidence
+from robcert.certify.masking_pictures import save_pictures
 from robcert.certify.masking_remedies import NAIVE, Remedy, remedies_of, robust_accuracy, share
-from robcert.certify.masking_sources import bundled_sources
+from robcert.certify.masking_sources import Sources
 from robcert.certify.masking_texts import (
+    HOPSKIPJUMP_WINS,
     LABELS_WIN,
     NOISE_WINS,
     SEARCH_WINS,
     STRONGER_CE,
     STRONGER_FILE,
+    TRANSFER_START_WINS,
     TRANSFER_WINS,
 )
-from robcert.certify.schema import MASKING
+from robcert.certify.schema_masking import ADDED, MASKING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +34,13 @@ if TYPE_CHECKING:
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup, ResultStore
 
-_NO_GRADIENT_LEADS = {i.name for i in (SEARCH_WINS, LABELS_WIN, TRANSFER_WINS, NOISE_WINS)}
+_NO_GRADIENT_LEADS = {
+    text.name
+    for text in (
+        *(SEARCH_WINS, LABELS_WIN, HOPSKIPJUMP_WINS, NOISE_WINS),
+        *(TRANSFER_WINS, TRANSFER_START_WINS),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +97,17 @@ def analyse(
     Args:
         session: model, images, results file.
         settings: of the check; its ``sources`` are filled in here.
-        sources: models whose adversarial images are tried; None for bundled ones that fit.
+        sources: models whose adversarial images are tried; None for bundled ones that fit, else a
+            surrogate that is distilled here.
 
     Raises:
         DataError: a source takes other images or has other classes.
     """
-    classifier = session.classifier
-    models = bundled_sources(classifier) if sources is None else sources
-    settings = replace(settings, sources=tuple(model.info.sha256 for model in models))
+    classifier, images = session.classifier, session.images
+    chosen = (
+        Sources.by_default(classifier, images, settings) if sources is None else Sources.of(sources)
+    )
+    settings = replace(settings, sources=chosen.names)
     group = session.store.group(
         MASKING,
         prefix=f"{settings.norm}-{settings.epsilon:.4g}",
@@ -109,11 +121,15 @@ def analyse(
         straight_through=list(info.straight_through),
         disagreement=None if info.parity is None else 1 - info.parity.top1_agreement,
     )
+    models: tuple[Classifier, ...] = ()
+    if len(group.missing(session.indices)):
+        models = chosen.ready(classifier, images, settings, seed=session.seed)
     session.fill(
         group,
         "masking check",
         lambda batch: evidence(classifier, batch, settings, seed=session.seed, sources=models),
     )
+    save_pictures(session, group, settings, sources=models)
     return group.path
 
 
@@ -138,9 +154,11 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
 
 
 def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
-    rows = group.computed()
-    columns = {column.name: group.column(column.name)[rows] for column in MASKING.columns}
-    return {**columns, "earlier": _earlier(store, group)[rows]}
+    rows, there = group.computed(), set(group.columns)
+    columns = {c.name: group.column(c.name)[rows] for c in MASKING.columns if c.name in there}
+    never = np.full(int(rows.sum()), -1, dtype=np.int8)
+    absent = {name: never for name in ADDED if name not in there}
+    return {**columns, **absent, "earlier": _earlier(store, group)[rows]}
 
 
 def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:

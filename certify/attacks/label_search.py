@@ -54,12 +54,18 @@ def label_search(
     return replace(hunt.result(), found=hunt.within(radius))
 
 
-def run_rays(hunt: Hunt, rows: Tensor, epsilon: Tensor, *, queries: int) -> None:
-    """RayS within a hunt, for those of ``rows`` that stand at ``epsilon (b,)``; no randomness."""
+def run_rays(
+    hunt: Hunt, rows: Tensor, epsilon: Tensor, *, queries: int, first: Tensor | None = None
+) -> None:
+    """RayS within a hunt, for those of ``rows`` that stand at ``epsilon (b,)``; no randomness.
+
+    Directions ``first (b, c, h, w)`` of signs are tried before the usual ones.
+    """
     if not len(rows):
         return
     state = _Rays(hunt, rows, epsilon)
-    for start in _starts(hunt, rows):
+    starts = [] if first is None else [first[rows]]
+    for start in starts + _starts(hunt, rows):
         state.consider(start[state.at])
     blocks, block = 1, 0
     while len(state.rows):

@@ -52,13 +52,18 @@ def run_square(
     *,
     queries: int,
     first_share: float = 0.1,
+    start: Tensor | None = None,
     block: int = 0,
 ) -> None:
-    """Square attack within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
+    """Square attack within a hunt; ``epsilon (b,)`` speaks of all rows of the batch.
+
+    It begins at the perturbations ``start (b, c, h, w)`` where there are any, else at stripes.
+    """
     rows = standing(hunt, rows, epsilon)
     x, radius = hunt.x(rows), epsilon[rows]
     draws = _Draws(hunt, rows, queries, block)
-    delta = project(draws.stripes() * _height(hunt.norm, radius, x), hunt.norm, radius, x=x)
+    first = draws.stripes() * _height(hunt.norm, radius, x) if start is None else start[rows]
+    delta = project(first, hunt.norm, radius, x=x)
     best = torch.full_like(radius, -torch.inf)
     trial = delta
     for query in range(queries):
