@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .compare import Difference
 from .results_json import plain
-from .wording import DASH, Table, decimal
+from .wording import DASH, UNLABELLED, Table, decimal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,13 +22,16 @@ HEADER = (
 )
 
 
-def comparison_tables(first: str, second: str, found: Sequence[Difference]) -> Iterator[Table]:
+def comparison_tables(
+    first: str, second: str, found: Sequence[Difference], *, labelled: bool = True
+) -> Iterator[Table]:
     """A table for each analysis: both models, their difference, its interval, the exact test.
 
     Args:
         first: name of the model that differences start from.
         second: name of the other.
         found: at least one difference, those of one analysis one after the other.
+        labelled: whether the images carry labels; else the last table says what that means.
     """
     level = f"{100 * found[0].level:g} %"
     note = (
@@ -37,6 +40,8 @@ def comparison_tables(first: str, second: str, found: Sequence[Difference]) -> I
         f"{level} by itself, p is of an exact two-sided test; neither allows for the number of "
         "rows. Infinite distances leave medians and no interval."
     )
+    if not labelled:
+        note += f" {UNLABELLED}"
     last = found[-1].table
     for path, of_path in groupby(found, key=lambda difference: difference.table):
         title = f"{second} against {first}: {path.strip('/')}"

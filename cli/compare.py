@@ -13,7 +13,10 @@ from . import values
 
 if TYPE_CHECKING:
     from robcert.certify.compare import Difference
+    from robcert.certify.compare_overview import Overview
     from robcert.certify.store import ResultStore
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def compare(
@@ -31,14 +34,23 @@ def compare(
     level: Annotated[
         float, typer.Option("--level", help="Level of each interval by itself.")
     ] = 0.95,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Also draw all models side by side (.png, .svg or .pdf)."),
+    ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Only the table of the models side by side.")
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a difference.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Paired differences of results files on the same images, made with the same settings.
+    """Models side by side, and paired differences on the same images with the same settings.
 
-    Every row says what it claims: certified, estimated, attacked or measured. Shares get the
-    exact McNemar test and Newcombe's interval, other numbers the sign test and Student's interval.
+    First a row a model: accuracy clean, attacked and certified, γ, bounds, the masking verdict, the
+    audit's time. Then every file against the first. Every number says what it claims: certified,
+    estimated, attacked or measured. Shares get the exact McNemar test and Newcombe's interval,
+    other numbers the sign test and Student's interval.
 
     Example: robcert compare honest.h5 masked.h5 --eps 8/255
     """
@@ -48,23 +60,34 @@ def compare(
     if as_csv and as_json:
         message = "--csv and --json exclude each other"
         raise InvalidParameterError(message)
+    if picture is not None and picture.suffix not in PICTURES:
+        message = f"--picture must end in one of {', '.join(PICTURES)}, got {picture.name!r}"
+        raise InvalidParameterError(message)
     epsilons = tuple(values.epsilon(text) for text in eps or ())
+    from robcert.certify.compare_overview import overview
     from robcert.certify.store import ResultStore
 
+    epsilon = epsilons[0] if epsilons else None
     with ResultStore.read(results[0]) as first:
         found: dict[str, tuple[Difference, ...]] = {}
         models = {str(results[0]): first.model}
+        rows = [overview(first, epsilon=epsilon)]
         for path in results[1:]:
             with ResultStore.read(path) as second:
                 found[str(path)] = _differences(first, second, epsilons, level)
                 models[str(path)] = second.model
+                rows.append(overview(second, epsilon=epsilon))
         data = first.data
+    if picture is not None:
+        from robcert.certify.compare_picture import save_picture
+
+        save_picture(rows, picture)
     if as_csv:
         _print_csv(found)
     elif as_json:
-        _print_json(models, data, found)
+        _print_json(models, data, found, rows)
     else:
-        _print_tables(models, found)
+        _print_tables(models, found, rows, brief=brief)
 
 
 def _differences(
@@ -95,6 +118,7 @@ def _print_json(
     models: dict[str, dict[str, object]],
     data: dict[str, object],
     found: dict[str, tuple[Difference, ...]],
+    rows: list[Overview],
 ) -> None:
     import json
     from importlib.metadata import version
@@ -106,6 +130,8 @@ def _print_json(
         "command": "compare",
         "robcert_version": version("robcert"),
         "data": data,
+        "labelled": all(row.labelled for row in rows),
+        "side_by_side": [row.to_json() for row in rows],
         "first": {"results": first, "model": models[first]},
         "compared": [
             {"results": path, "model": models[path], "differences": list(differences)}
@@ -116,12 +142,22 @@ def _print_json(
 
 
 def _print_tables(
-    models: dict[str, dict[str, object]], found: dict[str, tuple[Difference, ...]]
+    models: dict[str, dict[str, object]],
+    found: dict[str, tuple[Difference, ...]],
+    rows: list[Overview],
+    *,
+    brief: bool,
 ) -> None:
+    from robcert.certify.compare_overview import overview_table
     from robcert.certify.compare_table import comparison_tables
 
     from .render import print_tables
 
+    print_tables([overview_table(rows)])
+    if brief:
+        return
     first = str(models[next(iter(models))]["file"])
+    labelled = all(row.labelled for row in rows)
     for path, differences in found.items():
-        print_tables(comparison_tables(first, str(models[path]["file"]), differences))
+        second = str(models[path]["file"])
+        print_tables(comparison_tables(first, second, differences, labelled=labelled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,16 +122,19 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     keys: dict[str, str] = {}
     reasons = {part: "left out by --only or --skip" for part in PARTS if part not in settings.parts}
     unfinished: dict[str, str] = {}
+    seconds: dict[str, float] = dict(group.attribute("record", {}).get("seconds", {}))
     for part in (part for part in _ORDER if part in settings.parts):
         if session.out_of_time:
             reasons[part] = "the time budget was used up before it began"
             unfinished[part] = "not begun"
             continue
+        started = time.monotonic()
         try:
             keys[part] = _RUN[part](session, settings)
         except TwinUnavailableError as error:
             reasons[part] = str(error)
             continue
+        seconds[part] = seconds.get(part, 0.0) + time.monotonic() - started
         if left := len(session.store.at(keys[part]).missing(session.indices)):
             total = len(session.indices)
             unfinished[part] = f"{total - left} of {total} images"
@@ -140,6 +144,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         "keys": keys,
         "not_available": reasons,
         "unfinished": unfinished,
+        "seconds": seconds,
         "command": command,
         "inspect": facts,
     }

@@ -18,27 +18,36 @@ from robcert.certify.store import ResultStore
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 N = 20
 LABELS = np.arange(N) % 4
+SETTINGS = {"norm": "linf", "suite": "quick"}
 DISTANCES = np.linspace(0.01, 0.2, N)
 
 
 def results(
-    folder: Path, name: str, *, scale: float = 1.0, digest: str = "d", seed: int = 0
+    folder: Path,
+    name: str,
+    *,
+    scale: float = 1.0,
+    digest: str = "d",
+    seed: int = 0,
+    labels: NDArray[np.int64] | None = LABELS,
 ) -> str:
     """A results file whose attack found adversarial images at ``scale`` times DISTANCES."""
     path = folder / f"{name}.h5"
     model = ModelInfo(file=f"{name}.onnx", sha256=name, kind="onnx")
     with ResultStore.open(path, model=model, data=DataInfo("set", digest, N)) as store:
-        store.add_images(np.arange(N), LABELS)
+        store.add_images(np.arange(N), labels)
         for schema, column, found in (
             (CLEAN, "prediction", LABELS),
             (ATTACK, "distance", scale * DISTANCES),
         ):
-            group = store.group(schema, prefix="x", settings={"norm": "linf"}, seed=seed)
+            group = store.group(schema, prefix="x", settings=SETTINGS, seed=seed)
             group.append(np.arange(N), {**constants(schema), column: found})
             if schema is ATTACK:
-                group.set_attributes(epsilons=[0.1])
+                group.set_attributes(epsilons=[0.1], headline_epsilon=0.1)
     return str(path)
 
 
@@ -69,6 +78,27 @@ def test_each_row_of_the_table_says_what_it_claims(tmp_path: Path) -> None:
     assert "clean accuracy measured 1 1 +0" in text
     assert "distance attacked 0.105 0.21 +0.105" in text
     assert "0 : 20 1.9e-06 20" in text  # 2 / 2^20
+
+
+def test_models_stand_side_by_side(tmp_path: Path) -> None:
+    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    picture = tmp_path / "both.png"
+    ended = robcert("compare", a, b, "--eps", "1/5", "--picture", str(picture), "--brief")
+    assert ended.status == 0, ended.stderr
+    text = " ".join(ended.stdout.split())
+    assert "a.onnx 100.0 % 0.0 % 0.105" in text
+    assert "b.onnx 100.0 % 50.0 % 0.21" in text
+    assert "against" not in text
+    assert "labels" not in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_images_without_labels_are_named_so(tmp_path: Path) -> None:
+    a, b = (results(tmp_path, name, labels=None) for name in "ab")
+    ended = robcert("compare", a, b)
+    assert ended.status == 0, ended.stderr
+    assert " ".join(ended.stdout.split()).count("The images carry no labels") == 2
+    assert json.loads(robcert("compare", a, b, "--json").stdout)["labelled"] is False
 
 
 def test_json_has_every_file_against_the_first(tmp_path: Path) -> None:
@@ -110,5 +140,6 @@ def test_wrong_usage(tmp_path: Path) -> None:
     refused(robcert("compare", a), "at least two")
     refused(robcert("compare", a, str(tmp_path / "missing.h5")), "missing.h5")
     refused(robcert("compare", a, b, "--csv", "--json"), "exclude")
+    refused(robcert("compare", a, b, "--picture", "b.gif"), "--picture", ".png")
     refused(robcert("compare", a, b, "--eps", "0"), "--eps")
     refused(robcert("compare", a, b, "--level", "1"), "level")

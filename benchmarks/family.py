@@ -1,0 +1,102 @@
+"""One small network by every method on the same data and budget: trained, audited, compared.
+
+    python benchmarks/family.py FOLDER [--data-root DIR] [--only METHOD ...] [--stage train|audit]
+
+Runs the commands that docs/family.md shows, one after the other, and prints each. What is finished
+in FOLDER is kept, so the same command goes on where an interrupted one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+METHODS = (
+    *("standard", "gaussian", "free", "gradient", "jacobian", "cure", "llr", "smoothadv"),
+    *("soar", "adversarial", "trades"),
+)
+"""The cheap ones first; ``soar`` begins with the network of ``standard``."""
+
+BUDGET = ("--arch", "cnn4", "--width", "8", "--epochs", "4", "--learning-rate", "0.1")
+OWN = {
+    "adversarial": ("--steps", "5", "--step-size", "3/255"),
+    "trades": ("--steps", "5", "--step-size", "0.014"),
+}
+"""Options of single methods: fewer and larger steps than their defaults, for time."""
+
+IMAGES = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data-root", type=Path, help="folder of the data sets")
+    parser.add_argument("--only", nargs="*", choices=METHODS, default=METHODS)
+    parser.add_argument("--stage", choices=("train", "audit", "all"), default="all")
+    options = parser.parse_args()
+    root = () if options.data_root is None else ("--data-root", str(options.data_root))
+    for method in options.only:
+        if options.stage != "audit":
+            train(method, options.folder, root)
+    if options.stage == "train":
+        return
+    for method in options.only:
+        audit(method, options.folder, root)
+    found = [str(results(method, options.folder)) for method in METHODS]
+    run("compare", *(path for path in found if Path(path).is_file()))
+
+
+def train(method: str, folder: Path, root: tuple[str, ...]) -> None:
+    """Train and export, unless the ONNX file is there."""
+    out = folder / method
+    if (out / "model.onnx").is_file():
+        return
+    start = ("--init-from", str(folder / "standard")) if method == "soar" else ()
+    again = ("--resume",) if (out / "state.safetensors").is_file() else ()
+    run(
+        "train",
+        method,
+        *BUDGET,
+        *OWN.get(method, ()),
+        *start,
+        *root,
+        "--threads",
+        "1",
+        "--out",
+        str(out),
+        *again,
+    )
+
+
+def audit(method: str, folder: Path, root: tuple[str, ...]) -> None:
+    """Audit the test images' first few; rows that are in the file are kept."""
+    run(
+        *(
+            "audit",
+            "--model",
+            str(folder / method / "model.onnx"),
+            "--data",
+            "fashion-mnist",
+            *root,
+        ),
+        *("--limit", str(IMAGES), "--profile", "quick", "--threads", "1"),
+        *("--out", str(results(method, folder)), "--quiet"),
+    )
+
+
+def results(method: str, folder: Path) -> Path:
+    """Results file of a method."""
+    return folder / f"{method}.h5"
+
+
+def run(*command: str) -> None:
+    """Run a command of robcert and stop if it fails."""
+    print("robcert", *command, flush=True)
+    code = "from robcert.cli.main import main; main()"
+    subprocess.run([sys.executable, "-c", code, *command], check=True)
+
+
+if __name__ == "__main__":
+    main()
