@@ -18,7 +18,9 @@ def _masking(summary: Summary) -> Iterator[Table]:
     if rows:
         title = f"robust accuracy at ε = {pixel(summary.get('epsilon'))} ({summary.get('norm')})"
         header = ("by", "accuracy", "95 % interval", "breaks beyond naive")
-        yield Table(title, "attacked", header, rows, _where(str(summary.get("hidden_in", ""))))
+        yield Table(
+            title, "attacked", header, rows, where_hidden(str(summary.get("hidden_in", "")))
+        )
 
 
 def _checklist(summary: Summary) -> Table:
@@ -28,7 +30,7 @@ def _checklist(summary: Summary) -> Table:
             str(indicator["name"]).replace("_", " "),
             f"{_value(indicator.get('value'))}{_limits(indicator)}",
             _value(indicator.get("threshold")),
-            _state(indicator),
+            state_of(indicator),
             _sentences(indicator),
         )
         for indicator in indicators
@@ -67,7 +69,8 @@ def _beyond(remedy: Summary) -> str:
     return f"{percent(share['value'])}{' GETS THROUGH' if remedy['gets_through'] else ''}"
 
 
-def _where(hidden_in: str) -> str:
+def where_hidden(hidden_in: str) -> str:
+    """One sentence on what hides the gradient; empty where nothing does."""
     return {
         "file": "The file's own output hides the gradient; its logits do not.",
         "cross-entropy": "Cross-entropy hides the gradient; other losses of the logits do not.",
@@ -92,7 +95,7 @@ def _limits(indicator: Summary) -> str:
     return "" if lower is None or upper is None else f" [{decimal(lower, 2)}, {decimal(upper, 2)}]"
 
 
-def _state(indicator: Summary) -> str:
+def state_of(indicator: Summary) -> str:
     """A hint that is flagged changes no verdict, so it does not shout."""
     if not indicator.get("ran", indicator.get("flagged") is not None):
         return "not run" if indicator.get("required", True) else "not run (optional)"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .ledger import ledger
 from .report_examples import examples
 from .report_figures import curve_figures, extreme_figures, ledger_figures
+from .report_masking import masking_view
 from .store import ResultStore
 from .summaries import Result, audit_record, incomplete, labelled, latest, results
 from .tables import tables, violations_table
@@ -87,7 +88,7 @@ def _content(store: ResultStore) -> dict[str, Any]:
         "warnings": _warnings(store, found),
         "sections": _sections(found, named=named),
         "not_available": sorted(record.get("not_available", {}).items()),
-        "masking": tables("masking", masking.summary, labelled=named) if masking else (),
+        "masking": masking_view(masking, labelled=named),
         "ledger": violations_table(violations),
         "ledger_plots": ledger_figures(found),
         "curves": curve_figures(store, found),

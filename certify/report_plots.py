@@ -15,8 +15,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 560.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 14.0, 46.0
+
+Size = tuple[float, float]
+"""Width and height of a picture; its text is as large whatever the size."""
+
+LARGE: Size = (560.0, 300.0)
+SMALL: Size = (300.0, 210.0)
 
 Points = tuple[tuple[float, float], ...]
 
@@ -32,6 +37,7 @@ class Series:
         low: lower limits at the same x, empty for none.
         high: upper limits likewise.
         step: draw steps (a value holds up to its x) instead of straight lines.
+        style: class of colour and dashes where it is not the claim's: several curves of one claim.
     """
 
     name: str
@@ -40,6 +46,12 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     step: bool = False
+    style: str = ""
+
+    @property
+    def look(self) -> str:
+        """What chooses colour and dashes."""
+        return self.style or self.claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +63,33 @@ class Frame:
     x_label: str
     y_label: str
     percent: bool = False
+    size: Size = LARGE
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Place of (x, y) in the picture."""
+        width, height = self.size
         return (
-            LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - LEFT - RIGHT),
-            HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM),
+            LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (width - LEFT - RIGHT),
+            height - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (height - TOP - BOTTOM),
         )
 
 
 def curves(
-    series: tuple[Series, ...], *, x_label: str, y_label: str, share: bool = True, title: str
+    series: tuple[Series, ...],
+    *,
+    x_label: str,
+    y_label: str,
+    share: bool = True,
+    title: str,
+    size: Size = LARGE,
 ) -> str:
-    """Curves over one x axis that starts at zero; shares run from 0 to 100 %."""
+    """Curves over axes that start at zero; shares run from 0 to 100 %."""
     rightmost = max((x for one in series for x, _ in one.points), default=1.0) or 1.0
-    highest = max((y for one in series for _, y in one.points), default=1.0) or 1.0
-    frame = Frame(
-        (0.0, rightmost), (0.0, 1.0 if share else highest * 1.05), x_label, y_label, share
-    )
+    heights = [y for one in series for y in (*(y for _, y in one.points), *one.high)]
+    top = 1.0 if share else (max(heights, default=1.0) or 1.0) * 1.05
+    frame = Frame((0.0, rightmost), (0.0, top), x_label, y_label, share, size)
     parts = [_band(one, frame) for one in series] + [_line(one, frame) for one in series]
-    return _svg(title, frame, parts) + _legend([(one.name, one.claim) for one in series])
+    return _svg(title, frame, parts) + _legend([(one.name, one.look) for one in series])
 
 
 def histogram(
@@ -141,20 +160,26 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _svg(title: str, frame: Frame, parts: list[str]) -> str:
-    body = "".join(parts)
+def drawing(title: str, size: Size, parts: list[str]) -> str:
+    """An SVG element of ``parts``, later ones on top."""
+    width, height = size
     return (
-        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{_axes(frame)}{body}</svg>"
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )
 
 
-def _axes(frame: Frame) -> str:
-    parts = []
-    for tick in ticks(*frame.y):
+def _svg(title: str, frame: Frame, parts: list[str]) -> str:
+    return drawing(title, frame.size, [axes_of(frame), *parts])
+
+
+def axes_of(frame: Frame, *, y_ticks: bool = True) -> str:
+    """Axes, ticks and labels of ``frame``."""
+    parts, (width, height) = [], frame.size
+    for tick in ticks(*frame.y) if y_ticks else ():
         x, y = frame.at(frame.x[0], tick)
         text = f"{100 * tick:.0f} %" if frame.percent else _number(tick)
-        parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{WIDTH - RIGHT:.1f}"/>')
+        parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{width - RIGHT:.1f}"/>')
         parts.append(
             f'<text class="tick" x="{x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
         )
@@ -163,10 +188,10 @@ def _axes(frame: Frame) -> str:
         parts.append(f'<path class="axis" d="M{x:.1f} {y:.1f}v4"/>')
         place = f'x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle"'
         parts.append(f'<text class="tick" {place}>{_number(tick)}</text>')
-    bottom, middle = HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{WIDTH - RIGHT}"/>')
+    bottom, middle = height - BOTTOM, (LEFT + width - RIGHT) / 2
+    parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{width - RIGHT}"/>')
     parts.append(
-        f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 8:.1f}" text-anchor="middle">'
+        f'<text class="label" x="{middle:.1f}" y="{height - 8:.1f}" text-anchor="middle">'
         f"{escape(frame.x_label)}</text>"
     )
     parts.append(
@@ -203,10 +228,10 @@ def _line(series: Series, frame: Frame) -> str:
     dots = ""
     if not series.step and len(places) <= 16:
         dots = "".join(
-            f'<circle class="point {series.claim}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
+            f'<circle class="point {series.look}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
             for x, y in places
         )
-    return f'<path class="line {series.claim}" d="{path}"/>{dots}'
+    return f'<path class="line {series.look}" d="{path}"/>{dots}'
 
 
 def _band(series: Series, frame: Frame) -> str:
@@ -216,7 +241,7 @@ def _band(series: Series, frame: Frame) -> str:
     upper = [frame.at(x, y) for x, y in zip(xs, series.high, strict=True)]
     lower = [frame.at(x, y) for x, y in zip(xs, series.low, strict=True)]
     corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *reversed(lower)])
-    return f'<polygon class="band {series.claim}" points="{corners}"/>'
+    return f'<polygon class="band {series.look}" points="{corners}"/>'
 
 
 def _bar(frame: Frame, edges: tuple[float, float], height: float, claim: str) -> str:
