@@ -9,21 +9,11 @@ within gap / L, and within every :math:`\epsilon` with :math:`gap \ge \omega(\ep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .ascent import random_start
-from .linearity import Search, Sided, Tangent, halving_rule, largest_deviation
 from .sampling import generator
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .core import Batch, Norm
 
 Array = NDArray[np.float64]
 
@@ -60,52 +50,6 @@ def epsilon_grid(epsilon: float, points: int) -> tuple[float, ...]:
     return tuple(float(point) for point in epsilon * np.geomspace(1 / 8, 2, points))
 
 
-@dataclass(frozen=True, slots=True)
-class Residuals:
-    r"""Largest one-sided residuals of images within each radius of a grid of m, ``(b, m)``.
-
-    Attributes:
-        found: by ascent, and at least those found within smaller radii, so rows do not fall.
-        random: at one uniformly random point of the ball, to show what ascent adds.
-        floor: size below which they may be rounding ``(b,)``.
-    """
-
-    found: Tensor
-    random: Tensor
-    floor: Tensor
-
-
-def largest_residuals(
-    plane: Tangent,
-    batch: Batch,
-    *,
-    norm: Norm,
-    epsilons: tuple[float, ...],
-    steps: int,
-    restarts: int,
-    seed: int,
-) -> Residuals:
-    """Largest residuals of the images of ``plane`` that ascent finds, without the pixel box.
-
-    Costs ``len(epsilons) * steps * restarts`` gradients an image.
-    """
-    search = Search(norm, Sided.UPPER, steps, halving_rule(norm, steps), restarts, box=False)
-    found, random = [], []
-    floor = torch.zeros_like(plane.value)
-    for position, epsilon in enumerate(epsilons):
-        stream = f"bounds/omega/{position}"
-        best = largest_deviation(plane, batch, search, epsilon=epsilon, seed=seed, stream=stream)
-        found.append(best.value)
-        floor = torch.maximum(floor, plane.floor(best.delta))
-        point = random_start(
-            batch.index, plane.x, norm=norm, epsilon=epsilon, seed=seed, stream=stream, block=-1
-        )
-        with torch.no_grad():
-            random.append(plane.residual(point).clamp_min(0))
-    growing = torch.stack(found, 1).cummax(1).values
-    return Residuals(growing, torch.stack(random, 1), floor)
-
-
 def l_bound(loss: Array, lipschitz: float) -> Array:
     """Radii gap / L ``(n,)``; 0 where misclassified, and everywhere for L = 0.
 
@@ -122,15 +66,18 @@ def omega_bound(
 
     :math:`r = \max_j \max(0, \min(\epsilon_j, (gap - \omega(\epsilon_j)) / G))`: within
     :math:`\epsilon_j` no residual exceeds :math:`\omega(\epsilon_j)`, so omega between two points
-    of the grid is replaced by its value at the upper one.
+    of the grid is replaced by its value at the upper one. With each image's own residuals
+    :math:`\gamma^+(\epsilon_j, x)` for omega, which it needs no more than, this is the
+    gamma-bound.
 
     Args:
         loss: margin losses ``(n,)``.
         gradient_norm: dual norms G of their gradients ``(n,)``.
         epsilons: ascending grid, pixel units.
-        omegas: omega at each; made non-decreasing first, for independent fits need not be.
+        omegas: omega at each ``(m,)``, or one row an image ``(n, m)``; made non-decreasing first,
+            for independent fits need not be. NaN claims nothing.
     """
-    rising = np.maximum.accumulate(np.asarray(omegas, dtype=np.float64))
+    rising = np.maximum.accumulate(np.nan_to_num(omegas, nan=np.inf, posinf=np.inf), axis=-1)
     rest = np.maximum(-loss, 0.0)[:, None] - rising
     slope = np.asarray(gradient_norm, dtype=np.float64)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -138,6 +85,23 @@ def omega_bound(
     right = (loss < 0)[:, None]
     radii = np.where(right, np.clip(np.minimum(epsilons, reach), 0.0, None), 0.0).max(1)
     return radii, radii >= epsilons[-1]
+
+
+def curvature_bound(loss: Array, gradient_norm: Array, curvature: float) -> Array:
+    r"""Radii :math:`(\sqrt{G^2 + 2 C\,gap} - G) / C`, ``(n,)``: the omega-bound of ½ C eps² in l2.
+
+    0 where misclassified, and where both C and the gradient are 0: that says that no slope was
+    seen, not that no image can change its class.
+
+    Args:
+        loss: margin losses ``(n,)``.
+        gradient_norm: l2 norms G of their gradients ``(n,)``.
+        curvature: largest eigenvalue C of the loss's Hessian anywhere, 0 where none is positive.
+    """
+    gap = np.maximum(-np.asarray(loss, dtype=np.float64), 0.0)
+    slope = np.asarray(gradient_norm, dtype=np.float64)
+    below = slope + np.sqrt(slope**2 + 2 * curvature * gap)  # this form of the root bears C = 0
+    return np.divide(2 * gap, below, out=np.zeros_like(gap), where=below > 0)
 
 
 def vanishing_share(gradient_norm: Array) -> float:

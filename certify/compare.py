@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     from .store import AnalysisGroup, ResultStore
 
-MEANS = {"linearity": ("gamma",), "bounds": ("l_bound", "omega_bound"), "smoothing": ("radius",)}
+MEANS = {
+    "linearity": ("gamma",),
+    "bounds": ("l_bound", "omega_bound", "gamma_bound", "curvature_bound"),
+    "smoothing": ("radius",),
+}
 """Columns whose means are compared; distances of attacks are compared by their medians."""
 
 
@@ -215,6 +219,8 @@ def _of_table(pair: Pair) -> Iterator[Difference]:
     if name == "smoothing" and (labels >= 0).all():
         yield from _certified(pair, labels)
     for column in MEANS.get(name, ()):
+        if column not in pair.a.columns or column not in pair.b.columns:
+            continue  # of an earlier version
         kind = Kind.CERTIFIED if name == "smoothing" else Kind.ESTIMATED
         a, b = pair.columns(column)
         if not (np.isnan(a) | np.isnan(b)).all():

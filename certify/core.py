@@ -83,6 +83,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def part(self, rows: NDArray[np.int64]) -> Batch:
+        """The images at ``rows`` of the batch."""
+        return Batch(self.index[rows], self.x[rows], self.y[rows])
+
 
 class Progress(Protocol):
     """Told how far a task is; ``done == total`` ends it."""

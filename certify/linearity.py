@@ -21,9 +21,12 @@ from .ascent import Direction, StepRule, maximise, random_start
 from .gradients import value_and_gradient
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .classifier import Classifier
     from .core import Batch, Norm
-    from .objectives import Loss
+    from .objectives import ImageLoss
 
 FLOAT32_ULPS = 16
 """Differences of logits are trusted down to so many units in the last place."""
@@ -60,10 +63,16 @@ class Tangent:
     classifier: Classifier
     x: Tensor
     y: Tensor
-    loss: Loss
+    loss: ImageLoss
     value: Tensor
     gradient: Tensor
     scale: Tensor
+
+    def part(self, rows: NDArray[np.int64]) -> Tangent:
+        """The tangents of the images at ``rows``."""
+        tensors = (self.x, self.y, self.value, self.gradient, self.scale)
+        x, y, value, gradient, scale = (tensor[rows] for tensor in tensors)
+        return Tangent(self.classifier, x, y, self.loss, value, gradient, scale)
 
     def linear_term(self, delta: Tensor) -> Tensor:
         r""":math:`\langle \delta, \nabla \ell(x) \rangle`, ``(b,)``."""
@@ -86,7 +95,7 @@ class Tangent:
         return FLOAT32_ULPS * torch.finfo(terms.dtype).eps * terms
 
 
-def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: Loss) -> Tangent:
+def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Tangent:
     """Tangent planes of ``loss`` at the images ``x (b, c, h, w)``; one gradient an image."""
     scales = []
 
@@ -185,7 +194,7 @@ def largest_deviation(
     )
     best = climb(plane, search, next(starts), epsilon=epsilon)
     for restart, start in enumerate(starts, 1):
-        best = _better(best, climb(plane, search, start, epsilon=epsilon), restart)
+        best = better_of(best, climb(plane, search, start, epsilon=epsilon), restart)
     return best
 
 
@@ -210,7 +219,8 @@ def climb(plane: Tangent, search: Search, start: Tensor, *, epsilon: float) -> D
     )
 
 
-def _better(best: Deviation, found: Deviation, restart: int) -> Deviation:
+def better_of(best: Deviation, found: Deviation, restart: int) -> Deviation:
+    """The larger of two searches, image by image; ``restart`` is the number of ``found``."""
     better = found.value > best.value
     rows = better.view(-1, *[1] * (best.delta.dim() - 1))
     return Deviation(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+class ImageLoss(Protocol):
+    """Something that gives each image a number, larger the worse the model does."""
+
+    def of(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Losses ``(b,)`` of ``logits (b, k)`` for the classes ``y (b,)``."""
 
 
 class Loss(StrEnum):
@@ -23,6 +32,27 @@ class Loss(StrEnum):
             Loss.MARGIN: margin_loss,
             Loss.PROBABILITY_MARGIN: probability_margin_loss,
         }[self](logits, y)
+
+
+@dataclass(frozen=True, slots=True)
+class TopMargin:
+    """The k-th largest score of the other classes minus that of y (Finlay & Oberman 2019).
+
+    Negative where y is among the ``k`` largest; with k = 1 the margin loss.
+
+    Attributes:
+        k: rank, below the number of classes.
+        probability: of softmax probabilities instead of logits.
+    """
+
+    k: int
+    probability: bool = False
+
+    def of(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Losses ``(b,)`` of ``logits (b, k)`` for the classes ``y (b,)``."""
+        scores = logits.softmax(1) if self.probability else logits
+        others = scores.scatter(1, y.unsqueeze(1), -torch.inf)
+        return others.topk(self.k, dim=1).values[:, -1] - _of_class(scores, y)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

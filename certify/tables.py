@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import attack_tables, masking_tables, plane_tables
+from . import attack_tables, bounds_tables, masking_tables, plane_tables
 from .wording import (
     DASH,
     UNLABELLED,
@@ -34,6 +34,7 @@ def tables(analysis: str, summary: Summary, *, labelled: bool = True) -> tuple[T
         row = (str(summary["not_available"]),)
         return (Table(f"{analysis}: not available", "", ("reason",), (row,)),)
     others = {**plane_tables.TABLES, **masking_tables.TABLES, **attack_tables.TABLES}
+    others |= bounds_tables.TABLES
     found = {**others, **_TABLES}[analysis](summary)
     if labelled or analysis == "inspect":
         return tuple(found)
@@ -76,64 +77,6 @@ def _clean(summary: Summary) -> Iterator[Table]:
         return
     row = (percent(accuracy["value"]), interval(accuracy), str(accuracy["n"]))
     yield Table("clean accuracy", "measured", ("accuracy", "95 % interval", "images"), (row,))
-
-
-def _linearity(summary: Summary) -> Iterator[Table]:
-    gamma = summary["gamma"]
-    entries = gamma if isinstance(gamma, list) else [{**summary, **gamma}]
-    rows = tuple(
-        (
-            str(entry.get("norm", DASH)),
-            pixel(entry.get("epsilon")),
-            *(decimal(entry.get(key)) for key in ("mean", "median", "q95", "max")),
-            str(entry.get("n", DASH)),
-        )
-        for entry in entries
-    )
-    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
-    note = "γ: how far the loss leaves its tangent within ε. Found by search, so a lower estimate."
-    yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
-
-
-def _bounds(summary: Summary) -> Iterator[Table]:
-    yield _extremes(summary)
-    radius = summary.get("radius") or {}
-    rows = tuple(
-        (bound_name(name), *_radius_cells(entry))
-        for name, entry in radius.items()
-        if isinstance(entry, dict)
-    )
-    if rows:
-        yield Table("radii", "estimated", ("bound", "mean", "median"), rows)
-    errors = tuple(
-        (pixel(row["epsilon"]), percent(row.get("l_bound")), percent(row.get("omega_bound")))
-        for row in summary.get("error_at") or ()
-    )
-    if errors:
-        header = ("ε", "by L-bound", "by ω-bound")
-        yield Table("error at ε: images whose radius is below", "estimated", header, errors)
-
-
-def _radius_cells(entry: Summary) -> tuple[str, str]:
-    return decimal(entry.get("mean")), decimal(entry.get("median"))
-
-
-def _extremes(summary: Summary) -> Table:
-    lipschitz = {"name": "L", **(summary.get("lipschitz") or {})}
-    omegas = [{"name": f"ω({pixel(o['epsilon'])})", **o} for o in summary.get("omega") or ()]
-    rows = tuple(
-        (
-            entry["name"],
-            *(decimal(entry.get(key)) for key in ("max", "point", "upper", "shape")),
-            f"{entry.get('blocks', DASH)} × {entry.get('block_size', DASH)}",
-            decimal(entry.get("gof_p"), 2),
-            str(entry.get("status", DASH)),
-        )
-        for entry in (lipschitz, *omegas)
-    )
-    header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
-    note = str(lipschitz.get("wilks") or "")
-    return Table("extreme-value estimates", "estimated", header, rows, note)
 
 
 def _smoothing(summary: Summary) -> Iterator[Table]:
@@ -260,8 +203,6 @@ def _listed(indices: list[int], most: int = 8) -> str:
 _TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
     "inspect": _inspect,
     "clean": _clean,
-    "linearity": _linearity,
-    "bounds": _bounds,
     "smoothing": _smoothing,
     "smoothing_prediction": _prediction,
     "smoothing_attack": _smoothing_attack,

@@ -99,8 +99,9 @@ def known(value: Any) -> bool:
 def bound_name(column: str) -> str:
     """What people call a column of radii.
 
-    >>> bound_name("l_bound"), bound_name("omega_bound_point")
-    ('L-bound', 'ω-bound, point estimate')
+    >>> bound_name("l_bound"), bound_name("omega_bound_point"), bound_name("curvature_bound")
+    ('L-bound', 'ω-bound, point estimate', 'curvature bound')
     """
-    name = column.replace("l_bound", "L-bound").replace("omega_bound", "ω-bound")
-    return name.replace("_point", ", point estimate")
+    name, point, _ = column.partition("_point")
+    known = {"l_bound": "L-bound", "omega_bound": "ω-bound", "gamma_bound": "γ-bound"}
+    return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")

@@ -34,6 +34,10 @@ RegionName = Annotated[
     Literal["data", "ball"] | None,
     typer.Option("--region", help="Where gradients are sampled.", show_default="data"),
 ]
+TopK = Annotated[
+    int | None,
+    typer.Option("--top-k", help="Right: y is among so many first classes.", show_default="1"),
+]
 Refit = Annotated[
     bool, typer.Option("--refit", help="Fit again from stored block maxima; no sampling.")
 ]
@@ -49,12 +53,15 @@ def bounds(
     exceedance: Exceedance = None,
     evt: Evt = None,
     region: RegionName = None,
+    top_k: TopK = None,
     refit: Refit = False,
 ) -> None:
-    """L-bound and ω-bound: radii from extreme-value estimates.
+    """L-bound, ω-bound and their kin: radii from extreme-value estimates.
 
-    Prints estimated numbers: a fit to sampled gradients, with its upper limit. The ledger counts
-    the images where an attack proves an estimate wrong.
+    Prints estimated numbers: a fit to sampled gradients, with its upper limit; the γ-bound takes
+    each image's own residuals for ω, the curvature bound (l2, smooth models) the Hessian's largest
+    eigenvalue. Attacks of the same norm in the file stand beside them, and the ledger lists the
+    images where one proves an estimate wrong.
 
     Example: robcert bounds --model model.onnx --data images.npz --limit 100
     """
@@ -76,15 +83,17 @@ def bounds(
             exceedance=exceedance,
             evt=Method(evt) if evt else None,
             region=Region(region) if region else None,
+            top_k=top_k,
         ),
     )
 
     def analyse(context: Opened) -> list[str]:
         session = context.session
-        sampled = settings.blocks_of(session.images, session.seed).size
-        passes = settings.gradient_passes(sampled, len(session.indices))
+        sampled = settings.blocks_of(session.images, session.seed)
+        apart = len(set(session.indices.tolist()) - set(sampled.ravel().tolist()))
+        passes = settings.gradient_passes(sampled.size, len(session.indices), apart)
         if not refit:
-            note(options, f"L and ω are fitted on {sampled} images: {passes:,} gradients at most")
+            note(options, f"L and ω are fitted on {sampled.size} images: {passes:,} gradients")
         return [analysis.analyse(session, settings, refit=refit)]
 
     run_analysis(options, "bounds", "bounds", analyse)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from known_functions import flat_batch, quadratic, two_logits
 
 from robcert.certify.bounds import (
+    curvature_bound,
     epsilon_grid,
     l_bound,
-    largest_residuals,
     omega_bound,
     sample_blocks,
     vanishing_share,
@@ -23,6 +23,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.gradient_norm import largest_gradient_norm
 from robcert.certify.linearity import tangent
 from robcert.certify.objectives import Loss
+from robcert.certify.residuals import ResidualSearch, largest_residuals
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
@@ -37,9 +38,7 @@ def residuals(
     restarts: int = 2,
 ) -> list[list[float]]:
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_residuals(
-        plane, batch, norm=norm, epsilons=epsilons, steps=20, restarts=restarts, seed=0
-    )
+    found = largest_residuals(plane, batch, ResidualSearch(norm, epsilons, 20, restarts, 0))
     return [[float(value) for value in row] for row in found.found]
 
 
@@ -163,9 +162,7 @@ def test_random_points_miss_what_ascent_finds() -> None:
     classifier = two_logits(lambda x: 0.5 * (x * x) @ curved, 784)
     batch = flat_batch(torch.full((4, 784), 0.5))
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_residuals(
-        plane, batch, norm=Norm.L2, epsilons=(1.0,), steps=20, restarts=1, seed=0
-    )
+    found = largest_residuals(plane, batch, ResidualSearch(Norm.L2, (1.0,), 20, 1, 0))
     assert (found.found >= 0.499).all()
     assert (found.random <= 0.05).all()
 
@@ -230,6 +227,35 @@ def test_grid_holds_the_users_epsilon() -> None:
     assert grid[0] == pytest.approx(1 / 255)
     assert grid[6] == pytest.approx(8 / 255)
     assert grid[-1] == pytest.approx(16 / 255)
+
+
+@pytest.mark.parametrize(
+    ("gap", "slope", "curvature", "radius"),
+    [
+        (0.5, 0.7, 2.0, 0.438987),  # F7
+        (0.48, 0.2, 1.0, 0.8),  # F8 at ‖x‖ = 0.2: exactly 1 - ‖x‖
+        (0.32, 0.6, 1.0, 0.4),  # F8 at ‖x‖ = 0.6
+        (0.6, 2.0, 0.0, 0.3),  # no curvature: gap / G
+        (0.6, 0.0, 0.3, 2.0),
+        (0.6, 0.0, 0.0, 0.0),  # nothing was seen, so nothing is claimed
+        (-0.1, 1.0, 1.0, 0.0),
+    ],
+)
+def test_curvature_bound(gap: float, slope: float, curvature: float, radius: float) -> None:
+    found = curvature_bound(np.array([-gap]), np.array([slope]), curvature)
+    assert found[0] == pytest.approx(radius, abs=1e-6)
+
+
+def test_omega_bound_with_a_row_an_image() -> None:
+    """By hand: min(0.2, (1 - 0.5)/2) and min(0.1, (0.5 - 0.1)/2); NaN claims nothing."""
+    radii, ends = omega_bound(
+        np.array([-1.0, -0.5, 1.0]),
+        np.array([2.0, 2.0, 1.0]),
+        epsilons=(0.1, 0.2),
+        omegas=np.array([[0.2, 0.5], [0.1, np.nan], [np.nan, np.nan]]),
+    )
+    assert radii.tolist() == pytest.approx([0.2, 0.1, 0])
+    assert ends.tolist() == [True, False, False]
 
 
 def test_vanishing_share() -> None:

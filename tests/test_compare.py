@@ -34,7 +34,7 @@ def results(folder: Path, name: str, *, digest: str = "d") -> ResultStore:
 
 
 def fill(store: ResultStore, schema: Schema, settings: Any, **columns: Any) -> None:
-    sizes = {"class": 2, "look": 2}
+    sizes = {"class": 2, "look": 2, "epsilon": 2}
     group = store.group(schema, prefix="x", settings=settings, seed=0, sizes=sizes)
     rows = {}
     for column in schema.columns:

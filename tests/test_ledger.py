@@ -32,10 +32,12 @@ def store(tmp_path: Path) -> Iterator[ResultStore]:
 
 def fill(store: ResultStore, schema: Schema, norm: str, **columns: list[float]) -> str:
     """Table with these columns, zero in the others; rows of NaN alone stay uncomputed."""
-    group = store.group(schema, prefix=norm, settings={"norm": norm}, seed=0)
+    group = store.group(schema, prefix=norm, settings={"norm": norm}, seed=0, sizes={"epsilon": 2})
     first = np.array(next(iter(columns.values())))
     done = ~np.isnan(first)
-    rows: dict[str, Any] = {name: np.zeros(done.sum()) for name in group.columns}
+    shapes = {name: group.column(name).shape[1:] for name in group.columns}
+    rows: dict[str, Any] = {n: np.zeros((done.sum(), *shape)) for n, shape in shapes.items()}
+    rows |= {n: np.full(done.sum(), NAN) for n in ("gamma_bound", "curvature_bound") if n in rows}
     rows |= {name: np.array(values)[done] for name, values in columns.items()}
     group.append(INDICES[done], rows)
     return group.path

@@ -1,43 +1,53 @@
-"""`robcert bounds`: radii from extreme-value estimates of L and omega."""
+"""`robcert bounds`: radii from extreme-value estimates of L, omega and the curvature."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..bounds import l_bound, largest_residuals, omega_bound, vanishing_share
+from ..bounds import curvature_bound, l_bound, omega_bound, vanishing_share
 from ..core import Kind, Norm
-from ..errors import StoreError
+from ..curvature import KINKED, kinked_share
 from ..extremes import ExtremeValueFit, Method, Status, fit_extremes
-from ..gradient_norm import largest_gradient_norm
 from ..linearity import tangent
-from ..schema import BOUNDS, BOUNDS_SAMPLE
-from .bounds_settings import BoundsSettings, Margin, Region
+from ..residuals import forget_decided, residuals_while_undecided
+from ..schema import BOUNDS
+from .bounds_sample import finished_sample
+from .bounds_settings import BoundsSettings, Region
 from .bounds_summary import BoundsSummary, summarise
 from .linearity import require_gradients
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..classifier import Classifier
     from ..core import Batch
+    from ..linearity import Tangent
     from ..session import Rows, Session
     from ..store_group import AnalysisGroup
 
 __all__ = ["BoundsSettings", "BoundsSummary", "analyse", "summarise"]
 
-SAMPLE = "bounds-sample"
-"""Place of the sampled rows, under the table of the radii."""
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """What the sample says of the suprema: fits of L, of each omega, and of the curvature."""
+
+    lipschitz: ExtremeValueFit
+    omegas: tuple[ExtremeValueFit, ...]
+    curvature: ExtremeValueFit | None
+
+    def values(self, name: str) -> tuple[float, NDArray[np.float64]]:
+        """L and all omegas by the attribute ``name``: "upper" or "point"."""
+        return getattr(self.lipschitz, name), np.array([getattr(fit, name) for fit in self.omegas])
 
 
 def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) -> str:
     """Path of the table with each image's radii.
 
-    L and omega are sampled on images of the whole data set (kept if they are in the file already,
-    also from a run that differs in the fit alone), fitted, and then applied to the session's
-    images. A run that its time budget cuts off continues where it was.
+    L, omega and the curvature are sampled on images of the whole data set, fitted, and then
+    applied to the session's images. A run that its time budget cuts off continues where it was.
 
     Args:
         session: model, images, results file.
@@ -46,98 +56,26 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
 
     Raises:
         TwinUnavailableError: the model has no twin.
+        InvalidParameterError: the model has too few classes for the rank of the margin.
         StoreError: ``refit`` and the file has no finished sample of these settings.
     """
     require_gradients(session.classifier)
+    settings.require_fit(session.classifier.num_classes)
     blocks = settings.blocks_of(session.images, session.seed)
     group = session.store.group(
         BOUNDS,
-        prefix=f"{settings.norm}-{settings.epsilon:.4g}-{settings.margin}",
+        prefix=settings.prefix,
         settings=settings,
         seed=session.seed,
+        sizes={"epsilon": settings.points},
     )
-    sample = _sample_table(session, group, settings, blocks)
-    if not sample.complete:
-        _reuse(session, sample, settings, refit=refit)
-    if not sample.complete and not _fill_sample(session, sample, settings, blocks):
+    sample = finished_sample(session, group, settings, blocks, refit=refit)
+    if sample is None:
         return group.path
     fits = _fit(group, sample, settings, blocks, session.seed)
-    session.fill(group, "bounds", lambda batch: _rows(session.classifier, batch, settings, fits))
+    known = dict(zip(sample.column("index").tolist(), sample.column("residual"), strict=True))
+    session.fill(group, "bounds", lambda batch: _rows(session, batch, settings, fits, known))
     return group.path
-
-
-def _sample_table(
-    session: Session, group: AnalysisGroup, settings: BoundsSettings, blocks: NDArray[np.int64]
-) -> AnalysisGroup:
-    return session.store.group(
-        BOUNDS_SAMPLE,
-        prefix="",
-        settings=settings.sampling,
-        seed=session.seed,
-        sizes={"epsilon": settings.points},
-        n_rows=blocks.size,
-        under=group.path,
-    )
-
-
-def _reuse(
-    session: Session, sample: AnalysisGroup, settings: BoundsSettings, *, refit: bool
-) -> None:
-    """Copy the finished sample of a run that differs in the fit alone, if there is one."""
-    rows = np.arange(len(sample.computed()))
-    for other in session.store.existing(SAMPLE):
-        same = other.settings == sample.settings and other.seed == sample.seed
-        if same and other.complete and other.path != sample.path:
-            sample.append(rows, {name: other.column(name, rows) for name in sample.columns})
-            sample.finish(rows)
-            return
-    if refit:
-        message = "there is nothing to fit again: the file has no finished sample of these settings"
-        hint = "run the same command without --refit; norm, epsilon, margin and blocks must agree"
-        raise StoreError(message, hint=hint)
-
-
-def _fill_sample(
-    session: Session,
-    sample: AnalysisGroup,
-    settings: BoundsSettings,
-    blocks: NDArray[np.int64],
-) -> bool:
-    """Compute the sampled rows that are missing; whether all of them are there now."""
-    rows = np.arange(blocks.size)
-    images, block = blocks.ravel(), np.repeat(np.arange(len(blocks)), blocks.shape[1])
-    missing = sample.missing(rows)
-    for start in range(0, len(missing), session.batch_size):
-        session.progress("sampling L and omega", blocks.size - len(missing) + start, blocks.size)
-        if session.out_of_time:
-            return False
-        part = missing[start : start + session.batch_size]
-        found = _sampled(session.classifier, session.batch(images[part]), settings, session.seed)
-        sample.append(part, {"index": images[part], "block": block[part], **found})
-    session.progress("sampling L and omega", blocks.size, blocks.size)
-    sample.finish(rows)
-    return True
-
-
-def _sampled(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Rows:
-    """Gradient norms and largest residuals of one batch of sampled images."""
-    norm = Norm(settings.norm)
-    plane = tangent(classifier, batch.x, batch.y, Margin(settings.margin).loss)
-    search = {"steps": settings.steps, "restarts": settings.restarts, "seed": seed}
-    residuals = largest_residuals(plane, batch, norm=norm, epsilons=settings.epsilons, **search)
-    slopes = norm.dual.of(plane.gradient)
-    steepest = slopes
-    if settings.region == Region.BALL:
-        radius = settings.epsilons[-1]
-        steepest = largest_gradient_norm(plane, batch, norm=norm, radius=radius, **search)
-    columns = {
-        "gradient_norm": slopes,
-        "largest_gradient_norm": steepest,
-        "residual": residuals.found,
-        "residual_random": residuals.random,
-        "floor": residuals.floor,
-    }
-    return {name: values.detach().cpu().numpy() for name, values in columns.items()}
 
 
 def _fit(
@@ -146,39 +84,43 @@ def _fit(
     settings: BoundsSettings,
     blocks: NDArray[np.int64],
     seed: int,
-) -> tuple[ExtremeValueFit, ...]:
-    """Fits of L and of omega at each epsilon, stored with their block maxima."""
-    slopes = sample.column("gradient_norm")
+) -> Fits:
+    """Fits of L, of omega at each epsilon and of the curvature, stored with their block maxima."""
+    slopes, floors = sample.column("gradient_norm"), sample.column("floor")
     vanishing = vanishing_share(slopes)
-    floor = float(np.median(sample.column("floor")))
-    values = np.column_stack([sample.column("largest_gradient_norm"), sample.column("residual")])
-    maxima = values.reshape(*blocks.shape, -1).max(1)
+    names = ["lipschitz", *(f"omega/{epsilon:.6g}" for epsilon in settings.epsilons)]
+    values = [sample.column("largest_gradient_norm"), *sample.column("residual").T]
+    if settings.curved:
+        names.append("curvature")
+        values.append(sample.column("curvature"))
     fits = []
-    for position, column in enumerate(maxima.T):
+    for name, column in zip(names, values, strict=True):
+        maxima = column.reshape(blocks.shape).max(1)
         fit = fit_extremes(
-            column,
+            maxima,
             block_size=blocks.shape[1],
             method=Method(settings.evt),
             exceedance=settings.exceedance,
             level=settings.level,
             seed=seed,
-            resolution=floor if position else 0.0,
+            resolution=float(np.median(floors)) if name.startswith("omega") else 0.0,
         )
         fits.append(_judged(fit, vanishing))
-    names = ["lipschitz", *(f"omega/{epsilon:.6g}" for epsilon in settings.epsilons)]
-    for name, column in zip(names, maxima.T, strict=True):
         if f"{name}/block_maxima" not in group:
             doc = "largest value of each block of sampled images"
-            group.save_array(f"{name}/block_maxima", column, kind=Kind.ESTIMATED, doc=doc)
+            group.save_array(f"{name}/block_maxima", maxima, kind=Kind.ESTIMATED, doc=doc)
+    curvature = _smooth(fits.pop(), sample, settings) if settings.curved else None
     group.set_attributes(
         fits=[asdict(fit) for fit in fits],
+        curvature_fit=asdict(curvature) if curvature else None,
         epsilons=list(settings.epsilons),
         vanishing_share=vanishing,
         sampled_gradients={"mean": float(slopes.mean()), "max": float(slopes.max())},
+        sampled_residuals=sample.column("residual").mean(0).tolist(),
         omega_random=sample.column("residual_random").max(0).tolist(),
         gradient_passes=settings.gradient_passes(blocks.size, 0),
     )
-    return tuple(fits)
+    return Fits(fits[0], tuple(fits[1:]), curvature)
 
 
 def _judged(fit: ExtremeValueFit, vanishing: float) -> ExtremeValueFit:
@@ -191,30 +133,84 @@ def _judged(fit: ExtremeValueFit, vanishing: float) -> ExtremeValueFit:
     return fit
 
 
+def _smooth(
+    fit: ExtremeValueFit, sample: AnalysisGroup, settings: BoundsSettings
+) -> ExtremeValueFit:
+    """The fit of the curvature with what the residuals say about it."""
+    residual, floor = sample.column("residual"), sample.column("floor")
+    share = kinked_share(
+        sample.column("curvature"), residual[:, 0], floor, epsilon=settings.epsilons[0]
+    )
+    if share > KINKED:
+        flag = f"the loss bends where it has no curvature, at {share:.0%} of the sampled images"
+        return replace(fit, status=Status.INVALID, flags=(*fit.flags, flag))
+    limit = 0.5 * fit.upper * np.square(settings.epsilons)
+    over = (residual - floor[:, None] > limit).any(0)
+    if over.any():
+        first = settings.epsilons[int(over.argmax())]
+        flag = f"a residual found within {first:.4g} exceeds ½ C ε²"
+        return replace(fit, flags=(*fit.flags, flag))
+    return fit
+
+
 def _rows(
-    classifier: Classifier,
+    session: Session,
     batch: Batch,
     settings: BoundsSettings,
-    fits: tuple[ExtremeValueFit, ...],
+    fits: Fits,
+    known: dict[int, NDArray[np.float64]],
 ) -> Rows:
     """Radii of one batch."""
-    plane = tangent(classifier, batch.x, batch.y, Margin(settings.margin).loss)
+    plane = tangent(session.classifier, batch.x, batch.y, settings.loss)
     loss = plane.value.double().cpu().numpy()
     slopes = Norm(settings.norm).dual.of(plane.gradient).double().cpu().numpy()
-    rows: dict[str, Any] = {"loss": loss, "gradient_norm": slopes}
-    valid = fits[0].status is not Status.INVALID
     largest = settings.epsilons[-1]
-    for suffix, values in (
-        ("", [fit.upper for fit in fits]),
-        ("_point", [fit.point for fit in fits]),
-    ):
-        lipschitz = l_bound(loss, values[0])
+    valid = fits.lipschitz.status is not Status.INVALID
+    rows: dict[str, Any] = {"loss": loss, "gradient_norm": slopes}
+    for suffix, name in (("", "upper"), ("_point", "point")):
+        lipschitz, omegas = fits.values(name)
+        radii = l_bound(loss, lipschitz)
         if settings.region == Region.BALL:
-            lipschitz = np.minimum(lipschitz, largest)
-        omega, ends = omega_bound(
-            loss, slopes, epsilons=settings.epsilons, omegas=np.array(values[1:])
-        )
-        rows[f"l_bound{suffix}"] = lipschitz * valid
+            radii = np.minimum(radii, largest)
+        omega, ends = omega_bound(loss, slopes, epsilons=settings.epsilons, omegas=omegas)
+        rows[f"l_bound{suffix}"] = radii * valid
         rows[f"omega_bound{suffix}"] = omega * valid
         rows.setdefault("censored", (ends & valid).astype(np.int8))
+    own = _own_residuals(plane, batch, settings, session.seed, known, -loss, slopes)
+    gamma, ends = omega_bound(loss, slopes, epsilons=settings.epsilons, omegas=own)
+    rows |= {
+        "gamma_upper": own,
+        "gamma_bound": gamma * valid,
+        "gamma_censored": (ends & valid).astype(np.int8),
+        "curvature_bound": np.full(len(loss), np.nan),
+    }
+    if fits.curvature is not None and fits.curvature.status is not Status.INVALID:
+        rows["curvature_bound"] = curvature_bound(loss, slopes, fits.curvature.upper)
     return rows
+
+
+def _own_residuals(
+    plane: Tangent,
+    batch: Batch,
+    settings: BoundsSettings,
+    seed: int,
+    known: dict[int, NDArray[np.float64]],
+    gap: NDArray[np.float64],
+    slope: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Each image's residuals as far as its radius needs them, ``(b, m)``.
+
+    Sampled images have theirs already, others search; the numbers are the same.
+    """
+    own = np.full((len(batch), settings.points), np.nan)
+    there = np.array([int(index) in known for index in batch.index], dtype=bool)
+    if there.any():
+        own[there] = np.stack([known[int(index)] for index in batch.index[there]])
+    own = forget_decided(own, gap=gap, slope=slope, epsilons=settings.epsilons)
+    apart = np.flatnonzero(~there)
+    if len(apart):
+        rows, part = plane.part(apart), batch.part(apart)
+        own[apart] = residuals_while_undecided(
+            rows, part, settings.search(seed), gap=gap[apart], slope=slope[apart]
+        )
+    return own

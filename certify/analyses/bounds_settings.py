@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..bounds import epsilon_grid, sample_blocks
 from ..core import Norm
-from ..errors import require_at_least, require_open_unit, require_positive
+from ..errors import InvalidParameterError, require_at_least, require_open_unit, require_positive
 from ..extremes import Method
-from ..objectives import Loss
+from ..objectives import Loss, TopMargin
+from ..residuals import ResidualSearch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ..image_set import ImageSet
+    from ..objectives import ImageLoss
 
 
 class Margin(StrEnum):
@@ -25,9 +27,10 @@ class Margin(StrEnum):
     LOGIT = "logit"
     PROBABILITY = "prob"
 
-    @property
-    def loss(self) -> Loss:
-        """The margin as a loss."""
+    def loss(self, top_k: int = 1) -> ImageLoss:
+        """The margin as a loss, negative where y is among the ``top_k`` first."""
+        if top_k > 1:
+            return TopMargin(top_k, probability=self is Margin.PROBABILITY)
         return Loss.MARGIN if self is Margin.LOGIT else Loss.PROBABILITY_MARGIN
 
 
@@ -56,6 +59,8 @@ class BoundsSettings:
             itself on it, and a bound uses omega at the next point up.
         steps: gradient steps of each search for a residual (or a gradient norm).
         restarts: random starts of each.
+        top_k: an image counts as classified where y is among so many first classes.
+        curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
     """
 
     norm: Norm = Norm.LINF
@@ -70,14 +75,17 @@ class BoundsSettings:
     points: int = 9
     steps: int = 20
     restarts: int = 2
+    top_k: int = 1
+    curvature_steps: int = 12
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         require_positive("epsilon", self.epsilon)
         require_open_unit("exceedance", self.exceedance)
         require_open_unit("level", self.level)
-        for name in ("blocks", "block_size", "points", "steps", "restarts"):
+        for name in ("blocks", "block_size", "points", "steps", "restarts", "top_k"):
             require_at_least(name, getattr(self, name), 1)
+        require_at_least("curvature_steps", self.curvature_steps, 0)
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -102,7 +110,43 @@ class BoundsSettings:
             data_sha256=images.sha256,
         )
 
-    def gradient_passes(self, n_sampled: int, n_reported: int) -> int:
-        """Gradients that sampling and reporting cost, resumed rows not deducted."""
-        searches = self.points + (2 if self.region == Region.BALL else 0)
-        return n_sampled * (1 + searches * self.steps * self.restarts) + n_reported
+    @property
+    def loss(self) -> ImageLoss:
+        """The margin that is bounded, as a loss."""
+        return Margin(self.margin).loss(self.top_k)
+
+    @property
+    def curved(self) -> bool:
+        """Whether the curvature bound is asked for; eigenvalues of the Hessian speak of l2."""
+        return self.norm == Norm.L2 and self.curvature_steps > 0
+
+    @property
+    def prefix(self) -> str:
+        """Readable part of the table's key."""
+        ranked = f"-top{self.top_k}" if self.top_k > 1 else ""
+        return f"{self.norm}-{self.epsilon:.4g}-{self.margin}{ranked}"
+
+    def search(self, seed: int) -> ResidualSearch:
+        """How residuals are looked for."""
+        return ResidualSearch(Norm(self.norm), self.epsilons, self.steps, self.restarts, seed)
+
+    def require_fit(self, num_classes: int) -> None:
+        """Raise an InvalidParameterError unless a model of ``num_classes`` has such a margin."""
+        if self.top_k >= num_classes:
+            message = f"top_k must be below the number of classes ({num_classes}), got {self.top_k}"
+            raise InvalidParameterError(message)
+
+    def gradient_passes(self, n_sampled: int, n_reported: int, n_apart: int = 0) -> int:
+        """Gradients that sampling and reporting cost at most, resumed rows not deducted.
+
+        A product with the Hessian counts as two.
+
+        Args:
+            n_sampled: images that L and omega are fitted on.
+            n_reported: images reported on.
+            n_apart: those of them that were not sampled; others have their residuals already.
+        """
+        search = self.search(0).n_gradients
+        ball = 2 * self.steps * self.restarts if self.region == Region.BALL else 0
+        curvature = 2 * self.curvature_steps if self.curved else 0
+        return n_sampled * (1 + search + ball + curvature) + n_reported + n_apart * search

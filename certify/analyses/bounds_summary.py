@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..extremes import Status
 from ..results_json import plain
+from .bounds_attacked import (
+    Attacked,
+    Offender,
+    attacked_distances,
+    attacked_error,
+    offenders,
+)
+from .bounds_fits import FitSummary, OmegaSummary, fit_warnings, omega_summaries
 from .bounds_settings import Region
 
 if TYPE_CHECKING:
@@ -16,66 +23,11 @@ if TYPE_CHECKING:
 
     from ..store import ResultStore
 
-RADII = ("l_bound", "omega_bound", "l_bound_point", "omega_bound_point")
-"""Columns of radii; `_point` ones rest on point estimates, the others on upper limits."""
+RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound")
+"""Columns of radii; those of L, omega and the curvature rest on upper limits."""
 
-
-@dataclass(frozen=True, slots=True)
-class FitSummary:
-    """An extreme-value fit (see `extremes.ExtremeValueFit`), with the Wilks statement in words."""
-
-    point: float
-    upper: float
-    max: float
-    shape: float
-    shape_lower: float
-    shape_upper: float
-    scale: float
-    location: float
-    endpoint: float
-    blocks: int
-    block_size: int
-    exceedance: float
-    level: float
-    status: str
-    method: str
-    found_by: str
-    gof_p: float
-    ties: float
-    half_points: tuple[float, float]
-    wilks_share: float
-    wilks: str
-    flags: tuple[str, ...]
-
-    @classmethod
-    def of(cls, stored: dict[str, Any], quantity: str) -> FitSummary:
-        """From the attribute that the analysis stored."""
-        share = stored["wilks"]
-        sentence = (
-            f"With {stored['level']:.0%} confidence at most {share:.2g} of inputs like the "
-            f"{stored['blocks'] * stored['block_size']} sampled ones have {quantity} above the "
-            f"largest seen, {stored['max']:.4g}."
-        )
-        return cls(**{**stored, "wilks": sentence, "wilks_share": share})
-
-
-@dataclass(frozen=True, slots=True)
-class OmegaSummary:
-    """The fit of omega at one radius.
-
-    Attributes:
-        epsilon: the radius, pixel units.
-        fit: the fit.
-        random: largest residual at one random point an image, to show what ascent adds.
-    """
-
-    epsilon: float
-    fit: FitSummary
-    random: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The fit's keys beside `epsilon` and `random`."""
-        return {"epsilon": self.epsilon, **asdict(self.fit), "random": self.random}
+POINTS = ("l_bound_point", "omega_bound_point")
+"""Columns of radii that rest on point estimates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +49,18 @@ class RadiusSummary:
 
 @dataclass(frozen=True, slots=True)
 class ErrorAt:
-    """Share of images whose radius is below ``epsilon``; misclassified ones count."""
+    """Share of images whose radius is below ``epsilon``; misclassified ones count.
+
+    ``attacked`` is the share broken within it, of the images that were attacked in this norm. A
+    bound that is not there has None.
+    """
 
     epsilon: float
-    l_bound: float
-    omega_bound: float
+    l_bound: float | None
+    omega_bound: float | None
+    gamma_bound: float | None
+    curvature_bound: float | None
+    attacked: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +75,13 @@ class BoundsSummary:
         statement: what kind of claim the radii are.
         lipschitz: fit of L; None before the sample is finished, as all that follows.
         omega: fits of omega, by radius.
+        curvature: fit of the Hessian's largest eigenvalue; None outside l2.
+        top_k: an image counts as classified where y is among so many first classes.
         radius: by column.
+        attacked: distances of attacks of the same norm in the file.
+        offenders: images whose radius exceeds such a distance, the worst first.
         error_at: by radius.
+        residual: mean over the sampled images of the largest residual found, by radius of omega.
         gradient_norm: mean and largest dual norm of the sampled gradients.
         vanishing_share: share of sampled images whose gradient is as good as zero.
         censored: share of images whose omega_bound ends at the grid's end.
@@ -136,8 +100,13 @@ class BoundsSummary:
     statement: str
     lipschitz: FitSummary | None
     omega: tuple[OmegaSummary, ...]
+    curvature: FitSummary | None
+    top_k: int
     radius: dict[str, RadiusSummary]
+    attacked: Attacked
+    offenders: tuple[Offender, ...]
     error_at: tuple[ErrorAt, ...]
+    residual: tuple[float, ...]
     gradient_norm: dict[str, float]
     vanishing_share: float
     censored: float
@@ -163,9 +132,16 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     settings = group.settings
     fits = group.attribute("fits", [])
     epsilons = group.attribute("epsilons", [])
-    omega = _omega(fits[1:], epsilons, group.attribute("omega_random", []))
+    omega = omega_summaries(fits[1:], epsilons, group.attribute("omega_random", []))
     lipschitz = FitSummary.of(fits[0], "a gradient norm") if fits else None
+    curved = group.attribute("curvature_fit")
+    curvature = FitSummary.of(curved, "a curvature") if curved else None
     correct = columns["loss"] < 0
+    radii = {name: columns[name] for name in (*RADII, *POINTS) if _said(columns, name)}
+    top_k = settings.get("top_k", 1)
+    distance = attacked_distances(store, settings["norm"], indices)
+    if top_k > 1:  # attacks look for another first class
+        distance = np.full(len(indices), np.nan)
     return BoundsSummary(
         norm=settings["norm"],
         epsilon=settings["epsilon"],
@@ -174,8 +150,15 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         statement=_statement(settings),
         lipschitz=lipschitz,
         omega=omega,
-        radius={name: _radius(columns[name], correct) for name in RADII},
-        error_at=_errors(columns, sorted({*epsilons, settings["epsilon"]})),
+        curvature=curvature,
+        top_k=top_k,
+        radius={name: _radius(values, correct) for name, values in radii.items()},
+        attacked=Attacked.of(distance),
+        offenders=offenders(
+            {name: radii[name] for name in RADII if name in radii}, distance, indices
+        ),
+        error_at=_errors(radii, ~correct, distance, sorted({*epsilons, settings["epsilon"]})),
+        residual=tuple(group.attribute("sampled_residuals", [])),
         gradient_norm=group.attribute("sampled_gradients", {}),
         vanishing_share=float(group.attribute("vanishing_share", float("nan"))),
         censored=_share(columns["censored"] == 1),
@@ -183,17 +166,8 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         n_correct=int(correct.sum()),
         sampled=lipschitz.blocks * lipschitz.block_size if lipschitz else 0,
         gradient_passes=int(group.attribute("gradient_passes", 0)),
-        warnings=_warnings(lipschitz, omega),
+        warnings=fit_warnings(lipschitz, omega, curvature),
         complete=group.complete,
-    )
-
-
-def _omega(
-    fits: list[dict[str, Any]], epsilons: list[float], random: list[float]
-) -> tuple[OmegaSummary, ...]:
-    return tuple(
-        OmegaSummary(epsilon, FitSummary.of(fit, "a residual"), drawn)
-        for fit, epsilon, drawn in zip(fits, epsilons, random, strict=True)
     )
 
 
@@ -217,34 +191,31 @@ def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSu
     )
 
 
-def _errors(columns: dict[str, NDArray[Any]], epsilons: list[float]) -> tuple[ErrorAt, ...]:
-    wrong = columns["loss"] >= 0
-    shares = {
-        name: [_share(wrong | (columns[name] < epsilon * (1 - 1e-9))) for epsilon in epsilons]
-        for name in ("l_bound", "omega_bound")
-    }
-    return tuple(map(ErrorAt, epsilons, shares["l_bound"], shares["omega_bound"]))
+def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
+    """Whether the table has such radii; files of earlier versions lack some."""
+    return name in columns and (not len(columns[name]) or not np.isnan(columns[name]).all())
+
+
+def _errors(
+    radii: dict[str, NDArray[np.float64]],
+    wrong: NDArray[np.bool_],
+    distance: NDArray[np.float64],
+    epsilons: list[float],
+) -> tuple[ErrorAt, ...]:
+    def error(name: str, epsilon: float) -> float | None:
+        if name not in radii:
+            return None
+        return _share(wrong | (radii[name] < epsilon * (1 - 1e-9)))
+
+    return tuple(
+        ErrorAt(
+            epsilon=epsilon,
+            attacked=attacked_error(distance, epsilon),
+            **{name: error(name, epsilon) for name in RADII},
+        )
+        for epsilon in epsilons
+    )
 
 
 def _share(mask: NDArray[np.bool_]) -> float:
     return float(mask.mean()) if len(mask) else float("nan")
-
-
-def _warnings(lipschitz: FitSummary | None, omega: tuple[OmegaSummary, ...]) -> tuple[str, ...]:
-    if lipschitz is None:
-        return ("the sample of L and omega is not finished: run the same command again",)
-    found = []
-    if lipschitz.status == Status.INVALID:
-        found.append("the gradient vanishes at every sampled image: no radius is claimed")
-    if lipschitz.status == Status.INSUFFICIENT:
-        found.append(
-            f"{lipschitz.blocks} blocks of {lipschitz.block_size} images are too few for a fit: "
-            "the largest values seen stand for L and omega, which is too optimistic"
-        )
-    entries = [("L", lipschitz), *((f"omega({e.epsilon:.4g})", e.fit) for e in omega)]
-    flags = dict.fromkeys(flag for _, fit in entries for flag in fit.flags)
-    for flag in flags:
-        names = [name for name, fit in entries if flag in fit.flags]
-        where = "every fit" if len(names) == len(entries) else ", ".join(names)
-        found.append(f"{flag} ({where})")
-    return tuple(found)

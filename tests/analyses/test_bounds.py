@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from bounds_runs import SETTINGS, Run, curved, images, linear, run_lengths
 from known_functions import two_logits
-from torch import nn
 
-from robcert.certify.analyses.bounds import BoundsSettings, analyse, summarise
+from robcert.certify.analyses.bounds import analyse, summarise
 from robcert.certify.analyses.bounds_settings import Margin, Region
-from robcert.certify.classifier import Classifier
 from robcert.certify.core import Norm
 from robcert.certify.data_arrays import from_arrays
 from robcert.certify.errors import InvalidParameterError, StoreError, TwinUnavailableError
@@ -25,46 +24,6 @@ from robcert.certify.store import ResultStore
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from robcert.certify.image_set import ImageSet
-    from robcert.certify.store_group import AnalysisGroup
-
-SETTINGS = BoundsSettings(Norm.L2, 0.4, blocks=30, block_size=10, points=5, steps=8, restarts=1)
-WEIGHT = torch.tensor([[3.0, -4.0], [0.0, 0.0]])
-
-
-def images(n: int = 400, *, labels: bool = True) -> ImageSet:
-    pixels = np.random.default_rng(0).uniform(0, 1, (n, 1, 1, 2)).astype(np.float32)
-    return from_arrays("test", pixels, np.zeros(n, np.int64) if labels else None)
-
-
-def linear(weight: torch.Tensor = WEIGHT, *, temperature: float = 1.0) -> Classifier:
-    layer = nn.Linear(2, len(weight), bias=False)
-    layer.weight = nn.Parameter(weight / temperature)
-    return Classifier.from_module(
-        nn.Sequential(nn.Flatten(), layer), image_shape=(1, 1, 2), num_classes=len(weight)
-    )
-
-
-@dataclass
-class Run:
-    folder: Path
-    classifier: Classifier
-    images: ImageSet
-    batch_size: int = 64
-
-    def __call__(
-        self, settings: BoundsSettings, *, indices: np.ndarray | None = None, refit: bool = False
-    ) -> tuple[ResultStore, AnalysisGroup]:
-        path, model = self.folder / "r.h5", self.classifier
-        store = ResultStore.open(path, model=model.info, data=self.images.info)
-        wanted = np.arange(40) if indices is None else indices
-        session = Session(model, self.images, wanted, store, batch_size=self.batch_size)
-        try:
-            return store, store.at(analyse(session, settings, refit=refit))
-        except BaseException:
-            store.close()
-            raise
 
 
 @pytest.fixture
@@ -137,11 +96,6 @@ def test_probability_margins_do(tmp_path: Path, temperature: float, expected: fl
         assert group.column("l_bound")[0] == pytest.approx(expected, abs=6e-5)
 
 
-def curved(x: torch.Tensor) -> torch.Tensor:
-    """Margin loss ½‖x‖² - ½ of F8: class 0 inside the unit circle."""
-    return 0.5 * (x * x).sum(1) - 0.5
-
-
 def test_curved_model_keeps_below_the_true_distance(tmp_path: Path) -> None:
     """F8: omega = ½eps² is found to rounding; the bound is below 1 - ‖x‖ by a step of the grid."""
     settings = replace(SETTINGS, points=9)
@@ -161,16 +115,12 @@ def test_curved_model_keeps_below_the_true_distance(tmp_path: Path) -> None:
         assert (group.column("l_bound") <= group.column("l_bound_point") + 1e-12).all()
 
 
-def run_lengths(data: ImageSet, n: int) -> np.ndarray:
-    return np.asarray(data.pixels(np.arange(n)).flatten(1).norm(dim=1))
-
-
 def test_errors_count_misclassified_images_and_fall_with_epsilon(tmp_path: Path) -> None:
     store, group = Run(tmp_path, two_logits(curved, 2), images())(SETTINGS)
     with store:
         summary = summarise(store, group.path)
         wrong = (group.column("loss") >= 0).mean()
-        shares = [row.omega_bound for row in summary.error_at]
+        shares = [row.omega_bound or 0.0 for row in summary.error_at]
         assert shares[0] >= wrong > 0
         assert shares == sorted(shares)
         at = summary.error_at[2]
@@ -229,7 +179,7 @@ def test_sample_does_not_depend_on_the_images_reported_on(tmp_path: Path) -> Non
     with store, other:
         for name in whole.columns:
             wanted = np.array([30, 4])
-            assert whole.column(name, wanted).tolist() == part.column(name, wanted).tolist()
+            np.testing.assert_array_equal(whole.column(name, wanted), part.column(name, wanted))
 
 
 def test_resumes_in_the_middle_of_the_sample(tmp_path: Path) -> None:
@@ -278,7 +228,7 @@ def forbid_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("sampled again")
 
     refused: Callable[..., None] = refuse
-    monkeypatch.setattr("robcert.certify.analyses.bounds.largest_residuals", refused)
+    monkeypatch.setattr("robcert.certify.analyses.bounds_sample.largest_residuals", refused)
 
 
 def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
@@ -289,9 +239,13 @@ def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
 
 
 def test_cost_is_known_before_the_run() -> None:
-    """300 sampled images, 5 radii, 8 steps, 1 restart: 300 · 41 + 40 gradients."""
-    assert SETTINGS.gradient_passes(300, 40) == 300 * 41 + 40
-    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * 57
+    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image."""
+    assert SETTINGS.gradient_passes(300, 40) == 300 * 65 + 40
+    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * 65 + 40 + 7 * 40
+    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * 81
+    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41
+    # with restarts: 16 at the first radius, then 8 from a new point and 4 from the last best one
+    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 1 + 16 + 4 * 12
 
 
 def test_model_without_twin_is_refused(run: Run) -> None:

@@ -1,0 +1,158 @@
+"""Tables of local linearity and of the bounds, in the papers' form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .wording import DASH, Table, bound_name, decimal, percent, pixel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .wording import Summary
+
+BOUNDS = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound")
+"""Radii in the order of the columns."""
+
+MOST_OFFENDERS = 20
+
+
+def _linearity(summary: Summary) -> Iterator[Table]:
+    gamma = summary["gamma"]
+    entries = gamma if isinstance(gamma, list) else [{**summary, **gamma}]
+    rows = tuple(
+        (
+            str(entry.get("norm", DASH)),
+            pixel(entry.get("epsilon")),
+            *(decimal(entry.get(key)) for key in ("mean", "median", "q95", "max")),
+            str(entry.get("n", DASH)),
+        )
+        for entry in entries
+    )
+    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
+    note = "γ: how far the loss leaves its tangent within ε. Found by search, so a lower estimate."
+    yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
+
+
+def _bounds(summary: Summary) -> Iterator[Table]:
+    yield _extremes(summary)
+    yield from _regularity(summary)
+    yield from _radii(summary)
+    yield from _errors(summary)
+    yield from _offenders(summary)
+
+
+def _extremes(summary: Summary) -> Table:
+    lipschitz = {"name": "L", **(summary.get("lipschitz") or {})}
+    omegas = [{"name": f"ω({pixel(o['epsilon'])})", **o} for o in summary.get("omega") or ()]
+    curvature = summary.get("curvature")
+    curved = [{"name": "curvature", **curvature}] if curvature else []
+    rows = tuple(
+        (
+            entry["name"],
+            *(decimal(entry.get(key)) for key in ("max", "point", "upper", "shape")),
+            f"{entry.get('blocks', DASH)} × {entry.get('block_size', DASH)}",
+            decimal(entry.get("gof_p"), 2),
+            str(entry.get("status", DASH)),
+        )
+        for entry in (lipschitz, *omegas, *curved)
+    )
+    header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
+    note = str(lipschitz.get("wilks") or "")
+    return Table("extreme-value estimates", "estimated", header, rows, note)
+
+
+def _regularity(summary: Summary) -> Iterator[Table]:
+    """Gradient norms and residuals over the sampled images (IGR, Table B.3)."""
+    slopes = summary.get("gradient_norm") or {}
+    if not slopes:
+        return
+    rows = [("gradient norm", decimal(slopes.get("mean")), decimal(slopes.get("max")))]
+    rows += [
+        (f"residual within {pixel(omega['epsilon'])}", decimal(mean), decimal(omega.get("max")))
+        for omega, mean in zip(
+            summary.get("omega") or (), summary.get("residual") or (), strict=False
+        )
+    ]
+    title = f"regularity of the margin ({summary.get('norm')})"
+    note = "Over the sampled images; gradients are measured, residuals found by search."
+    yield Table(title, "estimated", ("", "mean", "largest"), tuple(rows), note)
+
+
+def _radii(summary: Summary) -> Iterator[Table]:
+    radius = {
+        name: entry
+        for name, entry in (summary.get("radius") or {}).items()
+        if isinstance(entry, dict)
+    }
+    rows = [_distance_row(bound_name(name), "estimated", entry) for name, entry in radius.items()]
+    attacked = summary.get("attacked") or {}
+    if not rows:
+        return
+    note = "Misclassified images count 0; the last column is without them."
+    if attacked.get("n"):
+        rows.append(_distance_row("nearest adversarial image", "attacked", attacked))
+        note += _attacked_note(summary)
+    if "gamma_bound" in radius:
+        note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
+    header = ("radius or distance", "claim", "mean", "median", "mean of those right")
+    yield Table(f"radii ({summary.get('norm')})", "", header, tuple(rows), note)
+
+
+def _distance_row(name: str, claim: str, entry: Summary) -> tuple[str, ...]:
+    return (name, claim, *(decimal(entry.get(key)) for key in ("mean", "median", "mean_correct")))
+
+
+def _attacked_note(summary: Summary) -> str:
+    attacked = summary["attacked"]
+    note = f" Attacked: {attacked['n']} of {summary.get('n')} images."
+    if attacked.get("not_found"):
+        note += f" {attacked['not_found']} of them were not broken, which leaves no mean."
+    return note
+
+
+def _errors(summary: Summary) -> Iterator[Table]:
+    entries = summary.get("error_at") or ()
+    shown = [
+        name
+        for name in (*BOUNDS, "attacked")
+        if any(entry.get(name) is not None for entry in entries)
+    ]
+    rows = tuple(
+        (pixel(entry["epsilon"]), *(percent(entry.get(name)) for name in shown))
+        for entry in entries
+    )
+    if not rows:
+        return
+    attacked = "attacked" in shown
+    header = ("ε", *(n if n == "attacked" else f"by {bound_name(n)}" for n in shown))
+    rank = summary.get("top_k") or 1
+    title = "error at ε: images whose radius is below"
+    if rank > 1:
+        title += f"; right where y is among the first {rank}"
+    note = "The attacked error can only be too low, an estimated one should not be." * attacked
+    yield Table(title, "" if attacked else "estimated", header, rows, note)
+
+
+def _offenders(summary: Summary) -> Iterator[Table]:
+    entries: list[dict[str, Any]] = list(summary.get("offenders") or ())
+    rows = tuple(
+        (
+            str(entry["index"]),
+            bound_name(entry["bound"]),
+            decimal(entry["radius"]),
+            decimal(entry["distance"]),
+        )
+        for entry in entries[:MOST_OFFENDERS]
+    )
+    if rows:
+        more = len(entries) - len(rows)
+        note = f"{more} more in --json." if more else ""
+        header = ("image", "bound", "estimated radius", "attacked distance")
+        yield Table("violations: here the estimate is wrong", "", header, rows, note)
+
+
+TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
+    "linearity": _linearity,
+    "bounds": _bounds,
+}
