@@ -1,0 +1,81 @@
+"""Does the masking check tell models that hide their gradient from honest ones?
+
+    python benchmarks/masking_validation.py FOLDER --half tuning --train fashion-mnist:train ...
+
+Trains and exports every model of robcert.fixtures.masking_set, asks the check about the ONNX file,
+and settles by attacks that the check does not have whether the model masks
+(robcert.fixtures.masking_trial). One line of JSON a model goes to FOLDER/verdicts.jsonl; models
+that are there are not done again. `--table FILE ...` prints the confusion table of such files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+
+import torch
+
+from robcert.certify.core import Norm
+from robcert.certify.data import load_images
+from robcert.certify.heap import keep_freed_memory
+from robcert.certify.profiles import settings_of
+from robcert.fixtures.masking_networks import Kit
+from robcert.fixtures.masking_set import ENTRIES
+from robcert.fixtures.masking_trial import tried
+from robcert.trainers.sources import training_images
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    split = training_images(options.train, root=options.data_root)
+    images = load_images(options.test, root=options.data_root)
+    ready = {} if options.family is None else {p.name: p for p in options.family.iterdir()}
+    kit = Kit(
+        split.train.first(options.subset),
+        split.evaluation,
+        options.folder / "runs",
+        options.epsilon,
+        options.epochs,
+        ready,
+    )
+    verdicts = options.folder / "verdicts.jsonl"
+    options.folder.mkdir(parents=True, exist_ok=True)
+    lines = verdicts.read_text().splitlines() if verdicts.is_file() else []
+    done = {json.loads(line)["name"] for line in lines}
+    settings = settings_of("masking", options.profile, norm=Norm.LINF, epsilon=options.epsilon)
+    for entry in ENTRIES:
+        wanted = entry.name in options.only if options.only else entry.half == options.half
+        if not wanted or (entry.name in done and not options.again):
+            continue
+        trial = tried(entry, kit, images, options.folder, settings, options.limit)
+        row = {**trial.to_json(), "data": images.name}
+        print(json.dumps(row), flush=True)
+        with verdicts.open("a") as file:
+            file.write(f"{json.dumps(row)}\n")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--half", choices=("tuning", "held out"), default="tuning")
+    parser.add_argument("--only", nargs="*", help="names of models, whatever their half")
+    parser.add_argument("--train", default="fashion-mnist", help="training images")
+    parser.add_argument("--test", default="fashion-mnist", help="images to attack")
+    parser.add_argument("--data-root", type=Path, help="folder of the data sets")
+    parser.add_argument("--family", type=Path, help="runs of benchmarks/family.py to use")
+    parser.add_argument("--epsilon", type=float, default=8 / 255, help="linf radius")
+    parser.add_argument("--subset", type=int, default=10000, help="training images")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--limit", type=int, default=100, help="images attacked")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--again", action="store_true", help="judge also what is there already")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    main()
