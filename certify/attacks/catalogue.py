@@ -16,6 +16,7 @@ from .carlini_wagner import run_carlini_wagner
 from .ddn import run_ddn
 from .deepfool import run_deepfool
 from .fmn import run_fmn
+from .hopskipjump import run_hopskipjump
 from .logbarrier import run_log_barrier
 from .noise import run_gaussian, run_noise
 from .pgd import (
@@ -236,6 +237,17 @@ CATALOGUE: dict[str, Attack] = {
         "walk along the boundary, labels only",
         lambda hunt, e: run_boundary(hunt, hunt.correct, queries=10 * e.queries),
         (Norm.L2,),
+        gradient=False,
+    ),
+    "hopskipjump": Attack(
+        "jumps along the boundary, labels only",
+        lambda hunt, e: run_hopskipjump(
+            hunt,
+            hunt.correct,
+            queries=10 * e.queries,
+            first_draws=max(10, min(100, e.queries // 4)),
+        ),
+        _NOT_L1,
         gradient=False,
     ),
     "spatial": Attack(

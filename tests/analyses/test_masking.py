@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
     from robcert.certify.masking_remedies import Remedy
 
 QUICK = MaskingSettings(
-    epsilon=0.15, steps=10, restarts=1, unbounded_steps=20, noise_draws=20, queries=200
+    epsilon=0.15,
+    steps=10,
+    restarts=1,
+    unbounded_steps=20,
+    noise_draws=20,
+    queries=200,
+    decision_queries=0,
+    strengths=(2.0,),
+    noisy_copies=2,
 )
 SHAPE = (1, 4, 4)
 
@@ -132,7 +141,7 @@ def test_a_linear_model_that_is_not_robust_is_clear(tmp_path: Path) -> None:
 
 def test_a_robust_linear_model_is_clear(tmp_path: Path) -> None:
     # sum(x) - 8 >= 16 * 0.05 and eps = 0.01 moves the sum by at most 0.16
-    summary = checked(Linear(), tmp_path, MaskingSettings(epsilon=0.01, steps=5, queries=50))
+    summary = checked(Linear(), tmp_path, replace(QUICK, epsilon=0.01, steps=5, queries=50))
     assert summary.verdict is Verdict.CLEAR, summary.reason
     assert summary.corrected.value == 1
 
@@ -188,9 +197,7 @@ def test_gradients_that_are_no_numbers_are_named(tmp_path: Path) -> None:
 
 def test_a_lucky_draw_is_no_success(tmp_path: Path) -> None:
     # margins of 0.8 and more under noise 0.5: 1 answer in 20 is wrong where the margin is least
-    settings = MaskingSettings(
-        epsilon=0.001, steps=5, unbounded_steps=20, noise_draws=20, queries=50, draws=8
-    )
+    settings = replace(QUICK, epsilon=0.001, steps=5, queries=50, draws=8)
     summary = checked(Noisy(0.5), tmp_path, settings)
     assert "answers_differ" in flagged(summary)
     assert summary.verdict is Verdict.SUSPECT, summary.reason
@@ -198,9 +205,7 @@ def test_a_lucky_draw_is_no_success(tmp_path: Path) -> None:
 
 
 def test_attacks_on_the_average_break_a_noisy_model(tmp_path: Path) -> None:
-    settings = MaskingSettings(
-        epsilon=0.15, steps=5, unbounded_steps=5, noise_draws=5, queries=20, draws=4
-    )
+    settings = replace(QUICK, steps=5, unbounded_steps=5, noise_draws=5, queries=20, draws=4)
     summary = checked(Noisy(0.5), tmp_path, settings)
     assert summary.verdict is not Verdict.CLEAR
     assert summary.corrected.value < 0.05
@@ -208,7 +213,7 @@ def test_attacks_on_the_average_break_a_noisy_model(tmp_path: Path) -> None:
 
 def test_what_an_attack_left_in_the_file_counts(tmp_path: Path) -> None:
     classifier, images = classifier_of(Labels()), images_near_the_boundary()
-    few = MaskingSettings(epsilon=0.15, steps=2, queries=2, noise_draws=1, unbounded_steps=2)
+    few = replace(QUICK, steps=2, queries=2, noise_draws=1, unbounded_steps=2)
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(len(images)), store, batch_size=32)
         path = analyse(session, few, sources=())
