@@ -66,6 +66,7 @@ def main() -> None:
     classifier = load_classifier(options.model, images=images)
     watch = Stopwatch()
     classifier.runtime = watch.timed(classifier.runtime)
+    classifier.reopened, classifier.cores = None, 1  # batches one by one, or times would overlap
     if classifier.twin is not None:
         classifier.twin = watch.timed(classifier.twin)
     torch.autograd.grad = watch.timed(torch.autograd.grad)
