@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +15,9 @@ from .preprocessing import Preprocessing
 
 GRADIENT_BATCH_MULTIPLE = 8
 """torch's kernels give other bits at odd batch sizes; gradient batches are padded to this."""
+
+STEPS = ("(Round)", "(Floor)", "(Ceil)", "(Sign)")
+"""How the names of nodes end whose true gradient, zero, is part of the model."""
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -76,13 +79,20 @@ class Classifier:
         fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
         declared: the file's own output ``(b, k)`` as it stands, by the runtime, where logits were
             found behind it (probabilities, ...); None where it is the logits.
-        declared_twin: the same with a gradient; None if there is no twin or no ``declared``.
+        declared_twin: the same with a gradient, the true one unless only nodes of a number format
+            have none; None if there is no twin or no ``declared``.
+        doubted_twin: a twin that gives the runtime's logits, but whose gradient is not their slope
+            over small differences; ``twin`` is None then, and the masking check asks why.
         with_preprocessing: the runtime's logits under another preprocessing, to see what would have
             been; None where that cannot be asked.
         one_by_one: whether the runtime is asked about one image at a time, whatever the batch.
         cores: processor cores that it may use.
         reopened: opens the runtime anew for calls from many threads at once, each call in one
             thread; None where the runtime does for that as it is.
+        precision: numbers that the runtime computes in, where others were asked for than the
+            file's own, which go by ``float32``.
+        quantised: opens the model in int8, with ranges from the noisy images that it is given,
+            likewise for calls from many threads; None where it cannot be had.
     """
 
     info: ModelInfo
@@ -96,10 +106,13 @@ class Classifier:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     declared: Logits | None = None
     declared_twin: Logits | None = None
+    doubted_twin: Logits | None = None
     with_preprocessing: Callable[[Preprocessing], Logits] | None = None
     one_by_one: bool = False
     cores: int = field(default_factory=torch.get_num_threads)
     reopened: Callable[[], Logits] | None = None
+    precision: str = "float32"
+    quantised: Callable[[Tensor], Logits] | None = None
 
     @classmethod
     def from_module(
@@ -187,6 +200,15 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def rounds_by_itself(straight_through: Iterable[str]) -> bool:
+    """Whether a node among those with a stand-in gradient, ``name (operator)``, rounds by itself.
+
+    Those of a number format such as int8 (QuantizeLinear and the like) do not count: such models
+    are made with the stand-in, and whoever attacks them uses it, so it is their gradient.
+    """
+    return any(name.endswith(STEPS) for name in straight_through)
 
 
 def _padded(function: Logits, x: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
         for smoothing in store.existing("smoothing")
         for attack in store.existing("smoothing-attack")
         if smoothing.settings["sigma"] == attack.settings["sigma"]
+        and smoothing.settings.get("precision", "float32") == "float32"  # as attacked
     )
     return (*estimated, *certified)
 

@@ -96,7 +96,7 @@ def _smoothed(summary: Summary) -> Iterator[Table]:
     )
     header = ("l2 radius", "certified accuracy", "95 % interval", "unseen images, at least")
     note = str(summary.get("guarantee") or "")
-    title = f"the smoothed classifier, σ = {decimal(summary.get('sigma'))}"
+    title = f"the smoothed classifier{in_precision(summary)}, σ = {decimal(summary.get('sigma'))}"
     yield Table(title, "certified", header, rows, note)
     facts = tuple(
         (label, text)
@@ -110,6 +110,12 @@ def _smoothed(summary: Summary) -> Iterator[Table]:
         )
     )
     yield Table("how the smoothing went", "measured", ("what", "value"), facts)
+
+
+def in_precision(smoothing: Summary) -> str:
+    """What to say after "smoothed classifier" where it is not that of the file's own numbers."""
+    precision = smoothing.get("precision", "float32")
+    return "" if precision == "float32" else f" in {precision}"
 
 
 def _prediction(summary: Summary) -> Iterator[Table]:

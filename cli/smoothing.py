@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -43,58 +43,76 @@ Draws = Annotated[
 ]
 
 
+SelectionDraws = Annotated[
+    int | None,
+    typer.Option("--n0", help="Draws that choose the class.", show_default="100"),
+]
+ModeName = Annotated[
+    Literal["grid", "radius", "cohen"] | None,
+    typer.Option(
+        "--mode",
+        help="grid: draw until each radius is decided; radius: as many as the radius needs; "
+        "cohen: always n, as in the paper.",
+        show_default="grid",
+    ),
+]
+Radii = Annotated[
+    str | None, typer.Option("--radii", help="l2 radii to decide, such as 0.25,0.5,1.")
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Group-sequential boundaries: fewer draws.")]
+RunnerUp = Annotated[
+    bool, typer.Option("--runner-up", help="Limit the second class too (p_B < 1 - p_A).")
+]
+LabelMode = Annotated[
+    bool, typer.Option("--label-mode", help="Test the label itself: certified accuracy only.")
+]
+Familywise = Annotated[
+    bool, typer.Option("--familywise", help="One alpha for all images together.")
+]
+OpenEnded = Annotated[
+    bool, typer.Option("--open-ended", help="Spend alpha so that a larger --n may follow.")
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        help="Share of the radius that --mode radius may lose.",
+        show_default="0.01",
+    ),
+]
+PrecisionName = Annotated[
+    Literal["float32", "bfloat16", "int8"] | None,
+    typer.Option(
+        "--precision",
+        help="Certify the model as computed in these numbers: another function.",
+        show_default="float32",
+    ),
+]
+Tsv = Annotated[
+    Path | None,
+    typer.Option("--tsv", help="Write the certificates as Cohen's scripts read them, too."),
+]
+
+
 @smoothing.command()
 @analysis_options
 def certify(
     options: AnalysisOptions,
     *,
     sigma: Sigmas = None,
-    n0: Annotated[
-        int | None,
-        typer.Option("--n0", help="Draws that choose the class.", show_default="100"),
-    ] = None,
+    n0: SelectionDraws = None,
     n: Draws = None,
     alpha: Alpha = None,
-    mode: Annotated[
-        Literal["grid", "radius", "cohen"] | None,
-        typer.Option(
-            "--mode",
-            help="grid: draw until each radius is decided; radius: as many as the radius needs; "
-            "cohen: always n, as in the paper.",
-            show_default="grid",
-        ),
-    ] = None,
-    radii: Annotated[
-        str | None, typer.Option("--radii", help="l2 radii to decide, such as 0.25,0.5,1.")
-    ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Group-sequential boundaries: fewer draws.")
-    ] = False,
-    runner_up: Annotated[
-        bool, typer.Option("--runner-up", help="Limit the second class too (p_B < 1 - p_A).")
-    ] = False,
-    label_mode: Annotated[
-        bool, typer.Option("--label-mode", help="Test the label itself: certified accuracy only.")
-    ] = False,
-    familywise: Annotated[
-        bool, typer.Option("--familywise", help="One alpha for all images together.")
-    ] = False,
-    open_ended: Annotated[
-        bool,
-        typer.Option("--open-ended", help="Spend alpha so that a larger --n may follow."),
-    ] = False,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            help="Share of the radius that --mode radius may lose.",
-            show_default="0.01",
-        ),
-    ] = None,
-    tsv: Annotated[
-        Path | None,
-        typer.Option("--tsv", help="Write the certificates as Cohen's scripts read them, too."),
-    ] = None,
+    mode: ModeName = None,
+    radii: Radii = None,
+    exact: Exact = False,
+    runner_up: RunnerUp = False,
+    label_mode: LabelMode = False,
+    familywise: Familywise = False,
+    open_ended: OpenEnded = False,
+    tolerance: Tolerance = None,
+    precision: PrecisionName = None,
+    tsv: Tsv = None,
 ) -> None:
     """Certified l2 radii of the smoothed classifier (Cohen et al. 2019).
 
@@ -104,33 +122,40 @@ def certify(
     Example: robcert smoothing certify --model gaussian.onnx --sigma 0.25 --limit 100
     """
     from robcert.certify.analyses import smoothing as analysis
-    from robcert.certify.analyses.smoothing_forecast import forecast
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.precision import Precision
 
     numbers = values.numbers(radii) if radii else None
     kind = analysis.Mode(mode) if mode else None
+    bits = Precision(precision) if precision else None
     chosen = given(n0=n0, n=n, alpha=alpha, mode=kind, radii=numbers, tolerance=tolerance)
-    switches = {"exact": exact, "runner_up": runner_up, "label_mode": label_mode}
-    chosen |= {name: True for name, on in {**switches, "open_ended": open_ended}.items() if on}
+    chosen |= given(exact=exact or None, runner_up=runner_up or None, precision=bits)
+    chosen |= given(label_mode=label_mode or None, open_ended=open_ended or None)
     levels = [{"sigma": level} for level in sigma or ()] or [{}]
     require_one_table(tsv, levels)
 
     def analyse(context: Opened) -> list[str]:
-        session, batch = context.session, values.batch_size(options.batch_size)
-        family = given(family=len(session.indices) if familywise else None)
-        runs = [
-            settings_of("smoothing", options.profile, **chosen, **family, **level)
-            for level in levels
-        ]
-        paths = []
-        for settings in runs:
-            if not options.quiet:
-                note(options, forecast(session, settings, batch_size=batch).sentence())
-            paths.append(analysis.analyse(session, settings, batch_size=batch))
+        family = given(family=len(context.session.indices) if familywise else None)
+        paths = certificates(context, [{**chosen, **family, **level} for level in levels])
         write_table(context, paths[0], tsv)
         return paths
 
     run_analysis(options, "smoothing certify", "smoothing", analyse)
+
+
+def certificates(context: Opened, runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Paths of the tables of ``runs``, each made with what it sets; its forecast is told first."""
+    from robcert.certify.analyses import smoothing as analysis
+    from robcert.certify.analyses.smoothing_forecast import forecast
+    from robcert.certify.profiles import settings_of
+
+    options, paths = context.options, []
+    batch = values.batch_size(options.batch_size)
+    for settings in [settings_of("smoothing", options.profile, **run) for run in runs]:
+        session = analysis.in_precision(context.session, settings)
+        if not options.quiet:
+            note(options, forecast(session, settings, batch_size=batch).sentence())
+        paths.append(analysis.analyse(session, settings, batch_size=batch))
+    return paths
 
 
 def require_one_table(tsv: Path | None, levels: Sequence[object]) -> None:
@@ -170,7 +195,11 @@ def predict(
         options,
         "smoothing predict",
         "smoothing_prediction",
-        lambda context: [analysis.analyse(context.session, settings)],
+        lambda context: [
+            analysis.analyse(
+                context.session, settings, batch_size=values.batch_size(options.batch_size)
+            )
+        ],
     )
 
 
@@ -205,5 +234,9 @@ def attack(
         options,
         "smoothing attack",
         "smoothing_attack",
-        lambda context: [analysis.analyse(context.session, settings)],
+        lambda context: [
+            analysis.analyse(
+                context.session, settings, batch_size=values.batch_size(options.batch_size)
+            )
+        ],
     )

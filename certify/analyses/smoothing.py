@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DataError
+from ..precision import Precision, computed_in, require_same_function
 from ..schema import SMOOTHING
 from ..smoothing_engine import Finished, Job, Sampler
 from ..smoothing_procedures import certification, label_certification
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from ..smoothing_procedures import Outcome, Procedure
     from ..store_group import AnalysisGroup
 
-__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "summarise"]
+__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "in_precision", "summarise"]
 
 IMAGES_AHEAD = 64
 """Images that are read at once."""
@@ -56,10 +58,14 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
 
     Raises:
         DataError: label mode without labels.
+        InvalidParameterError: the model cannot be computed in the precision asked for.
     """
+    session = in_precision(session, settings)
+    plain = session.classifier.precision == Precision.FLOAT32
+    suffix = "" if plain else f"-{settings.precision}"
     group = session.store.group(
         SMOOTHING,
-        prefix=f"sigma-{settings.sigma:g}-{settings.mode}",
+        prefix=f"sigma-{settings.sigma:g}-{settings.mode}{suffix}",
         settings=settings,
         seed=session.seed,
         sizes={"class": session.classifier.num_classes, "look": len(schedule(settings).looks)},
@@ -69,6 +75,10 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
         pixels=int(np.prod(session.classifier.image_shape)),
         n_classes=session.classifier.num_classes,
     )
+    if not plain:
+        require_same_function(
+            group, session.classifier, session.images, sigma=settings.sigma, seed=session.seed
+        )
     sampler = Sampler(
         session.classifier,
         sigma=settings.sigma,
@@ -85,6 +95,18 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
     run(session, group, sampler, _procedures(session, settings), rows)
     _note_progress(group, sampler, settings)
     return group.path
+
+
+def in_precision(session: Session, settings: SmoothingSettings) -> Session:
+    """``session`` with its model in the precision of ``settings``."""
+    classifier = computed_in(
+        session.classifier,
+        settings.precision,
+        session.images,
+        sigma=settings.sigma,
+        seed=session.seed,
+    )
+    return session if classifier is session.classifier else replace(session, classifier=classifier)
 
 
 def run(

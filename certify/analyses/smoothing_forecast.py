@@ -13,6 +13,7 @@ from ..smoothing_engine import Job, Sampler
 from ..smoothing_procedures import sequential_prediction
 from ..smoothing_rules import PredictionRule, RunnerUpRule, UnionBoundRule
 from ..smoothing_sequential import Schedule, decide
+from .smoothing import in_precision
 from .smoothing_settings import (
     Mode,
     SmoothingSettings,
@@ -73,6 +74,7 @@ def forecast(
     session: Session, settings: SmoothingSettings, *, batch_size: int | None = None
 ) -> Forecast:
     """Forecast from a pilot on a few images, whose draws the run itself never uses."""
+    session = in_precision(session, settings)
     indices = session.indices[:: max(1, len(session.indices) // PILOT_IMAGES)][:PILOT_IMAGES]
     sampler = Sampler(
         session.classifier, sigma=settings.sigma, seed=session.seed, batch_size=batch_size

@@ -13,6 +13,7 @@ from ..errors import (
     require_positive,
 )
 from ..intervals import clopper_pearson_lower, clopper_pearson_upper
+from ..precision import Precision
 from ..sampling import NOISE_BLOCK
 from ..smoothing import largest_radius, standard_radius
 from ..smoothing_rules import (
@@ -65,6 +66,7 @@ class SmoothingSettings:
         tolerance: loss of radius that ``mode`` radius accepts on average, as a share.
         pilot: draws of its first stage, which choose the class too.
         family: images that share alpha; 1 for a statement about each image separately.
+        precision: numbers that the model is computed in; another one is another function.
     """
 
     sigma: float = 0.25
@@ -80,6 +82,7 @@ class SmoothingSettings:
     tolerance: float = 0.01
     pilot: int = 1000
     family: int = 1
+    precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)

@@ -9,9 +9,11 @@ import numpy as np
 
 from ..core import Norm
 from ..intervals import binomial_quantile, population_lower, proportion
+from ..precision import Precision
 from ..results_json import plain
 from ..sampling import NOISE_BLOCK
 from ..smoothing import ABSTAIN, largest_radius, norm_factor
+from .smoothing_guarantee import guarantee
 from .smoothing_settings import Mode, SmoothingSettings, attainable_radii, schedule
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class SmoothingSummary:
     Attributes:
         sigma: standard deviation of the noise, pixel units.
         mode: how many draws an image got.
+        precision: numbers that the model was computed in.
         n: images with a certificate or an abstention.
         reference: what counts as right: the labels, or the model's own predictions.
         certified_accuracy: by radius.
@@ -97,6 +100,7 @@ class SmoothingSummary:
 
     sigma: float
     mode: str
+    precision: str
     n: int
     reference: str
     certified_accuracy: tuple[CertifiedAccuracy, ...]
@@ -135,6 +139,7 @@ def summarise(store: ResultStore, key: str) -> SmoothingSummary:
     return SmoothingSummary(
         sigma=settings.sigma,
         mode=str(settings.mode),
+        precision=str(settings.precision),
         n=n,
         reference="label" if rows.labelled else "the model's own prediction",
         certified_accuracy=_curve(settings, right, rows.radius),
@@ -166,24 +171,12 @@ def settings_of(group: AnalysisGroup) -> SmoothingSettings:
     """Settings that ``group`` was made with."""
     stored = group.settings
     return SmoothingSettings(
-        **{**stored, "radii": tuple(stored["radii"]), "mode": Mode(stored["mode"])}
-    )
-
-
-def guarantee(settings: SmoothingSettings) -> str:
-    """What the certificates promise, in one sentence."""
-    together = settings.family > 1
-    whom = f"For all {settings.family} images together" if together else "For each image separately"
-    looks = schedule(settings).looks
-    stop = (
-        f", whichever of the {len(looks)} declared looks ended the draws" if len(looks) > 1 else ""
-    )
-    return (
-        f"{whom}, with probability at least {1 - settings.alpha:g} over the noise that robcert "
-        f"drew{stop}, the class given is the one that the smoothed classifier (the model under "
-        f"unclipped Gaussian noise of σ = {settings.sigma:g} in pixel units) returns at every "
-        "input closer to the image than the given l2 radius; this holds in real arithmetic, for "
-        "the smoothed classifier and not for the model itself."
+        **{
+            **stored,
+            "radii": tuple(stored["radii"]),
+            "mode": Mode(stored["mode"]),
+            "precision": Precision(stored.get("precision", Precision.FLOAT32)),
+        }
     )
 
 

@@ -95,6 +95,8 @@ class OnnxLoader:
             cores=self.threads or available_cores(),
             reopened=cache(partial(self._reopened, model, batching, rule)),
         )
+        if self.device.type != "cuda":
+            classifier.quantised = partial(self._quantised, model, batching, rule)
         if model.logits != model.declared or rule.kind != "logits":
             as_it_is = ScoreRule("logits", rule.classes)
             classifier.declared = scores(model.declared, as_it_is, model.preprocessing)
@@ -106,6 +108,17 @@ class OnnxLoader:
         if self.device.type != "cuda" and (self.threads or available_cores()) > 1:
             alone = replace(self, threads=1)._runtime(model, batching.model)
             runtime = replace(runtime, session=alone.session)
+        return partial(_scores, runtime, model.logits, rule, model.preprocessing)
+
+    def _quantised(
+        self, model: OnnxModel, batching: Batching, rule: ScoreRule, noisy: Tensor
+    ) -> Logits:
+        """Scores in int8, with the ranges of ``noisy (b, c, h, w)``."""
+        from .quantisation import quantised  # the quantiser is slow to import, and rarely asked for
+
+        graph = quantised(batching.model, batching.runtime, model.preprocessing(noisy))
+        alone = replace(self, threads=1)._runtime(model, graph)
+        runtime = replace(batching.runtime, session=alone.session)
         return partial(_scores, runtime, model.logits, rule, model.preprocessing)
 
     def _batching(self, model: OnnxModel, probes: Tensor) -> Batching:
@@ -158,7 +171,7 @@ class OnnxLoader:
         first = entry.shape[0] if entry.shape else None  # an input may have no shape at all
         fixed = 1 if not model.layout.batched else first if isinstance(first, int) else None
         dtype = model.preprocessing.dtype
-        return Runtime(session, model.input_name, dtype, fixed, model.layout.batched)
+        return Runtime(session, model.input_name, dtype, fixed, model.layout.batched, bound=on_gpu)
 
 
 def _spread_images(images: ImageSet) -> Tensor:

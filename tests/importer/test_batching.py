@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from onnx_models import linear, model, node, weights
 
+from robcert.certify.errors import ModelFileError
 from robcert.certify.importer.batching import Batching, decide_batching, relative_spread_error
 from robcert.certify.importer.runtime import Runtime
 from robcert.certify.importer.runtime_session import open_session
@@ -154,3 +156,20 @@ def test_relative_error_by_hand() -> None:
     scores = reference + torch.tensor([[0.0, 1.0], [0.5, 0.0], [0.0, 0.0]])
     # the median spread (max - min) is 2
     assert relative_spread_error(scores, reference).tolist() == [0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_inputs_handed_over_where_they_lie_give_the_same_scores(rows: int) -> None:
+    """What a GPU does; a processor's memory can be bound likewise."""
+    runtime = runtime_of(linear())
+    bound = replace(runtime, bound=True)
+    x = torch.rand(rows, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(bound(x, "logits"), runtime(x, "logits"))
+    across = x.permute(0, 1, 3, 2)
+    assert torch.equal(bound(across, "logits"), runtime(across, "logits"))
+
+
+def test_a_bound_input_that_does_not_fit_is_one_line() -> None:
+    bound = replace(runtime_of(linear()), bound=True)
+    with pytest.raises(ModelFileError, match="the runtime fails on a batch of 2"):
+        bound(torch.rand(2, 3, 5, 5), "logits")
