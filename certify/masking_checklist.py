@@ -25,6 +25,7 @@ from .masking_texts import (
     NOT_LINEAR,
     NOT_RISING,
     ONE_STEP,
+    OTHER_SLOPE,
     RESCALED_WINS,
     SATURATED,
     SEARCH_WINS,
@@ -77,12 +78,15 @@ class Facts:
         hint_nodes: nodes of the graph that have no useful gradient.
         disagreement: share of images where twin and runtime name different classes; None without
             a comparison.
+        slope_mismatch: 1 minus the correlation of the gradient with the runtime's differences;
+            None where slopes decide nothing.
         compared: estimated radii that could be compared with attacked distances.
         crossings: those that lie above.
     """
 
     hint_nodes: int = 0
     disagreement: float | None = None
+    slope_mismatch: float | None = None
     compared: int = 0
     crossings: int = 0
 
@@ -181,5 +185,6 @@ def _outputs(columns: Columns, facts: Facts) -> Iterator[Indicator]:
     yield SATURATED.of_share(columns["confidence"] == 1, everyone)
     yield NO_GRADIENT_NODES.of_value(facts.hint_nodes)
     yield DISAGREES.of_value(facts.disagreement)
+    yield OTHER_SLOPE.of_value(facts.slope_mismatch)
     above = np.arange(facts.compared) < facts.crossings
     yield CROSSINGS.of_share(above, np.ones(facts.compared, dtype=np.bool_))

@@ -226,6 +226,14 @@ DISAGREES = IndicatorText(
     "The gradients are of another function than the file's: see robcert inspect.",
     required=False,
 )
+OTHER_SLOPE = IndicatorText(
+    "gradient_is_no_slope",
+    0.2,
+    Weight.SUPPORTING,
+    "1 minus the correlation of the gradient with the runtime's differences over small steps.",
+    "The gradient holds at the point alone: average it over noisy copies, or search.",
+    required=False,
+)
 CROSSINGS = IndicatorText(
     "estimates_above_attacks",
     CHANCE,

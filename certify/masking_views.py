@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .classifier import rounds_by_itself
 from .core import Norm
 from .sampling import generator
 
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 
 SMALLER, LARGER = 0.01, 100.0
 """Factors on the logits: the first wakes a saturated softmax, the second a flat one."""
+
+
+def as_checked(classifier: Classifier) -> Classifier:
+    """The model with the gradients that the check looks at.
+
+    Those that parity refused because differences tell another slope, too: a gradient that is right
+    at the point and wrong at any distance from it is what a shattered model has. And at nodes of a
+    number format the stand-in, see :func:`rounds_by_itself`.
+    """
+    twin = classifier.doubted_twin if classifier.twin is None else classifier.twin
+    stepped = rounds_by_itself(classifier.info.straight_through)
+    return replace(classifier, twin=twin, exact_twin=classifier.exact_twin if stepped else None)
 
 
 def as_shipped(classifier: Classifier) -> Classifier:

@@ -62,6 +62,7 @@ def test_an_honest_table_is_clear() -> None:
     assert verdict_of(indicators) is Verdict.CLEAR
     assert {i.name for i in indicators if not i.ran} == {
         "twin_disagrees",
+        "gradient_is_no_slope",
         "estimates_above_attacks",
     }
 

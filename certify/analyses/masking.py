@@ -24,12 +24,13 @@ from robcert.certify.masking_texts import (
     TRANSFER_START_WINS,
     TRANSFER_WINS,
 )
+from robcert.certify.masking_views import as_checked
 from robcert.certify.schema_masking import ADDED, MASKING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robcert.certify.classifier import Classifier
+    from robcert.certify.classifier import Classifier, ModelInfo
     from robcert.certify.intervals import Proportion
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -103,6 +104,7 @@ def analyse(
     Raises:
         DataError: a source takes other images or has other classes.
     """
+    session = replace(session, classifier=as_checked(session.classifier))
     classifier, images = session.classifier, session.images
     chosen = (
         Sources.by_default(classifier, images, settings) if sources is None else Sources.of(sources)
@@ -119,7 +121,8 @@ def analyse(
     group.set_attributes(
         hint_nodes=list(info.hint_nodes),
         straight_through=list(info.straight_through),
-        disagreement=None if info.parity is None else 1 - info.parity.top1_agreement,
+        disagreement=_disagreement(info),
+        slope_mismatch=_slope_mismatch(info),
     )
     models: tuple[Classifier, ...] = ()
     if len(group.missing(session.indices)):
@@ -131,6 +134,22 @@ def analyse(
     )
     save_pictures(session, group, settings, sources=models)
     return group.path
+
+
+def _disagreement(info: ModelInfo) -> float | None:
+    """Share of images that twin and runtime see differently; None where each draws for itself."""
+    if info.parity is None or info.random:
+        return None
+    return 1 - info.parity.top1_agreement
+
+
+def _slope_mismatch(info: ModelInfo) -> float | None:
+    """1 minus the correlation of gradient and differences; None where slopes decide nothing."""
+    if info.parity is None or info.parity.gradient_correlation is None or info.straight_through:
+        return None
+    if info.random:  # differences of two draws are no slope
+        return None
+    return 1 - info.parity.gradient_correlation
 
 
 def summarise(store: ResultStore, path: str) -> MaskingSummary:
@@ -176,6 +195,7 @@ def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
     return Facts(
         hint_nodes=len({*group.attribute("hint_nodes", []), *through}),
         disagreement=group.attribute("disagreement", None),
+        slope_mismatch=group.attribute("slope_mismatch", None),
         compared=int(violations["compared"]),
         crossings=int(violations["count"]),
     )

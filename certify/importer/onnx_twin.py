@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..classifier import rounds_by_itself
 from ..errors import ModelFileError, UnsupportedOperatorError
 from .batching import Batching, discontinuous
 from .builder import EXECUTION_ERRORS
@@ -68,8 +69,8 @@ def add_twin(
 ) -> None:
     """Build the twin, compare it with the runtime, and keep it if they agree.
 
-    Sets ``twin``, ``exact_twin``, ``declared_twin``, ``fixed_batch`` and the parts of ``info`` that
-    tell how it went.
+    Sets ``twin``, ``exact_twin``, ``declared_twin``, ``doubted_twin``, ``fixed_batch`` and the
+    parts of ``info`` that tell how it went.
 
     Args:
         classifier: without a twin.
@@ -89,8 +90,10 @@ def add_twin(
         _use(classifier, twin, _pixel_twin(twin, model, batching, rule))
         step_scale = HALF_PRECISION_STEP if model.half_precision else 1.0
         parity = measure_parity(classifier, images, step_scale=step_scale)
-        reason = "" if info.random else _tolerance(model, batching, twin).broken_by(parity)
-        if not reason and classifier.declared is not None:
+        tolerance = _tolerance(model, batching, twin)
+        reason = "" if info.random else tolerance.broken_by(parity)
+        same = not reason or not replace(tolerance, gradient_correlation=None).broken_by(parity)
+        if same and classifier.declared is not None:
             classifier.declared_twin = _declared_twin(classifier, twin, model, batching)
     except (UnsupportedOperatorError, ModelFileError) as error:
         classifier.info = replace(info, twin_unavailable=str(error))
@@ -110,6 +113,7 @@ def add_twin(
         notes=(*info.notes, *_notes(twin, () if reason else dropped)),
     )
     if reason:
+        classifier.doubted_twin = classifier.twin if same else None
         classifier.twin = classifier.exact_twin = None
 
 
@@ -148,11 +152,12 @@ def _use(classifier: Classifier, twin: Twin, logits: _PixelTwin) -> None:
 def _declared_twin(
     classifier: Classifier, twin: Twin, model: OnnxModel, batching: Batching
 ) -> Logits:
-    """Twin of the declared output, as it stands."""
+    """Twin of the declared output, as it stands; its gradient is true but for number formats."""
     declared = build_twin(batching.model, outputs=[model.declared]).to(classifier.device)
     declared.batching = twin.batching
     as_it_is = ScoreRule("logits", classifier.num_classes)
-    return partial(_pixel_twin(declared, model, batching, as_it_is), straight_through=True)
+    as_declared = _pixel_twin(declared, model, batching, as_it_is)
+    return partial(as_declared, straight_through=not rounds_by_itself(twin.straight_through))
 
 
 def _pixel_twin(twin: Twin, model: OnnxModel, batching: Batching, rule: ScoreRule) -> _PixelTwin:
