@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .wording import DASH, Table, bound_name, decimal, percent, pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .wording import Summary
 
@@ -32,6 +32,34 @@ def _linearity(summary: Summary) -> Iterator[Table]:
     header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
     note = "γ: how far the loss leaves its tangent within ε. Found by search, so a lower estimate."
     yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
+    yield from _implied(summary.get("runs") or [summary])
+
+
+def _implied(runs: Sequence[Summary]) -> Iterator[Table]:
+    """What gamma says of the loss within the ball (LLR, Propositions 4.1 and C.2)."""
+    told = [run for run in runs if isinstance(run.get("proposition_4_1"), dict)]
+    rows = []
+    for run in told:
+        c2 = run.get("proposition_c2") or {}
+        change = c2.get("change") or {}
+        rows.append(
+            (
+                pixel(run.get("epsilon")),
+                decimal(run["proposition_4_1"].get("median")),
+                str(run.get("proposition_4_1_violations", DASH)),
+                decimal(change.get("median")),
+                percent(c2.get("held_at_delta")),
+                percent(c2.get("held_in_ball")),
+            )
+        )
+    if rows:
+        header = ("ε", "by ε‖∇‖ + γ", "broken at δ", "by γ alone", "held at δ", "held in the ball")
+        note = (
+            "Median over the images of the largest change of the loss. By the gradient and γ: "
+            "Proposition 4.1, exact for the true γ. By γ alone: Proposition C.2, an approximation "
+            "that leaves out the error of the Gauss–Newton model; how often it held is beside it."
+        )
+        yield Table("change of the loss within ε", "estimated", header, tuple(rows), note)
 
 
 def _bounds(summary: Summary) -> Iterator[Table]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from .linearity_series import places, require_series, run_one, run_series
 from .options import AnalysisOptions, analysis_options
-from .run import given, run_analysis
-from .session import epsilons
+from .run import given
+from .session import epsilons, opened
 
 
 @analysis_options
@@ -33,17 +35,31 @@ def linearity(
         Literal["two", "upper", "lower"] | None,
         typer.Option("--sided", help="Side of the tangent.", show_default="two"),
     ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option("--also", help="A further model on the same images; may be given again."),
+    ] = None,
+    along: Annotated[
+        bool, typer.Option("--along", help="Every kept checkpoint of the run folder --model.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Histogram of √γ, or γ by epoch: PNG, PDF or SVG."),
+    ] = None,
 ) -> None:
     """Local linearity: how far the loss leaves its tangent within ε of an image (γ).
 
-    Prints estimated numbers: γ is found by search, so the true value can only be larger.
+    Prints estimated numbers: γ is found by search, so the true value can only be larger. Several
+    models are measured with --also, checkpoints along a training with --along; each gets a results
+    file of its own.
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
-    from robcert.certify.analyses import linearity as analysis
+    from robcert.certify.accuracy_picture import require_picture
     from robcert.certify.core import Norm
     from robcert.certify.profiles import settings_of
 
+    require_series(options, also or (), along=along)
     chosen = given(steps=steps, step_size=step_size, restarts=restarts, loss=loss, sided=sided)
     runs = [
         settings_of(
@@ -51,9 +67,10 @@ def linearity(
         )
         for epsilon in epsilons(options)
     ]
-    run_analysis(
-        options,
-        "linearity",
-        "linearity",
-        lambda context: [analysis.analyse(context.session, settings) for settings in runs],
-    )
+    if plot is not None:
+        require_picture(plot)
+    if also or along:
+        run_series(options, runs, places(options, also or (), along=along), plot)
+        return
+    with opened(options) as context:
+        run_one(context, runs, plot)

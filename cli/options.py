@@ -175,6 +175,12 @@ class TrainOptions:
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/METHOD].")
     ] = None
+    keep_every: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="none"
+        ),
+    ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away a run in --out.")] = (
         False

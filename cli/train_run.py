@@ -96,6 +96,7 @@ def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
         base,
         architecture=replace(base.architecture, **architecture),
         optimizer=replace(base.optimizer, **given(learning_rate=options.learning_rate)),
+        evaluation=replace(base.evaluation, **given(keep_every=options.keep_every)),
         **given(
             data=options.data,
             subset=options.subset,

@@ -51,6 +51,7 @@ class Evaluation:
         images: how many, from the first on; None for all.
         attack_every: epochs between short attacks (sign steps on cross-entropy); 0 for none.
         attack_images: how many of the images are attacked.
+        keep_every: epochs between checkpoints that are kept, the last one among them; 0 for none.
     """
 
     every: int = 1
@@ -58,12 +59,14 @@ class Evaluation:
     attack_every: int = 5
     attack_images: int = 512
     attack_steps: int = 10
+    keep_every: int = 0
     norm: Norm = Norm.LINF
     epsilon: float = 8 / 255
 
     def __post_init__(self) -> None:
         require_at_least("evaluation every", self.every, 1)
         require_at_least("attack_every", self.attack_every, 0)
+        require_at_least("keep_every", self.keep_every, 0)
 
 
 @dataclass(frozen=True, slots=True)

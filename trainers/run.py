@@ -24,12 +24,14 @@ from .evaluate import attacked_accuracy, clean_accuracy
 from .images import TrainingImages, channel_statistics, epoch_order
 from .network import NetworkSpec, PixelNetwork
 from .objective import Losses, Step
+from .overfitting import overfitting
 from .run_folder import (
     BEST,
     CONFIG,
     EpochRecord,
     Position,
     Tally,
+    kept_checkpoint,
     load_state,
     save_state,
     write_metrics,
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 20
 """Steps between looks at the loss, each of which waits for the device."""
-
-COLLAPSE = 0.2
-"""Accuracy under attack that a run must have had before its loss by half is worth a warning."""
 
 
 class Run:
@@ -161,12 +160,17 @@ class Run:
             seconds=tally.seconds + time.monotonic() - started,
             measured={name: value / tally.images for name, value in tally.measured.items()},
         )
-        position.warnings += _overfitting(position.records, record)
+        position.warnings += overfitting(position.records, record)
         position.records.append(record)
         position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()
         if accuracy is not None and accuracy > position.best:
             position.best, position.best_epoch = accuracy, record.epoch
             save_checkpoint(self.out / BEST, self.model.state_dict(), self.description())
+        every = self.config.evaluation.keep_every
+        if every and (position.epoch % every == 0 or position.epoch == self.passes):
+            kept = kept_checkpoint(self.out, record.epoch)
+            kept.parent.mkdir(exist_ok=True)
+            save_checkpoint(kept, self.model.state_dict(), self.description())
         self.save()
         return record
 
@@ -230,18 +234,9 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         """What two runs must share for one to go on with the other's state."""
-        return {**self.config.to_json(), "images": _identity_of(self.images)}
-
-
-def _overfitting(before: list[EpochRecord], record: EpochRecord) -> list[str]:
-    """A line if accuracy under attack has collapsed (Wong et al. 2020, arXiv:2001.03994)."""
-    best = max((past.attacked_accuracy or 0.0 for past in before), default=0.0)
-    if record.attacked_accuracy is None or record.attacked_accuracy > best / 2 or best < COLLAPSE:
-        return []
-    return [
-        f"catastrophic overfitting: accuracy under attack fell from {best:.1%} to "
-        f"{record.attacked_accuracy:.1%} by epoch {record.epoch}"
-    ]
+        training = self.config.to_json()
+        del training["evaluation"]["keep_every"]  # changes nothing that goes on
+        return {**training, "images": _identity_of(self.images)}
 
 
 def _network_spec(

@@ -24,6 +24,7 @@ STATE = "state.safetensors"
 CONFIG = "config.json"
 METRICS = "metrics.csv"
 MODEL = "model.onnx"
+EPOCHS = "epochs"
 _HEADER = "robcert-state"
 
 
@@ -90,6 +91,24 @@ class Position:
         """Position that ``to_json`` wrote."""
         records = [EpochRecord(**record) for record in values.pop("records")]
         return cls(tally=Tally(**values.pop("tally")), records=records, **values)
+
+
+def kept_checkpoint(folder: Path, epoch: int) -> Path:
+    """Where the weights after ``epoch`` epochs are, if the run keeps them."""
+    return folder / EPOCHS / f"epoch-{epoch:04d}.safetensors"
+
+
+def kept_checkpoints(folder: Path) -> dict[int, Path]:
+    """Weights along the run in ``folder`` by the epochs done, ascending.
+
+    Raises:
+        TrainingError: it kept none.
+    """
+    found = {int(path.stem[6:]): path for path in (folder / EPOCHS).glob("epoch-*.safetensors")}
+    if not found:
+        message = f"{folder} holds no checkpoints along a run"
+        raise TrainingError(message, hint="train with --keep-every 1")
+    return dict(sorted(found.items()))
 
 
 def save_state(

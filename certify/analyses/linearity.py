@@ -94,6 +94,27 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class ImpliedBound:
+    r"""What gamma alone says of the change of the loss (Qin et al. 2019, Proposition C.2).
+
+    An approximation, not a bound: the proposition's error of the Gauss-Newton model, which has no
+    limit in general, is left out.
+
+    Attributes:
+        change: :math:`\sqrt{2 \gamma / p_y} + \gamma`, the largest change of the loss that it
+            would allow within the ball.
+        held_at_delta: share of images whose linear term at the perturbation of gamma is within
+            the square root.
+        held_in_ball: share of images where that of every perturbation in the ball is, which is
+            epsilon times the gradient's dual norm at most.
+    """
+
+    change: Spread
+    held_at_delta: float
+    held_in_ball: float
+
+
+@dataclass(frozen=True, slots=True)
 class LinearitySummary:
     """What the search found.
 
@@ -110,9 +131,10 @@ class LinearitySummary:
         gradient_dual_norm: of the gradients at the images.
         proposition_4_1_violations: images where the change of the loss exceeds linear term plus
             gamma by more than rounding; the proposition says none.
-        proposition_c2_held: share of images whose linear term at that perturbation is at most
-            sqrt(2 gamma / p_y), cross-entropy only, else None. Not a bound: it leaves out the
-            error of the Gauss-Newton model.
+        proposition_4_1: largest change of the loss that it allows within the ball, epsilon times
+            the gradient's dual norm plus gamma.
+        proposition_c2: what the bound of the linear term by gamma alone gives, None unless the
+            loss is cross-entropy.
         below_floor: share of images whose gamma is no larger than rounding.
         gradient_passes: gradients an image cost.
         warnings: what the reader must know.
@@ -129,7 +151,8 @@ class LinearitySummary:
     linear_term: Spread
     gradient_dual_norm: Spread
     proposition_4_1_violations: int
-    proposition_c2_held: float | None
+    proposition_4_1: Spread
+    proposition_c2: ImpliedBound | None
     below_floor: float
     gradient_passes: int
     warnings: tuple[str, ...]
@@ -187,7 +210,8 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
         linear_term=spread(columns["linear_term"]),
         gradient_dual_norm=spread(columns["gradient_dual_norm"]),
         proposition_4_1_violations=int((excess > floor).sum()) if settings["sided"] == "two" else 0,
-        proposition_c2_held=_c2_share(columns, settings["loss"]),
+        proposition_4_1=spread(reach + gamma),
+        proposition_c2=_implied(columns, reach) if settings["loss"] == Loss.CE else None,
         below_floor=below,
         gradient_passes=int(group.attribute("gradient_passes")),
         warnings=_warnings(columns, below, straight_through=group.attribute("straight_through")),
@@ -239,13 +263,15 @@ def _relative(gamma: NDArray[np.float64], reach: NDArray[np.float64]) -> float:
     return float(np.median(gamma[some] / reach[some])) if some.any() else float("nan")
 
 
-def _c2_share(columns: dict[str, NDArray[Any]], loss: str) -> float | None:
-    """Share of images where |<delta, g>| <= sqrt(2 gamma / p_y) (Qin et al., Proposition C.2)."""
-    if loss != Loss.CE or not len(columns["gamma"]):
-        return None
+def _implied(columns: dict[str, NDArray[Any]], reach: NDArray[np.float64]) -> ImpliedBound:
+    r"""Proposition C.2 without its error term: :math:`|<\delta, g>| \le \sqrt{2 \gamma / p_y}`."""
+    gamma, floor = columns["gamma"], columns["floor"]
     with np.errstate(over="ignore"):
-        limit = np.sqrt(2 * columns["gamma"] * np.exp(columns["loss"]))
-    return float((columns["linear_term"] <= limit + columns["floor"]).mean())
+        limit = np.sqrt(2 * gamma * np.exp(columns["loss"]))  # p_y = e^-loss
+    nothing = float("nan")
+    at_delta = float((columns["linear_term"] <= limit + floor).mean()) if len(gamma) else nothing
+    in_ball = float((reach <= limit + floor).mean()) if len(gamma) else nothing
+    return ImpliedBound(spread(limit + gamma), at_delta, in_ball)
 
 
 def _warnings(

@@ -67,7 +67,7 @@ def test_rows_and_summary_of_a_known_curvature(tmp_path: Path) -> None:
     assert summary.gamma.mean == pytest.approx(0.025, rel=2e-3)
     assert summary.gamma.n == 10
     assert summary.proposition_4_1_violations == 0
-    assert summary.proposition_c2_held is None
+    assert summary.proposition_c2 is None
     assert summary.gradient_passes == 101
     assert summary.to_json()["gamma"]["max"] == pytest.approx(0.025, rel=2e-3)
 
@@ -106,8 +106,16 @@ def test_cross_entropy_summary_judges_proposition_c2(tmp_path: Path) -> None:
     store, group = run(tmp_path, LinearitySettings(Norm.LINF, 0.1))
     with store:
         summary = summarise(store, group.path)
-        assert summary.proposition_c2_held is not None
-        assert 0 <= summary.proposition_c2_held <= 1
+        implied = summary.proposition_c2
+        assert implied is not None
+        gamma, p = group.column("gamma"), np.exp(-group.column("loss"))
+        limit = np.sqrt(2 * gamma / p)
+        assert implied.change.median == pytest.approx(np.median(limit + gamma))
+        assert implied.held_at_delta == pytest.approx((group.column("linear_term") <= limit).mean())
+        reach = summary.epsilon * group.column("gradient_dual_norm")
+        assert implied.held_in_ball == pytest.approx((reach <= limit).mean())
+        assert implied.held_in_ball <= implied.held_at_delta
+        assert summary.proposition_4_1.max == pytest.approx((reach + gamma).max())
 
 
 def test_vanishing_gradients_are_told(tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from robcert.certify.errors import DataError, TrainingError
 from robcert.trainers.architectures import Architecture
-from robcert.trainers.checkpoint import load_network, read_tensors
+from robcert.trainers.checkpoint import WEIGHTS, load_network, read_description, read_tensors
 from robcert.trainers.config import Evaluation, Optimizer, TrainConfig
 from robcert.trainers.free import Free
 from robcert.trainers.gaussian import Gaussian
 from robcert.trainers.images import Augmentation, TrainingImages
 from robcert.trainers.loop import fit
 from robcert.trainers.objective import Losses, Step
-from robcert.trainers.run import Run, _overfitting
-from robcert.trainers.run_folder import EpochRecord
+from robcert.trainers.overfitting import overfitting
+from robcert.trainers.run import Run
+from robcert.trainers.run_folder import EpochRecord, kept_checkpoints
 from robcert.trainers.schedule import Schedule
 from robcert.trainers.standard import Standard
 
@@ -54,6 +55,27 @@ def test_metrics_have_a_line_an_epoch(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert float(rows[-1]["accuracy"]) == result.records[-1].accuracy
+
+
+def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
+    """Every second epoch and the last; a resumed run may change that and has the same weights."""
+    images, evaluation = stripes(64), stripes(32, seed=1)
+    keeping = replace(TINY, evaluation=replace(TINY.evaluation, keep_every=2))
+    fit(TINY, images, evaluation, out=tmp_path / "plain")
+    with pytest.raises(TrainingError, match="no checkpoints along"):
+        kept_checkpoints(tmp_path / "plain")
+
+    def stop(_: object) -> None:
+        raise CrashError
+
+    with pytest.raises(CrashError):
+        fit(TINY, images, evaluation, out=tmp_path / "kept", on_epoch=stop)
+    fit(keeping, images, evaluation, out=tmp_path / "kept", resume=True)
+    kept = kept_checkpoints(tmp_path / "kept")
+    assert list(kept) == [2, 3]
+    assert read_description(kept[2]).state["epoch"] == 2
+    last, weights = read_tensors(kept[3]), read_tensors(tmp_path / "plain" / WEIGHTS)
+    assert all(torch.equal(last[name], weights[name]) for name in weights)
 
 
 class CrashError(Exception):
@@ -241,13 +263,13 @@ def test_a_collapse_under_attack_is_told() -> None:
         return EpochRecord(epoch, 0.1, 1.0, 0.9, 0.9, attacked, 1.0, 1.0)
 
     before = [record(1, 0.3), record(2, 0.44), record(3, None)]
-    (line,) = _overfitting(before, record(4, 0.02))
+    (line,) = overfitting(before, record(4, 0.02))
     assert line.startswith(
         "catastrophic overfitting: accuracy under attack fell from 44.0% to 2.0%"
     )
-    assert _overfitting(before, record(4, 0.25)) == []
-    assert _overfitting(before, record(4, None)) == []
-    assert _overfitting([record(1, 0.15)], record(2, 0.0)) == []
+    assert overfitting(before, record(4, 0.25)) == []
+    assert overfitting(before, record(4, None)) == []
+    assert overfitting([record(1, 0.15)], record(2, 0.0)) == []
 
 
 @pytest.mark.parametrize(

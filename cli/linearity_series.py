@@ -1,0 +1,151 @@
+"""Local linearity of several models: beside one another, or along a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robcert.certify.errors import InvalidParameterError
+
+from .run import report_groups
+from .session import note, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from robcert.certify.analyses.linearity import LinearitySettings
+    from robcert.certify.linearity_series import Measured
+
+    from .options import AnalysisOptions
+    from .session import Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One of the models: its file, and what it is called and where its results go.
+
+    Attributes:
+        model: None for the demo model.
+        out: None for the default place.
+        epoch: epochs that it was trained for, None where that is not the question.
+    """
+
+    model: Path | None
+    out: Path | None
+    epoch: int | None = None
+
+
+def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
+    """Raise an InvalidParameterError if the options contradict one another."""
+    if not along:
+        return
+    if others:
+        message = "--along and --also exclude each other"
+        raise InvalidParameterError(message)
+    if options.model is None or not options.model.is_dir():
+        message = "--along needs --model to be the folder of a training run"
+        raise InvalidParameterError(message, hint="robcert train METHOD --keep-every 1")
+
+
+def places(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> list[Place]:
+    """The models in their order, each with a results file of its own."""
+    if along and options.model is not None:
+        from robcert.trainers.run_folder import kept_checkpoints
+
+        return [
+            Place(file, _beside(options.out, f"epoch-{epoch}"), epoch)
+            for epoch, file in kept_checkpoints(options.model).items()
+        ]
+    further = [Place(path, _beside(options.out, path.stem)) for path in others]
+    return [Place(options.model, options.out), *further]
+
+
+def run_series(
+    options: AnalysisOptions,
+    runs: Sequence[LinearitySettings],
+    series: Sequence[Place],
+    plot: Path | None,
+) -> None:
+    """Measure each model on the same images, print them side by side, draw them."""
+    from robcert.certify.linearity_series import save_course, save_histogram
+
+    found: list[Measured] = []
+    warnings: list[str] = []
+    data = ""
+    for place in series:
+        # a checkpoint knows its preprocessing, and the first ones may know nothing else yet
+        untrained = options.allow_low_accuracy or place.epoch is not None
+        chosen = replace(options, model=place.model, out=place.out, allow_low_accuracy=untrained)
+        with opened(chosen) as context:
+            data = _same_data(context, data)
+            found += _measured(context, runs, place)
+            context.warnings = warnings = list(dict.fromkeys([*warnings, *context.warnings]))
+            if place is series[-1]:
+                _print(context, found)
+    if plot is not None and found:
+        along = found[0].epoch is not None
+        (save_course if along else save_histogram)(plot, found)
+        note(options, f"picture: {plot}")
+
+
+def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
+    """Measure one model, print it, draw its histogram."""
+    from robcert.certify.analyses import linearity as analysis
+    from robcert.certify.linearity_series import Measured, save_histogram
+
+    paths = tuple(analysis.analyse(context.session, settings) for settings in runs)
+    report_groups(context, "linearity", "linearity", paths)
+    if plot is not None:
+        store = context.session.store
+        name = str(store.model["file"])
+        save_histogram(plot, [Measured.of(store, path, name=name) for path in paths])
+        note(context.options, f"picture: {plot}")
+
+
+def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) -> list[Measured]:
+    from robcert.certify.analyses import linearity as analysis
+    from robcert.certify.linearity_series import Measured
+
+    from .invocation import command_line
+
+    store = context.session.store
+    name = str(store.model["file"]) if place.epoch is None else f"epoch {place.epoch}"
+    found = []
+    for settings in runs:
+        path = analysis.analyse(context.session, settings)
+        store.at(path).set_attributes(command=command_line())
+        for line in analysis.summarise(store, path).warnings:
+            context.warn(f"{name}: {line}")
+        found.append(Measured.of(store, path, name=name, epoch=place.epoch))
+    return [one for one in found if len(one.gamma)]
+
+
+def _print(context: Opened, found: Sequence[Measured]) -> None:
+    """The table or the JSON object of all models."""
+    from robcert.certify.linearity_series import series_table
+
+    from .render import print_tables
+    from .run import print_outcome
+
+    if context.options.as_json:
+        summary = {"models": [one.to_json() for one in found], "warnings": context.warnings}
+        print_outcome(context, "linearity", {}, summary, {})
+    elif found:
+        print_tables([series_table(found)])
+        for results in dict.fromkeys(one.results for one in found):
+            note(context.options, f"results: {results}")
+
+
+def _same_data(context: Opened, before: str) -> str:
+    """Hash of the images; raises if it is not that of the models ``before``."""
+    images = context.session.images
+    if before and images.sha256 != before:
+        message = f"the models name different images; this one {images.name}"
+        raise InvalidParameterError(message, hint="pass --data")
+    return images.sha256
+
+
+def _beside(out: Path | None, name: str) -> Path | None:
+    """Results file of a further model, named after the one in ``--out``."""
+    return None if out is None else out.with_name(f"{out.stem}-{name}{out.suffix}")
