@@ -45,7 +45,9 @@ def main() -> None:
     for method in options.only:
         audit(method, options.folder, root)
     found = [str(results(method, options.folder)) for method in METHODS]
-    run("compare", *(path for path in found if Path(path).is_file()))
+    found = [path for path in found if Path(path).is_file()]
+    run("compare", *found, "--picture", str(options.folder / "family.png"), "--brief")
+    run("compare", *found, "--csv", to=options.folder / "differences.csv")
 
 
 def train(method: str, folder: Path, root: tuple[str, ...]) -> None:
@@ -91,11 +93,15 @@ def results(method: str, folder: Path) -> Path:
     return folder / f"{method}.h5"
 
 
-def run(*command: str) -> None:
-    """Run a command of robcert and stop if it fails."""
-    print("robcert", *command, flush=True)
+def run(*command: str, to: Path | None = None) -> None:
+    """Run a command of robcert, its output to the file ``to``; stop if it fails."""
+    print("robcert", *command, *(() if to is None else (">", str(to))), flush=True)
     code = "from robcert.cli.main import main; main()"
-    subprocess.run([sys.executable, "-c", code, *command], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], check=True, capture_output=to is not None, text=True
+    )
+    if to is not None:
+        to.write_text(done.stdout)
 
 
 if __name__ == "__main__":

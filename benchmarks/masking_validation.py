@@ -5,7 +5,7 @@
 Trains and exports every model of robcert.fixtures.masking_set, asks the check about the ONNX file,
 and settles by attacks that the check does not have whether the model masks
 (robcert.fixtures.masking_trial). One line of JSON a model goes to FOLDER/verdicts.jsonl; models
-that are there are not done again. `--table FILE ...` prints the confusion table of such files.
+that are there are not done again. `--table` prints what is there as tables for docs/masking.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,9 +27,16 @@ from robcert.fixtures.masking_set import ENTRIES
 from robcert.fixtures.masking_trial import tried
 from robcert.trainers.sources import training_images
 
+FILE = "verdicts.jsonl"
+VERDICTS = ("masked", "suspect", "unknown", "clear")
+
 
 def main() -> None:
     options = parsed()
+    if options.table:
+        rows = [json.loads(line) for line in (options.folder / FILE).read_text().splitlines()]
+        print("\n".join([*confusion(rows), "", *listing(rows)]))
+        return
     torch.set_num_threads(1)
     keep_freed_memory()
     split = training_images(options.train, root=options.data_root)
@@ -42,7 +50,7 @@ def main() -> None:
         options.epochs,
         ready,
     )
-    verdicts = options.folder / "verdicts.jsonl"
+    verdicts = options.folder / FILE
     options.folder.mkdir(parents=True, exist_ok=True)
     lines = verdicts.read_text().splitlines() if verdicts.is_file() else []
     done = {json.loads(line)["name"] for line in lines}
@@ -56,6 +64,32 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         with verdicts.open("a") as file:
             file.write(f"{json.dumps(row)}\n")
+
+
+def confusion(rows: list[dict[str, Any]]) -> list[str]:
+    """Verdicts against what the evidence says, as Markdown."""
+    lines = [f"| by the evidence | {' | '.join(VERDICTS)} |", "|---|---|---|---|---|"]
+    for name, masks in (("masks", True), ("does not mask", False)):
+        counts = [
+            sum(row["masks"] is masks and row["verdict"] == verdict for row in rows)
+            for verdict in VERDICTS
+        ]
+        lines.append(f"| {name} | {' | '.join(map(str, counts))} |")
+    return lines
+
+
+def listing(rows: list[dict[str, Any]]) -> list[str]:
+    """Every model, as Markdown."""
+    lines = [
+        "| model | clean | PGD | stronger | masks | verdict | hidden in | flagged |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: not row["masks"]):
+        shares = " | ".join(f"{row[key]:.0%}" for key in ("accuracy", "pgd", "stronger"))
+        masks = "yes" if row["masks"] else "no"
+        said = f"{row['verdict']} | {row['hidden_in']} | {', '.join(row['flagged'])}"
+        lines.append(f"| {row['name']} | {shares} | {masks} | {said} |")
+    return lines
 
 
 def parsed() -> argparse.Namespace:
@@ -72,6 +106,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=100, help="images attacked")
     parser.add_argument("--profile", default="quick")
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     parser.add_argument("--again", action="store_true", help="judge also what is there already")
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .analyses.attack_summary import share_at
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Share = dict[str, Any]
 """A proportion as JSON: value, lower, upper, n."""
+
+Curve = dict[str, Any]
+"""Certified accuracy of one smoothing run by radius, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Overview:
         omega_bound: estimated: mean radius by the gradient's modulus of continuity.
         certified: certified: accuracy of the smoothed classifier at ``radius``.
         radius: its l2 radius, the smallest above 0 that the file has.
+        certified_curves: certified: one a smoothing run, sigma and certified accuracy by radius.
         masking: verdict of the masking check.
         seconds: measured: time of the audit; None for files made otherwise.
     """
@@ -56,6 +61,7 @@ class Overview:
     omega_bound: float | None
     certified: Share | None
     radius: float | None
+    certified_curves: tuple[Curve, ...]
     masking: str | None
     seconds: float | None
 
@@ -98,9 +104,25 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         omega_bound=(radius.get("omega_bound") or {}).get("mean"),
         certified=_share(certified),
         radius=(certified or {}).get("radius"),
+        certified_curves=tuple(
+            {"sigma": run["sigma"], "name": smoothed_name(run), "points": run["certified_accuracy"]}
+            for run in (one.summary for one in found if one.analysis == "smoothing")
+        ),
         masking=masking.get("verdict"),
         seconds=sum(seconds.values()) if seconds else None,
     )
+
+
+def smoothed_name(run: Summary) -> str:
+    """What tells one smoothing run of a model from the others."""
+    precision = run.get("precision", "float32")
+    return f"σ = {run['sigma']:g}" + ("" if precision == "float32" else f", {precision}")
+
+
+def names(rows: Sequence[Overview]) -> list[str]:
+    """What tells the models apart: their files' names, or those of the results if they coincide."""
+    files = [row.model for row in rows]
+    return files if len(set(files)) == len(files) else [Path(row.results).stem for row in rows]
 
 
 def overview_table(rows: Sequence[Overview]) -> Table:
@@ -120,12 +142,12 @@ def overview_table(rows: Sequence[Overview]) -> Table:
         note += " The files do not share one radius: the header names that of the first."
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
-    return Table("side by side", "", header, tuple(_cells(row) for row in rows), note)
+    cells = tuple((name, *_cells(row)) for name, row in zip(names(rows), rows, strict=True))
+    return Table("side by side", "", header, cells, note)
 
 
 def _cells(row: Overview) -> tuple[str, ...]:
     return (
-        row.model,
         *(percent((share or {}).get("value")) for share in (row.clean, row.attacked)),
         *(decimal(v, 3) for v in (row.distance, row.gamma, row.l_bound, row.omega_bound)),
         percent((row.certified or {}).get("value")),

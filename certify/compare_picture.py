@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .wording import decimal, pixel
+from .compare_overview import names
+from .wording import DASH, decimal, pixel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,22 +31,52 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
 
     Left the accuracies with their 95 % intervals, clean (measured), under attack (attacked) and of
     the smoothed classifier (certified); right the distances, by bounds (estimated) and by the
-    nearest adversarial image (attacked). Each name has the colour of its masking verdict.
+    nearest adversarial image (attacked). Each name has the colour of its masking verdict. Below,
+    if any file has them, certified accuracy by radius of every smoothing run of every model.
     """
     from matplotlib.figure import Figure  # a second to import
 
-    figure = Figure(figsize=(11, 1.6 + 0.36 * len(rows)), layout="constrained")
+    smoothed = any(row.certified_curves for row in rows)
+    high = 1.6 + 0.36 * len(rows)
+    whole = Figure(figsize=(11, high + (3.6 if smoothed else 0)), layout="constrained")
+    figure: Any = whole
+    if smoothed:
+        figure, below = whole.subfigures(2, 1, height_ratios=(high, 3.6))
+        _certified_curves(below.subplots(), rows)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     _accuracies(left, rows)
     _distances(right, rows)
-    left.set_yticks(range(len(rows)), [f"{row.model}  [{row.masking or '–'}]" for row in rows])
+    marks = [
+        f"{name}  [{row.masking or DASH}]" for name, row in zip(names(rows), rows, strict=True)
+    ]
+    left.set_yticks(range(len(rows)), marks)
     for text, row in zip(left.get_yticklabels(), rows, strict=True):
         text.set_color(VERDICTS.get(row.masking or "", "black"))
     left.invert_yaxis()
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize="small")
-    figure.savefig(path, dpi=110)
+    whole.savefig(path, dpi=110)
+
+
+def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
+    """Certified accuracy at the radii within reach, with bands of 95 %."""
+    for row in rows:
+        for curve in row.certified_curves:
+            points = [point for point in curve["points"] if point.get("attainable", True)]
+            radii, shares, low, high = (
+                [point[name] for point in points] for name in ("radius", "value", "lower", "upper")
+            )
+            name = f"{row.model}, {curve['name']} (certified)"
+            (line,) = axes.plot(radii, shares, "s-", markersize=4, label=name)
+            axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(left=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_ylabel("accuracy, smoothed")
+    axes.set_xlabel("certified radius (l2), pixel units of [0, 1]")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
 
 
 def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:

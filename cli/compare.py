@@ -87,7 +87,7 @@ def compare(
     elif as_json:
         _print_json(models, data, found, rows)
     else:
-        _print_tables(models, found, rows, brief=brief)
+        _print_tables(found, rows, brief=brief)
 
 
 def _differences(
@@ -142,13 +142,9 @@ def _print_json(
 
 
 def _print_tables(
-    models: dict[str, dict[str, object]],
-    found: dict[str, tuple[Difference, ...]],
-    rows: list[Overview],
-    *,
-    brief: bool,
+    found: dict[str, tuple[Difference, ...]], rows: list[Overview], *, brief: bool
 ) -> None:
-    from robcert.certify.compare_overview import overview_table
+    from robcert.certify.compare_overview import names, overview_table
     from robcert.certify.compare_table import comparison_tables
 
     from .render import print_tables
@@ -156,8 +152,7 @@ def _print_tables(
     print_tables([overview_table(rows)])
     if brief:
         return
-    first = str(models[next(iter(models))]["file"])
+    first, *others = names(rows)
     labelled = all(row.labelled for row in rows)
-    for path, differences in found.items():
-        second = str(models[path]["file"])
+    for second, differences in zip(others, found.values(), strict=True):
         print_tables(comparison_tables(first, second, differences, labelled=labelled))

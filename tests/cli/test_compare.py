@@ -34,10 +34,11 @@ def results(
     digest: str = "d",
     seed: int = 0,
     labels: NDArray[np.int64] | None = LABELS,
+    file: str = "",
 ) -> str:
     """A results file whose attack found adversarial images at ``scale`` times DISTANCES."""
     path = folder / f"{name}.h5"
-    model = ModelInfo(file=f"{name}.onnx", sha256=name, kind="onnx")
+    model = ModelInfo(file=file or f"{name}.onnx", sha256=name, kind="onnx")
     with ResultStore.open(path, model=model, data=DataInfo("set", digest, N)) as store:
         store.add_images(np.arange(N), labels)
         for schema, column, found in (
@@ -91,6 +92,13 @@ def test_models_stand_side_by_side(tmp_path: Path) -> None:
     assert "against" not in text
     assert "labels" not in text
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_models_of_one_file_name_go_by_their_results(tmp_path: Path) -> None:
+    a, b = (results(tmp_path, name, file="model.onnx") for name in "ab")
+    text = robcert("compare", a, b).stdout
+    assert "b against a: attack/x-" in text
+    assert "model.onnx" not in text
 
 
 def test_images_without_labels_are_named_so(tmp_path: Path) -> None:
