@@ -89,6 +89,20 @@ def geometric_looks(
     return (*looks, last)
 
 
+def open_looks(enough: int, *, block: int = 1) -> tuple[int, ...]:
+    """The beginning of one endless sequence of looks, up to the first of at least ``enough`` draws.
+
+    A shorter run looks at nothing that a longer one does not, so both may be reported.
+
+    >>> open_looks(300, block=64)
+    (64, 128, 192, 256, 320)
+    """
+    beyond = 2 * max(enough, FIRST_LOOK) + 2 * block
+    looks = geometric_looks(beyond, block=block)
+    end = next(position for position, look in enumerate(looks) if look >= enough)
+    return looks[: end + 1]
+
+
 def half_spending(looks: tuple[int, ...], alpha: float) -> Schedule:
     """Half of alpha at the last look, the other half in equal parts at those before."""
     early = len(looks) - 1

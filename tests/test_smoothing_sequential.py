@@ -27,6 +27,7 @@ from robcert.certify.smoothing_sequential import (
     group_sequential_boundaries,
     half_spending,
     open_boundaries,
+    open_looks,
     open_spending,
     union_bound_boundaries,
 )
@@ -70,6 +71,15 @@ def test_looks_increase_in_whole_blocks_and_end_at_n(n: int, block: int) -> None
     assert looks[-1] == n
     assert all(a < b for a, b in pairwise(looks))
     assert all(look % block == 0 for look in looks[:-1])
+
+
+@given(st.integers(1, 100_000), st.integers(1, 100_000), st.sampled_from([1, 64]))
+def test_open_ended_runs_share_one_sequence_of_looks(a: int, b: int, block: int) -> None:
+    """Else a look of the shorter run would spend alpha that the longer one spends again."""
+    short, long = (open_looks(n, block=block) for n in sorted((a, b)))
+    assert long[: len(short)] == short
+    assert short[-1] >= min(a, b)
+    assert short[:-1] == tuple(look for look in short if look < min(a, b))
 
 
 def test_union_bound_boundary_at_one_sigma() -> None:

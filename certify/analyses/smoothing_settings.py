@@ -29,6 +29,7 @@ from ..smoothing_sequential import (
     equal_spending,
     geometric_looks,
     half_spending,
+    open_looks,
     open_spending,
 )
 
@@ -62,7 +63,8 @@ class SmoothingSettings:
         exact: group-sequential boundaries; radii of the grid only, fewer draws.
         runner_up: limits on both sides, so that p_B may be less than 1 - p_A.
         label_mode: test the label itself; certified accuracy only.
-        open_ended: spend alpha so that the run may be continued beyond n.
+        open_ended: spend alpha so that runs with larger n may follow; n is rounded up to the next
+            look of one endless sequence, which all of them share.
         tolerance: loss of radius that ``mode`` radius accepts on average, as a share.
         pilot: draws of its first stage, which choose the class too.
         family: images that share alpha; 1 for a statement about each image separately.
@@ -117,8 +119,9 @@ def schedule(settings: SmoothingSettings) -> Schedule:
     alpha = settings.image_alpha
     if settings.mode is not Mode.GRID:
         return Schedule((settings.n,), (alpha,))
-    looks = geometric_looks(settings.n, block=NOISE_BLOCK)
-    return open_spending(looks, alpha) if settings.open_ended else half_spending(looks, alpha)
+    if settings.open_ended:
+        return open_spending(open_looks(settings.n, block=NOISE_BLOCK), alpha)
+    return half_spending(geometric_looks(settings.n, block=NOISE_BLOCK), alpha)
 
 
 def attainable_radii(settings: SmoothingSettings) -> tuple[float, ...]:
