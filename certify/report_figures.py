@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 61
 
+RUN_STYLES = 4
+"""Looks of several curves of one claim, classes run0 and so on of the page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -40,6 +43,7 @@ def curve_figures(store: ResultStore, found: tuple[Result, ...]) -> list[Figure]
     smoothing = [result for result in found if result.analysis == "smoothing"]
     if smoothing:
         figures.append(_certified_figure(store, smoothing))
+        figures += [_draws_figure(result) for result in smoothing]
     figures += [_gamma_figure(result) for result in found if result.analysis == "linearity"]
     return figures
 
@@ -114,7 +118,7 @@ def _accuracy_figure(norm: str, found: list[Result]) -> Figure:
 
 
 def _survival(
-    name: str, claim: str, values: NDArray[np.float64], grid: NDArray[np.float64]
+    name: str, claim: str, values: NDArray[np.float64], grid: NDArray[np.float64], style: str = ""
 ) -> Series:
     """Share of ``values`` above each point of ``grid`` (misclassified images have 0)."""
     counts = [int((values > x).sum()) for x in grid]
@@ -126,6 +130,7 @@ def _survival(
         points,
         tuple(share.lower for share in shares),
         tuple(share.upper for share in shares),
+        style=style,
     )
 
 
@@ -134,21 +139,56 @@ def _certified_figure(store: ResultStore, found: list[Result]) -> Figure:
     reach = max((float(values.max(initial=0.0)) for values in radii), default=0.0) or 1.0
     grid = np.linspace(0.0, reach, CURVE_POINTS)
     series = tuple(
-        _survival(f"σ = {result.group.settings.get('sigma')}", "certified", values, grid)
-        for result, values in zip(found, radii, strict=True)
+        _survival(_smoothed(result), "certified", values, grid, f"run{number % RUN_STYLES}")
+        for number, (result, values) in enumerate(zip(found, radii, strict=True))
     )
     svg = curves(series, x_label="certified radius (l2)", y_label="accuracy", title="certified")
     caption = "Share of images on which the smoothed classifier is right and certified farther out."
+    caption += " Bands: 95 % intervals of the share."
+    if len(found) > 1:
+        caption += " Each curve is a classifier of its own; no radius is taken from two of them."
     return Figure("certified accuracy against radius", "certified", svg, caption)
 
 
 def _certified_radii(store: ResultStore, result: Result) -> NDArray[np.float64]:
     """Certified radii, -1 where the smoothed classifier abstained or is wrong."""
-    indices = result.group.indices
+    indices = _finished(result)
     prediction = result.group.column("prediction", indices)
     labels = store.labels[store.rows(indices)]
     right = (prediction == labels) | ((labels < 0) & (prediction >= 0))
-    return np.where(right, _column(result, "radius"), -1.0)
+    return np.where(right, result.group.column("radius", indices), -1.0)
+
+
+def _finished(result: Result) -> NDArray[np.int64]:
+    """Images of the result; a time budget may have left some out."""
+    indices = result.group.indices
+    return indices[result.group.computed(indices)]
+
+
+def _smoothed(result: Result) -> str:
+    """Name of one smoothing run among several."""
+    settings = result.group.settings
+    parts = [f"σ = {settings.get('sigma'):g}", f"n = {settings.get('n')}"]
+    parts += [str(settings["mode"])] if settings.get("mode") != "grid" else []
+    parts += [word for word in ("exact", "runner_up", "label_mode") if settings.get(word)]
+    precision = settings.get("precision", "float32")
+    parts += [precision] if precision != "float32" else []
+    return ", ".join(part.replace("_", "-") for part in parts)
+
+
+def _draws_figure(result: Result) -> Figure:
+    used = np.asarray(result.group.column("n_used", _finished(result)), dtype=np.float64)
+    svg = histogram(
+        np.log10(used.clip(min=1.0)),
+        claim="measured",
+        x_label="log₁₀ of the draws that an image took",
+        title="draws an image",
+    )
+    caption = (
+        f"{_smoothed(result)}: {used.mean():,.0f} draws on average, at most {used.max():,.0f}."
+    )
+    caption += " Those that chose the class are not counted."
+    return Figure("draws an image", "measured", svg, caption)
 
 
 def _gamma_figure(result: Result) -> Figure:
