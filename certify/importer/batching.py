@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
+from .random_parity import draws
 from .surgery import with_free_batch
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def decide_batching(
         return Batching(model, runtime, False, "no batch axis: the runtime takes images one by one")
     single = replace(runtime, fixed_batch=runtime.fixed_batch or 1)
     reference = single(probes, output)
-    again = single(probes[:1], output)
-    # NaN equals NaN here: scores that are no numbers are not random for that.
-    random = not torch.allclose(again, reference[:1], rtol=0.0, atol=0.0, equal_nan=True)
+    # NaN equals NaN here: scores that are no numbers are not random for that
+    again = single(probes, output)
+    same_again = torch.allclose(again, reference, rtol=0.0, atol=0.0, equal_nan=True)
+    random = draws(model) or not same_again
     declared = runtime.fixed_batch
 
     def same(candidate: Runtime) -> bool:

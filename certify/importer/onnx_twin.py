@@ -14,6 +14,7 @@ from ..errors import ModelFileError, UnsupportedOperatorError
 from .batching import Batching, discontinuous
 from .builder import EXECUTION_ERRORS
 from .parity import Tolerance, measure_parity
+from .random_parity import draws, mean_mismatch
 from .scores import ScoreRule
 from .training_mode import listed, without_dropout
 from .twin import Twin, build_twin
@@ -91,7 +92,10 @@ def add_twin(
         step_scale = HALF_PRECISION_STEP if model.half_precision else 1.0
         parity = measure_parity(classifier, images, step_scale=step_scale)
         tolerance = _tolerance(model, batching, twin)
-        reason = "" if info.random else tolerance.broken_by(parity)
+        if info.random:
+            reason = mean_mismatch(classifier, images) if draws(batching.model) else ""
+        else:
+            reason = tolerance.broken_by(parity)
         same = not reason or not replace(tolerance, gradient_correlation=None).broken_by(parity)
         if same and classifier.declared is not None:
             classifier.declared_twin = _declared_twin(classifier, twin, model, batching)

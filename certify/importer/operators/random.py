@@ -5,9 +5,12 @@ A ``seed`` attribute is not followed: it would give the runtime's numbers neithe
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from onnx import helper
 from torch import Tensor
 
 from robcert.certify.importer.elements import carrier
@@ -55,8 +58,8 @@ def random_uniform_like(
 
 @operator("Bernoulli", gradient=Gradient.RANDOM, ignore=("seed",))
 def bernoulli(x: Tensor, *, dtype: int | None = None) -> Tensor:
-    """1 with probability x, else 0."""
-    drawn = torch.rand_like(x) < x
+    """1 with probability x, else 0; with probability 1 - x where the runtime has it that way."""
+    drawn = torch.rand_like(x) < (1 - x if _bernoulli_is_reversed() else x)
     return drawn.to(x.dtype if dtype is None else carrier(dtype))
 
 
@@ -65,6 +68,27 @@ def multinomial(x: Tensor, *, dtype: int = 6, sample_size: int = 1) -> Tensor:
     """Classes drawn with replacement, with log-probabilities x."""
     drawn = torch.multinomial(torch.softmax(x, 1), sample_size, replacement=True)
     return drawn.to(carrier(dtype))
+
+
+@cache
+def _bernoulli_is_reversed() -> bool:
+    """Whether ONNX Runtime's Bernoulli gives 1 where it should give 0.
+
+    It expands the operator into "a uniform draw is greater than x" (seen in 1.31 at opset 15). The
+    twin must do as the runtime does, not as the standard says.
+    """
+    import onnxruntime
+
+    vector = helper.make_tensor_value_info("x", FLOAT, [1])
+    drawn = helper.make_tensor_value_info("y", FLOAT, [1])
+    node = helper.make_node("Bernoulli", ["x"], ["y"])
+    graph = helper.make_graph([node], "one", [vector], [drawn])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])
+    model.ir_version = 8
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return bool(session.run(None, {"x": np.ones(1, np.float32)})[0][0] == 0)
 
 
 def _kind(x: Tensor, dtype: int | None) -> torch.dtype:
