@@ -92,21 +92,18 @@ def add_twin(
         step_scale = HALF_PRECISION_STEP if model.half_precision else 1.0
         parity = measure_parity(classifier, images, step_scale=step_scale)
         tolerance = _tolerance(model, batching, twin)
+        reason = tolerance.broken_by(parity)
         if info.random:
             reason = mean_mismatch(classifier, images) if draws(batching.model) else ""
-        else:
-            reason = tolerance.broken_by(parity)
         same = not reason or not replace(tolerance, gradient_correlation=None).broken_by(parity)
         if same and classifier.declared is not None:
             classifier.declared_twin = _declared_twin(classifier, twin, model, batching)
     except (UnsupportedOperatorError, ModelFileError) as error:
-        classifier.info = replace(info, twin_unavailable=str(error))
-        classifier.twin = classifier.exact_twin = None
+        _give_up(classifier, str(error))
         return
     except EXECUTION_ERRORS as error:
         why = f"the twin fails on an image: {' '.join(str(error).split())[:200]}"
-        classifier.info = replace(info, twin_unavailable=why)
-        classifier.twin = classifier.exact_twin = None
+        _give_up(classifier, why)
         return
     classifier.info = replace(
         info,
@@ -119,6 +116,11 @@ def add_twin(
     if reason:
         classifier.doubted_twin = classifier.twin if same else None
         classifier.twin = classifier.exact_twin = None
+
+
+def _give_up(classifier: Classifier, why: str) -> None:
+    classifier.info = replace(classifier.info, twin_unavailable=why)
+    classifier.twin = classifier.exact_twin = None
 
 
 def _dropout_alone(twin: Twin) -> tuple[str, ...]:
