@@ -102,7 +102,6 @@ def _smoothed(summary: Summary) -> Iterator[Table]:
         (label, text)
         for label, text in (
             ("abstained", percent(summary.get("abstained"))),
-            ("average certified radius", decimal(summary.get("average_certified_radius"))),
             ("certified for a wrong class", percent(summary.get("certified_wrong"))),
             ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
             ("median samples an image", decimal(summary.get("median_samples"), 6)),
@@ -110,6 +109,40 @@ def _smoothed(summary: Summary) -> Iterator[Table]:
         )
     )
     yield Table("how the smoothing went", "measured", ("what", "value"), facts)
+    yield from _other_norms(summary)
+    yield from _draws_and_cut_off(summary)
+
+
+def _draws_and_cut_off(summary: Summary) -> Iterator[Table]:
+    bins = tuple(
+        (f"{entry['low']} to {entry['high']}", str(entry["images"]))
+        for entry in summary.get("samples") or ()
+        if entry["images"]
+    )
+    if bins:
+        yield Table("draws an image took", "measured", ("draws", "images"), bins)
+    cut = tuple(
+        (str(e["index"]), "abstained" if e["prediction"] < 0 else str(e["prediction"]),
+         str(e["n_used"]), decimal(e["radius"]))
+        for e in summary.get("in_progress") or ()
+    )  # fmt: skip
+    if cut:
+        header = ("image", "class", "draws", "l2 radius")
+        yield Table("cut off by the time budget, so far", "certified", header, cut)
+
+
+def _other_norms(summary: Summary) -> Iterator[Table]:
+    rows = tuple(
+        (
+            entry["norm"],
+            decimal(entry["average_certified_radius"]),
+            decimal(entry["largest_certifiable"]),
+        )
+        for entry in summary.get("radii") or ()
+    )
+    if rows:
+        header = ("norm", "average radius", "largest within reach")
+        yield Table("the same certificates in each norm", "certified", header, rows)
 
 
 def in_precision(smoothing: Summary) -> str:

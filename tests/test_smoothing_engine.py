@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from half_space import SHAPE, HalfSpace
+from onnx_models import model, node, weights
 
 from robcert.certify import smoothing_engine
 from robcert.certify.classifier import Classifier, ModelInfo
@@ -165,6 +166,37 @@ def test_the_runtime_for_many_calls_gives_the_same_scores_in_one_thread() -> Non
     assert many is not classifier.runtime
     assert torch.equal(many(x), classifier.logits(x))
     assert default_workers(classifier) == classifier.cores == 2
+
+
+def test_models_of_a_fixed_batch_are_asked_image_by_image(tmp_path: Path) -> None:
+    """Four images at a time, coupled by their mean: each draw must be in a batch of its copies."""
+    made = model(
+        [
+            node("Reshape", "x shape", "flat"),
+            node("ReduceMean", "flat", "mean", axes=[0], keepdims=1),
+            node("Add", "flat mean", "sum"),
+            node("MatMul", "sum w", "y"),
+        ],
+        inputs={"x": [4, 3, 4, 4]},
+        outputs={"y": [4, 5]},
+        weights={"w": weights(5, 48), "shape": np.array([4, 48], np.int64)},
+    )
+    path = tmp_path / "fixed.onnx"
+    path.write_bytes(made.SerializeToString())
+    classifier = load_classifier(path, threads=2)
+    assert classifier.one_by_one
+    x = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    rule = UnionBoundRule(Schedule((100,), (1e-3,)))
+    found = []
+    for batch_size, workers in ((64, 2), (7, 1)):
+        sampler = Sampler(classifier, sigma=0.5, seed=3, batch_size=batch_size, workers=workers)
+        jobs = [Job(4, x, certification(lambda _: rule, n_select=10))]
+        found += [one.outcomes[0].path.tolist() for one in sampler.run(jobs)]
+    noise = torch.empty(2 * NOISE_BLOCK, 3, 4, 4)
+    for block, part in enumerate(torch.split(noise, NOISE_BLOCK)):
+        part.normal_(0, 0.5, generator=generator(3, ESTIMATION, 4, block))
+    votes = (2 * (x + noise[:100]).flatten(1) @ torch.from_numpy(weights(5, 48))).argmax(1)
+    assert found == [[torch.bincount(votes, minlength=5).tolist()]] * 2
 
 
 def test_batches_shrink_with_the_image() -> None:

@@ -15,6 +15,7 @@ from robcert.certify.compare_picture import save_picture
 from robcert.certify.report_figures import curve_figures
 from robcert.certify.store import ResultStore
 from robcert.certify.summaries import results
+from robcert.certify.tables import tables
 
 GAUSSIAN = Path(__file__).parents[2] / "fixtures" / "fashion-gaussian.onnx"
 FEW = ("--model", GAUSSIAN, "--indices", "0,1,2,3,5", "--quiet", "--n", "600")
@@ -168,6 +169,20 @@ def test_what_contradicts_itself_is_one_line(
     out = tmp_path / "r.h5"
     refused(robcert("smoothing", "certify", *FEW, "--out", out, *options), words)
     assert not out.exists()
+
+
+def test_tables_hold_every_norm_the_draws_and_what_was_cut_off(plain: Path) -> None:
+    with ResultStore.read(plain) as store:
+        (result,) = results(store)
+    cut = {"index": 7, "prediction": 2, "n_used": 128, "radius": 0.25}
+    found = {table.title: table for table in tables("smoothing", result.summary)}
+    assert "cut off by the time budget, so far" not in found
+    norms = found["the same certificates in each norm"]
+    assert norms.claim == "certified"
+    assert [row[0] for row in norms.rows] == ["l1", "l2", "linf"]
+    assert sum(int(row[1]) for row in found["draws an image took"].rows) == 5
+    *_, last = tables("smoothing", {**result.summary, "in_progress": [cut]})
+    assert (last.claim, last.rows) == ("certified", (("7", "2", "128", "0.25"),))
 
 
 def test_predictions_take_few_draws(tmp_path: Path) -> None:
