@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .wording import Summary
 
-BOUNDS = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound")
+BOUNDS = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
 """Radii in the order of the columns."""
 
 MOST_OFFENDERS = 20

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MEANS = {
     "linearity": ("gamma",),
-    "bounds": ("l_bound", "omega_bound", "gamma_bound", "curvature_bound"),
+    "bounds": ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound"),
     "smoothing": ("radius",),
 }
 """Columns whose means are compared; distances of attacks are compared by their medians."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RELATIVE_TOLERANCE = 1e-6
 """A radius equal to the distance up to float32 rounding is no crossing."""
 
-ESTIMATES = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound")
+ESTIMATES = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
 """Columns of a bounds group that claim a radius of the base classifier."""
 
 

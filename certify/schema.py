@@ -92,6 +92,7 @@ BOUNDS = Schema(
         Column("gamma_bound", "f8", _E, "radius from them in place of omega", "pixel"),
         Column("gamma_censored", "i1", _E, "1 where it ends at the largest epsilon", fill=-1),
         Column("curvature_bound", "f8", _E, "radius from the upper limit of curvature", "pixel"),
+        Column("clever_bound", "f8", _E, "radius from L around the image itself", "pixel"),
     ),
 )
 

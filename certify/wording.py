@@ -103,5 +103,10 @@ def bound_name(column: str) -> str:
     ('L-bound', 'ω-bound, point estimate', 'curvature bound')
     """
     name, point, _ = column.partition("_point")
-    known = {"l_bound": "L-bound", "omega_bound": "ω-bound", "gamma_bound": "γ-bound"}
+    known = {
+        "l_bound": "L-bound",
+        "omega_bound": "ω-bound",
+        "gamma_bound": "γ-bound",
+        "clever_bound": "CLEVER bound",
+    }
     return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")

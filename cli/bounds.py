@@ -38,6 +38,12 @@ TopK = Annotated[
     int | None,
     typer.Option("--top-k", help="Right: y is among so many first classes.", show_default="1"),
 ]
+Clever = Annotated[
+    int | None,
+    typer.Option(
+        "--clever", help="Blocks of 64 random points around each image.", show_default="none"
+    ),
+]
 Refit = Annotated[
     bool, typer.Option("--refit", help="Fit again from stored block maxima; no sampling.")
 ]
@@ -54,6 +60,7 @@ def bounds(
     evt: Evt = None,
     region: RegionName = None,
     top_k: TopK = None,
+    clever: Clever = None,
     refit: Refit = False,
 ) -> None:
     """L-bound, ω-bound and their kin: radii from extreme-value estimates.
@@ -84,6 +91,7 @@ def bounds(
             evt=Method(evt) if evt else None,
             region=Region(region) if region else None,
             top_k=top_k,
+            clever_blocks=clever,
         ),
     )
 

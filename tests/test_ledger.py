@@ -10,7 +10,7 @@ import pytest
 
 from robcert.certify.classifier import ModelInfo
 from robcert.certify.data import DataInfo
-from robcert.certify.ledger import comparisons, ledger
+from robcert.certify.ledger import ESTIMATES, comparisons, ledger
 from robcert.certify.schema import ATTACK, BOUNDS, Schema
 from robcert.certify.store import ResultStore
 
@@ -37,7 +37,7 @@ def fill(store: ResultStore, schema: Schema, norm: str, **columns: list[float]) 
     done = ~np.isnan(first)
     shapes = {name: group.column(name).shape[1:] for name in group.columns}
     rows: dict[str, Any] = {n: np.zeros((done.sum(), *shape)) for n, shape in shapes.items()}
-    rows |= {n: np.full(done.sum(), NAN) for n in ("gamma_bound", "curvature_bound") if n in rows}
+    rows |= {n: np.full(done.sum(), NAN) for n in (*ESTIMATES[2:],) if n in rows}
     rows |= {name: np.array(values)[done] for name, values in columns.items()}
     group.append(INDICES[done], rows)
     return group.path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bounds import curvature_bound, l_bound, omega_bound, vanishing_share
+from ..clever import local_lipschitz
 from ..core import Kind, Norm
 from ..curvature import KINKED, kinked_share
 from ..extremes import ExtremeValueFit, Method, Status, fit_extremes
@@ -184,9 +185,35 @@ def _rows(
         "gamma_censored": (ends & valid).astype(np.int8),
         "curvature_bound": np.full(len(loss), np.nan),
     }
+    rows["clever_bound"] = np.full(len(loss), np.nan)
+    if settings.clever_blocks:
+        rows["clever_bound"] = _clever(plane, batch, settings, session.seed, loss) * valid
     if fits.curvature is not None and fits.curvature.status is not Status.INVALID:
         rows["curvature_bound"] = curvature_bound(loss, slopes, fits.curvature.upper)
     return rows
+
+
+def _clever(
+    plane: Tangent,
+    batch: Batch,
+    settings: BoundsSettings,
+    seed: int,
+    loss: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Radii by each image's own L in the ball of the largest epsilon, and no larger than it."""
+    radii = np.zeros(len(loss))
+    right = np.flatnonzero(loss < 0)
+    own = local_lipschitz(
+        plane.part(right),
+        batch.part(right),
+        norm=Norm(settings.norm),
+        radius=settings.epsilons[-1],
+        blocks=settings.clever_blocks,
+        seed=seed,
+    )
+    for row, fit in zip(right, own, strict=True):
+        radii[row] = l_bound(loss[row : row + 1], fit.upper)[0]
+    return np.minimum(radii, settings.epsilons[-1])
 
 
 def _own_residuals(

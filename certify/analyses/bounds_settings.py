@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from ..bounds import epsilon_grid, sample_blocks
+from ..clever import BLOCK_SIZE
 from ..core import Norm
 from ..errors import InvalidParameterError, require_at_least, require_open_unit, require_positive
 from ..extremes import Method
@@ -61,6 +62,8 @@ class BoundsSettings:
         restarts: random starts of each.
         top_k: an image counts as classified where y is among so many first classes.
         curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
+        clever_blocks: blocks of random points around each image reported on, for its own L within
+            the largest radius of the grid; 0 for none.
     """
 
     norm: Norm = Norm.LINF
@@ -77,6 +80,7 @@ class BoundsSettings:
     restarts: int = 2
     top_k: int = 1
     curvature_steps: int = 12
+    clever_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -86,6 +90,7 @@ class BoundsSettings:
         for name in ("blocks", "block_size", "points", "steps", "restarts", "top_k"):
             require_at_least(name, getattr(self, name), 1)
         require_at_least("curvature_steps", self.curvature_steps, 0)
+        require_at_least("clever_blocks", self.clever_blocks, 0)
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -96,7 +101,7 @@ class BoundsSettings:
     def sampling(self) -> dict[str, Any]:
         """Settings that the sampled rows depend on; the others only change the fit."""
         settings = asdict(self)
-        for name in ("exceedance", "level", "evt"):
+        for name in ("exceedance", "level", "evt", "clever_blocks"):
             settings.pop(name)
         return settings
 
@@ -149,4 +154,5 @@ class BoundsSettings:
         search = self.search(0).n_gradients
         ball = 2 * self.steps * self.restarts if self.region == Region.BALL else 0
         curvature = 2 * self.curvature_steps if self.curved else 0
-        return n_sampled * (1 + search + ball + curvature) + n_reported + n_apart * search
+        own = 1 + self.clever_blocks * BLOCK_SIZE
+        return n_sampled * (1 + search + ball + curvature) + n_reported * own + n_apart * search

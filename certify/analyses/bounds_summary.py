@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..store import ResultStore
 
-RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound")
+RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
 """Columns of radii; those of L, omega and the curvature rest on upper limits."""
 
 POINTS = ("l_bound_point", "omega_bound_point")
@@ -60,6 +60,7 @@ class ErrorAt:
     omega_bound: float | None
     gamma_bound: float | None
     curvature_bound: float | None
+    clever_bound: float | None
     attacked: float | None
 
 

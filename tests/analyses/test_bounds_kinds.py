@@ -110,6 +110,26 @@ def test_curvature_speaks_of_l2_alone(tmp_path: Path) -> None:
         assert np.isnan(group.column("curvature_bound")).all()
 
 
+def test_clever_bound_of_a_paraboloid(tmp_path: Path) -> None:
+    """F8: within R of an image the slope reaches ‖x‖ + R, so gap / L is below 1 - ‖x‖."""
+    settings = replace(SETTINGS, clever_blocks=30)
+    run = Run(tmp_path, two_logits(curved, 2), images())
+    store, group = run(settings)
+    with store:
+        lengths, end = run_lengths(images(), 40), group.attribute("epsilons")[-1]
+        gap = np.maximum(0.5 * (1 - lengths**2), 0)
+        expected = np.minimum(gap / (lengths + end), end)
+        assert group.column("clever_bound") == pytest.approx(expected, rel=0.1)
+        assert (group.column("clever_bound") <= truth() + 1e-6).all()
+        assert summarise(store, group.path).error_at[0].clever_bound is not None
+    before = SETTINGS.gradient_passes(0, 40)
+    assert settings.gradient_passes(0, 40) == before + 40 * 30 * 64
+    store, plain = run(SETTINGS)
+    with store:
+        assert plain.path != group.path
+        assert np.isnan(plain.column("clever_bound")).all()
+
+
 class FourLogits(nn.Module):
     """z = (0, 9 + x₁, ½‖x‖² - ½, -9): class 0 leaves the first two where the third passes it."""
 
@@ -186,7 +206,10 @@ def test_offenders_are_listed_the_worst_first(tmp_path: Path) -> None:
 
 def test_tables_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     store, group = Run(tmp_path, two_logits(curved, 2), images())(SETTINGS)
-    newer = ("gamma_upper", "gamma_bound", "gamma_censored", "curvature_bound")
+    newer = (
+        *("gamma_upper", "gamma_bound", "gamma_censored"),
+        *("curvature_bound", "clever_bound"),
+    )
     with store:
         with store.file.change() as file:
             place = file[group.path]

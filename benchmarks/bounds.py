@@ -1,0 +1,301 @@
+"""Gradients for gamma, omega and L: the share that is not passes through the network, and CLEVER.
+
+One run, real images, a bundled model:
+
+    python benchmarks/bounds.py
+
+prints (1) what gamma, omega and L cost as a ratio to the bare forward and
+backward passes they need, measured in turns; (2) gradient samples a second of
+the L-bound's sample, of the per-image CLEVER and of the Adversarial Robustness Toolbox's CLEVER;
+(3) the largest slopes that they and the ascent find on functions whose largest slope is known.
+Rates are medians over rounds; on a machine that others use too, read those by processor time.
+
+The toolbox is not among the requirements: `pip install adversarial-robustness-toolbox`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.bounds import epsilon_grid
+from robcert.certify.classifier import Classifier
+from robcert.certify.clever import BLOCK_SIZE, local_lipschitz
+from robcert.certify.core import Batch, Norm
+from robcert.certify.data import load_images
+from robcert.certify.gradient_norm import largest_gradient_norm
+from robcert.certify.heap import keep_freed_memory
+from robcert.certify.linearity import Search, Sided, adam_rule, largest_deviation, tangent
+from robcert.certify.models import load_classifier
+from robcert.certify.objectives import Loss
+from robcert.certify.residuals import ResidualSearch, largest_residuals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from robcert.certify.linearity import Tangent
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+EPSILON = 8 / 255
+RADIUS = 0.5
+TARGET_RATIO, TARGET_CLEVER = 1.15, 4.0
+MARGIN = 0.1
+"""Of the image of 1/2 on the known functions: small, or the toolbox ends its score at RADIUS."""
+ASCENT_STEPS = 20
+POOL_FACTOR = 10
+"""The toolbox draws so many points a member of a block, and its blocks from those."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one run, by the clock and by the processor time of this process."""
+
+    wall: float
+    cpu: float
+
+
+def spent(run: Callable[[], object]) -> Spent:
+    start, cpu = time.perf_counter(), time.process_time()
+    run()
+    return Spent(time.perf_counter() - start, time.process_time() - cpu)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a kernel needs of the network: gradients, and forward passes beside them."""
+
+    gradients: int
+    forwards: int
+
+
+def medians(first: list[Spent], second: list[Spent]) -> str:
+    """Median ratio of ``first`` to ``second`` over rounds, by the clock and by processor time."""
+    wall, cpu = (
+        float(
+            np.median([getattr(a, k) / getattr(b, k) for a, b in zip(first, second, strict=True)])
+        )
+        for k in ("wall", "cpu")
+    )
+    return f"x{wall:.3f} | x{cpu:.3f}"
+
+
+def bare(twin: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, passes: Passes) -> None:
+    """The passes and nothing else: logits, a loss, its gradient for the input."""
+    for _ in range(passes.gradients):
+        point = x.detach().requires_grad_()
+        torch.autograd.grad(Loss.MARGIN.of(twin(point), y).sum(), point)
+    with torch.no_grad():
+        for _ in range(passes.forwards):
+            twin(x)
+
+
+def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[], object], Passes]]:
+    """Each kernel with the tangent it starts from, and what it needs of the network."""
+    adam = Search(Norm.LINF, Sided.TWO, 50, adam_rule())
+    grid = ResidualSearch(Norm.LINF, epsilon_grid(EPSILON, 3), 20, 2, 0)
+
+    def plane() -> Tangent:
+        return tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+
+    def gamma() -> object:
+        return largest_deviation(plane(), batch, adam, epsilon=EPSILON, seed=0, stream="b")
+
+    def omega() -> object:
+        return largest_residuals(plane(), batch, grid)
+
+    def ball() -> object:
+        how = {"norm": Norm.LINF, "radius": EPSILON, "steps": ASCENT_STEPS, "seed": 0}
+        return largest_gradient_norm(plane(), batch, restarts=1, **how)
+
+    # a forward after the last step of each search; omega looks at a random point of each radius
+    looks = 3 * len(grid.epsilons)
+    return {
+        "gamma, 50 Adam steps": (gamma, Passes(1 + 50, 1)),
+        "omega, 3 radii": (omega, Passes(1 + grid.n_gradients, looks)),
+        "L at the images": (plane, Passes(1, 0)),
+        "L in a ball, 20 steps": (ball, Passes(1 + 2 * ASCENT_STEPS + 1, 0)),
+    }
+
+
+def report_ratios(classifier: Classifier, batches: list[Batch], rounds: int) -> None:
+    twin = classifier.twin
+    assert twin is not None
+    print(f"cost over bare passes (clock | processor time), target x{TARGET_RATIO}")
+    for batch in batches:
+        for name, (run, passes) in kernels(classifier, batch).items():
+            several = range(max(1, 40 // passes.gradients))
+            ours: list[Spent] = []
+            floor: list[Spent] = []
+            for _ in range(rounds):
+                ours.append(spent(repeated(run, several)))
+                floor.append(
+                    spent(repeated(partial(bare, twin, batch.x, batch.y, passes), several))
+                )
+            print(f"  batch {len(batch):3d}  {name:22s} {medians(ours, floor)}")
+
+
+def repeated(run: Callable[[], object], times: range) -> Callable[[], object]:
+    return lambda: [run() for _ in times]
+
+
+def report_rates(classifier: Classifier, batch: Batch, blocks: int, rounds: int) -> None:
+    """Gradient samples a second of ours and of the toolbox, for the same number of samples."""
+    clever_t = toolbox()
+    points = blocks * BLOCK_SIZE
+    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    one = np.array([0])
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "L at the images": (
+            lambda: tangent(classifier, batch.x, batch.y, Loss.MARGIN),
+            len(batch),
+        ),
+        "CLEVER of an image": (
+            lambda: local_lipschitz(
+                plane.part(one), batch.part(one), norm=Norm.L2, radius=RADIUS, blocks=blocks, seed=0
+            ),
+            points,
+        ),
+    }
+    if clever_t is not None:
+        theirs, image = estimator(classifier), batch.x[0].numpy()
+        target = runner_up(classifier, batch)
+        size = points // POOL_FACTOR
+
+        def pooled() -> object:
+            return clever_t(theirs, image, target, blocks, size, RADIUS, 2)
+
+        ways["toolbox, one target"] = (pooled, size * POOL_FACTOR)
+    found: dict[str, list[Spent]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (run, samples) in ways.items():
+            took = spent(run)
+            found[name].append(Spent(took.wall / samples, took.cpu / samples))
+    print(f"\ngradient samples a second (clock | processor time), {points} points around an image")
+    for name, some in found.items():
+        wall, cpu = (1 / float(np.median([getattr(s, k) for s in some])) for k in ("wall", "cpu"))
+        print(f"  {name:22s} {wall:7.0f} | {cpu:7.0f}")
+    if clever_t is None:
+        return print("  toolbox: not installed: pip install adversarial-robustness-toolbox")
+    for name in ("L at the images", "CLEVER of an image"):
+        ratio = medians(found["toolbox, one target"], found[name])
+        print(f"  {name} is faster than the toolbox {ratio}, target x{TARGET_CLEVER:g}")
+
+
+def runner_up(classifier: Classifier, batch: Batch) -> int:
+    """The class that CLEVER aims at: the second of the first image."""
+    with torch.no_grad():
+        return int(classifier.twin_logits(batch.x[:1]).topk(2).indices[0, 1])
+
+
+class Known(nn.Module):
+    """Logits (f(x), 0) of flat pixels: the margin of class 0 has the slope of f."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = self.function(x.flatten(1) - 0.5) + MARGIN
+        return torch.stack([value, torch.zeros_like(value)], 1)
+
+
+def known_functions(pixels: int) -> dict[str, tuple[Callable[[Tensor], Tensor], float]]:
+    """Functions of v, 0 at v = 0, and their largest l2 slope for v no longer than RADIUS."""
+    weight = torch.randn(pixels, generator=torch.Generator().manual_seed(0)) / pixels**0.5
+    return {
+        "plane": (lambda v: v @ weight, float(weight.norm())),
+        "paraboloid": (lambda v: -v.square().sum(1), 2 * RADIUS),
+        "one curved axis": (lambda v: -2 * v[:, 0].square(), 4 * RADIUS),
+    }
+
+
+def report_known(blocks: int, pixels: int = 784) -> None:
+    """Largest slopes found over the true ones, of as many gradients each."""
+    points = blocks * BLOCK_SIZE
+    batch = Batch(np.array([0]), torch.full((1, 1, 1, pixels), 0.5), torch.tensor([0]))
+    how: dict[str, Any] = {"norm": Norm.L2, "radius": RADIUS, "seed": 0}
+    restarts = max(1, points // (2 * ASCENT_STEPS + 1))
+    print(f"\nL found over the true one, {pixels} pixels, {points} gradients each")
+    for name, (function, truth) in known_functions(pixels).items():
+        module = Known(function)
+        model = Classifier.from_module(module, image_shape=(1, 1, pixels), num_classes=2)
+        plane = tangent(model, batch.x, batch.y, Loss.MARGIN)
+        (fit,) = local_lipschitz(plane, batch, blocks=blocks, **how)
+        top = largest_gradient_norm(plane, batch, steps=ASCENT_STEPS, restarts=restarts, **how)
+        line = f"  {name:15s} ascent {float(top) / truth:.3f}   CLEVER {fit.point / truth:.3f}"
+        if (clever_t := toolbox()) is not None:
+            np.random.seed(0)  # noqa: NPY002 - the toolbox draws from numpy's global stream
+            score = clever_t(
+                estimator(model), batch.x[0].numpy(), 1, blocks, points // POOL_FACTOR, RADIUS, 2
+            )
+            line += f"   toolbox {MARGIN / score / truth:.3f}"
+        print(line)
+
+
+def toolbox() -> Callable[..., float] | None:
+    """The toolbox's targeted CLEVER, None where it is not installed."""
+    if importlib.util.find_spec("art") is None:
+        return None
+    from art.metrics import clever_t
+
+    return clever_t
+
+
+class Twin(nn.Module):
+    """The differentiable twin as a module, as the toolbox wants it."""
+
+    def __init__(self, logits: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(x)
+
+
+def estimator(classifier: Classifier) -> object:
+    """The toolbox's view of ``classifier``."""
+    from art.estimators.classification import PyTorchClassifier
+
+    assert classifier.twin is not None
+    return PyTorchClassifier(
+        model=Twin(classifier.twin),
+        loss=nn.CrossEntropyLoss(),
+        input_shape=classifier.image_shape,
+        nb_classes=classifier.num_classes,
+        device_type="cpu",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", type=Path, default=FIXTURES / "fashion-honest.onnx")
+    parser.add_argument("--data", default="fashion-mnist-2000")
+    parser.add_argument("--batches", type=int, nargs="+", default=[64])
+    parser.add_argument("--blocks", type=int, default=50, help="blocks of 64 points an image")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    keep_freed_memory()
+    images = load_images(options.data)
+    classifier = load_classifier(options.model, images=images)
+    labels = images.labels
+    assert labels is not None
+    batches = [
+        Batch(index, images.pixels(index), torch.from_numpy(labels[index]))
+        for index in (np.arange(size) for size in options.batches)
+    ]
+    report_ratios(classifier, batches, options.rounds)
+    report_rates(classifier, batches[-1], options.blocks, options.rounds)
+    report_known(options.blocks)
+
+
+if __name__ == "__main__":
+    main()
