@@ -48,6 +48,7 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 EPSILON = 8 / 255
 RADIUS = 0.5
 TARGET_RATIO, TARGET_CLEVER = 1.15, 4.0
+OURS = ("L at the images", "CLEVER of an image")
 MARGIN = 0.1
 """Of the image of 1/2 on the known functions: small, or the toolbox ends its score at RADIUS."""
 ASCENT_STEPS = 20
@@ -153,17 +154,10 @@ def report_rates(classifier: Classifier, batch: Batch, blocks: int, rounds: int)
     points = blocks * BLOCK_SIZE
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
     one = np.array([0])
+    centre, how = (plane.part(one), batch.part(one)), {"norm": Norm.L2, "radius": RADIUS}
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        "L at the images": (
-            lambda: tangent(classifier, batch.x, batch.y, Loss.MARGIN),
-            len(batch),
-        ),
-        "CLEVER of an image": (
-            lambda: local_lipschitz(
-                plane.part(one), batch.part(one), norm=Norm.L2, radius=RADIUS, blocks=blocks, seed=0
-            ),
-            points,
-        ),
+        OURS[0]: (lambda: tangent(classifier, batch.x, batch.y, Loss.MARGIN), len(batch)),
+        OURS[1]: (lambda: local_lipschitz(*centre, **how, blocks=blocks, seed=0), points),
     }
     if clever_t is not None:
         theirs, image = estimator(classifier), batch.x[0].numpy()
@@ -183,9 +177,7 @@ def report_rates(classifier: Classifier, batch: Batch, blocks: int, rounds: int)
     for name, some in found.items():
         wall, cpu = (1 / float(np.median([getattr(s, k) for s in some])) for k in ("wall", "cpu"))
         print(f"  {name:22s} {wall:7.0f} | {cpu:7.0f}")
-    if clever_t is None:
-        return print("  toolbox: not installed: pip install adversarial-robustness-toolbox")
-    for name in ("L at the images", "CLEVER of an image"):
+    for name in OURS if clever_t else ():
         ratio = medians(found["toolbox, one target"], found[name])
         print(f"  {name} is faster than the toolbox {ratio}, target x{TARGET_CLEVER:g}")
 
@@ -292,6 +284,8 @@ def main() -> None:
         Batch(index, images.pixels(index), torch.from_numpy(labels[index]))
         for index in (np.arange(size) for size in options.batches)
     ]
+    if toolbox() is None:
+        print("without the toolbox: pip install adversarial-robustness-toolbox")
     report_ratios(classifier, batches, options.rounds)
     report_rates(classifier, batches[-1], options.blocks, options.rounds)
     report_known(options.blocks)
