@@ -68,7 +68,7 @@ def measure(bench: Bench, sigma: float, *, rounds: int, seconds: float) -> Rates
     bare = {f"bare runtime {b}": _bare(bench, b, threads=cores) for b in BATCHES}
     callers = {f"bare runtime, a caller a core {b}": _callers(bench, b, cores) for b in BATCHES}
     plain = {f"plain loop {b}": lambda s, b=b: loop.rate(b, s) for b in BATCHES}
-    best = [_best(ways, seconds / 2) for ways in (bare, callers, plain)]
+    best = [_best(ways, seconds / 3) for ways in (bare, callers, plain)]
     published = f"plain loop {PUBLISHED_BATCH}"
     chosen = dict.fromkeys(["engine", *best, published])
     ways = {"engine": lambda s: _engine(bench, sigma, s), **bare, **callers, **plain}

@@ -12,6 +12,7 @@ the number of workers, on the order of the images, or on where a run was taken u
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +41,9 @@ VALUES_PER_BATCH = 256 * 3 * 32 * 32
 GPU_FACTOR = 32
 MOST_ROWS = 512
 """Larger batches bring no speed on a CPU."""
+
+SECONDS_A_BATCH = 0.25
+"""What a deadline can be overrun by; more rows a batch bring no speed where they take so long."""
 
 GPU_WORKERS = 2
 """One batch is counted and drawn while the device works on the other."""
@@ -99,7 +103,8 @@ class Sampler:
         classifier: its runtime is asked.
         sigma: standard deviation of the noise, in pixel units; the noise is not clipped.
         seed: seed of all noise streams.
-        batch_size: noisy images in one forward pass; changes speed only.
+        batch_size: noisy images in one forward pass; by default as many as their size and the
+            model's pace suggest. Changes speed only.
         workers: batches that are worked on at once; by default one a core, two on a GPU. Changes
             speed only.
         deadline: ``time.monotonic()`` after which no further batch is begun.
@@ -124,6 +129,7 @@ class Sampler:
         self.drawn = 0
         self._active: deque[Job] = deque()
         self._capacity = max(self.batch_size, NOISE_BLOCK)
+        self._pace = 0.0 if batch_size else math.inf  # seconds a row, the best seen
         shape = (self._capacity + NOISE_BLOCK, *classifier.image_shape)
         self._buffers: SimpleQueue[Tensor] = SimpleQueue()
         for _ in range(self.workers):
@@ -168,7 +174,7 @@ class Sampler:
     def _next_pieces(self, waiting: Iterator[Job]) -> list[Piece]:
         """Pieces of the next batch: the oldest images first, new ones while there is room."""
         pieces: list[Piece] = []
-        room = self._capacity
+        room = self._room()
         position = 0
         while room >= NOISE_BLOCK:
             if position == len(self._active):
@@ -186,14 +192,22 @@ class Sampler:
             position += 1
         return pieces
 
+    def _room(self) -> int:
+        """Rows of the next batch; one noise block until the model's pace is known."""
+        if self._pace == 0.0:
+            return self._capacity
+        return max(NOISE_BLOCK, min(self._capacity, int(SECONDS_A_BATCH / self._pace)))
+
     def _votes(self, logits: Logits, pieces: list[Piece]) -> NDArray[np.int64]:
         """Classes of the draws of ``pieces``; runs in a worker."""
         buffer = self._buffers.get()
+        start = time.perf_counter()
         try:
             images = self._noisy_images(pieces, buffer)
             parts = torch.split(images, self.batch_size)
-            votes = torch.cat([logits(part).argmax(1) for part in parts])
-            return votes.cpu().numpy()
+            votes = torch.cat([logits(part).argmax(1) for part in parts]).cpu().numpy()
+            self._pace = min(self._pace, (time.perf_counter() - start) / len(votes))
+            return votes
         finally:
             self._buffers.put(buffer)
 

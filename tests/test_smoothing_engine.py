@@ -121,6 +121,28 @@ def test_an_image_that_wants_little_does_not_wait_for_one_that_wants_much() -> N
     assert np.mean(calls) > 0.7 * 256
 
 
+def test_a_slow_model_gets_short_batches_and_a_fast_one_long_ones() -> None:
+    """One noise block until the pace is known, then as many rows as take a quarter of a second."""
+    for pause, least, most in ((0.15, NOISE_BLOCK, NOISE_BLOCK), (0.0, 400, 512)):
+        calls: list[int] = []
+
+        def slow(x: torch.Tensor, pause: float = pause, calls: list[int] = calls) -> torch.Tensor:
+            time.sleep(pause)
+            calls.append(len(x))
+            return CLASSIFIER.logits(x)
+
+        sampler = Sampler(replace(CLASSIFIER, runtime=slow), sigma=0.25, seed=3, workers=1)
+        jobs = [Job(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(2)]
+        if pause == 0.0:
+            jobs += [
+                Job(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(40)
+            ]
+        for _ in sampler.run(jobs):
+            pass
+        assert calls[0] <= NOISE_BLOCK
+        assert least <= max(calls) <= most
+
+
 def test_a_deadline_ends_the_run_and_says_what_is_known() -> None:
     endless = UnionBoundRule(half_spending(geometric_looks(10**8, block=64), 1e-3), (5.0,))
     sampler = Sampler(
