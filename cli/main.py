@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import traceback
 import warnings
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141
+"""What a shell reports of a program that SIGPIPE ended, as `head` does to those before it."""
 
 app = typer.Typer(
     name="robcert",
@@ -92,6 +96,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Exit status of `robcert ARGUMENTS`: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
 
+    It is 141, without a word, where whoever read stdout has gone, for 1 would be a failed check.
     With `--debug` errors keep their traceback; else each is one line on stderr.
     """
     debug = "--debug" in arguments
@@ -102,6 +107,9 @@ def run(arguments: Sequence[str]) -> int:
         status = app(args=list(arguments), prog_name="robcert", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = EXIT_INTERRUPTED
+    except SystemExit:  # Typer and rich end so, with 1, where stdout is a broken pipe
+        _write_no_more()
+        return EXIT_NOBODY_READS
     except Exception as error:  # the last line of defence: a traceback is no message
         if debug:
             traceback.print_exc()
@@ -109,6 +117,15 @@ def run(arguments: Sequence[str]) -> int:
     if status == EXIT_INTERRUPTED:
         _say(f"interrupted: finished images are saved; to go on, run again: {command_line()}")
     return status if isinstance(status, int) else 0
+
+
+def _write_no_more() -> None:
+    """Let the interpreter flush what is left of stdout into nothing."""
+    with contextlib.suppress(OSError):  # a stdout without a file behind it has nothing to flush
+        target = sys.stdout.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, target)
+        os.close(nowhere)
 
 
 def _report_error(error: Exception, arguments: Sequence[str]) -> int:

@@ -45,6 +45,7 @@ def surface(
         epsilon=epsilons(options)[0],
         **given(resolution=resolution, steps=steps),
     )
+    _one_image(options)
     with opened(replace(options, indices=str(index))) as context:
         store = context.session.store
         path = analysis.analyse(context.session, settings)
@@ -56,3 +57,18 @@ def surface(
         title = f"{store.model['file']}, image {index} of {store.data['name']}"
         save_surface(target, grids, epsilon=settings.epsilon, title=title)
         note(options, f"picture: {target}")
+
+
+def _one_image(options: AnalysisOptions) -> None:
+    """Refuse the options that choose several images.
+
+    Raises:
+        InvalidParameterError: --limit, --every or --indices was given.
+    """
+    from robcert.certify.errors import InvalidParameterError
+
+    chosen = {"--limit": options.limit, "--every": options.every, "--indices": options.indices}
+    for name, value in chosen.items():
+        if value is not None:
+            message = f"{name} chooses several images, and a surface is drawn around one"
+            raise InvalidParameterError(message, hint="choose one by --index, such as --index 3")

@@ -139,3 +139,30 @@ def test_every_help_has_an_example_and_names_the_kind_of_its_numbers(
 def test_the_reference_page_is_what_the_program_says() -> None:
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     assert page.read_text(encoding="utf-8") == reference(), "run python docs/make.py"
+
+
+@pytest.mark.parametrize("arguments", [("datasets",), ("audit", "--help")])
+def test_it_ends_quietly_where_nobody_reads(arguments: tuple[str, ...]) -> None:
+    program = f"import sys; from robcert.cli.main import run; sys.exit(run({list(arguments)!r}))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        said = running.stderr.read()
+    assert said == ""
+    assert running.returncode == 141  # as after SIGPIPE; 1 would be a failed check
+
+
+@pytest.mark.parametrize("chosen", [("--limit", "5"), ("--every", "2"), ("--indices", "0,1")])
+def test_a_surface_is_drawn_around_one_image_named_by_index(chosen: tuple[str, str]) -> None:
+    ended = robcert("surface", *chosen)
+    assert ended.status == 2
+    assert ended.stderr.splitlines() == [
+        f"error: {chosen[0]} chooses several images, and a surface is drawn around one",
+        "hint: choose one by --index, such as --index 3",
+    ]
