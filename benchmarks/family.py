@@ -47,7 +47,7 @@ def main() -> None:
     found = [str(results(method, options.folder)) for method in METHODS]
     found = [path for path in found if Path(path).is_file()]
     run("compare", *found, "--picture", str(options.folder / "family.png"), "--brief")
-    run("compare", *found, "--csv", to=options.folder / "differences.csv")
+    run("compare", *found, "--json", to=options.folder / "family.json")
 
 
 def train(method: str, folder: Path, root: tuple[str, ...]) -> None:
