@@ -130,13 +130,13 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     first = rows[0]
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
     header = (
-        *("model", "clean (measured)", f"at {ball} (attacked)", "median distance (attacked)"),
-        *("γ (estimated)", "L-bound (estimated)", "ω-bound (estimated)"),
-        *(f"at {decimal(first.radius)} l2 (certified)", "masking check", "seconds (measured)"),
+        *("model", "clean measured", f"{ball} attacked", "γ estimated"),
+        *("L-bound estimated", "ω-bound estimated", f"{decimal(first.radius)} l2 certified"),
+        *("masking check", "audit, s"),
     )
     note = (
         "clean, attacked and certified: accuracies, the last of the smoothed classifier; γ and "
-        "bounds: means over the images, distances in pixel units of [0, 1]; seconds: of the audit."
+        "bounds: means over the images, bounds in pixel units of [0, 1]; s: seconds, measured."
     )
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
         note += " The files do not share one radius: the header names that of the first."
@@ -149,7 +149,7 @@ def overview_table(rows: Sequence[Overview]) -> Table:
 def _cells(row: Overview) -> tuple[str, ...]:
     return (
         *(percent((share or {}).get("value")) for share in (row.clean, row.attacked)),
-        *(decimal(v, 3) for v in (row.distance, row.gamma, row.l_bound, row.omega_bound)),
+        *(decimal(v, 3) for v in (row.gamma, row.l_bound, row.omega_bound)),
         percent((row.certified or {}).get("value")),
         row.masking or DASH,
         decimal(row.seconds, 3),

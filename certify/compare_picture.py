@@ -37,11 +37,12 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
     from matplotlib.figure import Figure  # a second to import
 
     smoothed = any(row.certified_curves for row in rows)
-    high = 1.6 + 0.36 * len(rows)
+    high = 2.0 + 0.36 * len(rows)
     whole = Figure(figsize=(11, high + (3.6 if smoothed else 0)), layout="constrained")
     figure: Any = whole
     if smoothed:
-        figure, below = whole.subfigures(2, 1, height_ratios=(high, 3.6))
+        parts: Any = whole.subfigures(2, 1, height_ratios=(high, 3.6))
+        figure, below = parts
         _certified_curves(below.subplots(), rows)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     _accuracies(left, rows)
@@ -55,19 +56,19 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
     left.invert_yaxis()
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize="small")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small")
     whole.savefig(path, dpi=110)
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
     """Certified accuracy at the radii within reach, with bands of 95 %."""
-    for row in rows:
+    for model, row in zip(names(rows), rows, strict=True):
         for curve in row.certified_curves:
             points = [point for point in curve["points"] if point.get("attainable", True)]
             radii, shares, low, high = (
                 [point[name] for point in points] for name in ("radius", "value", "lower", "upper")
             )
-            name = f"{row.model}, {curve['name']} (certified)"
+            name = f"{model}, {curve['name']} (certified)"
             (line,) = axes.plot(radii, shares, "s-", markersize=4, label=name)
             axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
     axes.set_ylim(0, 1)
