@@ -146,7 +146,8 @@ def resnet(folder: Path, images: ImageSet) -> Path:
     path = folder / "resnet18.onnx"
     example = torch.zeros(2, *images.shape)
     batch = torch.export.Dim("batch")
-    torch.onnx.export(net, (example,), path, dynamo=True, dynamic_shapes=({0: batch},))
+    shapes = ({0: batch},)
+    torch.onnx.export(net, (example,), path, dynamo=True, dynamic_shapes=shapes, verbose=False)
     return path
 
 

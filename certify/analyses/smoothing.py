@@ -61,6 +61,27 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
         InvalidParameterError: the model cannot be computed in the precision asked for.
     """
     session = in_precision(session, settings)
+    group = _table(session, settings)
+    sampler = Sampler(
+        session.classifier,
+        sigma=settings.sigma,
+        seed=session.seed,
+        batch_size=batch_size,
+        deadline=session.deadline,
+    )
+
+    def rows(finished: Finished) -> Rows:
+        x = session.images.pixels(finished.indices).to(session.classifier.device)
+        clean = session.classifier.logits(x).argmax(1).cpu().numpy()
+        return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
+
+    run(session, group, sampler, _procedures(session, settings), rows)
+    _note_progress(group, sampler, settings)
+    return group.path
+
+
+def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
+    """The table of these settings, begun or taken up again."""
     plain = session.classifier.precision == Precision.FLOAT32
     suffix = "" if plain else f"-{settings.precision}"
     group = session.store.group(
@@ -79,22 +100,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
         require_same_function(
             group, session.classifier, session.images, sigma=settings.sigma, seed=session.seed
         )
-    sampler = Sampler(
-        session.classifier,
-        sigma=settings.sigma,
-        seed=session.seed,
-        batch_size=batch_size,
-        deadline=session.deadline,
-    )
-
-    def rows(finished: Finished) -> Rows:
-        x = session.images.pixels(finished.indices).to(session.classifier.device)
-        clean = session.classifier.logits(x).argmax(1).cpu().numpy()
-        return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
-
-    run(session, group, sampler, _procedures(session, settings), rows)
-    _note_progress(group, sampler, settings)
-    return group.path
+    return group
 
 
 def in_precision(session: Session, settings: SmoothingSettings) -> Session:
