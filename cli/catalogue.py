@@ -34,3 +34,9 @@ def architectures() -> None:
 
     for name in names():
         typer.echo(f"{name:16} {describe(name)}")
+    typer.echo("torchvision:NAME any classification model of torchvision")
+    typer.echo(
+        "module:factory   your own factory(image_shape=(c, h, w), num_classes=k), from --arch"
+    )
+    typer.echo("                 alone, never from a file")
+    typer.echo("Activations: relu, softplus, c2relu; --denoise for the residual networks.")

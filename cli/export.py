@@ -14,6 +14,10 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="ONNX file [default: model.onnx in the run folder]."),
     ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="module:factory that the checkpoint names, if you trust it."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Write a checkpoint as ONNX: logits, any batch, preprocessing and provenance inside.
@@ -24,7 +28,10 @@ def export(
     Example: robcert export runs/standard
     """
     from robcert.trainers.export import export_checkpoint
+    from robcert.trainers.factories import allow
 
+    if arch is not None:
+        allow(arch)
     target = export_checkpoint(checkpoint, out)
     typer.echo(str(target))
     typer.echo(f"next: robcert audit --model {target}", err=True)

@@ -115,7 +115,8 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
-        _say(f"interrupted: finished images are saved; to go on, run again: {command_line()}")
+        resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
+        _say(f"interrupted: what is finished is saved; to go on, run: {command_line()}{resume}")
     return status if isinstance(status, int) else 0
 
 

@@ -99,6 +99,10 @@ class AnalysisOptions:
     output: Annotated[
         str | None, typer.Option("--output", help="Which output of the model holds the scores.")
     ] = None
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="module:factory that a checkpoint names, if you trust it."),
+    ] = None
     allow_low_accuracy: Annotated[
         bool,
         typer.Option("--allow-low-accuracy", help="Go on even if the model is at chance."),
@@ -127,9 +131,21 @@ class TrainOptions:
     subset: Annotated[
         int | None, typer.Option("--subset", help="The first N training images only.")
     ] = None
+    validation: Annotated[
+        bool | None,
+        typer.Option(
+            "--validation/--no-validation",
+            help="Hold training images out to choose the best epoch by, else use the test images.",
+            show_default="validation",
+        ),
+    ] = None
     arch: Annotated[
         str | None,
-        typer.Option("--arch", help="See robcert architectures.", show_default="cnn4"),
+        typer.Option(
+            "--arch",
+            help="See robcert architectures; or module:factory, your own code.",
+            show_default="cnn4",
+        ),
     ] = None
     activation: Annotated[
         Literal["relu", "softplus", "c2relu"] | None,
@@ -142,6 +158,28 @@ class TrainOptions:
     width: Annotated[int | None, typer.Option("--width", help="Channels of the first layer.")] = (
         None
     )
+    denoise: Annotated[
+        bool | None,
+        typer.Option(
+            "--denoise/--no-denoise",
+            help="Feature-denoising blocks in a residual network.",
+            show_default="no-denoise",
+        ),
+    ] = None
+    crop: Annotated[
+        int | None,
+        typer.Option("--crop", help="Pixels of padding before a random crop.", show_default="0"),
+    ] = None
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Mirror half of the images.", show_default="no-flip"),
+    ] = None
+    cutout: Annotated[
+        int | None,
+        typer.Option(
+            "--cutout", help="Side of a random square set to zero, pixels.", show_default="0"
+        ),
+    ] = None
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Passes over the data.", show_default="15")
     ] = None
@@ -169,8 +207,21 @@ class TrainOptions:
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:1, for instance.")
     ] = "auto"
+    devices: Annotated[
+        int,
+        typer.Option(
+            "--devices",
+            help="Processes, each with its own GPU if there are any; they share every batch. "
+            "Under torchrun its number counts.",
+        ),
+    ] = 1
+    precision: Annotated[
+        Literal["32", "bf16-mixed", "16-mixed"] | None,
+        typer.Option("--precision", help="Of the layers; losses keep 32 bits.", show_default="32"),
+    ] = None
     threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads [default: all cores].")
+        int | None,
+        typer.Option("--threads", help="CPU threads of a process [default: all cores, shared]."),
     ] = None
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/METHOD].")

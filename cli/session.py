@@ -130,7 +130,10 @@ def model_path(options: AnalysisOptions) -> Path:
 def how_to_load(options: AnalysisOptions) -> dict[str, Any]:
     """Arguments of `load_classifier` and `inspect_model` beside the file and the images."""
     from robcert.trainers.checkpoint import load_checkpoint
+    from robcert.trainers.factories import allow
 
+    if options.arch is not None:
+        allow(options.arch)
     return {
         "preprocess": preprocessing(options),
         "output": options.output,

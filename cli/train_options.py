@@ -10,16 +10,17 @@ from . import values
 from .options import NormName
 
 
-def quantity(name: str, doc: str, default: str) -> Any:
+def quantity(name: str, doc: str, default: str, *others: str) -> Any:
     """Option for a number that may be written as a fraction, such as 8/255.
 
     Args:
         name: of the option.
         doc: what it is, with its unit.
         default: as the help shows it.
+        others: other names of the same option.
     """
     return typer.Option(
-        name, help=doc, show_default=default, parser=values.number, metavar="<float>"
+        name, *others, help=doc, show_default=default, parser=values.number, metavar="<float>"
     )
 
 

@@ -43,10 +43,14 @@ def llr(
     epsilon: Epsilon = None,
     gamma_weight: Annotated[
         float | None,
-        quantity("--gamma-weight", "Weight of the local linearity error (lambda).", "4.0"),
+        quantity("--gamma-weight", "Weight of the local linearity error.", "4.0", "--lambda"),
     ] = None,
     linear_weight: Annotated[
-        float | None, quantity("--linear-weight", "Weight of the linear term (mu).", "3.0")
+        float | None,
+        quantity("--linear-weight", "Weight of the linear term; 0 leaves it out.", "3.0", "--mu"),
+    ] = None,
+    ratio: Annotated[
+        float | None, quantity("--ratio", "mu / lambda, in the place of mu.", "none")
     ] = None,
     nominal_weight: Annotated[
         float | None, quantity("--nominal-weight", "Weight of the cross-entropy.", "2.0")
@@ -68,6 +72,7 @@ def llr(
         epsilon=epsilon,
         gamma_weight=gamma_weight,
         linear_weight=linear_weight,
+        ratio=ratio,
         nominal_weight=nominal_weight,
         steps=steps,
         step_size=step_size,

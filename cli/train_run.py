@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,12 @@ from .render import print_warning
 from .run import given
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from robcert.trainers.config import TrainConfig
+    from robcert.trainers.processes import Processes
     from robcert.trainers.run_folder import EpochRecord
+    from robcert.trainers.train import Trained
 
 
 def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
@@ -29,32 +35,61 @@ def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
         of_method: its own options by the names of its fields; None is the default.
     """
     from robcert.certify.models import torch_device
+    from robcert.trainers.processes import launched
     from robcert.trainers.train import train
 
-    from .session import tune_torch
-
-    tune_torch(options.threads)
     config, first = configs(options, method, given(**of_method))
+    device = torch_device(options.device)
+    processes = launched(options.devices, device)
+    _tune_torch(options.threads, processes.on_this_machine)
     out = options.out or Path("runs") / method
-    with TerminalProgress(quiet=options.quiet) as progress:
+    with _told_once(processes), TerminalProgress(quiet=options.quiet) as progress:
         trained = train(
             config,
             out=out,
             first=first,
             data_root=options.data_root,
-            device=torch_device(options.device),
+            device=processes.device or device,
             resume=options.resume,
             overwrite=options.overwrite,
+            processes=processes,
             progress=progress,
             on_epoch=None if options.quiet else _print_epoch,
         )
+    if processes.first:
+        _print_result(trained, quiet=options.quiet)
+
+
+def _print_result(trained: Trained, *, quiet: bool) -> None:
     for line in trained.run.warnings:
         print_warning(line)
     typer.echo(str(trained.model))
-    if not options.quiet:
+    if not quiet:
         for line in trained.notes:
             typer.echo(f"note: {line}", err=True)
         typer.echo(f"next: robcert audit --model {trained.model}", err=True)
+
+
+@contextlib.contextmanager
+def _told_once(processes: Processes) -> Iterator[None]:
+    """Of an interruption, which all meet, the first process tells; the others end silently."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        processes.part()
+        if processes.first:
+            raise
+        raise SystemExit(130) from None
+    processes.part()
+
+
+def _tune_torch(threads: int | None, processes: int) -> None:
+    """CPU threads of this process, which shares the processors with others."""
+    from .session import tune_torch
+
+    if threads is None and processes > 1:
+        threads = max(1, (os.cpu_count() or 1) // processes)
+    tune_torch(threads)
 
 
 def configs(
@@ -91,17 +126,30 @@ def configs(
 
 def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
     """``base`` with the shared options that were given on top."""
-    architecture = given(name=options.arch, activation=options.activation, width=options.width)
+    from robcert.trainers.factories import allow
+
+    if options.arch is not None:
+        allow(options.arch)
+    architecture = given(
+        name=options.arch,
+        activation=options.activation,
+        width=options.width,
+        denoise=options.denoise,
+    )
+    changes = given(crop=options.crop, flip=options.flip, cutout=options.cutout)
     return replace(
         base,
         architecture=replace(base.architecture, **architecture),
+        augmentation=replace(base.augmentation, **changes),
         optimizer=replace(base.optimizer, **given(learning_rate=options.learning_rate)),
         evaluation=replace(base.evaluation, **given(keep_every=options.keep_every)),
         **given(
             data=options.data,
+            validation=options.validation,
             subset=options.subset,
             epochs=options.epochs,
             batch_size=options.batch_size,
+            precision=options.precision,
             seed=options.seed,
             init_from=options.init_from,
         ),

@@ -10,7 +10,7 @@ from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.objectives import Loss, cross_entropy
 
-from .inner import ascent, evaluation_mode, frozen_parameters, uniform_noise
+from .inner import ascent, evaluation_mode, frozen_parameters, in_cube
 from .objective import Losses, Step, warmed_up
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Adversarial:
         epsilon = warmed_up(self.epsilon, self.warmup_epochs, step)
         norm, loss = Norm(self.norm), Loss(self.loss)
         direction = Direction.ADAM if self.rule == "adam" else Direction.steepest(norm)
-        start = uniform_noise(x, epsilon, step.generator) if self.random_start else None
+        start = in_cube(step.uniform(x), epsilon) if self.random_start else None
         with evaluation_mode(model), frozen_parameters(model):
             return ascent(
                 lambda z: loss.of(model(z), y),

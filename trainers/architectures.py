@@ -12,6 +12,8 @@ from torch import nn
 from robcert.certify.errors import InvalidParameterError, require_at_least
 
 from .blocks import BasicBlock, Bottleneck, BranchBlock, SmoothRelu
+from .factories import build as build_own
+from .factories import is_factory
 from .residual import resnet, wide_resnet
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ class Architecture:
     """A network up to its weights.
 
     Attributes:
-        name: one of ``names()``, or ``torchvision:`` and a model of torchvision.
-        activation: non-linearity between the layers; torchvision's models keep their own.
+        name: one of ``names()``, ``torchvision:`` and a model of torchvision, or ``module:factory``
+            of the user's own, which is built only where the user named it (``factories``).
+        activation: non-linearity between the layers; torchvision's and the user's models keep
+            their own.
         width: channels of the first layer (units, for ``mlp``); None for the published width.
         denoise: end each stage of a residual network with a denoising block (Xie et al. 2019).
     """
@@ -44,9 +48,10 @@ class Architecture:
     denoise: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in _BUILDERS and not self.name.startswith(TORCHVISION):
+        if self.name not in _BUILDERS and not (self.own or self.name.startswith(TORCHVISION)):
             message = f"there is no architecture named {self.name!r}"
-            raise InvalidParameterError(message, hint=f"one of: {', '.join(names())}")
+            hint = f"one of: {', '.join(names())}, torchvision:NAME, module:factory"
+            raise InvalidParameterError(message, hint=hint)
         if self.activation not in ACTIVATIONS:
             message = f"there is no activation named {self.activation!r}"
             raise InvalidParameterError(message, hint=f"one of: {', '.join(ACTIVATIONS)}")
@@ -56,10 +61,17 @@ class Architecture:
             message = f"{self.name} has no stages that a denoising block could end"
             raise InvalidParameterError(message, hint=f"use one of: {', '.join(RESIDUAL)}")
 
+    @property
+    def own(self) -> bool:
+        """Whether this is a network of the user's own."""
+        return not self.name.startswith(TORCHVISION) and is_factory(self.name)
+
     def build(self, *, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Network ``(b, c, h, w)`` to logits ``(b, k)`` with fresh weights (torch's generator)."""
         if self.name.startswith(TORCHVISION):
             return _torchvision(self.name.removeprefix(TORCHVISION), num_classes)
+        if self.own:
+            return build_own(self.name, image_shape=image_shape, num_classes=num_classes)
         return _BUILDERS[self.name].build(self, image_shape, num_classes)
 
 

@@ -6,8 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from robcert.certify.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +64,7 @@ class NominalStatistics:
                 del vars(layer)["forward"]
 
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        var, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), unbiased=False)
-        self._kept[layer] = mean, var
+        self._kept[layer] = _moments(inputs[0], shared=isinstance(layer, SharedBatchNorm))
 
     def _replay(self, layer: _BatchNorm, *, detached: bool) -> Replay:
         mean, var = self._kept[layer]
@@ -83,6 +86,79 @@ class Replay:
     def __call__(self, x: Tensor) -> Tensor:
         """Normalised ``x (b, c, h, w)``."""
         return x * self.weight + self.shift
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm by the statistics of the whole batch, whose rows several processes share.
+
+    Unlike torch's own it works on a CPU and can be differentiated twice.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised ``x (b, c, h, w)``; in training mode all processes must take part."""
+        if not self.training:
+            return super().forward(x)
+        mean, var = _moments(x, shared=True)
+        if self.track_running_stats:
+            self._follow(mean.detach(), var.detach(), x.numel() // x.shape[1])
+        return Replay(self, mean, var)(x)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, var: Tensor, own: int) -> None:
+        """Move the averages as torch does, the variance by its unbiased estimate."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        count = own * dist.get_world_size()
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+        weight = self.momentum
+        if weight is None:
+            weight = 1.0 / float(self.num_batches_tracked or 1)
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(var * (count / max(1, count - 1)), weight)
+
+
+def share_batch_norm(model: nn.Module) -> None:
+    """Let the batch norm of ``model`` see the whole batch that several processes share.
+
+    Raises:
+        TrainingError: it is of a kind that cannot.
+    """
+    for layer in _layers(model):
+        if not isinstance(layer, nn.BatchNorm2d):
+            message = f"{type(layer).__name__} cannot be shared by several processes"
+            raise TrainingError(message, hint="train in one process")
+        layer.__class__ = SharedBatchNorm  # same parameters, buffers and names
+
+
+def _moments(x: Tensor, *, shared: bool) -> tuple[Tensor, Tensor]:
+    """Mean and variance ``(c,)`` of ``x (b, c, h, w)``; of all processes' rows if ``shared``."""
+    if not shared:
+        var, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
+        return mean, var
+    parts, x = dist.get_world_size(), x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = _sum(x.mean((0, 2, 3))) / parts
+    var = _sum((x - mean.view(1, -1, 1, 1)).square().mean((0, 2, 3))) / parts
+    return mean, var
+
+
+class _Sum(Function):
+    """Sum over the processes; the derivative of all their losses, again such a sum."""
+
+    @staticmethod
+    def forward(_context: object, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: object, gradient: Tensor) -> Tensor:
+        return _sum(gradient)
+
+
+def _sum(part: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(part)
+    return total
 
 
 def _layers(model: nn.Module) -> list[_BatchNorm]:

@@ -127,8 +127,11 @@ def load_network(path: Path) -> PixelNetwork:
     spec = read_description(path).network
     weights = read_tensors(file)
     try:
-        with torch.device("meta"):
+        if spec.architecture.own:  # the user's code may not know of such a device
             network = spec.build()
+        else:
+            with torch.device("meta"):
+                network = spec.build()
         network.load_state_dict(weights, assign=True)
     except (RuntimeError, ValueError) as error:
         message = f"{file.name}: the weights do not fit {spec.architecture.name}: {error}"

@@ -14,6 +14,7 @@ from robcert.certify.errors import InvalidParameterError, require_at_least, requ
 from .architectures import Architecture
 from .images import Augmentation
 from .objective import Objective  # noqa: TC001 - the JSON reader resolves the annotations
+from .precision import Precision  # noqa: TC001
 from .registry import METHODS, method_name
 from .schedule import Schedule
 from .standard import Standard
@@ -76,9 +77,12 @@ class TrainConfig:
     Attributes:
         objective: the method and its numbers.
         data: name or path of the training images.
+        validation: whether the best epoch is chosen by training images that are held out, where
+            the data has test images of its own; else by those.
         subset: how many of them, from the first on; None for all.
         normalize: whether the network sees (x - mean) / std with the training images' mean and
             standard deviation of each channel, rounded to four digits.
+        precision: of the network's layers in training; losses and penalties are always in 32 bits.
         seed: of the weights, the order of the data and every draw.
         init_from: run folder or checkpoint that the weights start from; None for fresh ones.
     """
@@ -86,6 +90,7 @@ class TrainConfig:
     objective: Objective = field(default_factory=Standard)
     architecture: Architecture = field(default_factory=Architecture)
     data: str = "fashion-mnist"
+    validation: bool = True
     subset: int | None = None
     epochs: int = 15
     batch_size: int = 128
@@ -94,6 +99,7 @@ class TrainConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
     evaluation: Evaluation = field(default_factory=Evaluation)
     normalize: bool = True
+    precision: Precision = "32"
     seed: int = 0
     init_from: str | None = None
 
@@ -102,6 +108,9 @@ class TrainConfig:
         require_at_least("batch_size", self.batch_size, 1)
         if self.subset is not None:
             require_at_least("subset", self.subset, 1)
+        if self.precision != "32" and getattr(self.objective, "takes_differences", False):
+            message = f"{self.method} divides differences of losses, which {self.precision} rounds"
+            raise InvalidParameterError(message, hint="train it in 32 bits")
 
     @property
     def method(self) -> str:

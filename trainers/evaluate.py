@@ -12,7 +12,8 @@ from robcert.certify.core import Norm
 from robcert.certify.objectives import cross_entropy
 from robcert.certify.sampling import generator
 
-from .inner import ascent, evaluation_mode, frozen_parameters, uniform_noise
+from .inner import ascent, evaluation_mode, frozen_parameters, in_cube
+from .processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from .config import Evaluation
@@ -21,17 +22,25 @@ if TYPE_CHECKING:
 _BATCH = 256
 
 
-def clean_accuracy(model: nn.Module, images: TrainingImages, device: torch.device) -> float:
-    """Share of ``images`` that ``model`` classifies as labelled."""
+def clean_accuracy(
+    model: nn.Module, images: TrainingImages, device: torch.device, processes: Processes = ALONE
+) -> float:
+    """Share of ``images`` that ``model`` classifies as labelled; the batches are shared out."""
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluation_mode(model), torch.inference_mode():
-        for x, y in images.in_order(_BATCH, device):
-            correct += (model(x).argmax(1) == y).sum()
+        for block, (x, y) in enumerate(images.in_order(_BATCH, device)):
+            if block % processes.share.count == processes.share.rank:
+                correct += (model(x).argmax(1) == y).sum()
+    processes.add([correct])
     return int(correct) / len(images)
 
 
 def attacked_accuracy(
-    model: nn.Module, images: TrainingImages, settings: Evaluation, device: torch.device
+    model: nn.Module,
+    images: TrainingImages,
+    settings: Evaluation,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> float:
     """Share still classified as labelled after a few ascent steps on cross-entropy.
 
@@ -39,19 +48,22 @@ def attacked_accuracy(
     same draws.
     """
     attacked = images.first(settings.attack_images)
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluation_mode(model), frozen_parameters(model):
         for block, (x, y) in enumerate(attacked.in_order(_BATCH, device)):
-            draws = generator(0, "train-evaluation", block, device=device)
-            delta = _attack(model, x, y, settings, draws)
-            correct += int((model(x + delta).argmax(1) == y).sum())
-    return correct / len(attacked)
+            if block % processes.share.count == processes.share.rank:
+                draws = generator(0, "train-evaluation", block, device=device)
+                delta = _attack(model, x, y, settings, draws)
+                correct += (model(x + delta).argmax(1) == y).sum()
+    processes.add([correct])
+    return int(correct) / len(attacked)
 
 
 def _attack(
     model: nn.Module, x: Tensor, y: Tensor, settings: Evaluation, draws: torch.Generator
 ) -> Tensor:
     norm = Norm(settings.norm)
+    unit = torch.rand(x.shape, generator=draws, device=x.device, dtype=x.dtype)
     rule = StepRule(Direction.steepest(norm), 2.5 / settings.attack_steps, relative=True)
     return ascent(
         lambda z: cross_entropy(model(z), y),
@@ -60,5 +72,5 @@ def _attack(
         epsilon=settings.epsilon,
         steps=settings.attack_steps,
         rule=rule,
-        start=uniform_noise(x, settings.epsilon, draws),
+        start=in_cube(unit, settings.epsilon),
     )

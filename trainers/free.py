@@ -52,7 +52,9 @@ class Free:
 
         def move() -> None:
             if delta.grad is not None:
-                moved = delta.detach() + size * delta.grad.sign()
+                # a scaled loss may overflow in half precision, which must not stay in the memory
+                moved = delta.detach() + size * delta.grad.nan_to_num().sign()
                 step.memory[_MEMORY] = moved.clamp(-self.epsilon, self.epsilon)
 
-        return Losses(cross_entropy(logits, y), logits.detach(), after_backward=move)
+        loss = cross_entropy(logits, y)
+        return Losses(loss, logits.detach(), leaves=(delta,), after_backward=move)

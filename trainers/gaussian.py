@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from robcert.certify.errors import require_positive
 from robcert.certify.objectives import cross_entropy
 
@@ -35,6 +33,5 @@ class Gaussian:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses of the batch, each image with its own noise."""
-        noise = torch.randn(x.shape, generator=step.generator, device=x.device, dtype=x.dtype)
-        logits = model(x + self.sigma * noise)
+        logits = model(x + self.sigma * step.normal(x))
         return Losses(cross_entropy(logits, y), logits.detach())

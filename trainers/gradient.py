@@ -94,6 +94,11 @@ class Gradient:
         return slope * pixels**0.5 if full else slope
 
     @property
+    def takes_differences(self) -> bool:
+        """Whether small differences of losses are divided by a small step."""
+        return self.scheme != "exact"
+
+    @property
     def _by_mean(self) -> bool:
         return Norm(self.norm) is Norm.LINF and self.scale == "mean"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from robcert.certify.errors import DataError, require_at_least
 from robcert.certify.sampling import generator
+
+from .shares import WHOLE, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,15 +36,26 @@ class Augmentation:
         require_at_least("crop", self.crop, 0)
         require_at_least("cutout", self.cutout, 0)
 
-    def __call__(self, x: Tensor, draws: torch.Generator) -> Tensor:
-        """Changed copy of the pixels ``x (b, c, h, w)``; ``draws`` lives on the CPU."""
+    def __call__(self, x: Tensor, draws: torch.Generator, share: Share = WHOLE) -> Tensor:
+        """Changed copy of the pixels ``x (b, c, h, w)``.
+
+        Args:
+            x: pixels.
+            draws: source of the random numbers, on the CPU.
+            share: which rows of the whole batch ``x`` has.
+        """
+        count = share.count * len(x)
         if self.flip:
-            mirrored = torch.rand(len(x), generator=draws) < 0.5
+            mirrored = share.part(torch.rand(count, generator=draws)) < 0.5
             x = torch.where(mirrored.view(-1, 1, 1, 1).to(x.device), x.flip(3), x)
         if self.crop:
-            x = _cropped(x, self.crop, draws)
+            shift = torch.randint(2 * self.crop + 1, (2, count), generator=draws)
+            x = _cropped(x, self.crop, share.part(shift, axis=1).to(x.device))
         if self.cutout:
-            x = x * _cutout_mask(x, self.cutout, draws)
+            height, width = x.shape[2:]
+            centre = [torch.randint(side, (count,), generator=draws) for side in (height, width)]
+            rows, columns = (share.part(c).to(x.device).view(-1, 1, 1, 1) for c in centre)
+            x = x * _cutout_mask(x, self.cutout, rows, columns)
         return x
 
 
@@ -55,12 +68,14 @@ class TrainingImages:
         labels: int64 ``(n,)``.
         name: data set, for people.
         sha256: hash of the content, where known.
+        test_name: data set with the test images that belong to these; empty if it is this one.
     """
 
     pixels: Tensor
     labels: Tensor
     name: str = ""
     sha256: str = ""
+    test_name: str = ""
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.labels) or len(self.pixels) == 0:
@@ -85,7 +100,7 @@ class TrainingImages:
         """The first ``count`` images, or all."""
         if count is None or count >= len(self):
             return self
-        return TrainingImages(self.pixels[:count], self.labels[:count], self.name, self.sha256)
+        return replace(self, pixels=self.pixels[:count], labels=self.labels[:count])
 
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Pixels in [0, 1] ``(b, c, h, w)`` and labels ``(b,)`` of the images at ``indices``."""
@@ -130,11 +145,10 @@ def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
 
 
-def _cropped(x: Tensor, padding: int, draws: torch.Generator) -> Tensor:
-    """``x`` shifted by up to ``padding`` pixels, each image on its own, zeros coming in."""
+def _cropped(x: Tensor, padding: int, shift: Tensor) -> Tensor:
+    """Each image of ``x`` padded by zeros and cut out again at its ``shift (2, b)``."""
     b, _, h, w = x.shape
     padded = functional.pad(x, (padding,) * 4)
-    shift = torch.randint(2 * padding + 1, (2, b), generator=draws).to(x.device)
     rows = (shift[0, :, None] + torch.arange(h, device=x.device))[:, None, :, None]
     columns = (shift[1, :, None] + torch.arange(w, device=x.device))[:, None, None, :]
     image = torch.arange(b, device=x.device).view(-1, 1, 1, 1)
@@ -142,11 +156,9 @@ def _cropped(x: Tensor, padding: int, draws: torch.Generator) -> Tensor:
     return padded[image, channel, rows, columns]
 
 
-def _cutout_mask(x: Tensor, side: int, draws: torch.Generator) -> Tensor:
-    """0 in a square of ``side`` pixels around a random centre, cut at the border, else 1."""
-    b, _, h, w = x.shape
-    centre_y = torch.randint(h, (b, 1, 1, 1), generator=draws).to(x.device)
-    centre_x = torch.randint(w, (b, 1, 1, 1), generator=draws).to(x.device)
+def _cutout_mask(x: Tensor, side: int, centre_y: Tensor, centre_x: Tensor) -> Tensor:
+    """0 in a square of ``side`` pixels around each centre, cut at the border, else 1."""
+    h, w = x.shape[2:]
     rows = torch.arange(h, device=x.device).view(1, 1, -1, 1)
     columns = torch.arange(w, device=x.device).view(1, 1, 1, -1)
     low, high = side // 2, side - side // 2

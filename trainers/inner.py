@@ -89,7 +89,6 @@ def ascent(
     return delta
 
 
-def uniform_noise(x: Tensor, epsilon: float, draws: torch.Generator) -> Tensor:
-    """Independent uniform noise in [-epsilon, epsilon], shaped as ``x``."""
-    unit = torch.rand(x.shape, generator=draws, device=x.device, dtype=x.dtype)
+def in_cube(unit: Tensor, epsilon: float) -> Tensor:
+    """Numbers in [0, 1) spread over [-epsilon, epsilon)."""
     return (2 * unit - 1) * epsilon

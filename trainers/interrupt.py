@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
+
+
+ONE_PRESS = 1.0
+"""Seconds within which a second signal is the same Ctrl-C, passed on by a launcher."""
 
 
 class DeferredInterrupt:
@@ -19,6 +24,7 @@ class DeferredInterrupt:
     def __init__(self) -> None:
         self.requested = False
         self._previous: object = None
+        self._first = 0.0
 
     def __enter__(self) -> DeferredInterrupt:
         if threading.current_thread() is threading.main_thread():
@@ -34,8 +40,11 @@ class DeferredInterrupt:
         self._restore()
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
+        if self.requested and time.monotonic() - self._first > ONE_PRESS:
+            self._restore()
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.requested, self._first = True, time.monotonic()
 
     def _restore(self) -> None:
         if self._previous is not None:

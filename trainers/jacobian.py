@@ -41,7 +41,7 @@ class Jacobian:
         logits = model(point)
         squared = torch.zeros(len(x), dtype=x.dtype, device=x.device)
         for _ in range(self.projections):
-            v = torch.randn(logits.shape, generator=step.generator, device=x.device, dtype=x.dtype)
+            v = step.normal(logits)
             (product,) = torch.autograd.grad(
                 (normalised(v) * logits).sum(), point, create_graph=True
             )

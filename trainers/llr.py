@@ -14,7 +14,7 @@ from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.objectives import cross_entropy
 
 from .batchnorm import NominalStatistics
-from .inner import ascent, frozen_parameters, uniform_noise
+from .inner import ascent, frozen_parameters, in_cube
 from .objective import Losses, Step, warmed_up
 
 
@@ -31,7 +31,8 @@ class Llr:
     Attributes:
         epsilon: linf radius, pixel units.
         gamma_weight: lambda.
-        linear_weight: mu; the paper's tables print mu / lambda.
+        linear_weight: mu.
+        ratio: mu / lambda, as the paper's tables print it; None for ``linear_weight``.
         nominal_weight: factor of the cross-entropy.
         steps: M, steps of the ascent (Adam).
         step_size: length of a step, pixel units.
@@ -45,6 +46,7 @@ class Llr:
     steps: int = 2
     step_size: float = 0.1
     warmup_epochs: float = 2.0
+    ratio: float | None = None
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = False
 
@@ -67,12 +69,13 @@ class Llr:
             moved = cross_entropy(model(x + delta), y)
         linear = (delta * gradient).flatten(1).sum(1)
         gamma = (moved - loss - linear).abs()
-        total = (
-            self.nominal_weight * loss
-            + self.gamma_weight * gamma
-            + self.linear_weight * linear.abs()
-        )
+        total = self.nominal_weight * loss + self.gamma_weight * gamma + self.mu * linear.abs()
         return Losses(total, logits.detach(), measured={"gamma": gamma.detach()})
+
+    @property
+    def mu(self) -> float:
+        """Weight of the linear term."""
+        return self.linear_weight if self.ratio is None else self.ratio * self.gamma_weight
 
     def perturbation(self, model: nn.Module, tangent: Tangent, y: Tensor, step: Step) -> Tensor:
         """Perturbations ``(b, c, h, w)`` far from the tangent; no gradient."""
@@ -89,7 +92,7 @@ class Llr:
             epsilon=epsilon,
             steps=self.steps,
             rule=StepRule(Direction.ADAM, self.step_size),
-            start=uniform_noise(x, epsilon, step.generator),
+            start=in_cube(step.uniform(x), epsilon),
         )
 
 

@@ -14,6 +14,7 @@ from robcert.certify.errors import DataError
 
 from .checkpoint import WEIGHTS
 from .interrupt import DeferredInterrupt
+from .processes import ALONE, Processes
 from .run import Run
 from .run_folder import BEST, EpochRecord
 
@@ -50,6 +51,7 @@ def fit(
     start: Path | None = None,
     device: torch.device | str = "cpu",
     resume: bool = False,
+    processes: Processes = ALONE,
     progress: Progress = silent,
     on_epoch: OnEpoch | None = None,
 ) -> RunResult:
@@ -64,6 +66,7 @@ def fit(
             ``config`` names, else fresh weights.
         device: where to train.
         resume: go on where the run in ``out`` stopped, bit by bit as if it had not.
+        processes: those that share the run; all of them call this.
         progress: told the images done in each epoch.
         on_epoch: told the record of each finished epoch.
 
@@ -77,7 +80,15 @@ def fit(
         raise DataError(message)
     if start is None and config.init_from is not None:
         start = Path(config.init_from)
-    run = Run(config, images, evaluation, out, torch.device(device), start=start)
+    run = Run(
+        config,
+        images,
+        evaluation,
+        out,
+        torch.device(device),
+        start=start,
+        processes=processes,
+    )
     if resume:
         run.resume()
     cuda = [run.device] if run.device.type == "cuda" else []
@@ -87,9 +98,9 @@ def fit(
         DeferredInterrupt() as interrupt,
     ):
         while run.position.epoch < run.passes:
-            run.pass_over_data(interrupt, progress)
+            run.pass_over_data(interrupt, progress if processes.first else silent)
             record = run.end_epoch()
-            if on_epoch is not None:
+            if on_epoch is not None and processes.first:
                 on_epoch(record)
     best = out / BEST if (out / BEST).is_file() else out / WEIGHTS
     return RunResult(out, out / WEIGHTS, best, run.position.records, run.position.warnings)

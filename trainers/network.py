@@ -11,6 +11,7 @@ from robcert.certify.preprocessing import Preprocessing
 from robcert.certify.sampling import stream_seed
 
 from .architectures import Architecture  # noqa: TC001 - the JSON reader resolves it
+from .precision import Precision, half_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,19 @@ class NetworkSpec:
 
 
 class PixelNetwork(nn.Module):
-    """Pixels in [0, 1] to logits: ``network`` behind ``preprocessing``."""
+    """Pixels in [0, 1] to logits: ``network`` behind ``preprocessing``.
+
+    ``precision`` holds for training; a checkpoint does not carry it.
+    """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
         self.preprocessing = preprocessing
+        self.precision: Precision = "32"
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(b, k)`` of the pixels ``x (b, c, h, w)``."""
-        logits: Tensor = self.network(self.preprocessing(x))
-        return logits
+        with half_layers(self.precision, x.device):
+            logits: Tensor = self.network(self.preprocessing(x))
+        return logits if self.precision == "32" else logits.float()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from .shares import WHOLE, Share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    import torch
     from torch import Tensor, nn
 
 
@@ -19,12 +22,33 @@ class Step:
     Attributes:
         epoch: epochs done, with the fraction of the running one; warm-ups depend on it.
         generator: source of every random draw of this step, on the device of the batch.
-        memory: tensors that an objective keeps from batch to batch; saved and resumed.
+        memory: tensors ``(b, ...)`` that an objective keeps from batch to batch; saved and resumed.
+        share: which rows of the whole batch the objective sees.
     """
 
     epoch: float
     generator: torch.Generator
     memory: dict[str, Tensor] = field(default_factory=dict)
+    share: Share = WHOLE
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1), shaped as ``like (b, ...)``."""
+        drawn = torch.rand(self.share.whole(like.shape), **self._as(like))
+        return self.share.part(drawn)
+
+    def normal(self, like: Tensor, shape: Sequence[int] | None = None, *, axis: int = 0) -> Tensor:
+        """Standard normal numbers of ``shape``, that of ``like`` unless given.
+
+        Args:
+            like: gives type and device.
+            shape: has the batch along ``axis``.
+            axis: see ``shape``.
+        """
+        whole = self.share.whole(like.shape if shape is None else shape, axis)
+        return self.share.part(torch.randn(whole, **self._as(like)), axis)
+
+    def _as(self, like: Tensor) -> dict[str, Any]:
+        return {"generator": self.generator, "device": like.device, "dtype": like.dtype}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +62,7 @@ class Losses:
             it is added; None for none.
         clip_norm: l2 norm that the gradient of the mean ``regularizer`` is clipped to.
         measured: quantities worth a column of the metrics, one number an image ``(b,)``.
+        leaves: tensors that get their gradient beside the parameters.
         after_backward: called when gradients are there and before the parameters move.
     """
 
@@ -46,6 +71,7 @@ class Losses:
     regularizer: Tensor | None = None
     clip_norm: float = float("inf")
     measured: dict[str, Tensor] = field(default_factory=dict)
+    leaves: tuple[Tensor, ...] = ()
     after_backward: Callable[[], None] | None = None
 
     @property
@@ -57,7 +83,8 @@ class Losses:
 class Objective(Protocol):
     """A training method: a frozen dataclass of its numbers, called on every batch.
 
-    Its fields are the method's options; the loop knows nothing else of it, except these two.
+    Its fields are the method's options; the loop knows nothing else of it, except these two. A
+    method that divides small differences of losses says so by a true ``takes_differences``.
     """
 
     @property

@@ -13,18 +13,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robcert.certify.errors import TrainingError
-from robcert.certify.preprocessing import Preprocessing
 from robcert.certify.sampling import generator, stream_seed
 
-from .checkpoint import WEIGHTS, Description, load_network, save_checkpoint, write_whole
+from .batchnorm import share_batch_norm
+from .checkpoint import WEIGHTS, Description, save_checkpoint, write_whole
+from .descent import Descent, sgd
 from .evaluate import attacked_accuracy, clean_accuracy
-from .images import TrainingImages, channel_statistics, epoch_order
-from .network import NetworkSpec, PixelNetwork
+from .images import TrainingImages, epoch_order
 from .objective import Losses, Step
 from .overfitting import overfitting
+from .precision import LossScale
+from .processes import ALONE, Processes
 from .run_folder import (
     BEST,
     CONFIG,
@@ -36,6 +38,7 @@ from .run_folder import (
     save_state,
     write_metrics,
 )
+from .start import network_spec, starting_network
 from .sums import Sums
 
 if TYPE_CHECKING:
@@ -62,18 +65,24 @@ class Run:
         device: torch.device,
         *,
         start: Path | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.config = config
+        self.processes = processes
         self.images = images
         self.evaluation = evaluation.first(config.evaluation.images)
         self.out = out
         self.device = device
-        self.spec = _network_spec(config, images, evaluation)
-        network = _starting_network(self.spec, config.seed, start)
+        self.spec = network_spec(config, images, evaluation)
+        network = starting_network(self.spec, config.seed, start)
         self.model = network.to(device).to(memory_format=torch.channels_last).train()
-        self.optimizer = _optimizer(config, self.model)
+        self.model.precision = config.precision
+        if processes.several:
+            share_batch_norm(self.model)
+        self.optimizer = sgd(config, self.model)
+        self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)
         self.memory: dict[str, Tensor] = {}
-        self.position = Position()
+        self.position = Position(scale=LossScale.first(config.precision))
         out.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -89,25 +98,24 @@ class Run:
     def pass_over_data(self, interrupt: DeferredInterrupt, progress: Progress) -> None:
         """The rest of the running epoch."""
         position, config = self.position, self.config
-        order = epoch_order(
-            len(self.images), config.batch_size, seed=config.seed, epoch=position.epoch
-        )
+        order = self._order()
         task = f"epoch {self.epochs_after}/{config.epochs}"
         epochs = self.epochs_after - position.epoch * config.objective.replays
         last = max(1, round(len(order) * epochs / config.objective.replays))
-        seen = Sums(position.tally, self.device)
+        seen = Sums(position.tally, self.device, self.processes)
         started = time.monotonic()
         while position.batch < last:
-            x, y = self.images.batch(order[position.batch], self.device)
+            share = self.processes.share
+            x, y = self.images.batch(share.part(order[position.batch]), self.device)
             number = position.epoch * len(order) + position.batch
-            x = config.augmentation(x, generator(config.seed, "train-augment", number))
+            x = config.augmentation(x, generator(config.seed, "train-augment", number), share)
             for replay in range(config.objective.replays):
                 seen.add(self.step(x, y, number=number, replay=replay, of=len(order)), y)
             position.batch += 1
             if position.batch % _LOOK_EVERY == 0 or position.batch == last:
                 seen.require_finite(task, position.batch)
                 progress(task, position.batch, last)
-            if interrupt.requested:
+            if self.processes.any(interrupt.requested):
                 position.tally = seen.tally(time.monotonic() - started)
                 self.save()
                 raise KeyboardInterrupt
@@ -124,23 +132,16 @@ class Run:
             of: batches an epoch.
         """
         config, replays = self.config, self.config.objective.replays
-        torch.manual_seed(stream_seed(config.seed, "train-layers", number, replay))  # dropout
+        share = self.processes.share
+        stream = f"train-layers-{share.rank}" if share.rank else "train-layers"
+        torch.manual_seed(stream_seed(config.seed, stream, number, replay))  # dropout
         draws = generator(config.seed, "train-step", number, replay, device=self.device)
         epoch = (number + replay / replays) / of * replays
         for group in self.optimizer.param_groups:
             group["lr"] = config.optimizer.learning_rate * config.schedule(epoch, config.epochs)
         x = x.contiguous(memory_format=torch.channels_last)
-        losses = config.objective(self.model, x, y, Step(epoch, draws, self.memory))
-        self.optimizer.zero_grad(set_to_none=True)
-        if losses.regularizer is not None:
-            torch.autograd.backward(losses.regularizer.mean(), retain_graph=True)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), losses.clip_norm)
-        torch.autograd.backward(losses.loss.mean())
-        if losses.after_backward is not None:
-            losses.after_backward()
-        if config.optimizer.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.clip_norm)
-        self.optimizer.step()
+        losses = config.objective(self.model, x, y, Step(epoch, draws, self.memory, share))
+        self.descent.follow(losses, self.position.scale)
         return losses
 
     def end_epoch(self) -> EpochRecord:
@@ -165,12 +166,10 @@ class Run:
         position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()
         if accuracy is not None and accuracy > position.best:
             position.best, position.best_epoch = accuracy, record.epoch
-            save_checkpoint(self.out / BEST, self.model.state_dict(), self.description())
+            self._save_weights(self.out / BEST)
         every = self.config.evaluation.keep_every
         if every and (position.epoch % every == 0 or position.epoch == self.passes):
-            kept = kept_checkpoint(self.out, record.epoch)
-            kept.parent.mkdir(exist_ok=True)
-            save_checkpoint(kept, self.model.state_dict(), self.description())
+            self._save_weights(kept_checkpoint(self.out, record.epoch))
         self.save()
         return record
 
@@ -180,25 +179,33 @@ class Run:
         last = done == self.passes
         clean = attacked = None
         if last or done % settings.every == 0:
-            clean = clean_accuracy(self.model, self.evaluation, self.device)
+            clean = clean_accuracy(self.model, self.evaluation, self.device, self.processes)
         if settings.attack_every and (last or done % settings.attack_every == 0):
-            attacked = attacked_accuracy(self.model, self.evaluation, settings, self.device)
+            attacked = attacked_accuracy(
+                self.model, self.evaluation, settings, self.device, self.processes
+            )
         return clean, attacked
 
     def save(self) -> None:
         """Write the checkpoint, what a resumed run needs, the configuration and the metrics."""
-        description = self.description()
-        save_checkpoint(self.out / WEIGHTS, self.model.state_dict(), description)
-        text = json.dumps(description.to_json(), indent=2)
-        write_whole(self.out / CONFIG, f"{text}\n".encode())
-        write_metrics(self.out, self.position.records)
-        save_state(self.out, self._state(), self.position, self._identity())
+        state = self._state()
+        if self.processes.first:
+            description = self.description()
+            save_checkpoint(self.out / WEIGHTS, self.model.state_dict(), description)
+            text = json.dumps(description.to_json(), indent=2)
+            write_whole(self.out / CONFIG, f"{text}\n".encode())
+            write_metrics(self.out, self.position.records)
+            save_state(self.out, state, self.position, self._identity())
+        self.processes.wait()
 
     def resume(self) -> None:
         """Go back to the state saved in the run folder."""
         tensors, self.position = load_state(self.out, self._identity())
         self.model.load_state_dict(_part(tensors, "model."))
-        self.memory = {k: v.to(self.device) for k, v in _part(tensors, "memory.").items()}
+        self.memory = {
+            name: self.processes.share.part(rows).to(self.device)
+            for name, rows in _part(tensors, "memory.").items()
+        }
         momentum = _part(tensors, "momentum.")
         for number, parameter in enumerate(self.model.parameters()):
             if str(number) in momentum:
@@ -206,6 +213,11 @@ class Run:
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
                     parameter
                 ).copy_(buffer)
+
+    def _save_weights(self, path: Path) -> None:
+        if self.processes.first:
+            path.parent.mkdir(exist_ok=True)
+            save_checkpoint(path, self.model.state_dict(), self.description())
 
     def description(self) -> Description:
         """What the checkpoint says of itself."""
@@ -215,7 +227,7 @@ class Run:
             network=self.spec,
             training=self.config,
             data={
-                "name": self.evaluation.name,
+                "name": self.evaluation.test_name or self.evaluation.name,
                 "train": _identity_of(self.images),
                 "evaluation": _identity_of(self.evaluation),
             },
@@ -225,61 +237,30 @@ class Run:
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"memory.{name}": value for name, value in self.memory.items()}
+        for name, rows in sorted(self.memory.items()):
+            tensors[f"memory.{name}"] = self.processes.gathered(rows)
         for number, parameter in enumerate(self.model.parameters()):
             buffer = self.optimizer.state[parameter].get("momentum_buffer")
             if buffer is not None:
                 tensors[f"momentum.{number}"] = buffer
         return tensors
 
+    def _order(self) -> list[Tensor]:
+        """Indices of the running epoch's batches, each of which the processes share evenly."""
+        config, count = self.config, self.processes.share.count
+        order = epoch_order(
+            len(self.images), config.batch_size, seed=config.seed, epoch=self.position.epoch
+        )
+        if len(order[0]) % count:
+            message = f"{count} processes cannot share batches of {len(order[0])} images evenly"
+            raise TrainingError(message, hint=f"use a batch size that {count} divides")
+        return order
+
     def _identity(self) -> dict[str, Any]:
         """What two runs must share for one to go on with the other's state."""
         training = self.config.to_json()
         del training["evaluation"]["keep_every"]  # changes nothing that goes on
         return {**training, "images": _identity_of(self.images)}
-
-
-def _network_spec(
-    config: TrainConfig, images: TrainingImages, evaluation: TrainingImages
-) -> NetworkSpec:
-    mean, std = channel_statistics(images.pixels) if config.normalize else ((), ())
-    return NetworkSpec(
-        architecture=config.architecture,
-        image_shape=images.image_shape,
-        num_classes=max(images.num_classes, evaluation.num_classes),
-        preprocessing=Preprocessing(mean=mean, std=std),
-    )
-
-
-def _starting_network(spec: NetworkSpec, seed: int, start: Path | None) -> PixelNetwork:
-    """Fresh weights of the seed, or those of the checkpoint ``start``."""
-    network = spec.seeded(seed)
-    if start is None:
-        return network
-    trained = load_network(start)
-    try:
-        network.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        message = f"the weights of {start} are not those of {spec.architecture.name}"
-        raise TrainingError(message, hint="start from a run of the same architecture") from error
-    return network
-
-
-def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.SGD:
-    settings = config.optimizer
-    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
-    if settings.decay == "weights":
-        groups = [
-            {"params": [p for p in model.parameters() if p.ndim > 1]},
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
 
 
 def _identity_of(images: TrainingImages) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from safetensors.torch import save
 from robcert.certify.errors import TrainingError
 
 from .checkpoint import read_header, read_tensors, write_whole
+from .config import TrainConfig
+from .precision import LossScale
+from .registry import METHODS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +75,7 @@ class Position:
         epoch: passes over the data that are done.
         batch: batches of the running pass that are done.
         best: best accuracy so far; -1 before the first.
+        scale: factor on the loss in half precision.
     """
 
     epoch: int = 0
@@ -81,6 +85,7 @@ class Position:
     tally: Tally = field(default_factory=Tally)
     records: list[EpochRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    scale: LossScale = field(default_factory=LossScale)
 
     def to_json(self) -> dict[str, Any]:
         """Mapping of JSON types; floats come back bit by bit."""
@@ -90,7 +95,8 @@ class Position:
     def from_json(cls, values: dict[str, Any]) -> Position:
         """Position that ``to_json`` wrote."""
         records = [EpochRecord(**record) for record in values.pop("records")]
-        return cls(tally=Tally(**values.pop("tally")), records=records, **values)
+        tally, scale = Tally(**values.pop("tally")), LossScale(**values.pop("scale", {}))
+        return cls(tally=tally, records=records, scale=scale, **values)
 
 
 def kept_checkpoint(folder: Path, epoch: int) -> Path:
@@ -131,11 +137,21 @@ def load_state(folder: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor
         message = f"{folder} holds no run to resume"
         raise TrainingError(message, hint="start it without resuming")
     saved = json.loads(read_header(file)[_HEADER])
-    different = _differences(saved["training"], json.loads(json.dumps(training)))
+    asked = json.loads(json.dumps(training))
+    different = _differences(_completed(saved["training"]), _completed(asked))
     if different:
         message = f"the run in {folder} has other settings: {', '.join(different)}"
         raise TrainingError(message, hint="resume with the same settings, or use another folder")
     return read_tensors(file), Position.from_json(saved["position"])
+
+
+def _completed(training: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a saved run, with the defaults of fields that are newer than it."""
+    settings = {name: value for name, value in training.items() if name != "images"}
+    if settings.get("method") not in METHODS:
+        return training
+    whole = json.loads(json.dumps(TrainConfig.from_json(settings).to_json()))
+    return {**whole, "images": training["images"]}
 
 
 def write_metrics(folder: Path, records: list[EpochRecord]) -> None:

@@ -48,10 +48,7 @@ class SmoothAdv:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses of the batch, each image with its own draws."""
-        shape = (self.samples, *x.shape)
-        noise = self.sigma * torch.randn(
-            shape, generator=step.generator, device=x.device, dtype=x.dtype
-        )
+        noise = self.sigma * step.normal(x, (self.samples, *x.shape), axis=1)
         delta = self.perturbation(model, x, y, noise, step)
         logits = model((x + delta + noise).flatten(0, 1))
         loss = cross_entropy(logits, y.repeat(self.samples)).view(self.samples, -1).mean(0)

@@ -14,7 +14,7 @@ from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.objectives import cross_entropy
 
 from .batchnorm import frozen_averages
-from .inner import ascent, evaluation_mode, frozen_parameters, uniform_noise
+from .inner import ascent, evaluation_mode, frozen_parameters, in_cube
 from .objective import Losses, Step
 
 
@@ -58,6 +58,7 @@ class Soar:
     last: bool = False
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = True
+    takes_differences: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)
@@ -101,15 +102,13 @@ class Soar:
                 epsilon=self.epsilon,
                 steps=1 if self.start == "pgd1" else 0,
                 rule=StepRule(Direction.SIGN, self.step_size),
-                start=uniform_noise(x, self.epsilon, step.generator),
+                start=in_cube(step.uniform(x), self.epsilon),
             )
 
     def _norm(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, step: Step) -> Tensor:
         r""":math:`\\|Hz\\|_2` of one draw of z an image, ``(b,)``, differentiable."""
-        draws, b = step.generator, len(x)
-        z = torch.randn(x.shape, generator=draws, device=x.device, dtype=x.dtype)
-        z_last = torch.randn(b, generator=draws, device=x.device, dtype=x.dtype)
-        h = torch.rand(b, generator=draws, device=x.device, dtype=x.dtype)
+        z, z_last = step.normal(x), step.normal(x, (len(x),))
+        h = step.uniform(z_last)
         h = self.step_least + h * (self.step_most - self.step_least)
         length = Norm.L2.of(z)
         moved = (x + z * (h / length).view(-1, 1, 1, 1)).requires_grad_()

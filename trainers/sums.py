@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robcert.certify.errors import TrainingError
 
+from .processes import ALONE, Processes
 from .run_folder import Tally
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 class Sums:
     """Goes on from ``start``, so that an interrupted epoch adds up to the same bits."""
 
-    def __init__(self, start: Tally, device: torch.device) -> None:
-        self._images = start.images
+    def __init__(self, start: Tally, device: torch.device, processes: Processes = ALONE) -> None:
         self._seconds = start.seconds
+        self._processes = processes
+        if not processes.first:
+            start = Tally(measured=dict.fromkeys(start.measured, 0.0))
+        self._images = torch.tensor(start.images)
         self._loss = torch.tensor(start.loss, dtype=torch.float64, device=device)
         self._correct = torch.tensor(start.correct, device=device)
         self._measured = {
@@ -44,14 +48,18 @@ class Sums:
         Raises:
             TrainingError: it was not; what was saved before this epoch is still good.
         """
-        if not math.isfinite(self._loss.item()):
+        if self._processes.any(flag=not math.isfinite(self._loss.item())):
             message = f"the loss is not a finite number in {task}, at or before batch {batch}"
             raise TrainingError(message, hint="lower the learning rate or the method's weight")
 
     def tally(self, seconds: float) -> Tally:
-        """The sums as numbers; ``seconds`` have passed since the start."""
+        """The sums of all processes as numbers; ``seconds`` have passed since the start."""
+        images = self._images.to(self._loss.device)
+        self._processes.add([images])
+        self._processes.add([self._correct])
+        self._processes.add([self._loss, *self._measured.values()])
         return Tally(
-            images=self._images,
+            images=int(images),
             loss=self._loss.item(),
             correct=int(self._correct),
             seconds=self._seconds + seconds,

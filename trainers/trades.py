@@ -59,7 +59,6 @@ class Trades:
     def perturbation(self, model: nn.Module, x: Tensor, step: Step) -> Tensor:
         """Perturbations ``(b, c, h, w)`` of most divergence; no gradient."""
         norm = Norm(self.norm)
-        noise = torch.randn(x.shape, generator=step.generator, device=x.device, dtype=x.dtype)
         with evaluation_mode(model), frozen_parameters(model):
             with torch.no_grad():
                 clean = model(x)
@@ -70,7 +69,7 @@ class Trades:
                 epsilon=self.epsilon,
                 steps=self.steps,
                 rule=StepRule(Direction.steepest(norm), self.step_size),
-                start=0.001 * noise,
+                start=0.001 * step.normal(x),
             )
 
 

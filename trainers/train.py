@@ -11,7 +11,8 @@ from robcert.certify.errors import TrainingError
 
 from .export import export_checkpoint
 from .loop import OnEpoch, RunResult, fit
-from .run_folder import STATE
+from .processes import ALONE, Processes
+from .run_folder import MODEL, STATE
 from .sources import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
 from .standard import Standard
 
@@ -49,6 +50,7 @@ def train(
     device: torch.device | str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
+    processes: Processes = ALONE,
     progress: Progress = silent,
     on_epoch: OnEpoch | None = None,
 ) -> Trained:
@@ -65,6 +67,7 @@ def train(
         device: where to train.
         resume: go on with the run in ``out``.
         overwrite: throw away a run that is in ``out``.
+        processes: those that share the run; all of them call this, with one folder for all.
         progress: told the batches done in each epoch.
         on_epoch: told the record of each finished epoch.
 
@@ -74,7 +77,8 @@ def train(
             the training failed.
         KeyboardInterrupt: after Ctrl-C, with the state saved.
     """
-    _require_free(out, resume=resume, overwrite=overwrite)
+    _require_free(out, resume=resume, overwrite=overwrite, processes=processes)
+    begun = (out / STATE).is_file() or not (out / FIRST / STATE).is_file()
     split = _split(config, data_root, fetch=fetch)
     if split.train.name.startswith(TRY_OUT_DATA):
         config = replace(config, data=TRY_OUT_DATA)
@@ -83,7 +87,15 @@ def train(
     start = None
     if first is not None and config.init_from is None:
         start = out / FIRST
-        _train_first(first, split, start, device=device, progress=progress, on_epoch=on_epoch)
+        _train_first(
+            first,
+            split,
+            start,
+            device=device,
+            processes=processes,
+            progress=progress,
+            on_epoch=on_epoch,
+        )
     run = fit(
         config,
         split.train,
@@ -91,11 +103,15 @@ def train(
         out=out,
         start=start,
         device=device,
-        resume=resume,
+        resume=resume and begun,
+        processes=processes,
         progress=progress,
         on_epoch=on_epoch,
     )
-    return Trained(run, export_checkpoint(out), split.notes)
+    if processes.first:
+        export_checkpoint(out)
+    processes.wait()
+    return Trained(run, out / MODEL, split.notes)
 
 
 def _train_first(
@@ -104,6 +120,7 @@ def _train_first(
     folder: Path,
     *,
     device: torch.device | str,
+    processes: Processes,
     progress: Progress,
     on_epoch: OnEpoch | None,
 ) -> None:
@@ -115,6 +132,7 @@ def _train_first(
         out=folder,
         device=device,
         resume=(folder / STATE).is_file(),
+        processes=processes,
         progress=lambda task, done, total: progress(f"first network, {task}", done, total),
         on_epoch=on_epoch,
     )
@@ -122,18 +140,22 @@ def _train_first(
 
 def _split(config: TrainConfig, root: Path | None, *, fetch: bool) -> Split:
     if config.data == DEFAULT_DATA:
-        return default_images(root=root, fetch=fetch)
-    return training_images(config.data, root=root, fetch=fetch)
+        return default_images(root=root, fetch=fetch, validation=config.validation)
+    return training_images(config.data, root=root, fetch=fetch, validation=config.validation)
 
 
-def _require_free(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make room for a run in ``out``, or raise."""
+def _require_free(out: Path, *, resume: bool, overwrite: bool, processes: Processes) -> None:
+    """Make room for a run in ``out``, or raise in all processes alike."""
+    occupied = (out / STATE).is_file() or (out / FIRST / STATE).is_file()
+    processes.wait()
     if out.is_file():
         message = f"{out} is a file, not a folder for a run"
         raise TrainingError(message)
-    if resume or not (out / STATE).is_file():
+    if resume or not occupied:
         return
     if not overwrite:
         message = f"{out} holds a run already"
         raise TrainingError(message, hint="resume it, overwrite it, or name another folder")
-    shutil.rmtree(out)
+    if processes.first:
+        shutil.rmtree(out)
+    processes.wait()

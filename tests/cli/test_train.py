@@ -96,6 +96,8 @@ def test_quiet_leaves_the_warnings(asked: list[SimpleNamespace]) -> None:
         ("free --step-size 0.01 --replays 2", Free(step_size=0.01, replays=2)),
         ("trades --weight 2 --norm l1 --epsilon 12", Trades(2.0, Norm.L1, 12.0)),
         ("llr --gamma-weight 3 --linear-weight 9", Llr(gamma_weight=3.0, linear_weight=9.0)),
+        ("llr --lambda 3 --mu 0", Llr(gamma_weight=3.0, linear_weight=0.0)),
+        ("llr --ratio 0.75", Llr(ratio=0.75)),
         ("gradient --norm l1 --scheme exact --power norm --scale full",
          Gradient(Norm.L1, scheme="exact", power="norm", scale="full")),
         ("soar --start zero --step-most 4/255 --estimator rms --last",

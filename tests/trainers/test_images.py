@@ -96,6 +96,22 @@ def test_a_standard_set_has_its_own_test_images(tmp_path: Path) -> None:
     assert (len(split.train), len(split.evaluation)) == (30, 20)
     assert split.train.pixels.dtype == torch.uint8
     assert split.evaluation.name == "fashion-mnist"
+    assert "test images of fashion-mnist, which flatters" in split.notes[0]
+
+
+def test_validation_leaves_the_test_images_alone(tmp_path: Path) -> None:
+    write_idx(tmp_path, "train", 40)
+    write_idx(tmp_path, "t10k", 20)
+    split = training_images("fashion-mnist", root=tmp_path, validation=True)
+    assert (len(split.train), len(split.evaluation)) == (38, 2)
+    whole = training_images("fashion-mnist", root=tmp_path)
+    both = torch.cat([split.train.pixels, split.evaluation.pixels]).flatten(1)
+    assert sorted(map(tuple, both.tolist())) == sorted(
+        map(tuple, whole.train.pixels.flatten(1).tolist())
+    )
+    assert split.evaluation.test_name == "fashion-mnist"
+    again = training_images("fashion-mnist", root=tmp_path, validation=True)
+    assert torch.equal(again.evaluation.pixels, split.evaluation.pixels)
 
 
 def test_without_the_default_set_the_bundled_images_serve(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import signal
 from dataclasses import dataclass, replace
@@ -8,22 +9,32 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from stripes import stripes
 from torch import Tensor, nn
 
-from robcert.certify.errors import DataError, TrainingError
+from robcert.certify.errors import DataError, InvalidParameterError, TrainingError
 from robcert.trainers.architectures import Architecture
-from robcert.trainers.checkpoint import WEIGHTS, load_network, read_description, read_tensors
+from robcert.trainers.checkpoint import (
+    WEIGHTS,
+    load_network,
+    read_description,
+    read_header,
+    read_tensors,
+)
 from robcert.trainers.config import Evaluation, Optimizer, TrainConfig
 from robcert.trainers.free import Free
 from robcert.trainers.gaussian import Gaussian
+from robcert.trainers.gradient import Gradient
 from robcert.trainers.images import Augmentation, TrainingImages
 from robcert.trainers.loop import fit
-from robcert.trainers.objective import Losses, Step
+from robcert.trainers.objective import Losses, Objective, Step
 from robcert.trainers.overfitting import overfitting
+from robcert.trainers.precision import LossScale, Precision
 from robcert.trainers.run import Run
 from robcert.trainers.run_folder import EpochRecord, kept_checkpoints
 from robcert.trainers.schedule import Schedule
+from robcert.trainers.soar import Soar
 from robcert.trainers.standard import Standard
 
 if TYPE_CHECKING:
@@ -172,6 +183,55 @@ def test_resume_refuses_other_settings(tmp_path: Path) -> None:
     other = replace(TINY, epochs=1, optimizer=Optimizer(learning_rate=0.2))
     with pytest.raises(TrainingError, match=r"other settings: optimizer\.learning_rate"):
         fit(other, stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+
+
+def test_a_checkpoint_names_the_test_images_of_its_data(tmp_path: Path) -> None:
+    evaluation = replace(stripes(16, seed=1), name="stripes:train", test_name="stripes")
+    fit(replace(TINY, epochs=1), stripes(32), evaluation, out=tmp_path)
+    assert read_description(tmp_path).data["name"] == "stripes"
+
+
+def test_settings_newer_than_a_run_take_their_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    fit(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path)
+    header = read_header(file)
+    saved = json.loads(header["robcert-state"])
+    assert saved["training"].pop("precision") == "32"
+    del saved["position"]["scale"]
+    save_file(read_tensors(file), file, metadata={"robcert-state": json.dumps(saved)})
+    fit(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_half_precision_learns_stripes_and_resumes(precision: Precision, tmp_path: Path) -> None:
+    config = replace(TINY, epochs=6, augmentation=Augmentation(), precision=precision)
+    images, evaluation = stripes(128), stripes(64, seed=1)
+    result = fit(config, images, evaluation, out=tmp_path / "whole")
+    assert result.records[-1].loss < 0.7 * result.records[0].loss
+    assert load_network(tmp_path / "whole").precision == "32"
+
+    def stop(_: object) -> None:
+        raise CrashError
+
+    with pytest.raises(CrashError):
+        fit(config, images, evaluation, out=tmp_path / "parts", on_epoch=stop)
+    fit(config, images, evaluation, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_overflow_halves_the_scale_and_leaves_the_step_out() -> None:
+    scale = LossScale.first("16-mixed")
+    assert not scale.accepts(finite=False)
+    assert scale.value == 2.0**15
+    assert all(scale.accepts(finite=True) for _ in range(2000))
+    assert scale.value == 2.0**16
+
+
+@pytest.mark.parametrize("objective", [Gradient(), Soar()])
+def test_small_differences_need_full_precision(objective: Objective) -> None:
+    with pytest.raises(InvalidParameterError, match="divides differences of losses"):
+        replace(TINY, objective=objective, precision="bf16-mixed")
+    replace(TINY, objective=Gradient(scheme="exact"), precision="bf16-mixed")
 
 
 def test_resume_needs_a_run(tmp_path: Path) -> None:

@@ -190,6 +190,12 @@ def test_llr_is_gamma_and_the_linear_term() -> None:
         assert any(value == pytest.approx(float(c[row]), rel=1e-6) for c in candidates)
 
 
+def test_llrs_ratio_is_mu_by_lambda() -> None:
+    objective = Llr(epsilon=0.1, gamma_weight=4.0, linear_weight=7.0, ratio=0.5, warmup_epochs=0)
+    same = Llr(epsilon=0.1, gamma_weight=4.0, linear_weight=2.0, warmup_epochs=0)
+    assert torch.equal(call(objective).total, call(same).total)
+
+
 def test_llr_without_the_linear_term_is_smaller_by_it() -> None:
     whole = call(Llr(epsilon=0.1, linear_weight=3.0, warmup_epochs=0))
     without = call(Llr(epsilon=0.1, linear_weight=0.0, warmup_epochs=0))

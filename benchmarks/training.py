@@ -1,0 +1,180 @@
+"""Cost of one training step of every method, as ratios to a standard step of the same network.
+
+One run, one network at a time, every method in turns:
+
+    python benchmarks/training.py --arch cnn4 resnet18 --batch-size 64 --rounds 5
+
+prints for each method the count that theory asks for, the measured ratio, and measured by count. A
+standard step is one forward pass (1), one backward pass to the layers' inputs (1) and one to their
+parameters (1): 3 units. A gradient of the images alone costs 2. Differentiating a gradient again,
+with respect to the parameters, costs 2 for each of the two passes it is made of, on top of them: 6
+for a penalty on the gradient together with the loss itself. Steps are those of the loop, with
+optimiser and clipping. Ratios are medians over the rounds of processor time; on a quiet machine the
+clock says the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from robcert.certify.heap import keep_freed_memory
+from robcert.trainers.adversarial import Adversarial
+from robcert.trainers.architectures import Architecture
+from robcert.trainers.config import TrainConfig
+from robcert.trainers.cure import Cure
+from robcert.trainers.free import Free
+from robcert.trainers.gaussian import Gaussian
+from robcert.trainers.gradient import Gradient
+from robcert.trainers.images import TrainingImages
+from robcert.trainers.jacobian import Jacobian
+from robcert.trainers.llr import Llr
+from robcert.trainers.run import Run
+from robcert.trainers.smoothadv import SmoothAdv
+from robcert.trainers.soar import Soar
+from robcert.trainers.standard import Standard
+from robcert.trainers.trades import Trades
+
+if TYPE_CHECKING:
+    from robcert.trainers.objective import Objective
+
+STEP = 3
+"""Units of a standard step: forward, backward to inputs, backward to parameters."""
+IMAGE = 2
+"""Units of a gradient of the images alone."""
+FIRST, SECOND = 1.15, 1.4
+"""Most that a step may cost, by its count: of first-order methods, and of second-order ones."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, the units that theory asks for, and how much more it may cost."""
+
+    objective: Objective
+    units: float
+    most: float = FIRST
+
+
+METHODS = {
+    "standard": Method(Standard(), STEP),
+    "gaussian": Method(Gaussian(), STEP),
+    "free": Method(Free(), STEP),
+    "adversarial-1": Method(Adversarial(steps=1), STEP + IMAGE),
+    "adversarial-7": Method(Adversarial(steps=7), STEP + 7 * IMAGE),
+    "adversarial-10": Method(Adversarial(steps=10), STEP + 10 * IMAGE),
+    "adversarial-30": Method(Adversarial(steps=30), STEP + 30 * IMAGE),
+    # the clean logits for the divergence, ten gradients, and a step on clean and perturbed images
+    "trades-10": Method(Trades(), 1 + 10 * IMAGE + 2 * STEP),
+    # two gradients of two copies of each image, and a step on two copies
+    "smoothadv-2x2": Method(SmoothAdv(), 2 * (2 * IMAGE + STEP)),
+    # the gradient that gives the direction is one backward pass of the step's own forward pass
+    "gradient-forward": Method(Gradient(), 2 * STEP + 1),
+    "gradient-central": Method(Gradient(scheme="central"), 3 * STEP + 1),
+    # forward, gradient, and both differentiated with respect to the parameters
+    "gradient-exact": Method(Gradient(scheme="exact"), 2 + 2 * 2, SECOND),
+    "jacobian": Method(Jacobian(), 2 + 2 * 2, SECOND),
+    "cure": Method(Cure(), 2 * (2 + 2 * 2), SECOND),
+    # the gradient at the image and its derivative, M gradients, and a step at the perturbed image
+    "llr-2": Method(Llr(steps=2), (2 + 2 * 2) + 2 * IMAGE + STEP, SECOND),
+    # a first step, two gradients and their derivative, and the loss apart from the clipped penalty
+    "soar": Method(Soar(), IMAGE + 2 * (2 + 2 * 2) + 2, SECOND),
+}
+
+
+def run_of(architecture: Architecture, method: Method, batch: int, folder: Path) -> Run:
+    """A run that is about to begin, on random images of CIFAR-10's size."""
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (batch, 3, 32, 32), generator=draws).to(torch.uint8)
+    images = TrainingImages(pixels, torch.arange(batch) % 10, "noise")
+    config = TrainConfig(
+        objective=method.objective, architecture=architecture, batch_size=batch, normalize=False
+    )
+    return Run(config, images, images, folder, torch.device("cpu"))
+
+
+def seconds(run: Run, least: float) -> float:
+    """Processor seconds of a step, over as many steps as fill ``least`` seconds."""
+    x, y = run.images.batch(torch.arange(len(run.images)), run.device)
+    done, start, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < least or done == 0:
+        run.step(x, y, number=done, replay=0, of=1000)
+        done += 1
+    return (time.process_time() - cpu) / done
+
+
+def measured(runs: dict[str, Run], rounds: int, least: float) -> dict[str, float]:
+    """Median ratio of each method's step to the standard step measured just before it."""
+    for run in runs.values():
+        seconds(run, 0.0)  # first calls allocate
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            base = seconds(runs["standard"], least)
+            found[name].append(seconds(run, least) / base)
+    return {name: statistics.median(ratios) for name, ratios in found.items()}
+
+
+def report(name: str, ratios: dict[str, float]) -> None:
+    print(f"\n{name}: units | by count | measured | measured by count (most)")
+    for method, ratio in ratios.items():
+        entry = METHODS[method]
+        count = entry.units / STEP
+        over = "  ABOVE" if ratio / count > entry.most else ""
+        print(
+            f"  {method:17s} {entry.units:5.0f} | {count:5.2f} | {ratio:5.2f} | "
+            f"{ratio / count:4.2f} ({entry.most}){over}"
+        )
+    compare(ratios, "gradient-exact", "gradient-forward", 1.0)
+    compare(ratios, "adversarial-30", "llr-2", 3.5)
+    compare(ratios, "adversarial-10", "llr-2", 1.3)
+
+
+def compare(ratios: dict[str, float], dear: str, cheap: str, least: float) -> None:
+    """Print how much cheaper one method's step is than another's."""
+    if dear in ratios and cheap in ratios:
+        print(f"  {cheap} is {ratios[dear] / ratios[cheap]:.2f}x cheaper than {dear} ({least})")
+
+
+def profile(run: Run, steps: int = 3) -> None:
+    """Print where the time of a step goes."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        x, y = run.images.batch(torch.arange(len(run.images)), run.device)
+        for number in range(steps):
+            run.step(x, y, number=number, replay=0, of=1000)
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=14))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--arch", nargs="+", default=["cnn4", "resnet18"])
+    parser.add_argument("--width", type=int, help="channels of the first layer")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--profile", action="store_true", help="where the time goes, per method")
+    options = parser.parse_args()
+    keep_freed_memory()
+    names = dict.fromkeys(["standard", *options.only])
+    with tempfile.TemporaryDirectory() as folder:
+        for arch in options.arch:
+            architecture = replace(Architecture(arch), width=options.width)
+            runs = {
+                name: run_of(architecture, METHODS[name], options.batch_size, Path(folder) / name)
+                for name in names
+            }
+            report(arch, measured(runs, options.rounds, options.seconds))
+            for name in options.only if options.profile else ():
+                print(f"\n{arch}, {name}")
+                profile(runs[name])
+
+
+if __name__ == "__main__":
+    main()

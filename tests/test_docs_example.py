@@ -1,0 +1,20 @@
+"""The example of docs/regression.md runs as it stands; its closed forms are asserted in it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+PAGE = Path(__file__).parent.parent / "docs" / "regression.md"
+
+
+def test_the_regression_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    runpy.run_path(str(tmp_path / "example.py"))
+    assert re.fullmatch(r"plain 7\.\d\d, by hand 7\.73; ridge 0\.0\d\d\n", capsys.readouterr().out)
