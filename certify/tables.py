@@ -13,6 +13,7 @@ from .wording import (
     bound_name,
     decimal,
     fact,
+    in_precision,
     interval,
     known,
     percent,
@@ -143,12 +144,6 @@ def _other_norms(summary: Summary) -> Iterator[Table]:
     if rows:
         header = ("norm", "average radius", "largest within reach")
         yield Table("the same certificates in each norm", "certified", header, rows)
-
-
-def in_precision(smoothing: Summary) -> str:
-    """What to say after "smoothed classifier" where it is not that of the file's own numbers."""
-    precision = smoothing.get("precision", "float32")
-    return "" if precision == "float32" else f" in {precision}"
 
 
 def _prediction(summary: Summary) -> Iterator[Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .wording import Summary, bound_name, decimal, percent, pixel
+from .wording import Summary, bound_name, decimal, in_precision, percent, pixel
 
 Tone = Literal["good", "warn", "bad", "none"]
 
@@ -168,7 +168,8 @@ def _certified_sentence(smoothing: Summary | None) -> str:
     if entry is None:
         return ""
     text = f"Certified: {percent(entry['value'])} of the images within l2 radius "
-    return text + f"{decimal(entry['radius'])}, of the smoothed classifier."
+    of = f"the smoothed classifier{in_precision(smoothing or {})}"
+    return text + f"{decimal(entry['radius'])}, of {of}."
 
 
 def _certified_entry(smoothing: Summary | None) -> Summary | None:
@@ -226,5 +227,6 @@ def _certified_card(smoothing: Summary | None) -> Card | None:
     entry = _certified_entry(smoothing)
     if entry is None:
         return None
-    text = f"of images certified within l2 radius {decimal(entry['radius'])}, when smoothed"
+    how = f"when smoothed{in_precision(smoothing or {})}"
+    text = f"of images certified within l2 radius {decimal(entry['radius'])}, {how}"
     return Card("certified", percent(entry["value"]), text)

@@ -110,3 +110,9 @@ def bound_name(column: str) -> str:
         "clever_bound": "CLEVER bound",
     }
     return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")
+
+
+def in_precision(smoothing: Summary) -> str:
+    """What to say after "smoothed classifier" where it is not that of the file's own numbers."""
+    precision = smoothing.get("precision", "float32")
+    return "" if precision == "float32" else f" in {precision}"

@@ -19,6 +19,7 @@ from robcert.certify.models import load_classifier
 from robcert.certify.precision import Precision, computed_in, require_same_function
 from robcert.certify.schema import SMOOTHING
 from robcert.certify.store import ResultStore
+from robcert.certify.verdict import cards
 
 if TYPE_CHECKING:
     from robcert.certify.image_set import ImageSet
@@ -70,6 +71,14 @@ def test_the_sentence_says_of_which_function_it_speaks() -> None:
         text = guarantee(SmoothingSettings(precision=precision))
         assert f"computed in {precision}, which is another function" in text
         assert text.endswith("nor for the model in float32.")
+
+
+def test_the_verdict_says_it_too() -> None:
+    entry = {"radius": 0.25, "value": 0.5, "lower": 0.4, "upper": 0.6}
+    for precision, words in (("float32", "when smoothed"), ("int8", "when smoothed in int8")):
+        summary = {"certified_accuracy": [entry], "precision": precision}
+        (card,) = (card for card in cards({"smoothing": summary}) if card.claim == "certified")
+        assert card.text.endswith(words)
 
 
 def test_what_cannot_be_had_is_refused(original: Classifier, images: ImageSet) -> None:
