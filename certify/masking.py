@@ -171,7 +171,10 @@ def change_of(indicators: Sequence[Indicator]) -> str:
     """One sentence: what would change the verdict."""
     verdict = verdict_of(indicators)
     if verdict is Verdict.UNKNOWN:
-        return "Compute what is missing: a twin, or a label-only search that gets through, decides."
+        return (
+            "What is missing decides; where it is the gradient, robcert inspect says why the model "
+            "has none that is trusted."
+        )
     if verdict is Verdict.MASKED:
         names = ", ".join(i.name for i in _behind(indicators, verdict))
         return f"It stays unless a stronger gradient attack brings {names} down to its threshold."

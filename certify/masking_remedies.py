@@ -47,7 +47,7 @@ class Remedy:
 
 
 def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ...]:
-    """Every fix in the table, tried or not (then over 0 images).
+    """Every fix in the table, from weak to strong, tried or not (then over 0 images).
 
     Args:
         columns: finished rows of the masking table.
@@ -59,6 +59,7 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
     if bool((columns["answers_differ"] == 1).any()):
         plain += ", mean of several draws"
     tried = (
+        ("one step (FGSM)", ("fgsm",)),
         (plain, ("pgd_ce",)),
         ("rescaled logits", ("pgd_small_logits", "pgd_large_logits")),
         ("margin loss", ("pgd_margin",)),

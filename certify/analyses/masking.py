@@ -53,8 +53,8 @@ class MaskingSummary:
         reason: the evidence behind it, in one sentence.
         would_change: what would change it, in one sentence.
         hidden_in: what hides its gradient: ``file`` (its own output alone), ``cross-entropy`` (of
-            the logits), ``both``, ``every loss`` (only attacks without gradients get through), or
-            ``nothing``.
+            the logits), ``both``, ``every loss`` (only attacks without gradients get through),
+            ``nothing``, or ``unknown``.
         naive: attacked: robust accuracy by PGD on the file's own output.
         corrected: attacked: robust accuracy by the best of all attacks of the check.
         indicators: the checklist.
@@ -158,11 +158,12 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
     columns = _columns(store, group)
     indicators = tuple(indicators_of(columns, _facts(store, group)))
     through = bool(group.attribute("straight_through", []))
+    found = verdict_of(indicators)
     return MaskingSummary(
-        verdict=verdict_of(indicators),
+        verdict=found,
         reason=reason_of(indicators),
         would_change=change_of(indicators),
-        hidden_in=_hidden_in(indicators),
+        hidden_in="unknown" if found is Verdict.UNKNOWN else _hidden_in(indicators),
         naive=robust_accuracy(columns, NAIVE),
         corrected=robust_accuracy(columns),
         indicators=indicators,
