@@ -21,7 +21,7 @@ ASKED = ("masking-check", "--profile", "quick", "--eps", "0.05", "--threads", "1
 
 def checked(folder: Path, made: Any, *more: str) -> Ended:
     """The check of a linear model, its own predictions on random images for labels."""
-    pixels = images(8).pixels(np.arange(8)).numpy()
+    pixels = images(16).pixels(np.arange(16)).numpy()
     np.savez(folder / "images.npz", images=pixels.transpose(0, 2, 3, 1))
     path = saved(folder, made)
     files = ("-m", str(path), "-d", str(folder / "images.npz"), "--out", str(folder / "r.h5"))
@@ -87,5 +87,5 @@ def test_a_model_without_gradients_is_unknown_and_names_what_is_missing(tmp_path
     assert not_run["hidden_from_cross_entropy"]
     assert not not_run["hopskipjump_beats_gradient"]
     tried = {one["name"]: one["robust_accuracy"]["n"] for one in summary["remedies"]}
-    assert tried["score search"] == tried["transfer from other models"] == 8
+    assert tried["score search"] == tried["transfer from other models"] == 16
     assert tried["margin loss"] == 0
