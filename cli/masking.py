@@ -22,7 +22,7 @@ def masking_check(
         typer.Option(
             "--source",
             help="Another model for the same images, whose adversarial images are tried on this "
-            "one; may be given again [default: bundled models, where they fit].",
+            "one; may be given again [default: bundled models that fit, else a surrogate].",
         ),
     ] = None,
     strict: Annotated[
