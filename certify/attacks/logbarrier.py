@@ -18,7 +18,7 @@ from robcert.certify.objectives import Loss
 from robcert.certify.projections import feasible, per_row
 
 from .hunt import Found, Hunt, adversarial
-from .noise import run_start
+from .noise import starts
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
@@ -31,41 +31,46 @@ _STEP = 0.1  # first length of a step, as a share of the distance
 def log_barrier(
     classifier: Classifier, batch: Batch, *, norm: Norm, steps: int = 450, seed: int = 0
 ) -> Found:
-    """Nearest adversarial images after ``steps`` gradients, fifteen outer loops of equal length."""
+    """Nearest adversarial images; fifteen outer loops of ``steps`` in all from each start."""
     hunt = Hunt(classifier, batch, norm, seed)
     run_log_barrier(hunt, hunt.correct, steps=steps)
     return hunt.result()
 
 
 def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int) -> None:
-    """LogBarrier within a hunt, from the nearest image that is known, else from Gaussian noise.
+    """LogBarrier within a hunt, from the nearest image that is known, else from noise.
+
+    ``steps`` gradients from each start. Where no adversarial image was known there are several
+    starts, of as many classes: a descent ends at the nearest point of one class only.
+    """
+    for some, images in starts(hunt, rows):
+        hunt.settle(some, _descend(hunt, some, images, max(1, steps // _OUTER)))
+
+
+def _descend(hunt: Hunt, rows: Tensor, here: Tensor, inner: int) -> Tensor:
+    """Nearest misclassified iterates ``(r, c, h, w)``; ``inner`` steps in each outer loop.
 
     A step that would leave the misclassified region is not taken, and the next one is half as long;
     one that stays is followed by one a tenth longer. The paper's fixed step of 0.01 suits one
     scale of images; here it is a share of the distance.
     """
-    unknown = rows[hunt.distance[rows].isinf()]
-    if len(unknown):
-        run_start(hunt, unknown)
-    rows = rows[hunt.distance[rows].isfinite()]
     if not len(rows):
-        return
-    x, y = hunt.x(rows), hunt.y(rows)
-    here, alpha, order = hunt.x_adv[rows].clone(), 0.1, 10.0
+        return here
+    x, alpha, order = hunt.x(rows), 0.1, 10.0
     best, size = here.clone(), torch.full((len(rows),), _STEP, device=x.device)
-    there = here
-    for step in range(_OUTER * max(1, steps // _OUTER)):
+    there, slope, margin = here, torch.zeros_like(here), torch.zeros_like(size)
+    for step in range(_OUTER * inner):
         logits, gradient = hunt.gradient(
             rows, there, lambda logits, at: Loss.PROBABILITY_MARGIN.of(logits, hunt.y(at))
         )
-        inside = adversarial(logits, y)
-        if step == 0:
-            slope, margin = gradient, Loss.PROBABILITY_MARGIN.of(logits, y)
-        wide = inside.view(-1, 1, 1, 1)
-        here, slope = torch.where(wide, there, here), torch.where(wide, gradient, slope)
-        margin = torch.where(inside, Loss.PROBABILITY_MARGIN.of(logits, y), margin)
+        inside, value = adversarial(logits, hunt.y(rows)), _probability_margin(hunt, logits, rows)
+        new = inside | (step == 0)
+        here, slope = (
+            torch.where(_wide(new), *pair) for pair in ((there, here), (gradient, slope))
+        )
+        margin = torch.where(new, value, margin)
         nearer = inside & (hunt.norm.of(here - x) < hunt.norm.of(best - x))
-        best = torch.where(nearer.view(-1, 1, 1, 1), here, best)
+        best = torch.where(_wide(nearer), here, best)
         size = torch.where(inside, size * 1.1, size / 2).clamp(1e-5, _STEP)
         barrier = slope * per_row(alpha / margin.clamp_min(1e-6), slope)
         # length 1 at distance 1: the barrier's weight is in units of the distance
@@ -75,9 +80,17 @@ def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int) -> None:
         unit = normalised(feasible(pull, here))
         length = per_row(size * Norm.L2.of(here - x), unit)
         there = (here + unit * length).clamp(0, 1)
-        if (step + 1) % max(1, steps // _OUTER) == 0:
+        if (step + 1) % inner == 0:
             alpha, order = alpha * _SHRINK, order * _ORDER_GROWTH
-    hunt.settle(rows, best)
+    return best
+
+
+def _probability_margin(hunt: Hunt, logits: Tensor, rows: Tensor) -> Tensor:
+    return Loss.PROBABILITY_MARGIN.of(logits, hunt.y(rows))
+
+
+def _wide(rows: Tensor) -> Tensor:
+    return rows.view(-1, 1, 1, 1)
 
 
 def _inward(norm: Norm, delta: Tensor, order: float) -> Tensor:

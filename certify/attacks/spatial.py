@@ -56,10 +56,9 @@ def run_spatial(
     if not len(rows):
         return
     motions = unit_motions(hunt.batch.index[rows.cpu().numpy()], draws, hunt.seed)
-    with hunt.classifier.forward_only():
-        for motion in motions.to(hunt.batch.x).unbind(1):
-            moved = transformed(hunt.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
-            hunt.claim(rows, moved, hunt.logits(rows, moved))
+    for motion in motions.to(hunt.batch.x).unbind(1):
+        moved = transformed(hunt.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
+        hunt.claim(rows, moved, hunt.logits(rows, moved))
 
 
 def unit_motions(indices: NDArray[np.int64], draws: int, seed: int) -> Tensor:

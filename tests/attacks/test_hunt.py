@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +24,9 @@ from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.objectives import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The papers' schedules run the same ascents for a fixed, large number of steps and restarts.
 CATALOGUE = {
@@ -233,3 +238,20 @@ def test_attacks_that_do_not_fit_are_named() -> None:
         suites.attacks_of(Suite.QUICK, ("ddn",), Norm.LINF, differentiable=True)
     with pytest.raises(InvalidParameterError, match="pgd needs gradients"):
         suites.attacks_of(Suite.QUICK, ("pgd",), Norm.LINF, differentiable=False)
+
+
+def test_attacks_without_gradients_leave_the_processor_to_the_runtime(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered: list[str] = []
+
+    @contextmanager
+    def forward_only(_: Classifier) -> Iterator[None]:
+        entered.append(hunt.finder)
+        yield
+
+    monkeypatch.setattr(Classifier, "forward_only", forward_only)
+    classifier = network()
+    hunt = Hunt(classifier, images(classifier, 2), Norm.L2)
+    suites.run(hunt, ("fgsm", "square", "noise", "spatial"), TINY)
+    assert entered == ["square", "noise", "spatial"]
