@@ -1,0 +1,230 @@
+"""PGD where half of the images break: robcert against torchattacks and foolbox, in one process.
+
+    python benchmarks/attacks.py --images 128 --restarts 1
+
+Same function (the twin of the model), images, radius, steps, step size, loss and number of random
+restarts; the radius is the one at which PGD breaks about half of the images. Peers carry every
+image through all steps and restarts; robcert drops what the runtime has confirmed. Peers run first
+as they are shipped, then all in turns with glibc told to keep freed memory, as robcert does for
+itself. The function has no parameters that require a gradient, which spares foolbox, whose
+`backward` would compute theirs. Printed are images a second by the clock and by processor time,
+medians over rounds, their ratios, and how many images each breaks. A peer that is not installed is
+left out:
+
+    pip install foolbox torchattacks
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.ascent import Direction, StepRule
+from robcert.certify.attacks.pgd import pgd
+from robcert.certify.core import Batch, Norm
+from robcert.certify.data import load_images
+from robcert.certify.heap import keep_freed_memory
+from robcert.certify.models import load_classifier
+from robcert.certify.objectives import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from robcert.certify.classifier import Classifier
+    from robcert.certify.image_set import ImageSet
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+TARGETS = {"torchattacks": 3.0, "foolbox": 4.0}
+
+
+class Twin(nn.Module):
+    """The twin as the module that peers ask for."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells peers the device
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.twin_logits(x)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attack that all run."""
+
+    model: Classifier
+    batch: Batch
+    epsilon: float
+    steps: int
+    restarts: int
+    seed: int
+
+    @property
+    def step(self) -> float:
+        return 2.5 * self.epsilon / self.steps
+
+    def broken(self, adversarial: Tensor) -> Tensor:
+        """Whether the runtime misclassifies the images, and they lie in the ball."""
+        near = (adversarial - self.batch.x).abs().flatten(1).amax(1) <= self.epsilon + 1e-6
+        return (self.model.logits(adversarial).argmax(1) != self.batch.y) & near
+
+
+def robcert(task: Task) -> Tensor:
+    rule = StepRule(Direction.SIGN, task.step)
+    found = pgd(
+        task.model,
+        task.batch,
+        norm=Norm.LINF,
+        epsilon=task.epsilon,
+        steps=task.steps,
+        rule=rule,
+        loss=Loss.CE,
+        restarts=task.restarts,
+        seed=task.seed,
+    )
+    return found.found
+
+
+def torchattacks(task: Task) -> Tensor:
+    peer = importlib.import_module("torchattacks")
+    attack = peer.PGD(Twin(task.model).eval(), eps=task.epsilon, alpha=task.step, steps=task.steps)
+    broken = torch.zeros(len(task.batch), dtype=torch.bool)
+    for _ in range(task.restarts):
+        broken |= task.broken(attack(task.batch.x, task.batch.y))
+    return broken
+
+
+def foolbox(task: Task) -> Tensor:
+    peer = importlib.import_module("foolbox")
+    model = peer.PyTorchModel(Twin(task.model).eval(), bounds=(0, 1), device="cpu")
+    attack = peer.attacks.LinfPGD(abs_stepsize=task.step, steps=task.steps, random_start=True)
+    criterion = peer.criteria.Misclassification(task.batch.y)
+    broken = torch.zeros(len(task.batch), dtype=torch.bool)
+    for _ in range(task.restarts):
+        _, adversarial, _ = attack(model, task.batch.x, criterion, epsilons=task.epsilon)
+        broken |= task.broken(adversarial)
+    return broken
+
+
+WAYS: dict[str, Callable[[Task], Tensor]] = {
+    "robcert": robcert,
+    "torchattacks": torchattacks,
+    "foolbox": foolbox,
+}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images a second by the clock and by the processor time of this process."""
+
+    wall: float
+    cpu: float
+    broken: int
+
+
+def timed(run: Callable[[Task], Tensor], task: Task) -> Rate:
+    start, cpu = time.perf_counter(), time.process_time()
+    broken = int(run(task).sum())
+    images = len(task.batch)
+    return Rate(
+        images / (time.perf_counter() - start), images / (time.process_time() - cpu), broken
+    )
+
+
+def correct(model: Classifier, images: ImageSet, count: int) -> Batch:
+    """The first images that the model classifies as labelled."""
+    assert images.labels is not None
+    indices = np.arange(min(len(images), 2 * count))
+    x, y = images.pixels(indices), torch.from_numpy(images.labels[indices]).long()
+    right = (model.logits(x).argmax(1) == y).nonzero().flatten()[:count]
+    return Batch(indices[right.numpy()], x[right], y[right])
+
+
+def half(task: Task) -> float:
+    """Radius at which PGD breaks about half of the images, by bisection."""
+    low, high = 0.0, 0.5
+    for _ in range(8):
+        middle = (low + high) / 2
+        share = float(robcert(replace(task, epsilon=middle)).double().mean())
+        low, high = (low, middle) if share > 0.5 else (middle, high)
+    return high
+
+
+def installed() -> dict[str, Callable[[Task], Tensor]]:
+    found = {}
+    for name, run in WAYS.items():
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            print(f"{name} is not installed (pip install {name})")
+            continue
+        found[name] = run
+    return found
+
+
+def measure(ways: dict[str, Callable[[Task], Tensor]], task: Task, rounds: int) -> dict[str, Rate]:
+    """Median rates of each way, taken in turns; the first round warms up."""
+    found: dict[str, list[Rate]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, run in ways.items():
+            found[name].append(timed(run, task))
+    return {
+        name: Rate(
+            float(np.median([rate.wall for rate in some[1:]])),
+            float(np.median([rate.cpu for rate in some[1:]])),
+            some[0].broken,
+        )
+        for name, some in found.items()
+    }
+
+
+def report(title: str, mine: Rate, peers: dict[str, Rate], images: int) -> None:
+    print(f"\n{title}: images a second (by the clock | by processor time), images broken")
+    for name, rate in {"robcert": mine, **peers}.items():
+        print(f"  {name:13s} {rate.wall:7.1f} | {rate.cpu:7.1f}   {rate.broken} of {images}")
+    for name, rate in peers.items():
+        ratio = f"x{mine.wall / rate.wall:.2f} | x{mine.cpu / rate.cpu:.2f}"
+        print(f"  robcert / {name}: {ratio} (target x{TARGETS[name]:g})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", type=Path, default=FIXTURES / "fashion-honest.onnx")
+    parser.add_argument("--data", default="fashion-mnist-2000")
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--restarts", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--eps", type=float, help="default: where half of the images break")
+    parser.add_argument("--threads", type=int, help="of torch and of the runtime")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    images = load_images(options.data)
+    model = load_classifier(options.model, images=images, threads=options.threads or 0)
+    batch = correct(model, images, options.images)
+    task = Task(model, batch, options.eps or 0.0, options.steps, options.restarts, seed=0)
+    if not options.eps:
+        task = replace(task, epsilon=half(replace(task, restarts=1)))
+    print(f"linf PGD-{task.steps} at {task.epsilon:.4f}, {task.restarts} restarts")
+    ways = installed()
+    peers = {name: run for name, run in ways.items() if name != "robcert"}
+    shipped = measure(peers, task, options.rounds)
+    keep_freed_memory()
+    kept = measure(ways, task, options.rounds)
+    mine = kept.pop("robcert")
+    report("peers as shipped", mine, shipped, len(batch))
+    report("peers with kept memory", mine, kept, len(batch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Our attacks against foolbox's and AutoAttack (extra `crosscheck`), on the bundled models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.attacks import suites
+from robcert.certify.attacks.carlini_wagner import carlini_wagner
+from robcert.certify.attacks.ddn import ddn
+from robcert.certify.attacks.deepfool import deepfool
+from robcert.certify.attacks.fmn import fmn
+from robcert.certify.attacks.hunt import Found, Hunt
+from robcert.certify.attacks.suites import EFFORTS, Suite
+from robcert.certify.classifier import Classifier
+from robcert.certify.core import Batch, Norm
+from robcert.certify.data import load_images
+from robcert.certify.models import load_classifier
+from robcert.cli.session import bundled
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # of the peers, which are not ours to mend
+]
+
+WORSE = 1.05
+STEPS = 100
+
+Ours = Callable[[Classifier, Batch], Found]
+
+PAIRS: dict[str, tuple[Norm, str, dict[str, Any], Ours]] = {
+    "fmn-l1": (
+        *(Norm.L1, "L1FMNAttack", {"steps": STEPS}),
+        lambda model, batch: fmn(model, batch, norm=Norm.L1, steps=70),
+    ),
+    "fmn-l2": (
+        *(Norm.L2, "L2FMNAttack", {"steps": STEPS}),
+        lambda model, batch: fmn(model, batch, norm=Norm.L2, steps=70),
+    ),
+    "fmn-linf": (
+        *(Norm.LINF, "LInfFMNAttack", {"steps": STEPS}),
+        lambda model, batch: fmn(model, batch, norm=Norm.LINF, steps=70),
+    ),
+    "ddn": (
+        *(Norm.L2, "DDNAttack", {"steps": STEPS}),
+        lambda model, batch: ddn(model, batch, steps=STEPS),
+    ),
+    "deepfool-l2": (
+        *(Norm.L2, "L2DeepFoolAttack", {"steps": 50, "candidates": 10, "overshoot": 0.02}),
+        lambda model, batch: deepfool(model, batch, norm=Norm.L2, steps=50, classes=9),
+    ),
+    "deepfool-linf": (
+        *(Norm.LINF, "LinfDeepFoolAttack", {"steps": 50, "candidates": 10, "overshoot": 0.02}),
+        lambda model, batch: deepfool(model, batch, norm=Norm.LINF, steps=50, classes=9),
+    ),
+    "cw": (
+        *(Norm.L2, "L2CarliniWagnerAttack", {"steps": STEPS, "binary_search_steps": 9}),
+        lambda model, batch: carlini_wagner(model, batch, steps=75),
+    ),
+}
+"""Norm, foolbox's attack and its settings, ours with steps for no more gradients than it takes."""
+
+
+class Counted(nn.Module):
+    """The twin as a torch module that counts images with a gradient."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model, self.gradients = model, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.gradients += len(x) if x.requires_grad else 0
+        return self.model.twin_logits(x)
+
+
+def correct(model: Classifier, count: int) -> Batch:
+    """The first images that the model classifies as labelled."""
+    images = load_images("fashion-mnist-2000")
+    assert images.labels is not None
+    indices = np.arange(2 * count)
+    x, y = images.pixels(indices), torch.from_numpy(images.labels[indices])
+    right = (model.logits(x).argmax(1) == y).nonzero().flatten()[:count]
+    assert len(right) == count
+    return Batch(indices[right.numpy()], x[right], y[right].long())
+
+
+def distances(model: Classifier, batch: Batch, adversarial: Tensor, norm: Norm) -> Tensor:
+    """Distances of those that the runtime misclassifies, inf for the others."""
+    wrong = model.logits(adversarial).argmax(1) != batch.y
+    return torch.where(wrong, norm.of((adversarial - batch.x).double()), torch.inf)
+
+
+@pytest.mark.parametrize("name", ["fashion-honest.onnx", "fashion-gaussian.onnx"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_distances_are_no_worse_than_those_of_foolbox(pair: str, name: str) -> None:
+    foolbox = pytest.importorskip("foolbox")
+    norm, attack, settings, ours = PAIRS[pair]
+    model = load_classifier(bundled(name))
+    batch, counted = correct(model, 40), Counted(model).eval()
+    peer = foolbox.PyTorchModel(counted, bounds=(0, 1), device="cpu")
+    criterion = foolbox.criteria.Misclassification(batch.y)
+    theirs = getattr(foolbox.attacks, attack)(**settings)
+    _, adversarial, _ = theirs(peer, batch.x, criterion, epsilons=None)
+    found = ours(model, batch)
+    assert found.n_backward.double().mean() <= counted.gradients / len(batch)
+    median = distances(model, batch, adversarial, norm).median()
+    assert found.distance.median() <= WORSE * median
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [(Norm.LINF, 0.025), (Norm.L2, 0.3)])
+def test_robust_accuracy_is_no_higher_than_that_of_autoattack(norm: Norm, epsilon: float) -> None:
+    """One image of a hundred may be missing."""
+    peers = pytest.importorskip("pyautoattack")
+    model = load_classifier(bundled("fashion-honest.onnx"))
+    batch = correct(model, 100)
+    theirs = peers.AutoAttack(
+        model=Counted(model).eval(),
+        norm={Norm.LINF: "Linf", Norm.L2: "L2"}[norm],
+        eps=epsilon,
+        seed=0,
+        device="cpu",
+    )
+    adversarial = theirs.run_standard_evaluation(batch.x, batch.y)[0]
+    reached = distances(model, batch, adversarial, norm) <= epsilon * (1 + 1e-5)
+    hunt = Hunt(model, batch, norm)
+    names = suites.attacks_of(Suite.THOROUGH, (), norm, differentiable=True)
+    suites.run(hunt, names, EFFORTS[Suite.THOROUGH], radii=(epsilon,))
+    ours = hunt.within(torch.full((len(batch),), epsilon))
+    assert 0.05 < reached.double().mean() < 0.95  # or the comparison says little
+    assert ours.sum() >= reached.sum() - 1
