@@ -19,7 +19,10 @@ METHODS = (
 )
 """The cheap ones first; ``soar`` begins with the network of ``standard``."""
 
-BUDGET = ("--arch", "cnn4", "--width", "8", "--epochs", "4", "--learning-rate", "0.1")
+BUDGET = (
+    *("--arch", "cnn4", "--width", "8", "--epochs", "4", "--learning-rate", "0.1"),
+    "--no-validation",
+)
 OWN = {
     "adversarial": ("--steps", "5", "--step-size", "3/255"),
     "trades": ("--steps", "5", "--step-size", "0.014"),

@@ -232,7 +232,9 @@ class TrainOptions:
             "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="none"
         ),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
+    ] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away a run in --out.")] = (
         False
     )

@@ -65,7 +65,8 @@ def train(
         data_root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
         device: where to train.
-        resume: go on with the run in ``out``.
+        resume: go on with the run in ``out``, or begin it if it was interrupted before its first
+            checkpoint.
         overwrite: throw away a run that is in ``out``.
         processes: those that share the run; all of them call this, with one folder for all.
         progress: told the batches done in each epoch.
@@ -78,7 +79,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, with the state saved.
     """
     _require_free(out, resume=resume, overwrite=overwrite, processes=processes)
-    begun = (out / STATE).is_file() or not (out / FIRST / STATE).is_file()
+    begun = (out / STATE).is_file()
     split = _split(config, data_root, fetch=fetch)
     if split.train.name.startswith(TRY_OUT_DATA):
         config = replace(config, data=TRY_OUT_DATA)

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.trainers.config import TrainConfig
+from robcert.trainers.images import TrainingImages
 from robcert.trainers.llr import Llr
 from robcert.trainers.presets import PRESETS, preset
+from robcert.trainers.run import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -17,6 +25,30 @@ def test_presets_are_whole_and_survive_json(name: str) -> None:
     assert found.doc
     assert not found.first or found.first in PRESETS
     assert all(m < found.config.epochs for m in found.config.schedule.milestones)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_make_their_first_and_their_last_step(name: str, tmp_path: Path) -> None:
+    """The recipe's own depth, method, schedule and augmentation; few channels and images."""
+    config = preset(name).config
+    side = 64 if config.data == "imagenet" else 32
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (4, 3, side, side), generator=draws).to(torch.uint8)
+    images = TrainingImages(pixels, torch.arange(4), "noise")
+    config = replace(config, architecture=replace(config.architecture, width=2))
+    run = Run(config, images, images, tmp_path, torch.device("cpu"))
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    x, y = images.batch(torch.arange(4), torch.device("cpu"))
+    for number in (0, config.epochs // config.objective.replays - 1):
+        for replay in range(config.objective.replays):
+            losses = run.step(config.augmentation(x, draws), y, number=number, replay=replay, of=1)
+            assert losses.total.isfinite().all()
+    after = list(run.model.parameters())
+    assert all(parameter.isfinite().all() for parameter in after)
+    assert not any(
+        torch.equal(*pair) for pair in zip(before, after, strict=True) if pair[0].ndim > 1
+    )
 
 
 def test_llrs_presets_have_the_weights_of_table_f2() -> None:
