@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 """Level of the two-sided intervals of indicators."""
 
+_LISTED = 4
+
 
 class Verdict(StrEnum):
     """Answer to: are the gradient-based numbers of this model meaningful?"""
@@ -155,16 +157,31 @@ def reason_of(indicators: Sequence[Indicator]) -> str:
     """One sentence: which evidence made the verdict."""
     verdict = verdict_of(indicators)
     if verdict is Verdict.UNKNOWN:
-        missing = ", ".join(i.name for i in indicators if i.required and not i.ran)
-        return f"not computed: {missing}; the verdict needs them."
+        missing = [i.name for i in indicators if i.required and not i.ran]
+        listed = ", ".join(missing[:_LISTED])
+        if len(missing) > _LISTED:
+            listed += f" and {len(missing) - _LISTED} more"
+        return f"not computed: {listed}; the verdict needs them."
     evidence = ", ".join(
         f"{i.name} {i.value:.3g} (above {i.threshold:g})" for i in _behind(indicators, verdict)
     )
     if verdict is Verdict.MASKED:
         return f"{evidence}: an attack gets through where the gradient does not lead."
     if verdict is Verdict.SUSPECT:
-        return f"{evidence}: no attack has yet got through where the gradient did not lead."
+        return f"{evidence}: {_through(indicators)}."
     return "no attack got further than the plain gradient, and no indicator of masking is flagged."
+
+
+def _through(indicators: Sequence[Indicator]) -> str:
+    """How far attacks got where gradients did not lead, without being enough for a verdict."""
+    decisive = [i for i in indicators if i.weight is Weight.DECISIVE and i.ran]
+    most = max(decisive, key=lambda i: i.value, default=None)
+    if most is None or most.value == 0:
+        return "no attack has yet got through where the gradient did not lead"
+    return (
+        f"attacks got through where the gradient did not lead on {round(most.value * most.n)} of "
+        f"{most.n} images, too few to be no chance"
+    )
 
 
 def change_of(indicators: Sequence[Indicator]) -> str:

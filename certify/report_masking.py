@@ -102,7 +102,7 @@ def _numbers(summary: Summary) -> str:
     naive, best = (summary[f"{name}_robust_accuracy"]["value"] for name in ("naive", "corrected"))
     if naive is None:
         return (
-            "" if best is None else f"robust accuracy {percent(best)} by attacks without gradient"
+            "" if best is None else f"robust accuracy {percent(best)} by attacks without gradient."
         )
     return (
         f"robust accuracy {percent(naive)} by the naive attack, {percent(best)} by the best of all."

@@ -63,3 +63,12 @@ def test_the_verdict_follows_the_rule(indicators: list[Indicator], verdict: Verd
 def test_the_reason_names_the_evidence() -> None:
     assert "thing" in reason_of([share(Weight.DECISIVE, 50)])
     assert "not computed: thing" in reason_of([text(Weight.SUPPORTING).not_run()])
+    several = [text(Weight.SUPPORTING).not_run() for _ in range(6)]
+    assert "thing, thing, thing, thing and 2 more" in reason_of(several)
+
+
+def test_the_reason_of_a_suspicion_counts_what_got_through() -> None:
+    none = [share(Weight.SUPPORTING, 50), share(Weight.DECISIVE, 0)]
+    assert "no attack has yet got through" in reason_of(none)
+    some = [share(Weight.SUPPORTING, 50), share(Weight.DECISIVE, 9)]
+    assert "on 9 of 100 images, too few" in reason_of(some)
