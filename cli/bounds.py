@@ -41,7 +41,7 @@ TopK = Annotated[
 Clever = Annotated[
     int | None,
     typer.Option(
-        "--clever", help="Blocks of 64 random points around each image.", show_default="none"
+        "--clever", help="Blocks of 64 random points around each image.", show_default="0"
     ),
 ]
 Refit = Annotated[
@@ -60,7 +60,7 @@ def bounds(
     evt: Evt = None,
     region: RegionName = None,
     top_k: TopK = None,
-    clever: Clever = None,
+    clever_blocks: Clever = None,
     refit: Refit = False,
 ) -> None:
     """L-bound, ω-bound and their kin: radii from extreme-value estimates.
@@ -91,7 +91,7 @@ def bounds(
             evt=Method(evt) if evt else None,
             region=Region(region) if region else None,
             top_k=top_k,
-            clever_blocks=clever,
+            clever_blocks=clever_blocks,
         ),
     )
 

@@ -229,7 +229,7 @@ class TrainOptions:
     keep_every: Annotated[
         int | None,
         typer.Option(
-            "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="none"
+            "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="0"
         ),
     ] = None
     resume: Annotated[

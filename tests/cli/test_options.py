@@ -86,6 +86,8 @@ def test_the_help_of_train_shows_the_defaults_of_the_library(method: str) -> Non
         **asdict(config),
         **asdict(config.architecture),
         **asdict(config.optimizer),
+        **asdict(config.augmentation),
+        "keep_every": config.evaluation.keep_every,
         "arch": config.architecture.name,
         **asdict(config.objective),  # type: ignore[call-overload]
     }
