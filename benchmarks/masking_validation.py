@@ -18,10 +18,13 @@ from typing import Any
 
 import torch
 
+from robcert.certify.analyses import masking
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
 from robcert.certify.heap import keep_freed_memory
+from robcert.certify.masking import Weight
 from robcert.certify.profiles import settings_of
+from robcert.certify.store import ResultStore
 from robcert.fixtures.masking_networks import Kit
 from robcert.fixtures.masking_set import ENTRIES
 from robcert.fixtures.masking_trial import tried
@@ -34,7 +37,8 @@ VERDICTS = ("masked", "suspect", "unknown", "clear")
 def main() -> None:
     options = parsed()
     if options.table:
-        rows = [json.loads(line) for line in (options.folder / FILE).read_text().splitlines()]
+        lines = (options.folder / FILE).read_text().splitlines()
+        rows = [reread(json.loads(line), options.folder) for line in lines]
         print("\n".join([*confusion(rows), "", *listing(rows)]))
         return
     torch.set_num_threads(1)
@@ -64,6 +68,17 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         with verdicts.open("a") as file:
             file.write(f"{json.dumps(row)}\n")
+
+
+def reread(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The row with the verdict that the present rule gives on the evidence kept in the file."""
+    path = folder / f"{row['name'].replace(' ', '-')}.h5"
+    if not path.is_file():
+        return row
+    with ResultStore.read(path) as store:
+        found = masking.summarise(store, store.existing("masking")[0].path)
+    flagged = [i.name for i in found.indicators if i.flagged and i.weight is not Weight.HINT]
+    return {**row, "verdict": str(found.verdict), "flagged": flagged, "hidden_in": found.hidden_in}
 
 
 def confusion(rows: list[dict[str, Any]]) -> list[str]:

@@ -146,13 +146,23 @@ def _who_gets_through(columns: Columns) -> Iterator[Indicator]:
 
 
 def _gradients(columns: Columns) -> Iterator[Indicator]:
-    for text, name in (
-        (VANISHING_FILE, "gradient_norm_file"),
-        (VANISHING_CE, "gradient_norm_ce"),
-        (VANISHING_MARGIN, "gradient_norm_margin"),
+    anyhow, stuck = broken_by(columns, ATTACKS), (columns["moved"] == 0) | ~_climbs(columns)
+    for text, norm, attack in (
+        (VANISHING_FILE, "gradient_norm_file", "pgd_file"),
+        (VANISHING_CE, "gradient_norm_ce", "pgd_ce"),
     ):
-        yield text.of_share(columns[name] < GONE, _among(columns, (name,)))
+        # confident models, robust ones too, have no slope at the image and one beside it
+        hides = (columns[attack] != 1) & (anyhow | stuck)
+        yield text.of_share((columns[norm] < GONE) & hides, _among(columns, (norm, attack)))
+    margin = "gradient_norm_margin"
+    yield VANISHING_MARGIN.of_share(columns[margin] < GONE, _among(columns, (margin,)))
     yield NOT_A_NUMBER.of_share(columns["gradient_nan"] == 1, _among(columns, ("gradient_nan",)))
+
+
+def _climbs(columns: Columns) -> NDArray[np.bool_]:
+    """Where some point on the way of PGD is better than its start; never by scores that are NaN."""
+    margins = columns["margin_curve"]
+    return np.asarray((margins[:, 1:] > margins[:, :1]).any(1))
 
 
 def _on_the_way(columns: Columns) -> Iterator[Indicator]:
@@ -166,9 +176,7 @@ def _on_the_way(columns: Columns) -> Iterator[Indicator]:
     margins, watched = columns["margin_curve"], _among(columns, ("moved",))
     before, last = margins[:, :-1] > 0, margins[:, -1]
     yield UNSTEADY.of_share(before.any(1) & ~(last > 0), watched)
-    # written so that scores that are no numbers count as not climbing
-    climbs = np.asarray((margins[:, 1:] > margins[:, :1]).any(1))
-    yield NOT_RISING.of_share(~climbs, watched)
+    yield NOT_RISING.of_share(~_climbs(columns), watched)
     yield STILL.of_share(columns["moved"] == 0, watched)
     yield UNBOUNDED.of_share(columns["unbounded"] != 1, _among(columns, ("unbounded",)))
     bent = columns["gamma"] > columns["linear_change"]

@@ -48,14 +48,14 @@ VANISHING_FILE = IndicatorText(
     "vanishing_gradient_file",
     FEW,
     Weight.SUPPORTING,
-    "Share of images where the true gradient of the file's own output is zero (below 1e-12).",
+    "Share of images whose true gradient of the file's output is zero, and PGD fails for that.",
     "Attack the logits (robcert does), or use straight-through gradients and search.",
 )
 VANISHING_CE = IndicatorText(
     "vanishing_gradient_ce",
     FEW,
     Weight.SUPPORTING,
-    "Share of images where the true cross-entropy gradient of the logits is zero (below 1e-12).",
+    "Share of images whose true cross-entropy gradient (logits) is zero, and PGD fails for that.",
     "Use the logit margin as the loss, or rescale the logits.",
 )
 VANISHING_MARGIN = IndicatorText(

@@ -18,7 +18,7 @@ from robcert.certify.masking import (
     needed_for,
     verdict_of,
 )
-from robcert.certify.masking_checklist import Facts, indicators_of
+from robcert.certify.masking_checklist import ATTACKS, Facts, indicators_of
 from robcert.certify.masking_remedies import remedies_of
 from robcert.certify.masking_tables import TABLES
 from robcert.certify.schema import MASKING
@@ -87,8 +87,8 @@ def _curve(*values: float) -> NDArray[np.float64]:
         ({"unbounded": 0}, "withstands_unbounded"),
         ({"moved": 0}, "attack_stands_still"),
         ({"gradient_nan": 1}, "gradient_not_a_number"),
-        ({"gradient_norm_file": 0.0}, "vanishing_gradient_file"),
-        ({"gradient_norm_ce": 1e-13}, "vanishing_gradient_ce"),
+        ({"gradient_norm_file": 0.0, "pgd_file": 0}, "vanishing_gradient_file"),
+        ({"gradient_norm_ce": 1e-13, "pgd_ce": 0}, "vanishing_gradient_ce"),
         ({"gradient_norm_margin": 0.0}, "vanishing_gradient_margin"),
         ({"answers_differ": 1}, "answers_differ"),
         ({"gamma": 2.0}, "bent_loss"),
@@ -170,6 +170,16 @@ def test_the_table_says_what_was_not_run_and_whether_it_was_needed() -> None:
     assert states["transfer beats gradient"] == "not run (optional)"
     assert states["attack stands still"] == "not run"
     assert states["search beats gradient"] == "ok"
+
+
+def test_no_slope_at_a_robust_image_is_no_sign_if_pgd_leaves_it() -> None:
+    columns = honest()
+    columns["gradient_norm_ce"] = columns["gradient_norm_file"] = np.zeros(N)
+    for name in ATTACKS:
+        columns[name] = np.zeros(N, dtype=np.int8)
+    assert not {"vanishing_gradient_ce", "vanishing_gradient_file"} & flagged(columns)
+    columns["moved"] = np.zeros(N, dtype=np.int8)
+    assert {"vanishing_gradient_ce", "vanishing_gradient_file"} <= flagged(columns)
 
 
 def test_the_page_lists_every_indicator_with_its_threshold() -> None:
