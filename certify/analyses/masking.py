@@ -125,7 +125,7 @@ def analyse(
         slope_mismatch=_slope_mismatch(info),
     )
     models: tuple[Classifier, ...] = ()
-    if len(group.missing(session.indices)):
+    if len(group.missing(session.indices)) and not session.out_of_time:
         models = chosen.ready(classifier, images, settings, seed=session.seed)
     session.fill(
         group,

@@ -230,6 +230,17 @@ def test_bundled_sources_fit_the_model_and_are_others() -> None:
     assert bundled_sources(classifier_of(Linear())) == ()
 
 
+def test_no_surrogate_is_taught_where_no_time_is_left(tmp_path: Path) -> None:
+    classifier, images, asked = classifier_of(Linear()), images_near_the_boundary(), []
+    runtime = classifier.runtime
+    classifier.runtime = lambda x: (asked.append(len(x)), runtime(x))[1]  # type: ignore[func-returns-value]
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(5), store, deadline=0.0)
+        group = store.at(analyse(session, QUICK))
+    assert group.path.startswith("/masking/")
+    assert sum(asked) == 0
+
+
 def test_without_a_twin_the_verdict_is_unknown_at_best(tmp_path: Path) -> None:
     classifier = Classifier.from_module(Linear(), image_shape=SHAPE, num_classes=2)
     classifier.twin = None
