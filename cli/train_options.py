@@ -10,13 +10,13 @@ from . import values
 from .options import NormName
 
 
-def quantity(name: str, doc: str, default: str, *others: str) -> Any:
+def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
     """Option for a number that may be written as a fraction, such as 8/255.
 
     Args:
         name: of the option.
         doc: what it is, with its unit.
-        default: as the help shows it.
+        default: as the help shows it; False for none.
         others: other names of the same option.
     """
     return typer.Option(

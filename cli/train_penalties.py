@@ -50,7 +50,7 @@ def llr(
         quantity("--linear-weight", "Weight of the linear term; 0 leaves it out.", "3.0", "--mu"),
     ] = None,
     ratio: Annotated[
-        float | None, quantity("--ratio", "mu / lambda, in the place of mu.", "none")
+        float | None, quantity("--ratio", "mu / lambda, in the place of mu.", default=False)
     ] = None,
     nominal_weight: Annotated[
         float | None, quantity("--nominal-weight", "Weight of the cross-entropy.", "2.0")
