@@ -80,6 +80,7 @@ class Facts:
             a comparison.
         slope_mismatch: 1 minus the correlation of the gradient with the runtime's differences;
             None where slopes decide nothing.
+        names_one_class: whether every image gets the same class, which no attack can change.
         compared: estimated radii that could be compared with attacked distances.
         crossings: those that lie above.
     """
@@ -87,6 +88,7 @@ class Facts:
     hint_nodes: int = 0
     disagreement: float | None = None
     slope_mismatch: float | None = None
+    names_one_class: bool = False
     compared: int = 0
     crossings: int = 0
 
@@ -99,7 +101,7 @@ def indicators_of(columns: Columns, facts: Facts) -> list[Indicator]:
     return [
         *_who_gets_through(columns),
         *_gradients(columns),
-        *_on_the_way(columns),
+        *_on_the_way(columns, facts),
         *_outputs(columns, facts),
     ]
 
@@ -165,7 +167,7 @@ def _climbs(columns: Columns) -> NDArray[np.bool_]:
     return np.asarray((margins[:, 1:] > margins[:, :1]).any(1))
 
 
-def _on_the_way(columns: Columns) -> Iterator[Indicator]:
+def _on_the_way(columns: Columns, facts: Facts) -> Iterator[Indicator]:
     yield ONE_STEP.of_share(
         (columns["fgsm"] == 1) & (columns["pgd_ce"] != 1), _among(columns, ("fgsm", "pgd_ce"))
     )
@@ -178,7 +180,8 @@ def _on_the_way(columns: Columns) -> Iterator[Indicator]:
     yield UNSTEADY.of_share(before.any(1) & ~(last > 0), watched)
     yield NOT_RISING.of_share(~_climbs(columns), watched)
     yield STILL.of_share(columns["moved"] == 0, watched)
-    yield UNBOUNDED.of_share(columns["unbounded"] != 1, _among(columns, ("unbounded",)))
+    stands = (columns["unbounded"] != 1) & (not facts.names_one_class)
+    yield UNBOUNDED.of_share(stands, _among(columns, ("unbounded",)))
     bent = columns["gamma"] > columns["linear_change"]
     yield NOT_LINEAR.of_share(bent, _among(columns, ("gamma", "linear_change")))
     yield NOISY.of_mean(columns["high_frequency"])

@@ -197,9 +197,20 @@ def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
         hint_nodes=len({*group.attribute("hint_nodes", []), *through}),
         disagreement=group.attribute("disagreement", None),
         slope_mismatch=group.attribute("slope_mismatch", None),
+        names_one_class=_names_one_class(store, group),
         compared=int(violations["compared"]),
         crossings=int(violations["count"]),
     )
+
+
+def _names_one_class(store: ResultStore, group: AnalysisGroup) -> bool:
+    """Whether exactly the images of one label are classified correctly, among images of several."""
+    rows = group.computed()
+    labels, correct = store.labels[rows], group.column("correct")[rows] == 1
+    named = np.unique(labels[correct])
+    if len(named) != 1 or len(np.unique(labels)) == 1:
+        return False
+    return bool((correct == (labels == named[0])).all())
 
 
 def _hidden_in(indicators: tuple[Indicator, ...]) -> str:

@@ -54,6 +54,13 @@ class Linear(nn.Module):
         return torch.stack([torch.zeros_like(margin), margin], 1)
 
 
+class Far(nn.Module):
+    """The same slope, and a margin that no image in the box brings below 4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Linear()(x) + torch.tensor([0.0, 12.0])
+
+
 class Labels(nn.Module):
     """The same classes, and nothing but the label: flat everywhere, for scores as for gradients."""
 
@@ -131,6 +138,17 @@ def flagged(summary: MaskingSummary) -> set[str]:
 
 def by_fix(summary: MaskingSummary) -> dict[str, Remedy]:
     return {remedy.name: remedy for remedy in summary.remedies}
+
+
+def test_a_model_that_names_one_class_is_clear(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).random((60, *SHAPE), dtype=np.float32)
+    images = from_arrays("test", noise, np.arange(60) % 2)
+    classifier = classifier_of(Far())
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(60), store)
+        summary = summarise(store, analyse(session, QUICK, sources=()))
+    assert summary.corrected.value == 0.5
+    assert summary.verdict is Verdict.CLEAR, summary.reason
 
 
 def test_a_linear_model_that_is_not_robust_is_clear(tmp_path: Path) -> None:
