@@ -37,29 +37,35 @@ def _linearity(summary: Summary) -> Iterator[Table]:
 
 def _implied(runs: Sequence[Summary]) -> Iterator[Table]:
     """What gamma says of the loss within the ball (LLR, Propositions 4.1 and C.2)."""
-    told = [run for run in runs if isinstance(run.get("proposition_4_1"), dict)]
-    rows = []
-    for run in told:
-        c2 = run.get("proposition_c2") or {}
-        change = c2.get("change") or {}
-        rows.append(
-            (
-                pixel(run.get("epsilon")),
-                decimal(run["proposition_4_1"].get("median")),
-                str(run.get("proposition_4_1_violations", DASH)),
-                decimal(change.get("median")),
-                percent(c2.get("held_at_delta")),
-                percent(c2.get("held_in_ball")),
-            )
+    told = [
+        run
+        for run in runs
+        if run.get("sided") == "two" and isinstance(run.get("proposition_4_1"), dict)
+    ]
+    alone = any(run.get("proposition_c2") for run in told)
+    rows = tuple(_change_of(run, alone=alone) for run in told)
+    if not rows:
+        return
+    header: tuple[str, ...] = ("ε", "by ε‖∇‖ + γ", "broken at δ")
+    note = "Median over the images of the largest change. By the gradient and γ: Proposition 4.1, "
+    note += "exact for the true γ."
+    if alone:
+        header += ("by γ alone", "held at δ", "held in the ball")
+        note += (
+            " By γ alone: Proposition C.2, an approximation that leaves out the error of the "
+            "Gauss–Newton model; how often it held is beside it."
         )
-    if rows:
-        header = ("ε", "by ε‖∇‖ + γ", "broken at δ", "by γ alone", "held at δ", "held in the ball")
-        note = (
-            "Median over the images of the largest change of the loss. By the gradient and γ: "
-            "Proposition 4.1, exact for the true γ. By γ alone: Proposition C.2, an approximation "
-            "that leaves out the error of the Gauss–Newton model; how often it held is beside it."
-        )
-        yield Table("change of the loss within ε", "estimated", header, tuple(rows), note)
+    yield Table("change of the loss within ε", "estimated", header, rows, note)
+
+
+def _change_of(run: Summary, *, alone: bool) -> tuple[str, ...]:
+    change = decimal(run["proposition_4_1"].get("median"))
+    cells = (pixel(run.get("epsilon")), change, str(run.get("proposition_4_1_violations", DASH)))
+    if not alone:
+        return cells
+    implied = run.get("proposition_c2") or {}
+    held = (percent(implied.get(key)) for key in ("held_at_delta", "held_in_ball"))
+    return (*cells, decimal((implied.get("change") or {}).get("median")), *held)
 
 
 def _bounds(summary: Summary) -> Iterator[Table]:
