@@ -1,8 +1,8 @@
 """Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, Algorithm 1): the step size sets itself.
 
 Objectives: cross-entropy, the difference of logits ratio (their equation 6), and its targeted form
-(equation 7). linf and l2 as in the paper; l1 with the sparse steps of Croce & Hein 2021
-(arXiv:2103.01208) is left to plain PGD here, whose projection is sparse already.
+(equation 7). linf and l2 as in the paper; l1 with the sparse steps of Croce & Hein 2021, in
+:mod:`apgd_l1`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss
 from robcert.certify.projections import feasible, per_row, project
 
+from .apgd_l1 import ascend_sparsely
 from .hunt import Found, Hunt, Score
 from .pgd import loss_score, radii, standing
 
@@ -175,9 +176,10 @@ def _ascend(
     name: str,
     block: int,
 ) -> None:
+    together = ascend_sparsely if hunt.norm is Norm.L1 else _ascend_together
     for some in torch.split(rows, hunt.lanes):
         if len(some):
-            _ascend_together(hunt, some, score, epsilon[some], steps, name, block)
+            together(hunt, some, score, epsilon[some], steps, name, block)
 
 
 def _ascend_together(

@@ -218,11 +218,9 @@ CATALOGUE: dict[str, Attack] = {
         lambda hunt, e: run_deepfool(hunt, hunt.correct, steps=50, classes=e.targets),
         _NOT_L1,
     ),
-    "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False), _NOT_L1),
-    "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True), _NOT_L1),
-    "apgd-targeted": Attack(
-        "Auto-PGD towards each other class", _bisected(_apgd_targeted), _NOT_L1
-    ),
+    "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False)),
+    "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True)),
+    "apgd-targeted": Attack("Auto-PGD towards each other class", _bisected(_apgd_targeted)),
     "cw": Attack(
         "Carlini & Wagner",
         lambda hunt, e: run_carlini_wagner(hunt, hunt.correct, steps=e.descent_steps),
