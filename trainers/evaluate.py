@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 _BATCH = 256
 
 
+def finite_logits(model: nn.Module, images: TrainingImages, device: torch.device) -> bool:
+    """Whether the logits of the first few ``images`` are finite numbers."""
+    x, _ = images.batch(torch.arange(min(len(images), 16)), device)
+    with evaluation_mode(model), torch.inference_mode():
+        return bool(model(x).isfinite().all())
+
+
 def clean_accuracy(
     model: nn.Module, images: TrainingImages, device: torch.device, processes: Processes = ALONE
 ) -> float:

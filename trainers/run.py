@@ -21,7 +21,7 @@ from robcert.certify.sampling import generator, stream_seed
 from .batchnorm import share_batch_norm
 from .checkpoint import WEIGHTS, Description, save_checkpoint, write_whole
 from .descent import Descent, sgd
-from .evaluate import attacked_accuracy, clean_accuracy
+from .evaluate import attacked_accuracy, clean_accuracy, finite_logits
 from .images import TrainingImages, epoch_order
 from .objective import Losses, Step
 from .overfitting import overfitting
@@ -148,6 +148,9 @@ class Run:
         """Measure, write the checkpoints and the metrics, move on to the next epoch."""
         position = self.position
         started = time.monotonic()
+        if not finite_logits(self.model, self.evaluation, self.device):
+            message = f"a logit is not a finite number in epoch {self.epochs_after}"
+            raise TrainingError(message, hint="lower the learning rate or the method's weight")
         accuracy, attacked = self.measure()
         tally = position.tally
         record = EpochRecord(

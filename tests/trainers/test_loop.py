@@ -256,6 +256,16 @@ def test_a_diverging_run_ends_with_its_last_good_state(tmp_path: Path) -> None:
             assert tensor.isfinite().all()
 
 
+def test_an_epoch_whose_last_step_diverges_is_not_saved(tmp_path: Path) -> None:
+    """The loss of the only batch is finite; the weights that its step leaves are of no use."""
+    config = replace(
+        TINY, schedule=Schedule("constant"), optimizer=Optimizer(1e30, clip_norm=None), epochs=1
+    )
+    with pytest.raises(TrainingError, match="a logit is not a finite number in epoch 1"):
+        fit(config, stripes(16), stripes(16, seed=1), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @dataclass(frozen=True, slots=True)
 class TwoTerms:
     """A loss and a clipped regularizer, both linear in the one weight of the model."""
