@@ -16,7 +16,7 @@ class Ended:
     stderr: str
 
 
-def robcert(*arguments: str) -> Ended:
+def robcert(*arguments: object) -> Ended:
     stdout, stderr = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         status = run([str(argument) for argument in arguments])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from robcert.certify.image_set import ImageSet
 
 GAUSSIAN = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
-HOW = {"sigma": 0.25, "seed": 0}
+HOW: Any = {"sigma": 0.25, "seed": 0}
 FEW = ("--model", str(GAUSSIAN), "--limit", "3", "--n", "500", "--quiet")
 
 

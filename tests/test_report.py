@@ -71,7 +71,7 @@ def test_the_headline_counts_what_the_masking_check_broke(norm: str, n: int, lef
     attack = {"norm": "linf", "robust_accuracy": [entry], "clean_accuracy": {"value": 1.0}}
     check = {"value": 0.98, "lower": 0.9, "upper": 1.0, "n": n}
     masking = {"verdict": "clear", "norm": norm, "epsilon": 0.1, "corrected_robust_accuracy": check}
-    summaries = {"attack": attack, "masking": masking}
+    summaries: dict[str, dict[str, Any]] = {"attack": attack, "masking": masking}
     assert verdict(summaries, {}).headline.startswith(left)
     assert any(card.value == left for card in cards(summaries))
 
