@@ -24,6 +24,7 @@ LOOKS = {
 """Colour and mark of each claim."""
 
 VERDICTS = {"clear": "tab:green", "suspect": "tab:orange", "masked": "tab:red"}
+STYLES = ("s-", "o--", "^:")
 
 
 def save_picture(rows: Sequence[Overview], path: Path) -> None:
@@ -69,7 +70,8 @@ def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
                 [point[name] for point in points] for name in ("radius", "value", "lower", "upper")
             )
             name = f"{model}, {curve['name']} (certified)"
-            (line,) = axes.plot(radii, shares, "s-", markersize=4, label=name)
+            style = STYLES[len(axes.lines) // 10 % len(STYLES)]  # colours repeat after ten
+            (line,) = axes.plot(radii, shares, style, markersize=4, label=name)
             axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
