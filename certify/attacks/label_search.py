@@ -72,7 +72,7 @@ def run_rays(
         state.consider(_flipped(state.signs, blocks, block))
         block += 1
         if block == blocks:
-            blocks, block = min(2 * blocks, state.signs[0].numel()), 0
+            blocks, block = min(2 * blocks, state.signs.shape[1:].numel()), 0
         state.keep(state.spent < queries)
 
 

@@ -59,3 +59,20 @@ def test_rows_do_not_depend_on_their_company() -> None:
     one = Batch(alone.index[3:4], alone.x[3:4], alone.y[3:4])
     single = label_search(model(), one, norm=Norm.LINF, epsilon=0.06, queries=60)
     assert torch.equal(single.x_adv[0], whole.x_adv[3])
+
+
+class Halves(nn.Module):
+    """Labels alone: whether the lower half is brighter than the upper by more than -0.5."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        upper, lower = x.flatten(1).chunk(2, 1)
+        brighter = (lower.sum(1) - upper.sum(1) + 0.5 > 0).long()
+        return nn.functional.one_hot(brighter, 2).float()
+
+
+def test_the_last_image_may_break_at_the_last_block() -> None:
+    halves = Classifier.from_module(Halves(), image_shape=SHAPE, num_classes=2)
+    batch = Batch(np.arange(1), torch.full((1, *SHAPE), 0.5), torch.ones(1, dtype=torch.int64))
+    found = label_search(halves, batch, norm=Norm.LINF, epsilon=0.1, queries=100)
+    assert found.found.tolist() == [True]
+    assert found.distance.item() <= 0.1 + 1e-6
