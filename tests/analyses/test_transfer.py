@@ -102,10 +102,13 @@ def test_what_transfers_contradicts_a_radius_that_is_too_large(tmp_path: Path) -
     run = session(tmp_path / "r.h5")
     with run.store:
         analyse(run, TransferSettings(radii=(0.5,)), (run.classifier,))
-        bounds = run.store.group(BOUNDS, prefix="linf", settings=TransferSettings(), seed=0)
+        bounds = run.store.group(
+            BOUNDS, prefix="linf", settings=TransferSettings(), seed=0, sizes={"epsilon": 1}
+        )
         radii = {"l_bound": np.full(COUNT, 0.6), "omega_bound": np.full(COUNT, 1e-9)}
-        rest = [c.name for c in BOUNDS.columns if c.name not in radii]
-        bounds.append(run.indices, {**radii, **{name: np.zeros(COUNT) for name in rest}})
+        rest = [column for column in BOUNDS.columns if column.name not in radii]
+        zeros = {c.name: np.zeros((COUNT, *(1 for _ in c.trailing))) for c in rest}
+        bounds.append(run.indices, {**radii, **zeros})
         found = ledger(run.store)
     by_column = {entry["estimate"].rsplit(":", 1)[1]: entry for entry in found["comparisons"]}
     assert by_column["l_bound"]["count"] == COUNT
