@@ -37,7 +37,7 @@ def _checklist(summary: Summary) -> Table:
     )
     header = ("indicator", "value [95 %]", "above", "", "meaning")
     parts = (summary.get("reason"), summary.get("would_change"))
-    note = " ".join(str(part) for part in parts if part)
+    note = " ".join(str(part) for part in parts if part).replace("_", " ")
     return Table(f"gradient masking: {summary['verdict']}", "measured", header, rows, note)
 
 

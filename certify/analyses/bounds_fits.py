@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..extremes import Status
+from ..wording import pixel
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def fit_warnings(
             f"{lipschitz.blocks} blocks of {lipschitz.block_size} images are too few for a fit: "
             "the largest values seen stand for L and omega, which is too optimistic"
         )
-    entries = [("L", lipschitz), *((f"omega({e.epsilon:.4g})", e.fit) for e in omega)]
+    entries = [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega)]
     if curvature is not None:
         entries.append(("curvature", curvature))
         if curvature.status == Status.INVALID and lipschitz.status != Status.INVALID:
