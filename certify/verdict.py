@@ -134,7 +134,7 @@ def _headline_attack(summaries: dict[str, Summary]) -> Summary | None:
     check = masking.get("corrected_robust_accuracy") or {}
     if found is None or check.get("value") is None:
         return found
-    question = (attack.get("norm"), found["epsilon"], found.get("n"))
+    question = (attack.get("norm"), found["epsilon"], attack.get("n"))
     comparable = question == (masking.get("norm"), masking.get("epsilon"), check.get("n"))
     return {**found, **check} if comparable and check["value"] < found["value"] else found
 

@@ -67,8 +67,8 @@ def test_the_verdict_names_quantisation_where_it_alone_hides(
     ("norm", "n", "left"), [("linf", 100, "98.0 %"), ("l2", 100, "99.0 %"), ("linf", 50, "99.0 %")]
 )
 def test_the_headline_counts_what_the_masking_check_broke(norm: str, n: int, left: str) -> None:
-    entry = {"epsilon": 0.1, "value": 0.99, "lower": 0.9, "upper": 1.0, "n": 100}
-    attack = {"norm": "linf", "robust_accuracy": [entry], "clean_accuracy": {"value": 1.0}}
+    entry = {"epsilon": 0.1, "value": 0.99, "lower": 0.9, "upper": 1.0}
+    attack: dict[str, Any] = {"norm": "linf", "n": 100, "robust_accuracy": [entry]}
     check = {"value": 0.98, "lower": 0.9, "upper": 1.0, "n": n}
     masking = {"verdict": "clear", "norm": norm, "epsilon": 0.1, "corrected_robust_accuracy": check}
     summaries: dict[str, dict[str, Any]] = {"attack": attack, "masking": masking}
