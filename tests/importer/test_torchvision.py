@@ -39,7 +39,8 @@ def exported(name: str, folder: Path, *, dynamo: bool) -> tuple[Path, tuple[int,
     shape, path = (1, 3, size, size), folder / "model.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both exporters warn of themselves
-        torch.onnx.export(model, (torch.rand(shape),), path, dynamo=dynamo, verbose=False)
+        where = str(path)  # TorchScript writes over 2 GB only where it is given a string
+        torch.onnx.export(model, (torch.rand(shape),), where, dynamo=dynamo, verbose=False)
     return path, shape
 
 
