@@ -34,6 +34,8 @@ def open_session(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
+    # Threads that spin for the next call take the cores from the twin, which runs in between.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
