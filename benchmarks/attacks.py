@@ -1,15 +1,16 @@
 """PGD where half of the images break: robcert against torchattacks and foolbox, in one process.
 
-    python benchmarks/attacks.py --images 128 --restarts 1
+    robcert train standard --epochs 2 --out runs/standard
+    python benchmarks/attacks.py --model runs/standard
 
-Same function (the twin of the model), images, radius, steps, step size, loss and number of random
-restarts; the radius is the one at which PGD breaks about half of the images. Peers carry every
-image through all steps and restarts; robcert drops what the runtime has confirmed. Peers run first
-as they are shipped, then all in turns with glibc told to keep freed memory, as robcert does for
-itself. The function has no parameters that require a gradient, which spares foolbox, whose
-`backward` would compute theirs. Printed are images a second by the clock and by processor time,
-medians over rounds, their ratios, and how many images each breaks. A peer that is not installed is
-left out:
+Same network, images, radius, steps, step size, loss and number of random restarts. Images are taken
+as they come, and the radius is the one at which half of them end misclassified. robcert reads the
+ONNX file and drops an image once the runtime confirms that it is misclassified; peers get the torch
+module and carry every image through all steps and restarts. Peers run first as they are shipped,
+then all in turns with glibc told to keep freed memory, as robcert does for itself. An ONNX file
+instead of a run folder gives peers our twin of it. Printed are images a second by the clock and by
+processor time, medians over rounds, their ratios, and how many images each breaks. A peer that is
+not installed is left out:
 
     pip install foolbox torchattacks
 """
@@ -25,43 +26,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from native import Pair, load_pair
+from torch import Tensor
 
 from robcert.certify.ascent import Direction, StepRule
 from robcert.certify.attacks.pgd import pgd
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
 from robcert.certify.heap import keep_freed_memory
-from robcert.certify.models import load_classifier
 from robcert.certify.objectives import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from robcert.certify.classifier import Classifier
     from robcert.certify.image_set import ImageSet
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 TARGETS = {"torchattacks": 3.0, "foolbox": 4.0}
 
 
-class Twin(nn.Module):
-    """The twin as the module that peers ask for."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.model = model
-        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells peers the device
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.twin_logits(x)
-
-
 @dataclass(frozen=True)
 class Task:
     """One attack that all run."""
 
-    model: Classifier
+    pair: Pair
     batch: Batch
     epsilon: float
     steps: int
@@ -75,13 +63,13 @@ class Task:
     def broken(self, adversarial: Tensor) -> Tensor:
         """Whether the runtime misclassifies the images, and they lie in the ball."""
         near = (adversarial - self.batch.x).abs().flatten(1).amax(1) <= self.epsilon + 1e-6
-        return (self.model.logits(adversarial).argmax(1) != self.batch.y) & near
+        return (self.pair.classifier.logits(adversarial).argmax(1) != self.batch.y) & near
 
 
 def robcert(task: Task) -> Tensor:
     rule = StepRule(Direction.SIGN, task.step)
     found = pgd(
-        task.model,
+        task.pair.classifier,
         task.batch,
         norm=Norm.LINF,
         epsilon=task.epsilon,
@@ -96,7 +84,7 @@ def robcert(task: Task) -> Tensor:
 
 def torchattacks(task: Task) -> Tensor:
     peer = importlib.import_module("torchattacks")
-    attack = peer.PGD(Twin(task.model).eval(), eps=task.epsilon, alpha=task.step, steps=task.steps)
+    attack = peer.PGD(task.pair.module, eps=task.epsilon, alpha=task.step, steps=task.steps)
     broken = torch.zeros(len(task.batch), dtype=torch.bool)
     for _ in range(task.restarts):
         broken |= task.broken(attack(task.batch.x, task.batch.y))
@@ -105,7 +93,7 @@ def torchattacks(task: Task) -> Tensor:
 
 def foolbox(task: Task) -> Tensor:
     peer = importlib.import_module("foolbox")
-    model = peer.PyTorchModel(Twin(task.model).eval(), bounds=(0, 1), device="cpu")
+    model = peer.PyTorchModel(task.pair.module, bounds=(0, 1), device="cpu")
     attack = peer.attacks.LinfPGD(abs_stepsize=task.step, steps=task.steps, random_start=True)
     criterion = peer.criteria.Misclassification(task.batch.y)
     broken = torch.zeros(len(task.batch), dtype=torch.bool)
@@ -140,17 +128,15 @@ def timed(run: Callable[[Task], Tensor], task: Task) -> Rate:
     )
 
 
-def correct(model: Classifier, images: ImageSet, count: int) -> Batch:
-    """The first images that the model classifies as labelled."""
+def first(images: ImageSet, count: int) -> Batch:
+    """The first images, whatever the model makes of them."""
     assert images.labels is not None
-    indices = np.arange(min(len(images), 2 * count))
-    x, y = images.pixels(indices), torch.from_numpy(images.labels[indices]).long()
-    right = (model.logits(x).argmax(1) == y).nonzero().flatten()[:count]
-    return Batch(indices[right.numpy()], x[right], y[right])
+    indices = np.arange(min(len(images), count))
+    return Batch(indices, images.pixels(indices), torch.from_numpy(images.labels[indices]).long())
 
 
 def half(task: Task) -> float:
-    """Radius at which PGD breaks about half of the images, by bisection."""
+    """Radius at which half of the images end misclassified, by bisection."""
     low, high = 0.0, 0.5
     for _ in range(8):
         middle = (low + high) / 2
@@ -202,7 +188,7 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist-2000")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--restarts", type=int, default=1)
+    parser.add_argument("--restarts", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--eps", type=float, help="default: where half of the images break")
     parser.add_argument("--threads", type=int, help="of torch and of the runtime")
@@ -210,20 +196,24 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     images = load_images(options.data)
-    model = load_classifier(options.model, images=images, threads=options.threads or 0)
-    batch = correct(model, images, options.images)
-    task = Task(model, batch, options.eps or 0.0, options.steps, options.restarts, seed=0)
+    pair = load_pair(options.model, images, options.threads or 0)
+    batch = first(images, options.images)
+    task = Task(pair, batch, options.eps or 0.0, options.steps, restarts=1, seed=0)
     if not options.eps:
-        task = replace(task, epsilon=half(replace(task, restarts=1)))
-    print(f"linf PGD-{task.steps} at {task.epsilon:.4f}, {task.restarts} restarts")
+        task = replace(task, epsilon=half(task))
+    clean = int((pair.classifier.logits(batch.x).argmax(1) == batch.y).sum())
+    print(f"{clean} of {len(batch)} images are classified correctly before the attack")
     ways = installed()
     peers = {name: run for name, run in ways.items() if name != "robcert"}
-    shipped = measure(peers, task, options.rounds)
+    tasks = [replace(task, restarts=number) for number in options.restarts]
+    shipped = [measure(peers, one, options.rounds) for one in tasks]
     keep_freed_memory()
-    kept = measure(ways, task, options.rounds)
-    mine = kept.pop("robcert")
-    report("peers as shipped", mine, shipped, len(batch))
-    report("peers with kept memory", mine, kept, len(batch))
+    for one, as_shipped in zip(tasks, shipped, strict=True):
+        print(f"\nlinf PGD-{one.steps} at {one.epsilon:.4f}, restarts: {one.restarts}")
+        kept = measure(ways, one, options.rounds)
+        mine = kept.pop("robcert")
+        report("peers as shipped", mine, as_shipped, len(batch))
+        report("peers with kept memory", mine, kept, len(batch))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .errors import TwinUnavailableError
 from .preprocessing import Preprocessing
 
-GRADIENT_BATCH_MULTIPLE = 8
-"""torch's kernels give other bits at odd batch sizes; gradient batches are padded to this."""
+GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH = 8, 16
+"""torch's kernels give other bits at odd batch sizes and, on some processors, up to 8 images."""
 
 STEPS = ("(Round)", "(Floor)", "(Ceil)", "(Sign)")
 """How the names of nodes end whose true gradient, zero, is part of the model."""
@@ -126,6 +126,7 @@ class Classifier:
     ) -> Classifier:
         """Classifier whose runtime and twin are the torch module ``module`` (in eval mode)."""
         module.eval().requires_grad_(requires_grad=False)
+        module.to(memory_format=torch.channels_last)  # convolutions take a third less time
         prepare = preprocessing or Preprocessing()
 
         def logits(x: Tensor) -> Tensor:
@@ -171,8 +172,8 @@ class Classifier:
     def twin_logits(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
 
-        Rows do not depend on the batch they came in: it is padded to a multiple of 8, or taken
-        apart for a model of fixed batch 1.
+        Rows do not depend on the batch they came in: it is padded to a multiple of 8, at least 16,
+        or taken apart for a model of fixed batch 1.
 
         Args:
             x: pixels.
@@ -213,8 +214,8 @@ def rounds_by_itself(straight_through: Iterable[str]) -> bool:
 
 def _padded(function: Logits, x: Tensor) -> Tensor:
     """``function(x)`` computed in a batch padded with copies of the first row."""
-    missing = -len(x) % GRADIENT_BATCH_MULTIPLE
-    if missing == 0:
+    missing = max(-len(x) % GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH - len(x))
+    if missing == 0 or len(x) == 0:
         return function(x)
     padding = x[:1].detach().expand(missing, *x.shape[1:])
     return function(torch.cat([x, padding]))[: len(x)]

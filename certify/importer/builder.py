@@ -15,6 +15,7 @@ from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 from . import operators as _operators  # noqa: F401  fills the table
 from .elements import tensor_of
 from .graph import Graph, Node, captured, reads, simplified
+from .rewrites import rewrite
 from .table import Gradient, Operator, keyword, lookup
 from .values import Findings, Value, constant, describe, n_outputs, numbers, output_type, plain
 
@@ -104,6 +105,7 @@ class Builder:
         for name in self._host_names:  # the line above made buffers of them
             delattr(module, name)
             setattr(module, name, getattr(self.root, name))
+        rewrite(module)
         return module
 
     def emit(self, graph: Graph) -> None:

@@ -1,0 +1,51 @@
+"""A network as users of other tools hold it: the torch module it was trained as.
+
+With a run folder of ``robcert train`` peers get that module, its parameters as they come, and
+robcert gets the ONNX file; without one they get the twin of the ONNX file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.models import load_classifier
+from robcert.trainers.checkpoint import load_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robcert.certify.classifier import Classifier
+    from robcert.certify.image_set import ImageSet
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One function for both sides."""
+
+    classifier: Classifier
+    module: nn.Module
+
+
+class Twin(nn.Module):
+    """The twin as a module; it has no parameters that ask for gradients."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells peers the device
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.twin_logits(x)
+
+
+def load_pair(path: Path, images: ImageSet, threads: int = 0) -> Pair:
+    """The model of an ONNX file or of a run folder, which holds one beside its checkpoint."""
+    file = path / "model.onnx" if path.is_dir() else path
+    classifier = load_classifier(file, images=images, threads=threads)
+    if not path.is_dir():
+        return Pair(classifier, Twin(classifier))
+    return Pair(classifier, load_network(path).requires_grad_())
