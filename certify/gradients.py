@@ -24,4 +24,4 @@ def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(
             values.sum(), point, allow_unused=True, materialize_grads=True
         )
-    return values.detach(), gradient
+    return values.detach(), gradient.contiguous()  # a channels-last one slows all that follows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,21 +23,31 @@ Start = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Lanes:
-    """Ascents under way, one a row."""
+    """Ascents under way, one a row: where each began, and how far it has come."""
 
     rows: Tensor
+    x: Tensor
+    radius: Tensor
     delta: Tensor
     t: Tensor
     moments: Moments
 
     def __getitem__(self, keep: Tensor) -> _Lanes:
-        moments = tuple(moment[keep] for moment in self.moments)
-        return _Lanes(self.rows[keep], self.delta[keep], self.t[keep], moments)
+        return _Lanes(
+            self.rows[keep],
+            self.x[keep],
+            self.radius[keep],
+            self.delta[keep],
+            self.t[keep],
+            tuple(moment[keep] for moment in self.moments),
+        )
 
     def joined(self, other: _Lanes) -> _Lanes:
         pairs = zip(self.moments, other.moments, strict=True)
         return _Lanes(
             torch.cat([self.rows, other.rows]),
+            torch.cat([self.x, other.x]),
+            torch.cat([self.radius, other.radius]),
             torch.cat([self.delta, other.delta]),
             torch.cat([self.t, other.t]),
             tuple(torch.cat(pair) for pair in pairs),
@@ -83,17 +93,17 @@ def climb(
     """
 
     def begin(new: Tensor) -> _Lanes:
-        x = hunt.x(new)
+        x, radius = hunt.x(new), epsilon[new]
         first = torch.zeros_like(x) if start is None else start(new)
-        delta = project(first, hunt.norm, epsilon[new], x=x)
-        return _Lanes(new, delta, torch.ones_like(epsilon[new]), rule.moments(delta))
+        delta = project(first, hunt.norm, radius, x=x)
+        return _Lanes(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
 
     lanes, waiting = begin(rows[:0]), rows
     while len(lanes.rows) + len(waiting):
         free = hunt.lanes - len(lanes.rows)
         if free and len(waiting):
             lanes, waiting = lanes.joined(begin(waiting[:free])), waiting[free:]
-        lanes = _one_step(hunt, lanes, score, epsilon, rule, curve)
+        lanes = _one_step(hunt, lanes, score, rule, curve)
         finished = lanes.t > steps
         if finished.any():
             _look(hunt, lanes[finished], curve)
@@ -101,29 +111,25 @@ def climb(
 
 
 def _one_step(
-    hunt: Hunt,
-    lanes: _Lanes,
-    score: Score,
-    epsilon: Tensor,
-    rule: StepRule,
-    curve: Curve | None,
+    hunt: Hunt, lanes: _Lanes, score: Score, rule: StepRule, curve: Curve | None
 ) -> _Lanes:
-    point = hunt.x(lanes.rows) + lanes.delta
+    point = lanes.x + lanes.delta
     logits, gradient = hunt.gradient(lanes.rows, point, score)
     if curve is None:
         going = ~hunt.claim(lanes.rows, point, logits)
-        lanes, gradient = lanes[going], gradient[going]
+        if not going.all():
+            lanes, gradient, point = lanes[going], gradient[going], point[going]
     else:
         curve.keep(lanes, point, logits)
-    radius, x = epsilon[lanes.rows], hunt.x(lanes.rows)
-    unit, moments = rule.unit(feasible(gradient, x + lanes.delta), lanes.t, lanes.moments)
-    moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, radius), unit)
-    return _Lanes(lanes.rows, project(moved, hunt.norm, radius, x=x), lanes.t + 1, moments)
+    unit, moments = rule.unit(feasible(gradient, point), lanes.t, lanes.moments)
+    moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, lanes.radius), unit)
+    delta = project(moved, hunt.norm, lanes.radius, x=lanes.x)
+    return replace(lanes, delta=delta, t=lanes.t + 1, moments=moments)
 
 
 def _look(hunt: Hunt, lanes: _Lanes, curve: Curve | None) -> None:
     """Ask about the last iterates."""
-    point = hunt.x(lanes.rows) + lanes.delta
+    point = lanes.x + lanes.delta
     logits = hunt.twin_logits(lanes.rows, point)
     if curve is None:
         hunt.claim(lanes.rows, point, logits)

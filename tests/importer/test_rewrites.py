@@ -16,7 +16,7 @@ from robcert.certify.importer.operators.pooling import max_pool
 from robcert.certify.importer.twin import Twin, build_twin
 
 SHAPE = ["n", 2, 7, 7]
-KERNEL = {"kernel_shape": [2, 2], "strides": [2, 2]}
+KERNEL: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
 
 
 def images(*, steps: bool = False) -> Tensor:
