@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from importer.small_graphs import model_of, node
-from onnx import NodeProto
 from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.importer.operators.pooling import max_pool
 from robcert.certify.importer.twin import Twin, build_twin
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 SHAPE = ["n", 2, 7, 7]
 KERNEL: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
