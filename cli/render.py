@@ -62,9 +62,11 @@ def print_verdict(verdict: Verdict, *, name: str = "") -> None:
 
     console = _console()
     prefix = f"{name}: " if name else ""
-    console.print(Text(f"{prefix}{verdict.headline}", style=f"bold {TONES[verdict.tone]}"))
+    whole_lines = not sys.stdout.isatty()  # for grep and for logs
+    headline = Text(f"{prefix}{verdict.headline}", style=f"bold {TONES[verdict.tone]}")
+    console.print(headline, soft_wrap=whole_lines)
     for sentence in verdict.sentences:
-        console.print(Text(f"  {sentence}"))
+        console.print(Text(f"  {sentence}"), soft_wrap=whole_lines)
     console.print()
 
 
