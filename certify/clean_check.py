@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .errors import PreprocessingError
+from .failures import in_parts
 from .intervals import Proportion, proportion
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | 
         return None
     counts = np.zeros((k, k), np.int64)
     predicted = _predictions(classifier.logits, classifier, images, indices)
-    np.add.at(counts, (images.labels[indices], predicted), 1)
+    named = predicted >= 0
+    np.add.at(counts, (images.labels[indices][named], predicted[named]), 1)
     rows, columns = linear_sum_assignment(-counts)
     share = float(counts[rows, columns].sum() / len(indices))
     return share if share > 0.5 + 0.5 / k else None
@@ -197,16 +199,26 @@ def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | 
 def _predictions(
     logits: Logits, classifier: Classifier, images: ImageSet, indices: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Classes that ``logits`` gives the images at ``indices``."""
+    """Classes that ``logits`` gives the images at ``indices``, -1 where it fails.
+
+    Raises:
+        RobcertError: it fails on all of them.
+    """
+    failed: dict[int, Exception] = {}
+    predicted = np.full(len(indices), -1, np.int64)
+
+    def classes(at: NDArray[np.int64]) -> NDArray[np.int64]:
+        pixels = images.pixels(indices[at]).to(classifier.device)
+        return np.asarray(logits(pixels).argmax(1).cpu())
+
     with classifier.forward_only():
-        parts = [
-            logits(images.pixels(indices[start : start + TRIAL_BATCH]).to(classifier.device))
-            .argmax(1)
-            .cpu()
-            .numpy()
-            for start in range(0, len(indices), TRIAL_BATCH)
-        ]
-    return np.concatenate(parts)
+        for start in range(0, len(indices), TRIAL_BATCH):
+            step = np.arange(start, min(start + TRIAL_BATCH, len(indices)))
+            for at, found in in_parts(classes, step, failed):
+                predicted[at] = found
+    if failed and len(failed) == len(indices):
+        raise failed[0]
+    return predicted
 
 
 def _spread(n: int, most: int) -> NDArray[np.int64]:

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from .core import Batch, Progress, silent
+from .failures import in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from .classifier import Classifier
     from .data import ImageSet
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Rows = dict[str, NDArray[np.generic]]
 """Columns of finished images, by name; first axis as in the batch."""
+
+HOPELESS = 8
+"""When so many images fail before one has a row it is the model's fault, not the images'."""
 
 
 @dataclass(slots=True)
@@ -54,11 +58,6 @@ class Session:
         """Whether the time budget is used up."""
         return self.deadline is not None and time.monotonic() > self.deadline
 
-    def batches(self, indices: NDArray[np.int64]) -> Iterator[Batch]:
-        """Batches of the images at ``indices``, in that order, on the classifier's device."""
-        for start in range(0, len(indices), self.batch_size):
-            yield self.batch(indices[start : start + self.batch_size])
-
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """One batch; y is the label, or the model's own prediction where there are no labels."""
         x = self.images.pixels(indices).to(self.classifier.device)
@@ -73,18 +72,28 @@ class Session:
     def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Rows]) -> None:
         """Compute the rows that ``group`` lacks, batch by batch, each made durable at once.
 
+        An image that the model fails on has no row; the attribute ``failed`` says why, and the
+        same command tries it again.
+
         Args:
-            group: the table; marked complete once every image of the session has its row.
+            group: the table; marked complete once every other image of the session has its row.
             task: what ``progress`` is told.
             compute: rows of one batch; they depend on the images alone, not on their company.
         """
         missing = group.missing(self.indices)
-        done = len(self.indices) - len(missing)
+        done, failed = len(self.indices) - len(missing), dict[int, Exception]()
         self.progress(task, done, len(self.indices))
-        for batch in self.batches(missing):
+        for start in range(0, len(missing), self.batch_size):
             if self.out_of_time:
                 return
-            group.append(batch.index, compute(batch))
-            done += len(batch)
+            step = missing[start : start + self.batch_size]
+            for indices, rows in in_parts(lambda at: compute(self.batch(at)), step, failed):
+                group.append(indices, rows)
+                done += len(indices)
+            if not done and len(failed) >= min(HOPELESS, len(missing)):
+                raise next(iter(failed.values()))
             self.progress(task, done, len(self.indices))
-        group.finish(self.indices)
+        kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
+        group.finish(kept)
+        if failed or group.attribute("failed"):
+            group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})

@@ -142,13 +142,20 @@ def given(**options: Any) -> dict[str, Any]:
 
 
 def _warn_unfinished(context: Opened, paths: tuple[str, ...]) -> None:
-    """Say how far a time budget let the analyses get."""
+    """Say how far a time budget let the analyses get, and which images the model failed on."""
     session = context.session
     total = len(session.indices)
     for path in paths:
-        left = len(session.store.at(path).missing(session.indices))
+        group = session.store.at(path)
+        left = [int(index) for index in group.missing(session.indices)]
         if left and session.out_of_time:
             context.warn(
-                f"incomplete: the time budget ended with {total - left} of {total} images done in "
-                f"{path}; the same command with more time continues"
+                f"incomplete: the time budget ended with {total - len(left)} of {total} images "
+                f"done in {path}; the same command with more time continues"
+            )
+        elif left:
+            reasons = group.attribute("failed", {})
+            context.warn(
+                f"the model failed on {len(left)} of {total} images, which are left out of {path}; "
+                f"the first is image {left[0]}: {reasons.get(str(left[0]), 'no reason recorded')}"
             )

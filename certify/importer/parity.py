@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..classifier import Parity
+from ..failures import in_parts
 from ..gradients import value_and_gradient
 from ..objectives import targeted_margin
 from ..sampling import generator
@@ -105,7 +107,7 @@ def measure_parity(classifier: Classifier, images: Tensor | None, *, step_scale:
     noise = torch.rand(plan.noise, *classifier.image_shape, generator=source)
     x = noise if images is None else torch.cat([images.cpu(), noise])
     x = x.to(classifier.device)
-    runtime = classifier.logits(x)
+    x, runtime = _answered(classifier, x)
     with torch.no_grad():
         twin = classifier.twin_logits(x)
     error = relative_spread_error(twin, runtime)
@@ -117,6 +119,21 @@ def measure_parity(classifier: Classifier, images: Tensor | None, *, step_scale:
         max_relative_logit_error=float(error.nan_to_num(torch.inf).max()),
         gradient_correlation=_gradient_correlation(classifier, x, plan, source, step_scale),
     )
+
+
+def _answered(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of ``x`` that the runtime does not fail on, and its logits.
+
+    Raises:
+        ModelFileError: it fails on all of them.
+    """
+    failed: dict[int, Exception] = {}
+    asked = in_parts(lambda at: classifier.logits(x[at]), np.arange(len(x)), failed)
+    found = [(x[at], logits) for at, logits in asked]
+    if not found:
+        raise failed[0]
+    images, logits = zip(*found, strict=True)
+    return torch.cat(images), torch.cat(logits)
 
 
 def _gradient_correlation(
