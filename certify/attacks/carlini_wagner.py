@@ -81,7 +81,8 @@ def _descend(
     x, y = hunt.x(rows), hunt.y(rows)
     drops = ((steps // 2, 0.2), (3 * steps // 4, 0.2))
     rule = StepRule(Direction.ADAM, step, drops=drops, smoothing=1e-8)
-    w = ((2 * x - 1) * _INSIDE).atanh()
+    # in float32 it rounds by an entry's place in the batch; of float64 that is cut off
+    w = ((2 * x - 1) * _INSIDE).double().atanh().to(x)
     moments = rule.moments(w)
     best, best_norm = x.clone(), torch.full((len(rows),), torch.inf, device=x.device)
     for t in range(1, steps + 1):

@@ -98,4 +98,6 @@ def _inward(norm: Norm, delta: Tensor, order: float) -> Tensor:
     if norm is Norm.L2:
         return normalised(delta)
     scaled = delta / per_row(Norm.LINF.of(delta).clamp_min(1e-12), delta)
-    return normalised(scaled.abs().pow(order - 1) * delta.sign())
+    # torch's float32 power rounds by an entry's place in the batch; float64's is cut off
+    steep = scaled.abs().double().pow(order - 1).to(delta)
+    return normalised(steep * delta.sign())
