@@ -15,7 +15,7 @@ from torch import Tensor
 from robcert.certify.ascent import Direction, StepRule, random_start
 from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss, targeted_margin
-from robcert.certify.projections import per_row
+from robcert.certify.projections import feasible, per_row, project
 from robcert.certify.sampling import generator
 
 from .climb import Curve, Start, climb
@@ -32,6 +32,14 @@ SOAR_RULE = StepRule(Direction.SIGN, 2 / 255)
 
 SOAR_L2_RULE = StepRule(Direction.L2, 0.025, relative=True)
 """Their l2 steps: 2.5 radii in 100 steps."""
+
+
+_FGSM = {
+    Norm.LINF: ((Direction.SIGN, 1.0),),
+    Norm.L2: ((Direction.L2, 1.0),),
+    Norm.L1: ((Direction.L2, 1e4), (Direction.L2, 0.4)),
+}
+"""Steps of FGSM and their lengths in radii, before the projection."""
 
 
 def direction_for(norm: Norm) -> Direction:
@@ -155,9 +163,20 @@ def radii(hunt: Hunt, epsilon: float | Tensor) -> Tensor:
 
 
 def run_fgsm(hunt: Hunt, rows: Tensor, epsilon: Tensor, *, loss: Loss) -> None:
-    """FGSM within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
-    rule = StepRule(Direction.steepest(hunt.norm), 1.0, relative=True)
-    climb(hunt, rows, loss_score(hunt, loss), epsilon=epsilon, steps=1, rule=rule)
+    """FGSM within a hunt; ``epsilon (b,)`` speaks of all rows of the batch.
+
+    In l1 the gradient gives two points: the best of ball and box to first order, and one spread
+    over more pixels, for the loss is not linear so far. A long step projected is the former.
+    """
+    x = hunt.x(rows)
+    _, gradient = hunt.gradient(rows, x, loss_score(hunt, loss))
+    uphill = feasible(gradient, x)
+    for direction, size in _FGSM[hunt.norm]:
+        unit, _ = StepRule(direction, size).unit(uphill, epsilon[rows], ())
+        radius = epsilon[rows].to(x)
+        delta = project(unit * per_row(size * radius, x), hunt.norm, radius, x=x)
+        going = ~hunt.claim(rows, x + delta, hunt.twin_logits(rows, x + delta))
+        rows, x, uphill = rows[going], x[going], uphill[going]
 
 
 def run_pgd(
