@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 Attack = Callable[[], "Found"]
 """An attack that has not been run yet."""
 
+SEARCH_SHARE = 0.1
+"""Share of the image that the first squares of the score search cover: small ones, with which the
+indicators' thresholds were found."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attacks:
@@ -71,7 +75,9 @@ class Attacks:
         common = {**self._ball, "seed": self.seed}
         found: dict[str, Attack] = {
             "noise": lambda: noise_search(model, batch, draws=settings.noise_draws, **common),
-            "search": lambda: square(model, batch, queries=settings.queries, **common),
+            "search": lambda: square(
+                model, batch, queries=settings.queries, first_share=SEARCH_SHARE, **common
+            ),
             "label_search": lambda: label_search(model, batch, queries=settings.queries, **common),
         }
         if settings.decision_queries and settings.norm in NORMS:

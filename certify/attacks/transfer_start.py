@@ -55,7 +55,8 @@ def transfer_start(
         rows = standing(hunt, hunt.correct, radius)
         start = _climbed(hunt, rows, factor * radius, source, steps)
     todo = standing(hunt, hunt.correct, radius)
-    run_square(hunt, todo, radius, queries=queries // 2, start=start)
+    # large squares would wipe the start out
+    run_square(hunt, todo, radius, queries=queries // 2, first_share=0.1, start=start)
     todo = standing(hunt, hunt.correct, radius)
     if norm is Norm.LINF:
         known = torch.where(hunt.distance.isfinite().view(-1, 1, 1, 1), hunt.x_adv - batch.x, start)
