@@ -124,7 +124,7 @@ def test_omega_bound_satisfies_the_proposition(
     assert radius <= flat * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("epsilon", [0.1, 0.4, 0.5, 0.8, 1.3])
+@pytest.mark.parametrize("epsilon", [0.1, 0.4, 0.5, 0.8, 1.0, 1.3, 2.2])
 def test_omega_of_a_triangle_wave(epsilon: float) -> None:
     """F10: slope ±2, period 1: 2 (nP + min(2r, P)), reached from just left of a minimum."""
 

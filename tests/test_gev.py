@@ -7,7 +7,13 @@ import pytest
 from scipy import stats
 
 from robcert.certify.gev import Array, Law, anderson_darling, l_moment_fit, l_moments
-from robcert.certify.gev_fit import SHAPE_BOX, Likelihood, maximum_likelihood, minimise
+from robcert.certify.gev_fit import (
+    SHAPE_BOX,
+    Likelihood,
+    maximum_likelihood,
+    minimise,
+    start_values,
+)
 from robcert.certify.gev_limits import quantile_limit
 
 
@@ -31,7 +37,10 @@ def even_sample(shape: float, n: int = 200) -> Array:
         (0, 1, 0.2, 14.903367),
         (2, 0.5, -0.2, 3.871966),
         (2, 0.5, 0.0, 5.453628),
+        (2, 0.5, 0.2, 9.451684),
         (1, 2, -0.5, 4.873477),
+        (1, 2, -0.2, 8.487862),
+        (1, 2, 0.0, 14.814510),
         (1, 2, 0.1, 20.903250),
     ],
 )
@@ -111,6 +120,22 @@ def test_fit_of_a_sample_without_chance(
     limit = quantile_limit(likelihood, x, found, exceedance=0.001, level=0.95)
     assert limit == pytest.approx(ml_upper, rel=1e-3)
     assert l_moment_fit(x).shape[0] == pytest.approx(from_l_moments, abs=1e-4)
+
+
+def test_fits_of_random_samples_scatter_around_the_law() -> None:
+    """F14, forty samples each: means within three standard errors, spreads within a factor."""
+    truth = law(2, 0.5, -0.2)
+    laws = Law(*(np.repeat(value, 40) for value in (truth.location, truth.scale, truth.shape)))
+    for n, spread in ((1000, 0.081), (50, 0.49)):
+        x = laws.samples(n, np.random.default_rng(n))
+        found = minimise(Likelihood(penalty_sd=np.inf), x, start_values(x)).law
+        quantiles = found.quantile(0.001)
+        assert 0.6 * spread < quantiles.std() < 1.6 * spread
+        assert abs(np.median(quantiles) - 3.871966) < 3 * 1.25 * spread / 40**0.5
+        if n == 1000:
+            assert found.shape.mean() == pytest.approx(-0.2, abs=0.012)
+            assert found.location.mean() == pytest.approx(2, abs=0.01)
+            assert found.scale.mean() == pytest.approx(0.5, abs=0.007)
 
 
 @pytest.mark.parametrize("shape", [-0.9, -0.4, 0.0, 0.4])

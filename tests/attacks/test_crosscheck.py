@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from peers import Counted, correct, distances
 
 from robcert.certify.attacks import suites
+from robcert.certify.attacks.boundary import boundary
 from robcert.certify.attacks.carlini_wagner import carlini_wagner
 from robcert.certify.attacks.ddn import ddn
 from robcert.certify.attacks.deepfool import deepfool
 from robcert.certify.attacks.fmn import fmn
+from robcert.certify.attacks.hopskipjump import hopskipjump
 from robcert.certify.attacks.hunt import Found, Hunt
 from robcert.certify.attacks.suites import EFFORTS, Suite
 from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch, Norm
-from robcert.certify.data import load_images
 from robcert.certify.models import load_classifier
 from robcert.cli.session import bundled
 
@@ -66,35 +66,6 @@ PAIRS: dict[str, tuple[Norm, str, dict[str, Any], Ours]] = {
 """Norm, foolbox's attack and its settings, ours with steps for no more gradients than it takes."""
 
 
-class Counted(nn.Module):
-    """The twin as a torch module that counts images with a gradient."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.model, self.gradients = model, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.gradients += len(x) if x.requires_grad else 0
-        return self.model.twin_logits(x)
-
-
-def correct(model: Classifier, count: int) -> Batch:
-    """The first images that the model classifies as labelled."""
-    images = load_images("fashion-mnist-2000")
-    assert images.labels is not None
-    indices = np.arange(2 * count)
-    x, y = images.pixels(indices), torch.from_numpy(images.labels[indices])
-    right = (model.logits(x).argmax(1) == y).nonzero().flatten()[:count]
-    assert len(right) == count
-    return Batch(indices[right.numpy()], x[right], y[right].long())
-
-
-def distances(model: Classifier, batch: Batch, adversarial: Tensor, norm: Norm) -> Tensor:
-    """Distances of those that the runtime misclassifies, inf for the others."""
-    wrong = model.logits(adversarial).argmax(1) != batch.y
-    return torch.where(wrong, norm.of((adversarial - batch.x).double()), torch.inf)
-
-
 @pytest.mark.parametrize("name", ["fashion-honest.onnx", "fashion-gaussian.onnx"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_distances_are_no_worse_than_those_of_foolbox(pair: str, name: str) -> None:
@@ -110,6 +81,40 @@ def test_distances_are_no_worse_than_those_of_foolbox(pair: str, name: str) -> N
     assert found.n_backward.double().mean() <= counted.gradients / len(batch)
     median = distances(model, batch, adversarial, norm).median()
     assert found.distance.median() <= WORSE * median
+
+
+@pytest.mark.parametrize("name", ["fashion-honest.onnx", "fashion-gaussian.onnx"])
+@pytest.mark.parametrize("steps", [1000, 5000])
+def test_boundary_is_no_worse_than_that_of_foolbox(steps: int, name: str) -> None:
+    """Medians of 20 images at fewer queries; the search for starts takes some two hundred."""
+    foolbox = pytest.importorskip("foolbox")
+    torch.manual_seed(0)
+    peer = foolbox.attacks.BoundaryAttack(steps=steps)
+    labels_only(peer, name, Norm.L2, lambda model, batch: boundary(model, batch, queries=steps))
+
+
+@pytest.mark.parametrize("name", ["fashion-honest.onnx", "fashion-gaussian.onnx"])
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
+def test_hopskipjump_is_no_worse_than_that_of_foolbox(norm: Norm, name: str) -> None:
+    foolbox = pytest.importorskip("foolbox")
+    torch.manual_seed(0)
+    peer = foolbox.attacks.HopSkipJumpAttack(steps=10, constraint=str(norm))
+    labels_only(
+        peer, name, norm, lambda model, batch: hopskipjump(model, batch, norm=norm, queries=2300)
+    )
+
+
+def labels_only(peer: Any, name: str, norm: Norm, ours: Ours) -> None:
+    """Compare ``ours`` with foolbox's ``peer`` at no more queries."""
+    foolbox = pytest.importorskip("foolbox")
+    model = load_classifier(bundled(name))
+    batch, counted = correct(model, 20), Counted(model).eval()
+    asked = foolbox.PyTorchModel(counted, bounds=(0, 1), device="cpu")
+    criterion = foolbox.criteria.Misclassification(batch.y)
+    _, adversarial, _ = peer(asked, batch.x, criterion, epsilons=None)
+    found = ours(model, batch)
+    assert found.n_forward.double().mean() <= counted.images / len(batch)
+    assert found.distance.median() <= WORSE * distances(model, batch, adversarial, norm).median()
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [(Norm.LINF, 0.025), (Norm.L2, 0.3)])

@@ -1,0 +1,66 @@
+"""Where the gradient says nothing, and which attacks get past it (F11, F12b)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from robcert.certify.attacks.boundary import boundary
+from robcert.certify.attacks.noise import noise_search
+from robcert.certify.attacks.pgd import fgsm, pgd
+from robcert.certify.attacks.square import square
+from robcert.certify.classifier import Classifier
+from robcert.certify.core import Batch, Norm
+from robcert.certify.objectives import Loss
+from robcert.fixtures.analytic import staircase, temperature
+from robcert.fixtures.known import KnownModel
+
+
+def opened(known: KnownModel) -> tuple[Classifier, Batch]:
+    classifier = Classifier.from_module(
+        known.module, image_shape=known.image_shape, num_classes=known.num_classes
+    )
+    return classifier, Batch(np.arange(len(known.labels)), known.images, known.labels)
+
+
+def test_a_saturated_cross_entropy_has_no_gradient_and_the_margin_has() -> None:
+    """F12b: at temperature 0.01 the distance is 0.5, and exp(-200) is 0 in float32."""
+    classifier, batch = opened(temperature(0.01))
+    ball = {"norm": Norm.LINF, "epsilon": 0.55}
+    confidence = classifier.logits(batch.x).softmax(1).amax()
+    assert confidence > 0.995
+    assert not fgsm(classifier, batch, **ball, loss=Loss.CE).found.any()
+    by_loss = {
+        loss: pgd(classifier, batch, **ball, loss=loss, random_start=False)
+        for loss in (Loss.CE, Loss.MARGIN)
+    }
+    assert not by_loss[Loss.CE].found.any()
+    assert by_loss[Loss.MARGIN].found.all()
+    warm, same = opened(temperature(1.0))
+    assert pgd(warm, same, **ball, loss=Loss.CE, random_start=False).found.all()
+
+
+def test_attacks_without_gradients_descend_a_staircase() -> None:
+    """F11: the infimum of the linf distance is 0.18125, and the gradient is 0."""
+    classifier, batch = opened(staircase())
+    found = pgd(classifier, batch, norm=Norm.LINF, epsilon=0.19, random_start=False)
+    assert not found.found.any()
+    for search in (noise_search, square):
+        inside = search(classifier, batch, norm=Norm.LINF, epsilon=0.18)
+        assert not inside.found.any()
+        outside = search(classifier, batch, norm=Norm.LINF, epsilon=0.25)
+        assert outside.found.all()
+        assert 0.18125 <= outside.distance.item() <= 0.25
+    walked = boundary(classifier, batch, queries=500)
+    assert walked.found.all()
+    assert Norm.LINF.of(walked.x_adv - batch.x).item() >= 0.18125
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, 0.01])
+def test_temperature_changes_no_distance_that_the_margin_finds(value: float) -> None:
+    classifier, batch = opened(temperature(value))
+    for epsilon, breaks in ((0.499, False), (0.501, True)):
+        found = pgd(classifier, batch, norm=Norm.LINF, epsilon=epsilon, loss=Loss.MARGIN)
+        assert bool(found.found) is breaks
+        assert torch.equal(found.found, found.distance.isfinite())
