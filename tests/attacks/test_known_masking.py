@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,9 @@ from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss
 from robcert.fixtures.analytic import staircase, temperature
-from robcert.fixtures.known import KnownModel
+
+if TYPE_CHECKING:
+    from robcert.fixtures.known import KnownModel
 
 
 def opened(known: KnownModel) -> tuple[Classifier, Batch]:
