@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .analyses.attack_summary import LEVEL, ROUNDING
-from .errors import InvalidParameterError
 from .intervals import proportion
-from .plane_pictures import FORMATS
+from .pictures import save_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +39,6 @@ class AccuracyCurve:
     epsilon: NDArray[np.float64]
     share: NDArray[np.float64]
     everywhere: bool
-
-
-def require_picture(path: Path) -> None:
-    """Raise unless the name of ``path`` ends like a picture's."""
-    if path.suffix.lower() not in FORMATS:
-        message = f"{path} is no picture: its name must end in {', '.join(FORMATS)}"
-        raise InvalidParameterError(message)
 
 
 def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
@@ -83,7 +75,6 @@ def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: 
     """Draw ``curves``: bands are 95 % intervals where a curve is known everywhere, else bars."""
     from matplotlib.figure import Figure
 
-    require_picture(path)
     figure = Figure(figsize=(6.5, 4.8), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for curve in curves:
@@ -96,8 +87,7 @@ def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: 
     axes.grid(alpha=0.3)
     axes.legend()
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save_picture(figure, path)
 
 
 def _draw(axes: Axes, curve: AccuracyCurve) -> None:

@@ -31,8 +31,21 @@ def _linearity(summary: Summary) -> Iterator[Table]:
     )
     header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
     note = "γ: how far the loss leaves its tangent within ε. Found by search, so a lower estimate."
+    note += _which(entries[0])
     yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
     yield from _implied(summary.get("runs") or [summary])
+
+
+_SIDES = {
+    "upper": " Deviations above the tangent alone.",
+    "lower": " Deviations below the tangent alone.",
+}
+
+
+def _which(entry: Summary) -> str:
+    """Which loss and which side, where they are not the cross-entropy and both."""
+    loss = " Of the margin." if entry.get("loss") == "margin" else ""
+    return loss + _SIDES.get(str(entry.get("sided")), "")
 
 
 def _implied(runs: Sequence[Summary]) -> Iterator[Table]:
@@ -92,8 +105,21 @@ def _extremes(summary: Summary) -> Table:
         for entry in (lipschitz, *omegas, *curved)
     )
     header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
-    note = str(lipschitz.get("wilks") or "")
+    note = " ".join(filter(None, (str(lipschitz.get("wilks") or ""), _quantile_note(lipschitz))))
     return Table("extreme-value estimates", "estimated", header, rows, note)
+
+
+def _quantile_note(fit: Summary) -> str:
+    """What the point estimate of a fit is."""
+    if fit.get("status") != "ok":
+        return ""
+    if fit.get("method") == "reverse-weibull":
+        return "Point: the end of the law that was fitted."
+    share = float(fit["exceedance"])
+    return (
+        f"Point: the largest of a block exceeds it with probability {share:g}, one image with "
+        f"about {share / int(fit['block_size']):.1g}."
+    )
 
 
 def _regularity(summary: Summary) -> Iterator[Table]:

@@ -229,7 +229,8 @@ def _half_quantiles(likelihood: Likelihood, u: Array, exceedance: float) -> Arra
 def _flags(fit: ExtremeValueFit) -> tuple[str, ...]:
     """What a reader must know before using the fit."""
     fitted = fit.status is Status.OK
-    at_bound = min(abs(fit.shape - end) for end in SHAPE_BOX) < 1e-6
+    box = _REVERSE_WEIBULL.box if fit.method is Method.REVERSE_WEIBULL else SHAPE_BOX
+    at_bound = min(abs(fit.shape - end) for end in box) < 1e-6
     first, second = fit.half_points
     rules = {
         "small blocks": fit.block_size < SMALL_BLOCK,

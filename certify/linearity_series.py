@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .accuracy_picture import require_picture
 from .analyses.linearity import spread
+from .pictures import save_picture
 from .results_json import plain
 from .wording import DASH, Table, decimal, pixel
 
@@ -98,15 +98,13 @@ def save_histogram(path: Path, series: Sequence[Measured]) -> None:
     """
     from matplotlib.figure import Figure
 
-    require_picture(path)
     radii = list(dict.fromkeys(one.epsilon for one in series))
     figure = Figure(figsize=(6.5 * len(radii), 4.8), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(radii), squeeze=False)[0]
     for axes, radius in zip(panels, radii, strict=True):
         _histogram(axes, [one for one in series if one.epsilon == radius])
     figure.suptitle("local linearity (estimated)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save_picture(figure, path)
 
 
 def save_course(path: Path, series: Sequence[Measured]) -> None:
@@ -117,7 +115,6 @@ def save_course(path: Path, series: Sequence[Measured]) -> None:
     """
     from matplotlib.figure import Figure
 
-    require_picture(path)
     figure = Figure(figsize=(6.5, 4.8), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for radius in dict.fromkeys(one.epsilon for one in series):
@@ -136,8 +133,7 @@ def save_course(path: Path, series: Sequence[Measured]) -> None:
     axes.set_ylabel(f"γ ({series[0].norm}, estimated)")
     axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save_picture(figure, path)
 
 
 def _histogram(axes: Axes, series: Sequence[Measured]) -> None:

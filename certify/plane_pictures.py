@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InvalidParameterError
+from .pictures import save_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-
-FORMATS = (".png", ".pdf", ".svg")
 
 
 def save_surface(path: Path, grids: dict[str, NDArray[Any]], *, epsilon: float, title: str) -> None:
@@ -28,7 +26,7 @@ def save_surface(path: Path, grids: dict[str, NDArray[Any]], *, epsilon: float, 
         epsilon: length of both directions, pixel units.
         title: above the picture.
     """
-    figure = _figure(path, width=11.0)
+    figure = _figure(width=11.0)
     place = grids["offsets"] * epsilon
     loss, classes = grids["cross_entropy"].T, grids["prediction"].T
     flat = figure.add_subplot(1, 2, 1)
@@ -44,10 +42,11 @@ def save_surface(path: Path, grids: dict[str, NDArray[Any]], *, epsilon: float, 
     solid.plot_surface(across, along, loss, facecolors=_class_colours(classes), linewidth=0)
     solid.set_box_aspect(None, zoom=0.85)  # or its labels are cut off
     solid.set_zlabel("cross-entropy (nat)")
+    solid.locator_params(nbins=5)
     _axes(solid, "adversarial", "random")
     solid.set_title("coloured by class")
     figure.suptitle(title)
-    figure.savefig(path)
+    save_picture(figure, path)
 
 
 def save_taylor(
@@ -59,7 +58,7 @@ def save_taylor(
     title: str,
 ) -> None:
     """The loss along a line and its approximations, each with its name."""
-    figure = _figure(path, width=6.5)
+    figure = _figure(width=6.5)
     axes = figure.add_subplot()
     axes.plot(t, loss, color="black", linewidth=2, label="loss")
     for name, values in curves:
@@ -69,16 +68,13 @@ def save_taylor(
     axes.legend()
     _axes(axes, "t", "mean loss at x + t η")
     figure.suptitle(title)
-    figure.savefig(path)
+    save_picture(figure, path)
 
 
-def _figure(path: Path, *, width: float) -> Figure:
-    """An empty figure that can be saved as ``path``."""
+def _figure(*, width: float) -> Figure:
+    """An empty figure."""
     from matplotlib.figure import Figure
 
-    if path.suffix.lower() not in FORMATS:
-        message = f"{path} is no picture: its name must end in {', '.join(FORMATS)}"
-        raise InvalidParameterError(message)
     return Figure(figsize=(width, 4.8), dpi=120, layout="constrained")
 
 

@@ -1,4 +1,4 @@
-"""Example images of a report: clean, adversarial, difference; from what the audit stored."""
+"""Example images of a report: clean, adversarial, difference; from what the attack stored."""
 
 from __future__ import annotations
 

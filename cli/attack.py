@@ -19,10 +19,15 @@ SuiteName = Annotated[
 ]
 Attacks = Annotated[
     list[str] | None,
-    typer.Option("--attack", help="One attack by name, instead of a suite; may be repeated."),
+    typer.Option(
+        "--attack",
+        help="One attack by name (see robcert attacks), instead of a suite; may be given again.",
+    ),
 ]
 Restarts = Annotated[int | None, typer.Option("--restarts", help="Random starts of PGD.")]
-SaveImages = Annotated[bool, typer.Option("--save-images", help="Keep the adversarial images.")]
+SaveImages = Annotated[
+    bool, typer.Option("--save-images", help="Keep the adversarial images; the report shows some.")
+]
 Round = Annotated[
     bool, typer.Option("--round-8-bit", help="Ask again after rounding to 8 bits; count the lost.")
 ]

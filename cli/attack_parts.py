@@ -134,7 +134,7 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
 
 def require_plot(plot: Path | None, parts: Parts) -> None:
     """Raise if the picture has no ending of one, or there is nothing to draw."""
-    from robcert.certify.accuracy_picture import require_picture
+    from robcert.certify.pictures import require_picture
 
     if plot is None:
         return

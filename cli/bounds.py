@@ -8,7 +8,7 @@ import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import given, run_analysis
-from .session import Opened, epsilons, note
+from .session import Opened, note, one_epsilon
 
 MarginName = Annotated[
     Literal["logit", "prob"] | None,
@@ -82,7 +82,7 @@ def bounds(
         "bounds",
         options.profile,
         norm=Norm(options.norm),
-        epsilon=epsilons(options)[0],
+        epsilon=one_epsilon(options),
         **given(
             margin=Margin(margin) if margin else None,
             blocks=blocks,

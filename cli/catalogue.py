@@ -1,4 +1,4 @@
-"""`robcert datasets` and `robcert architectures`: what there is to choose from."""
+"""`robcert datasets`, `attacks` and `architectures`: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -21,6 +21,20 @@ def datasets() -> None:
     typer.echo(f"{'imagenet':22} validation images, read from --data-root")
     typer.echo("Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train for the")
     typer.echo("training images.")
+
+
+def attacks() -> None:
+    """List the attacks that robcert attack --attack takes by name.
+
+    Prints names only, no numbers about a model.
+
+    Example: robcert attacks
+    """
+    from robcert.certify.attacks.catalogue import CATALOGUE
+
+    for name, attack in CATALOGUE.items():
+        needs = "" if attack.gradient else "; no gradient"
+        typer.echo(f"{name:20} {attack.doc} ({', '.join(attack.norms)}{needs})")
 
 
 def architectures() -> None:

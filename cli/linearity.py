@@ -55,8 +55,8 @@ def linearity(
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
-    from robcert.certify.accuracy_picture import require_picture
     from robcert.certify.core import Norm
+    from robcert.certify.pictures import require_picture
     from robcert.certify.profiles import settings_of
 
     require_series(options, also or (), along=along)

@@ -37,7 +37,11 @@ class Place:
 
 
 def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
-    """Raise an InvalidParameterError if the options contradict one another."""
+    """Raise an InvalidParameterError if the options contradict one another or name no file."""
+    for path in others:  # the first model may take hours
+        if not path.exists():
+            message = f"{path} does not exist"
+            raise InvalidParameterError(message)
     if not along:
         return
     if others:

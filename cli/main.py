@@ -17,7 +17,7 @@ from robcert.certify.errors import RobcertError
 from .attack import attack
 from .audit import audit
 from .bounds import bounds
-from .catalogue import architectures, datasets
+from .catalogue import architectures, attacks, datasets
 from .compare import compare
 from .demo import demo
 from .doctor import doctor
@@ -57,7 +57,7 @@ app.command("masking-check")(masking_check)
 for _command in (surface, taylor, report, compare, show):
     app.command()(_command)
 app.add_typer(train, name="train")
-for _command in (export, datasets, architectures, doctor):
+for _command in (export, datasets, attacks, architectures, doctor):
     app.command()(_command)
 
 

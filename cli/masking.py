@@ -9,7 +9,7 @@ import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import run_analysis
-from .session import epsilons
+from .session import one_epsilon
 from .sources import load_sources
 
 
@@ -40,7 +40,7 @@ def masking_check(
     from robcert.certify.profiles import settings_of
 
     settings = settings_of(
-        "masking", options.profile, norm=Norm(options.norm), epsilon=epsilons(options)[0]
+        "masking", options.profile, norm=Norm(options.norm), epsilon=one_epsilon(options)
     )
     summary = run_analysis(
         options,

@@ -63,6 +63,19 @@ def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
     return tuple(dict.fromkeys(values.epsilon(text, options.norm) for text in options.eps))
 
 
+def one_epsilon(options: AnalysisOptions) -> float:
+    """The distance asked for, where a command takes one.
+
+    Raises:
+        InvalidParameterError: there were several.
+    """
+    found = epsilons(options)
+    if len(found) > 1:
+        message = f"this command takes one --eps, got {len(found)}"
+        raise InvalidParameterError(message, hint="run it again for each of the others")
+    return found[0]
+
+
 @contextlib.contextmanager
 def opened(options: AnalysisOptions) -> Iterator[Opened]:
     """Model, images and results file as ``options`` say, closed at the end.

@@ -9,7 +9,7 @@ import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import given, report_groups
-from .session import epsilons, note, opened
+from .session import note, one_epsilon, opened
 
 
 @analysis_options
@@ -38,11 +38,14 @@ def surface(
 
     from robcert.certify.analyses import surface as analysis
     from robcert.certify.core import Norm
+    from robcert.certify.pictures import require_picture
     from robcert.certify.plane_pictures import save_surface
 
+    if picture is not None:
+        require_picture(picture)
     settings = analysis.SurfaceSettings(
         norm=Norm(options.norm),
-        epsilon=epsilons(options)[0],
+        epsilon=one_epsilon(options),
         **given(resolution=resolution, steps=steps),
     )
     _one_image(options)

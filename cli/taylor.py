@@ -9,7 +9,7 @@ import typer
 
 from .options import AnalysisOptions, analysis_options
 from .run import given, report_groups
-from .session import epsilons, note, opened
+from .session import note, one_epsilon, opened
 
 
 @analysis_options
@@ -52,11 +52,14 @@ def taylor(
     """
     from robcert.certify.analyses import taylor as analysis
     from robcert.certify.core import Norm
+    from robcert.certify.pictures import require_picture
     from robcert.certify.plane_pictures import save_taylor
 
+    if picture is not None:
+        require_picture(picture)
     settings = analysis.TaylorSettings(
         norm=Norm(options.norm),
-        epsilon=epsilons(options)[0],
+        epsilon=one_epsilon(options),
         **given(steps=tuple(step) if step else None, line=line, loss=loss, directions=directions),
     )
     with opened(options) as context:

@@ -66,6 +66,9 @@ def test_reverse_weibull_is_the_endpoint() -> None:
     assert result.point == pytest.approx(result.endpoint)
     assert result.point == pytest.approx(2.5, rel=0.02)
     assert result.point < result.upper < 3.2
+    assert "shape at the bound" not in result.flags
+    heavy = fit(even_sample(0.2), method=Method.REVERSE_WEIBULL)
+    assert "shape at the bound" in heavy.flags  # its end says nothing
 
 
 def test_maximum_alone() -> None:

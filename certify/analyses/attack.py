@@ -12,6 +12,7 @@ from robcert.certify.attacks.hunt import Hunt, adversarial
 from robcert.certify.attacks.suites import EFFORTS, Suite
 from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.report_examples import save_examples
 from robcert.certify.schema import ATTACK
 
 from .attack_summary import AttackSummary, RobustAccuracy, summarise
@@ -99,6 +100,8 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
         session.fill(group, "attack", lambda batch: _rows(session, batch, settings, names, lanes))
     finally:
         session.batch_size = lanes
+    if settings.save_images:
+        save_examples(session, group)
     return group.path
 
 

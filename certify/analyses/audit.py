@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidParameterError, TwinUnavailableError
 from ..ledger import ledger
 from ..profiles import settings_of
-from ..report_examples import save_examples
 from ..schema import AUDIT
 from ..summaries import combined, incomplete, summary_of
 from ..verdict import Verdict, verdict
@@ -138,8 +137,6 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         if left := len(session.store.at(keys[part]).missing(session.indices)):
             total = len(session.indices)
             unfinished[part] = f"{total - left} of {total} images"
-    if "attack" in keys:
-        save_examples(session, session.store.at(keys["attack"]))
     record = {
         "keys": keys,
         "not_available": reasons,

@@ -253,6 +253,11 @@ CATALOGUE: dict[str, Attack] = {
         lambda hunt, _: run_spatial(hunt, hunt.correct),
         gradient=False,
     ),
+    "llr-pgd50": Attack(
+        "LLR, Table F2: 50 Adam steps of 0.1 on the margin, one random start",
+        _papers_pgd(50, StepRule(Direction.ADAM, 0.1), Loss.MARGIN),
+        _LINF,
+    ),
     "llr-untargeted": Attack(
         "LLR F.1: 200 Adam steps of 0.1, 0.01, 0.001 on the margin, 20 restarts",
         _papers_pgd(_LLR_STEPS, _LLR_RULE, Loss.MARGIN, restarts=_LLR_RESTARTS),

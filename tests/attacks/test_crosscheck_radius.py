@@ -1,7 +1,7 @@
 """Attacks at a radius against foolbox's and AutoAttack's of the same name (extra `crosscheck`).
 
-Success on a hundred images at no more gradients (or queries, for Square). One image may be
-missing: which ones break near a radius is chance.
+Success on a hundred images at no more gradients (or queries, for Square). Three images may be
+missing: another seed moves the count by one or two, of the peer's as of ours.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of the peers, which are not ours to mend
 ]
 
-COUNT, STEPS, QUERIES = 100, 20, 300
+COUNT, STEPS, QUERIES, CHANCE = 100, 20, 300, 3
 
 RADII = {
-    "fashion-honest.onnx": {Norm.LINF: 0.025, Norm.L2: 0.3, Norm.L1: 5.0},
+    "fashion-honest.onnx": {Norm.LINF: 0.025, Norm.L2: 0.3, Norm.L1: 2.5},
     "fashion-gaussian.onnx": {Norm.LINF: 0.1, Norm.L2: 1.5, Norm.L1: 15.0},
 }
 
@@ -124,4 +124,4 @@ def test_no_fewer_images_break_than_with_the_peer(pair: str, name: str) -> None:
     if pair.startswith("square"):
         assert found.n_forward.sum() <= 1.02 * counted.images  # with clean images and re-checks
     assert 5 <= broken <= 95  # or the comparison says little
-    assert found.found.sum() >= broken - 1
+    assert found.found.sum() >= broken - CHANCE

@@ -10,6 +10,7 @@ import pytest
 from command_line import Ended, robcert
 from onnx import TensorProto, helper, save
 
+from robcert.certify.attacks.catalogue import CATALOGUE
 from robcert.cli.session import bundled
 
 MODEL, SOURCE = str(bundled("fashion-honest.onnx")), str(bundled("fashion-gaussian.onnx"))
@@ -131,3 +132,10 @@ def test_sources_that_do_not_fit() -> None:
 )
 def test_values_that_make_no_sense(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     refused(attack(*arguments), *words)
+
+
+def test_all_attacks_are_listed_with_their_norms() -> None:
+    lines = robcert("attacks").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(CATALOGUE)
+    (line,) = [line for line in lines if line.startswith("boundary ")]
+    assert line.endswith("(l2; no gradient)")

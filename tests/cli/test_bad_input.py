@@ -194,3 +194,22 @@ def test_a_results_file_of_another_model() -> None:
 def test_a_results_file_that_is_not_there() -> None:
     refused(robcert("show", "missing.h5"), "missing.h5")
     refused(robcert("report", "missing.h5"), "missing.h5")
+
+
+@pytest.mark.parametrize("command", ["bounds", "surface", "taylor", "masking-check"])
+def test_several_distances_where_one_is_taken(command: str) -> None:
+    ended = robcert(command, "-m", MODEL, "--eps", "2/255", "--eps", "8/255")
+    refused(ended, "this command takes one --eps, got 2", "hint: run it again")
+
+
+@pytest.mark.parametrize("command", ["surface", "taylor"])
+def test_a_picture_of_no_known_kind(command: str) -> None:
+    ended = robcert(command, "-m", MODEL, "--picture", "folder/p.bmp", "-o", "r.h5")
+    refused(ended, "folder/p.bmp is no picture: its name must end in .png, .pdf, .svg")
+    assert not Path("r.h5").exists()
+
+
+def test_a_further_model_that_is_missing_is_seen_before_the_first_is_measured() -> None:
+    ended = robcert("linearity", "-m", MODEL, "--also", "missing.onnx", "-o", "r.h5")
+    refused(ended, "missing.onnx does not exist")
+    assert not Path("r.h5").exists()
