@@ -61,48 +61,43 @@ def of_autoattack(module: str, attack: str, **settings: Any) -> Peer:
     return run
 
 
-def apgd_of(norm: Norm, *, ratio: bool) -> Ours:
-    def run(model: Classifier, batch: Batch, epsilon: float) -> Found:
-        hunt = Hunt(model, batch, norm)
-        radius = torch.full((len(batch),), epsilon)
-        run_apgd(hunt, hunt.correct, radius, steps=50, ratio=ratio)
-        return hunt.result()
+def ours_of(attack: Callable[..., Found], norm: Norm, **settings: Any) -> Ours:
+    return lambda model, batch, epsilon: attack(
+        model, batch, norm=norm, epsilon=epsilon, **settings
+    )
 
-    return run
+
+def our_apgd(model: Classifier, batch: Batch, *, norm: Norm, epsilon: float, ratio: bool) -> Found:
+    hunt = Hunt(model, batch, norm)
+    radius = torch.full((len(batch),), epsilon)
+    run_apgd(hunt, hunt.correct, radius, steps=50, ratio=ratio)
+    return hunt.result()
 
 
 def pairs() -> dict[str, tuple[Norm, Peer, Ours]]:
     found: dict[str, tuple[Norm, Peer, Ours]] = {}
     for norm, name in ((Norm.LINF, "Linf"), (Norm.L2, "L2"), (Norm.L1, "L1")):
-        found[f"fgsm-{norm}"] = (
-            norm,
-            of_foolbox(f"{name}FastGradientAttack"),
-            lambda model, batch, eps, norm=norm: fgsm(model, batch, norm=norm, epsilon=eps),
-        )
+        one_step = of_foolbox(f"{name}FastGradientAttack")
+        found[f"fgsm-{norm}"] = (norm, one_step, ours_of(fgsm, norm))
         # its own step, 1/30 or 1/40 of the radius, does not get far in 20
+        longer = {"steps": STEPS, "rel_stepsize": 0.1}
         found[f"pgd-{norm}"] = (
             norm,
-            of_foolbox(f"{name}ProjectedGradientDescentAttack", steps=STEPS, rel_stepsize=0.1),
-            lambda model, batch, eps, norm=norm: pgd(
-                model, batch, norm=norm, epsilon=eps, steps=STEPS, loss=Loss.CE
-            ),
+            of_foolbox(f"{name}ProjectedGradientDescentAttack", **longer),
+            ours_of(pgd, norm, steps=STEPS, loss=Loss.CE),
         )
         for loss in ("ce", "dlr"):
-            settings = {"n_iter": 50, "norm": name, "loss": loss}
+            settings = {"n_iter": 50, "norm": name, "loss": loss, "use_largereps": name == "L1"}
             found[f"apgd-{loss}-{norm}"] = (
                 norm,
-                of_autoattack(
-                    "autopgd_base", "APGDAttack", **settings, use_largereps=norm is Norm.L1
-                ),
-                apgd_of(norm, ratio=loss == "dlr"),
+                of_autoattack("autopgd_base", "APGDAttack", **settings),
+                ours_of(our_apgd, norm, ratio=loss == "dlr"),
             )
         if norm is not Norm.L1:
             found[f"square-{norm}"] = (
                 norm,
                 of_autoattack("square", "SquareAttack", n_queries=QUERIES, norm=name),
-                lambda model, batch, eps, norm=norm: square(
-                    model, batch, norm=norm, epsilon=eps, queries=QUERIES - 5
-                ),
+                ours_of(square, norm, queries=QUERIES - 5),
             )
     return found
 

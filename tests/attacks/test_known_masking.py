@@ -18,6 +18,9 @@ from robcert.certify.objectives import Loss
 from robcert.fixtures.analytic import staircase, temperature
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from robcert.certify.attacks.hunt import Found
     from robcert.fixtures.known import KnownModel
 
 
@@ -28,21 +31,20 @@ def opened(known: KnownModel) -> tuple[Classifier, Batch]:
     return classifier, Batch(np.arange(len(known.labels)), known.images, known.labels)
 
 
+def climbed(classifier: Classifier, batch: Batch, loss: Loss) -> bool:
+    found = pgd(classifier, batch, norm=Norm.LINF, epsilon=0.55, loss=loss, random_start=False)
+    return bool(found.found.all())
+
+
 def test_a_saturated_cross_entropy_has_no_gradient_and_the_margin_has() -> None:
     """F12b: at temperature 0.01 the distance is 0.5, and exp(-200) is 0 in float32."""
     classifier, batch = opened(temperature(0.01))
-    ball = {"norm": Norm.LINF, "epsilon": 0.55}
     confidence = classifier.logits(batch.x).softmax(1).amax()
     assert confidence > 0.995
-    assert not fgsm(classifier, batch, **ball, loss=Loss.CE).found.any()
-    by_loss = {
-        loss: pgd(classifier, batch, **ball, loss=loss, random_start=False)
-        for loss in (Loss.CE, Loss.MARGIN)
-    }
-    assert not by_loss[Loss.CE].found.any()
-    assert by_loss[Loss.MARGIN].found.all()
-    warm, same = opened(temperature(1.0))
-    assert pgd(warm, same, **ball, loss=Loss.CE, random_start=False).found.all()
+    assert not fgsm(classifier, batch, norm=Norm.LINF, epsilon=0.55, loss=Loss.CE).found.any()
+    assert not climbed(classifier, batch, Loss.CE)
+    assert climbed(classifier, batch, Loss.MARGIN)
+    assert climbed(*opened(temperature(1.0)), Loss.CE)
 
 
 def test_attacks_without_gradients_descend_a_staircase() -> None:
@@ -50,7 +52,8 @@ def test_attacks_without_gradients_descend_a_staircase() -> None:
     classifier, batch = opened(staircase())
     found = pgd(classifier, batch, norm=Norm.LINF, epsilon=0.19, random_start=False)
     assert not found.found.any()
-    for search in (noise_search, square):
+    searches: tuple[Callable[..., Found], ...] = (noise_search, square)
+    for search in searches:
         inside = search(classifier, batch, norm=Norm.LINF, epsilon=0.18)
         assert not inside.found.any()
         outside = search(classifier, batch, norm=Norm.LINF, epsilon=0.25)
