@@ -18,8 +18,9 @@ from torch import Tensor
 from robcert.certify.errors import TrainingError
 from robcert.certify.sampling import generator, stream_seed
 
-from .batchnorm import share_batch_norm
+from .batchnorm import prepare_batch_norm
 from .checkpoint import WEIGHTS, Description, save_checkpoint, write_whole
+from .convolve import prepare_convolutions
 from .descent import Descent, sgd
 from .evaluate import attacked_accuracy, clean_accuracy, finite_logits
 from .images import TrainingImages, epoch_order
@@ -77,8 +78,8 @@ class Run:
         network = starting_network(self.spec, config.seed, start)
         self.model = network.to(device).to(memory_format=torch.channels_last).train()
         self.model.precision = config.precision
-        if processes.several:
-            share_batch_norm(self.model)
+        prepare_convolutions(self.model)
+        prepare_batch_norm(self.model, shared=processes.several)
         self.optimizer = sgd(config, self.model)
         self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)
         self.memory: dict[str, Tensor] = {}

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from robcert.certify.objectives import cross_entropy
-from robcert.trainers.batchnorm import NominalStatistics, share_batch_norm
+from robcert.trainers.batchnorm import NominalStatistics, prepare_batch_norm
 
 
 def network() -> nn.Module:
@@ -38,7 +38,7 @@ def main() -> None:
     torch.manual_seed(0)
     whole = network()
     shared = copy.deepcopy(whole)
-    share_batch_norm(shared)
+    prepare_batch_norm(shared, shared=True)
     x, y = torch.rand(8, 1, 8, 8).double(), torch.arange(8) % 3
     rows = slice(4 * dist.get_rank(), 4 * dist.get_rank() + 4)
     expected, got = gradients(whole, x, y), gradients(shared, x[rows], y[rows])

@@ -1,0 +1,60 @@
+"""Convolutions against torch's own, differentiated once and twice."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import profile
+
+from robcert.trainers.convolve import Convolution, prepare_convolutions
+from robcert.trainers.inner import frozen_parameters
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"bias": False},
+    "padded": {"padding": 1, "stride": 2},
+    "uneven": {"padding": (0, 2), "stride": (3, 1), "dilation": (1, 2)},
+    "grouped": {"groups": 2},
+    "same": {"padding": "same"},
+}
+
+
+def both(**options: Any) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    theirs = nn.Sequential(nn.Conv2d(2, 4, 3, **options), nn.Softplus()).double()
+    ours = copy.deepcopy(theirs)
+    prepare_convolutions(ours)
+    assert isinstance(ours[0], Convolution)
+    return theirs, ours
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_layer_is_torchs(kind: str) -> None:
+    x = torch.rand((3, 2, 8, 7), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gradients = []
+    for model in both(**KINDS[kind]):
+        point = x.clone().requires_grad_()
+        values = model(point).square().flatten(1).sum(1)
+        (slope,) = torch.autograd.grad(values.sum(), point, create_graph=True)
+        torch.autograd.backward((values + slope.flatten(1).square().sum(1)).sum())
+        gradients.append([slope.detach(), point.grad, *(p.grad for p in model.parameters())])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(other, one)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_gradient_by_the_images_does_without_that_by_the_parameters(frozen: bool) -> None:
+    _, model = both()
+    point = torch.rand((3, 2, 8, 7), dtype=torch.float64).requires_grad_()
+    with profile() as seen:
+        if frozen:
+            with frozen_parameters(model):
+                torch.autograd.grad(model(point).sum(), point)
+        else:
+            torch.autograd.grad(model(point).sum(), point, create_graph=True)
+    calls = [event for event in seen.events() or [] if event.name == "aten::convolution_backward"]
+    assert len(calls) == 1
+    assert all(p.grad is None for p in model.parameters())

@@ -1,0 +1,144 @@
+r"""Convolution whose gradient by the images costs no more to differentiate again than it must.
+
+Differentiating :math:`u^\top W^\top g` takes :math:`W u`, a forward pass, and the gradient of the
+parameters for the input u and the output gradient g. torch takes the latter by a convolution whose
+kernel is as large as an image, and turns the layout of its tensors for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d
+
+
+class Convolution(nn.Conv2d):
+    """torch's layer; where its parameters learn, by the functions below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``(b, k, h', w')``."""
+        learning = torch.is_grad_enabled() and self.weight.requires_grad
+        half = torch.is_autocast_enabled(x.device.type)
+        if not learning or half or isinstance(self.padding, str):
+            return super().forward(x)
+        shape = Shape(self.stride, self.padding, self.dilation, self.groups)
+        parameters = _Parameters.apply(x.detach(), self.weight, self.bias, shape)
+        y: Tensor = _Convolve.apply(x, self.weight, self.bias, parameters, shape)
+        return y
+
+
+def prepare_convolutions(model: nn.Module) -> None:
+    """Let the convolutions of ``model`` be the layer above, with the same parameters."""
+    for layer in model.modules():
+        if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
+            layer.__class__ = Convolution
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A convolution up to its parameters, as torch's functions take it."""
+
+    stride: Any
+    padding: Any
+    dilation: Any
+    groups: int
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Features of ``x (b, c, h, w)``."""
+        return conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def output(self, x: Tensor, weight: Tensor) -> list[int]:
+        """Shape of those features."""
+        sides = zip(
+            x.shape[2:], weight.shape[2:], self.stride, self.padding, self.dilation, strict=True
+        )
+        sizes = [
+            (n + 2 * pad - dilate * (k - 1) - 1) // step + 1 for n, k, step, pad, dilate in sides
+        ]
+        return [len(x), len(weight), *sizes]
+
+    def of_images(self, g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Gradient by the images, from ``g`` at the features."""
+        return self._backward(g, x, weight, None, [True, False, False])[0]
+
+    def of_parameters(
+        self, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients by weight and bias."""
+        wanted = [False, True, bias is not None]
+        _, of_weight, of_bias = self._backward(g, x, weight, bias, wanted)
+        return of_weight, of_bias
+
+    def _backward(
+        self, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, wanted: list[bool]
+    ) -> Any:
+        sizes = None if bias is None else list(bias.shape)
+        how = (self.stride, self.padding, self.dilation, False, [0, 0], self.groups)
+        return torch.ops.aten.convolution_backward(g, x, weight, sizes, *how, wanted)
+
+
+class _Parameters(Function):
+    """Zeros shaped as the features, whose gradient becomes that of the parameters.
+
+    A node of its own, which torch leaves out where the gradient by the images alone is asked for.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape
+    ) -> Tensor:
+        context.shape = shape
+        context.save_for_backward(x, weight, bias)
+        return x.new_zeros(()).expand(shape.output(x, weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, g: Tensor) -> Any:
+        return None, *context.shape.of_parameters(g, *context.saved_tensors), None
+
+
+class _Convolve(Function):
+    """Features of the images; the gradient by the parameters goes to ``parameters``."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        parameters: Tensor,
+        shape: Shape,
+    ) -> Tensor:
+        context.shape = shape
+        context.save_for_backward(x, weight)
+        return shape.convolve(x, weight, bias)
+
+    @staticmethod
+    def backward(context: Any, g: Tensor) -> Any:
+        of_x = None
+        if context.needs_input_grad[0]:
+            of_x = _ImageGradient.apply(g, *context.saved_tensors, context.shape)
+        return of_x, None, None, g, None
+
+
+class _ImageGradient(Function):
+    """Gradient by the images ``x``, linear in ``g`` and ``weight``."""
+
+    @staticmethod
+    def forward(context: Any, g: Tensor, x: Tensor, weight: Tensor, shape: Shape) -> Tensor:
+        context.shape = shape
+        context.save_for_backward(g, weight)
+        return shape.of_images(g, x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, u: Tensor) -> Any:
+        g, weight = context.saved_tensors
+        shape: Shape = context.shape
+        of_weight, _ = shape.of_parameters(g, u, weight)
+        return shape.convolve(u, weight), None, of_weight, None
