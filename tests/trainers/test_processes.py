@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -103,10 +104,27 @@ def assert_near(one: Path, other: Path, tolerance: float) -> None:
 
 @pytest.mark.slow
 def test_shared_batch_norm_is_that_of_the_whole_batch() -> None:
-    """Gradients, double backpropagation and averages; batch norm's noise in float32 hides them."""
+    """Gradients, double backpropagation and averages, in float64."""
     ended = run([*TORCHRUN, str(Path(__file__).with_name("shared_batch_norm.py"))])
     assert ended.returncode == 0, ended.stderr
     assert float(ended.stdout) < 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["softplus", "relu"])
+def test_steps_differ_from_one_processs_by_rounding(activation: str) -> None:
+    """Where a ReLU's kink is passed, rounding moves the gradient by a whole place of an image.
+
+    So does one process when the rows of its batches change places; without kinks nothing grows.
+    """
+    script = str(Path(__file__).with_name("shared_steps.py"))
+    ended = run([*TORCHRUN, script, activation])
+    assert ended.returncode == 0, ended.stderr
+    apart = json.loads(ended.stdout)
+    if activation == "softplus":
+        assert max(apart["shared"]) < 3e-5
+    else:
+        assert apart["shared"][-1] < 2 * apart["permuted"][-1]
 
 
 @needs_fabric
@@ -121,8 +139,7 @@ def test_two_processes_of_torchrun_give_what_one_gives(tmp_path: Path) -> None:
     assert two.returncode == 0, two.stderr
     assert two.stdout == f"{tmp_path / 'two' / 'model.onnx'}\n"
     assert two.stderr.count("next: robcert audit") == 1
-    # torch's own batch norm is off by 1e-6 in this memory layout, which training amplifies
-    assert_near(tmp_path / "one", tmp_path / "two", 0.02)
+    assert_near(tmp_path / "one", tmp_path / "two", 1e-3)
 
 
 @needs_fabric
