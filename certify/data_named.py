@@ -161,7 +161,7 @@ def _from_torchvision(name: str, root: Path, *, train: bool, fetch: bool) -> Ima
         with contextlib.redirect_stdout(sys.stderr):
             data = getattr(datasets, known.torchvision)(str(root), download=fetch, **part)
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).partition("\n")[0].rstrip(": ") or type(error).__name__
         message = f"{name} is not in {root} and could not be fetched: {reason}"
         hint = "name the folder that holds it as the data root, or give the images as a file"
         raise DataError(message, hint=hint) from error

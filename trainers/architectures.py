@@ -15,12 +15,10 @@ from .blocks import BasicBlock, Bottleneck, BranchBlock, SmoothRelu
 from .factories import build as build_own
 from .factories import is_factory
 from .residual import resnet, wide_resnet
+from .vision_models import TORCHVISION, torchvision_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-TORCHVISION = "torchvision:"
-"""Before the name of any classification model of torchvision."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -69,7 +67,11 @@ class Architecture:
     def build(self, *, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Network ``(b, c, h, w)`` to logits ``(b, k)`` with fresh weights (torch's generator)."""
         if self.name.startswith(TORCHVISION):
-            return _torchvision(self.name.removeprefix(TORCHVISION), num_classes)
+            return torchvision_model(
+                self.name.removeprefix(TORCHVISION),
+                image_shape=image_shape,
+                num_classes=num_classes,
+            )
         if self.own:
             return build_own(self.name, image_shape=image_shape, num_classes=num_classes)
         return _BUILDERS[self.name].build(self, image_shape, num_classes)
@@ -167,16 +169,6 @@ def _wide(
         act=ACTIVATIONS[arch.activation],
         denoise=arch.denoise,
     )
-
-
-def _torchvision(name: str, num_classes: int) -> nn.Module:
-    from torchvision import models  # seconds to import
-
-    if name not in models.list_models(module=models):
-        message = f"torchvision has no classification model named {name!r}"
-        raise InvalidParameterError(message)
-    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
-    return network
 
 
 _BUILDERS: dict[str, Builder] = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from robcert.certify.errors import TrainingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from .objective import Losses
     from .precision import LossScale
     from .processes import Processes
+
+_UNKNOWN = re.compile(r"derivative for (?:aten::)?(\w+?)(?:_backward)? is not implemented")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,14 @@ class Descent:
         """
         mean = term.mean() * (scale / self.processes.share.count)
         leaves = [*self.model.parameters(), *losses.leaves]
-        torch.autograd.backward(mean, retain_graph=retain_graph, inputs=leaves)
+        try:
+            torch.autograd.backward(mean, retain_graph=retain_graph, inputs=leaves)
+        except RuntimeError as error:
+            layer = _UNKNOWN.search(str(error))
+            if layer is None:
+                raise
+            message = f"torch cannot differentiate {layer[1]} twice, which the method needs"
+            raise TrainingError(message, hint="choose a network without it") from error
         gradients = list(self._gradients().values())
         self.processes.add(gradients)
         if scale != 1:

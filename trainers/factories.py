@@ -54,7 +54,7 @@ def build(name: str, *, image_shape: tuple[int, int, int], num_classes: int) -> 
     if not isinstance(network, nn.Module):
         message = f"{name} returned {type(network).__name__}, not a torch module"
         raise InvalidParameterError(message)
-    shape = _shape(network, image_shape)
+    shape = output_shape(network, image_shape)
     if shape != (1, num_classes):
         message = f"{name} gives {shape} for one image, not logits (1, {num_classes})"
         raise InvalidParameterError(message)
@@ -78,7 +78,7 @@ def _factory(name: str) -> Any:
     return getattr(found, attribute)
 
 
-def _shape(network: nn.Module, image_shape: Iterable[int]) -> tuple[int, ...]:
+def output_shape(network: nn.Module, image_shape: Iterable[int]) -> tuple[int, ...]:
     """Shape of the output for one image; batch norm's averages and the mode stay as they are."""
     training = network.training
     with torch.no_grad():

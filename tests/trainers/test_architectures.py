@@ -86,9 +86,19 @@ def test_the_smooth_relu_has_two_continuous_derivatives() -> None:
         torch.testing.assert_close(bend, torch.zeros(2, dtype=torch.float64), atol=1e-4, rtol=0)
 
 
-def test_models_of_torchvision_go_by_name() -> None:
-    network = build("torchvision:mobilenet_v3_small", classes=5)
-    assert network.get_submodule("classifier")[-1].out_features == 5  # type: ignore[index]
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("mobilenet_v3_small", (3, 32, 32)), ("resnet18", (1, 28, 28)), ("googlenet", (3, 64, 64))],
+)
+def test_models_of_torchvision_go_by_name(name: str, shape: tuple[int, int, int]) -> None:
+    network = build(f"torchvision:{name}", shape=shape, classes=5).train()
+    with torch.device("meta"):
+        assert network(torch.zeros(2, *shape)).shape == (2, 5)
+
+
+def test_images_that_a_model_of_torchvision_does_not_take_are_named() -> None:
+    with pytest.raises(InvalidParameterError, match="alexnet does not take images of 1x8x8"):
+        build("torchvision:alexnet", shape=(1, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import csv
 import json
 import math
 import signal
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -28,7 +28,6 @@ from robcert.trainers.gaussian import Gaussian
 from robcert.trainers.gradient import Gradient
 from robcert.trainers.images import Augmentation, TrainingImages
 from robcert.trainers.loop import fit
-from robcert.trainers.objective import Losses, Objective, Step
 from robcert.trainers.overfitting import overfitting
 from robcert.trainers.precision import LossScale, Precision
 from robcert.trainers.run import Run
@@ -39,6 +38,8 @@ from robcert.trainers.standard import Standard
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from robcert.trainers.objective import Losses, Objective
 
 
 TINY = TrainConfig(
@@ -264,43 +265,6 @@ def test_an_epoch_whose_last_step_diverges_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="a logit is not a finite number in epoch 1"):
         fit(config, stripes(16), stripes(16, seed=1), out=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-@dataclass(frozen=True, slots=True)
-class TwoTerms:
-    """A loss and a clipped regularizer, both linear in the one weight of the model."""
-
-    clip_norm: float
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
-
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        logits, weight = model(x), next(model.parameters())
-        return Losses(
-            loss=logits[:, 0] * 0.0 + weight[0].sum(),
-            logits=logits.detach(),
-            regularizer=5.0 * weight[1].sum() + 0.0 * logits[:, 0],
-            clip_norm=self.clip_norm,
-        )
-
-
-def test_the_regularizer_is_clipped_alone(tmp_path: Path) -> None:
-    # 64 weights a class: the regularizer's gradient is 5 at 64 entries, of norm 40.
-    config = replace(
-        TINY,
-        architecture=Architecture("linear"),
-        optimizer=Optimizer(1.0, momentum=0.0, weight_decay=0.0, clip_norm=None),
-        schedule=Schedule("constant"),
-        objective=TwoTerms(clip_norm=4.0),
-    )
-    run = Run(config, stripes(16), stripes(16), tmp_path, torch.device("cpu"))
-    weight = next(run.model.parameters())
-    before = weight.detach().clone()
-    x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
-    run.step(x, y, number=0, replay=0, of=1)
-    moved = before - weight.detach()
-    torch.testing.assert_close(moved[0], torch.ones(64))
-    torch.testing.assert_close(moved[1], torch.full((64,), 0.5))
 
 
 def test_training_starts_from_a_checkpoint(tmp_path: Path) -> None:
