@@ -20,8 +20,8 @@ from .errors import DataError
 if TYPE_CHECKING:
     from .image_set import ImageSet
 
-SYSTEM_FOLDERS = ("/usr/share/dataset*fashion*mnist*", "/usr/share/dataset*/*fashion*mnist*")
-"""Where Debian's package dataset-fashion-mnist may put its idx files."""
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts its idx files."""
 
 IMAGENET_RESIZE, IMAGENET_CROP = 256, 224
 
@@ -134,8 +134,7 @@ def _idx_folders(name: str, root: Path | None) -> list[Path]:
     """Folders that hold the set ``name`` as idx files."""
     folders: list[Path] = []
     if name == "fashion-mnist" and root is None:
-        for pattern in SYSTEM_FOLDERS:
-            folders += sorted(Path("/").glob(pattern.lstrip("/")))
+        folders.append(SYSTEM_FOLDER)
     if name in ("mnist", "fashion-mnist", "kmnist"):
         base = root or _cache()
         folders += [base, base / name, base / NAMED[name].torchvision / "raw"]
