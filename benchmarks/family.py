@@ -3,7 +3,8 @@
     python benchmarks/family.py FOLDER [--data-root DIR] [--only METHOD ...] [--stage train|audit]
 
 Runs the commands that docs/family.md shows, one after the other, and prints each. What is finished
-in FOLDER is kept, so the same command goes on where an interrupted one stopped.
+in FOLDER is kept, so the same command goes on where an interrupted one stopped; ``--again`` audits
+anew where an analysis has changed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="folder of the data sets")
     parser.add_argument("--only", nargs="*", choices=METHODS, default=METHODS)
     parser.add_argument("--stage", choices=("train", "audit", "all"), default="all")
+    parser.add_argument("--again", action="store_true", help="throw audits away that are there")
     options = parser.parse_args()
     root = () if options.data_root is None else ("--data-root", str(options.data_root))
     for method in options.only:
@@ -45,6 +47,8 @@ def main() -> None:
             train(method, options.folder, root)
     if options.stage == "train":
         return
+    for method in options.only if options.again else ():  # all first: without it, goes on here
+        results(method, options.folder).unlink(missing_ok=True)
     for method in options.only:
         audit(method, options.folder, root)
     found = [str(results(method, options.folder)) for method in METHODS]
@@ -100,9 +104,12 @@ def run(*command: str, to: Path | None = None) -> None:
     """Run a command of robcert, its output to the file ``to``; stop if it fails."""
     print("robcert", *command, *(() if to is None else (">", str(to))), flush=True)
     code = "from robcert.cli.main import main; main()"
+    pipe = None if to is None else subprocess.PIPE
     done = subprocess.run(
-        [sys.executable, "-c", code, *command], check=True, capture_output=to is not None, text=True
+        [sys.executable, "-c", code, *command], check=False, stdout=pipe, text=True
     )
+    if done.returncode:
+        sys.exit(done.returncode)
     if to is not None:
         to.write_text(done.stdout)
 
