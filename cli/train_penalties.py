@@ -62,7 +62,7 @@ def llr(
     """Local linearity regularisation: the loss near an image should be its tangent (linf).
 
     Qin et al. 2019. Prints measured accuracies, after each epoch.
-    Presets: llr-wrn28, llr-wrn40, llr-in4, llr-in16.
+    Presets: llr-wrn28, llr-wrn40, llr-code, llr-in4, llr-in16.
 
     Example: robcert train llr --epsilon 8/255 --out runs/llr
     """

@@ -93,9 +93,10 @@ class Standardised:
 
     def products(self, images: Tensor) -> tuple[Tensor, Tensor]:
         r""":math:`\sum u \hat x` and :math:`\sum u` ``(c,)`` over this process's part."""
-        # torch's own kernel: one pass for both
+        # torch's own kernel: one pass for both; it needs some weight, which these do not depend on
+        layer = (images, self.x, self.scale, None, None, self.mean, self.scale)
         _, along, plain = torch.ops.aten.native_batch_norm_backward(
-            images, self.x, None, None, None, self.mean, self.scale, True, 0.0, [False, True, True]
+            *layer, True, 0.0, [False, True, True]
         )
         return along, plain
 

@@ -143,6 +143,16 @@ def _llr() -> dict[str, Preset]:
                 _LLR, architecture=wide, objective=Llr(steps=15, linear_weight=3, warmup_epochs=15)
             ),
         ),
+        "llr-code": Preset(
+            "LLR's released code: lambda 4, mu 1.2, batches of 64; ten steps as in Table 2a",
+            replace(
+                _LLR,
+                objective=Llr(steps=10, ratio=0.3, warmup_epochs=0.64),
+                epochs=128,
+                batch_size=64,
+                schedule=Schedule("steps", milestones=(102.4, 112.6, 122.9)),
+            ),
+        ),
         "llr-in4": Preset("Qin et al. 2019, Table 3a: ImageNet, 4/255", _LLR_IMAGENET),
         "llr-in16": Preset(
             "Qin et al. 2019, Table 3b: ImageNet, 16/255; the warm-up of 90 of 55 epochs is a typo",
