@@ -37,6 +37,7 @@ class Cure:
     power: Literal["squared", "norm"] = "squared"
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = False
+    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("step", self.step)

@@ -99,6 +99,11 @@ class Gradient:
         return self.scheme != "exact"
 
     @property
+    def differentiates_twice(self) -> bool:
+        """Whether the gradient by the images is differentiated again."""
+        return self.scheme == "exact"
+
+    @property
     def _by_mean(self) -> bool:
         return Norm(self.norm) is Norm.LINF and self.scale == "mean"
 

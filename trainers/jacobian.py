@@ -31,6 +31,7 @@ class Jacobian:
     projections: int = 1
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = False
+    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_at_least("projections", self.projections, 1)

@@ -49,6 +49,7 @@ class Llr:
     ratio: float | None = None
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = False
+    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)

@@ -84,7 +84,8 @@ class Objective(Protocol):
     """A training method: a frozen dataclass of its numbers, called on every batch.
 
     Its fields are the method's options; the loop knows nothing else of it, except these two. A
-    method that divides small differences of losses says so by a true ``takes_differences``.
+    method that divides small differences of losses says so by a true ``takes_differences``, one
+    that differentiates a gradient by the images again by a true ``differentiates_twice``.
     """
 
     @property

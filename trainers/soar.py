@@ -59,6 +59,7 @@ class Soar:
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = True
     takes_differences: ClassVar[bool] = True
+    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)

@@ -12,6 +12,8 @@ from torch.profiler import profile
 
 from robcert.trainers.convolve import Convolution, prepare_convolutions
 from robcert.trainers.inner import frozen_parameters
+from robcert.trainers.objective import Step
+from robcert.trainers.registry import METHODS
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"bias": False},
@@ -58,3 +60,21 @@ def test_the_gradient_by_the_images_does_without_that_by_the_parameters(frozen: 
     calls = [event for event in seen.events() or [] if event.name == "aten::convolution_backward"]
     assert len(calls) == 1
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_that_differentiate_twice_say_so(name: str) -> None:
+    """Told by what torch is asked for: a gradient by the images that keeps its graph."""
+    asked: list[bool] = []
+    gradient = torch.autograd.grad
+
+    def spy(*given: Any, **options: Any) -> Any:
+        asked.append(bool(options.get("create_graph")))
+        return gradient(*given, **options)
+
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(108, 2))
+    step = Step(1.0, torch.Generator().manual_seed(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", spy)
+        METHODS[name]()(model, torch.rand(4, 1, 8, 8), torch.arange(4) % 2, step)
+    assert getattr(METHODS[name](), "differentiates_twice", False) == any(asked)
