@@ -91,24 +91,27 @@ class Standardised:
     scale: Tensor
     channels: Channels
 
-    def products(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        r""":math:`\sum u \hat x` and :math:`\sum u` ``(c,)`` over this process's part."""
-        # torch's own kernel: one pass for both; it needs some weight, which these do not depend on
-        layer = (images, self.x, self.scale, None, None, self.mean, self.scale)
-        _, along, plain = torch.ops.aten.native_batch_norm_backward(
-            *layer, True, 0.0, [False, True, True]
-        )
+    def gradients(self, g: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r""":math:`\gamma r P g`, and the sums of :math:`g \hat x` and g over this part."""
+        alone = not self.channels.shared
+        of_x, along, plain = self._kernel(g, weight, images=alone)
+        if alone:
+            return of_x, along, plain
+        mean_along, mean_plain = self.channels.mean(torch.stack([along, plain]))
+        factor = weight * self.scale
+        slope = -factor * mean_along * self.scale
+        constant = -factor * mean_plain - slope * self.mean
+        of_x = self.channels.combined((g, factor), (self.x, slope), constant=constant, like=self.x)
+        return of_x, along, plain
+
+    def sums(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        r""":math:`\sum g \hat x` and :math:`\sum g` ``(c,)`` over this process's part."""
+        _, along, plain = self._kernel(g, self.scale, images=False)  # they need no weight, it does
         return along, plain
 
-    def projected(self, factor: Tensor, images: Tensor, along: Tensor, plain: Tensor) -> Tensor:
-        r"""``factor`` times :math:`P u`, from the means of :math:`u \hat x` and u."""
-        slope = -factor * along * self.scale
-        return self.channels.combined(
-            (images, factor),
-            (self.x, slope),
-            constant=-factor * plain - slope * self.mean,
-            like=self.x,
-        )
+    def _kernel(self, g: Tensor, weight: Tensor, *, images: bool) -> Any:
+        layer = (g, self.x, weight, None, None, self.mean, self.scale)
+        return torch.ops.aten.native_batch_norm_backward(*layer, True, 0.0, [images, True, True])
 
 
 def normalise(
@@ -171,14 +174,12 @@ class _Gradient(Function):
         scale: Tensor,
         channels: Channels,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        standardised = Standardised(x, mean, scale, channels)
-        of_weight, of_bias = standardised.products(g)
-        along, plain = channels.mean(torch.stack([of_weight, of_bias]))
+        found = Standardised(x, mean, scale, channels).gradients(g, weight)
         context.channels = channels
-        context.save_for_backward(g, x, weight, mean, scale, along, plain)
-        context.mark_non_differentiable(of_weight, of_bias)
+        context.save_for_backward(g, x, weight, mean, scale, *found[1:])
+        context.mark_non_differentiable(*found[1:])
         context.set_materialize_grads(False)
-        return standardised.projected(weight * scale, g, along, plain), of_weight, of_bias
+        return found
 
     @staticmethod
     @once_differentiable
@@ -187,8 +188,8 @@ class _Gradient(Function):
             return (None,) * 6
         g, x, weight, mean, scale, g_along, g_plain = context.saved_tensors
         channels: Channels = context.channels
-        standardised = Standardised(x, mean, scale, channels)
-        along, plain = standardised.products(u)
+        g_along, g_plain = channels.mean(torch.stack([g_along, g_plain]))
+        of_g, along, plain = Standardised(x, mean, scale, channels).gradients(u, weight)
         projected = channels.sum(u * g) - plain * g_plain - along * g_along
         u_along, u_plain, bend = channels.mean(torch.stack([along, plain, projected]))
         bend = bend - 2 * u_along * g_along
@@ -200,7 +201,6 @@ class _Gradient(Function):
             constant=-factor * (g_along * u_plain + u_along * g_plain + bend * scale * mean),
             like=x,
         )
-        of_g = standardised.projected(weight * scale, u, u_along, u_plain)
         return of_g, of_x, scale * projected, None, None, None
 
 
@@ -221,6 +221,6 @@ class _NormaliseBy(Function):
         of_x = (g * channels.row(factor)).to(x.dtype)
         if not any(context.needs_input_grad[:2] + context.needs_input_grad[3:]):
             return None, None, of_x, None, None, None
-        of_weight, of_bias = Standardised(x, mean, scale, channels).products(g)
+        of_weight, of_bias = Standardised(x, mean, scale, channels).sums(g)
         of_var = -0.5 * factor * scale * of_weight
         return -factor * of_bias, of_var, of_x, of_weight, of_bias, None
