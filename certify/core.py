@@ -31,6 +31,11 @@ class Norm(StrEnum):
         """Norm of gradients: the dual norm of g is max <g, v> over this norm's unit ball."""
         return {Norm.L1: Norm.LINF, Norm.L2: Norm.L2, Norm.LINF: Norm.L1}[self]
 
+    @property
+    def usual_radius(self) -> float:
+        """Radius in pixel units where none is given."""
+        return {Norm.L1: 12.0, Norm.L2: 0.5, Norm.LINF: 8 / 255}[self]
+
     def of(self, x: Tensor) -> Tensor:
         """Norms ``(b,)`` of ``x (b, ...)``, one per example."""
         return torch.linalg.vector_norm(x.flatten(1), ord=self.order, dim=1)

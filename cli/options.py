@@ -190,6 +190,14 @@ class TrainOptions:
         float | None,
         typer.Option("--learning-rate", help="Peak of the schedule.", show_default="0.05"),
     ] = None
+    schedule: Annotated[
+        Literal["constant", "cosine", "onecycle"] | None,
+        typer.Option("--schedule", help="Of the learning rate.", show_default="onecycle"),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        typer.Option("--weight-decay", help="Factor of the weights.", show_default="0.0005"),
+    ] = None
     init_from: Annotated[
         str | None, typer.Option("--init-from", help="Run folder or checkpoint to start from.")
     ] = None
@@ -230,6 +238,12 @@ class TrainOptions:
         int | None,
         typer.Option(
             "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="0"
+        ),
+    ] = None
+    attack_every: Annotated[
+        int | None,
+        typer.Option(
+            "--attack-every", help="Attack after every N-th epoch; 0: never.", show_default="5"
         ),
     ] = None
     resume: Annotated[

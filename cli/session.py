@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 DEMO_MODEL = "fashion-honest.onnx"
 DEFAULT_BATCH = 64
 """Images a step for ``--batch-size auto``; small networks gain nothing beyond (performance)."""
-DEFAULT_EPSILON = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
 
 
 @dataclass(slots=True)
@@ -58,8 +57,10 @@ class Opened:
 
 def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
     """The distances asked for, in their order; the norm's default if none was."""
+    from robcert.certify.core import Norm
+
     if not options.eps:
-        return (DEFAULT_EPSILON[options.norm],)
+        return (Norm(options.norm).usual_radius,)
     return tuple(dict.fromkeys(values.epsilon(text, options.norm) for text in options.eps))
 
 

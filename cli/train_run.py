@@ -137,12 +137,15 @@ def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
         denoise=options.denoise,
     )
     changes = given(crop=options.crop, flip=options.flip, cutout=options.cutout)
+    descent = given(learning_rate=options.learning_rate, weight_decay=options.weight_decay)
+    looks = given(keep_every=options.keep_every, attack_every=options.attack_every)
     return replace(
         base,
         architecture=replace(base.architecture, **architecture),
         augmentation=replace(base.augmentation, **changes),
-        optimizer=replace(base.optimizer, **given(learning_rate=options.learning_rate)),
-        evaluation=replace(base.evaluation, **given(keep_every=options.keep_every)),
+        optimizer=replace(base.optimizer, **descent),
+        schedule=replace(base.schedule, **given(kind=options.schedule)),
+        evaluation=replace(base.evaluation, **looks),
         **given(
             data=options.data,
             validation=options.validation,

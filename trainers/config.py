@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, Literal
 
@@ -53,6 +53,8 @@ class Evaluation:
         attack_every: epochs between short attacks (sign steps on cross-entropy); 0 for none.
         attack_images: how many of the images are attacked.
         keep_every: epochs between checkpoints that are kept, the last one among them; 0 for none.
+        norm: norm of the attack; if that and ``epsilon`` are None, the method's own, else linf.
+        epsilon: radius of the attack, pixel units; None for the method's own, else the usual one.
     """
 
     every: int = 1
@@ -61,13 +63,20 @@ class Evaluation:
     attack_images: int = 512
     attack_steps: int = 10
     keep_every: int = 0
-    norm: Norm = Norm.LINF
-    epsilon: float = 8 / 255
+    norm: Norm | None = None
+    epsilon: float | None = None
 
     def __post_init__(self) -> None:
         require_at_least("evaluation every", self.every, 1)
         require_at_least("attack_every", self.attack_every, 0)
         require_at_least("keep_every", self.keep_every, 0)
+
+    def against(self, objective: Objective) -> Evaluation:
+        """With the norm and the radius of ``objective`` where it has them and none are given."""
+        if self.norm is not None or self.epsilon is not None:
+            return self
+        norm = Norm(getattr(objective, "norm", Norm.LINF))
+        return replace(self, norm=norm, epsilon=getattr(objective, "epsilon", None))
 
 
 @dataclass(frozen=True, slots=True)

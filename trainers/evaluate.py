@@ -69,15 +69,16 @@ def attacked_accuracy(
 def _attack(
     model: nn.Module, x: Tensor, y: Tensor, settings: Evaluation, draws: torch.Generator
 ) -> Tensor:
-    norm = Norm(settings.norm)
+    norm = settings.norm or Norm.LINF
+    epsilon = settings.epsilon or norm.usual_radius
     unit = torch.rand(x.shape, generator=draws, device=x.device, dtype=x.dtype)
     rule = StepRule(Direction.steepest(norm), 2.5 / settings.attack_steps, relative=True)
     return ascent(
         lambda z: cross_entropy(model(z), y),
         x,
         norm=norm,
-        epsilon=settings.epsilon,
+        epsilon=epsilon,
         steps=settings.attack_steps,
         rule=rule,
-        start=in_cube(unit, settings.epsilon),
+        start=in_cube(unit, epsilon),
     )

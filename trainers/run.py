@@ -180,7 +180,8 @@ class Run:
 
     def measure(self) -> tuple[float | None, float | None]:
         """Clean and attacked accuracy, each where it is due after the running epoch."""
-        settings, done = self.config.evaluation, self.position.epoch + 1
+        settings = self.config.evaluation.against(self.config.objective)
+        done = self.position.epoch + 1
         last = done == self.passes
         clean = attacked = None
         if last or done % settings.every == 0:

@@ -37,6 +37,7 @@ class SmoothAdv:
     steps: int = 2
     samples: int = 2
     warmup_epochs: float = 1.0
+    norm: ClassVar[Norm] = Norm.L2
     replays: ClassVar[int] = 1
     starts_trained: ClassVar[bool] = False
 

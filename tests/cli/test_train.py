@@ -127,6 +127,15 @@ def test_options_win_over_a_preset(asked: list[SimpleNamespace]) -> None:
     )
 
 
+def test_shared_options_reach_the_loop(asked: list[SimpleNamespace]) -> None:
+    given = "--schedule cosine --weight-decay 0.001 --attack-every 2 --learning-rate 0.2"
+    ended = robcert("train", "standard", *given.split())
+    assert ended.status == 0, ended.stderr
+    config = asked[0].config
+    assert (config.schedule.kind, config.optimizer.weight_decay) == ("cosine", 0.001)
+    assert (config.evaluation.attack_every, config.optimizer.learning_rate) == (2, 0.2)
+
+
 def test_the_first_network_of_a_preset_is_trained_on_the_same_images(
     asked: list[SimpleNamespace],
 ) -> None:

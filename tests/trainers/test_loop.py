@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from stripes import stripes
 from torch import Tensor, nn
 
+from robcert.certify.core import Norm
 from robcert.certify.errors import DataError, InvalidParameterError, TrainingError
+from robcert.trainers.adversarial import Adversarial
 from robcert.trainers.architectures import Architecture
 from robcert.trainers.checkpoint import (
     WEIGHTS,
@@ -33,6 +35,7 @@ from robcert.trainers.precision import LossScale, Precision
 from robcert.trainers.run import Run
 from robcert.trainers.run_folder import EpochRecord, kept_checkpoints
 from robcert.trainers.schedule import Schedule
+from robcert.trainers.smoothadv import SmoothAdv
 from robcert.trainers.soar import Soar
 from robcert.trainers.standard import Standard
 
@@ -320,3 +323,22 @@ def test_schedules_at_the_start_middle_and_end(
 ) -> None:
     got = tuple(schedule(epoch, 8) for epoch in (0.0, 4.0, 8.0))
     assert all(math.isclose(a, b, abs_tol=1e-12) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("objective", "norm", "epsilon"),
+    [
+        (Standard(), Norm.LINF, None),
+        (Adversarial(norm=Norm.L2, epsilon=0.3), Norm.L2, 0.3),
+        (Free(epsilon=0.02), Norm.LINF, 0.02),
+        (SmoothAdv(epsilon=0.7), Norm.L2, 0.7),
+        (Gradient(norm=Norm.L1), Norm.L1, None),
+    ],
+)
+def test_networks_are_attacked_as_they_are_trained(
+    objective: Objective, norm: Norm, epsilon: float | None
+) -> None:
+    settings = Evaluation().against(objective)
+    assert (settings.norm, settings.epsilon) == (norm, epsilon)
+    given = Evaluation(epsilon=0.1)
+    assert given.against(objective) == given
