@@ -88,6 +88,8 @@ def test_the_help_of_train_shows_the_defaults_of_the_library(method: str) -> Non
         **asdict(config.optimizer),
         **asdict(config.augmentation),
         "keep_every": config.evaluation.keep_every,
+        "attack_every": config.evaluation.attack_every,
+        "schedule": config.schedule.kind,
         "arch": config.architecture.name,
         **asdict(config.objective),  # type: ignore[call-overload]
     }
