@@ -54,6 +54,7 @@ def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
             overwrite=options.overwrite,
             processes=processes,
             progress=progress,
+            on_note=None if options.quiet else _print_note,
             on_epoch=None if options.quiet else _print_epoch,
         )
     if processes.first:
@@ -65,8 +66,6 @@ def _print_result(trained: Trained, *, quiet: bool) -> None:
         print_warning(line)
     typer.echo(str(trained.model))
     if not quiet:
-        for line in trained.notes:
-            typer.echo(f"note: {line}", err=True)
         typer.echo(f"next: robcert audit --model {trained.model}", err=True)
 
 
@@ -179,6 +178,11 @@ def _read_config(path: Path) -> TrainConfig:
     if isinstance(content, dict):
         content = content.get("training", content)
     return TrainConfig.from_json(content)
+
+
+def _print_note(line: str) -> None:
+    """One line on stderr."""
+    typer.echo(f"note: {line}", err=True)
 
 
 def _print_epoch(record: EpochRecord) -> None:

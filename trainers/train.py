@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from .standard import Standard
 FIRST = "first"
 """Folder, within that of the run, of the clean network that some methods begin with."""
 
+OnNote = Callable[[str], None]
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,15 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A finished run and its ONNX file.
-
-    Attributes:
-        notes: what was decided on the way, one line each.
-    """
+    """A finished run and its ONNX file."""
 
     run: RunResult
     model: Path
-    notes: tuple[str, ...]
 
 
 def train(
@@ -52,6 +50,7 @@ def train(
     overwrite: bool = False,
     processes: Processes = ALONE,
     progress: Progress = silent,
+    on_note: OnNote | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Trained:
     """Train as ``config`` says into the folder ``out``, and export the result as ONNX.
@@ -70,6 +69,7 @@ def train(
         overwrite: throw away a run that is in ``out``.
         processes: those that share the run; all of them call this, with one folder for all.
         progress: told the batches done in each epoch.
+        on_note: told what was decided about the images, before anything is trained.
         on_epoch: told the record of each finished epoch.
 
     Raises:
@@ -81,6 +81,9 @@ def train(
     _require_free(out, resume=resume, overwrite=overwrite, processes=processes)
     begun = (out / STATE).is_file()
     split = _split(config, data_root, fetch=fetch)
+    if on_note is not None and processes.first:
+        for note in split.notes:
+            on_note(note)
     if split.train.name.startswith(TRY_OUT_DATA):
         config = replace(config, data=TRY_OUT_DATA)
     if first is None and config.objective.starts_trained:
@@ -112,7 +115,7 @@ def train(
     if processes.first:
         export_checkpoint(out)
     processes.wait()
-    return Trained(run, out / MODEL, split.notes)
+    return Trained(run, out / MODEL)
 
 
 def _train_first(

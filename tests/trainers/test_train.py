@@ -68,9 +68,14 @@ def test_a_finished_run_is_overwritten_on_request(tmp_path: Path) -> None:
 
 
 def test_without_the_default_data_the_bundled_images_serve(tmp_path: Path) -> None:
-    config = replace(QUICK, data="fashion-mnist")
-    trained = train(config, out=tmp_path / "run", data_root=tmp_path, fetch=False)
-    assert any("try-out" in note for note in trained.notes)
+    config, told = replace(QUICK, data="fashion-mnist"), list[str]()
+
+    def note(line: str) -> None:
+        assert not (tmp_path / "run" / "metrics.csv").exists()
+        told.append(line)
+
+    train(config, out=tmp_path / "run", data_root=tmp_path, fetch=False, on_note=note)
+    assert any("try-out" in line for line in told)
     assert read_description(tmp_path / "run").training.data == "fashion-mnist-2000"
 
 
