@@ -25,9 +25,10 @@ from robcert.certify.heap import keep_freed_memory
 from robcert.certify.masking import Weight
 from robcert.certify.profiles import settings_of
 from robcert.certify.store import ResultStore
+from robcert.fixtures.masking_fresh import FRESH
 from robcert.fixtures.masking_networks import Kit
 from robcert.fixtures.masking_set import ENTRIES
-from robcert.fixtures.masking_trial import tried
+from robcert.fixtures.masking_trial import Evidence, tried
 from robcert.trainers.sources import training_images
 
 FILE = "verdicts.jsonl"
@@ -38,7 +39,8 @@ def main() -> None:
     options = parsed()
     if options.table:
         lines = (options.folder / FILE).read_text().splitlines()
-        rows = [reread(json.loads(line), options.folder) for line in lines]
+        last = {row["name"]: row for row in map(json.loads, lines)}
+        rows = [reread(row, options.folder) for row in last.values()]
         print("\n".join([*confusion(rows), "", *listing(rows)]))
         return
     torch.set_num_threads(1)
@@ -57,17 +59,32 @@ def main() -> None:
     verdicts = options.folder / FILE
     options.folder.mkdir(parents=True, exist_ok=True)
     lines = verdicts.read_text().splitlines() if verdicts.is_file() else []
-    done = {json.loads(line)["name"] for line in lines}
+    done = {row["name"]: row for row in map(json.loads, lines)}
     settings = settings_of("masking", options.profile, norm=Norm.LINF, epsilon=options.epsilon)
-    for entry in ENTRIES:
+    for entry in (*ENTRIES, *FRESH):
         wanted = entry.name in options.only if options.only else entry.half == options.half
         if not wanted or (entry.name in done and not options.again):
             continue
-        trial = tried(entry, kit, images, options.folder, settings, options.limit)
-        row = {**trial.to_json(), "data": images.name}
+        trial = tried(
+            entry,
+            kit,
+            images,
+            options.folder,
+            settings,
+            options.limit,
+            gathered=gathered(done.get(entry.name), options.limit),
+        )
+        row = {**trial.to_json(), "data": images.name, "images": options.limit}
         print(json.dumps(row), flush=True)
         with verdicts.open("a") as file:
             file.write(f"{json.dumps(row)}\n")
+
+
+def gathered(row: dict[str, Any] | None, limit: int) -> Evidence | None:
+    """The evidence of an earlier run on as many images."""
+    if row is None or row["images"] != limit:
+        return None
+    return Evidence(row["accuracy"], row["pgd"], row["stronger"])
 
 
 def reread(row: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -110,7 +127,7 @@ def listing(rows: list[dict[str, Any]]) -> list[str]:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--half", choices=("tuning", "held out"), default="tuning")
+    parser.add_argument("--half", choices=("tuning", "held out", "fresh"), default="tuning")
     parser.add_argument("--only", nargs="*", help="names of models, whatever their half")
     parser.add_argument("--train", default="fashion-mnist", help="training images")
     parser.add_argument("--test", default="fashion-mnist", help="images to attack")

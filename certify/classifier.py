@@ -83,6 +83,9 @@ class Classifier:
             have none; None if there is no twin or no ``declared``.
         doubted_twin: a twin that gives the runtime's logits, but whose gradient is not their slope
             over small differences; ``twin`` is None then, and the masking check asks why.
+        inner: opens the twin up, see :mod:`robcert.certify.importer.inner`: pixels to scores inside
+            the graph, with a gradient past what may hide it; None, or gives None, where there is
+            nothing to open.
         with_preprocessing: the runtime's logits under another preprocessing, to see what would have
             been; None where that cannot be asked.
         one_by_one: whether the runtime is asked about one image at a time, whatever the batch.
@@ -107,6 +110,7 @@ class Classifier:
     declared: Logits | None = None
     declared_twin: Logits | None = None
     doubted_twin: Logits | None = None
+    inner: Callable[[], Logits | None] | None = None
     with_preprocessing: Callable[[Preprocessing], Logits] | None = None
     one_by_one: bool = False
     cores: int = field(default_factory=torch.get_num_threads)

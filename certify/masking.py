@@ -53,6 +53,7 @@ class Indicator:
         upper: see ``lower``.
         threshold: flagged where the lower limit (the value, if there is no interval) exceeds it.
         flagged: False also where the indicator was not run.
+        near: decisive, not flagged, but its lower limit exceeds half the threshold.
         ran: whether it could be computed.
         required: without it the verdict is ``unknown`` at best.
         meaning: what the number says, in one sentence.
@@ -65,6 +66,7 @@ class Indicator:
     upper: float
     threshold: float
     flagged: bool
+    near: bool
     ran: bool
     required: bool
     weight: Weight
@@ -128,6 +130,7 @@ class IndicatorText:
             upper=upper,
             threshold=self.threshold,
             flagged=bool(flagged),
+            near=self.weight is Weight.DECISIVE and not flagged and lower > self.threshold / 2,
             ran=n > 0,
             required=self.required,
             weight=self.weight,
@@ -140,13 +143,13 @@ class IndicatorText:
 def verdict_of(indicators: Sequence[Indicator]) -> Verdict:
     """The verdict by rule.
 
-    ``masked`` if a decisive indicator is flagged; else ``suspect`` if a supporting one is; else
-    ``unknown`` if a required one could not be computed; else ``clear``.
+    ``masked`` if a decisive indicator is flagged; else ``suspect`` if a supporting one is, or a
+    decisive one is near; else ``unknown`` if a required one could not be computed; else ``clear``.
     """
     flagged = {indicator.weight for indicator in indicators if indicator.flagged}
     if Weight.DECISIVE in flagged:
         return Verdict.MASKED
-    if Weight.SUPPORTING in flagged:
+    if Weight.SUPPORTING in flagged or any(indicator.near for indicator in indicators):
         return Verdict.SUSPECT
     if any(indicator.required and not indicator.ran for indicator in indicators):
         return Verdict.UNKNOWN
@@ -163,7 +166,8 @@ def reason_of(indicators: Sequence[Indicator]) -> str:
             listed += f" and {len(missing) - _LISTED} more"
         return f"not computed: {listed}; the verdict needs them."
     evidence = ", ".join(
-        f"{i.name} {i.value:.3g} (above {i.threshold:g})" for i in _behind(indicators, verdict)
+        f"{i.name} {i.value:.3g} ({'half way to' if i.near else 'above'} {i.threshold:g})"
+        for i in _behind(indicators, verdict)
     )
     if verdict is Verdict.MASKED:
         return f"{evidence}: an attack gets through where the gradient does not lead."
@@ -222,5 +226,6 @@ def needed_for(indicator: Indicator) -> int:
 
 
 def _behind(indicators: Sequence[Indicator], verdict: Verdict) -> list[Indicator]:
-    weight = {Verdict.MASKED: Weight.DECISIVE, Verdict.SUSPECT: Weight.SUPPORTING}.get(verdict)
-    return [i for i in indicators if i.flagged and i.weight is weight]
+    if verdict is Verdict.SUSPECT:
+        return [i for i in indicators if i.near or (i.flagged and i.weight is Weight.SUPPORTING)]
+    return [i for i in indicators if i.flagged and i.weight is Weight.DECISIVE]

@@ -17,8 +17,9 @@ from .attacks.pgd import fgsm, multi_targeted, pgd, unbounded
 from .attacks.square import square
 from .attacks.transfer import transfer
 from .attacks.transfer_start import transfer_start
+from .core import Batch
 from .masking_draws import answers_differ, averaged, judged_by_mean, mostly_wrong
-from .masking_views import LARGER, SMALLER, as_shipped, rescaled, smoothed
+from .masking_views import LARGER, SMALLER, as_shipped, opened, rescaled, smoothed
 from .objectives import Loss
 from .sampling import generator, point_in_ball
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from .attacks.hunt import Found
     from .classifier import Classifier
-    from .core import Batch
     from .masking_evidence import MaskingSettings
     from .session import Rows
 
@@ -103,11 +103,35 @@ class Attacks:
             ),
         }
 
+    def long_search(self, sources: tuple[Classifier, ...]) -> Found:
+        """Searches by scores, from transferred images and by labels, with many more questions.
+
+        Where the model answers at random each question is several, and there are fewer.
+        """
+        model, queries = self.classifier, self.settings.long_queries
+        if self.drawn is not None:
+            queries = max(1, queries // self.settings.draws)
+        common = {**self._ball, "queries": queries, "seed": self.seed + 1}
+        found = [square(model, self.batch, **common)]
+        found += [
+            transfer_start(source, model, self.batch, steps=self.settings.steps, **common)
+            for source in sources[:1]
+            if source.differentiable
+        ]
+        found.append(label_search(model, self.batch, **common))
+        return _any_of(found)
+
+    def on_rows(self, rows: Tensor) -> Attacks:
+        """The same attacks on some images ``rows (b,)`` of the batch."""
+        batch = self.batch
+        some = Batch(batch.index[rows.cpu().numpy()], batch.x[rows], batch.y[rows])
+        return replace(self, batch=some)
+
     def by_gradient(self) -> dict[str, Attack]:
         """Attacks that follow the twin's gradient, by the column they fill."""
         settings, model, batch = self.settings, self.classifier, self.batch
-        smooth = smoothed(model, settings, self.seed)
-        return {
+        smooth, inside = smoothed(model, settings, self.seed), opened(model)
+        found: dict[str, Attack] = {
             "fgsm": lambda: fgsm(model, batch, **self._ball),
             "pgd_file": lambda: self._climb(as_shipped(self.plain), Loss.CE),
             "pgd_ce": lambda: self._climb(model, Loss.CE),
@@ -128,6 +152,9 @@ class Attacks:
                 model, batch, steps=settings.unbounded_steps, seed=self.seed
             ),
         }
+        if inside is not None:
+            found["inner"] = lambda: self._climb(inside, Loss.MARGIN, restarts=settings.restarts)
+        return found
 
     def at_strengths(self) -> Rows:
         """Whether PGD breaks each image at the radii of the settings ``(b, strength)``.

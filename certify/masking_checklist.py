@@ -17,7 +17,9 @@ from .masking_texts import (
     DISAGREES,
     GONE,
     HOPSKIPJUMP_WINS,
+    INNER_WINS,
     LABELS_WIN,
+    LONG_WINS,
     NO_GRADIENT_NODES,
     NOISE_WINS,
     NOISY,
@@ -63,10 +65,14 @@ BY_GRADIENT = (
 
 WITHOUT_GRADIENT = (
     *("search", "label_search", "hopskipjump", "noise"),
-    *("transfer", "transfer_start"),
+    *("transfer", "transfer_start", "long_search"),
 )
 
-ATTACKS = (*BY_GRADIENT, *WITHOUT_GRADIENT, "averaged", "fgsm", "pgd_file", "earlier")
+ATTACKS = (
+    *BY_GRADIENT,
+    *WITHOUT_GRADIENT,
+    *("inner", "averaged", "fgsm", "pgd_file", "earlier"),
+)
 """Everything that gets through within epsilon; ``earlier`` is what the file already knows."""
 
 
@@ -140,6 +146,9 @@ def _who_gets_through(columns: Columns) -> Iterator[Indicator]:
     yield beats(HOPSKIPJUMP_WINS, "hopskipjump")
     yield beats(TRANSFER_WINS, "transfer")
     yield beats(TRANSFER_START_WINS, "transfer_start")
+    free = broken_by(columns, WITHOUT_GRADIENT) & ~by_gradient
+    yield LONG_WINS.of_share(free, _among(columns, ("search", "pgd_ce")))
+    yield beats(INNER_WINS, "inner")
     yield beats(AVERAGING_WINS, "averaged")
     yield beats(NOISE_WINS, "noise")
     rescaled = broken_by(columns, ("pgd_small_logits", "pgd_large_logits"))
@@ -148,7 +157,7 @@ def _who_gets_through(columns: Columns) -> Iterator[Indicator]:
 
 
 def _gradients(columns: Columns) -> Iterator[Indicator]:
-    anyhow, stuck = broken_by(columns, ATTACKS), (columns["moved"] == 0) | ~_climbs(columns)
+    anyhow, stuck = broken_by(columns, ATTACKS), (columns["moved"] == 0) | ~climbs(columns)
     for text, norm, attack in (
         (VANISHING_FILE, "gradient_norm_file", "pgd_file"),
         (VANISHING_CE, "gradient_norm_ce", "pgd_ce"),
@@ -161,7 +170,7 @@ def _gradients(columns: Columns) -> Iterator[Indicator]:
     yield NOT_A_NUMBER.of_share(columns["gradient_nan"] == 1, _among(columns, ("gradient_nan",)))
 
 
-def _climbs(columns: Columns) -> NDArray[np.bool_]:
+def climbs(columns: Columns) -> NDArray[np.bool_]:
     """Where some point on the way of PGD is better than its start; never by scores that are NaN."""
     margins = columns["margin_curve"]
     return np.asarray((margins[:, 1:] > margins[:, :1]).any(1))
@@ -178,7 +187,7 @@ def _on_the_way(columns: Columns, facts: Facts) -> Iterator[Indicator]:
     margins, watched = columns["margin_curve"], _among(columns, ("moved",))
     before, last = margins[:, :-1] > 0, margins[:, -1]
     yield UNSTEADY.of_share(before.any(1) & ~(last > 0), watched)
-    yield NOT_RISING.of_share(~_climbs(columns), watched)
+    yield NOT_RISING.of_share(~climbs(columns), watched)
     yield STILL.of_share(columns["moved"] == 0, watched)
     stands = (columns["unbounded"] != 1) & (not facts.names_one_class)
     yield UNBOUNDED.of_share(stands, _among(columns, ("unbounded",)))

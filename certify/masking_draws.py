@@ -31,11 +31,16 @@ def judged_by_mean(classifier: Classifier, draws: int) -> Classifier:
 
 def averaged(classifier: Classifier, draws: int) -> Classifier:
     """The same with the gradient of the mean."""
-    twin, exact = classifier.twin, classifier.exact_twin
+
+    def mean(twin: Logits | None) -> Logits | None:
+        return None if twin is None else _mean(twin, draws)
+
+    inner = classifier.inner
     return replace(
         judged_by_mean(classifier, draws),
-        twin=None if twin is None else _mean(twin, draws),
-        exact_twin=None if exact is None else _mean(exact, draws),
+        twin=mean(classifier.twin),
+        exact_twin=mean(classifier.exact_twin),
+        inner=None if inner is None else lambda: mean(inner()),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from .core import Batch, Norm
 from .gradients import value_and_gradient
 from .masking_attacks import Attack, Attacks, one_step_from_random, random_point
+from .masking_doubt import in_doubt
 from .masking_draws import answers_differ, mostly_wrong
 from .masking_trace import bend, high_frequency_share, trace
 from .masking_views import as_shipped
@@ -38,6 +39,7 @@ class MaskingSettings:
         unbounded_steps: steps of the attack that only the pixel box bounds.
         noise_draws: random points an image.
         queries: model queries of the score search and of the label search, an image each.
+        long_queries: model queries of each search of an image in doubt.
         decision_queries: model queries of HopSkipJump, an image; 0 leaves it out.
         strengths: radii of the curve of accuracy against strength, in units of epsilon.
         noisy_copies: copies whose gradients are averaged, an even number.
@@ -54,6 +56,7 @@ class MaskingSettings:
     unbounded_steps: int = 100
     noise_draws: int = 100
     queries: int = 500
+    long_queries: int = 2000
     decision_queries: int = 1000
     strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     noisy_copies: int = 8
@@ -100,11 +103,22 @@ def evidence(
         rows |= _outcomes(attacks, attacks.by_gradient())
         rows |= attacks.at_strengths()
         rows |= _along_the_attack(model, batch, settings, seed)
+        rows |= _where_in_doubt(attacks, rows, sources)
     return rows
 
 
 def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Rows:
     return {name: attacks.succeeds(attack()) for name, attack in run.items()}
+
+
+def _where_in_doubt(attacks: Attacks, rows: Rows, sources: tuple[Classifier, ...]) -> Rows:
+    """Long searches of the images in doubt; the others are left out."""
+    some = np.flatnonzero(in_doubt(rows, attacks.classifier.info))
+    found = rows["long_search"].copy()
+    if len(some):
+        doubtful = attacks.on_rows(torch.from_numpy(some).to(attacks.batch.x.device))
+        found[some] = doubtful.succeeds(doubtful.long_search(sources))
+    return {"long_search": found}
 
 
 def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:

@@ -29,7 +29,10 @@ MOST = 4
 
 RESOLUTION, ASCENT_STEPS = 25, 30
 
-_ORDER = ("pgd_margin", "multi_targeted", *BY_GRADIENT, "averaged", *WITHOUT_GRADIENT, "fgsm")
+_ORDER = (
+    *("pgd_margin", "multi_targeted", *BY_GRADIENT, "inner", "averaged"),
+    *(*WITHOUT_GRADIENT, "fgsm"),
+)
 
 
 def save_pictures(
@@ -94,6 +97,7 @@ def _breaking(
 ) -> tuple[Tensor, list[str]]:
     """The adversarial images that ``by`` found, and who did; the image itself where none was."""
     run = attacks.without_gradients() | attacks.by_transfer(sources)
+    run["long_search"] = lambda: attacks.long_search(sources)
     if attacks.classifier.differentiable:
         run |= attacks.by_gradient()
     found = attacks.batch.x.clone()

@@ -64,6 +64,7 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
         ("rescaled logits", ("pgd_small_logits", "pgd_large_logits")),
         ("margin loss", ("pgd_margin",)),
         ("each class as target", ("multi_targeted",)),
+        ("scores inside the graph", ("inner",)),
         ("mean gradient of noisy copies", ("averaged",)),
         ("random noise", ("noise",)),
         ("score search", ("search",)),
@@ -71,6 +72,7 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
         ("label-only search (HopSkipJump)", ("hopskipjump",)),
         ("transfer from other models", ("transfer",)),
         ("search from a transferred start", ("transfer_start",)),
+        ("long search of images in doubt", ("long_search",)),
         ("attacks already in the file", ("earlier",)),
     )
     return tuple(_remedy(columns, name, attacks) for name, attacks in tried)

@@ -75,13 +75,15 @@ def where_hidden(hidden_in: str) -> str:
         "file": "The file's own output hides the gradient; its logits do not.",
         "cross-entropy": "Cross-entropy hides the gradient; other losses of the logits do not.",
         "both": "The file's output and cross-entropy of its logits hide the gradient.",
-        "every loss": "No loss has a gradient that leads: only attacks without one get through.",
+        "every loss": "No loss of the output has a gradient that leads: searches get through, or "
+        "attacks on the network inside.",
     }.get(hidden_in, "")
 
 
 def _sentences(indicator: Summary) -> str:
     meaning, advice = str(indicator.get("meaning", "")), str(indicator.get("advice", ""))
-    return f"{meaning} → {advice}" if indicator.get("flagged") and advice else meaning
+    shown = indicator.get("flagged") or indicator.get("near")
+    return f"{meaning} → {advice}" if shown and advice else meaning
 
 
 def _value(value: Any) -> str:
@@ -99,6 +101,8 @@ def state_of(indicator: Summary) -> str:
     """A hint that is flagged changes no verdict, so it does not shout."""
     if not indicator.get("ran", indicator.get("flagged") is not None):
         return "not run" if indicator.get("required", True) else "not run (optional)"
+    if indicator.get("near"):
+        return "half way (suspect)"
     if not indicator.get("flagged"):
         return "ok"
     return "hint" if indicator.get("weight") == "hint" else f"FLAGGED ({indicator['weight']})"

@@ -86,6 +86,22 @@ SEARCH_WINS = IndicatorText(
     "Share of images that score search breaks and no gradient attack does.",
     "Run longer searches: the gradient misleads here.",
 )
+LONG_WINS = IndicatorText(
+    "all_searches_beat_gradient",
+    CHANCE,
+    Weight.DECISIVE,
+    "Share of images that noise, search or transfer breaks, long search of images in doubt "
+    "included, and no gradient attack does.",
+    "Gradients mislead here: trust the corrected robust accuracy, and search longer.",
+)
+INNER_WINS = IndicatorText(
+    "inner_scores_beat_gradient",
+    CHANCE,
+    Weight.DECISIVE,
+    "Share of images that PGD on scores inside the graph breaks and no gradient of its output.",
+    "What stands before or behind the network hides its gradient: attack the network inside.",
+    required=False,
+)
 NOISE_WINS = IndicatorText(
     "noise_beats_gradient",
     FEW,

@@ -49,6 +49,15 @@ def rescaled(classifier: Classifier, factor: float) -> Classifier:
     return replace(classifier, twin=lambda x: factor * twin(x), exact_twin=None)
 
 
+def opened(classifier: Classifier) -> Classifier | None:
+    """The model whose twin gives scores inside the graph, past what may hide their gradient.
+
+    None where there is nothing to go past: then it would be the model itself.
+    """
+    inner = None if classifier.inner is None else classifier.inner()
+    return None if inner is None else replace(classifier, twin=inner, exact_twin=None)
+
+
 def smoothed(classifier: Classifier, settings: MaskingSettings, seed: int) -> Classifier:
     """The model whose gradient is the mean over noisy copies of the image; its logits stay.
 

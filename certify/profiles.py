@@ -35,6 +35,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "steps": 20,
             "restarts": 2,
             "queries": 200,
+            "long_queries": 1000,
             "unbounded_steps": 50,
             "decision_queries": 0,
             "noisy_copies": 4,
@@ -46,7 +47,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "attack": {"suite": Suite.THOROUGH},
         "transfer": {"steps": 100},
         "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
-        "masking": {"steps": 100, "restarts": 10, "queries": 2000, "decision_queries": 5000},
+        "masking": {
+            "steps": 100,
+            "restarts": 10,
+            "queries": 2000,
+            "long_queries": 5000,
+            "decision_queries": 5000,
+        },
         "smoothing_attack": {"steps": 150, "draws": 32},
     },
 }

@@ -119,7 +119,10 @@ def _sorted(indicators: list[Summary]) -> list[Summary]:
     """Flagged ones first, then by weight; what was not run comes last."""
     return sorted(
         indicators,
-        key=lambda i: (not i["ran"], not i["flagged"], _WEIGHTS.index(str(i["weight"]))),
+        key=lambda i: (
+            *(not i["ran"], not i["flagged"], not i.get("near")),
+            _WEIGHTS.index(str(i["weight"])),
+        ),
     )
 
 
@@ -127,11 +130,11 @@ def _check(indicator: Summary) -> Line:
     value, threshold = indicator["value"], float(indicator["threshold"])
     limits = (indicator["lower"], indicator["upper"])
     share = value is not None and limits[0] is not None
-    flagged = bool(indicator["flagged"])
+    flagged, near = bool(indicator["flagged"]), bool(indicator.get("near"))
     tone = "quiet"
     if flagged:
         tone = {"decisive": "bad", "supporting": "warn"}.get(str(indicator["weight"]), "quiet")
-    elif not indicator["ran"] and indicator["required"]:
+    elif near or (not indicator["ran"] and indicator["required"]):
         tone = "warn"
     return Line(
         name=str(indicator["name"]).replace("_", " "),
@@ -140,7 +143,7 @@ def _check(indicator: Summary) -> Line:
         bar=limit_bar(value, limits, threshold) if share else "",
         value=decimal(value, 3),
         text=str(indicator["meaning"]),
-        advice=str(indicator["advice"]) if flagged else "",
+        advice=str(indicator["advice"]) if flagged or near else "",
     )
 
 

@@ -41,6 +41,7 @@ MASKING = Schema(
                 ("pgd_large_logits", "PGD on CE of a hundred times the logits"),
                 ("pgd_margin", "PGD on the logit margin"),
                 ("multi_targeted", "PGD to some other class"),
+                ("inner", "PGD on scores inside the graph, past what may hide their slope"),
                 ("averaged", "PGD on the margin along the mean gradient of noisy copies"),
                 ("noise", "some random point of the ball"),
                 ("search", "score search (Square)"),
@@ -48,6 +49,7 @@ MASKING = Schema(
                 ("hopskipjump", "search by labels that estimates the boundary's slope"),
                 ("transfer", "an adversarial image of another model"),
                 ("transfer_start", "a search that begins at such an image"),
+                ("long_search", "a long search, of images in doubt only"),
                 ("unbounded", "PGD bounded by the pixel box alone"),
             )
         ),
@@ -58,5 +60,8 @@ MASKING = Schema(
     ),
 )
 
-ADDED = ("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at")
+ADDED = (
+    *("inner", "long_search"),
+    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at"),
+)
 """Columns that files of version 2 may lack, because they were begun before these existed."""

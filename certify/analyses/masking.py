@@ -10,13 +10,16 @@ import numpy as np
 from robcert.certify.ledger import ledger
 from robcert.certify.masking import Indicator, Verdict, change_of, reason_of, verdict_of
 from robcert.certify.masking_checklist import Columns, Facts, indicators_of
+from robcert.certify.masking_doubt import slope_mismatch
 from robcert.certify.masking_evidence import MaskingSettings, axes, evidence
 from robcert.certify.masking_pictures import save_pictures
 from robcert.certify.masking_remedies import NAIVE, Remedy, remedies_of, robust_accuracy, share
 from robcert.certify.masking_sources import Sources
 from robcert.certify.masking_texts import (
     HOPSKIPJUMP_WINS,
+    INNER_WINS,
     LABELS_WIN,
+    LONG_WINS,
     NOISE_WINS,
     SEARCH_WINS,
     STRONGER_CE,
@@ -39,7 +42,7 @@ _NO_GRADIENT_LEADS = {
     text.name
     for text in (
         *(SEARCH_WINS, LABELS_WIN, HOPSKIPJUMP_WINS, NOISE_WINS),
-        *(TRANSFER_WINS, TRANSFER_START_WINS),
+        *(TRANSFER_WINS, TRANSFER_START_WINS, LONG_WINS, INNER_WINS),
     )
 }
 
@@ -122,7 +125,7 @@ def analyse(
         hint_nodes=list(info.hint_nodes),
         straight_through=list(info.straight_through),
         disagreement=_disagreement(info),
-        slope_mismatch=_slope_mismatch(info),
+        slope_mismatch=slope_mismatch(info),
     )
     models: tuple[Classifier, ...] = ()
     if len(group.missing(session.indices)) and not session.out_of_time:
@@ -141,15 +144,6 @@ def _disagreement(info: ModelInfo) -> float | None:
     if info.parity is None or info.random:
         return None
     return 1 - info.parity.top1_agreement
-
-
-def _slope_mismatch(info: ModelInfo) -> float | None:
-    """1 minus the correlation of gradient and differences; None where slopes decide nothing."""
-    if info.parity is None or info.parity.gradient_correlation is None or info.straight_through:
-        return None
-    if info.random:  # differences of two draws are no slope
-        return None
-    return 1 - info.parity.gradient_correlation
 
 
 def summarise(store: ResultStore, path: str) -> MaskingSummary:

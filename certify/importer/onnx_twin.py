@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ from ..classifier import rounds_by_itself
 from ..errors import ModelFileError, UnsupportedOperatorError
 from .batching import Batching, discontinuous
 from .builder import EXECUTION_ERRORS
+from .inner import inner_twin
 from .parity import Tolerance, measure_parity
 from .random_parity import draws, mean_mismatch
 from .scores import ScoreRule
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 HALF_PRECISION_STEP = 10.0
 """Central differences of float16 arithmetic need larger steps by this factor."""
+
+
+INNER_IMAGES = 16
+"""Real images on which the insides of a graph are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,8 @@ def add_twin(
 ) -> None:
     """Build the twin, compare it with the runtime, and keep it if they agree.
 
-    Sets ``twin``, ``exact_twin``, ``declared_twin``, ``doubted_twin``, ``fixed_batch`` and the
-    parts of ``info`` that tell how it went.
+    Sets ``twin``, ``exact_twin``, ``declared_twin``, ``doubted_twin``, ``inner``, ``fixed_batch``
+    and the parts of ``info`` that tell how it went.
 
     Args:
         classifier: without a twin.
@@ -95,6 +100,9 @@ def add_twin(
         reason = tolerance.broken_by(parity)
         if info.random:
             reason = mean_mismatch(classifier, images) if draws(batching.model) else ""
+        if images is not None:
+            pixel_twin = _pixel_twin(twin, model, batching, rule)
+            classifier.inner = cache(partial(_inner, pixel_twin, images[:INNER_IMAGES]))
         same = not reason or not replace(tolerance, gradient_correlation=None).broken_by(parity)
         if same and classifier.declared is not None:
             classifier.declared_twin = _declared_twin(classifier, twin, model, batching)
@@ -164,6 +172,15 @@ def _declared_twin(
     as_it_is = ScoreRule("logits", classifier.num_classes)
     as_declared = _pixel_twin(declared, model, batching, as_it_is)
     return partial(as_declared, straight_through=not rounds_by_itself(twin.straight_through))
+
+
+def _inner(whole: _PixelTwin, images: Tensor) -> Logits | None:
+    """Scores inside the graph, with a gradient past what may hide it; None with nothing to open."""
+    inside = inner_twin(whole.twin, whole.prepare(images), classes=whole.rule.classes)
+    if inside is None:
+        return None
+    rule = whole.rule if inside.outermost else ScoreRule("logits", whole.rule.classes)
+    return partial(replace(whole, twin=inside.twin, rule=rule), straight_through=True)
 
 
 def _pixel_twin(twin: Twin, model: OnnxModel, batching: Batching, rule: ScoreRule) -> _PixelTwin:

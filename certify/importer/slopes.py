@@ -1,0 +1,121 @@
+"""Slopes that do not vanish, for functions that saturate and for comparisons.
+
+A sigmoid of large numbers and a comparison are flat in floating point, though both rise. These
+stand-ins keep the value and rise everywhere, the less the further from the middle, as 1/(1 + d)^2
+does: it never underflows. Steps of rounding and sign have their own in the operators' table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .operators.activations import hard_sigmoid
+from .operators.arithmetic import clip, clip_by_attributes
+from .operators.common import floats, with_slope
+from .operators.indexing import where
+from .operators.logic import cast
+from .table import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+
+def _far(distance: Tensor) -> Tensor:
+    return (1 + distance.detach().abs()) ** -2
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return with_slope(torch.sigmoid(x), x, 0.25 * _far(x / 4))
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return with_slope(torch.tanh(x), x, _far(x))
+
+
+def _hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+    inner = alpha * x + beta
+    return with_slope(inner.clamp(0, 1), inner, _far(inner - inner.detach().clamp(0, 1)))
+
+
+def _clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    value = clip(x, low, high)
+    bounds = (*floats(low), *floats(high))
+    if len(bounds) < 2 or not x.is_floating_point():  # one bound is a ReLU
+        return value
+    width = max(bounds[1] - bounds[0], 1e-12)
+    return with_slope(value, x, _far((x - value) / width))
+
+
+def _clip_by_attributes(
+    x: Tensor, *, min_: float | None = None, max_: float | None = None
+) -> Tensor:
+    return _clip(x, min_, max_)
+
+
+def _compared(x: Tensor, threshold: Tensor) -> Tensor:
+    """Zero, with a slope in ``x - threshold`` that is one at the threshold."""
+    d = x - threshold
+    axes = tuple(range(1, d.ndim)) or (0,)
+    size = d.detach().square().mean(axes, keepdim=True).sqrt().clamp_min(1e-12)
+    return with_slope(torch.zeros_like(d), d / size, _far(d / size))
+
+
+def _cast_of(flag: Tensor, x: Tensor, threshold: Tensor, *, sign: float, **how: Any) -> Tensor:
+    value = cast(flag, **how)
+    if not value.is_floating_point():
+        return value
+    return value + sign * _compared(x, threshold)
+
+
+def _where_of(
+    flag: Tensor, then: Tensor, other: Tensor, x: Tensor, threshold: Tensor, *, sign: float
+) -> Tensor:
+    value = where(flag, then, other)
+    if not value.is_floating_point():
+        return value
+    return value + sign * (then - other).detach() * _compared(x, threshold)
+
+
+RISING: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.sigmoid: _sigmoid,
+    torch.tanh: _tanh,
+    hard_sigmoid: _hard_sigmoid,
+    clip: _clip,
+    clip_by_attributes: _clip_by_attributes,
+}
+"""Functions that saturate to those with a slope everywhere."""
+
+_SIGNS = {"Greater": 1.0, "GreaterOrEqual": 1.0, "Less": -1.0, "LessOrEqual": -1.0}
+
+COMPARISONS = {
+    row.function: sign for name, sign in _SIGNS.items() if (row := lookup("", name, 13)) is not None
+}
+"""Comparisons, and whether they become true upwards or downwards."""
+
+
+def give_slopes(graph: fx.Graph) -> int:
+    """Replace what saturates or compares in ``graph`` by its stand-in; how many nodes that were."""
+    changed = 0
+    for node in list(graph.nodes):
+        if node.target in RISING:
+            node.target = RISING[node.target]
+            changed += 1
+        elif node.target in (cast, where) and node.args:
+            changed += _after_comparison(node)
+    return changed
+
+
+def _after_comparison(node: fx.Node) -> int:
+    flag: Any = node.args[0]
+    sign = COMPARISONS.get(flag.target) if hasattr(flag, "target") else None
+    if sign is None:
+        return 0
+    node.args = (*node.args, *flag.args)
+    node.kwargs = {**node.kwargs, "sign": sign}
+    node.target = _cast_of if node.target is cast else _where_of
+    return 1
