@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .masking_checklist import ATTACKS, broken_by, climbs, known
-from .masking_texts import GONE, OTHER_SLOPE
+from .masking_texts import OTHER_SLOPE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,18 +23,15 @@ if TYPE_CHECKING:
 def in_doubt(columns: Columns, info: ModelInfo) -> NDArray[np.bool_]:
     """Images ``(b,)`` that are classified correctly, withstand everything, and show a sign.
 
-    A sign is a gradient that is zero, no number or leads nowhere, an attack without a radius that
-    fails, an answer that differs from call to call, or a gradient that is not the slope over small
-    steps. A model without any gradient is not in doubt but unknown.
+    A sign is an attack that stands still or nowhere climbs, a gradient that is no number, an attack
+    without a radius that fails, an answer that differs from call to call, or a gradient that is not
+    the slope over small steps. A model without any gradient is not in doubt but unknown.
     """
     stands = (columns["correct"] == 1) & ~broken_by(columns, tuple(set(ATTACKS) & set(columns)))
     if not known(columns["pgd_ce"]).all():
         return np.zeros_like(stands)
     stuck = (columns["moved"] == 0) | ~climbs(columns)
-    flat = columns["gradient_norm_margin"] < GONE
-    for norm in ("gradient_norm_file", "gradient_norm_ce"):
-        flat |= (columns[norm] < GONE) & stuck
-    signs = flat | stuck | (columns["gradient_nan"] == 1) | (columns["unbounded"] != 1)
+    signs = stuck | (columns["gradient_nan"] == 1) | (columns["unbounded"] != 1)
     signs |= columns["answers_differ"] == 1
     return np.asarray(stands & (signs | shattered(info)))
 

@@ -25,21 +25,28 @@ if TYPE_CHECKING:
     from torch import fx
 
 
-def _far(distance: Tensor) -> Tensor:
-    return (1 + distance.detach().abs()) ** -2
+def _bell(distance: Tensor, width: float) -> Tensor:
+    """1/(1 + d)^2 of distances in units of their own size, ``width`` at least; its area is one.
+
+    Their size is the root mean square over an image: a function that is steeper than its inputs
+    are close would otherwise leave a slope to a single one of them.
+    """
+    fixed = distance.detach()
+    axes = tuple(range(1, fixed.ndim)) or (0,)
+    size = fixed.square().mean(axes, keepdim=True).sqrt().clamp_min(width)
+    return (1 + fixed.abs() / size) ** -2 / (2 * size)
 
 
 def _sigmoid(x: Tensor) -> Tensor:
-    return with_slope(torch.sigmoid(x), x, 0.25 * _far(x / 4))
+    return with_slope(torch.sigmoid(x), x, _bell(x, 2.0))
 
 
 def _tanh(x: Tensor) -> Tensor:
-    return with_slope(torch.tanh(x), x, _far(x))
+    return with_slope(torch.tanh(x), x, 2 * _bell(x, 1.0))
 
 
 def _hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
-    inner = alpha * x + beta
-    return with_slope(inner.clamp(0, 1), inner, _far(inner - inner.detach().clamp(0, 1)))
+    return _clip(alpha * x + beta, 0.0, 1.0)
 
 
 def _clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
@@ -48,7 +55,7 @@ def _clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
     if len(bounds) < 2 or not x.is_floating_point():  # one bound is a ReLU
         return value
     width = max(bounds[1] - bounds[0], 1e-12)
-    return with_slope(value, x, _far((x - value) / width))
+    return with_slope(value, x, width * _bell(x - sum(bounds) / 2, width / 2))
 
 
 def _clip_by_attributes(
@@ -58,11 +65,9 @@ def _clip_by_attributes(
 
 
 def _compared(x: Tensor, threshold: Tensor) -> Tensor:
-    """Zero, with a slope in ``x - threshold`` that is one at the threshold."""
+    """Zero, with the slope of a step of height one where ``x`` meets the threshold."""
     d = x - threshold
-    axes = tuple(range(1, d.ndim)) or (0,)
-    size = d.detach().square().mean(axes, keepdim=True).sqrt().clamp_min(1e-12)
-    return with_slope(torch.zeros_like(d), d / size, _far(d / size))
+    return with_slope(torch.zeros_like(d), d, _bell(d, 1e-12))
 
 
 def _cast_of(flag: Tensor, x: Tensor, threshold: Tensor, *, sign: float, **how: Any) -> Tensor:
