@@ -31,6 +31,17 @@ def test_a_share_is_flagged_by_its_lower_limit_not_by_its_value() -> None:
     assert share(Weight.DECISIVE, 30).flagged
 
 
+def test_half_way_is_a_lower_limit_above_half_the_threshold() -> None:
+    # Clopper-Pearson 95 %: 10/100 from 0.0490, 11/100 from 0.0562
+    assert not share(Weight.DECISIVE, 10).near
+    near = share(Weight.DECISIVE, 11)
+    assert near.near
+    assert not near.flagged
+    assert not share(Weight.DECISIVE, 30).near  # it is flagged
+    assert not share(Weight.SUPPORTING, 11).near
+    assert "thing 0.11 (half way to 0.1)" in reason_of([near])
+
+
 def test_only_the_images_among_count() -> None:
     shown = np.array([True, True, False, False])
     among = np.array([True, False, True, False])
@@ -51,6 +62,9 @@ def test_no_images_means_not_run() -> None:
         ([share(Weight.HINT, 100)], Verdict.CLEAR),
         ([share(Weight.DECISIVE, 0), share(Weight.SUPPORTING, 50)], Verdict.SUSPECT),
         ([share(Weight.DECISIVE, 50), share(Weight.SUPPORTING, 50)], Verdict.MASKED),
+        ([share(Weight.DECISIVE, 10), share(Weight.SUPPORTING, 10)], Verdict.CLEAR),
+        ([share(Weight.DECISIVE, 11)], Verdict.SUSPECT),
+        ([share(Weight.DECISIVE, 11), text(Weight.SUPPORTING).not_run()], Verdict.SUSPECT),
         ([share(Weight.DECISIVE, 0), text(Weight.SUPPORTING).not_run()], Verdict.UNKNOWN),
         ([share(Weight.DECISIVE, 50), text(Weight.SUPPORTING).not_run()], Verdict.MASKED),
         ([text(Weight.SUPPORTING, required=False).not_run()], Verdict.CLEAR),

@@ -71,6 +71,41 @@ def test_a_shattered_gradient_is_doubted_and_found_out(tmp_path: Path) -> None:
     assert summary.corrected.value < summary.naive.value - 0.5
 
 
+def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path: Path) -> None:
+    made = model(
+        [
+            node("Flatten", "x", "flat"),
+            node("MatMul", "flat weight", "sums"),
+            node("Add", "sums bias", "scores"),
+            node("ArgMax", "scores", "top", axis=1, keepdims=0),
+            node("OneHot", "top classes values", "y"),
+        ],
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": ["b", 2]},
+        weights={
+            "weight": np.stack([np.zeros(16), np.ones(16)], 1).astype(np.float32),
+            "bias": np.array([0, -8], dtype=np.float32),
+            "classes": np.array(2),
+            "values": np.array([0, 1], dtype=np.float32),
+        },
+    )
+    draw = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
+    pixels = np.where(np.arange(60)[:, None, None, None] % 2, 0.6, 0.3) + 0.1 * draw
+    images = from_arrays("test", pixels.astype(np.float32), np.arange(60) % 2)
+    classifier = load_classifier(saved(tmp_path, made), images=images, device="cpu")
+    few = replace(QUICK, queries=1, noise_draws=1, long_queries=1)
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(60), store)
+        summary = summarise(store, analyse(session, few, sources=()))
+    fixes = {remedy.name: remedy for remedy in summary.remedies}
+    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.hidden_in == "every loss"
+    assert "inner_scores_beat_gradient" in {one.name for one in summary.indicators if one.flagged}
+    assert fixes["scores inside the graph"].gets_through
+    assert fixes["scores inside the graph"].robust.value == summary.corrected.value
+    assert fixes["margin loss"].robust.value == 1
+
+
 class Grid(nn.Module):
     """The margin sum(x) - 8 of pixels on a grid, with the identity's slope or none."""
 

@@ -35,6 +35,7 @@ QUICK = MaskingSettings(
     unbounded_steps=20,
     noise_draws=20,
     queries=200,
+    long_queries=200,
     decision_queries=0,
     strengths=(2.0,),
     noisy_copies=2,
@@ -66,6 +67,15 @@ class Labels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.one_hot(Linear()(x).argmax(1), 2).float()
+
+
+class Pattern(nn.Module):
+    """Labels alone, of a margin that falls along a pattern of signs; 1 in the middle of images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        signs = torch.from_numpy(np.random.default_rng(1).choice([-1.0, 1.0], 16)).float()
+        margin = 1 + ((x.flatten(1) - 0.6) * signs).sum(1)
+        return nn.functional.one_hot((margin > 0).long(), 2).float()
 
 
 class Noisy(nn.Module):
@@ -127,6 +137,7 @@ def summary_of(
     sources: tuple[Classifier, ...] = (),
 ) -> MaskingSummary:
     images = images_near_the_boundary()
+    folder.mkdir(exist_ok=True)
     with ResultStore.open(folder / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(len(images)), store, batch_size=32)
         return summarise(store, analyse(session, settings, sources=sources))
@@ -200,6 +211,26 @@ def test_where_scores_are_flat_labels_and_transfer_still_get_through(tmp_path: P
     assert fixes["margin loss"].robust.value == 1
 
 
+def test_images_in_doubt_are_searched_for_long(tmp_path: Path) -> None:
+    # one question by scores or labels finds nothing, and no source is at hand
+    few = replace(QUICK, queries=1, noise_draws=1, long_queries=300)
+    summary = checked(Pattern(), tmp_path, few)
+    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert "all_searches_beat_gradient" in flagged(summary)
+    found = by_fix(summary)["long search of images in doubt"]
+    assert found.robust.n > 0
+    assert found.robust.value < 0.1
+    none = checked(Pattern(), tmp_path / "none", replace(few, long_queries=1))
+    assert none.corrected.value > summary.corrected.value + 0.3
+
+
+def test_no_image_of_an_honest_model_is_in_doubt(tmp_path: Path) -> None:
+    for scale, epsilon in ((1.0, 0.15), (1.0, 0.01), (30.0, 0.15)):
+        settings = replace(QUICK, epsilon=epsilon)
+        summary = checked(Linear(scale), tmp_path / f"{scale}-{epsilon}", settings)
+        assert by_fix(summary)["long search of images in doubt"].robust.n == 0
+
+
 def test_labels_and_transfer_add_nothing_where_gradients_are_honest(tmp_path: Path) -> None:
     summary = checked(Linear(), tmp_path, sources=(classifier_of(Linear()),))
     assert summary.verdict is Verdict.CLEAR, summary.reason
@@ -231,7 +262,7 @@ def test_attacks_on_the_average_break_a_noisy_model(tmp_path: Path) -> None:
 
 def test_what_an_attack_left_in_the_file_counts(tmp_path: Path) -> None:
     classifier, images = classifier_of(Labels()), images_near_the_boundary()
-    few = replace(QUICK, steps=2, queries=2, noise_draws=1, unbounded_steps=2)
+    few = replace(QUICK, steps=2, queries=2, long_queries=2, noise_draws=1, unbounded_steps=2)
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(len(images)), store, batch_size=32)
         path = analyse(session, few, sources=())

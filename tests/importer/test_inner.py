@@ -150,7 +150,8 @@ def test_stand_ins_change_no_value() -> None:
     units = [node("Flatten", "x", "flat"), node("MatMul", "flat hidden", "units")]
     for way in ("cast", "less", "where", "clip"):
         nodes = [*units, *HIDES[way], node("MatMul", "bits last", "y")]
-        given = {"steep": np.float32(2), "low": np.float32(0), "high": np.float32(1)}
+        numbers = {"steep": 2.0, "low": 0.0, "high": 1.0}
+        given = {name: np.array(one, dtype=np.float32) for name, one in numbers.items()}
         inner = opened(nodes, **given)
         assert inner is not None
         made = model(
