@@ -72,7 +72,8 @@ def _beyond(remedy: Summary) -> str:
 def where_hidden(hidden_in: str) -> str:
     """One sentence on what hides the gradient; empty where nothing does."""
     return {
-        "file": "The file's own output hides the gradient; its logits do not.",
+        "file": "The file's own output hides the gradient: attacks on it as it stands find too "
+        "little. Its logits, which robcert attacks, do not hide it.",
         "cross-entropy": "Cross-entropy hides the gradient; other losses of the logits do not.",
         "both": "The file's output and cross-entropy of its logits hide the gradient.",
         "every loss": "No loss of the output has a gradient that leads: searches get through, or "

@@ -85,10 +85,19 @@ def smoothed(classifier: Classifier, settings: MaskingSettings, seed: int) -> Cl
     return replace(classifier, twin=logits, exact_twin=None)
 
 
+_FORMATS = ((0.0, 1.0, 0.01), (-128.0, 256.0, 0.03), (0.0, 256.0, 0.03))
+"""Zero, one and tolerance of the sum, for probabilities in float, in int8 and in uint8.
+
+Softmax in 8 bits has 256 steps from 0 to 1, in TensorFlow Lite always; ten classes rounded to them
+are off by 2 % together.
+"""
+
+
 def _log_if_probabilities(scores: Tensor) -> Tensor:
     """Log of ``scores (b, k)`` if they are probabilities, so that cross-entropy is -log p_y."""
-    seen = scores.detach()
-    sums = (seen.sum(1) - 1).abs().amax()
-    if bool((seen >= 0).all()) and float(sums) < 1e-2:
-        return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+    for zero, one, tolerance in _FORMATS:
+        shares = (scores - zero) / one
+        seen = shares.detach()
+        if bool((seen >= 0).all()) and float((seen.sum(1) - 1).abs().amax()) < tolerance:
+            return shares.clamp_min(torch.finfo(scores.dtype).tiny).log()
     return scores
