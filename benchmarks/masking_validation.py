@@ -5,7 +5,8 @@
 Trains and exports every model of robcert.fixtures.masking_set, asks the check about the ONNX file,
 and settles by attacks that the check does not have whether the model masks
 (robcert.fixtures.masking_trial). One line of JSON a model goes to FOLDER/verdicts.jsonl; models
-that are there are not done again. `--table` prints what is there as tables for docs/masking.md.
+that are there are not done again. `--table` prints what is there as tables for docs/masking.md, and
+keeps it in FOLDER/verdicts.json.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def main() -> None:
         lines = (options.folder / FILE).read_text().splitlines()
         last = {row["name"]: row for row in map(json.loads, lines)}
         rows = [reread(row, options.folder) for row in last.values()]
+        kept = options.folder / "verdicts.json"
+        kept.write_text(f"{json.dumps(rows, indent=1)}\n")
         print("\n".join([*confusion(rows), "", *listing(rows)]))
         return
     torch.set_num_threads(1)
@@ -113,13 +116,13 @@ def confusion(rows: list[dict[str, Any]]) -> list[str]:
 def listing(rows: list[dict[str, Any]]) -> list[str]:
     """Every model, as Markdown."""
     lines = [
-        "| model | clean | PGD | stronger | masks | verdict | hidden in | flagged |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | clean | PGD | stronger | masks | verdict | hidden in |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: not row["masks"]):
         shares = " | ".join(f"{row[key]:.0%}" for key in ("accuracy", "pgd", "stronger"))
         masks = "yes" if row["masks"] else "no"
-        said = f"{row['verdict']} | {row['hidden_in']} | {', '.join(row['flagged'])}"
+        said = f"{row['verdict']} | {row['hidden_in']}"
         lines.append(f"| {row['name']} | {shares} | {masks} | {said} |")
     return lines
 

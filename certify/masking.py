@@ -161,19 +161,25 @@ def reason_of(indicators: Sequence[Indicator]) -> str:
     verdict = verdict_of(indicators)
     if verdict is Verdict.UNKNOWN:
         missing = [i.name for i in indicators if i.required and not i.ran]
-        listed = ", ".join(missing[:_LISTED])
-        if len(missing) > _LISTED:
-            listed += f" and {len(missing) - _LISTED} more"
-        return f"not computed: {listed}; the verdict needs them."
-    evidence = ", ".join(
-        f"{i.name} {i.value:.3g} ({'half way to' if i.near else 'above'} {i.threshold:g})"
-        for i in _behind(indicators, verdict)
+        return f"not computed: {_listed(missing)}; the verdict needs them."
+    largest = sorted(_behind(indicators, verdict), key=lambda i: -i.value)
+    evidence = _listed(
+        [
+            f"{i.name} {i.value:.3g} ({'half way to' if i.near else 'above'} {i.threshold:g})"
+            for i in largest
+        ]
     )
     if verdict is Verdict.MASKED:
         return f"{evidence}: an attack gets through where the gradient does not lead."
     if verdict is Verdict.SUSPECT:
         return f"{evidence}: {_through(indicators)}."
     return "no attack got further than the plain gradient, and no indicator of masking is flagged."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of ``names``, and how many more there are."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def _through(indicators: Sequence[Indicator]) -> str:
@@ -197,8 +203,7 @@ def change_of(indicators: Sequence[Indicator]) -> str:
             "has none that is trusted."
         )
     if verdict is Verdict.MASKED:
-        names = ", ".join(i.name for i in _behind(indicators, verdict))
-        return f"It stays unless a stronger gradient attack brings {names} down to its threshold."
+        return "It stays unless a stronger gradient attack gets as far as the others got here."
     decisive = [i for i in indicators if i.weight is Weight.DECISIVE and i.ran]
     if not decisive:
         return "An attack that gets through where gradients do not would make it masked."
@@ -210,7 +215,7 @@ def change_of(indicators: Sequence[Indicator]) -> str:
     )
     if verdict is Verdict.CLEAR:
         return f"{text}."
-    names = ", ".join(i.name for i in _behind(indicators, verdict))
+    names = _listed([i.name for i in _behind(indicators, verdict)])
     return f"{text}; without {names} it would be clear."
 
 

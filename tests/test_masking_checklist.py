@@ -156,7 +156,7 @@ def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
     assert verdict_of(still) is Verdict.SUSPECT
     assert "without attack_stands_still it would be clear" in change_of(still)
     masked = indicators_of(honest() | {"label_search": np.ones(N, np.int8)}, Facts())
-    assert "labels_beat_gradient" in change_of(masked)
+    assert "stays unless a stronger gradient attack" in change_of(masked)
     unknown = [i for i in clear if i.weight is not Weight.DECISIVE]
     assert change_of(unknown)
 
