@@ -77,6 +77,8 @@ def _curve(*values: float) -> NDArray[np.float64]:
         ({"search": 1}, "search_beats_gradient"),
         ({"label_search": 1}, "labels_beat_gradient"),
         ({"transfer": 1}, "transfer_beats_gradient"),
+        ({"inner": 1}, "inner_scores_beat_gradient"),
+        ({"long_search": 1}, "all_searches_beat_gradient"),
         ({"noise": 1}, "noise_beats_gradient"),
         ({"earlier": 1}, "hidden_from_cross_entropy"),
         ({"pgd_file": 0}, "hidden_by_the_file"),
