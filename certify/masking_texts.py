@@ -11,11 +11,10 @@ GONE = 1e-12
 # cross-entropy and the multi-targeted margin attack (LLR, Table 2), so a tenth is where a gap
 # stops being ordinary. Random points and score search follow no gradient at all: a few images
 # where they alone succeed are chance at the decision boundary, a twentieth is not. The same attack
-# on the same loss at another scale gains nothing on honest networks (none of 560 images of the
-# first half of the validation set), so three in a hundred tell.
-# Where the gradient is exactly zero, no number or leads
-# nowhere, one image in a hundred is already more than rounding does. Small samples do not flag by
-# chance, for the lower confidence limit must pass the threshold.
+# on the same loss at another scale gained nothing on 736 images of honest networks (the first
+# collection of the validation set), so three in a hundred tell. Where the gradient is exactly zero,
+# no number or leads nowhere, one image in a hundred is already more than rounding does. Small
+# samples do not flag by chance, for the lower confidence limit must pass the threshold.
 GAP, CHANCE, SCALE, FEW = 0.10, 0.05, 0.03, 0.01
 
 CONFIDENCE = IndicatorText(
