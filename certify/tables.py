@@ -174,8 +174,12 @@ def _attack(summary: Summary) -> Iterator[Table]:
     rows = tuple(
         (pixel(entry["epsilon"]), percent(entry.get("value")), interval(entry)) for entry in entries
     )
-    note = "No attack found more; that proves nothing. Median distance of the nearest adversarial "
-    note += f"image: {decimal(summary.get('median_distance'))}"
+    note = "No attack found more; that proves nothing. "
+    if radii := summary.get("radii"):
+        note += f"Searched within {', '.join(map(pixel, radii))}, not for the smallest distance."
+    else:
+        note += "Median distance of the nearest adversarial image: "
+        note += decimal(summary.get("median_distance"))
     header = ("ε", "accuracy", "95 % interval")
     yield Table("robust accuracy under attack", "attacked", header, rows, note)
     yield from _targeted(summary.get("targeted_success") or ())

@@ -49,6 +49,7 @@ class AttackSummary:
         clean_accuracy: share classified as y without any attack, with its 95 % interval.
         robust_accuracy: the same under attack, by radius.
         headline_epsilon: radius to quote first.
+        radii: where attacks at a radius searched; empty where they looked for the smallest.
         median_distance: of all images, misclassified ones at 0; None if it is infinite.
         not_found: images that nothing broke at any distance.
         by_attack: images whose nearest adversarial image each attack found.
@@ -70,6 +71,7 @@ class AttackSummary:
     clean_accuracy: dict[str, Any]
     robust_accuracy: tuple[RobustAccuracy, ...]
     headline_epsilon: float
+    radii: tuple[float, ...]
     median_distance: float | None
     not_found: int
     by_attack: dict[str, int]
@@ -105,6 +107,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         clean_accuracy=asdict(clean),
         robust_accuracy=_curve(group, distance),
         headline_epsilon=float(group.attribute("headline_epsilon")),
+        radii=tuple(sorted(group.settings.get("radii") or ())),
         median_distance=median if np.isfinite(median) else None,
         not_found=int(np.isinf(distance).sum()),
         by_attack={name: int((finder == at).sum()) for at, name in enumerate(names)},

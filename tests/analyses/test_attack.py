@@ -19,6 +19,7 @@ from robcert.certify.data import from_arrays
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
+from robcert.certify.tables import tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,5 +157,7 @@ def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_pa
     assert hit[distance > 0].all()  # half the pixel range reaches every class of a linear model
     assert (target[hit] >= distance[hit]).all()
     assert summary.targeted_success[-1].value == 1.0
+    assert summary.radii == (0.004, 0.5)
+    assert "Searched within 0.004, 0.5" in next(iter(tables("attack", summary.to_json()))).note
     assert summary.eight_bit is not None
     assert sum(summary.eight_bit.values()) == COUNT - 1
