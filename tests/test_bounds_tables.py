@@ -37,8 +37,22 @@ def test_margins_have_no_proposition_c2() -> None:
     assert "C.2" not in change.note
 
 
-def test_one_side_bounds_no_change() -> None:
-    assert len(tables("linearity", summary(sided="upper"))) == 1
+def test_one_side_bounds_no_change_and_is_named() -> None:
+    (gamma,) = tables("linearity", summary(sided="upper", loss="margin"))
+    assert gamma.note.endswith("Of the margin. Deviations above the tangent alone.")
+
+
+def test_the_point_estimate_is_explained() -> None:
+    fit = {"status": "ok", "method": "gev", "exceedance": 0.001, "block_size": 20, "blocks": 100}
+    for changed, words in (
+        ({}, "with probability 0.001, one image with about 5e-05."),
+        ({"method": "reverse-weibull"}, "Point: the end of the law that was fitted."),
+        ({"status": "max"}, ""),
+    ):
+        lipschitz = {**fit, **changed}
+        extremes = tables("bounds", {"lipschitz": lipschitz, "omega": []})[0]
+        assert extremes.note.endswith(words)
+        assert bool(extremes.note) is bool(words)
 
 
 def test_bounds_before_the_sample_is_finished() -> None:
