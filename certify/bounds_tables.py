@@ -149,7 +149,10 @@ def _radii(summary: Summary) -> Iterator[Table]:
     attacked = summary.get("attacked") or {}
     if not rows:
         return
-    note = "Misclassified images count 0; the last column is without them."
+    note = f"{summary.get('statement') or ''} Misclassified images count 0; the last column is "
+    note = f"{note}without them.".strip()
+    if (share := summary.get("censored") or 0.0) > 0:
+        note += f" {percent(share)} of the ω-bounds end where its grid does; they may be larger."
     if attacked.get("n"):
         rows.append(_distance_row("nearest adversarial image", "attacked", attacked))
         note += _attacked_note(summary)

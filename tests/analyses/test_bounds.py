@@ -20,6 +20,7 @@ from robcert.certify.errors import InvalidParameterError, StoreError, TwinUnavai
 from robcert.certify.extremes import Method
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
+from robcert.certify.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,10 @@ def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None
     assert {entry.fit.status for entry in summary.omega} == {"degenerate"}
     assert all(entry.fit.upper < 1e-5 for entry in summary.omega)
     assert summary.n_correct == (exact > 0).sum()
+    notes = [table.note for table in tables("bounds", summary.to_json())]
+    assert any("L was looked for at sampled images only" in note for note in notes)
+    ends = any("of the ω-bounds end where its grid does" in note for note in notes)
+    assert ends == bool((exact >= end).any())
     assert summary.radius["l_bound"].mean == pytest.approx(exact.mean(), rel=1e-4)
     assert summary.radius["l_bound"].mean_correct == pytest.approx(
         exact[exact > 0].mean(), rel=1e-4
@@ -139,7 +144,9 @@ def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> No
         steepest = sample.column("gradient_norm") + 0.8
         assert sample.column("largest_gradient_norm") == pytest.approx(steepest, rel=1e-2)
         assert group.column("l_bound").max() <= 0.8
-        assert "capped" in summarise(store, group.path).statement
+        summary = summarise(store, group.path)
+    notes = [table.note for table in tables("bounds", summary.to_json())]
+    assert any("radii are capped at its radius" in note for note in notes)
 
 
 def test_staircase_claims_nothing(tmp_path: Path) -> None:
