@@ -94,13 +94,14 @@ def test_boundary_is_no_worse_than_that_of_foolbox(steps: int, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["fashion-honest.onnx", "fashion-gaussian.onnx"])
-@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
-def test_hopskipjump_is_no_worse_than_that_of_foolbox(norm: Norm, name: str) -> None:
+@pytest.mark.parametrize(("norm", "queries"), [(Norm.L2, 2300), (Norm.LINF, 2450)])
+def test_hopskipjump_is_no_worse_than_that_of_foolbox(norm: Norm, queries: int, name: str) -> None:
+    """Beside the search for a start; in linf foolbox's ten steps take more of them."""
     foolbox = pytest.importorskip("foolbox")
     torch.manual_seed(0)
     peer = foolbox.attacks.HopSkipJumpAttack(steps=10, constraint=str(norm))
     labels_only(
-        peer, name, norm, lambda model, batch: hopskipjump(model, batch, norm=norm, queries=2300)
+        peer, name, norm, lambda model, batch: hopskipjump(model, batch, norm=norm, queries=queries)
     )
 
 
