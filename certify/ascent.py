@@ -189,7 +189,7 @@ def random_start(
 
 def finite(gradient: Tensor) -> Tensor:
     """``gradient`` with 0 where it is not a finite number."""
-    return torch.where(gradient.isfinite(), gradient, 0.0)
+    return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def steepest(norm: Norm, gradient: Tensor) -> Tensor:
@@ -220,5 +220,7 @@ def _better(
     best_value: Tensor, best_delta: Tensor, value: Tensor, delta: Tensor
 ) -> tuple[Tensor, Tensor]:
     better = value > best_value
+    if better.all():
+        return value, delta
     rows = better.view(-1, *[1] * (delta.dim() - 1))
     return torch.where(better, value, best_value), torch.where(rows, delta, best_delta)

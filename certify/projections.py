@@ -35,13 +35,13 @@ def project(
         return _project_l1(delta, epsilon, x)
     inside, radius = delta if x is None else into_box(delta, x), per_row(epsilon, delta)
     if norm is Norm.LINF:
-        return torch.minimum(torch.maximum(inside, -radius), radius)
+        return inside.clamp(-radius, radius)
     return _shrunk(inside, radius) if x is None else _project_l2(delta, inside, radius, x)
 
 
 def into_box(delta: Tensor, x: Tensor) -> Tensor:
     """``delta`` with ``x + delta`` clipped to [0, 1]; no entry grows for x in [0, 1]."""
-    return torch.minimum(torch.maximum(delta, -x), 1 - x)
+    return delta.clamp(-x, 1 - x)
 
 
 def feasible(gradient: Tensor, x: Tensor) -> Tensor:

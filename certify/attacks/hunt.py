@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from robcert.certify.ascent import finite
 from robcert.certify.core import Norm
 from robcert.certify.gradients import value_and_gradient
 from robcert.certify.projections import per_row
@@ -176,7 +177,7 @@ class Hunt:
             )
         ]
         gradient = torch.cat(parts)
-        return torch.cat(seen).detach(), torch.where(gradient.isfinite(), gradient, 0.0)
+        return torch.cat(seen).detach(), finite(gradient)
 
     def claim(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
         """Which of ``x`` the runtime confirms as adversarial ``(r,)``; the nearer ones are kept.
