@@ -24,4 +24,6 @@ def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(
             values.sum(), point, allow_unused=True, materialize_grads=True
         )
-    return values.detach(), gradient.contiguous()  # a channels-last one slows all that follows
+    # In the usual layout: another slows what follows, and sums over it end in other bits. Of one
+    # channel contiguous() would take channels last for the usual one.
+    return values.detach(), gradient.reshape(-1).view(x.shape)
