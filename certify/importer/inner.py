@@ -81,7 +81,7 @@ class _Watch(fx.Interpreter):
         result = super().run_node(n)
         kept = isinstance(result, Tensor) and result.numel() in self.sizes
         if kept and result.is_floating_point() and n.op != "get_attr":
-            self.seen[n.name] = result
+            self.seen[n.name] = result.clone()  # a later node may overwrite it
         return result
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto
 from onnx_models import model, node
 from torch import Tensor
 
-from robcert.certify.importer.inner import Inner, inner_twin
+from robcert.certify.importer.inner import Inner, _watched, inner_twin
 from robcert.certify.importer.twin import build_twin
 
 if TYPE_CHECKING:
@@ -165,3 +165,15 @@ def test_stand_ins_change_no_value() -> None:
             },
         )
         torch.testing.assert_close(inner.twin(IMAGES), build_twin(made)(IMAGES))
+
+
+def test_what_was_seen_stays_though_the_rectifier_overwrites_it() -> None:
+    made = model(
+        [*LINEAR, node("Add", "logits shift", "low"), node("Relu", "low", "y")],
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": None},
+        weights={"weight": WEIGHT, "shift": np.float32(-100)},
+    )
+    twin = build_twin(made)
+    seen = _watched(twin.module, IMAGES[:1], 3)
+    assert min(float(values.max()) for values in seen.values()) < -50
