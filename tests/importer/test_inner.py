@@ -172,7 +172,7 @@ def test_what_was_seen_stays_though_the_rectifier_overwrites_it() -> None:
         [*LINEAR, node("Add", "logits shift", "low"), node("Relu", "low", "y")],
         inputs={"x": ["b", 1, 4, 4]},
         outputs={"y": None},
-        weights={"weight": WEIGHT, "shift": np.float32(-100)},
+        weights={"weight": WEIGHT, "shift": np.array(-100, np.float32)},
     )
     twin = build_twin(made)
     seen = _watched(twin.module, IMAGES[:1], 3)
