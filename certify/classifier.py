@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .errors import TwinUnavailableError
 from .preprocessing import Preprocessing
 
-GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH = 8, 16
-"""torch's kernels give other bits at odd batch sizes and, on some processors, up to 8 images."""
+GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH, LARGEST_GRADIENT_BATCH = 8, 16, 64
+"""On a CPU torch gives rows other bits at odd batch sizes, at 8 images and above 64."""
 
 STEPS = ("(Round)", "(Floor)", "(Ceil)", "(Sign)")
 """How the names of nodes end whose true gradient, zero, is part of the model."""
@@ -177,7 +177,7 @@ class Classifier:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
 
         Rows do not depend on the batch they came in: it is padded to a multiple of 8, at least 16,
-        or taken apart for a model of fixed batch 1.
+        and split at 64 on a CPU, or taken apart for a model of fixed batch 1.
 
         Args:
             x: pixels.
@@ -217,7 +217,10 @@ def rounds_by_itself(straight_through: Iterable[str]) -> bool:
 
 
 def _padded(function: Logits, x: Tensor) -> Tensor:
-    """``function(x)`` computed in a batch padded with copies of the first row."""
+    """``function(x)`` computed in batches of usual sizes, padded with copies of the first row."""
+    if x.device.type == "cpu" and len(x) > LARGEST_GRADIENT_BATCH:
+        parts = torch.split(x, LARGEST_GRADIENT_BATCH)
+        return torch.cat([_padded(function, part) for part in parts])
     missing = max(-len(x) % GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH - len(x))
     if missing == 0 or len(x) == 0:
         return function(x)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robcert.certify.classifier import Classifier
 from robcert.certify.gradients import value_and_gradient
 
 
@@ -31,3 +32,19 @@ def test_each_image_has_its_own_gradient_and_a_constant_has_none() -> None:
     assert torch.equal(value, torch.tensor([5.0, 10.0]))
     assert torch.equal(gradient, 2 * x)
     assert not value_and_gradient(lambda pixels: torch.ones(len(pixels)), x)[1].any()
+
+
+def test_rows_of_large_batches_have_the_bits_of_small_ones() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+    model = Classifier.from_module(module, image_shape=(1, 28, 28), num_classes=10)
+    x = torch.rand(300, 1, 28, 28)
+
+    def first(pixels: Tensor) -> Tensor:
+        return model.twin_logits(pixels)[:, 0]
+
+    value, gradient = value_and_gradient(first, x)
+    for count in (1, 16, 64, 65, 128):
+        some, slopes = value_and_gradient(first, x[:count])
+        assert torch.equal(some, value[:count])
+        assert torch.equal(slopes, gradient[:count])
