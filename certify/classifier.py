@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from .errors import TwinUnavailableError
 from .preprocessing import Preprocessing
+from .rows import SameRows
 
-GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH, LARGEST_GRADIENT_BATCH = 8, 16, 64
-"""On a CPU torch gives rows other bits at odd batch sizes, at 8 images and above 64."""
+GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH, LARGEST_GRADIENT_BATCH = 2, 16, 64
+"""On a CPU torch's convolutions give rows other bits at odd batch sizes and below 16 images."""
 
 STEPS = ("(Round)", "(Floor)", "(Ceil)", "(Sign)")
 """How the names of nodes end whose true gradient, zero, is part of the model."""
@@ -133,8 +134,9 @@ class Classifier:
         module.to(memory_format=torch.channels_last)  # convolutions take a third less time
         prepare = preprocessing or Preprocessing()
 
-        def logits(x: Tensor) -> Tensor:
-            return module(prepare(x))
+        def logits(x: Tensor, prepare: Preprocessing = prepare) -> Tensor:
+            with SameRows():
+                return module(prepare(x))
 
         return cls(
             info=info or ModelInfo(file=type(module).__name__, sha256="", kind="module"),
@@ -143,7 +145,7 @@ class Classifier:
             num_classes=num_classes,
             image_shape=image_shape,
             preprocessing=prepare,
-            with_preprocessing=lambda other: torch.no_grad()(lambda x: module(other(x))),
+            with_preprocessing=lambda other: torch.no_grad()(lambda x: logits(x, other)),
         )
 
     @property
@@ -176,7 +178,7 @@ class Classifier:
     def twin_logits(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
 
-        Rows do not depend on the batch they came in: it is padded to a multiple of 8, at least 16,
+        Rows do not depend on the batch they came in: it is padded to an even number, at least 16,
         and split at 64 on a CPU, or taken apart for a model of fixed batch 1.
 
         Args:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from robcert.certify.ascent import Direction
+from robcert.certify.core import Norm
 from robcert.certify.projections import feasible, per_row, project
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class _Lanes:
     t: Tensor
     moments: Moments
 
-    def __getitem__(self, keep: Tensor) -> _Lanes:
+    def __getitem__(self, keep: Tensor | slice) -> _Lanes:
         return _Lanes(
             self.rows[keep],
             self.x[keep],
@@ -98,16 +100,19 @@ def climb(
         delta = project(first, hunt.norm, radius, x=x)
         return _Lanes(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
 
-    lanes, waiting = begin(rows[:0]), rows
+    lanes, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
     while len(lanes.rows) + len(waiting):
         free = hunt.lanes - len(lanes.rows)
         if free and len(waiting):
             lanes, waiting = lanes.joined(begin(waiting[:free])), waiting[free:]
         lanes = _one_step(hunt, lanes, score, rule, curve)
-        finished = lanes.t > steps
-        if finished.any():
-            _look(hunt, lanes[finished], curve)
-            lanes = lanes[~finished]
+        done = lanes.t > steps
+        if done.any():
+            lanes, finished = lanes[~done], finished.joined(lanes[done])
+        if len(finished.rows) >= hunt.lanes:
+            _look(hunt, finished, curve)
+            finished = finished[:0]
+    _look(hunt, finished, curve)
 
 
 def _one_step(
@@ -121,14 +126,18 @@ def _one_step(
             lanes, gradient, point = lanes[going], gradient[going], point[going]
     else:
         curve.keep(lanes, point, logits)
-    unit, moments = rule.unit(feasible(gradient, point), lanes.t, lanes.moments)
+    by_pixel = hunt.norm is Norm.LINF and rule.direction is Direction.SIGN
+    uphill = gradient if by_pixel else feasible(gradient, point)  # by pixel the projection stops it
+    unit, moments = rule.unit(uphill, lanes.t, lanes.moments)
     moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, lanes.radius), unit)
     delta = project(moved, hunt.norm, lanes.radius, x=lanes.x)
     return replace(lanes, delta=delta, t=lanes.t + 1, moments=moments)
 
 
 def _look(hunt: Hunt, lanes: _Lanes, curve: Curve | None) -> None:
-    """Ask about the last iterates."""
+    """Ask about the last iterates, of many images at once."""
+    if not len(lanes.rows):
+        return
     point = lanes.x + lanes.delta
     logits = hunt.twin_logits(lanes.rows, point)
     if curve is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .operators.convolution import convolution, transposed_convolution
+from .operators.linear import SAME_ROWS
 from .operators.pooling import max_pool
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def rewrite(module: fx.GraphModule) -> None:
         if node.target is torch.relu and _may_be_overwritten(node.all_input_nodes[0]):
             node.target = torch.relu_
     module.graph.lint()
+    module.recompile()
+
+
+def keep_rows(module: fx.GraphModule) -> None:
+    """Products whose rows do not depend on the batch, in place; for a graph that takes batches."""
+    for node in module.graph.nodes:
+        node.target = SAME_ROWS.get(node.target, node.target)
     module.recompile()
 
 

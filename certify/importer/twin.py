@@ -18,6 +18,7 @@ from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 
 from .builder import EXECUTION_ERRORS, Builder, first_line
 from .graph import Graph, Node, inline_functions, opset_versions, simplified
+from .rewrites import keep_rows
 from .table import lookup
 from .values import Findings, describe
 
@@ -116,6 +117,8 @@ class Twin:
         for batching in tries:
             self.batching = batching
             if self._agrees(x, alone):
+                if batching == "native":
+                    keep_rows(self.module)
                 return batching
         self.batching = "single"
         return "single"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robcert.certify import rows
 from robcert.certify.importer.table import elementwise, operator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 elementwise(torch.matmul, "MatMul", n_inputs=2)
 
@@ -23,10 +29,43 @@ def gemm(
     trans_b: int = 0,
 ) -> Tensor:
     """Alpha A B + beta C, either factor transposed on request."""
+    return _gemm(
+        a, b, c, linear=functional.linear, factors=(alpha, beta), turned=(trans_a, trans_b)
+    )
+
+
+def gemm_of_same_rows(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    trans_a: int = 0,
+    trans_b: int = 0,
+) -> Tensor:
+    """:func:`gemm` for a batch, whose rows do not depend on one another."""
+    return _gemm(a, b, c, linear=rows.linear, factors=(alpha, beta), turned=(trans_a, trans_b))
+
+
+SAME_ROWS = {torch.matmul: rows.matmul, gemm: gemm_of_same_rows}
+"""Products, and the ones that give a row the same bits in every batch."""
+
+
+def _gemm(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None,
+    *,
+    linear: Callable[..., Tensor],
+    factors: tuple[float, float],
+    turned: tuple[int, int],
+) -> Tensor:
+    (alpha, beta), (trans_a, trans_b) = factors, turned
     left, right = (a.t() if trans_a else a), (b if trans_b else b.t())
     if c is not None and alpha == beta == 1.0 and c.ndim == 1 and len(c) == len(right):
-        return functional.linear(left, right, c)
-    product = functional.linear(left, right)
+        return linear(left, right, c)
+    product = linear(left, right)
     scaled = product if alpha == 1.0 else alpha * product
     if c is None or beta == 0.0:
         return scaled.to(a.dtype)
