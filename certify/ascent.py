@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Objective = Callable[[Tensor], Tensor]
 """Perturbations ``(b, ...)`` to one value an image ``(b,)``, differentiable."""
 
+Elsewhere = Callable[[int, Tensor], Tensor]
+"""A step's number and which images ``(b,)`` to fresh perturbations for those."""
+
 Moments = tuple[Tensor, ...]
 """What a step rule remembers; the first axis of every tensor is the image."""
 
@@ -118,6 +121,7 @@ def maximise(
     rule: StepRule,
     start: Tensor | None = None,
     box: bool,
+    elsewhere: Elsewhere | None = None,
 ) -> Ascent:
     r"""Maximum of ``objective`` over :math:`\|\delta\|_p \le \epsilon`, as far as ascent finds it.
 
@@ -134,6 +138,7 @@ def maximise(
         rule: how a gradient becomes a step.
         start: first perturbations ``(b, c, h, w)``, projected before use; None for 0.
         box: keep ``x + delta`` in [0, 1].
+        elsewhere: where an image goes whose gradient is exactly 0; None leaves it where it is.
     """
     inside = x if box else None
     radius = per_row(epsilon, x).flatten()
@@ -149,6 +154,8 @@ def maximise(
             uphill = feasible(uphill, x + delta)
         unit, moments = rule.unit(uphill, t, moments)
         moved = delta + unit * per_row(rule.sizes(t, radius), delta)
+        if elsewhere is not None and (flat := ~gradient.flatten(1).any(1)).any():
+            moved[flat] = elsewhere(step, flat)
         delta = project(moved, norm, radius, x=inside)
     with torch.no_grad():
         value = objective(delta)

@@ -7,7 +7,7 @@ is a lower estimate of the supremum.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -38,24 +38,23 @@ def largest_gradient_norm(
     best = norm.dual.of(plane.gradient)
     rule = halving_rule(norm, steps)
     reach = per_row(radius, plane.x).flatten()
+    how: dict[str, Any] = {"norm": norm, "epsilon": radius, "seed": seed}
     for restart in range(restarts):
-        delta = random_start(
-            batch.index,
-            plane.x,
-            norm=norm,
-            epsilon=radius,
-            seed=seed,
-            stream=STREAM,
-            block=restart,
-        )
+        delta = random_start(batch.index, plane.x, stream=STREAM, block=restart, **how)
         for step in range(1, steps + 1):
             here = _gradient(plane, delta)
             ahead = project(delta + 0.5 * radius * steepest(norm, here), norm, radius)
             there = _gradient(plane, ahead)
             best = torch.maximum(best, torch.maximum(norm.dual.of(here), norm.dual.of(there)))
             t = torch.full_like(reach, step)
-            move = steepest(norm, there - here) * per_row(rule.sizes(t, reach), delta)
-            delta = project(delta + move, norm, radius)
+            bend = there - here
+            delta = delta + steepest(norm, bend) * per_row(rule.sizes(t, reach), delta)
+            if (flat := ~bend.flatten(1).any(1)).any():  # affine as far as was looked
+                some, block = batch.index[flat.cpu().numpy()], restart * steps + step
+                delta[flat] = random_start(
+                    some, plane.x[flat], stream=f"{STREAM}/elsewhere", block=block, **how
+                )
+            delta = project(delta, norm, radius)
         best = torch.maximum(best, norm.dual.of(_gradient(plane, delta)))
     return best
 

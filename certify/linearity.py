@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .ascent import Elsewhere
     from .classifier import Classifier
     from .core import Batch, Norm
     from .objectives import ImageLoss
@@ -180,26 +181,41 @@ def largest_deviation(
         seed: seed of the run.
         stream: name of the random stream.
     """
-    starts = (
-        random_start(
-            batch.index,
-            plane.x,
-            norm=search.norm,
+    how: dict[str, Any] = {"norm": search.norm, "epsilon": epsilon, "seed": seed}
+
+    def elsewhere(block: int, rows: Tensor) -> Tensor:
+        some = batch.index[rows.cpu().numpy()]
+        return random_start(some, plane.x[rows], stream=f"{stream}/elsewhere", block=block, **how)
+
+    def one(restart: int) -> Deviation:
+        first = restart * search.steps
+        return climb(
+            plane,
+            search,
+            random_start(batch.index, plane.x, stream=stream, block=restart, **how),
             epsilon=epsilon,
-            seed=seed,
-            stream=stream,
-            block=restart,
+            elsewhere=lambda step, rows: elsewhere(first + step, rows),
         )
-        for restart in range(search.restarts)
-    )
-    best = climb(plane, search, next(starts), epsilon=epsilon)
-    for restart, start in enumerate(starts, 1):
-        best = better_of(best, climb(plane, search, start, epsilon=epsilon), restart)
+
+    best = one(0)
+    for restart in range(1, search.restarts):
+        best = better_of(best, one(restart), restart)
     return best
 
 
-def climb(plane: Tangent, search: Search, start: Tensor, *, epsilon: float) -> Deviation:
-    """Largest deviations on the way up from ``start (b, c, h, w)``; one restart."""
+def climb(
+    plane: Tangent,
+    search: Search,
+    start: Tensor,
+    *,
+    epsilon: float,
+    elsewhere: Elsewhere | None = None,
+) -> Deviation:
+    """Largest deviations on the way up from ``start (b, c, h, w)``; one restart.
+
+    Where the loss is affine near its image, as between the kinks of ReLU, nothing rises: such an
+    image goes ``elsewhere`` (see `ascent.maximise`).
+    """
     ascent = maximise(
         lambda delta: search.sided.of(plane.residual(delta)),
         plane.x,
@@ -209,6 +225,7 @@ def climb(plane: Tangent, search: Search, start: Tensor, *, epsilon: float) -> D
         rule=search.rule,
         start=start,
         box=search.box,
+        elsewhere=elsewhere,
     )
     positive = (ascent.best_value > 0).view(-1, *[1] * (plane.x.dim() - 1))
     return Deviation(

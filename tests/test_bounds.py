@@ -191,6 +191,18 @@ def test_gradient_norm_in_a_ball_sees_a_kink_ahead() -> None:
         assert found.item() == pytest.approx(expected, rel=1e-3)
 
 
+def test_gradient_norm_in_a_ball_leaves_an_affine_part() -> None:
+    """Slope 3 in a corner of the ball that most starts see nothing of, 0 elsewhere."""
+    classifier = two_logits(lambda x: 3 * (x[:, 0] - 0.85).relu(), 2)
+    batch = flat_batch(torch.full((32, 2), 0.5))
+    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    found = largest_gradient_norm(
+        plane, batch, norm=Norm.L2, radius=0.4, steps=20, restarts=2, seed=0
+    )
+    assert found.max() == pytest.approx(3)
+    assert (found > 0).double().mean() >= 0.3
+
+
 def test_blocks_are_disjoint_and_fixed_by_data_and_seed() -> None:
     blocks = sample_blocks(1000, blocks=40, block_size=20, seed=0, data_sha256="a")
     assert blocks.shape == (40, 20)

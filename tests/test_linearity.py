@@ -232,6 +232,21 @@ def test_rows_do_not_depend_on_their_batch() -> None:
     assert torch.equal(whole.delta[order], part.delta)
 
 
+def test_affine_surroundings_do_not_end_the_search() -> None:
+    """F3 further out: the runner-up changes 0.15 away, and up to there nothing deviates.
+
+    Then -0.3 + 2 epsilon, in every norm. A climb that stays where it is flat finds 1 of 32 in linf.
+    """
+    model = linear([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], [0.0, -0.35, 0.35])
+    batch = flat_batch(torch.full((32, 2), 0.5))
+    for norm in Norm:
+        found = deviation(model, batch, norm=norm, epsilon=0.2, restarts=1).value
+        assert found.max() <= 0.1 + 1e-6
+        assert (found >= 0.098).double().mean() >= 0.75
+        again = deviation(model, batch, norm=norm, epsilon=0.2, restarts=1).value
+        assert torch.equal(found, again)
+
+
 def test_more_restarts_never_find_less() -> None:
     batch = Batch(np.arange(4), images(4), torch.tensor([0, 1, 2, 0]))
     one = deviation(small(), batch, norm=Norm.L1, epsilon=2.0, restarts=1)
