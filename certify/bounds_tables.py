@@ -151,8 +151,9 @@ def _radii(summary: Summary) -> Iterator[Table]:
         return
     note = f"{summary.get('statement') or ''} Misclassified images count 0; the last column is "
     note = f"{note}without them.".strip()
-    if (share := summary.get("censored") or 0.0) > 0:
-        note += f" {percent(share)} of the ω-bounds end where its grid does; they may be larger."
+    if censored := summary.get("censored"):
+        ended = ", ".join(f"{bound_name(name)} {percent(at)}" for name, at in censored.items())
+        note += f" Ended at the largest ε that was searched, and may be larger: {ended}."
     if attacked.get("n"):
         rows.append(_distance_row("nearest adversarial image", "attacked", attacked))
         note += _attacked_note(summary)

@@ -85,7 +85,8 @@ class BoundsSummary:
         residual: mean over the sampled images of the largest residual found, by radius of omega.
         gradient_norm: mean and largest dual norm of the sampled gradients.
         vanishing_share: share of sampled images whose gradient is as good as zero.
-        censored: share of images whose omega_bound ends at the grid's end.
+        censored: share of images whose radius ends where the search did, at the largest epsilon of
+            the grid, by column; such a radius may be larger.
         n: images with radii.
         n_correct: those classified as y.
         sampled: images that L and omega were fitted on.
@@ -110,7 +111,7 @@ class BoundsSummary:
     residual: tuple[float, ...]
     gradient_norm: dict[str, float]
     vanishing_share: float
-    censored: float
+    censored: dict[str, float]
     n: int
     n_correct: int
     sampled: int
@@ -162,7 +163,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         residual=tuple(group.attribute("sampled_residuals", [])),
         gradient_norm=group.attribute("sampled_gradients", {}),
         vanishing_share=float(group.attribute("vanishing_share", float("nan"))),
-        censored=_share(columns["censored"] == 1),
+        censored=_censored(radii, settings["region"], epsilons),
         n=len(indices),
         n_correct=int(correct.sum()),
         sampled=lipschitz.blocks * lipschitz.block_size if lipschitz else 0,
@@ -190,6 +191,19 @@ def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSu
     return RadiusSummary(
         float(values.mean()), float(np.median(values)), mean_correct, _share(values > 0)
     )
+
+
+def _censored(
+    radii: dict[str, NDArray[np.float64]], region: str, epsilons: list[float]
+) -> dict[str, float]:
+    """Share of each kind of radius that ends at the largest of ``epsilons``, where any does."""
+    if not epsilons:  # the sample is not finished
+        return {}
+    ended = ["omega_bound", "gamma_bound", "clever_bound"]
+    if region == Region.BALL:
+        ended.append("l_bound")
+    shares = {name: _share(radii[name] >= epsilons[-1]) for name in ended if name in radii}
+    return {name: share for name, share in shares.items() if share > 0}
 
 
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:

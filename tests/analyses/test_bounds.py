@@ -52,8 +52,10 @@ def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None
     assert summary.n_correct == (exact > 0).sum()
     notes = [table.note for table in tables("bounds", summary.to_json())]
     assert any("L was looked for at sampled images only" in note for note in notes)
-    ends = any("of the ω-bounds end where its grid does" in note for note in notes)
+    ends = any("Ended at the largest ε that was searched" in note for note in notes)
     assert ends == bool((exact >= end).any())
+    assert summary.censored.get("omega_bound", 0) == pytest.approx((exact >= end).mean())
+    assert "l_bound" not in summary.censored  # of the data alone: nowhere capped
     assert summary.radius["l_bound"].mean == pytest.approx(exact.mean(), rel=1e-4)
     assert summary.radius["l_bound"].mean_correct == pytest.approx(
         exact[exact > 0].mean(), rel=1e-4
@@ -147,6 +149,19 @@ def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> No
         summary = summarise(store, group.path)
     notes = [table.note for table in tables("bounds", summary.to_json())]
     assert any("radii are capped at its radius" in note for note in notes)
+
+
+def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
+    """Margins up to 3 over a dual norm of 5 exceed the ball of 0.2 that L was looked for in."""
+    settings = replace(SETTINGS, epsilon=0.1, region=Region.BALL)
+    store, group = Run(tmp_path, linear(), images())(settings)
+    with store:
+        capped = (group.column("l_bound") >= 0.2).mean()
+        summary = summarise(store, group.path)
+    assert 0 < capped < 1
+    assert summary.censored["l_bound"] == pytest.approx(capped)
+    notes = [table.note for table in tables("bounds", summary.to_json())]
+    assert any("L-bound" in note for note in notes if "Ended at the largest" in note)
 
 
 def test_staircase_claims_nothing(tmp_path: Path) -> None:
