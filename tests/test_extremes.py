@@ -17,6 +17,7 @@ from robcert.certify.extremes import (
     fit_extremes,
     wilks_share,
 )
+from robcert.certify.gev_fit import Minimum
 
 Values = NDArray[np.float64]
 
@@ -115,6 +116,18 @@ def test_few_blocks_are_not_fitted() -> None:
     assert result.status is Status.INSUFFICIENT
     assert result.upper == result.max
     assert fit(random_sample(-0.2, 30, seed=4)).status is Status.OK
+
+
+def test_without_any_fit_the_largest_value_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Minimum(np.zeros((1, 3)), np.array([np.inf]), np.array([False]))
+    monkeypatch.setattr(
+        "robcert.certify.extremes.maximum_likelihood", lambda *_: (nothing, "l-moments")
+    )
+    values = random_sample(-0.2, 100, seed=4)
+    result = fit(values)
+    assert result.status is Status.FAILED
+    assert result.found_by == "max"
+    assert result.point == result.upper == result.max == values.max()
 
 
 def test_never_below_the_largest_value() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import OptimizeResult
 
 from robcert.certify.gev import Array, Law, anderson_darling, l_moment_fit, l_moments
 from robcert.certify.gev_fit import (
@@ -165,6 +166,17 @@ def test_simplex_takes_over_where_newton_gives_up(monkeypatch: pytest.MonkeyPatc
     found, found_by = maximum_likelihood(Likelihood(), x)
     assert found_by == "simplex"
     assert found.value[0] == pytest.approx(expected.value[0], rel=1e-7)
+
+
+def test_l_moments_stand_where_no_search_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = even_sample(-0.1)
+    start = start_values(x)
+    stuck = OptimizeResult(x=start[0], fun=np.inf, success=False)
+    monkeypatch.setattr("robcert.certify.gev_fit._MAX_STEPS", 0)
+    monkeypatch.setattr("robcert.certify.gev_fit.optimize.minimize", lambda *_, **__: stuck)
+    found, found_by = maximum_likelihood(Likelihood(), x)
+    assert found_by == "l-moments"
+    assert found.law.shape[0] == pytest.approx(-0.0993, abs=1e-4)
 
 
 def test_anderson_darling_against_its_definition() -> None:
