@@ -16,7 +16,7 @@ from .session import note, one_epsilon, opened
 def surface(
     options: AnalysisOptions,
     *,
-    index: Annotated[int, typer.Option("--index", help="Which image.")] = 0,
+    index: Annotated[int, typer.Option("--index", min=0, help="Which image.")] = 0,
     resolution: Annotated[
         int | None, typer.Option("--resolution", help="Points along a side.", show_default="41")
     ] = None,

@@ -213,3 +213,9 @@ def test_a_further_model_that_is_missing_is_seen_before_the_first_is_measured() 
     ended = robcert("linearity", "-m", MODEL, "--also", "missing.onnx", "-o", "r.h5")
     refused(ended, "missing.onnx does not exist")
     assert not Path("r.h5").exists()
+
+
+def test_an_index_below_the_first() -> None:
+    ended = robcert("surface", "--index", "-1")
+    assert ended.status == 2
+    assert "'--index'" in ended.stderr
