@@ -22,7 +22,11 @@ def linearity(
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option("--step-size", help="Adam's step in linf, pixel units.", show_default="0.1"),
+        typer.Option(
+            "--step-size",
+            help="Adam's step, pixel units; by default l2 and l1 halve their steps instead.",
+            show_default="0.1 in linf",
+        ),
     ] = None,
     restarts: Annotated[
         int | None, typer.Option("--restarts", help="Random starts.", show_default="1")
@@ -55,12 +59,15 @@ def linearity(
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
+    from robcert.certify.analyses.linearity import Steps
     from robcert.certify.core import Norm
     from robcert.certify.pictures import require_picture
     from robcert.certify.profiles import settings_of
 
     require_series(options, also or (), along=along)
     chosen = given(steps=steps, step_size=step_size, restarts=restarts, loss=loss, sided=sided)
+    if step_size is not None:
+        chosen["rule"] = Steps.ADAM  # its steps alone have a size
     runs = [
         settings_of(
             "linearity", options.profile, norm=Norm(options.norm), epsilon=epsilon, **chosen

@@ -85,6 +85,16 @@ def test_one_model_has_a_histogram_too(run: Path) -> None:
     assert "change of the loss within ε" in ended.stdout
 
 
+def test_a_step_size_means_the_papers_steps_in_every_norm(run: Path) -> None:
+    arguments = ("--model", str(run), "--allow-low-accuracy", "--norm", "l2", "--json", "--out")
+    out = str(run.parent / "r.h5")
+    for more, rule in (((), "auto"), (("--step-size", "0.1"), "adam")):
+        ended = linearity(run, *arguments, out, *more)
+        assert ended.status == 0, ended.stderr
+        (settings,) = json.loads(ended.stdout)["settings"]["groups"].values()
+        assert settings["rule"] == rule
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
