@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .operators.activations import hard_sigmoid
+from .operators.activations import hard_sigmoid, sigmoid
 from .operators.arithmetic import clip, clip_by_attributes
 from .operators.common import floats, with_slope
 from .operators.indexing import where
@@ -38,7 +38,7 @@ def _bell(distance: Tensor, width: float) -> Tensor:
 
 
 def _sigmoid(x: Tensor) -> Tensor:
-    return with_slope(torch.sigmoid(x), x, _bell(x, 2.0))
+    return with_slope(sigmoid(x), x, _bell(x, 2.0))
 
 
 def _tanh(x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def _where_of(
 
 
 RISING: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.sigmoid: _sigmoid,
+    sigmoid: _sigmoid,
     torch.tanh: _tanh,
     hard_sigmoid: _hard_sigmoid,
     clip: _clip,

@@ -9,11 +9,31 @@ from torch.nn import functional
 from robcert.certify.importer.table import elementwise, operator
 
 from .shaping import flatten
+from .vectors import whole_vectors
 
 elementwise(torch.relu, "Relu")
-elementwise(functional.softplus, "Softplus")
 elementwise(functional.hardswish, "HardSwish")
-elementwise(functional.mish, "Mish")
+
+
+@operator("Sigmoid", ignore=("consumed_inputs",))
+@whole_vectors
+def sigmoid(x: Tensor) -> Tensor:
+    """The logistic function 1 / (1 + e^-x)."""
+    return torch.sigmoid(x)
+
+
+@operator("Softplus")
+@whole_vectors
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + e^x)."""
+    return functional.softplus(x)
+
+
+@operator("Mish")
+@whole_vectors
+def mish(x: Tensor) -> Tensor:
+    """``x`` times the hyperbolic tangent of its softplus."""
+    return functional.mish(x)
 
 
 @operator("LeakyRelu", ignore=("consumed_inputs",))
@@ -29,12 +49,14 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
 
 
 @operator("Elu", ignore=("consumed_inputs",))
+@whole_vectors
 def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """``x``, or alpha (e^x - 1) where negative."""
     return functional.elu(x, alpha)
 
 
 @operator("Selu", since=6)
+@whole_vectors
 def selu(
     x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.0507010221481323
 ) -> Tensor:
@@ -43,6 +65,7 @@ def selu(
 
 
 @operator("Celu")
+@whole_vectors
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """``x``, or alpha (e^(x / alpha) - 1) where negative."""
     return functional.celu(x, alpha)
@@ -62,6 +85,7 @@ def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
 
 @operator("Gelu")
 @operator("Gelu", domain="com.microsoft")
+@whole_vectors
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     """``x`` times the normal distribution function of x."""
     return functional.gelu(x, approximate=approximate)
@@ -70,7 +94,7 @@ def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
 @operator("Swish")
 def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """``x`` times the logistic function of alpha x."""
-    return x * torch.sigmoid(alpha * x)
+    return x * sigmoid(alpha * x)
 
 
 @operator("Shrink")

@@ -12,6 +12,7 @@ from torch.nn import functional
 from robcert.certify.importer.table import Gradient, elementwise, operator
 
 from .common import floats, with_slope
+from .vectors import whole_vectors
 
 for _name, _function in {
     "Abs": torch.abs,
@@ -20,7 +21,6 @@ for _name, _function in {
     "Asin": torch.asin,
     "Asinh": torch.asinh,
     "Atan": torch.atan,
-    "Atanh": torch.atanh,
     "Cos": torch.cos,
     "Cosh": torch.cosh,
     "Erf": torch.erf,
@@ -28,7 +28,6 @@ for _name, _function in {
     "Log": torch.log,
     "Neg": torch.neg,
     "Reciprocal": torch.reciprocal,
-    "Sigmoid": torch.sigmoid,
     "Sin": torch.sin,
     "Sinh": torch.sinh,
     "Softsign": functional.softsign,
@@ -37,6 +36,14 @@ for _name, _function in {
     "Tanh": torch.tanh,
 }.items():
     elementwise(_function, _name)
+
+
+@operator("Atanh")
+@whole_vectors
+def inverse_hyperbolic_tangent(x: Tensor) -> Tensor:
+    """The number whose hyperbolic tangent is ``x``."""
+    return torch.atanh(x)
+
 
 # Before version 7 these broadcast by an attribute, in a way no runtime still supports.
 elementwise(torch.add, "Add", n_inputs=2, since=7)
@@ -54,7 +61,16 @@ def divide(x: Tensor, y: Tensor) -> Tensor:
 @operator("Pow", since=7)
 def power(x: Tensor, exponent: Tensor) -> Tensor:
     """``x`` to the exponent, in the type of x."""
-    return torch.pow(x, exponent).to(x.dtype)
+    if exponent.numel() == 1 and exponent.ndim <= x.ndim:
+        return raised(x, exponent.reshape(())).to(x.dtype)
+    shape = torch.broadcast_shapes(x.shape, exponent.shape)
+    return raised(x.expand(shape), exponent.expand(shape)).to(x.dtype)
+
+
+@whole_vectors
+def raised(x: Tensor, exponent: Tensor | float) -> Tensor:
+    """``x`` to the exponent: a single number, or one of each element."""
+    return torch.pow(x, exponent)
 
 
 @operator("Mod", since=10, gradient=Gradient.TRUE)

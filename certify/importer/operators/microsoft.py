@@ -10,6 +10,7 @@ from torch.nn import functional
 from robcert.certify.errors import ModelFileError
 from robcert.certify.importer.table import operator
 
+from .activations import gelu, sigmoid
 from .convolution import convolution
 from .linear import gemm
 from .normalization import layer_normalization, rms_normalization
@@ -31,7 +32,7 @@ def activated(x: Tensor, name: str, parameters: Sequence[float]) -> Tensor:
     """``x`` through an activation that was fused with the operator before it."""
     first = parameters[0] if parameters else ALPHAS.get(name, 0.0)
     second = parameters[1] if len(parameters) > 1 else 0.5
-    simple = {"": lambda v: v, "Relu": torch.relu, "Tanh": torch.tanh, "Sigmoid": torch.sigmoid}
+    simple = {"": lambda v: v, "Relu": torch.relu, "Tanh": torch.tanh, "Sigmoid": sigmoid}
     if name in simple:
         return simple[name](x)
     if name == "LeakyRelu":
@@ -117,19 +118,19 @@ def fused_product(
 @operator("BiasGelu", domain=DOMAIN)
 def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """Gelu of ``x`` + bias."""
-    return functional.gelu(x + bias)
+    return gelu(x + bias)
 
 
 @operator("FastGelu", domain=DOMAIN)
 def fast_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
     """Gelu of ``x`` + bias by its approximation with tanh."""
-    return functional.gelu(x if bias is None else x + bias, approximate="tanh")
+    return gelu(x if bias is None else x + bias, approximate="tanh")
 
 
 @operator("QuickGelu", domain=DOMAIN)
 def quick_gelu(x: Tensor, *, alpha: float = 1.702) -> Tensor:
     """``x`` times the logistic function of alpha x."""
-    return x * torch.sigmoid(alpha * x)
+    return x * sigmoid(alpha * x)
 
 
 @operator("SkipLayerNormalization", domain=DOMAIN)

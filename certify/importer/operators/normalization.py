@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from robcert.certify.importer.table import operator
 
+from .arithmetic import raised
 from .common import axis_within, channelwise
 
 
@@ -149,7 +150,7 @@ def local_response_normalization(
     planes = x.square().flatten(2).unsqueeze(1)
     wide = functional.pad(planes, (0, 0, before, after))
     sums = wide.unfold(2, size, 1).sum(-1).reshape(x.shape)
-    return x / (bias + alpha / size * sums).pow(beta)
+    return x / raised(bias + alpha / size * sums, beta)
 
 
 @operator("LpNormalization")

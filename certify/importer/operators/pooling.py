@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from robcert.certify.importer.table import operator
 
+from .arithmetic import raised
 from .convolution import CONVOLUTIONS, _rank, extent_of, padded, padding_of
 
 if TYPE_CHECKING:
@@ -181,8 +182,8 @@ def lp_pool(
     if ceil_mode:
         window = extent_of(kernel_shape, dilations)
         padding = _widened(padding, _ceiling_excess(x.shape[2:], window, strides, padding))
-    powers = padded(x.abs().pow(p), padding)
-    return _window_sums(powers, kernel_shape, strides, dilations).pow(1 / p)
+    powers = padded(raised(x.abs(), p), padding)
+    return raised(_window_sums(powers, kernel_shape, strides, dilations), 1 / p)
 
 
 def _spatial(x: Tensor) -> tuple[int, ...]:
@@ -204,4 +205,5 @@ def global_max_pool(x: Tensor) -> Tensor:
 @operator("GlobalLpPool", since=2)
 def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
     """The lp norm over all spatial axes, which stay with length 1."""
-    return x.abs().pow(p).sum(_spatial(x), keepdim=True).pow(1 / p)
+    sums = raised(x.abs(), p).sum(_spatial(x), keepdim=True)
+    return raised(sums, 1 / p)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from robcert.certify.importer.table import Gradient, operator
 
-from .activations import softmax, softmax_of_rows
+from .activations import sigmoid, softmax, softmax_of_rows
 from .pooling import average_pool
 from .quantized import (
     dequantize_linear,
@@ -93,7 +93,7 @@ def quantized_sigmoid(
     straight_through: bool = False,
 ) -> Tensor:
     """Logistic function of a quantised tensor."""
-    y = torch.sigmoid(dequantize_linear(x, x_scale, x_zero))
+    y = sigmoid(dequantize_linear(x, x_scale, x_zero))
     return _onto_grid(y, y_scale, y_zero, input_types, 4, straight_through=straight_through)
 
 

@@ -13,6 +13,8 @@ from torch.nn import functional
 from robcert.certify.errors import ModelFileError
 from robcert.certify.importer.table import operator
 
+from .activations import sigmoid, softplus
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,11 +22,11 @@ Activation = Callable[[Tensor], Tensor]
 States = tuple[Tensor, ...]
 
 ACTIVATIONS: dict[str, Activation] = {
-    "sigmoid": torch.sigmoid,
+    "sigmoid": sigmoid,
     "tanh": torch.tanh,
     "relu": torch.relu,
     "softsign": functional.softsign,
-    "softplus": functional.softplus,
+    "softplus": softplus,
 }
 
 
