@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,9 +88,17 @@ class StepRule:
             return largest_entry(gradient), moments
         first = torch.lerp(moments[0], gradient, 1 - 0.9)
         second = torch.lerp(moments[1], gradient.square(), 1 - 0.999)
-        mean = first / per_row(1 - 0.9 ** t.to(gradient.dtype), gradient)
-        square = second / per_row(1 - 0.999 ** t.to(gradient.dtype), gradient)
+        mean = first / per_row(_shortfall(0.9, t, gradient), gradient)
+        square = second / per_row(_shortfall(0.999, t, gradient), gradient)
         return mean / (square.sqrt() + self.smoothing), (first, second)
+
+
+def _shortfall(decay: float, t: Tensor, like: Tensor) -> Tensor:
+    """1 - decay^t for the steps ``t (b,)``, with the same bits in a batch of any size.
+
+    Powers have other last bits at the end of a batch, and 1 minus them loses digits.
+    """
+    return -torch.expm1(t.to(like.dtype) * math.log(decay))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,19 @@ def test_best_is_kept_where_the_last_is_worse() -> None:
     assert found.n_gradients == 1
 
 
+def test_steps_of_adam_have_the_same_bits_in_batches_of_any_size() -> None:
+    """Where images are at steps of their own; at step 31 powers differ in a vector and alone."""
+    rule = StepRule(Direction.ADAM, 0.1)
+    gradient = torch.rand(64, 5, generator=torch.Generator().manual_seed(0))
+    t = torch.arange(1, 65)
+    whole, _ = rule.unit(gradient, t, rule.moments(gradient))
+    for count in (1, 7, 33):
+        for first in range(64 - count):
+            rows = slice(first, first + count)
+            part, _ = rule.unit(gradient[rows], t[rows], rule.moments(gradient[rows]))
+            assert torch.equal(part, whole[rows])
+
+
 def test_box_keeps_pixels_and_its_absence_does_not() -> None:
     x = torch.tensor([[0.95, 0.5]])
     rule = StepRule(Direction.SIGN, 0.1)
