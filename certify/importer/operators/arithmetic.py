@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -63,7 +64,7 @@ def power(x: Tensor, exponent: Tensor) -> Tensor:
     """``x`` to the exponent, in the type of x."""
     if exponent.numel() == 1 and exponent.ndim <= x.ndim:
         return raised(x, exponent.reshape(())).to(x.dtype)
-    shape = torch.broadcast_shapes(x.shape, exponent.shape)
+    shape = np.broadcast_shapes(x.shape, exponent.shape)
     return raised(x.expand(shape), exponent.expand(shape)).to(x.dtype)
 
 
