@@ -23,6 +23,20 @@ FAILURES = (ModelFileError, RuntimeError, IndexError)
 """What a model's operators raise: the runtime's errors, and torch's of the twin."""
 
 
+HOPELESS = 8
+"""When so many images fail before one has a row it is the model's fault, not the images'."""
+
+
+def require_hope(failed: dict[int, Exception], *, done: bool, asked: int) -> None:
+    """Raise the first error where nothing has come of ``asked`` images and it is no use to go on.
+
+    Raises:
+        Exception: what the model raised.
+    """
+    if not done and len(failed) >= min(HOPELESS, max(1, asked)):
+        raise next(iter(failed.values()))
+
+
 def in_parts(
     work: Callable[[NDArray[np.int64]], Found],
     indices: NDArray[np.int64],

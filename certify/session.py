@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from .core import Batch, Progress, silent
-from .failures import in_parts
+from .failures import in_parts, require_hope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 Rows = dict[str, NDArray[np.generic]]
 """Columns of finished images, by name; first axis as in the batch."""
-
-HOPELESS = 8
-"""When so many images fail before one has a row it is the model's fault, not the images'."""
 
 
 @dataclass(slots=True)
@@ -90,8 +87,7 @@ class Session:
             for indices, rows in in_parts(lambda at: compute(self.batch(at)), step, failed):
                 group.append(indices, rows)
                 done += len(indices)
-            if not done and len(failed) >= min(HOPELESS, len(missing)):
-                raise next(iter(failed.values()))
+            require_hope(failed, done=bool(done), asked=len(missing))
             self.progress(task, done, len(self.indices))
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
         group.finish(kept)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from .classifier import one_torch_thread
+from .failures import FAILURES
 from .sampling import NOISE_BLOCK, generator
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Job:
     issued: int = field(init=False)
     counted: int = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
+    failed: bool = False
 
     def ask(self, request: Draws, classes: int) -> None:
         """Take ``request`` as the next thing to be drawn."""
@@ -91,6 +93,13 @@ class Finished:
     indices: NDArray[np.int64]
     outcomes: list[Outcome]
 
+    def part(self, at: NDArray[np.int64]) -> Finished:
+        """Those at the positions ``at``."""
+        return Finished(self.indices[at], [self.outcomes[place] for place in at])
+
+
+NO_VOTE = -1
+"""Class of a draw that the model failed on."""
 
 Ahead = tuple["list[Piece]", "Future[NDArray[np.int64]]"]
 """A batch that was given to a worker, and its votes to come."""
@@ -108,6 +117,9 @@ class Sampler:
         workers: batches that are worked on at once; by default one a core, two on a GPU. Changes
             speed only.
         deadline: ``time.monotonic()`` after which no further batch is begun.
+
+    Attributes:
+        failed: images that the model failed on and its errors; they have no outcome.
     """
 
     def __init__(
@@ -127,6 +139,7 @@ class Sampler:
         self.workers = workers or default_workers(classifier)
         self.deadline = deadline
         self.drawn = 0
+        self.failed: dict[int, Exception] = {}
         self._active: deque[Job] = deque()
         self._capacity = max(self.batch_size, NOISE_BLOCK)
         self._pace = 0.0 if batch_size else math.inf  # seconds a row, the best seen
@@ -199,6 +212,16 @@ class Sampler:
         return max(NOISE_BLOCK, min(self._capacity, int(SECONDS_A_BATCH / self._pace)))
 
     def _votes(self, logits: Logits, pieces: list[Piece]) -> NDArray[np.int64]:
+        """Classes of the draws of ``pieces``, ``NO_VOTE`` for those of a piece that fails alone."""
+        try:
+            return self._asked(logits, pieces)
+        except FAILURES as error:
+            if len(pieces) == 1:
+                self.failed.setdefault(pieces[0].job.index, error)
+                return np.full(pieces[0].rows, NO_VOTE)
+        return np.concatenate([self._votes(logits, [piece]) for piece in pieces])
+
+    def _asked(self, logits: Logits, pieces: list[Piece]) -> NDArray[np.int64]:
         """Classes of the draws of ``pieces``; runs in a worker."""
         buffer = self._buffers.get()
         start = time.perf_counter()
@@ -239,10 +262,15 @@ class Sampler:
         start = 0
         done: list[tuple[int, Outcome]] = []
         for piece in pieces:
-            job = piece.job
-            job.counts += np.bincount(votes[start : start + piece.rows], minlength=classes)
-            job.counted += piece.rows
+            job, own = piece.job, votes[start : start + piece.rows]
             start += piece.rows
+            if NO_VOTE in own and not job.failed:
+                job.failed = True
+                self._active.remove(job)
+            if job.failed:
+                continue
+            job.counts += np.bincount(own, minlength=classes)
+            job.counted += piece.rows
             if job.counted < job.request.stop:
                 continue
             try:

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from command_line import robcert
 from onnx_models import model, node, saved
 
+from robcert.certify.classifier import Classifier, ModelInfo
 from robcert.certify.failures import in_parts
+from robcert.certify.smoothing_engine import Job, Sampler
+from robcert.certify.smoothing_procedures import sequential_prediction
+from robcert.certify.smoothing_rules import PredictionRule
+from robcert.certify.smoothing_sequential import Schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
 SIZE = 16
 COUNT, BAD = 12, 5
@@ -120,3 +127,76 @@ def test_halves_are_tried_until_the_images_at_fault_are_alone() -> None:
     assert np.concatenate([part for part, _ in found]).tolist() == [0, 1, 2, *range(5, 16)]
     assert sorted(failed) == [3, 4]
     assert len(asked) == 13  # 16, 8 twice, 4 twice, then 2 twice and 1 twice around each
+
+
+def fails_on(calls: set[int]) -> Classifier:
+    """Two classes by the first pixel; raises where the last pixel names one of ``calls``."""
+
+    def logits(x: Tensor) -> Tensor:
+        if any(bool((x[:, 0, 0, -1] - image).abs().lt(0.3).any()) for image in calls):
+            message = "out of range"
+            raise RuntimeError(message)
+        return torch.stack([x[:, 0, 0, 0], -x[:, 0, 0, 0]], 1)
+
+    return Classifier(
+        info=ModelInfo(file="test", sha256="", kind="module"),
+        runtime=logits,
+        twin=None,
+        num_classes=2,
+        image_shape=(1, 1, 2),
+    )
+
+
+def counts_of(
+    classifier: Classifier, images: list[int], workers: int
+) -> tuple[dict[int, Any], set[int]]:
+    sampler = Sampler(classifier, sigma=0.02, seed=0, batch_size=128, workers=workers)
+    rule = PredictionRule(Schedule((256, 512), (0.5, 0.5)))
+    jobs = [Job(i, torch.tensor([[[0.01, float(i)]]]), sequential_prediction(rule)) for i in images]
+    found = {
+        int(index): outcome.path[-1].tolist()
+        for finished in sampler.run(jobs)
+        for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
+    }
+    return found, set(sampler.failed)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_counts_of_the_others_are_those_of_a_run_without_the_failing_image(workers: int) -> None:
+    with_them, failed = counts_of(fails_on({2, 5}), list(range(6)), workers)
+    without, nothing = counts_of(fails_on(set()), [0, 1, 3, 4], workers)
+    assert with_them == without
+    assert (failed, nothing) == ({2, 5}, set())
+
+
+@pytest.mark.usefixtures("_files")
+def test_smoothing_leaves_out_what_the_model_fails_on() -> None:
+    ended = robcert(
+        *("smoothing", "certify", "-m", "model.onnx", "-d", "images.npz", "--sigma", "0.1"),
+        *("--n", "500", "--n0", "64", "--json", "--out", "r.h5"),
+    )
+    assert ended.status == 0, ended
+    outcome = json.loads(ended.stdout)
+    assert outcome["summary"]["n"] == COUNT - 1
+    assert outcome["summary"]["complete"]
+    (warning,) = [line for line in outcome["warnings"] if "failed on" in line]
+    assert f"the model failed on 1 of {COUNT} images" in warning
+    assert f"the first is image {BAD}: the runtime fails" in warning
+
+
+@pytest.mark.usefixtures("_files")
+def test_bounds_leave_out_what_the_model_fails_on_in_the_sample_as_well() -> None:
+    common = ("bounds", "-m", "model.onnx", "-d", "images.npz", "--blocks", "3", "--json")
+    ended = robcert(*common, "--block-size", "4", "--out", "r.h5")
+    assert ended.status == 0, ended
+    outcome = json.loads(ended.stdout)
+    summary = outcome["summary"]
+    assert (summary["n"], summary["complete"]) == (COUNT - 1, True)
+    assert (summary["lipschitz"]["blocks"], summary["lipschitz"]["block_size"]) == (2, 4)
+    sampled, reported = [line for line in outcome["warnings"] if "failed on" in line]
+    assert "the model failed on 1 sampled images" in sampled
+    assert f"the first is image {BAD}: " in sampled
+    assert f"the model failed on 1 of {COUNT} images" in reported
+    again = json.loads(robcert(*common, "--block-size", "4", "--refit", "--out", "r.h5").stdout)
+    assert again["summary"] == summary
+    assert again["warnings"] == outcome["warnings"]

@@ -11,6 +11,7 @@ from ..bounds import curvature_bound, l_bound, omega_bound, vanishing_share
 from ..clever import local_lipschitz
 from ..core import Kind, Norm
 from ..curvature import KINKED, kinked_share
+from ..errors import DataError
 from ..extremes import ExtremeValueFit, Method, Status, fit_extremes
 from ..linearity import tangent
 from ..residuals import forget_decided, residuals_while_undecided
@@ -74,7 +75,9 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
     if sample is None:
         return group.path
     fits = _fit(group, sample, settings, blocks, session.seed)
-    known = dict(zip(sample.column("index").tolist(), sample.column("residual"), strict=True))
+    rows = sample.indices
+    residuals = sample.column("residual", rows)
+    known = dict(zip(sample.column("index", rows).tolist(), residuals, strict=True))
     session.fill(group, "bounds", lambda batch: _rows(session, batch, settings, fits, known))
     return group.path
 
@@ -87,19 +90,23 @@ def _fit(
     seed: int,
 ) -> Fits:
     """Fits of L, of omega at each epsilon and of the curvature, stored with their block maxima."""
-    slopes, floors = sample.column("gradient_norm"), sample.column("floor")
+    rows, size = sample.indices, blocks.shape[1]
+    slopes, floors = sample.column("gradient_norm", rows), sample.column("floor", rows)
     vanishing = vanishing_share(slopes)
     names = ["lipschitz", *(f"omega/{epsilon:.6g}" for epsilon in settings.epsilons)]
-    values = [sample.column("largest_gradient_norm"), *sample.column("residual").T]
+    values = [
+        sample.column("largest_gradient_norm", rows),
+        *sample.column("residual", rows).T,
+    ]
     if settings.curved:
         names.append("curvature")
-        values.append(sample.column("curvature"))
+        values.append(sample.column("curvature", rows))
     fits = []
     for name, column in zip(names, values, strict=True):
-        maxima = column.reshape(blocks.shape).max(1)
+        maxima = _blocks(column, size).max(1)
         fit = fit_extremes(
             maxima,
-            block_size=blocks.shape[1],
+            block_size=size,
             method=Method(settings.evt),
             exceedance=settings.exceedance,
             level=settings.level,
@@ -117,11 +124,20 @@ def _fit(
         epsilons=list(settings.epsilons),
         vanishing_share=vanishing,
         sampled_gradients={"mean": float(slopes.mean()), "max": float(slopes.max())},
-        sampled_residuals=sample.column("residual").mean(0).tolist(),
-        omega_random=sample.column("residual_random").max(0).tolist(),
+        sampled_residuals=sample.column("residual", rows).mean(0).tolist(),
+        omega_random=sample.column("residual_random", rows).max(0).tolist(),
+        sampling_failed=sample.attribute("failed", {}),
         gradient_passes=settings.gradient_passes(blocks.size, 0),
     )
     return Fits(fits[0], tuple(fits[1:]), curvature)
+
+
+def _blocks(column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Sampled values in blocks ``(n, size)``; where images are left out the later ones move up."""
+    if len(column) < size:
+        message = f"the model fails on so many sampled images that {len(column)} are left"
+        raise DataError(message)
+    return column[: len(column) // size * size].reshape(-1, size)
 
 
 def _judged(fit: ExtremeValueFit, vanishing: float) -> ExtremeValueFit:
@@ -138,9 +154,10 @@ def _smooth(
     fit: ExtremeValueFit, sample: AnalysisGroup, settings: BoundsSettings
 ) -> ExtremeValueFit:
     """The fit of the curvature with what the residuals say about it."""
-    residual, floor = sample.column("residual"), sample.column("floor")
+    rows = sample.indices
+    residual, floor = sample.column("residual", rows), sample.column("floor", rows)
     share = kinked_share(
-        sample.column("curvature"), residual[:, 0], floor, epsilon=settings.epsilons[0]
+        sample.column("curvature", rows), residual[:, 0], floor, epsilon=settings.epsilons[0]
     )
     if share > KINKED:
         flag = f"the loss bends where it has no curvature, at {share:.0%} of the sampled images"

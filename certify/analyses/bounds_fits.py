@@ -104,3 +104,14 @@ def fit_warnings(
         where = "every fit" if len(names) == len(entries) else ", ".join(names)
         found.append(f"{flag} ({where})")
     return tuple(found)
+
+
+def left_out(failed: dict[str, str]) -> tuple[str, ...]:
+    """How many images the sample lacks because the model failed on them, by their reasons."""
+    if not failed:
+        return ()
+    first, reason = next(iter(failed.items()))
+    return (
+        f"the model failed on {len(failed)} sampled images, which L and omega know nothing of; "
+        f"the first is image {first}: {reason}",
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from ..core import Norm
 from ..curvature import largest_curvature
 from ..errors import StoreError
+from ..failures import in_parts, require_hope
 from ..gradient_norm import largest_gradient_norm
 from ..linearity import tangent
 from ..residuals import largest_residuals
@@ -68,12 +69,13 @@ def finished_sample(
 
 def _reuse(session: Session, sample: AnalysisGroup, *, refit: bool) -> None:
     """Copy the finished sample of a run that differs in the fit alone, if there is one."""
-    rows = np.arange(len(sample.computed()))
     for other in session.store.existing(PLACE):
         same = other.settings == sample.settings and other.seed == sample.seed
         if same and other.complete and other.path != sample.path:
+            rows = other.indices
             sample.append(rows, {name: other.column(name, rows) for name in sample.columns})
             sample.finish(rows)
+            sample.set_attributes(failed=other.attribute("failed", {}))
             return
     if refit:
         message = "there is nothing to fit again: the file has no finished sample of these settings"
@@ -87,19 +89,30 @@ def _fill(
     settings: BoundsSettings,
     blocks: NDArray[np.int64],
 ) -> bool:
-    """Compute the sampled rows that are missing; whether all of them are there now."""
+    """Compute the sampled rows that are missing; whether all of them are there now.
+
+    An image that the model fails on has no row; the attribute ``failed`` says why.
+    """
     rows = np.arange(blocks.size)
     images, block = blocks.ravel(), np.repeat(np.arange(len(blocks)), blocks.shape[1])
-    missing = sample.missing(rows)
+    missing, failed = sample.missing(rows), dict[int, Exception]()
+
+    def found(some: NDArray[np.int64]) -> Rows:
+        return _rows(session.classifier, session.batch(images[some]), settings, session.seed)
+
     for start in range(0, len(missing), session.batch_size):
         session.progress("sampling L and omega", blocks.size - len(missing) + start, blocks.size)
         if session.out_of_time:
             return False
         part = missing[start : start + session.batch_size]
-        found = _rows(session.classifier, session.batch(images[part]), settings, session.seed)
-        sample.append(part, {"index": images[part], "block": block[part], **found})
+        for some, values in in_parts(found, part, failed):
+            sample.append(some, {"index": images[some], "block": block[some], **values})
+        require_hope(failed, done=bool(sample.computed().any()), asked=len(missing))
     session.progress("sampling L and omega", blocks.size, blocks.size)
-    sample.finish(rows)
+    sample.finish(np.setdiff1d(rows, list(failed)))
+    if failed:
+        reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
+        sample.set_attributes(failed=reasons)
     return True
 
 

@@ -15,7 +15,7 @@ from .bounds_attacked import (
     attacked_error,
     offenders,
 )
-from .bounds_fits import FitSummary, OmegaSummary, fit_warnings, omega_summaries
+from .bounds_fits import FitSummary, OmegaSummary, fit_warnings, left_out, omega_summaries
 from .bounds_settings import Region
 
 if TYPE_CHECKING:
@@ -168,7 +168,10 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         n_correct=int(correct.sum()),
         sampled=lipschitz.blocks * lipschitz.block_size if lipschitz else 0,
         gradient_passes=int(group.attribute("gradient_passes", 0)),
-        warnings=fit_warnings(lipschitz, omega, curvature),
+        warnings=(
+            *fit_warnings(lipschitz, omega, curvature),
+            *left_out(group.attribute("sampling_failed", {})),
+        ),
         complete=group.complete,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DataError
+from ..failures import in_parts, require_hope
 from ..precision import Precision, computed_in, require_same_function
 from ..schema import SMOOTHING
 from ..smoothing_engine import Finished, Job, Sampler
@@ -124,18 +125,38 @@ def run(
 ) -> None:
     """Run a procedure on each image that ``group`` lacks, and write its row when it ends.
 
-    ``finish`` marks the request as complete unless time ran out.
+    ``finish`` marks the request as complete unless time ran out. An image that the model fails on,
+    itself or one of its noisy copies, has no row; the attribute ``failed`` says why.
     """
     missing = group.missing(session.indices)
     done = len(session.indices) - len(missing)
     session.progress("smoothing", done, len(session.indices))
     jobs = (Job(index, x, procedure_of(index)) for index, x in _images(session, missing))
-    for finished in in_chunks(sampler.run(jobs)):
-        group.append(finished.indices, rows_of(finished))
-        done += len(finished.indices)
+    for chunk in in_chunks(sampler.run(jobs)):
+        done += _append(group, chunk, rows_of, sampler.failed)
         session.progress("smoothing", done, len(session.indices))
-    if done == len(session.indices):
-        group.finish(session.indices)
+    failed = sampler.failed
+    require_hope(failed, done=bool(done), asked=len(missing))
+    if done + len(failed) == len(session.indices):
+        group.finish(np.setdiff1d(session.indices, list(failed)))
+    if failed or group.attribute("failed"):
+        group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})
+
+
+def _append(
+    group: AnalysisGroup,
+    chunk: Finished,
+    rows_of: Callable[[Finished], Rows],
+    failed: dict[int, Exception],
+) -> int:
+    """Write the rows of ``chunk`` but of images that go to ``failed``; how many they are."""
+    written, lost = 0, dict[int, Exception]()
+    places = np.arange(len(chunk.indices))
+    for at, rows in in_parts(lambda at: rows_of(chunk.part(at)), places, lost):
+        group.append(chunk.indices[at], rows)
+        written += len(at)
+    failed |= {int(chunk.indices[place]): error for place, error in lost.items()}
+    return written
 
 
 def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:

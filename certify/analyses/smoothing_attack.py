@@ -212,11 +212,14 @@ class _Attack:
             Job(index, one, sequential_prediction(rule, stream=stream))
             for index, one in zip(indices.tolist(), x, strict=True)
         ]
-        return {
+        found = {
             int(index): outcome
             for finished in sampler.run(jobs)
             for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
         }
+        if sampler.failed:
+            raise next(iter(sampler.failed.values()))
+        return found
 
 
 def _blank(classes: int, reference: NDArray[np.int64]) -> Columns:

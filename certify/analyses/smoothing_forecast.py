@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..failures import require_hope
 from ..sampling import generator
 from ..smoothing_engine import Job, Sampler
 from ..smoothing_procedures import sequential_prediction
@@ -87,6 +88,7 @@ def forecast(
     ]
     start = time.perf_counter()
     counts = [o.path[-1] for finished in sampler.run(jobs) for o in finished.outcomes]
+    require_hope(sampler.failed, done=bool(counts), asked=len(indices))
     rate = sampler.drawn / (time.perf_counter() - start)
     attainable = attainable_radii(settings)
     return Forecast(
