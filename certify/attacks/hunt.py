@@ -152,6 +152,8 @@ class Hunt:
     def twin_logits(self, rows: Tensor, x: Tensor) -> Tensor:
         """Logits by the twin, without gradient."""
         self.n_forward[rows] += 1
+        if not len(rows):  # a twin that reshapes cannot do with no image
+            return x.new_zeros(0, self.classifier.num_classes)
         with torch.no_grad():
             return torch.cat(
                 [self.classifier.twin_logits(part) for part in torch.split(x, self.lanes)]
@@ -161,6 +163,8 @@ class Hunt:
         """Logits ``(r, k)`` by the twin at ``x (r, ...)`` and the gradients of ``score`` there."""
         self.n_forward[rows] += 1
         self.n_backward[rows] += 1
+        if not len(rows):
+            return x.new_zeros(0, self.classifier.num_classes), x
         seen: list[Tensor] = []
 
         def values(part_rows: Tensor) -> Callable[[Tensor], Tensor]:

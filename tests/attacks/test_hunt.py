@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from linear_models import SHAPE, linear_classifier
+from linear_models import SHAPE, linear_classifier, near_grey
 from torch import Tensor, nn
 
 from robcert.certify.attacks import catalogue, suites
@@ -255,3 +255,22 @@ def test_attacks_without_gradients_leave_the_processor_to_the_runtime(
     hunt = Hunt(classifier, images(classifier, 2), Norm.L2)
     suites.run(hunt, ("fgsm", "square", "noise", "spatial"), TINY)
     assert entered == ["square", "noise", "spatial"]
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("name", list(CATALOGUE))
+def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, norm: Norm) -> None:
+    """As one with a Reshape to (0, -1): FGSM's second point in l1 was asked of nobody."""
+    if norm not in CATALOGUE[name].norms:
+        pytest.skip("the attack has no such norm")
+
+    def strict(x: Tensor) -> Tensor:
+        assert len(x), "an empty batch"
+        return plain(x)
+
+    plain = linear_classifier().twin
+    assert plain is not None
+    classifier = replace(linear_classifier(), twin=strict)
+    hunt = Hunt(classifier, near_grey(classifier, 1), norm)
+    suites.run(hunt, (name,), TINY, radii=(RADIUS[norm],))
+    assert hunt.n_forward.min() > 0
