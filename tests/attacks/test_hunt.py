@@ -264,12 +264,12 @@ def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, no
     if norm not in CATALOGUE[name].norms:
         pytest.skip("the attack has no such norm")
 
+    plain = linear_classifier()
+
     def strict(x: Tensor) -> Tensor:
         assert len(x), "an empty batch"
-        return plain(x)
+        return plain.twin_logits(x)
 
-    plain = linear_classifier().twin
-    assert plain is not None
     classifier = replace(linear_classifier(), twin=strict)
     hunt = Hunt(classifier, near_grey(classifier, 1), norm)
     suites.run(hunt, (name,), TINY, radii=(RADIUS[norm],))
