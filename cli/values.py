@@ -66,6 +66,9 @@ def positions(text: str) -> tuple[int, ...]:
             message = f"--indices takes positions such as 0,5,10-19, got {text!r}"
             raise InvalidParameterError(message)
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:  # nothing: as if the option had not been given, all images
+            message = f"--indices takes ranges from the smaller to the larger, got {part.strip()!r}"
+            raise InvalidParameterError(message)
         found.extend(range(first, last + 1))
     return tuple(dict.fromkeys(found))
 

@@ -37,6 +37,12 @@ def test_epsilon_fits_into_a_pixel_in_linf() -> None:
         assert f"did you mean {meant}?" in refused.value.hint
 
 
+@pytest.mark.parametrize("text", ["3-1", "0,5-2"])
+def test_a_range_that_runs_backwards_is_an_error(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="from the smaller to the larger"):
+        values.positions(text)
+
+
 def test_positions_keep_their_order_and_appear_once() -> None:
     assert values.positions("5,0-2, 1") == (5, 0, 1, 2)
 
