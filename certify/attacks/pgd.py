@@ -172,6 +172,8 @@ def run_fgsm(hunt: Hunt, rows: Tensor, epsilon: Tensor, *, loss: Loss) -> None:
     _, gradient = hunt.gradient(rows, x, loss_score(hunt, loss))
     uphill = feasible(gradient, x)
     for direction, size in _FGSM[hunt.norm]:
+        if not len(rows):
+            return
         unit, _ = StepRule(direction, size).unit(uphill, epsilon[rows], ())
         radius = epsilon[rows].to(x)
         delta = project(unit * per_row(size * radius, x), hunt.norm, radius, x=x)
@@ -221,15 +223,39 @@ def run_multi_targeted(
     ranked = hunt.ranked_classes(rows, targets)
     for restart in range(restarts):
         for rank in range(ranked.shape[1]):
-            climb(
+            run_towards(
                 hunt,
                 standing(hunt, rows, epsilon),
-                _towards(hunt, ranked[:, rank]),
-                epsilon=epsilon,
+                epsilon,
+                ranked[:, rank],
                 steps=steps,
-                rule=rule or default_rule(hunt.norm, steps),
-                start=_random(hunt, epsilon, _named(f"multi-targeted/{rank + 1}", restart), block),
+                rule=rule,
+                stream=_named(f"multi-targeted/{rank + 1}", restart),
+                block=block,
             )
+
+
+def run_towards(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    target: Tensor,
+    *,
+    steps: int,
+    rule: StepRule | None,
+    stream: str,
+    block: int,
+) -> None:
+    """One ascent of the margin of the classes ``target (b,)`` over y, within a hunt."""
+    climb(
+        hunt,
+        rows,
+        lambda logits, at: targeted_margin(logits, hunt.y(at), target[at]),
+        epsilon=epsilon,
+        steps=steps,
+        rule=rule or default_rule(hunt.norm, steps),
+        start=_random(hunt, epsilon, stream, block),
+    )
 
 
 def run_random_targeted(
@@ -259,14 +285,15 @@ def run_random_targeted(
             todo = rows[hunt.goal_distance[rows].isinf()]
         else:
             todo = standing(hunt, rows, epsilon) if restart else rows
-        climb(
+        run_towards(
             hunt,
             todo,
-            _towards(hunt, target),
-            epsilon=epsilon,
+            epsilon,
+            target,
             steps=steps,
-            rule=rule or default_rule(hunt.norm, steps),
-            start=_random(hunt, epsilon, _named("random-targeted", restart), block),
+            rule=rule,
+            stream=_named("random-targeted", restart),
+            block=block,
         )
     hunt.goal = None
 
@@ -279,10 +306,6 @@ def standing(hunt: Hunt, rows: Tensor, epsilon: Tensor) -> Tensor:
 def loss_score(hunt: Hunt, loss: Loss) -> Score:
     """What an untargeted attack climbs."""
     return lambda logits, rows: loss.of(logits, hunt.y(rows))
-
-
-def _towards(hunt: Hunt, target: Tensor) -> Score:
-    return lambda logits, rows: targeted_margin(logits, hunt.y(rows), target[rows])
 
 
 def _named(stream: str, restart: int) -> str:
