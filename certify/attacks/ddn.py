@@ -13,10 +13,13 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss
 from robcert.certify.projections import feasible, into_box, per_row
 
-from .hunt import Found, Hunt, adversarial
+from .faces import nearest_face, rival_margin
+from .hunt import Found, Hunt, Score, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
+
+_LEAST = 1e-4  # a length of 0, at a tie of two classes, would stay 0
 
 
 def ddn(
@@ -29,29 +32,51 @@ def ddn(
 
 
 def run_ddn(
-    hunt: Hunt, rows: Tensor, *, steps: int, loss: Loss = Loss.MARGIN, gamma: float = 0.05
+    hunt: Hunt,
+    rows: Tensor,
+    *,
+    steps: int,
+    loss: Loss = Loss.MARGIN,
+    gamma: float = 0.05,
+    rivals: int = 9,
 ) -> None:
-    r"""DDN within a hunt: a step along the gradient, then the perturbation's length is set.
+    """DDN within a hunt, and once more towards the nearest face where that is another class.
 
-    The length shrinks by the factor :math:`1 - \gamma` at an adversarial iterate and grows by
-    :math:`1 + \gamma` elsewhere; the step falls from 1 to 0.01 by a cosine.
+    As in :mod:`fmn`: nearest in the tangents at the image, of the ``rivals`` with the largest
+    clean logits.
     """
     if not len(rows):
         return
-    x, y = hunt.x(rows), hunt.y(rows)
-    delta, length = torch.zeros_like(x), torch.ones(len(rows), device=x.device)
+    nearest, distance = nearest_face(hunt, rows, rivals)
+    first = torch.where(distance.isfinite(), distance, 1.0).clamp_min(_LEAST).float()
+    reached = _descend(hunt, rows, lambda z, at: loss.of(z, hunt.y(at)), first, steps, gamma)
+    missed = rows[nearest[rows] != reached]
+    _descend(hunt, missed, lambda z, at: rival_margin(hunt, z, at, nearest), first, steps, gamma)
+
+
+def _descend(
+    hunt: Hunt, rows: Tensor, score: Score, first: Tensor, steps: int, gamma: float
+) -> Tensor:
+    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the hunt.
+
+    A step along the gradient, then the perturbation's length is set: it begins at ``first (b,)``,
+    shrinks by the factor :math:`1 - \gamma` at an adversarial iterate and grows by
+    :math:`1 + \gamma` elsewhere; the step falls from 1 to 0.01 by a cosine. The paper begins at
+    length 1, from where small distances take long to reach.
+    """
+    x, y, length = hunt.x(rows), hunt.y(rows), first[rows]
+    delta, reached = torch.zeros_like(x), torch.full_like(rows, -1)
     best, best_norm = x.clone(), torch.full_like(length, torch.inf)
-    for t in range(steps):
+    for t in range(steps if len(rows) else 0):
         step = 0.01 + 0.99 * (1 + math.cos(math.pi * t / steps)) / 2
-        logits, gradient = hunt.gradient(
-            rows, x + delta, lambda logits, at: loss.of(logits, hunt.y(at))
-        )
+        logits, gradient = hunt.gradient(rows, x + delta, score)
         hit, size = adversarial(logits, y), Norm.L2.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
-        best[better] = (x + delta)[better]
+        best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
         length = torch.where(hit, length * (1 - gamma), length * (1 + gamma))
         uphill = normalised(feasible(gradient, x + delta))
         moved = into_box(delta + step * uphill, x)
         delta = into_box(normalised(moved) * per_row(length, moved), x)
     hunt.settle(rows[best_norm.isfinite()], best[best_norm.isfinite()])
+    return reached

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from robcert.certify.ascent import normalised
 from robcert.certify.core import Batch, Norm
-from robcert.certify.objectives import largest_other
 from robcert.certify.projections import feasible, project
 
-from .deepfool import nearest_face
+from .faces import nearest_face, rival_margin
 from .hunt import Found, Hunt, adversarial
 
 if TYPE_CHECKING:
@@ -56,12 +55,12 @@ def run_fmn(
     length = step or FIRST_STEP[hunt.norm]
     reached = _descend(hunt, rows, None, steps, length)
     if rivals and hunt.classifier.num_classes > 2:
-        nearest = nearest_face(hunt, rows, rivals)
-        missed = nearest != reached
-        _descend(hunt, rows[missed], nearest[missed], steps, length)
+        nearest, _ = nearest_face(hunt, rows, rivals)
+        missed = nearest[rows] != reached
+        _descend(hunt, rows[missed], nearest, steps, length)
 
 
-def _descend(hunt: Hunt, rows: Tensor, target: Tensor | None, steps: int, first: float) -> Tensor:
+def _descend(hunt: Hunt, rows: Tensor, rivals: Tensor | None, steps: int, first: float) -> Tensor:
     r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the hunt.
 
     The radius starts where the tangent plane puts the boundary, :math:`\|\delta\| + |m| /
@@ -69,7 +68,6 @@ def _descend(hunt: Hunt, rows: Tensor, target: Tensor | None, steps: int, first:
     iterate and grows by :math:`1 + \gamma` elsewhere. Step and :math:`\gamma` fall by a cosine.
     """
     x, y, norm = hunt.x(rows), hunt.y(rows), hunt.norm
-    rivals = None if target is None else _spread(hunt, rows, target)
     delta = torch.zeros_like(x)
     best, best_norm = x.clone(), torch.full((len(rows),), torch.inf, device=x.device)
     radius, reached = best_norm.clone(), torch.full_like(rows, -1)
@@ -77,14 +75,14 @@ def _descend(hunt: Hunt, rows: Tensor, target: Tensor | None, steps: int, first:
         decay = (1 + math.cos(math.pi * t / steps)) / 2
         gamma = 0.001 + 0.049 * decay
         logits, gradient = hunt.gradient(
-            rows, x + delta, lambda logits, at: _margin(hunt, logits, at, rivals)
+            rows, x + delta, lambda logits, at: rival_margin(hunt, logits, at, rivals)
         )
         hit, size = adversarial(logits, y), norm.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
         best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
         slope = norm.dual.of(gradient).clamp_min(torch.finfo(size.dtype).tiny)
-        ahead = size + _margin(hunt, logits, rows, rivals).abs() / slope
+        ahead = size + rival_margin(hunt, logits, rows, rivals).abs() / slope
         # also grown, unlike the paper's: exactly on the boundary of a flat model it would stay
         outward = torch.where(best_norm.isfinite(), radius, ahead) * (1 + gamma)
         radius = torch.where(hit, torch.minimum(radius * (1 - gamma), best_norm), outward)
@@ -94,18 +92,3 @@ def _descend(hunt: Hunt, rows: Tensor, target: Tensor | None, steps: int, first:
     found = best_norm.isfinite()
     hunt.settle(rows[found], best[found])
     return reached
-
-
-def _margin(hunt: Hunt, logits: Tensor, rows: Tensor, rivals: Tensor | None) -> Tensor:
-    """Margin of the rival class, or of the largest other one, over y ``(r,)``."""
-    own = logits.gather(1, hunt.y(rows)[:, None]).squeeze(1)
-    if rivals is None:
-        return largest_other(logits, hunt.y(rows)) - own
-    return logits.gather(1, rivals[rows][:, None]).squeeze(1) - own
-
-
-def _spread(hunt: Hunt, rows: Tensor, values: Tensor) -> Tensor:
-    """``values (r,)`` at their rows of the whole batch ``(b,)``."""
-    whole = torch.zeros(len(hunt.batch), dtype=values.dtype, device=values.device)
-    whole[rows] = values
-    return whole
