@@ -77,15 +77,31 @@ def run_apgd_targeted(
     """APGD within a hunt towards each of the classes with the largest clean logits."""
     ranked = hunt.ranked_classes(rows, targets)
     for rank in range(ranked.shape[1]):
-        _ascend(
+        run_apgd_towards(
             hunt,
-            standing(hunt, rows, epsilon),
-            _targeted_score(hunt, ranked[:, rank]),
+            rows,
             epsilon,
-            steps,
-            f"attack/apgd-targeted/{rank}",
-            block,
+            ranked[:, rank],
+            steps=steps,
+            stream=f"targeted/{rank}",
+            block=block,
         )
+
+
+def run_apgd_towards(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    target: Tensor,
+    *,
+    steps: int,
+    stream: str,
+    block: int,
+) -> None:
+    """One ascent of the targeted ratio towards the classes ``target (b,)``, within a hunt."""
+    score = _targeted_score(hunt, target)
+    todo = standing(hunt, rows, epsilon)
+    _ascend(hunt, todo, score, epsilon, steps, f"attack/apgd-{stream}", block)
 
 
 def _ratio_score(hunt: Hunt) -> Score:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from robcert.certify.ascent import Direction, StepRule
 from robcert.certify.core import Norm
 from robcert.certify.objectives import Loss
 
-from .apgd import run_apgd, run_apgd_targeted
-from .bisection import at_radii, bisect
+from .apgd import run_apgd, run_apgd_targeted, run_apgd_towards
+from .bisection import Faces, at_radii, bisect
 from .boundary import run_boundary
 from .carlini_wagner import run_carlini_wagner
 from .ddn import run_ddn
@@ -27,12 +28,16 @@ from .pgd import (
     run_multi_targeted,
     run_pgd,
     run_random_targeted,
+    run_towards,
+    standing,
 )
 from .spatial import run_spatial
 from .square import run_square
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import Tensor
 
     from .bisection import RadiusAttack
     from .effort import Effort
@@ -60,33 +65,56 @@ class Attack:
     gradient: bool = True
 
 
-def _bisected(attack: Callable[[Effort], RadiusAttack]) -> Callable[[Hunt, Effort], None]:
+def _bisected(
+    attack: Callable[[Effort], RadiusAttack],
+    faces: Callable[[Effort], Faces | None] = lambda _: None,
+) -> Callable[[Hunt, Effort], None]:
     def run(hunt: Hunt, effort: Effort) -> None:
         if effort.radii:
             at_radii(hunt, attack(effort), effort.radii)
         else:
-            bisect(hunt, attack(effort), halvings=effort.halvings)
+            bisect(hunt, attack(effort), halvings=effort.halvings, faces=faces(effort))
 
     return run
+
+
+def _tangents(effort: Effort) -> Faces:
+    """For attacks that try each class anyway."""
+    return Faces(effort.targets)
 
 
 def _pgd(
     loss: Loss, rule: Callable[[int], StepRule | None] = lambda _: None
 ) -> Callable[..., None]:
-    return _bisected(
-        lambda effort: (
-            lambda hunt, rows, epsilon, block: run_pgd(
-                hunt,
-                rows,
-                epsilon,
-                steps=effort.steps,
-                rule=rule(effort.steps),
-                loss=loss,
-                restarts=effort.restarts,
-                block=block,
-            )
+    def attack(effort: Effort) -> RadiusAttack:
+        return lambda hunt, rows, epsilon, block: run_pgd(
+            hunt,
+            rows,
+            epsilon,
+            steps=effort.steps,
+            rule=rule(effort.steps),
+            loss=loss,
+            restarts=effort.restarts,
+            block=block,
         )
-    )
+
+    def towards(effort: Effort, target: Tensor) -> RadiusAttack:
+        def run(hunt: Hunt, rows: Tensor, epsilon: Tensor, block: int) -> None:
+            for restart in range(effort.restarts):
+                run_towards(
+                    hunt,
+                    standing(hunt, rows, epsilon),
+                    epsilon,
+                    target,
+                    steps=effort.steps,
+                    rule=rule(effort.steps),
+                    stream=f"pgd-towards/{restart}",
+                    block=block,
+                )
+
+        return run
+
+    return _bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
 
 
 def _adam(steps: int) -> StepRule:
@@ -159,19 +187,23 @@ def _random_targeted(
 
 def _apgd(*, ratio: bool) -> Callable[[Hunt, Effort], None]:
     # it settles late: at 20 steps it ends behind plain PGD, at 100 well before it
-    return _bisected(
-        lambda effort: (
-            lambda hunt, rows, epsilon, block: run_apgd(
-                hunt,
-                rows,
-                epsilon,
-                steps=5 * effort.steps,
-                restarts=effort.restarts,
-                ratio=ratio,
-                block=block,
-            )
+    def attack(effort: Effort) -> RadiusAttack:
+        return lambda hunt, rows, epsilon, block: run_apgd(
+            hunt,
+            rows,
+            epsilon,
+            steps=5 * effort.steps,
+            restarts=effort.restarts,
+            ratio=ratio,
+            block=block,
         )
-    )
+
+    def towards(effort: Effort, target: Tensor) -> RadiusAttack:
+        return lambda hunt, rows, epsilon, block: run_apgd_towards(
+            hunt, rows, epsilon, target, steps=5 * effort.steps, stream="towards/0", block=block
+        )
+
+    return _bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
 
 
 def _apgd_targeted(effort: Effort) -> RadiusAttack:
@@ -202,7 +234,7 @@ CATALOGUE: dict[str, Attack] = {
     "pgd": Attack("PGD on the margin", _pgd(Loss.MARGIN)),
     "pgd-ce": Attack("PGD on the cross-entropy", _pgd(Loss.CE)),
     "pgd-adam": Attack("PGD on the margin, Adam steps", _pgd(Loss.MARGIN, _adam), (Norm.LINF,)),
-    "multi-targeted": Attack("PGD towards each other class", _bisected(_multi_targeted)),
+    "multi-targeted": Attack("PGD towards each other class", _bisected(_multi_targeted, _tangents)),
     "random-targeted": Attack("PGD towards a class drawn once", _random_targeted()),
     "fmn": Attack(
         "fast minimum norm",
@@ -210,7 +242,7 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "ddn": Attack(
         "decoupled direction and norm",
-        lambda hunt, e: run_ddn(hunt, hunt.correct, steps=e.descent_steps),
+        lambda hunt, e: run_ddn(hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets),
         (Norm.L2,),
     ),
     "deepfool": Attack(
@@ -220,10 +252,14 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False)),
     "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True)),
-    "apgd-targeted": Attack("Auto-PGD towards each other class", _bisected(_apgd_targeted)),
+    "apgd-targeted": Attack(
+        "Auto-PGD towards each other class", _bisected(_apgd_targeted, _tangents)
+    ),
     "cw": Attack(
         "Carlini & Wagner",
-        lambda hunt, e: run_carlini_wagner(hunt, hunt.correct, steps=e.descent_steps),
+        lambda hunt, e: run_carlini_wagner(
+            hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets
+        ),
         (Norm.L2,),
     ),
     "logbarrier": Attack(

@@ -14,7 +14,7 @@ class Effort:
         restarts: runs at one radius, on the images that still stand.
         targets: other classes tried by targeted attacks, those with the largest logits.
         descent_steps: gradient steps of attacks that look for the smallest distance themselves.
-        halvings: bisections of the radius.
+        halvings: bisections of an octave of radii.
         queries: forward passes of a score-based attack at one radius.
         radii: where attacks at a radius search, pixel units; none: at the smallest that succeeds.
     """

@@ -27,9 +27,9 @@ class Suite(StrEnum):
 
 
 EFFORTS = {
-    Suite.QUICK: Effort(10, 1, 3, 50, 10, 100),
-    Suite.STANDARD: Effort(20, 2, 9, 200, 11, 300),
-    Suite.THOROUGH: Effort(50, 5, 9, 1000, 12, 2000),
+    Suite.QUICK: Effort(10, 1, 3, 50, 6, 100),
+    Suite.STANDARD: Effort(20, 2, 9, 200, 7, 300),
+    Suite.THOROUGH: Effort(50, 5, 9, 1000, 8, 2000),
 }
 
 _SUITES: dict[Suite, tuple[str, ...]] = {
