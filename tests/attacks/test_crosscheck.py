@@ -118,7 +118,7 @@ def labels_only(peer: Any, name: str, norm: Norm, ours: Ours) -> None:
     assert found.distance.median() <= WORSE * distances(model, batch, adversarial, norm).median()
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [(Norm.LINF, 0.025), (Norm.L2, 0.3)])
+@pytest.mark.parametrize(("norm", "epsilon"), [(Norm.LINF, 0.025), (Norm.L2, 0.3), (Norm.L1, 1.0)])
 def test_robust_accuracy_is_no_higher_than_that_of_autoattack(norm: Norm, epsilon: float) -> None:
     """One image of a hundred may be missing."""
     peers = pytest.importorskip("pyautoattack")
@@ -126,7 +126,7 @@ def test_robust_accuracy_is_no_higher_than_that_of_autoattack(norm: Norm, epsilo
     batch = correct(model, 100)
     theirs = peers.AutoAttack(
         model=Counted(model).eval(),
-        norm={Norm.LINF: "Linf", Norm.L2: "L2"}[norm],
+        norm={Norm.LINF: "Linf", Norm.L2: "L2", Norm.L1: "L1"}[norm],
         eps=epsilon,
         seed=0,
         device="cpu",

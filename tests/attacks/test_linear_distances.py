@@ -15,33 +15,43 @@ from robcert.certify.attacks.hunt import Hunt
 from robcert.certify.attacks.pgd import pgd
 from robcert.certify.core import Norm
 
-EFFORT = Effort(steps=20, restarts=1, targets=3, descent_steps=100, halvings=11, queries=50)
-CASES = [
-    (name, norm)
-    for name in ("fmn", "ddn", "deepfool", "multi-targeted", "apgd-targeted", "cw")
-    for norm in CATALOGUE[name].norms
-]
+EFFORT = Effort(steps=20, restarts=1, targets=9, descent_steps=100, halvings=8, queries=50)
+NEAREST = (
+    *("fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam"),
+    *("multi-targeted", "apgd-targeted", "apgd-ce", "apgd-dlr"),
+)
+SEEDS = {"cw": 1, "multi-targeted": 1, "apgd-targeted": 1, "apgd-ce": 1, "apgd-dlr": 1}
+"""Models, where not three: these take a thousand gradients an image."""
+
+FLOAT32 = 4e-4
+"""Pixels and logits of float32 say no more of distances of 1e-4."""
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
-def test_smallest_distance_is_within_one_percent_of_the_exact_one(name: str, norm: Norm) -> None:
-    classifier = linear_classifier(3)
-    batch = near_grey(classifier, 12)
-    hunt = Hunt(classifier, batch, norm)
-    suites.run(hunt, (name,), EFFORT)
-    ratio = hunt.distance / exact_distance(3, batch, norm)
-    assert ratio.min() >= 1 - 1e-4
-    assert ratio.max() <= 1.01
+@pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name in NEAREST for norm in CATALOGUE[name].norms]
+)
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_every_distance_is_within_one_percent_of_the_exact_one(
+    name: str, norm: Norm, classes: int
+) -> None:
+    """Each image, also where the nearest class is not the one of the steepest ascent."""
+    for seed in range(SEEDS.get(name, 3)):
+        classifier = linear_classifier(seed, classes=classes)
+        batch = near_grey(classifier, 16)
+        hunt = Hunt(classifier, batch, norm)
+        suites.run(hunt, (name,), EFFORT)
+        ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+        assert ratio.min() >= 1 - FLOAT32
+        assert ratio.max() <= 1.01
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd", "pgd-ce"])
 @pytest.mark.parametrize("norm", list(Norm))
-def test_two_classes_leave_untargeted_attacks_one_way(name: str, norm: Norm) -> None:
-    """For K = 2 loss and margin point the same way everywhere, so bisection alone limits them."""
+def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
+    """For K = 2 loss and margin point the same way everywhere, so bisection alone limits FGSM."""
     classifier = linear_classifier(5, classes=2)
     batch = near_grey(classifier, 8)
     hunt = Hunt(classifier, batch, norm)
-    suites.run(hunt, (name,), EFFORT)
+    suites.run(hunt, ("fgsm",), EFFORT)
     exact = exact_distance(5, batch, norm, classes=2)
     assert torch.allclose(hunt.distance, exact, rtol=0.01)
 
@@ -50,7 +60,7 @@ def test_two_classes_leave_untargeted_attacks_one_way(name: str, norm: Norm) -> 
     ("name", "norm"),
     [(name, norm) for name in ("boundary", "logbarrier") for norm in CATALOGUE[name].norms],
 )
-@pytest.mark.parametrize(("seed", "classes"), [(5, 2), (3, 4), (5, 4)])
+@pytest.mark.parametrize(("seed", "classes"), [(5, 2), (1, 4), (3, 4), (5, 4)])
 def test_walks_from_far_away_come_within_five_percent(
     name: str, norm: Norm, seed: int, classes: int
 ) -> None:
@@ -60,7 +70,7 @@ def test_walks_from_far_away_come_within_five_percent(
     hunt = Hunt(classifier, batch, norm)
     suites.run(hunt, (name,), replace(EFFORT, queries=200, descent_steps=300))
     ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
-    assert ratio.min() >= 1 - 1e-4
+    assert ratio.min() >= 1 - FLOAT32
     assert ratio.max() <= 1.05
 
 
