@@ -48,7 +48,7 @@ PAIRS: dict[str, tuple[Norm, str, dict[str, Any], Ours]] = {
     ),
     "ddn": (
         *(Norm.L2, "DDNAttack", {"steps": STEPS}),
-        lambda model, batch: ddn(model, batch, steps=STEPS),
+        lambda model, batch: ddn(model, batch, steps=70),
     ),
     "deepfool-l2": (
         *(Norm.L2, "L2DeepFoolAttack", {"steps": 50, "candidates": 10, "overshoot": 0.02}),
