@@ -60,7 +60,7 @@ PAIRS: dict[str, tuple[Norm, str, dict[str, Any], Ours]] = {
     ),
     "cw": (
         *(Norm.L2, "L2CarliniWagnerAttack", {"steps": STEPS, "binary_search_steps": 9}),
-        lambda model, batch: carlini_wagner(model, batch, steps=75),
+        lambda model, batch: carlini_wagner(model, batch, steps=60),
     ),
 }
 """Norm, foolbox's attack and its settings, ours with steps for no more gradients than it takes."""
