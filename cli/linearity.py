@@ -24,8 +24,8 @@ def linearity(
         float | None,
         typer.Option(
             "--step-size",
-            help="Adam's step, pixel units; by default l2 and l1 halve their steps instead.",
-            show_default="0.1 in linf",
+            help="Adam's step, pixel units; l2 and l1 have steps of their own if it is left out.",
+            show_default="0.1",
         ),
     ] = None,
     restarts: Annotated[
