@@ -49,13 +49,15 @@ class ResultStore:
         self.file = file
         self.indices: NDArray[np.int64]
         self.labels: NDArray[np.int32]
+        self._begun = False  # whether an analysis was
 
     @classmethod
     def open(cls, path: Path, *, model: ModelInfo, data: DataInfo, overwrite: bool = False) -> Self:
         """Results file at ``path`` for writing; begun if there is none.
 
-        A new file appears with its first analysis, and only then takes the place of an old one
-        (``overwrite``). What a killed run left behind is cleaned up.
+        A new file appears with its first row, and only then takes the place of an old one
+        (``overwrite``): a run that fails before leaves no trace. What a killed run left behind is
+        cleaned up.
 
         Raises:
             StoreError: another program is writing it, it holds results of another model or data
@@ -98,8 +100,12 @@ class ResultStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            if kind is None and self._begun:
+                self.publish()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -131,7 +137,7 @@ class ResultStore:
     def describe_model(self, **values: object) -> None:
         """Add facts about the model (parity, preprocessing, …); lists and dictionaries as JSON."""
         if changed := changed_attributes(self.file.hdf5["model"], values):
-            with self.file.change(publish=False) as file:
+            with self.file.change() as file:
                 write_attributes(file["model"], changed)
 
     def add_images(self, indices: NDArray[np.int64], labels: NDArray[Any] | None) -> None:
@@ -148,7 +154,7 @@ class ResultStore:
             return
         labels = np.full(len(indices), -1) if labels is None else np.asarray(labels)
         rows = len(self.indices) + len(new)
-        with self.file.change(publish=False, empty=True) as file:
+        with self.file.change(empty=True) as file:
             copy_grown(self.file.hdf5, file, rows)
             file["data/index"][-len(new) :] = indices[new]
             file["data/label"][-len(new) :] = labels[new]
@@ -192,9 +198,6 @@ class ResultStore:
             path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
         if path in self.file.hdf5:
             return self._checked(path, schema)
-        if not self.file.published:
-            for log in pending_logs(self.path):  # of the file that is being overwritten
-                log.unlink()
         with self.file.change() as file:
             place = file.create_group(path)
             attributes = {
@@ -210,6 +213,7 @@ class ResultStore:
             write_attributes(place, attributes)
             rows = len(self.indices) if n_rows is None else n_rows
             create_table(place, schema, rows, sizes or {})
+        self._begun = True
         return AnalysisGroup(self, path)
 
     def existing(self, schema_name: str) -> list[AnalysisGroup]:
@@ -240,6 +244,13 @@ class ResultStore:
             message = f"{self.path}: {path} has the schema {name!r}, which is unknown here"
             raise StoreError(message, hint="read it with the version that wrote it")
         return self._checked(path, known)
+
+    def publish(self) -> None:
+        """Put a new file in its place; without effect on one that is there."""
+        if not self.file.published:
+            for log in pending_logs(self.path):  # of the file that is being overwritten
+                log.unlink()
+            self.file.publish()
 
     def fold_images(self) -> None:
         """Move logged images into the file."""

@@ -33,7 +33,7 @@ class SafeFile:
     """One HDF5 file, open for reading, or for writing by this process alone.
 
     Attributes:
-        path: where the results are, or will be once the first change is published.
+        path: where the results are, or will be once they are published.
         hdf5: the open file; another object after every change of structure.
     """
 
@@ -55,7 +55,7 @@ class SafeFile:
         Args:
             path: the file.
             overwrite: begin an empty file even if there is one at ``path``, which stays until
-                the first published change takes its place.
+                the new one is published.
         """
         path = path.resolve()
         with storage_errors(path, "cannot write"):
@@ -92,12 +92,10 @@ class SafeFile:
             raise StoreError(message)
 
     @contextlib.contextmanager
-    def change(self, *, publish: bool = True, empty: bool = False) -> Iterator[h5py.File]:
+    def change(self, *, empty: bool = False) -> Iterator[h5py.File]:
         """The file to change its structure in; all changes take effect at once, or none does.
 
         Args:
-            publish: False keeps a new file unseen: until a published change, an older file stays
-                in its place.
             empty: start from an empty file, to copy ``hdf5`` into, instead of from a copy.
         """
         self.require_writable()
@@ -110,18 +108,21 @@ class SafeFile:
                 mode = "w" if empty else "r+"
                 with h5py.File(draft, mode, libver="earliest", locking=False) as file:
                     yield file
-                self._replace_by(draft, publish=publish or self.published)
+                self._move(draft, self._current)
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
 
-    def _replace_by(self, draft: Path, *, publish: bool) -> None:
-        target = self.path if publish else self._current
+    def publish(self) -> None:
+        """Put a new file in its place, which until then an older one keeps."""
+        if not self.published:
+            with storage_errors(self.path, "cannot write"):
+                self._move(self._current, self.path)
+
+    def _move(self, file: Path, target: Path) -> None:
         self.hdf5.close()
-        draft.replace(target)
-        if target != self._current:
-            self._current.unlink()
-            self._current = target
+        file.replace(target)
+        self._current = target
         self.hdf5 = _open(target, "r+")
 
     @contextlib.contextmanager

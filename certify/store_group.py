@@ -132,6 +132,7 @@ class AnalysisGroup:
         order = np.argsort(positions)
         positions = positions[order]
         self._check(indices, positions, rows)
+        self._store.publish()
         file, mask = self._store.file, self._place[COMPUTED.name]
         if mask[()][positions].any():
             with file.values():

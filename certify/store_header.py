@@ -34,7 +34,7 @@ def now() -> str:
 
 def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
     """Write the header of a new results file."""
-    with file.change(publish=False) as hdf5:
+    with file.change() as hdf5:
         hdf5.attrs["format"] = FORMAT
         hdf5.attrs["format_version"] = FORMAT_VERSION
         hdf5.attrs["robcert_version"] = robcert_version()

@@ -276,6 +276,7 @@ def test_appending_touches_nothing_but_the_values(tmp_path: Path) -> None:
     with opened(path) as store:
         store.add_images(np.arange(1000), None)
         group = clean(store)
+        store.publish()
         before = np.frombuffer(path.read_bytes(), np.uint8)
         indices = np.arange(1, 1000, 3)
         group.append(indices, rows(indices))
@@ -310,7 +311,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: P
             group.column("colour")
 
 
-def test_a_new_file_appears_with_its_first_analysis(tmp_path: Path) -> None:
+def test_a_new_file_appears_with_its_first_row(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "r.h5"
     with opened(path) as store:
         store.add_images(np.arange(3), None)
@@ -319,7 +320,10 @@ def test_a_new_file_appears_with_its_first_analysis(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == []
     with opened(path) as store:
         store.add_images(np.arange(3), None)
-        clean(store)
+        group = clean(store)
+        group.set_attributes(command="robcert")
+        assert not path.exists()
+        group.append(np.array([1]), rows(np.array([1])))
         assert path.exists()
     with opened(path, overwrite=True) as store:
         store.add_images(np.arange(2), None)
@@ -330,6 +334,27 @@ def test_a_new_file_appears_with_its_first_analysis(tmp_path: Path) -> None:
     with ResultStore.read(path) as store:
         assert len(store.indices) == 0
     assert leftovers(path) == []
+
+
+def test_an_analysis_that_fails_before_its_first_row_leaves_no_trace(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.h5", tmp_path / "new.h5"
+    with opened(old) as store:
+        store.add_images(np.arange(3), None)
+        clean(store).append(np.array([1]), rows(np.array([1])))
+
+    def fail(path: Path, *, overwrite: bool) -> None:
+        with opened(path, overwrite=overwrite) as store:
+            store.add_images(np.arange(2), None)
+            clean(store).set_attributes(command="robcert")
+            message = "it fails"
+            raise ValueError(message)
+
+    for path in (old, new):
+        with pytest.raises(ValueError, match="it fails"):
+            fail(path, overwrite=path == old)
+    assert list(tmp_path.iterdir()) == [old]
+    with ResultStore.read(old) as store:
+        assert store.at("clean").computed().tolist() == [False, True, False]
 
 
 def test_a_file_of_another_model_or_data_is_left_alone(tmp_path: Path) -> None:

@@ -209,6 +209,12 @@ def test_a_picture_of_no_known_kind(command: str) -> None:
     assert not Path("r.h5").exists()
 
 
+def test_a_fit_of_nothing_leaves_no_file() -> None:
+    ended = robcert("bounds", "-m", MODEL, "--refit", "--limit", "2", "-o", "r.h5")
+    refused(ended, "there is nothing to fit again", "hint: run the same command without --refit")
+    assert not Path("r.h5").exists()
+
+
 def test_a_further_model_that_is_missing_is_seen_before_the_first_is_measured() -> None:
     ended = robcert("linearity", "-m", MODEL, "--also", "missing.onnx", "-o", "r.h5")
     refused(ended, "missing.onnx does not exist")
