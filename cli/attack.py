@@ -35,7 +35,8 @@ FixedRadius = Annotated[
     bool,
     typer.Option(
         "--fixed-radius",
-        help="Attacks at a radius search at each --eps, as papers do, not for the smallest.",
+        help="Attacks at a radius search at each --eps, as papers do, not for the smallest; fmn, "
+        "cw and others without a radius search for the smallest distance all the same.",
     ),
 ]
 Source = Annotated[

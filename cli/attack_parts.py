@@ -121,6 +121,7 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
     for source in sources:
         require_source(source, session.classifier)  # before anything is written
     if parts.suite is not None:
+        _say_who_ignores_radii(context, parts.suite)
         path = attack.analyse(session, parts.suite, epsilons=parts.radii)
         done.append(("", "attack", path))
     if parts.transfer is not None:
@@ -130,6 +131,22 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
         path = corruption.analyse(session, change)
         done.append((str(change.change), "corruption", path))
     return done
+
+
+def _say_who_ignores_radii(context: Opened, settings: AttackSettings) -> None:
+    from robcert.certify.attacks.catalogue import CATALOGUE
+    from robcert.certify.attacks.suites import attacks_of
+
+    if not settings.radii:
+        return
+    differentiable = context.session.classifier.differentiable
+    names = attacks_of(
+        settings.suite, settings.attacks, settings.norm, differentiable=differentiable
+    )
+    if free := [name for name in names if not CATALOGUE[name].at_radius]:
+        verb = "searches" if len(free) == 1 else "search"
+        line = f"{', '.join(free)} {verb} for the smallest distance whatever the radius"
+        note(context.options, line)
 
 
 def require_plot(plot: Path | None, parts: Parts) -> None:

@@ -64,18 +64,24 @@ class Attack:
     norms: tuple[Norm, ...] = _ALL
     gradient: bool = True
 
+    @property
+    def at_radius(self) -> bool:
+        """Whether it searches within a radius; others look for the smallest distance."""
+        return isinstance(self.run, _Bisected)
 
-def _bisected(
-    attack: Callable[[Effort], RadiusAttack],
-    faces: Callable[[Effort], Faces | None] = lambda _: None,
-) -> Callable[[Hunt, Effort], None]:
-    def run(hunt: Hunt, effort: Effort) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Bisected:
+    """An attack at a radius: at those of the effort, or at the smallest that succeeds."""
+
+    attack: Callable[[Effort], RadiusAttack]
+    faces: Callable[[Effort], Faces | None] = lambda _: None
+
+    def __call__(self, hunt: Hunt, effort: Effort) -> None:
         if effort.radii:
-            at_radii(hunt, attack(effort), effort.radii)
+            at_radii(hunt, self.attack(effort), effort.radii)
         else:
-            bisect(hunt, attack(effort), halvings=effort.halvings, faces=faces(effort))
-
-    return run
+            bisect(hunt, self.attack(effort), halvings=effort.halvings, faces=self.faces(effort))
 
 
 def _tangents(effort: Effort) -> Faces:
@@ -114,7 +120,7 @@ def _pgd(
 
         return run
 
-    return _bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
+    return _Bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
 
 
 def _adam(steps: int) -> StepRule:
@@ -143,7 +149,7 @@ def _papers_pgd(
     steps: int, rule: StepRule, loss: Loss = Loss.CE, *, restarts: int = 1
 ) -> Callable[[Hunt, Effort], None]:
     """PGD as a paper runs it, whatever the effort."""
-    return _bisected(
+    return _Bisected(
         lambda _: (
             lambda hunt, rows, epsilon, block: run_pgd(
                 hunt,
@@ -169,7 +175,7 @@ def _llr_multi_targeted(_: Effort) -> RadiusAttack:
 def _random_targeted(
     steps: int | None = None, restarts: int | None = None, rule: StepRule | None = None
 ) -> Callable[[Hunt, Effort], None]:
-    return _bisected(
+    return _Bisected(
         lambda effort: (
             lambda hunt, rows, epsilon, block: run_random_targeted(
                 hunt,
@@ -203,7 +209,7 @@ def _apgd(*, ratio: bool) -> Callable[[Hunt, Effort], None]:
             hunt, rows, epsilon, target, steps=5 * effort.steps, stream="towards/0", block=block
         )
 
-    return _bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
+    return _Bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
 
 
 def _apgd_targeted(effort: Effort) -> RadiusAttack:
@@ -229,12 +235,12 @@ _LLR_RULE = StepRule(Direction.ADAM, 0.1, drops=LLR_DROPS)
 _LINF = (Norm.LINF,)
 
 CATALOGUE: dict[str, Attack] = {
-    "fgsm": Attack("one step of steepest ascent of the cross-entropy", _bisected(_fgsm)),
-    "fgsm-20": Attack("20 sign steps of a tenth of the radius", _bisected(_fgsm20), (Norm.LINF,)),
+    "fgsm": Attack("one step of steepest ascent of the cross-entropy", _Bisected(_fgsm)),
+    "fgsm-20": Attack("20 sign steps of a tenth of the radius", _Bisected(_fgsm20), (Norm.LINF,)),
     "pgd": Attack("PGD on the margin", _pgd(Loss.MARGIN)),
     "pgd-ce": Attack("PGD on the cross-entropy", _pgd(Loss.CE)),
     "pgd-adam": Attack("PGD on the margin, Adam steps", _pgd(Loss.MARGIN, _adam), (Norm.LINF,)),
-    "multi-targeted": Attack("PGD towards each other class", _bisected(_multi_targeted, _tangents)),
+    "multi-targeted": Attack("PGD towards each other class", _Bisected(_multi_targeted, _tangents)),
     "random-targeted": Attack("PGD towards a class drawn once", _random_targeted()),
     "fmn": Attack(
         "fast minimum norm",
@@ -253,7 +259,7 @@ CATALOGUE: dict[str, Attack] = {
     "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False)),
     "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True)),
     "apgd-targeted": Attack(
-        "Auto-PGD towards each other class", _bisected(_apgd_targeted, _tangents)
+        "Auto-PGD towards each other class", _Bisected(_apgd_targeted, _tangents)
     ),
     "cw": Attack(
         "Carlini & Wagner",
@@ -306,7 +312,7 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "llr-multi-targeted": Attack(
         "LLR F.1: 200 Adam steps of 0.1 towards each other class, 20 restarts",
-        _bisected(_llr_multi_targeted),
+        _Bisected(_llr_multi_targeted),
         _LINF,
     ),
     "soar-pgd7": Attack("SOAR: 7 sign steps of 2/255", _papers_pgd(7, SOAR_RULE), _LINF),
@@ -316,8 +322,8 @@ CATALOGUE: dict[str, Attack] = {
         _papers_pgd(100, SOAR_L2_RULE),
         (Norm.L2,),
     ),
-    "square": Attack("random squares, scores only", _bisected(_square), gradient=False),
-    "noise": Attack("random points of the ball", _bisected(_noise), gradient=False),
+    "square": Attack("random squares, scores only", _Bisected(_square), gradient=False),
+    "noise": Attack("random points of the ball", _Bisected(_noise), gradient=False),
     "gaussian": Attack(
         "Gaussian noise that grows",
         lambda hunt, _: run_gaussian(hunt, hunt.correct),

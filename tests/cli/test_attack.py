@@ -91,6 +91,24 @@ def test_random_changes_and_a_suite_in_one_run_with_a_picture() -> None:
     assert "σ = 0.1" in shown.stdout
 
 
+def test_who_has_no_radius_to_be_fixed_is_named() -> None:
+    asked = ("-m", MODEL, "--limit", "1", "--fixed-radius", "--attack", "pgd", "-o", "r.h5")
+    assert "whatever the radius" not in robcert("attack", *asked).stderr
+    ended = robcert("attack", *asked, "--attack", "fmn", "--attack", "gaussian")
+    line = "note: fmn, gaussian search for the smallest distance whatever the radius"
+    assert line in ended.stderr.splitlines()
+
+
+@pytest.mark.parametrize("name", ["fgsm", "fmn", "deepfool", "square", "gaussian"])
+def test_whether_an_attack_has_a_radius_is_what_its_rows_say(name: str) -> None:
+    found = []
+    for radius in ("1/255", "64/255"):
+        ended = attack("--attack", name, "--fixed-radius", "--eps", radius, "--json")
+        assert ended.status == 0, ended
+        found.append(json.loads(ended.stdout)["summary"]["median_distance"])
+    assert (found[0] == found[1]) is not CATALOGUE[name].at_radius
+
+
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 def test_a_picture_of_given_radii(ending: str) -> None:
     given = ("--attack", "fgsm", "--fixed-radius", "--eps", "4/255", "--eps", "8/255")
