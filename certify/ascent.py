@@ -90,7 +90,7 @@ class StepRule:
         second = torch.lerp(moments[1], gradient.square(), 1 - 0.999)
         mean = first / per_row(_shortfall(0.9, t, gradient), gradient)
         square = second / per_row(_shortfall(0.999, t, gradient), gradient)
-        return mean / (square.sqrt() + self.smoothing), (first, second)
+        return mean.div_(square.sqrt_().add_(self.smoothing)), (first, second)
 
 
 def _shortfall(decay: float, t: Tensor, like: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def maximise(
             uphill = feasible(uphill, x + delta)
         unit, moments = rule.unit(uphill, t, moments)
         moved = delta + unit * per_row(rule.sizes(t, radius), delta)
-        if elsewhere is not None and (flat := ~gradient.flatten(1).any(1)).any():
+        if elsewhere is not None and (flat := Norm.LINF.of(gradient) == 0).any():
             moved[flat] = elsewhere(step, flat)
         delta = project(moved, norm, radius, x=inside)
     with torch.no_grad():

