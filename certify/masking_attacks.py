@@ -13,8 +13,9 @@ from .ascent import Direction, StepRule, maximise
 from .attacks.hopskipjump import NORMS, hopskipjump
 from .attacks.label_search import label_search
 from .attacks.noise import noise_search
-from .attacks.pgd import fgsm, multi_targeted, pgd, unbounded
+from .attacks.pgd import fgsm, pgd, unbounded
 from .attacks.square import square
+from .attacks.targeted import multi_targeted
 from .attacks.transfer import transfer
 from .attacks.transfer_start import transfer_start
 from .core import Batch

@@ -25,14 +25,12 @@ from .pgd import (
     SOAR_L2_RULE,
     SOAR_RULE,
     run_fgsm,
-    run_multi_targeted,
     run_pgd,
-    run_random_targeted,
-    run_towards,
     standing,
 )
 from .spatial import run_spatial
 from .square import run_square
+from .targeted import run_multi_targeted, run_random_targeted, run_towards
 
 if TYPE_CHECKING:
     from collections.abc import Callable

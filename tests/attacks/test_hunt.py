@@ -17,9 +17,10 @@ from robcert.certify.attacks import catalogue, suites
 from robcert.certify.attacks.effort import Effort
 from robcert.certify.attacks.hunt import Hunt
 from robcert.certify.attacks.noise import noise_search
-from robcert.certify.attacks.pgd import fgsm, multi_targeted, pgd, unbounded
+from robcert.certify.attacks.pgd import fgsm, pgd, unbounded
 from robcert.certify.attacks.square import square
 from robcert.certify.attacks.suites import Suite
+from robcert.certify.attacks.targeted import multi_targeted
 from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError
