@@ -10,7 +10,7 @@ so what comes out is a lower estimate: random draws miss nearly all of it in ima
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,7 @@ class Search:
         rule: how a gradient becomes a step.
         restarts: random starts, at least 1; the zero perturbation is stationary.
         box: keep perturbed images in [0, 1].
+        first_rule: rule of the first restart, where it is not ``rule``.
     """
 
     norm: Norm
@@ -128,6 +129,7 @@ class Search:
     rule: StepRule
     restarts: int = 1
     box: bool = True
+    first_rule: StepRule | None = None
 
     @property
     def n_gradients(self) -> int:
@@ -189,9 +191,10 @@ def largest_deviation(
 
     def one(restart: int) -> Deviation:
         first = restart * search.steps
+        rule = (search.first_rule if restart == 0 else None) or search.rule
         return climb(
             plane,
-            search,
+            replace(search, rule=rule),
             random_start(batch.index, plane.x, stream=stream, block=restart, **how),
             epsilon=epsilon,
             elsewhere=lambda step, rows: elsewhere(first + step, rows),

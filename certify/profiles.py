@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "bounds": {"steps": 40, "restarts": 4},
         "attack": {"suite": Suite.THOROUGH},
         "transfer": {"steps": 100},
-        "linearity": {"steps": 100, "rule": "halving", "restarts": 5},
+        "linearity": {"steps": 100, "rule": "both", "restarts": 5},
         "masking": {
             "steps": 100,
             "restarts": 10,

@@ -33,6 +33,7 @@ class Steps(StrEnum):
     AUTO = "auto"  # Adam in linf, halving in l2 and l1
     ADAM = "adam"
     HALVING = "halving"
+    BOTH = "both"  # in linf Adam from the first start and halving from the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,14 @@ class LinearitySettings:
     def search(self) -> Search:
         """The search that these settings name; images stay in the pixel box."""
         norm = Norm(self.norm)
-        return Search(norm, Sided(self.sided), self.steps, self._rule(norm), self.restarts)
+        return Search(
+            norm,
+            Sided(self.sided),
+            self.steps,
+            self._rule(norm),
+            self.restarts,
+            first_rule=self._first_rule(norm),
+        )
 
     @property
     def gradient_passes(self) -> int:
@@ -80,6 +88,10 @@ class LinearitySettings:
     def _rule(self, norm: Norm) -> StepRule:
         adam = self.rule == Steps.ADAM or (self.rule == Steps.AUTO and norm is Norm.LINF)
         return adam_rule(self.step_size) if adam else halving_rule(norm, self.steps)
+
+    def _first_rule(self, norm: Norm) -> StepRule | None:
+        both = self.rule == Steps.BOTH and norm is Norm.LINF
+        return adam_rule(self.step_size) if both else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,17 +13,18 @@ import torch
 from known_functions import quadratic, two_logits
 
 from robcert.certify.analyses.linearity import LinearitySettings, analyse, summarise
-from robcert.certify.core import Norm
+from robcert.certify.core import Batch, Norm
+from robcert.certify.data import load_images
 from robcert.certify.data_arrays import from_arrays
 from robcert.certify.errors import InvalidParameterError, TwinUnavailableError
-from robcert.certify.linearity import Sided
+from robcert.certify.linearity import Sided, largest_deviation, tangent
+from robcert.certify.models import load_classifier
 from robcert.certify.objectives import Loss
+from robcert.certify.profiles import settings_of
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from robcert.certify.classifier import Classifier
     from robcert.certify.image_set import ImageSet
     from robcert.certify.store_group import AnalysisGroup
@@ -140,3 +143,26 @@ def test_model_without_twin_is_refused(tmp_path: Path) -> None:
 def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidParameterError, match=next(iter(wrong))):
         replace(SETTINGS, **wrong)  # type: ignore[arg-type]
+
+
+def test_thorough_is_never_below_standard_in_linf() -> None:
+    """Its first search goes on where the standard one ends, so nothing that one finds is lost."""
+    classifier = load_classifier(Path(str(files("robcert.fixtures") / "fashion-honest.onnx")))
+    images = load_images("fashion-mnist-2000")
+    assert images.labels is not None
+    indices = np.arange(8)
+    batch = Batch(indices, images.pixels(indices), torch.from_numpy(images.labels[indices]).long())
+    plane = tangent(classifier, batch.x, batch.y, Loss.CE)
+    standard, thorough = (
+        largest_deviation(
+            plane,
+            batch,
+            settings_of("linearity", profile, norm=Norm.LINF).search,
+            epsilon=8 / 255,
+            seed=0,
+            stream="test",
+        ).value
+        for profile in ("standard", "thorough")
+    )
+    assert (thorough >= standard).all()
+    assert thorough.mean() > 1.05 * standard.mean()
