@@ -268,7 +268,9 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "logbarrier": Attack(
         "logarithmic barrier, from inside",
-        lambda hunt, e: run_log_barrier(hunt, hunt.correct, steps=2 * e.descent_steps),
+        lambda hunt, e: run_log_barrier(
+            hunt, hunt.correct, steps=2 * e.descent_steps, rivals=e.targets
+        ),
         _NOT_L1,
     ),
     "boundary": Attack(

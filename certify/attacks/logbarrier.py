@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.ascent import normalised
+from robcert.certify.ascent import normalised, steepest
 from robcert.certify.core import Batch, Norm
 from robcert.certify.objectives import Loss
 from robcert.certify.projections import feasible, per_row
 
+from .faces import faces, nearest_face
 from .hunt import Found, Hunt, adversarial
 from .noise import starts
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _OUTER, _SHRINK = 15, 0.75
 _ORDER_GROWTH = 1.4  # the order ends near 1000
 _STEP = 0.1  # first length of a step, as a share of the distance
+_NEARER = 0.97  # a face this much nearer than what was found is worth another descent
+_BEYOND = (1.05, 1.5, 2.0, 3.0)  # distances of that face at which a start is looked for
 
 
 def log_barrier(
@@ -37,14 +40,35 @@ def log_barrier(
     return hunt.result()
 
 
-def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int) -> None:
+def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int, rivals: int = 9) -> None:
     """LogBarrier within a hunt, from the nearest image that is known, else from noise.
 
-    ``steps`` gradients from each start. Where no adversarial image was known there are several
-    starts, of as many classes: a descent ends at the nearest point of one class only.
+    ``steps`` gradients from each start. A descent ends at the nearest point of one class only, so
+    where no adversarial image was known there are several starts, of as many classes. In any case
+    one more lies beyond the nearest face if that is nearer than what was found: nearest in the
+    tangents at the image, of the ``rivals`` with the largest clean logits.
     """
+    inner = max(1, steps // _OUTER)
     for some, images in starts(hunt, rows):
-        hunt.settle(some, _descend(hunt, some, images, max(1, steps // _OUTER)))
+        hunt.settle(some, _descend(hunt, some, images, inner))
+    some, images = _beyond_nearest_face(hunt, rows, rivals)
+    hunt.settle(some, _descend(hunt, some, images, inner))
+
+
+def _beyond_nearest_face(hunt: Hunt, rows: Tensor, rivals: int) -> tuple[Tensor, Tensor]:
+    """Rows that missed their nearest face, and misclassified images ``(r, c, h, w)`` beyond it."""
+    nearest, distance = nearest_face(hunt, rows, rivals)
+    rows = rows[distance[rows] < _NEARER * hunt.distance[rows]]
+    _, gradients = faces(hunt, rows, hunt.x(rows), nearest[rows, None])
+    step = steepest(hunt.norm, gradients[:, 0])
+    step = step * per_row(distance[rows].to(step), step)
+    images, found = hunt.x(rows), torch.zeros_like(rows, dtype=torch.bool)
+    for factor in _BEYOND:
+        todo = (~found).nonzero().flatten()
+        points = (hunt.x(rows[todo]) + factor * step[todo]).clamp(0, 1)
+        hit = adversarial(hunt.twin_logits(rows[todo], points), hunt.y(rows[todo]))
+        images[todo[hit]], found[todo[hit]] = points[hit], True
+    return rows[found], images[found]
 
 
 def _descend(hunt: Hunt, rows: Tensor, here: Tensor, inner: int) -> Tensor:

@@ -23,7 +23,7 @@ NEAREST = (
 SEEDS = {"cw": 1, "multi-targeted": 1, "apgd-targeted": 1, "apgd-ce": 1, "apgd-dlr": 1}
 """Models, where not three: these take a thousand gradients an image."""
 
-FLOAT32 = 4e-4
+FLOAT32 = 5e-4
 """Pixels and logits of float32 say no more of distances of 1e-4."""
 
 
@@ -56,20 +56,31 @@ def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
     assert torch.allclose(hunt.distance, exact, rtol=0.01)
 
 
-@pytest.mark.parametrize(
-    ("name", "norm"),
-    [(name, norm) for name in ("boundary", "logbarrier") for norm in CATALOGUE[name].norms],
-)
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("norm", CATALOGUE["logbarrier"].norms)
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_log_barrier_comes_within_five_percent(classes: int, norm: Norm, known: bool) -> None:
+    """Also from an image that is known, which is seldom of the nearest class."""
+    for seed in range(3):
+        classifier = linear_classifier(seed, classes=classes)
+        batch = near_grey(classifier, 16)
+        hunt = Hunt(classifier, batch, norm)
+        if known:
+            suites.run(hunt, ("gaussian",), EFFORT)
+        suites.run(hunt, ("logbarrier",), replace(EFFORT, descent_steps=200))
+        ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+        assert ratio.min() >= 1 - FLOAT32
+        assert ratio.max() <= 1.05
+
+
 @pytest.mark.parametrize(("seed", "classes"), [(5, 2), (1, 4), (3, 4), (5, 4)])
-def test_walks_from_far_away_come_within_five_percent(
-    name: str, norm: Norm, seed: int, classes: int
-) -> None:
+def test_boundary_walks_come_within_five_percent(seed: int, classes: int) -> None:
     """Also where the nearest of the faces is not the first that is found."""
     classifier = linear_classifier(seed, classes=classes)
     batch = near_grey(classifier, 8)
-    hunt = Hunt(classifier, batch, norm)
-    suites.run(hunt, (name,), replace(EFFORT, queries=200, descent_steps=300))
-    ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+    hunt = Hunt(classifier, batch, Norm.L2)
+    suites.run(hunt, ("boundary",), replace(EFFORT, queries=200))
+    ratio = hunt.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
     assert ratio.min() >= 1 - FLOAT32
     assert ratio.max() <= 1.05
 
