@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,27 +24,39 @@ def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     What is left over behind the last whole vector of a thread's share torch computes by other code,
     whose last bit may differ (sigmoid, ELU, powers, ...): a row at the end of a batch of 24 then
     had other bits than in the middle of 64. The layout of the first tensor is kept.
+
+    A row of whole vectors is only looked at as a row; a gradient that comes back in another layout
+    is copied into this one. A row that lacks elements is copied once each way.
     """
 
     @functools.wraps(function)
     def in_a_row(x: Tensor, *others: Tensor | float, **attributes: Any) -> Tensor:
-        if x.device.type != "cpu" or not x.is_floating_point():
+        if not x.is_cpu or not x.is_floating_point():
             return function(x, *others, **attributes)
-        order, missing = _order(x), _missing(x.numel())
-        rows = [_row(value, order, missing) for value in (x, *others)]
-        y = function(*rows, **attributes)
-        laid = y[: x.numel()].reshape([x.shape[axis] for axis in order])
-        return laid.permute([order.index(axis) for axis in range(x.ndim)])
+        order, back = _order(x.shape, x.stride())
+        count, missing = x.numel(), _missing(x.numel())
+        laid = x.permute(order) if back else x
+        beside = [_beside(value, order, missing) for value in others]
+        y = function(_row(laid, missing), *beside, **attributes)
+        if missing:  # a slice would fill its gradient with zeros first
+            y = y.split((count, missing))[0]
+        y = y.view_as(laid)
+        return y.permute(back) if back else y
 
     return in_a_row
 
 
-def _row(value: Tensor | float, order: list[int], missing: int) -> Tensor | float:
-    """A tensor as it lies in memory, and ``missing`` elements more; a single number as it is."""
+def _row(laid: Tensor, missing: int) -> Tensor:
+    """A tensor as a row, and ``missing`` elements more."""
+    row = laid.reshape(-1)
+    return torch.cat((row, row.new_full((missing,), 0.5))) if missing else row
+
+
+def _beside(value: Tensor | float, order: tuple[int, ...], missing: int) -> Tensor | float:
+    """Another tensor as a row in the same order; a single number as it is."""
     if not isinstance(value, Tensor) or value.ndim < len(order):
         return value
-    row = value.permute(order).reshape(-1)
-    return functional.pad(row, (0, missing), value=0.5) if missing else row
+    return _row(value.permute(order), missing)
 
 
 def _missing(count: int) -> int:
@@ -54,7 +65,13 @@ def _missing(count: int) -> int:
     return -count % (VECTOR * threads)
 
 
-def _order(x: Tensor) -> list[int]:
-    """Axes of ``x`` as they lie in memory, outermost first; of two alike a length of 1 last."""
-    keys = [(-step, length == 1) for step, length in zip(x.stride(), x.shape, strict=True)]
-    return sorted(range(x.ndim), key=keys.__getitem__)
+@functools.lru_cache(4096)
+def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Axes as they lie in memory, outermost first, and the way back; none where all stay.
+
+    Of two strides alike a length of 1 comes last.
+    """
+    axes = range(len(shape))
+    order = sorted(axes, key=lambda axis: (-strides[axis], shape[axis] == 1))
+    back = [] if order == list(axes) else [order.index(axis) for axis in axes]
+    return tuple(order), tuple(back)
