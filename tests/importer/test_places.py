@@ -103,6 +103,36 @@ def test_bits_of_a_row_do_not_depend_on_its_place(name: str) -> None:
                 assert torch.equal(part[1], gradient[first : first + count]), (shape, first, count)
 
 
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("name", ["Gelu", "Gelu by tanh", "Sigmoid", "Softplus"])
+@pytest.mark.parametrize("count", [20064, 32768, 65600])
+def test_bits_do_not_depend_on_the_number_of_threads(name: str, count: int) -> None:
+    attributes, _ = NODES.get(name, ({}, {}))
+    made = node(name.split(maxsplit=1)[0], ["x"], ["y"], **attributes)
+    twin = build_twin(model_of([made], shape=["n", count // 32]))
+    x = 4 * torch.rand(32, count // 32, generator=torch.Generator().manual_seed(0)) - 2
+    value, gradient = value_and_gradient(twin, x)
+    torch.set_num_threads(3)
+    again = value_and_gradient(twin, x)
+    assert torch.equal(again[0], value)
+    assert torch.equal(again[1], gradient)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_a_row_of_whole_vectors_is_not_copied(axis: int) -> None:
+    seen = []
+
+    @whole_vectors
+    def kept(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x
+
+    x = torch.rand(4, 3, 8, 8).movedim(1, axis).contiguous().movedim(axis, 1)
+    assert kept(x).data_ptr() == seen[0].data_ptr() == x.data_ptr()
+    assert torch.equal(kept(x), x)
+    assert seen[0].shape == (768,)
+
+
 def test_a_row_of_whole_vectors_keeps_layout_and_both_derivatives() -> None:
     @whole_vectors
     def cube(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,9 @@ VECTOR = 32
 
 SHARE = 32768
 """Elements of which torch gives each thread at least so many."""
+
+UNDIVIDED = 20000
+"""Elements that its GELU leaves to one thread; more of them it gives to all threads in any case."""
 
 
 def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -34,7 +38,8 @@ def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if not x.is_cpu or not x.is_floating_point():
             return function(x, *others, **attributes)
         order, back = _order(x.shape, x.stride())
-        count, missing = x.numel(), _missing(x.numel())
+        count = x.numel()
+        missing = _missing(count, torch.get_num_threads())
         laid = x.permute(order) if back else x
         beside = [_beside(value, order, missing) for value in others]
         y = function(_row(laid, missing), *beside, **attributes)
@@ -59,10 +64,19 @@ def _beside(value: Tensor | float, order: tuple[int, ...], missing: int) -> Tens
     return _row(value.permute(order), missing)
 
 
-def _missing(count: int) -> int:
+@functools.lru_cache(4096)
+def _missing(count: int, threads: int) -> int:
     """How many elements after ``count`` end each thread's share with a whole vector."""
-    threads = max(1, min(torch.get_num_threads(), -(-count // SHARE)))
-    return -count % (VECTOR * threads)
+    whole = count
+    while short := -whole % (VECTOR * _shares(whole, threads)):
+        whole += short
+    return whole - count
+
+
+def _shares(count: int, threads: int) -> int:
+    """A multiple of all numbers of shares that torch cuts so many elements into."""
+    usual = max(1, min(threads, -(-count // SHARE)))
+    return math.lcm(usual, threads) if count > UNDIVIDED else usual
 
 
 @functools.lru_cache(4096)
