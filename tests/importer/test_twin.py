@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from importer.small_graphs import TWO, X, model_of, node
 from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 from robcert.certify.importer.twin import build_twin
@@ -164,3 +166,16 @@ def test_a_graph_that_does_not_run_is_told_in_one_line(capfd: pytest.CaptureFixt
 def test_a_node_with_inputs_that_it_cannot_have_is_refused(inputs: list[str]) -> None:
     with pytest.raises(ModelFileError, match="not those it needs"):
         build_twin(model_of([node("MatMul", inputs, ["y"])]))
+
+
+@pytest.mark.parametrize("operator", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+def test_global_pooling_without_spatial_axes_is_refused_as_by_the_runtime(operator: str) -> None:
+    model = model_of([node(operator, ["x"], ["y"])])
+    model.ir_version = 8
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    with pytest.raises(runtime_state.Fail, match="less than 3"):
+        session.run(None, {"x": X.numpy()})
+    with pytest.raises(ModelFileError, match="needs spatial axes after batch and channels, got 2"):
+        build_twin(model, image_shape=[3])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robcert.certify.errors import ModelFileError
 from robcert.certify.importer.table import operator
 
 from .arithmetic import raised
@@ -186,24 +187,28 @@ def lp_pool(
     return raised(_window_sums(powers, kernel_shape, strides, dilations), 1 / p)
 
 
-def _spatial(x: Tensor) -> tuple[int, ...]:
-    return tuple(range(2, x.ndim))
+def spatial_axes(x: Tensor, *, channels_last: bool = False) -> tuple[int, ...]:
+    """Axes of ``x`` beside batch and channels; there is one at least, as the runtime wants it."""
+    if x.ndim < 3:
+        message = f"global pooling needs spatial axes after batch and channels, got {x.ndim} axes"
+        raise ModelFileError(message)
+    return tuple(range(1, x.ndim - 1) if channels_last else range(2, x.ndim))
 
 
 @operator("GlobalAveragePool")
 def global_average_pool(x: Tensor) -> Tensor:
     """Mean over all spatial axes, which stay with length 1."""
-    return x.mean(_spatial(x), keepdim=True) if x.ndim > 2 else x
+    return x.mean(spatial_axes(x), keepdim=True)
 
 
 @operator("GlobalMaxPool")
 def global_max_pool(x: Tensor) -> Tensor:
     """Greatest value over all spatial axes, which stay with length 1."""
-    return x.amax(_spatial(x), keepdim=True) if x.ndim > 2 else x
+    return x.amax(spatial_axes(x), keepdim=True)
 
 
 @operator("GlobalLpPool", since=2)
 def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
     """The lp norm over all spatial axes, which stay with length 1."""
-    sums = raised(x.abs(), p).sum(_spatial(x), keepdim=True)
+    sums = raised(x.abs(), p).sum(spatial_axes(x), keepdim=True)
     return raised(sums, 1 / p)

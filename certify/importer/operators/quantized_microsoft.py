@@ -10,7 +10,7 @@ from torch.nn import functional
 from robcert.certify.importer.table import Gradient, operator
 
 from .activations import sigmoid, softmax, softmax_of_rows
-from .pooling import average_pool
+from .pooling import average_pool, spatial_axes
 from .quantized import (
     dequantize_linear,
     dynamic_quantize_linear,
@@ -146,7 +146,7 @@ def quantized_global_average_pool(
     straight_through: bool = False,
 ) -> Tensor:
     """Mean of a quantised tensor over its spatial axes."""
-    axes = tuple(range(1, x.ndim - 1)) if channels_last else tuple(range(2, x.ndim))
+    axes = spatial_axes(x, channels_last=bool(channels_last))
     y = dequantize_linear(x, x_scale, x_zero).mean(axes, keepdim=True)
     return _onto_grid(y, y_scale, y_zero, input_types, 4, straight_through=straight_through)
 
