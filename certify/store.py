@@ -49,6 +49,7 @@ class ResultStore:
         self.file = file
         self.indices: NDArray[np.int64]
         self.labels: NDArray[np.int32]
+        self._replaces = not file.published  # what is there, if anything
         self._begun = False  # whether an analysis was
 
     @classmethod
@@ -56,8 +57,8 @@ class ResultStore:
         """Results file at ``path`` for writing; begun if there is none.
 
         A new file appears with its first row, and only then takes the place of an old one
-        (``overwrite``): a run that fails before leaves no trace. What a killed run left behind is
-        cleaned up.
+        (``overwrite``); a new table of a file that is there likewise. A run that fails before
+        leaves no trace. What a killed run left behind is cleaned up.
 
         Raises:
             StoreError: another program is writing it, it holds results of another model or data
@@ -75,6 +76,7 @@ class ResultStore:
             store = cls(file)
             store._load_indices()
             store.fold_images()
+            file.stage()
         except BaseException:
             file.close()
             raise
@@ -102,14 +104,16 @@ class ResultStore:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
-            if kind is None and self._begun:
+            if kind is None and (self._begun or not self._replaces):
                 self.publish()
         finally:
             self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what waits for a first row is forgotten."""
         try:
+            if not self._replaces:
+                self.file.discard()
             self.fold_images()
         finally:
             self.file.close()
@@ -198,6 +202,7 @@ class ResultStore:
             path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
         if path in self.file.hdf5:
             return self._checked(path, schema)
+        self.file.stage()
         with self.file.change() as file:
             place = file.create_group(path)
             attributes = {
@@ -246,11 +251,12 @@ class ResultStore:
         return self._checked(path, known)
 
     def publish(self) -> None:
-        """Put a new file in its place; without effect on one that is there."""
-        if not self.file.published:
+        """Put in its place what waits for a first row."""
+        if self._replaces:
             for log in pending_logs(self.path):  # of the file that is being overwritten
                 log.unlink()
-            self.file.publish()
+        self.file.publish()
+        self._replaces = False
 
     def fold_images(self) -> None:
         """Move logged images into the file."""

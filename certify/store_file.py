@@ -41,7 +41,9 @@ class SafeFile:
         self.path = path
         self.hdf5 = _open(current, "r" if lock is None else "r+")
         self._current = current  # `path`, or a file beside it that nobody else looks at
+        self._target = current  # which of the two the next change of structure goes to
         self._lock = lock
+        self._folders: list[Path] = []  # that were made for it
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -61,6 +63,7 @@ class SafeFile:
         with storage_errors(path, "cannot write"):
             if path.parent.is_file():
                 raise NotADirectoryError(errno.ENOTDIR, "")
+            lacking = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
         try:
@@ -70,7 +73,9 @@ class SafeFile:
                 if path.exists() and not overwrite:
                     return cls(path, path, lock)
                 h5py.File(_beside(path, "new"), "w-", libver="earliest", locking=False).close()
-                return cls(path, _beside(path, "new"), lock)
+                file = cls(path, _beside(path, "new"), lock)
+                file._folders = lacking
+                return file
         except BaseException:
             lock.release()
             raise
@@ -79,6 +84,10 @@ class SafeFile:
     def published(self) -> bool:
         """Whether the content is at ``path``."""
         return self._current == self.path
+
+    def stage(self) -> None:
+        """Keep changes of structure beside the file until :meth:`publish`."""
+        self._target = _beside(self.path, "new")
 
     @property
     def writable(self) -> bool:
@@ -108,16 +117,26 @@ class SafeFile:
                 mode = "w" if empty else "r+"
                 with h5py.File(draft, mode, libver="earliest", locking=False) as file:
                     yield file
-                self._move(draft, self._current)
+                self._move(draft, self._target)
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
 
     def publish(self) -> None:
-        """Put a new file in its place, which until then an older one keeps."""
+        """Put what waits beside the file in its place, which until then an older one keeps."""
+        self._target = self.path
         if not self.published:
             with storage_errors(self.path, "cannot write"):
                 self._move(self._current, self.path)
+
+    def discard(self) -> None:
+        """Forget what waits beside the file."""
+        self._target = self.path
+        if not self.published:
+            self.hdf5.close()
+            self._current.unlink(missing_ok=True)
+            self._current = self.path
+            self.hdf5 = _open(self.path, "r+")
 
     def _move(self, file: Path, target: Path) -> None:
         self.hdf5.close()
@@ -134,13 +153,18 @@ class SafeFile:
             self.hdf5.flush()
 
     def close(self) -> None:
-        """Close the file; a new one that was never published leaves no trace."""
+        """Close the file; what was never published leaves no trace."""
         self.hdf5.close()
-        if self._lock is not None:
-            if not self.published:
-                self._current.unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
+        if self._lock is None:
+            return
+        if not self.published:
+            self._current.unlink(missing_ok=True)
+        self._lock.release()
+        self._lock = None
+        if not self.path.exists():
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                for folder in self._folders:
+                    folder.rmdir()
 
 
 class FileLock:

@@ -90,6 +90,7 @@ def write_page(context: Opened) -> Path:
     """The report beside the results file."""
     from robcert.certify.report import write_report
 
+    context.session.store.publish()
     context.session.store.fold_images()
     return write_report(context.session.store.path)
 

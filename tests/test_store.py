@@ -22,11 +22,13 @@ from robcert.certify.classifier import ModelInfo
 from robcert.certify.core import Kind, Norm
 from robcert.certify.data import DataInfo
 from robcert.certify.errors import StoreError
-from robcert.certify.schema import ATTACK, CLEAN, Column, Schema
+from robcert.certify.schema import ATTACK, CLEAN, LINEARITY, Column, Schema
 from robcert.certify.store import ResultStore
 from robcert.certify.store_layout import pack_indices, unpack_indices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from robcert.certify.store_group import AnalysisGroup
@@ -75,6 +77,18 @@ def clean(store: ResultStore) -> AnalysisGroup:
 
 def rows(indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     return {column.name: indices * 10.0 for column in CLEAN.columns}
+
+
+def interrupted(path: Path, work: Callable[[ResultStore], object]) -> None:
+    """A run that Ctrl-C ends after ``work``."""
+
+    def run() -> None:
+        with opened(path) as store:
+            work(store)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
 
 
 def leftovers(path: Path) -> list[str]:
@@ -317,7 +331,7 @@ def test_a_new_file_appears_with_its_first_row(tmp_path: Path) -> None:
         store.add_images(np.arange(3), None)
         store.describe_model(parity=1)
         assert not path.exists()
-    assert list(path.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     with opened(path) as store:
         store.add_images(np.arange(3), None)
         group = clean(store)
@@ -355,6 +369,59 @@ def test_an_analysis_that_fails_before_its_first_row_leaves_no_trace(tmp_path: P
     assert list(tmp_path.iterdir()) == [old]
     with ResultStore.read(old) as store:
         assert store.at("clean").computed().tolist() == [False, True, False]
+
+
+def test_a_table_appears_in_a_file_with_its_first_row(tmp_path: Path) -> None:
+    path, one = tmp_path / "r.h5", np.array([1])
+    with opened(path) as store:
+        store.add_images(np.arange(3), None)
+        clean(store).append(one, rows(one))
+    before = path.read_bytes()
+
+    def begin(store: ResultStore) -> AnalysisGroup:
+        store.add_images(np.arange(5), None)
+        store.describe_model(parity=1)
+        group = store.group(LINEARITY, prefix="linf", settings=None, seed=0)
+        group.set_attributes(command="robcert")
+        assert path.read_bytes() == before
+        return group
+
+    interrupted(path, begin)
+    assert path.read_bytes() == before
+    assert leftovers(path) == []
+
+    def begin_two(store: ResultStore) -> None:
+        first = begin(store)
+        first.append(one, {name: np.zeros(1) for name in first.columns})
+        store.group(LINEARITY, prefix="l2", settings=None, seed=0)
+
+    interrupted(path, begin_two)
+    with opened(path) as store:
+        (group,) = store.existing("linearity")
+        assert group.computed().tolist() == [False, True, False, False, False]
+        assert len(store.indices) == 5
+        store.group(LINEARITY, prefix="l1", settings=None, seed=0)
+    with ResultStore.read(path) as store:  # a run that ended well, without a row
+        assert [group.path[:14] for group in store.existing("linearity")][1:] == ["/linearity/l1-"]
+    assert leftovers(path) == []
+
+
+def test_images_that_wait_in_the_log_survive_a_table_that_never_began(tmp_path: Path) -> None:
+    path, at = tmp_path / "r.h5", np.arange(2)
+    sizes = {"channel": 1, "y": 2, "x": 2}
+    images = np.arange(8, dtype=np.float32).reshape(2, 1, 2, 2)
+
+    def attack_twice(store: ResultStore) -> None:
+        store.add_images(at, None)
+        group = store.group(SAVED, prefix="a", settings=None, seed=0, sizes=sizes)
+        group.append(at, {"distance": np.zeros(2), "adversarial": images})
+        store.group(SAVED, prefix="b", settings=None, seed=0, sizes=sizes)
+
+    interrupted(path, attack_twice)
+    assert leftovers(path) == []
+    with ResultStore.read(path) as store:
+        (group,) = store.existing("attack")
+        assert np.array_equal(group.column("adversarial"), images)
 
 
 def test_a_file_of_another_model_or_data_is_left_alone(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def refused(ended: Ended, *words: str) -> None:
 
 
 def attack(*arguments: str) -> Ended:
-    before = {path for path in Path().rglob("*") if path.is_file()}
+    before = set(Path().rglob("*"))
     ended = robcert("attack", "--profile", "quick", *arguments)
-    assert {path for path in Path().rglob("*") if path.is_file()} == before, "wrote something"
+    assert set(Path().rglob("*")) == before, "wrote something"
     return ended
 
 
@@ -212,7 +212,14 @@ def test_a_picture_of_no_known_kind(command: str) -> None:
 def test_a_fit_of_nothing_leaves_no_file() -> None:
     ended = robcert("bounds", "-m", MODEL, "--refit", "--limit", "2", "-o", "r.h5")
     refused(ended, "there is nothing to fit again", "hint: run the same command without --refit")
-    assert not Path("r.h5").exists()
+    assert list(Path().iterdir()) == []
+    ended = robcert("linearity", "-m", MODEL, "--limit", "1", "--steps", "1", "-o", "r.h5")
+    assert ended.status == 0
+    before = Path("r.h5").read_bytes()
+    ended = robcert("bounds", "-m", MODEL, "--refit", "--limit", "2", "-o", "r.h5")
+    refused(ended, "there is nothing to fit again")
+    assert [path.name for path in Path().iterdir()] == ["r.h5"]
+    assert Path("r.h5").read_bytes() == before
 
 
 def test_a_further_model_that_is_missing_is_seen_before_the_first_is_measured() -> None:
