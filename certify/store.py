@@ -43,6 +43,7 @@ class ResultStore:
         file: the file behind it.
         indices: positions in the data set of the images that the rows stand for ``(n,)``.
         labels: their labels ``(n,)``, -1 where there is none.
+        has_rows: whether one of the tables that were asked for has a row in the file.
     """
 
     def __init__(self, file: SafeFile) -> None:
@@ -51,6 +52,7 @@ class ResultStore:
         self.labels: NDArray[np.int32]
         self._replaces = not file.published  # what is there, if anything
         self._begun = False  # whether an analysis was
+        self.has_rows = False
 
     @classmethod
     def open(cls, path: Path, *, model: ModelInfo, data: DataInfo, overwrite: bool = False) -> Self:
@@ -201,7 +203,9 @@ class ResultStore:
             digest = sha256(content.encode()).hexdigest()[:8]
             path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
         if path in self.file.hdf5:
-            return self._checked(path, schema)
+            found = self._checked(path, schema)
+            self.has_rows |= bool(found.computed().any())
+            return found
         self.file.stage()
         with self.file.change() as file:
             place = file.create_group(path)

@@ -142,6 +142,7 @@ class AnalysisGroup:
                 self._write(name, positions, np.asarray(values)[order])
         with file.values():
             self._write(COMPUTED.name, positions, np.ones(len(order)))
+        self._store.has_rows = True
 
     def finish(self, indices: NDArray[np.int64]) -> None:
         """Mark the request for ``indices`` as done; all of them have a row.

@@ -23,7 +23,7 @@ from .demo import demo
 from .doctor import doctor
 from .export import export
 from .inspection import inspect
-from .invocation import command_line, remember
+from .invocation import command_line, remember, something_saved
 from .linearity import linearity
 from .masking import masking_check
 from .report import report
@@ -115,9 +115,16 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
-        resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
-        _say(f"interrupted: what is finished is saved; to go on, run: {command_line()}{resume}")
+        _say(_interrupted(arguments))
     return status if isinstance(status, int) else 0
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    """What is left of an interrupted command, and how to go on."""
+    if not something_saved():
+        return f"interrupted: nothing is saved yet; to begin again, run: {command_line()}"
+    resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
+    return f"interrupted: what is finished is saved; to go on, run: {command_line()}{resume}"
 
 
 def _write_no_more() -> None:

@@ -14,6 +14,7 @@ import typer
 from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
 
 from . import values
+from .invocation import remember_saved
 from .progress import TerminalProgress
 from .render import print_warning
 
@@ -106,6 +107,7 @@ def opened(options: AnalysisOptions) -> Iterator[Opened]:
                 path, model=classifier.info, data=images.info, overwrite=options.overwrite
             )
         )
+        stack.callback(lambda: remember_saved(store.has_rows))
         _add_images(store, images, indices)
         session = Session(
             classifier, images, indices, store, options.seed, batch_size, progress, deadline

@@ -12,6 +12,7 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError
 
+from .invocation import remember_saved
 from .options import TrainOptions
 from .progress import TerminalProgress
 from .render import print_warning
@@ -43,7 +44,7 @@ def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
     processes = launched(options.devices, device)
     _tune_torch(options.threads, processes.on_this_machine)
     out = options.out or Path("runs") / method
-    with _told_once(processes), TerminalProgress(quiet=options.quiet) as progress:
+    with _told_once(processes, out), TerminalProgress(quiet=options.quiet) as progress:
         trained = train(
             config,
             out=out,
@@ -70,12 +71,15 @@ def _print_result(trained: Trained, *, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def _told_once(processes: Processes) -> Iterator[None]:
+def _told_once(processes: Processes, out: Path) -> Iterator[None]:
     """Of an interruption, which all meet, the first process tells; the others end silently."""
+    from robcert.trainers.train import holds_run
+
     try:
         yield
     except KeyboardInterrupt:
         processes.part()
+        remember_saved(holds_run(out))
         if processes.first:
             raise
         raise SystemExit(130) from None

@@ -118,6 +118,11 @@ def train(
     return Trained(run, out / MODEL)
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether ``folder`` holds something that can be resumed."""
+    return (folder / STATE).is_file() or (folder / FIRST / STATE).is_file()
+
+
 def _train_first(
     config: TrainConfig,
     split: Split,
@@ -150,7 +155,7 @@ def _split(config: TrainConfig, root: Path | None, *, fetch: bool) -> Split:
 
 def _require_free(out: Path, *, resume: bool, overwrite: bool, processes: Processes) -> None:
     """Make room for a run in ``out``, or raise in all processes alike."""
-    occupied = (out / STATE).is_file() or (out / FIRST / STATE).is_file()
+    occupied = holds_run(out)
     processes.wait()
     if out.is_file():
         message = f"{out} is a file, not a folder for a run"

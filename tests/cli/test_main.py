@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +10,7 @@ import typer
 from command_line import robcert
 
 from robcert.certify.errors import DataError
+from robcert.certify.store_group import AnalysisGroup
 from robcert.cli import main
 from robcert.cli.reference import reference
 
@@ -106,6 +108,52 @@ def test_an_interrupt_prints_the_command_to_go_on() -> None:
         ended = robcert("audit", "--model", "my model.onnx")
     assert ended.status == 130
     assert "robcert audit --model 'my model.onnx'" in ended.stderr
+
+
+def test_an_interrupt_says_that_something_is_saved_only_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = AnalysisGroup.append
+    asked = ("linearity", "--limit", "2", "--steps", "1", "-o", str(tmp_path / "r.h5"))
+
+    def interrupted(*, first_row: bool) -> str:
+        def press(group: AnalysisGroup, *row: Any) -> None:
+            if first_row:
+                append(group, *row)
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AnalysisGroup, "append", press)
+            ended = robcert(*asked, "--batch-size", "1")
+        assert ended.status == 130
+        return ended.stderr.splitlines()[-1]
+
+    again = f"run: robcert {shlex.join(asked)} --batch-size 1"
+    assert (
+        interrupted(first_row=False)
+        == f"interrupted: nothing is saved yet; to begin again, {again}"
+    )
+    assert list(tmp_path.iterdir()) == []
+    saved = f"interrupted: what is finished is saved; to go on, {again}"
+    assert interrupted(first_row=True) == saved
+    assert interrupted(first_row=False) == saved  # the row is there still
+
+
+def test_an_interrupted_training_is_resumed_only_if_it_had_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robcert.trainers.train.fit", press)
+    asked = ("train", "standard", "--subset", "64", "--out", str(tmp_path / "run"))
+    ended = robcert(*asked)
+    assert ended.stderr.endswith(f"begin again, run: robcert {shlex.join(asked)}\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.safetensors").touch()
+    ended = robcert(*asked, "--resume")
+    assert ended.status == 130
+    assert "what is finished is saved" in ended.stderr
 
 
 def failing_method(error: BaseException) -> Any:
