@@ -176,7 +176,9 @@ def _attack(summary: Summary) -> Iterator[Table]:
     )
     note = "No attack found more; that proves nothing. "
     if radii := summary.get("radii"):
-        note += f"Searched within {', '.join(map(pixel, radii))}, not for the smallest distance."
+        note += f"Searched within {', '.join(map(pixel, radii))}, not for the smallest distance"
+        free = summary.get("without_radius")
+        note += f" (save by {', '.join(free)})." if free else "."
     else:
         note += "Median distance of the nearest adversarial image: "
         note += decimal(summary.get("median_distance"))

@@ -134,8 +134,7 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
 
 
 def _say_who_ignores_radii(context: Opened, settings: AttackSettings) -> None:
-    from robcert.certify.attacks.catalogue import CATALOGUE
-    from robcert.certify.attacks.suites import attacks_of
+    from robcert.certify.attacks.suites import attacks_of, without_radius
 
     if not settings.radii:
         return
@@ -143,7 +142,7 @@ def _say_who_ignores_radii(context: Opened, settings: AttackSettings) -> None:
     names = attacks_of(
         settings.suite, settings.attacks, settings.norm, differentiable=differentiable
     )
-    if free := [name for name in names if not CATALOGUE[name].at_radius]:
+    if free := without_radius(names):
         verb = "searches" if len(free) == 1 else "search"
         line = f"{', '.join(free)} {verb} for the smallest distance whatever the radius"
         note(context.options, line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +85,8 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
         settings.norm,
         differentiable=classifier.differentiable,
     )
+    if suites.without_radius(names) == names:
+        settings = replace(settings, radii=())  # they change nothing
     channels, height, width = classifier.image_shape
     axes = {"channel": channels, "height": height, "width": width}
     group = session.store.group(

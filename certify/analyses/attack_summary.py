@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.attacks.catalogue import RANDOM_TARGETED
+from robcert.certify.attacks.suites import without_radius
 from robcert.certify.intervals import proportion
 from robcert.certify.results_json import plain
 
@@ -50,6 +51,7 @@ class AttackSummary:
         robust_accuracy: the same under attack, by radius.
         headline_epsilon: radius to quote first.
         radii: where attacks at a radius searched; empty where they looked for the smallest.
+        without_radius: attacks that looked for the smallest distance beside them.
         median_distance: of all images, misclassified ones at 0; None if it is infinite.
         not_found: images that nothing broke at any distance.
         by_attack: images whose nearest adversarial image each attack found.
@@ -72,6 +74,7 @@ class AttackSummary:
     robust_accuracy: tuple[RobustAccuracy, ...]
     headline_epsilon: float
     radii: tuple[float, ...]
+    without_radius: tuple[str, ...]
     median_distance: float | None
     not_found: int
     by_attack: dict[str, int]
@@ -96,6 +99,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     distance = group.column("distance", indices)
     finder = group.column("attack", indices)
     names = tuple(group.attribute("attacks", []))
+    radii = tuple(sorted(group.settings.get("radii") or ()))
     clean = proportion(int((distance > 0).sum()), len(distance), level=LEVEL)
     lost = int(group.column("lost_in_runtime", indices).sum())
     median = float(np.median(distance)) if len(distance) else float("inf")
@@ -107,7 +111,8 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         clean_accuracy=asdict(clean),
         robust_accuracy=_curve(group, distance),
         headline_epsilon=float(group.attribute("headline_epsilon")),
-        radii=tuple(sorted(group.settings.get("radii") or ())),
+        radii=radii,
+        without_radius=without_radius(names) if radii else (),
         median_distance=median if np.isfinite(median) else None,
         not_found=int(np.isinf(distance).sum()),
         by_attack={name: int((finder == at).sum()) for at, name in enumerate(names)},
@@ -160,7 +165,8 @@ def _warnings(group: AnalysisGroup, lost: int) -> tuple[str, ...]:
             "distances are too large"
         )
     if lost:
-        found.append(f"{lost} successes in the twin were denied by the runtime and do not count")
+        many = "1 success in the twin was" if lost == 1 else f"{lost} successes in the twin were"
+        found.append(f"{many} denied by the runtime: not counted")
     return tuple(found)
 
 

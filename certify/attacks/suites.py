@@ -71,6 +71,11 @@ def attacks_of(
     return tuple(dict.fromkeys(named))
 
 
+def without_radius(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names`` that look for the smallest distance, whatever radii are given."""
+    return tuple(name for name in names if not CATALOGUE[name].at_radius)
+
+
 def run(
     hunt: Hunt,
     names: tuple[str, ...],
