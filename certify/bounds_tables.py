@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .wording import DASH, Table, bound_name, decimal, percent, pixel
+from .wording import DASH, Table, bound_name, decimal, margin_name, percent, pixel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +106,13 @@ def _extremes(summary: Summary) -> Table:
     )
     header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
     note = " ".join(filter(None, (str(lipschitz.get("wilks") or ""), _quantile_note(lipschitz))))
-    return Table("extreme-value estimates", "estimated", header, rows, note)
+    title = f"extreme-value estimates ({_what(summary)})"
+    return Table(title, "estimated", header, rows, note)
+
+
+def _what(summary: Summary) -> str:
+    """Norm and margin that a summary is about."""
+    return f"{summary.get('norm')}, {margin_name(summary)}"
 
 
 def _quantile_note(fit: Summary) -> str:
@@ -134,7 +140,7 @@ def _regularity(summary: Summary) -> Iterator[Table]:
             summary.get("omega") or (), summary.get("residual") or (), strict=False
         )
     ]
-    title = f"regularity of the margin ({summary.get('norm')})"
+    title = f"regularity of the {margin_name(summary)} ({summary.get('norm')})"
     note = "Over the sampled images; gradients are measured, residuals found by search."
     yield Table(title, "estimated", ("", "mean", "largest"), tuple(rows), note)
 
@@ -160,7 +166,7 @@ def _radii(summary: Summary) -> Iterator[Table]:
     if "gamma_bound" in radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
     header = ("radius or distance", "claim", "mean", "median", "mean of those right")
-    yield Table(f"radii ({summary.get('norm')})", "", header, tuple(rows), note)
+    yield Table(f"radii ({_what(summary)})", "", header, tuple(rows), note)
 
 
 def _distance_row(name: str, claim: str, entry: Summary) -> tuple[str, ...]:
@@ -191,7 +197,7 @@ def _errors(summary: Summary) -> Iterator[Table]:
     attacked = "attacked" in shown
     header = ("ε", *(n if n == "attacked" else f"by {bound_name(n)}" for n in shown))
     rank = summary.get("top_k") or 1
-    title = "error at ε: images whose radius is below"
+    title = f"error at ε: images whose radius is below ({_what(summary)})"
     if rank > 1:
         title += f"; right where y is among the first {rank}"
     note = "The attacked error can only be too low, an estimated one should not be." * attacked
@@ -213,7 +219,8 @@ def _offenders(summary: Summary) -> Iterator[Table]:
         more = len(entries) - len(rows)
         note = f"{more} more in --json." if more else ""
         header = ("image", "bound", "estimated radius", "attacked distance")
-        yield Table("violations: here the estimate is wrong", "", header, rows, note)
+        title = f"violations ({_what(summary)}): here the estimate is wrong"
+        yield Table(title, "", header, rows, note)
 
 
 TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {

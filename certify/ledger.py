@@ -33,6 +33,7 @@ class Comparison:
         estimate: group and column of the estimated radius.
         attack: group of the attacked distance.
         norm: norm of both.
+        margin: logit or prob, what the radius is about; empty for one of smoothing.
         compared: images that have a radius and for which an adversarial image was found; those
             that the model gets wrong have neither.
         count: images whose estimated radius exceeds the attacked distance.
@@ -43,6 +44,7 @@ class Comparison:
     estimate: str
     attack: str
     norm: str
+    margin: str
     compared: int
     count: int
     indices: tuple[int, ...]
@@ -98,8 +100,15 @@ def _compared(
 ) -> Comparison:
     radius = np.asarray(bounds.column(name), dtype=np.float64)
     distance = np.asarray(attack.column("distance"), dtype=np.float64)
-    norm = str(bounds.settings["norm"])
-    return _comparison(store, f"{bounds.path}:{name}", radius, attack.path, distance, norm=norm)
+    return _comparison(
+        store,
+        f"{bounds.path}:{name}",
+        radius,
+        attack.path,
+        distance,
+        norm=str(bounds.settings["norm"]),
+        margin=str(bounds.settings.get("margin", "")),
+    )
 
 
 def _compared_smoothed(
@@ -121,6 +130,7 @@ def _comparison(
     distance: NDArray[np.float64],
     *,
     norm: str,
+    margin: str = "",
 ) -> Comparison:
     known = ~np.isnan(radius) & np.isfinite(distance) & ((radius > 0) | (distance > 0))
     crossing = known & crossings(radius, distance)
@@ -131,6 +141,7 @@ def _comparison(
         estimate=estimate,
         attack=attack,
         norm=norm,
+        margin=margin,
         compared=int(known.sum()),
         count=int(crossing.sum()),
         indices=tuple(int(index) for index in store.indices[order]),

@@ -9,7 +9,7 @@ import numpy as np
 
 from .intervals import proportion
 from .report_plots import Series, curves, histogram, scatter
-from .wording import pixel
+from .wording import margin_name, pixel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def curve_figures(store: ResultStore, found: tuple[Result, ...]) -> list[Figure]
 def ledger_figures(found: tuple[Result, ...]) -> list[Figure]:
     """Estimated radius against attacked distance, one picture a norm."""
     figures = []
-    for bounds in (result for result in found if result.analysis == "bounds"):
+    for bounds in filter(_bounds_as_attacked, found):
         for attack in (result for result in found if result.analysis == "attack"):
             if _norm(bounds) == _norm(attack):
                 figures += _ledger_figure(bounds, attack)
@@ -84,6 +84,11 @@ def _column(result: Result, name: str) -> NDArray[np.float64]:
     return np.asarray(result.group.column(name, result.group.indices), dtype=np.float64)
 
 
+def _bounds_as_attacked(result: Result) -> bool:
+    """Whether ``result`` has radii around which the first class stays, as attacks ask."""
+    return result.analysis == "bounds" and result.group.settings.get("top_k", 1) == 1
+
+
 def _radius(bounds: Result, indices: NDArray[np.int64]) -> NDArray[np.float64]:
     """The larger of the two estimated radii of each image; NaN where there is none."""
     columns = [bounds.group.column(name, indices) for name in ("l_bound", "omega_bound")]
@@ -92,27 +97,31 @@ def _radius(bounds: Result, indices: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _accuracy_figure(norm: str, found: list[Result]) -> Figure:
     """Accuracy that attacks leave, above the accuracy that the estimated radii claim."""
-    columns = {
-        "under attack": [
-            ("attacked", _column(r, "distance")) for r in found if r.analysis == "attack"
-        ],
-        "by the better bound": [
-            ("estimated", _radius(r, r.group.indices)) for r in found if r.analysis == "bounds"
-        ],
-    }
-    finite = [v[np.isfinite(v)] for group in columns.values() for _, v in group]
+    columns = [
+        ("under attack", "attacked", _column(r, "distance"))
+        for r in found
+        if r.analysis == "attack"
+    ]
+    columns += [
+        (
+            f"by the better bound, {margin_name(r.group.settings)}",
+            "estimated",
+            _radius(r, r.group.indices),
+        )
+        for r in found
+        if _bounds_as_attacked(r)
+    ]
+    finite = [values[np.isfinite(values)] for _, _, values in columns]
     reach = max((float(np.quantile(v, 0.98)) for v in finite if len(v)), default=1.0) or 1.0
     grid = np.linspace(0.0, reach, CURVE_POINTS)
     series = tuple(
-        _survival(name, claim, values[~np.isnan(values)], grid)
-        for name, group in columns.items()
-        for claim, values in group
+        _survival(name, claim, values[~np.isnan(values)], grid) for name, claim, values in columns
     )
     svg = curves(
         series, x_label=f"distance ε ({norm})", y_label="accuracy", title=f"{norm} accuracy"
     )
     caption = "The truth lies below the attacked curve. Bands: 95 % intervals of the share."
-    if any(claim == "estimated" for group in columns.values() for claim, _ in group):
+    if any(claim == "estimated" for _, claim, _ in columns):
         caption += " Where the estimated curve lies above the attacked one, the estimate is wrong."
     return Figure(f"accuracy within ε ({norm})", "attacked", svg, caption)
 
@@ -214,17 +223,17 @@ def _ledger_figure(bounds: Result, attack: Result) -> list[Figure]:
         return []
     crossing = radius > distance * (1 + 1e-6)
     points = tuple(zip(distance[known].tolist(), radius[known].tolist(), strict=True))
-    norm = _norm(bounds)
+    norm, margin = _norm(bounds), margin_name(bounds.group.settings)
     svg = scatter(
         points,
         tuple(bool(flag) for flag in crossing[known]),
         x_label=f"attacked distance ({norm})",
-        y_label="estimated radius",
+        y_label=f"estimated radius ({margin})",
         title="ledger",
     )
     caption = "One dot an image, at the larger of L-bound and ω-bound. Below the diagonal the two "
     caption += "agree; above it the estimate is wrong."
-    return [Figure(f"estimated against attacked ({norm})", "estimated", svg, caption)]
+    return [Figure(f"estimated against attacked ({norm}, {margin})", "estimated", svg, caption)]
 
 
 def _fit_figure(result: Result, place: str, name: str, fit: dict[str, Any]) -> list[Figure]:
@@ -245,7 +254,8 @@ def _fit_figure(result: Result, place: str, name: str, fit: dict[str, Any]) -> l
     caption = f"{len(maxima)} blocks; status {fit.get('status')}"
     if fit.get("gof_p") is not None:
         caption += f", Anderson–Darling p = {fit['gof_p']:.2g}"
-    return [Figure(f"block maxima of {name}", "estimated", svg, caption)]
+    title = f"block maxima of {name} ({_norm(result)}, {margin_name(result.group.settings)})"
+    return [Figure(title, "estimated", svg, caption)]
 
 
 def _density(fit: dict[str, Any], maxima: NDArray[np.float64]) -> Series | None:

@@ -16,6 +16,7 @@ from .wording import (
     in_precision,
     interval,
     known,
+    margin_name,
     percent,
     pixel,
 )
@@ -220,19 +221,49 @@ def _by_attack(entries: Any) -> list[dict[str, str]]:
 
 def violations_table(violations: dict[str, Any]) -> Table:
     """The ledger, one row a comparison."""
+    entries = violations.get("comparisons") or ()
+    radii = _told_apart([(_radius(entry), entry["norm"], entry["estimate"]) for entry in entries])
+    attacks = _told_apart([(_attacks(entry), entry["norm"], entry["attack"]) for entry in entries])
     rows = tuple(
         (
-            bound_name(entry["estimate"].rsplit(":", 1)[1]),
+            radius,
+            attack,
             entry["norm"],
             str(entry["compared"]),
             str(entry["count"]),
             _listed(entry["indices"]),
         )
-        for entry in violations.get("comparisons") or ()
+        for entry, radius, attack in zip(entries, radii, attacks, strict=True)
     )
-    header = ("estimated radius", "norm", "compared", "violations", "images")
+    header = ("estimated radius", "against", "norm", "compared", "violations", "images")
     note = str(violations.get("sentence", ""))
     return Table("ledger: estimated ≤ attacked?", "", header, rows, note)
+
+
+def _radius(entry: dict[str, Any]) -> str:
+    """What a comparison calls its radius."""
+    name = bound_name(entry["estimate"].rsplit(":", 1)[1])
+    return f"{name}, {margin_name(entry)}" if entry.get("margin") else name
+
+
+def _attacks(entry: dict[str, Any]) -> str:
+    """What a comparison calls its attacks: the readable part of their key, without the norm."""
+    analysis, key = entry["attack"].strip("/").split("/")
+    name = key.rpartition("-")[0].removeprefix(f"{entry['norm']}-")
+    return name if analysis == "attack" else f"{analysis.replace('-', ' ')}, {name}"
+
+
+def _told_apart(named: list[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Names of groups ``(name, norm, path)``, with the end of the key where two have the same."""
+    paths: dict[tuple[str, str], set[str]] = {}
+    for name, norm, path in named:
+        paths.setdefault((name, norm), set()).add(path)
+    return tuple(
+        f"{name} ({path.partition(':')[0].rpartition('-')[2]})"
+        if len(paths[name, norm]) > 1
+        else name
+        for name, norm, path in named
+    )
 
 
 def _listed(indices: list[int], most: int = 8) -> str:

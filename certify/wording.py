@@ -112,6 +112,16 @@ def bound_name(column: str) -> str:
     return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")
 
 
+def margin_name(bounds: Summary) -> str:
+    """Which margin the settings or the summary of ``bounds`` speak of.
+
+    >>> margin_name({"margin": "prob"}), margin_name({"margin": "logit"}), margin_name({})
+    ('probability margin', 'logit margin', 'margin')
+    """
+    name = {"logit": "logit ", "prob": "probability "}.get(str(bounds.get("margin")), "")
+    return f"{name}margin"
+
+
 def in_precision(smoothing: Summary) -> str:
     """What to say after "smoothed classifier" where it is not that of the file's own numbers."""
     precision = smoothing.get("precision", "float32")

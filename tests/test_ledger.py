@@ -13,6 +13,7 @@ from robcert.certify.data import DataInfo
 from robcert.certify.ledger import ESTIMATES, comparisons, ledger
 from robcert.certify.schema import ATTACK, BOUNDS, Schema
 from robcert.certify.store import ResultStore
+from robcert.certify.tables import violations_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,26 @@ def test_crossings_are_counted_and_the_worst_comes_first(store: ResultStore) -> 
     whole = ledger(store)
     assert (whole["compared"], whole["count"]) == (8, 2)
     assert whole["sentence"].startswith("2 of 8 estimated radii")
+
+
+def test_the_two_margins_and_two_runs_of_an_attack_are_told_apart(store: ResultStore) -> None:
+    rows: dict[str, Any] = {"distance": np.full(6, 0.5)}
+    for margin in ("logit", "prob"):
+        settings = {"norm": "l2", "margin": margin}
+        group = store.group(BOUNDS, prefix="l2", settings=settings, seed=0, sizes={"epsilon": 2})
+        radii = {n: np.zeros((6, *group.column(n).shape[1:])) for n in group.columns}
+        group.append(INDICES, radii | dict.fromkeys(ESTIMATES[1:], np.full(6, NAN)))
+    for seed in (0, 1):
+        group = store.group(ATTACK, prefix="l2-quick", settings={"norm": "l2"}, seed=seed)
+        group.append(INDICES, {n: np.zeros(6) for n in group.columns} | rows)
+    found = ledger(store)
+    assert [entry["margin"] for entry in found["comparisons"]] == ["logit"] * 2 + ["prob"] * 2
+    named = [row[:2] for row in violations_table(found).rows]
+    assert [radius for radius, _ in named] == ["L-bound, logit margin"] * 2 + [
+        "L-bound, probability margin"
+    ] * 2
+    assert len(set(named)) == 4
+    assert all(against.startswith("quick (") for _, against in named)
 
 
 def test_norms_are_never_mixed(store: ResultStore) -> None:
