@@ -174,10 +174,10 @@ def _obstacle(values: Array, method: Method, resolution: float) -> Status | None
         return Status.MAX
     largest = float(values.max())
     width = max(_TIE * abs(largest), resolution)
-    if np.ptp(values) <= width:
-        return Status.DEGENERATE
     if len(values) < LEAST_BLOCKS:
         return Status.INSUFFICIENT
+    if np.ptp(values) <= width:
+        return Status.DEGENERATE
     many_ties = (values >= largest - _TIE * abs(largest)).mean() > 0.05
     steps = np.diff(np.sort(values))
     few_values = 1 + (steps > resolution).sum() < 0.5 * len(values)

@@ -116,6 +116,7 @@ def test_few_blocks_are_not_fitted() -> None:
     assert result.status is Status.INSUFFICIENT
     assert result.upper == result.max
     assert fit(random_sample(-0.2, 30, seed=4)).status is Status.OK
+    assert fit(np.array([3.0])).status is Status.INSUFFICIENT  # one value is equal to itself
 
 
 def test_without_any_fit_the_largest_value_stands(monkeypatch: pytest.MonkeyPatch) -> None:
