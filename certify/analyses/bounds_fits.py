@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..extremes import Status
 from ..wording import pixel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,16 @@ def fit_warnings(
         where = "every fit" if len(names) == len(entries) else ", ".join(names)
         found.append(f"{flag} ({where})")
     return tuple(found)
+
+
+def through_jumps(nodes: Sequence[str]) -> tuple[str, ...]:
+    """What to say of a model with straight-through gradients at ``nodes``."""
+    if not nodes:
+        return ()
+    return (
+        "gradients of quantised nodes are straight-through ones: the model itself jumps, and what "
+        "follows from L or omega does not hold across a jump",
+    )
 
 
 def left_out(failed: dict[str, str]) -> tuple[str, ...]:

@@ -15,7 +15,14 @@ from .bounds_attacked import (
     attacked_error,
     offenders,
 )
-from .bounds_fits import FitSummary, OmegaSummary, fit_warnings, left_out, omega_summaries
+from .bounds_fits import (
+    FitSummary,
+    OmegaSummary,
+    fit_warnings,
+    left_out,
+    omega_summaries,
+    through_jumps,
+)
 from .bounds_settings import Region
 
 if TYPE_CHECKING:
@@ -170,6 +177,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         gradient_passes=int(group.attribute("gradient_passes", 0)),
         warnings=(
             *fit_warnings(lipschitz, omega, curvature),
+            *through_jumps(store.model.get("straight_through") or ()),
             *left_out(group.attribute("sampling_failed", {})),
         ),
         complete=group.complete,

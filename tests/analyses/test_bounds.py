@@ -62,6 +62,14 @@ def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None
     )
 
 
+def test_a_quantised_model_jumps_where_its_gradient_knows_nothing_of_it(run: Run) -> None:
+    store, group = run(SETTINGS)
+    with store:
+        assert not any("straight-through" in line for line in summarise(store, group.path).warnings)
+        store.describe_model(straight_through=["Sign_0"])
+        assert any("straight-through" in line for line in summarise(store, group.path).warnings)
+
+
 def test_multi_class_linear_model_is_not_linear_in_its_margin(tmp_path: Path) -> None:
     """F3: omega(eps) is near eps max ‖w_j - w_i‖_q where a sampled image lies near a switch."""
     weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
