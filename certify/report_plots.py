@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 14.0, 46.0
 
+TICK_LETTER = 7.6
+"""Width of a digit at a tick, in the widest of the fonts."""
+
 Size = tuple[float, float]
 """Width and height of a picture; its text is as large whatever the size."""
 
@@ -56,7 +59,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Axes of one picture: the range of each and its label; ``percent`` labels y as shares."""
+    """Axes of one picture: the range of each and its label.
+
+    ``percent`` labels y as shares, ``counts`` at whole numbers alone.
+    """
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -64,6 +70,7 @@ class Frame:
     y_label: str
     percent: bool = False
     size: Size = LARGE
+    counts: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Place of (x, y) in the picture."""
@@ -110,7 +117,7 @@ def histogram(
     if density is not None:
         top = max(top, max((y for _, y in density.points), default=0.0))
     label = "density" if density is not None else "images"
-    frame = Frame((low, high), (0.0, top * 1.05), x_label, label)
+    frame = Frame((low, high), (0.0, top * 1.05), x_label, label, counts=density is None)
     parts = [
         _bar(frame, (float(left), float(right)), float(height), claim)
         for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True)
@@ -176,7 +183,7 @@ def _svg(title: str, frame: Frame, parts: list[str]) -> str:
 def axes_of(frame: Frame, *, y_ticks: bool = True) -> str:
     """Axes, ticks and labels of ``frame``."""
     parts, (width, height) = [], frame.size
-    for tick in ticks(*frame.y) if y_ticks else ():
+    for tick in ticks(*frame.y, least=float(frame.counts)) if y_ticks else ():
         x, y = frame.at(frame.x[0], tick)
         text = f"{100 * tick:.0f} %" if frame.percent else _number(tick)
         parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{width - RIGHT:.1f}"/>')
@@ -186,8 +193,10 @@ def axes_of(frame: Frame, *, y_ticks: bool = True) -> str:
     for tick in ticks(*frame.x):
         x, y = frame.at(tick, frame.y[0])
         parts.append(f'<path class="axis" d="M{x:.1f} {y:.1f}v4"/>')
-        place = f'x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle"'
-        parts.append(f'<text class="tick" {place}>{_number(tick)}</text>')
+        text = _number(tick)
+        inside = min(x, width - TICK_LETTER * len(text) / 2)
+        place = f'x="{inside:.1f}" y="{y + 18:.1f}" text-anchor="middle"'
+        parts.append(f'<text class="tick" {place}>{text}</text>')
     bottom, middle = height - BOTTOM, (LEFT + width - RIGHT) / 2
     parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{width - RIGHT}"/>')
     parts.append(
@@ -201,8 +210,8 @@ def axes_of(frame: Frame, *, y_ticks: bool = True) -> str:
     return "".join(parts)
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from ``low`` to ``high``, 1, 2 or 5 times a power of ten apart.
+def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[float]:
+    """Round numbers from ``low`` to ``high``, 1, 2 or 5 times a power of ten and ``least`` apart.
 
     >>> ticks(0.0, 1.0)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -210,6 +219,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    step = max(step, least)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(position * step, 12) for position in range(first, last + 1)]
 

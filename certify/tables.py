@@ -182,7 +182,7 @@ def _attack(summary: Summary) -> Iterator[Table]:
         note += f" (save by {', '.join(free)})." if free else "."
     else:
         note += "Median distance of the nearest adversarial image: "
-        note += decimal(summary.get("median_distance"))
+        note += f"{decimal(summary.get('median_distance'))}."
     header = ("ε", "accuracy", "95 % interval")
     yield Table("robust accuracy under attack", "attacked", header, rows, note)
     yield from _targeted(summary.get("targeted_success") or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from command_line import robcert
 
+from robcert.certify.report_plots import LARGE, TICK_LETTER, Series, curves, histogram
 from robcert.certify.summaries import incomplete
 from robcert.certify.tables import tables
 from robcert.certify.verdict import cards, contradictions, verdict
@@ -121,3 +123,25 @@ def test_no_picture_where_no_time_was_left(
     assert ended.status == 0
     assert "incomplete" in ended.stderr
     assert not list(tmp_path.glob("*.png"))
+
+
+def labels(svg: str) -> list[tuple[float, str]]:
+    """Place and text of each number below the x axis."""
+    found = re.findall(r'class="tick" x="([\d.]+)" y="[\d.]+" text-anchor="middle">([^<]+)<', svg)
+    return [(float(x), text) for x, text in found]
+
+
+@pytest.mark.parametrize("reach", [0.025, 1.0, 0.4, 120.0])
+def test_the_last_number_of_an_axis_is_inside_the_picture(reach: float) -> None:
+    series = Series("a", "attacked", ((0.0, 1.0), (reach, 0.0)))
+    places = labels(curves((series,), x_label="x", y_label="y", title="t"))
+    assert len(places) > 2
+    assert all(x + TICK_LETTER * len(text) / 2 <= LARGE[0] + 0.1 for x, text in places)
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 300])
+def test_images_are_counted_in_whole_numbers(images: int) -> None:
+    svg = histogram(np.repeat(0.3, images), claim="measured", x_label="x", title="t")
+    heights = re.findall(r'text-anchor="end">([^<]+)<', svg)
+    assert len(heights) > 1
+    assert all(float(text) == int(float(text)) for text in heights)

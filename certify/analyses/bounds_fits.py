@@ -92,8 +92,9 @@ def fit_warnings(
     if lipschitz.status == Status.INVALID:
         found.append("the gradient vanishes at every sampled image: no radius is claimed")
     if lipschitz.status == Status.INSUFFICIENT:
+        blocks = "1 block" if lipschitz.blocks == 1 else f"{lipschitz.blocks} blocks"
         found.append(
-            f"{lipschitz.blocks} blocks of {lipschitz.block_size} images are too few for a fit: "
+            f"too few for a fit, {blocks} of {lipschitz.block_size} images: "
             "the largest values seen stand for L and omega, which is too optimistic"
         )
     entries = [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega)]
