@@ -14,7 +14,7 @@ from .layout import InputLayout, layout_for_images, layout_without_images, shown
 from .model_file import ModelFile, all_tensors, read_model
 from .outputs import Cut, asked_for, choose_output, logits_behind
 from .sandbox import OutputFact, trial_outputs
-from .surgery import dequantised, dimensions, required_inputs, restricted
+from .surgery import dequantised, dimensions, required_inputs, restricted, unrounded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,9 +74,7 @@ class OnnxModel:
     @property
     def half_precision(self) -> bool:
         """Whether float16 tensors take part."""
-        tensors = all_tensors(self.graph)
-        half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in tensors)
-        return half or self.preprocessing.dtype == "float16"
+        return _holds_half(self.graph) or self.preprocessing.dtype == "float16"
 
     @property
     def fixed_batch(self) -> int | None:
@@ -168,10 +166,16 @@ def _image_input(path: Path, graph: onnx.ModelProto) -> onnx.ValueInfoProto:
     return inputs[0]
 
 
+def _holds_half(model: onnx.ModelProto) -> bool:
+    return any(tensor.data_type == TensorProto.FLOAT16 for tensor in all_tensors(model))
+
+
 def _logits(graph: onnx.ModelProto, cut: Cut, declared: str, fact: OutputFact) -> str:
     """Name of the float tensor with the logits, made the first output of ``graph``."""
     quantised = cut.quantised or (cut.tensor == declared and fact.dtype in _QUANTISED)
     logits = dequantised(graph, cut.tensor) if quantised else cut.tensor
+    if cut.tensor != declared and _holds_half(graph):
+        logits = unrounded(graph, logits)
     names = dict.fromkeys([logits, declared])
     del graph.graph.output[:]
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)

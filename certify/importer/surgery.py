@@ -108,6 +108,17 @@ def dequantised(model: onnx.ModelProto, name: str) -> str:
     return result
 
 
+def unrounded(model: onnx.ModelProto, name: str) -> str:
+    """Name of ``name`` in float32, by a Cast that is added to ``model`` itself.
+
+    On processors without float16 arithmetic the runtime computes in float32 and rounds what is an
+    output: logits that the file itself never rounds would tie.
+    """
+    result = f"{name}/robcert_unrounded"
+    model.graph.node.append(helper.make_node("Cast", [name], [result], to=onnx.TensorProto.FLOAT))
+    return result
+
+
 def _needed(
     outputs: Iterable[str], made_by: dict[str, onnx.NodeProto]
 ) -> tuple[set[int], set[str]]:
