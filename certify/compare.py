@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from .analyses.attack_summary import reach
 from .core import Kind
 from .errors import StoreError, require_open_unit
 from .intervals import two_sided_p_value
@@ -230,7 +231,8 @@ def _of_table(pair: Pair) -> Iterator[Difference]:
         yield pair.number("distance", Kind.ATTACKED, *distances)
         for epsilon in pair.radii:
             quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
-            yield pair.share(quantity, Kind.ATTACKED, *(d > epsilon for d in distances))
+            within = reach(pair.a, epsilon)
+            yield pair.share(quantity, Kind.ATTACKED, *(d > within for d in distances))
 
 
 def _certified(pair: Pair, labels: NDArray[np.int32]) -> Iterator[Difference]:

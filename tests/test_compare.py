@@ -85,6 +85,15 @@ def test_infinite_distances_leave_medians_and_the_sign_test(tmp_path: Path) -> N
     assert (robust.a, robust.b) == ((distance > 0.35).mean(), (distance > 0.3).mean())
 
 
+def test_what_float32_adds_to_a_radius_is_within_it(tmp_path: Path) -> None:
+    held, broken = {"norm": "linf", "radii": [8 / 255]}, 8 / 255 * (1 + 1e-6)
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        for store in (a, b):
+            fill(store, ATTACK, held, distance=broken)
+        robust = found(a, b, epsilons=(8 / 255,))["robust accuracy at 8/255 (linf)"]
+    assert (robust.a, robust.b) == (0, 0)
+
+
 def test_certified_accuracy_needs_the_right_class(tmp_path: Path) -> None:
     with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
         settings = {"radii": [0.5], "sigma": 1}

@@ -146,9 +146,13 @@ def _targeted(
 
 
 def _curve(group: AnalysisGroup, distance: NDArray[np.float64]) -> tuple[RobustAccuracy, ...]:
-    slack = ROUNDING if group.settings.get("radii") else 0.0
     epsilons = group.attribute("epsilons", [])
-    return tuple(share_at(distance > epsilon * (1 + slack), epsilon) for epsilon in epsilons)
+    return tuple(share_at(distance > reach(group, epsilon), epsilon) for epsilon in epsilons)
+
+
+def reach(group: AnalysisGroup, epsilon: float) -> float:
+    """Largest stored distance within ``epsilon``; more where attacks were held to a radius."""
+    return epsilon * (1 + ROUNDING) if group.settings.get("radii") else epsilon
 
 
 def share_at(which: NDArray[np.bool_], epsilon: float) -> RobustAccuracy:

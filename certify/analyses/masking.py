@@ -30,6 +30,8 @@ from robcert.certify.masking_texts import (
 from robcert.certify.masking_views import as_checked
 from robcert.certify.schema_masking import ADDED, MASKING
 
+from .attack_summary import reach
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -177,12 +179,13 @@ def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
 
 def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
     """1 where an attack in the file stood within the radius, 0 where none did, -1 unknown."""
-    nearest = np.full(len(store.indices), np.nan)
+    within = np.full(len(store.indices), -1, np.int8)
     for attack in store.existing("attack"):
         if attack.settings["norm"] == group.settings["norm"]:
-            nearest = np.fmin(nearest, np.asarray(attack.column("distance"), dtype=np.float64))
-    within = nearest <= float(group.settings["epsilon"])
-    return np.where(np.isnan(nearest), -1, within).astype(np.int8)
+            distance = np.asarray(attack.column("distance"), dtype=np.float64)
+            stood = distance <= reach(attack, float(group.settings["epsilon"]))
+            within = np.maximum(within, np.where(np.isnan(distance), -1, stood).astype(np.int8))
+    return within
 
 
 def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:

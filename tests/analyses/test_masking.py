@@ -260,16 +260,19 @@ def test_attacks_on_the_average_break_a_noisy_model(tmp_path: Path) -> None:
     assert summary.corrected.value < 0.05
 
 
-def test_what_an_attack_left_in_the_file_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_what_an_attack_left_in_the_file_counts(tmp_path: Path, held: bool) -> None:
     classifier, images = classifier_of(Labels()), images_near_the_boundary()
     few = replace(QUICK, steps=2, queries=2, long_queries=2, noise_draws=1, unbounded_steps=2)
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(len(images)), store, batch_size=32)
         path = analyse(session, few, sources=())
         assert by_fix(summarise(store, path))["attacks already in the file"].robust.n == 0
-        distances = store.group(ATTACK, prefix="linf", settings=AttackSettings(), seed=0)
+        attacks = AttackSettings(radii=(few.epsilon,)) if held else AttackSettings()
+        distances = store.group(ATTACK, prefix="linf", settings=attacks, seed=0)
         rows = {c.name: np.zeros(60, c.dtype) for c in ATTACK.columns if not c.images}
-        distances.append(session.indices, rows | {"distance": np.full(60, 0.1)})
+        found = few.epsilon * (1 + 1e-6) if held else 0.1  # float32 pixels add so much
+        distances.append(session.indices, rows | {"distance": np.full(60, found)})
         summary = summarise(store, path)
     assert by_fix(summary)["attacks already in the file"].robust.value == 0
     assert summary.verdict is Verdict.MASKED
