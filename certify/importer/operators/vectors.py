@@ -44,7 +44,7 @@ def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         beside = [_beside(value, order, missing) for value in others]
         y = function(_row(laid, missing), *beside, **attributes)
         if missing:  # a slice would fill its gradient with zeros first
-            y = y.split((count, missing))[0]
+            y = y.split_with_sizes((count, missing))[0]
         y = y.view_as(laid)
         return y.permute(back) if back else y
 
