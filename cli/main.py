@@ -156,12 +156,18 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}", ""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _no_memory(error):
         return "out of memory", "pass a smaller --batch-size"
     return (
         f"{type(error).__name__}: {error} (this is a bug in robcert)",
         "run the same command with --debug for the traceback, and report it",
     )
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch has an error of its own on a GPU, and none on a processor."""
+    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or named
 
 
 def _command_of(arguments: Sequence[str]) -> str:

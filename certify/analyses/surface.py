@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import Kind, Norm
-from ..errors import require_at_least, require_positive
+from ..errors import InvalidParameterError, require_at_least, require_positive
 from ..results_json import plain
 from ..schema import SURFACE
 from ..surface import Surface, surface
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..session import Rows, Session
     from ..store import ResultStore
     from ..store_group import AnalysisGroup
+
+MOST_POINTS = 1001
+"""Along a side; no picture shows more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class SurfaceSettings:
         """Check the numbers."""
         require_positive("epsilon", self.epsilon)
         require_at_least("resolution", self.resolution, 3)
+        if self.resolution > MOST_POINTS:
+            message = f"resolution must be at most {MOST_POINTS}, got {self.resolution}"
+            raise InvalidParameterError(message)
         require_at_least("steps", self.steps, 1)
 
 

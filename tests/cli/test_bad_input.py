@@ -209,6 +209,20 @@ def test_a_picture_of_no_known_kind(command: str) -> None:
     assert not Path("r.h5").exists()
 
 
+@pytest.mark.parametrize("command", ["surface", "taylor"])
+def test_a_picture_where_none_can_be_is_seen_before_the_work(command: str) -> None:
+    Path("file").touch()
+    Path("p.png").mkdir()
+    for place in ("file/p.png", "file/deeper/p.png", "p.png"):
+        refused(robcert(command, "-m", MODEL, "--picture", place), f"can be written at {place}")
+    assert {path.name for path in Path().iterdir()} == {"file", "p.png"}
+
+
+def test_a_surface_of_too_many_points() -> None:
+    ended = robcert("surface", "-m", MODEL, "--resolution", "1000000")
+    refused(ended, "resolution must be at most 1001, got 1000000")
+
+
 def test_a_fit_of_nothing_leaves_no_file() -> None:
     ended = robcert("bounds", "-m", MODEL, "--refit", "--limit", "2", "-o", "r.h5")
     refused(ended, "there is nothing to fit again", "hint: run the same command without --refit")

@@ -95,6 +95,7 @@ def test_memory_and_files_are_explained() -> None:
     missing = FileNotFoundError(2, "No such file or directory", "x.onnx")
     for error, line in (
         (MemoryError(), "error: out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "error: out of memory"),
         (missing, "error: No such file or directory: x.onnx"),
     ):
         with pytest.MonkeyPatch.context() as patch:
