@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 _TARGET = 0.25  # share of proposals that should succeed; the paper's 50 % and 25 % in one
 _MEMORY = 0.9  # weight of the past in the running share
 _CHANGE = 1.1
+_FIRST_SIZE = 0.3
+_ALL_CLASSES, _SOME_CLASSES = 11, 3  # walks: one in each other class, or in some of many
+_HALVINGS = 8
+_LARGE = 1e30  # less than the length of a walk that has not begun
 _TRIED = 0.75  # share of the steps before one of several walks is chosen
-_BEHIND = (math.inf, 2.0, 1.5, 1.3, 1.2, 1.1)  # a walk so many times as far as the best one rests
+_BEHIND = (math.inf, 3.0, 2.0, 1.5, 1.2, 1.1)  # a walk so many times as far as the best one rests
 
 
 def boundary(classifier: Classifier, batch: Batch, *, queries: int = 2000, seed: int = 0) -> Found:
@@ -42,98 +46,118 @@ def boundary(classifier: Classifier, batch: Batch, *, queries: int = 2000, seed:
 def run_boundary(hunt: Hunt, rows: Tensor, *, queries: int) -> None:
     """The walk within a hunt, ``queries`` steps an image beside the search for a start.
 
-    Where no adversarial image was known, three quarters of the steps go to walks from images of
-    several classes in equal shares, each within its class, and the rest to the one that came
-    nearest, within any.
+    Where no adversarial image was known, three quarters of the steps go to walks in all other
+    classes, or in three where there are many, and the rest to the one that came nearest, within
+    any.
     """
-    begun = starts(hunt, rows)
-    if len(begun) == 1:
-        walk = _Walk(hunt, *begun[0])
+    known = hunt.distance[rows].isfinite()
+    others = hunt.classifier.num_classes - 1
+    walks = others if others <= _ALL_CLASSES else _SOME_CLASSES
+    for some, count in ((rows[known], 1), (rows[~known], walks)):
+        walk = _Walks(hunt, starts(hunt, some, most=count), count)
+        if count > 1:
+            walk.try_classes(int(_TRIED * queries))
         walk.go(queries)
-    else:
-        tried = int(_TRIED * queries)
-        walk = _nearest(hunt, begun, tried)
-        walk.go(queries - tried)
-    hunt.settle(walk.rows, walk.here)
+        hunt.settle(walk.rows, walk.nearest())
 
 
-def _nearest(hunt: Hunt, begun: list[tuple[Tensor, Tensor]], queries: int) -> _Walk:
-    """After ``queries`` steps an image, of the walks from each of its starts the nearest.
+class _Walks:
+    """Walks of each row, one a class, each from its own stream of random numbers.
 
-    In every round the walks that are not far behind share the steps; each keeps to its class.
-    """
-    walks = [_Walk(hunt, rows, images, block) for block, (rows, images) in enumerate(begun)]
-    classes = [walk.classes() for walk in walks]
-    for behind in _BEHIND:
-        lengths = torch.stack([walk.lengths() for walk in walks])
-        going = lengths <= behind * lengths.amin(0)
-        shares = queries // len(_BEHIND) // going.sum(0)
-        for walk, among, goes in zip(walks, classes, going, strict=True):
-            walk.go((shares * goes)[walk.rows], within=among)
-    best = walks[0]
-    for other in walks[1:]:
-        best.take_nearer(other)
-    return best
-
-
-class _Walk:
-    """Walks of some rows, each from its own stream of random numbers.
+    What a walk comes by in another's class is that one's if it is nearer: near the clean image the
+    faces of all classes meet, and a class that no noise shows is found from its neighbours.
 
     One step size serves both moves: the step along the sphere, and its tenth towards the image; it
     grows by a tenth where more than a quarter of the proposals succeed and shrinks otherwise.
     """
 
-    def __init__(self, hunt: Hunt, rows: Tensor, here: Tensor, block: int = 0) -> None:
-        self._hunt, self.rows, self.here = hunt, rows, here
+    def __init__(self, hunt: Hunt, begun: list[tuple[Tensor, Tensor]], count: int) -> None:
+        self._hunt, self.rows = hunt, begun[0][0]
         self._streams = [
-            generator(hunt.seed, "attack/boundary", int(index), block)
-            for index in hunt.batch.index[rows.cpu().numpy()]
+            [generator(hunt.seed, "attack/boundary", int(index), walk) for walk in range(count)]
+            for index in hunt.batch.index[self.rows.cpu().numpy()]
         ]
-        self._size = torch.full((len(rows),), 0.3, device=rows.device)
-        self._share = torch.full_like(self._size, _TARGET)
+        self._spent = torch.zeros_like(self.rows)
+        self._here = hunt.x(self.rows).repeat(count, 1, 1, 1, 1)
+        self._class = torch.full_like(self.rows, -1).repeat(count, 1)
+        self._length = torch.full(self._class.shape, torch.inf, device=self.rows.device)
+        self._size = torch.full_like(self._length, _FIRST_SIZE)
+        self._share = torch.full_like(self._length, _TARGET)
+        for walk, (rows, images) in enumerate(begun):
+            at = torch.searchsorted(self.rows, rows)
+            self._here[walk, at] = images
+            self._class[walk, at] = hunt.logits(rows, images).argmax(1)
+            self._spent[at] += 1
+            self._length[walk, at] = Norm.L2.of(images - hunt.x(rows))
 
-    def go(self, queries: int | Tensor, *, within: Tensor | None = None) -> None:
-        """Walk so many steps, one number or one a row ``(r,)``; never leave the classes ``within``.
+    def nearest(self) -> Tensor:
+        """The nearest image of each row ``(r, c, h, w)``."""
+        each = torch.arange(len(self.rows), device=self.rows.device)
+        return self._here[self._length.argmin(0), each]
 
-        ``within`` is one class a row ``(r,)``, or None for any but y.
+    def try_classes(self, queries: int) -> None:
+        """Walk within the classes until each row has asked so often.
+
+        In every round the walks that are not far behind share the steps.
         """
-        steps = torch.as_tensor(queries, device=self.rows.device).expand(len(self.rows))
-        for step in range(int(steps.max()) if len(steps) else 0):
-            self._step((steps > step).nonzero().flatten(), within)
+        self._to_boundary()
+        for done, behind in enumerate(_BEHIND, 1):
+            going = self._length <= (behind * self._length.amin(0)).clamp_max(_LARGE)
+            self._go(queries * done // len(_BEHIND), going, within=True)
 
-    def lengths(self) -> Tensor:
-        """How far the walks are from their images, inf for other rows ``(b,)``."""
-        lengths = torch.full_like(self._hunt.distance, torch.inf)
-        lengths[self.rows] = Norm.L2.of(self.here - self._hunt.x(self.rows)).double()
-        return lengths
+    def go(self, queries: int) -> None:
+        """Walk on from the nearest image, in any class, until each row has asked so often."""
+        each = torch.arange(len(self._length), device=self.rows.device)
+        self._go(queries, each[:, None] == self._length.argmin(0), within=False)
 
-    def classes(self) -> Tensor:
-        """What the runtime says of where the walks are ``(r,)``."""
-        return self._hunt.logits(self.rows, self.here).argmax(1)
+    def _to_boundary(self) -> None:
+        """Bisection from each start towards the image, within the class."""
+        for walk, length in enumerate(self._length):
+            at = length.isfinite().nonzero().flatten()
+            which, low = torch.full_like(at, walk), torch.zeros_like(length[at])
+            x = self._hunt.x(self.rows[at])
+            for _ in range(_HALVINGS):
+                part = (low + 1) / 2
+                hit = self._ask(at, which, x + (self._here[walk, at] - x) * per_row(part, x))
+                low = torch.where(hit, low / part, part)
 
-    def take_nearer(self, other: _Walk) -> None:
-        """Where ``other`` stands nearer, stand there, and step as it does."""
-        at = torch.searchsorted(self.rows, other.rows)
-        x = self._hunt.x(other.rows)
-        nearer = Norm.L2.of(other.here - x) < Norm.L2.of(self.here[at] - x)
-        self.here[at[nearer]] = other.here[nearer]
-        self._size[at[nearer]] = other._size[nearer]
-        self._share[at[nearer]] = other._share[nearer]
+    def _go(self, queries: int, going: Tensor, *, within: bool) -> None:
+        """Let the walks ``going (w, r)`` step in turn until each row has asked so often."""
+        order = going.int().argsort(dim=0, descending=True, stable=True)
+        count = going.sum(0)
+        while len(at := (self._spent < queries).nonzero().flatten()):
+            self._step(at, order[self._spent[at] % count[at], at], within=within)
 
-    def _step(self, some: Tensor, within: Tensor | None) -> None:
-        hunt, rows, here = self._hunt, self.rows[some], self.here[some]
-        x = hunt.x(rows)
-        draws = [torch.randn(x.shape[1:], generator=self._streams[at]) for at in some.tolist()]
-        there = _proposal(x, here, torch.stack(draws).to(x), self._size[some])
-        logits = hunt.logits(rows, there)
-        hit = adversarial(logits, hunt.y(rows))
-        if within is not None:
-            hit &= logits.argmax(1) == within[some]
-        nearer = hit & (Norm.L2.of(there - x) < Norm.L2.of(here - x))
-        self.here[some] = torch.where(nearer.view(-1, 1, 1, 1), there, here)
-        share = _MEMORY * self._share[some] + (1 - _MEMORY) * hit
-        size = torch.where(share > _TARGET, self._size[some] * _CHANGE, self._size[some] / _CHANGE)
-        self._share[some], self._size[some] = share, size.clamp(1e-4, 1.0)
+    def _step(self, at: Tensor, walk: Tensor, *, within: bool) -> None:
+        x, size = self._hunt.x(self.rows[at]), self._size[walk, at]
+        streams = [self._streams[a][w] for a, w in zip(at.tolist(), walk.tolist(), strict=True)]
+        draws = torch.stack([torch.randn(x.shape[1:], generator=stream) for stream in streams])
+        there = _proposal(x, self._here[walk, at], draws.to(x), size)
+        hit = self._ask(at, walk, there, within=within)
+        share = _MEMORY * self._share[walk, at] + (1 - _MEMORY) * hit
+        size = torch.where(share > _TARGET, size * _CHANGE, size / _CHANGE)
+        self._share[walk, at], self._size[walk, at] = share, size.clamp(1e-4, 1.0)
+
+    def _ask(self, at: Tensor, walk: Tensor, there: Tensor, *, within: bool = True) -> Tensor:
+        """Which of ``there`` the walks may step to; each that is nearer is taken, by its walk."""
+        rows = self.rows[at]
+        logits = self._hunt.logits(rows, there)
+        self._spent[at] += 1
+        hit, predicted = adversarial(logits, self._hunt.y(rows)), logits.argmax(1)
+        owner = self._owner(at, predicted) if within else walk
+        length = Norm.L2.of(there - self._hunt.x(rows))
+        nearer = hit & (owner >= 0) & (length < self._length[owner, at])
+        to = owner[nearer], at[nearer]
+        self._here[to], self._length[to] = there[nearer], length[nearer]
+        self._class[to] = predicted[nearer]
+        return hit & (owner == walk)
+
+    def _owner(self, at: Tensor, predicted: Tensor) -> Tensor:
+        """The walk of each class, else the first that has none, else -1 ``(n,)``."""
+        classes, count = self._class[:, at], len(self._class)
+        free = (count - torch.arange(count, device=at.device))[:, None] * (classes < 0)
+        rank, owner = ((classes == predicted) * (count + 1) + free).max(0)
+        return torch.where(rank > 0, owner, -1)
 
 
 def _proposal(x: Tensor, here: Tensor, noise: Tensor, size: Tensor) -> Tensor:

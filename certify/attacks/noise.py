@@ -25,6 +25,8 @@ PATCHWORKS = 40
 GAUSSIAN_STEPS = 12
 """Noise levels of the Gaussian search: 2^-6 to 2^-0.5 of the pixel range, half an octave apart."""
 
+_MORE_PATCHWORKS = 8  # tried for further classes
+
 
 def noise_search(
     classifier: Classifier,
@@ -121,7 +123,7 @@ def _of_other_classes(
     """Up to ``most`` images a row, of classes that are not ``seen (b, k)``, which is filled in."""
     count = torch.zeros(len(hunt.batch), dtype=torch.int64, device=rows.device)
     images = torch.zeros(most, *hunt.batch.x.shape).to(hunt.batch.x)
-    for draw in range(GAUSSIAN_STEPS + PATCHWORKS):
+    for draw in range(GAUSSIAN_STEPS + _MORE_PATCHWORKS):
         todo = rows[(count[rows] < most) & ~seen[rows].all(1)]
         if not len(todo):
             break
