@@ -20,7 +20,7 @@ from robcert.certify.projections import per_row
 from robcert.certify.sampling import generator
 
 from .hunt import Found, Hunt, adversarial
-from .noise import starts
+from .noise import start_classes, starts
 
 if TYPE_CHECKING:
     from robcert.certify.classifier import Classifier
@@ -29,7 +29,6 @@ _TARGET = 0.25  # share of proposals that should succeed; the paper's 50 % and 2
 _MEMORY = 0.9  # weight of the past in the running share
 _CHANGE = 1.1
 _FIRST_SIZE = 0.3
-_ALL_CLASSES, _SOME_CLASSES = 11, 3  # walks: one in each other class, or in some of many
 _HALVINGS = 8
 _LARGE = 1e30  # less than the length of a walk that has not begun
 _TRIED = 0.75  # share of the steps before one of several walks is chosen
@@ -51,9 +50,7 @@ def run_boundary(hunt: Hunt, rows: Tensor, *, queries: int) -> None:
     any.
     """
     known = hunt.distance[rows].isfinite()
-    others = hunt.classifier.num_classes - 1
-    walks = others if others <= _ALL_CLASSES else _SOME_CLASSES
-    for some, count in ((rows[known], 1), (rows[~known], walks)):
+    for some, count in ((rows[known], 1), (rows[~known], start_classes(hunt))):
         walk = _Walks(hunt, starts(hunt, some, most=count), count)
         if count > 1:
             walk.try_classes(int(_TRIED * queries))

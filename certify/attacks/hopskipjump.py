@@ -8,7 +8,8 @@ At a point on the boundary the direction in which the label changes is estimated
 (their equations 12 and 16, u uniform on the sphere), then a step of geometric size goes along it
 and bisection returns to the boundary. Departures from the paper: bisection stops at 2^-16 of the
 way, where float32 pixels end, for their thresholds (d^-3/2 and d^-2) lie below that for large
-images; and the first number of draws can be set, for their 100 leave a short search no steps.
+images; the first number of draws can be set, for their 100 leave a short search no steps; and where
+nothing is known walks begin in several classes, and a short first jump tells which are near.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from robcert.certify.projections import per_row
 from robcert.certify.sampling import generator
 
 from .hunt import Found, Hunt, adversarial
-from .noise import run_start
+from .noise import MORE_TRIES, start_classes, starts
 from .pgd import radii
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ NORMS = (Norm.L2, Norm.LINF)
 _FIRST_SPREAD = 0.1  # of the pixel range, before a distance is known
 _LEAST_SPREAD = 1e-4  # float32 pixels cannot tell much less apart
 _MOST_HALVINGS = 16
+_CHOICE_DRAWS = 0.3  # share of the first draws where several walks jump
+_BEHIND = {Norm.L2: (4.0, 1.5, 1.15, 1.0), Norm.LINF: (2.5, 1.5, 1.15, 1.0)}
+"""A walk so many times as far as the best one rests; linf needs more of the draws for its jumps."""
 
 
 def hopskipjump(
@@ -80,46 +84,72 @@ def run_hopskipjump(
 ) -> None:
     """The search within a hunt, from the nearest adversarial image that is known, else from noise.
 
+    A walk ends at the nearest point of one face. So where none was known a walk begins in every
+    other class, or in three of many; after each jump those that are far behind the nearest rest.
     An image without any start stands. ``epsilon (b,)`` ends the search of an image early.
     """
-    unknown = rows[hunt.distance[rows].isinf()]
-    if len(unknown):
-        run_start(hunt, unknown)
-    rows = rows[hunt.distance[rows].isfinite()]
-    if epsilon is not None:
-        rows = rows[~hunt.within(epsilon)[rows]]
-    if not len(rows):
-        return
-    walk = _Walk(hunt, rows, queries)
-    step = 0
-    while len(walk.rows):
-        step += 1
-        draws = math.ceil(first_draws * math.sqrt(step))
-        walk.keep(walk.spent + draws + 2 <= queries)
-        if len(walk.rows):
-            walk.jump(step, draws)
-            if epsilon is not None:
-                walk.keep(~hunt.within(epsilon)[walk.rows])
+    known, behind = hunt.distance[rows].isfinite(), _BEHIND[hunt.norm]
+    for some, classes in ((rows[known], 1), (rows[~known], start_classes(hunt))):
+        begun = starts(hunt, some, most=classes)
+        spent = torch.full_like(hunt.n_forward, MORE_TRIES if classes > 1 else 0)
+        walks = [
+            _Walk(hunt, *_open(hunt, start, epsilon), queries, spent, block)
+            for block, start in enumerate(begun)
+        ]
+        step = 0
+        while any(len(walk.rows) for walk in walks):
+            step += 1
+            share = _CHOICE_DRAWS if step == 1 and classes > 1 else math.sqrt(step)
+            draws = math.ceil(share * first_draws)
+            nearest = torch.stack([walk.lengths() for walk in walks]).amin(0)
+            within = behind[min(step, len(behind)) - 1] * nearest
+            for walk in walks:
+                walk.keep(walk.lengths()[walk.rows] <= within[walk.rows])
+                walk.keep(spent[walk.rows] + draws + 2 <= queries)
+                if epsilon is not None:
+                    walk.keep(~hunt.within(epsilon)[walk.rows])
+                if len(walk.rows):
+                    walk.jump(step, draws)
+
+
+def _open(
+    hunt: Hunt, start: tuple[Tensor, Tensor], epsilon: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Those of the rows and images that are not broken within ``epsilon``."""
+    if epsilon is None:
+        return start
+    rows, images = start
+    going = ~hunt.within(epsilon)[rows]
+    return rows[going], images[going]
 
 
 class _Walk:
-    """A point on the boundary for every image under search."""
+    """A point on the boundary for every image under search.
 
-    def __init__(self, hunt: Hunt, rows: Tensor, queries: int) -> None:
-        self._hunt = hunt
-        self.rows, self.here = rows, hunt.x_adv[rows].clone()
-        self.spent = torch.zeros_like(rows)
-        self._queries = queries
+    ``spent (b,)`` are the questions of all walks of an image.
+    """
+
+    def __init__(
+        self, hunt: Hunt, rows: Tensor, here: Tensor, queries: int, spent: Tensor, block: int
+    ) -> None:
+        self._hunt, self.rows, self.here = hunt, rows, here
+        self._queries, self._spent = queries, spent
         self._streams = [
-            generator(hunt.seed, "attack/hopskipjump", int(index))
+            generator(hunt.seed, "attack/hopskipjump", int(index), block)
             for index in hunt.batch.index[rows.cpu().numpy()]
         ]
-        self._to_boundary()
+        if len(rows):
+            self._to_boundary()
 
     def keep(self, going: Tensor) -> None:
         self._streams = [s for s, on in zip(self._streams, going.tolist(), strict=True) if on]
-        for name in ("rows", "here", "spent"):
-            setattr(self, name, getattr(self, name)[going])
+        self.rows, self.here = self.rows[going], self.here[going]
+
+    def lengths(self) -> Tensor:
+        """How far the walk is from its images, inf for other rows ``(b,)``."""
+        lengths = torch.full_like(self._hunt.distance, torch.inf)
+        lengths[self.rows] = self._distance().double()
+        return lengths
 
     def jump(self, step: int, draws: int) -> None:
         """One step along the estimated slope, back to the boundary, and tell the hunt."""
@@ -138,10 +168,7 @@ class _Walk:
     def _hits(self, x: Tensor, some: Tensor | None = None) -> Tensor:
         """Which of ``x`` are adversarial, for all images under search or ``some`` of them."""
         rows = self.rows if some is None else self.rows[some]
-        if some is None:
-            self.spent += 1
-        else:
-            self.spent[some] += 1
+        self._spent[rows] += 1
         return adversarial(self._hunt.logits(rows, x), self._hunt.y(rows))
 
     def _slope(self, draws: int, spread: Tensor) -> Tensor:
@@ -173,7 +200,7 @@ class _Walk:
         """The farthest of halved steps along ``direction`` that stays adversarial, else none."""
         there, todo = before.clone(), torch.ones_like(self.rows, dtype=torch.bool)
         for _ in range(_MOST_HALVINGS):
-            some = (todo & (self.spent < self._queries)).nonzero().flatten()
+            some = (todo & (self._spent[self.rows] < self._queries)).nonzero().flatten()
             if not len(some):
                 break
             step = direction[some] * per_row(size[some], direction[some])
@@ -189,13 +216,14 @@ class _Walk:
         x, outer = self._hunt.x(self.rows), self.here
         low, high = torch.zeros_like(self._distance()), torch.ones_like(self._distance())
         for _ in range(_halvings(self._hunt.norm, x[0].numel())):
-            some = (self.spent < self._queries).nonzero().flatten()
+            some = (self._spent[self.rows] < self._queries).nonzero().flatten()
             if not len(some):
                 break
             middle = (low + high)[some] / 2
             hit = self._hits(self._between(x[some], outer[some], middle), some)
             high[some[hit]], low[some[~hit]] = middle[hit], middle[~hit]
         self.here = self._between(x, outer, high)
+        self._spent[self.rows] += 1
         self._hunt.claim(self.rows, self.here, self._hunt.logits(self.rows, self.here))
 
     def _between(self, x: Tensor, outer: Tensor, share: Tensor) -> Tensor:

@@ -25,7 +25,10 @@ PATCHWORKS = 40
 GAUSSIAN_STEPS = 12
 """Noise levels of the Gaussian search: 2^-6 to 2^-0.5 of the pixel range, half an octave apart."""
 
-_MORE_PATCHWORKS = 8  # tried for further classes
+MORE_TRIES = GAUSSIAN_STEPS + 8
+"""Noise levels and patchworks that are tried for further classes."""
+
+_ALL_CLASSES, _SOME_CLASSES = 11, 3
 
 
 def noise_search(
@@ -95,6 +98,12 @@ def run_start(hunt: Hunt, rows: Tensor) -> None:
         hunt.claim(todo, point, hunt.logits(todo, point))
 
 
+def start_classes(hunt: Hunt) -> int:
+    """In how many classes searches by labels begin: in all others, or in three of many."""
+    others = hunt.classifier.num_classes - 1
+    return others if others <= _ALL_CLASSES else _SOME_CLASSES
+
+
 def starts(hunt: Hunt, rows: Tensor, *, most: int = 3) -> list[tuple[Tensor, Tensor]]:
     """Adversarial images of several classes: pairs of rows and images ``(r, c, h, w)``.
 
@@ -123,7 +132,7 @@ def _of_other_classes(
     """Up to ``most`` images a row, of classes that are not ``seen (b, k)``, which is filled in."""
     count = torch.zeros(len(hunt.batch), dtype=torch.int64, device=rows.device)
     images = torch.zeros(most, *hunt.batch.x.shape).to(hunt.batch.x)
-    for draw in range(GAUSSIAN_STEPS + _MORE_PATCHWORKS):
+    for draw in range(MORE_TRIES):
         todo = rows[(count[rows] < most) & ~seen[rows].all(1)]
         if not len(todo):
             break

@@ -38,6 +38,18 @@ def test_it_comes_near_the_exact_distance_from_labels_alone(norm: Norm, near: fl
     assert ratio.max() <= near
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_every_image_is_within_five_percent_where_it_may_ask_often(classes: int) -> None:
+    """Also where the nearest of the faces is not the first that is found."""
+    for seed in range(3):
+        classifier = labels_only(linear_classifier(seed, classes=classes))
+        batch = near_grey(classifier, 8)
+        found = hopskipjump(classifier, batch, norm=Norm.L2, queries=5000, first_draws=50)
+        ratio = found.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
+        assert ratio.min() >= 1 - 5e-4
+        assert ratio.max() <= 1.05
+
+
 def test_within_a_radius_an_image_is_done_once_it_is_broken() -> None:
     classifier = labels_only(linear_classifier(5, classes=2))
     batch = near_grey(classifier, 8)
