@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .analyses.attack_summary import share_at
+from .analyses.attack_summary import reach, share_at
 from .summaries import audit_record, labelled, latest, results
-from .wording import DASH, UNLABELLED, Summary, Table, decimal, percent, pixel
+from .wording import DASH, UNLABELLED, Summary, Table, decimal, margin_name, percent, pixel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ class Overview:
         norm: its norm, and that of the estimates.
         distance: attacked: median distance of the nearest adversarial image.
         gamma: estimated: mean local linearity error.
+        margin: whose margin the two bounds are about, logit or prob.
         l_bound: estimated: mean radius by the Lipschitz constant.
         omega_bound: estimated: mean radius by the gradient's modulus of continuity.
         certified: certified: accuracy of the smoothed classifier at ``radius``.
@@ -57,6 +58,7 @@ class Overview:
     norm: str | None
     distance: float | None
     gamma: float | None
+    margin: str | None
     l_bound: float | None
     omega_bound: float | None
     certified: Share | None
@@ -100,6 +102,7 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         norm=attack.get("norm"),
         distance=attack.get("median_distance"),
         gamma=(gamma.get("gamma") or {}).get("mean"),
+        margin=bounds.get("margin"),
         l_bound=(radius.get("l_bound") or {}).get("mean"),
         omega_bound=(radius.get("omega_bound") or {}).get("mean"),
         certified=_share(certified),
@@ -140,6 +143,11 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     )
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
         note += " The files do not share one radius: the header names that of the first."
+    margins = dict.fromkeys(margin_name({"margin": row.margin}) for row in rows if row.margin)
+    if len(margins) > 1 or "probability margin" in margins:
+        told = zip(names(rows), rows, strict=True)
+        each = (f"{name} {margin_name({'margin': row.margin})}" for name, row in told if row.margin)
+        note += f" Bounds: {', '.join(each)}."
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
     cells = tuple((name, *_cells(row)) for name, row in zip(names(rows), rows, strict=True))
@@ -167,7 +175,8 @@ def _attacked(result: Result | None, epsilon: float | None) -> dict[str, Any] | 
     radius = result.summary["headline_epsilon"] if epsilon is None else epsilon
     indices = result.group.indices
     distance = result.group.column("distance", indices[result.group.computed(indices)])
-    return asdict(share_at(distance > radius, radius)) if len(distance) else None
+    within = reach(result.group, radius)
+    return asdict(share_at(distance > within, radius)) if len(distance) else None
 
 
 def _share(entry: dict[str, Any] | None) -> Share | None:

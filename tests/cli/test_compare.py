@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +13,12 @@ import pytest
 from command_line import Ended, robcert
 
 from robcert.certify.classifier import ModelInfo
+from robcert.certify.compare_overview import overview, overview_table
 from robcert.certify.data import DataInfo
 from robcert.certify.schema import ATTACK, CLEAN
 from robcert.certify.store import ResultStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 N = 20
@@ -30,11 +31,12 @@ def results(
     folder: Path,
     name: str,
     *,
-    scale: float = 1.0,
+    scale: Any = 1.0,
     digest: str = "d",
     seed: int = 0,
     labels: NDArray[np.int64] | None = LABELS,
     file: str = "",
+    **held: Any,
 ) -> str:
     """A results file whose attack found adversarial images at ``scale`` times DISTANCES."""
     path = folder / f"{name}.h5"
@@ -45,7 +47,7 @@ def results(
             (CLEAN, "prediction", LABELS),
             (ATTACK, "distance", scale * DISTANCES),
         ):
-            group = store.group(schema, prefix="x", settings=SETTINGS, seed=seed)
+            group = store.group(schema, prefix="x", settings=SETTINGS | held, seed=seed)
             group.append(np.arange(N), {**constants(schema), column: found})
             if schema is ATTACK:
                 group.set_attributes(epsilons=[0.1], headline_epsilon=0.1)
@@ -79,6 +81,26 @@ def test_each_row_of_the_table_says_what_it_claims(tmp_path: Path) -> None:
     assert "clean accuracy measured 1 1 +0" in text
     assert "distance attacked 0.105 0.21 +0.105" in text
     assert "0 : 20 1.9e-06 20" in text  # 2 / 2^20
+
+
+def test_what_was_found_at_a_radius_counts_at_it(tmp_path: Path) -> None:
+    at_radius = 0.1 * (1 + 1e-6) / DISTANCES  # float32 pixels add so much
+    free = results(tmp_path, "a", scale=at_radius)
+    held = results(tmp_path, "b", scale=at_radius, radii=[0.1])
+    shares = []
+    for path in (free, held):
+        with ResultStore.read(Path(path)) as store:
+            shares.append((overview(store).attacked or {})["value"])
+    assert shares == [1, 0]
+
+
+def test_margins_of_bounds_are_named(tmp_path: Path) -> None:
+    with ResultStore.read(Path(results(tmp_path, "a"))) as store:
+        row = replace(overview(store), margin="logit")
+    other = replace(row, model="b.onnx", margin="prob")
+    note = overview_table([row, other]).note
+    assert "Bounds: a.onnx logit margin, b.onnx probability margin." in note
+    assert "Bounds:" not in overview_table([row]).note
 
 
 def test_models_stand_side_by_side(tmp_path: Path) -> None:
