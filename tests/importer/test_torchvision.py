@@ -68,8 +68,9 @@ def test_the_twin_agrees_with_the_runtime(name: str, dynamo: bool, tmp_path: Pat
     twin = build_twin(onnx.load(path), image_shape=shape[1:])
     got = twin(torch.from_numpy(x)).detach().numpy()
     assert twin.batch_free
-    # Rounding in another order, amplified: random networks have gradients up to 1e4.
-    assert np.abs(got - want).max() <= 1e-3 * np.abs(want).max()
+    # Rounding in another order, amplified: random networks have gradients up to 1e4, and of
+    # resnet152 the runtime itself is 6e-4 from what float64 gives.
+    assert np.abs(got - want).max() <= 2e-3 * np.abs(want).max()
 
 
 def test_the_list_of_architectures_is_not_empty() -> None:
