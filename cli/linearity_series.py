@@ -37,11 +37,20 @@ class Place:
 
 
 def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
-    """Raise an InvalidParameterError if the options contradict one another or name no file."""
-    for path in others:  # the first model may take hours
+    """Look at what is asked for before the first model is measured, which may take hours.
+
+    Raises:
+        InvalidParameterError: the options contradict one another or name no file.
+        ModelFileError: an ONNX file cannot be read.
+    """
+    from robcert.certify.importer.model_file import read_model
+
+    for path in others:
         if not path.exists():
             message = f"{path} does not exist"
             raise InvalidParameterError(message)
+        if path.suffix == ".onnx":
+            read_model(path)
     if not along:
         return
     if others:

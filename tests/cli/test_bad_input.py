@@ -242,6 +242,13 @@ def test_a_further_model_that_is_missing_is_seen_before_the_first_is_measured() 
     assert not Path("r.h5").exists()
 
 
+def test_a_further_model_that_is_damaged_is_seen_before_the_first_is_measured() -> None:
+    Path("damaged.onnx").write_bytes(b"not a model")
+    ended = robcert("linearity", "-m", MODEL, "--also", "damaged.onnx", "-o", "r.h5")
+    refused(ended, "damaged.onnx")
+    assert not Path("r.h5").exists()
+
+
 def test_an_index_below_the_first() -> None:
     ended = robcert("surface", "--index", "-1")
     assert ended.status == 2
