@@ -43,8 +43,10 @@ _LEAST_SPREAD = 1e-4  # float32 pixels cannot tell much less apart
 _MOST_HALVINGS = 16
 _CHOICE_DRAWS = 0.3  # share of the first draws where several walks jump
 _BEHIND = {Norm.L2: (4.0, 1.5, 1.15, 1.0), Norm.LINF: (2.5, 1.5, 1.15, 1.0)}
-"""A walk so many times as far as the best one rests. Chosen in l2 on linear models of four classes, in
-linf on the comparison with foolbox."""
+"""A walk so many times as far as the best one rests.
+
+Chosen in l2 on linear models of four classes, in linf on the comparison with foolbox.
+"""
 
 
 def hopskipjump(
