@@ -38,6 +38,7 @@ def test_it_comes_near_the_exact_distance_from_labels_alone(norm: Norm, near: fl
     assert ratio.max() <= near
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 4])
 def test_every_image_is_within_five_percent_where_it_may_ask_often(classes: int) -> None:
     """Also where the nearest of the faces is not the first that is found."""

@@ -26,6 +26,9 @@ NEAREST = (
 SEEDS = {"cw": 1, "multi-targeted": 1, "apgd-targeted": 1, "apgd-ce": 1, "apgd-dlr": 1}
 """Models, where not three: these take a thousand gradients an image."""
 
+SLOWER = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+"""Models of attacks that take seconds: the first in every run."""
+
 FLOAT32 = 5e-4
 """Pixels and logits of float32 say no more of distances of 1e-4."""
 
@@ -59,36 +62,38 @@ def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
     assert torch.allclose(hunt.distance, exact, rtol=0.01)
 
 
+@pytest.mark.parametrize("seed", SLOWER)
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("norm", CATALOGUE["logbarrier"].norms)
 @pytest.mark.parametrize("classes", [2, 4, 10])
-def test_log_barrier_comes_within_five_percent(classes: int, norm: Norm, known: bool) -> None:
+def test_log_barrier_comes_within_five_percent(
+    classes: int, norm: Norm, known: bool, seed: int
+) -> None:
     """Also from an image that is known, which is seldom of the nearest class."""
-    for seed in range(3):
-        classifier = linear_classifier(seed, classes=classes)
-        batch = near_grey(classifier, 16)
-        hunt = Hunt(classifier, batch, norm)
-        if known:
-            suites.run(hunt, ("gaussian",), EFFORT)
-        suites.run(hunt, ("logbarrier",), replace(EFFORT, descent_steps=200))
-        ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
-        assert ratio.min() >= 1 - FLOAT32
-        assert ratio.max() <= 1.05
+    classifier = linear_classifier(seed, classes=classes)
+    batch = near_grey(classifier, 16)
+    hunt = Hunt(classifier, batch, norm)
+    if known:
+        suites.run(hunt, ("gaussian",), EFFORT)
+    suites.run(hunt, ("logbarrier",), replace(EFFORT, descent_steps=200))
+    ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+    assert ratio.min() >= 1 - FLOAT32
+    assert ratio.max() <= 1.05
 
 
+@pytest.mark.parametrize("seed", SLOWER)
 @pytest.mark.parametrize("classes", [2, 4, 10])
-def test_boundary_walks_come_within_five_percent(classes: int) -> None:
+def test_boundary_walks_come_within_five_percent(classes: int, seed: int) -> None:
     """Also where the nearest of the faces is not the first that is found."""
-    for seed in range(3):
-        classifier = linear_classifier(seed, classes=classes)
-        batch = near_grey(classifier, 16)
-        hunt = Hunt(classifier, batch, Norm.L2)
-        suites.run(hunt, ("boundary",), replace(EFFORT, queries=200))
-        ratio = hunt.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
-        assert ratio.min() >= 1 - FLOAT32
-        assert ratio.max() <= 1.05
-        # beside the steps: a look at the image, the search for a start, 30 to confirm and shrink
-        assert hunt.n_forward.max() <= 2000 + 130
+    classifier = linear_classifier(seed, classes=classes)
+    batch = near_grey(classifier, 16)
+    hunt = Hunt(classifier, batch, Norm.L2)
+    suites.run(hunt, ("boundary",), replace(EFFORT, queries=200))
+    ratio = hunt.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
+    assert ratio.min() >= 1 - FLOAT32
+    assert ratio.max() <= 1.05
+    # beside the steps: a look at the image, the search for a start, 30 to confirm and shrink
+    assert hunt.n_forward.max() <= 2000 + 130
 
 
 def test_rows_of_boundary_do_not_depend_on_their_company() -> None:
