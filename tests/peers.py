@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Counted(nn.Module):
-    """The twin as a torch module that counts images, and those of them with a gradient."""
+    """The twin as a torch module that counts images, and gradients of them."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -24,8 +24,13 @@ class Counted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.images += len(x)
-        self.gradients += len(x) if x.requires_grad else 0
-        return self.model.twin_logits(x)
+        logits = self.model.twin_logits(x)
+        if logits.requires_grad:
+            logits.register_hook(self.count)  # by backward pass: some take several a forward pass
+        return logits
+
+    def count(self, gradient: Tensor) -> None:
+        self.gradients += len(gradient)
 
 
 def correct(model: Classifier, count: int) -> Batch:
