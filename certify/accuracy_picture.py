@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .analyses.attack_summary import LEVEL, ROUNDING
-from .intervals import proportion
 from .pictures import save_picture
+from .survival import reach_of, shares_above, step_places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from .store_group import AnalysisGroup
     from .wording import Summary
 
-GRID = 201
-"""Points of a curve."""
-
 
 @dataclass(frozen=True, slots=True)
 class AccuracyCurve:
@@ -32,7 +29,7 @@ class AccuracyCurve:
         name: what the legend calls it.
         epsilon: distances ``(m,)``, ascending, pixel units.
         share: ``(m, 3)``: share that withstands, lower and upper limit.
-        everywhere: whether the curve holds between the points too; else it was measured there only.
+        everywhere: whether a share holds up to the next point; else it was measured there only.
     """
 
     name: str
@@ -54,9 +51,11 @@ def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
     name = " + ".join(names) if len(names) < 4 else f"best of {len(names)} attacks"
     if radii:
         epsilon = np.array([0.0, *radii])
-        return AccuracyCurve(name, epsilon, _shares(distance, epsilon * (1 + ROUNDING)), False)
-    epsilon = _grid(distance, [float(e) for e in group.attribute("epsilons", [])])
-    return AccuracyCurve(name, epsilon, _shares(distance, epsilon), True)
+        share = shares_above(distance, epsilon * (1 + ROUNDING), LEVEL)
+        return AccuracyCurve(name, epsilon, share, False)
+    asked = [float(e) for e in group.attribute("epsilons", [])]
+    epsilon = step_places(distance, max([reach_of([distance]), *asked]), asked)
+    return AccuracyCurve(name, epsilon, shares_above(distance, epsilon, LEVEL), True)
 
 
 def transfer_curves(summary: Summary) -> list[AccuracyCurve]:
@@ -96,18 +95,6 @@ def _draw(axes: Axes, curve: AccuracyCurve) -> None:
         reach: Any = np.stack([value - lower, upper - value]).clip(min=0)
         axes.errorbar(curve.epsilon, value, reach, marker="o", capsize=3, label=curve.name)
         return
-    line = axes.plot(curve.epsilon, value, label=curve.name)[0]
-    axes.fill_between(curve.epsilon, lower, upper, alpha=0.2, color=line.get_color(), linewidth=0)
-
-
-def _grid(distance: NDArray[np.float64], asked: list[float]) -> NDArray[np.float64]:
-    """Even points as far as most images break, and those asked for."""
-    finite = distance[np.isfinite(distance)]
-    reach = float(np.quantile(finite, 0.98)) if len(finite) else 0.0
-    return np.unique([*np.linspace(0.0, max([reach, *asked]), GRID), *asked])
-
-
-def _shares(distance: NDArray[np.float64], epsilon: NDArray[np.float64]) -> NDArray[np.float64]:
-    n = len(distance)
-    found = [proportion(int((distance > e).sum()), n, level=LEVEL) for e in epsilon]
-    return np.array([(share.value, share.lower, share.upper) for share in found])
+    line = axes.step(curve.epsilon, value, where="post", label=curve.name)[0]
+    band: Any = {"step": "post", "alpha": 0.2, "color": line.get_color(), "linewidth": 0}
+    axes.fill_between(curve.epsilon, lower, upper, **band)

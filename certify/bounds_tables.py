@@ -100,7 +100,7 @@ def _extremes(summary: Summary) -> Table:
             *(decimal(entry.get(key)) for key in ("max", "point", "upper", "shape")),
             f"{entry.get('blocks', DASH)} × {entry.get('block_size', DASH)}",
             decimal(entry.get("gof_p"), 2),
-            str(entry.get("status", DASH)),
+            fit_state(entry),
         )
         for entry in (lipschitz, *omegas, *curved)
     )
@@ -108,6 +108,13 @@ def _extremes(summary: Summary) -> Table:
     note = " ".join(filter(None, (str(lipschitz.get("wilks") or ""), _quantile_note(lipschitz))))
     title = f"extreme-value estimates ({_what(summary)})"
     return Table(title, "estimated", header, rows, note)
+
+
+def fit_state(fit: Summary) -> str:
+    """Whether a fit came about, and what to know before using it: "ok" or "heavy tail"."""
+    flags = [str(flag).partition(":")[0] for flag in fit.get("flags") or ()]
+    status = str(fit.get("status", DASH))
+    return ", ".join(flags) if status == "ok" and flags else status
 
 
 def _what(summary: Summary) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .intervals import proportion
+from .bounds_tables import fit_state
 from .report_plots import Series, curves, histogram, scatter
+from .survival import reach_of, shares_above, step_places
 from .wording import margin_name, pixel
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from .store import ResultStore
     from .summaries import Result
-
-CURVE_POINTS = 61
 
 RUN_STYLES = 4
 """Looks of several curves of one claim, classes run0 and so on of the page."""
@@ -111,11 +110,9 @@ def _accuracy_figure(norm: str, found: list[Result]) -> Figure:
         for r in found
         if _bounds_as_attacked(r)
     ]
-    finite = [values[np.isfinite(values)] for _, _, values in columns]
-    reach = max((float(np.quantile(v, 0.98)) for v in finite if len(v)), default=1.0) or 1.0
-    grid = np.linspace(0.0, reach, CURVE_POINTS)
+    reach = reach_of([values for _, _, values in columns]) or 1.0
     series = tuple(
-        _survival(name, claim, values[~np.isnan(values)], grid) for name, claim, values in columns
+        _survival(name, claim, values[~np.isnan(values)], reach) for name, claim, values in columns
     )
     svg = curves(
         series, x_label=f"distance ε ({norm})", y_label="accuracy", title=f"{norm} accuracy"
@@ -127,28 +124,21 @@ def _accuracy_figure(norm: str, found: list[Result]) -> Figure:
 
 
 def _survival(
-    name: str, claim: str, values: NDArray[np.float64], grid: NDArray[np.float64], style: str = ""
+    name: str, claim: str, values: NDArray[np.float64], reach: float, style: str = ""
 ) -> Series:
-    """Share of ``values`` above each point of ``grid`` (misclassified images have 0)."""
-    counts = [int((values > x).sum()) for x in grid]
-    shares = [proportion(count, len(values)) for count in counts] if len(values) else []
-    points = tuple((float(x), share.value) for x, share in zip(grid, shares, strict=False))
-    return Series(
-        f"{name} ({claim})",
-        claim,
-        points,
-        tuple(share.lower for share in shares),
-        tuple(share.upper for share in shares),
-        style=style,
-    )
+    """Share of ``values`` above every distance up to ``reach`` (misclassified images have 0)."""
+    places = step_places(values, reach) if len(values) else np.empty(0)
+    value, lower, upper = shares_above(values, places).T.tolist()
+    points = tuple(zip(places.tolist(), value, strict=True))
+    label = f"{name} ({claim})"
+    return Series(label, claim, points, tuple(lower), tuple(upper), step=True, style=style)
 
 
 def _certified_figure(store: ResultStore, found: list[Result]) -> Figure:
     radii = [_certified_radii(store, result) for result in found]
     reach = max((float(values.max(initial=0.0)) for values in radii), default=0.0) or 1.0
-    grid = np.linspace(0.0, reach, CURVE_POINTS)
     series = tuple(
-        _survival(_smoothed(result), "certified", values, grid, f"run{number % RUN_STYLES}")
+        _survival(_smoothed(result), "certified", values, reach, f"run{number % RUN_STYLES}")
         for number, (result, values) in enumerate(zip(found, radii, strict=True))
     )
     svg = curves(series, x_label="certified radius (l2)", y_label="accuracy", title="certified")
@@ -251,7 +241,7 @@ def _fit_figure(result: Result, place: str, name: str, fit: dict[str, Any]) -> l
         bins=min(20, max(6, len(maxima) // 5)),
         density=_density(fit, maxima),
     )
-    caption = f"{len(maxima)} blocks; status {fit.get('status')}"
+    caption = f"{len(maxima)} blocks; fit: {fit_state(fit)}"
     if fit.get("gof_p") is not None:
         caption += f", Anderson–Darling p = {fit['gof_p']:.2g}"
     title = f"block maxima of {name} ({_norm(result)}, {margin_name(result.group.settings)})"

@@ -8,11 +8,14 @@ import struct
 import zlib
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 14.0, 46.0
@@ -39,7 +42,7 @@ class Series:
         points: (x, y) in the plot's units.
         low: lower limits at the same x, empty for none.
         high: upper limits likewise.
-        step: draw steps (a value holds up to its x) instead of straight lines.
+        step: draw steps (a value holds from its x to the next) instead of straight lines.
         style: class of colour and dashes where it is not the claim's: several curves of one claim.
     """
 
@@ -229,12 +232,10 @@ def _number(value: float) -> str:
 
 
 def _line(series: Series, frame: Frame) -> str:
-    places = [frame.at(x, y) for x, y in series.points]
+    places = _outline(series, [y for _, y in series.points], frame)
     if not places:
         return ""
-    path = f"M{places[0][0]:.1f} {places[0][1]:.1f}"
-    for x, y in places[1:]:
-        path += f"V{y:.1f}H{x:.1f}" if series.step else f"L{x:.1f} {y:.1f}"
+    path = f"M{' L'.join(f'{x:.1f} {y:.1f}' for x, y in places)}"
     dots = ""
     if not series.step and len(places) <= 16:
         dots = "".join(
@@ -247,11 +248,20 @@ def _line(series: Series, frame: Frame) -> str:
 def _band(series: Series, frame: Frame) -> str:
     if not series.low or not series.high:
         return ""
-    xs = [x for x, _ in series.points]
-    upper = [frame.at(x, y) for x, y in zip(xs, series.high, strict=True)]
-    lower = [frame.at(x, y) for x, y in zip(xs, series.low, strict=True)]
+    upper, lower = (_outline(series, heights, frame) for heights in (series.high, series.low))
     corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *reversed(lower)])
     return f'<polygon class="band {series.look}" points="{corners}"/>'
+
+
+def _outline(series: Series, heights: Sequence[float], frame: Frame) -> list[tuple[float, float]]:
+    """Corners of a line through ``heights`` at the series' x."""
+    places = [frame.at(x, y) for (x, _), y in zip(series.points, heights, strict=True)]
+    if not series.step:
+        return places
+    corners = places[:1]
+    for (_, before), (x, y) in pairwise(places):
+        corners += [(x, before), (x, y)]
+    return corners
 
 
 def _bar(frame: Frame, edges: tuple[float, float], height: float, claim: str) -> str:

@@ -26,7 +26,8 @@ class Counted(nn.Module):
         self.images += len(x)
         logits = self.model.twin_logits(x)
         if logits.requires_grad:
-            logits.register_hook(self.count)  # by backward pass: some take several a forward pass
+            # by backward pass, for some attacks take several a forward pass
+            logits.register_hook(self.count)  # type: ignore[no-untyped-call]
         return logits
 
     def count(self, gradient: Tensor) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from robcert.certify.tables import tables
+
+FIT = {"status": "ok", "method": "gev", "exceedance": 0.001, "block_size": 20, "blocks": 100}
 
 
 def summary(**changed: object) -> dict[str, object]:
@@ -43,16 +49,29 @@ def test_one_side_bounds_no_change_and_is_named() -> None:
 
 
 def test_the_point_estimate_is_explained() -> None:
-    fit = {"status": "ok", "method": "gev", "exceedance": 0.001, "block_size": 20, "blocks": 100}
     for changed, words in (
         ({}, "with probability 0.001, one image with about 5e-05."),
         ({"method": "reverse-weibull"}, "Point: the end of the law that was fitted."),
         ({"status": "max"}, ""),
     ):
-        lipschitz = {**fit, **changed}
+        lipschitz = {**FIT, **changed}
         extremes = tables("bounds", {"lipschitz": lipschitz, "omega": []})[0]
         assert extremes.note.endswith(words)
         assert bool(extremes.note) is bool(words)
+
+
+@pytest.mark.parametrize(
+    ("fit", "state"),
+    [
+        ({**FIT, "flags": []}, "ok"),
+        ({**FIT, "flags": ["poor fit", "heavy tail: why"]}, "poor fit, heavy tail"),
+        ({"status": "atom", "flags": ["small blocks"]}, "atom"),
+        ({}, "–"),
+    ],
+)
+def test_a_doubtful_fit_is_not_called_ok(fit: dict[str, Any], state: str) -> None:
+    extremes = tables("bounds", {"lipschitz": fit, "omega": []})[0]
+    assert extremes.rows[0][-1] == state
 
 
 def test_bounds_before_the_sample_is_finished() -> None:
