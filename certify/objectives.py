@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .softmax import softmax
+
 
 class ImageLoss(Protocol):
     """Something that gives each image a number, larger the worse the model does."""
@@ -50,7 +52,7 @@ class TopMargin:
 
     def of(self, logits: Tensor, y: Tensor) -> Tensor:
         """Losses ``(b,)`` of ``logits (b, k)`` for the classes ``y (b,)``."""
-        scores = logits.softmax(1) if self.probability else logits
+        scores = softmax(logits, 1) if self.probability else logits
         others = scores.scatter(1, y.unsqueeze(1), -torch.inf)
         return others.topk(self.k, dim=1).values[:, -1] - _of_class(scores, y)
 
@@ -67,7 +69,7 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 def probability_margin_loss(logits: Tensor, y: Tensor) -> Tensor:
     r""":math:`\max_{i \ne y} p_i - p_y` with p = softmax(z), in [-1, 1] (Finlay & Oberman 2019)."""
-    return margin_loss(logits.softmax(1), y)
+    return margin_loss(softmax(logits, 1), y)
 
 
 def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from robcert.certify.softmax import softmax
+
 if TYPE_CHECKING:
     from .outputs import Squashing
 
@@ -66,7 +68,7 @@ def squashed(raw: Tensor, by: Squashing) -> Tensor:
     """``raw (b, ...)`` as ``(b, k)`` after the function ``by``."""
     scores = raw.reshape(raw.shape[0], -1).float()
     if by == "softmax":
-        return scores.softmax(1)
+        return softmax(scores, 1)
     if by == "log-softmax":
         return scores.log_softmax(1)
     return scores.sigmoid() if by == "sigmoid" else scores

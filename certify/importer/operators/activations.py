@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.importer.table import elementwise, operator
+from robcert.certify.softmax import softmax as row_softmax
 
 from .shaping import flatten
 from .vectors import whole_vectors
@@ -107,7 +108,7 @@ def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
 @operator("Softmax", since=13)
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Softmax along one axis."""
-    return torch.softmax(x, axis)
+    return row_softmax(x, axis)
 
 
 @operator("LogSoftmax", since=13)
@@ -131,7 +132,7 @@ def _as_rows(x: Tensor, axis: int) -> Tensor:
 @operator("Softmax")
 def softmax_of_rows(x: Tensor, *, axis: int = 1) -> Tensor:
     """Softmax over ``axis`` and all axes after it together (before version 13)."""
-    return torch.softmax(_as_rows(x, axis), 1).reshape(x.shape)
+    return row_softmax(_as_rows(x, axis), 1).reshape(x.shape)
 
 
 @operator("LogSoftmax")
