@@ -87,6 +87,7 @@ def robcert(task: Task, rule: StepRule | None) -> Tensor:
         loss=Loss.CE,
         restarts=task.restarts,
         seed=task.seed,
+        give_up=rule is None,
     )
     return found.found
 

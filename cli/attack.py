@@ -25,6 +25,15 @@ Attacks = Annotated[
     ),
 ]
 Restarts = Annotated[int | None, typer.Option("--restarts", help="Random starts of PGD.")]
+EveryStep = Annotated[
+    bool,
+    typer.Option(
+        "--every-step",
+        help="PGD and multi-targeted take all of their steps. Else, after a third of them, an "
+        "image is left as standing where three times what its gradient still promises stays short "
+        "of the boundary.",
+    ),
+]
 SaveImages = Annotated[
     bool, typer.Option("--save-images", help="Keep the adversarial images; the report shows some.")
 ]
@@ -91,6 +100,7 @@ def attack(
     suite: SuiteName = None,
     attacks: Attacks = None,
     restarts: Restarts = None,
+    every_step: EveryStep = False,
     save_images: SaveImages = False,
     round_8_bit: Round = False,
     fixed_radius: FixedRadius = False,
@@ -119,6 +129,7 @@ def attack(
         suite=Suite(suite) if suite else None,
         attacks=tuple(attacks) if attacks else None,
         restarts=restarts,
+        every_step=every_step or None,
         save_images=save_images or None,
         round_8_bit=round_8_bit or None,
     )

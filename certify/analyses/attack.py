@@ -50,6 +50,7 @@ class AttackSettings:
         save_images: keep the nearest adversarial images.
         radii: attacks at a radius search at these, pixel units; none: at the smallest that
             succeeds, found by bisection.
+        every_step: PGD takes all of its steps, also where the boundary is out of reach.
         round_8_bit: also ask about each nearest image after rounding to multiples of 1/255.
     """
 
@@ -59,6 +60,7 @@ class AttackSettings:
     restarts: int | None = None
     save_images: bool = False
     radii: tuple[float, ...] = ()
+    every_step: bool = False
     round_8_bit: bool = False
 
     def __post_init__(self) -> None:
@@ -134,7 +136,14 @@ def _rows(
 ) -> Rows:
     hunt = Hunt(session.classifier, batch, settings.norm, session.seed, lanes)
     effort = EFFORTS[settings.suite]
-    suites.run(hunt, names, effort, restarts=settings.restarts, radii=settings.radii)
+    suites.run(
+        hunt,
+        names,
+        effort,
+        restarts=settings.restarts,
+        radii=settings.radii,
+        every_step=settings.every_step,
+    )
     rows: Rows = {
         "distance": hunt.distance.cpu().numpy(),
         "success": hunt.distance.isfinite().cpu().numpy().astype(np.int8),

@@ -90,6 +90,9 @@ def _tangents(effort: Effort) -> Faces:
 def _pgd(
     loss: Loss, rule: Callable[[int], StepRule | None] = lambda _: None
 ) -> Callable[..., None]:
+    def may_stop(effort: Effort) -> bool:
+        return not effort.every_step and rule(effort.steps) is None
+
     def attack(effort: Effort) -> RadiusAttack:
         return lambda hunt, rows, epsilon, block: run_pgd(
             hunt,
@@ -99,6 +102,7 @@ def _pgd(
             rule=rule(effort.steps),
             loss=loss,
             restarts=effort.restarts,
+            give_up=may_stop(effort),
             block=block,
         )
 
@@ -113,6 +117,7 @@ def _pgd(
                     steps=effort.steps,
                     rule=rule(effort.steps),
                     stream=f"pgd-towards/{restart}",
+                    give_up=may_stop(effort),
                     block=block,
                 )
 
@@ -139,7 +144,13 @@ def _fgsm20(_: Effort) -> RadiusAttack:
 
 def _multi_targeted(effort: Effort) -> RadiusAttack:
     return lambda hunt, rows, epsilon, block: run_multi_targeted(
-        hunt, rows, epsilon, steps=effort.steps, targets=effort.targets, block=block
+        hunt,
+        rows,
+        epsilon,
+        steps=effort.steps,
+        targets=effort.targets,
+        give_up=not effort.every_step,
+        block=block,
     )
 
 

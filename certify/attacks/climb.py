@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robcert.certify.objectives import Loss
 
     from .hunt import Hunt, Score
+    from .outlook import Outlook
 
 Start = Callable[[Tensor], Tensor]
 """Rows to their first perturbations."""
@@ -87,11 +88,12 @@ def climb(
     rule: StepRule,
     start: Start | None = None,
     curve: Curve | None = None,
+    outlook: Outlook | None = None,
 ) -> None:
     """One ascent of ``score`` for each of ``rows``, until the runtime confirms a success.
 
-    An image that is done leaves and the next one takes its lane, so the cost follows the images
-    that still stand.
+    An image that is done, or that ``outlook`` gives up, leaves and the next one takes its lane, so
+    the cost follows the images that may still fall.
     """
 
     def begin(new: Tensor) -> _Lanes:
@@ -105,7 +107,7 @@ def climb(
         free = hunt.lanes - len(lanes.rows)
         if free and len(waiting):
             lanes, waiting = lanes.joined(begin(waiting[:free])), waiting[free:]
-        lanes = _one_step(hunt, lanes, score, rule, curve)
+        lanes = _one_step(hunt, lanes, score, rule, curve, outlook)
         done = lanes.t > steps
         if done.any():
             lanes, finished = lanes[~done], finished.joined(lanes[done])
@@ -116,7 +118,12 @@ def climb(
 
 
 def _one_step(
-    hunt: Hunt, lanes: _Lanes, score: Score, rule: StepRule, curve: Curve | None
+    hunt: Hunt,
+    lanes: _Lanes,
+    score: Score,
+    rule: StepRule,
+    curve: Curve | None,
+    outlook: Outlook | None,
 ) -> _Lanes:
     point = lanes.x + lanes.delta
     logits, gradient = hunt.gradient(lanes.rows, point, score)
@@ -124,6 +131,7 @@ def _one_step(
         going = ~hunt.claim(lanes.rows, point, logits)
         if not going.all():
             lanes, gradient, point = lanes[going], gradient[going], point[going]
+            logits = logits[going]
     else:
         curve.keep(lanes, point, logits)
     by_pixel = hunt.norm is Norm.LINF and rule.direction is Direction.SIGN
@@ -131,7 +139,11 @@ def _one_step(
     unit, moments = rule.unit(uphill, lanes.t, lanes.moments)
     moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, lanes.radius), unit)
     delta = project(moved, hunt.norm, lanes.radius, x=lanes.x)
-    return replace(lanes, delta=delta, t=lanes.t + 1, moments=moments)
+    stepped = replace(lanes, delta=delta, t=lanes.t + 1, moments=moments)
+    if outlook is None:
+        return stepped
+    step = delta - lanes.delta
+    return stepped[outlook.open(lanes.rows, lanes.t, lanes.delta, logits, gradient, step)]
 
 
 def _look(hunt: Hunt, lanes: _Lanes, curve: Curve | None) -> None:

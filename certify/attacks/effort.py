@@ -17,6 +17,7 @@ class Effort:
         halvings: bisections of an octave of radii.
         queries: forward passes of a score-based attack at one radius.
         radii: where attacks at a radius search, pixel units; none: at the smallest that succeeds.
+        every_step: PGD takes all of its steps, also where the boundary is out of reach.
     """
 
     steps: int
@@ -26,3 +27,4 @@ class Effort:
     halvings: int
     queries: int
     radii: tuple[float, ...] = ()
+    every_step: bool = False

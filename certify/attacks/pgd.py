@@ -15,6 +15,7 @@ from robcert.certify.projections import feasible, per_row, project
 
 from .climb import Curve, Start, climb
 from .hunt import Found, Hunt, Score
+from .outlook import loss_margin, outlook_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +84,7 @@ def pgd(
     seed: int = 0,
     random_start: bool = True,
     rule: StepRule | None = None,
+    give_up: bool = False,
     track_loss: bool = False,
 ) -> Found:
     """PGD at radius ``epsilon``, pixel units, one number or one an image.
@@ -99,6 +101,8 @@ def pgd(
         seed: of the random starts, which come from each image's own stream.
         random_start: begin anywhere in the ball; else at the clean image.
         rule: steps of another kind, e.g. Adam's; wins over ``step_size``.
+        give_up: leave an image whose boundary is out of reach, see
+            :class:`~robcert.certify.attacks.outlook.Outlook`; the next restart tries it again.
         track_loss: also return the losses of the first run, on all images classified correctly,
             none of which then leaves early.
     """
@@ -115,6 +119,7 @@ def pgd(
         loss=loss,
         restarts=restarts,
         start_at_random=random_start,
+        give_up=give_up and curve is None,
         curve=curve,
     )
     return hunt.result(None if curve is None else curve.losses)
@@ -167,9 +172,11 @@ def run_pgd(
     restarts: int = 1,
     start_at_random: bool = True,
     block: int = 0,
+    give_up: bool = False,
     curve: Curve | None = None,
 ) -> None:
     """PGD within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
+    margin = loss_margin(hunt, loss)
     for restart in range(restarts):
         climb(
             hunt,
@@ -182,6 +189,7 @@ def run_pgd(
             if start_at_random
             else None,
             curve=curve if restart == 0 else None,
+            outlook=outlook_of(hunt, epsilon, steps, margin, give_up=give_up),
         )
 
 

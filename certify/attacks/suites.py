@@ -83,12 +83,18 @@ def run(
     *,
     restarts: int | None = None,
     radii: tuple[float, ...] = (),
+    every_step: bool = False,
 ) -> None:
     """Run the attacks of ``names`` one after the other within a hunt.
 
-    ``restarts`` and ``radii`` take the place of the effort's where they are given.
+    What is given after ``effort`` takes the place of what it says.
     """
-    effort = replace(effort, restarts=restarts or effort.restarts, radii=radii or effort.radii)
+    effort = replace(
+        effort,
+        restarts=restarts or effort.restarts,
+        radii=radii or effort.radii,
+        every_step=every_step or effort.every_step,
+    )
     for name in names:
         hunt.finder = name
         attack = CATALOGUE[name]

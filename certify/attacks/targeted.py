@@ -16,6 +16,7 @@ from robcert.certify.sampling import generator
 
 from .climb import climb
 from .hunt import Found, Hunt
+from .outlook import outlook_of, unit_slope
 from .pgd import default_rule, radii, random_starts, standing
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def run_multi_targeted(
     targets: int | None = None,
     restarts: int = 1,
     rule: StepRule | None = None,
+    give_up: bool = False,
     block: int = 0,
 ) -> None:
     """Multi-Targeted within a hunt."""
@@ -70,6 +72,7 @@ def run_multi_targeted(
                 rule=rule,
                 stream=_named(f"multi-targeted/{rank + 1}", restart),
                 block=block,
+                give_up=give_up,
             )
 
 
@@ -83,16 +86,28 @@ def run_towards(
     rule: StepRule | None,
     stream: str,
     block: int,
+    give_up: bool = False,
 ) -> None:
     """One ascent of the margin of the classes ``target (b,)`` over y, within a hunt."""
+
+    def margin(logits: Tensor, at: Tensor) -> Tensor:
+        return targeted_margin(logits, hunt.y(at), target[at])
+
     climb(
         hunt,
         rows,
-        lambda logits, at: targeted_margin(logits, hunt.y(at), target[at]),
+        margin,
         epsilon=epsilon,
         steps=steps,
         rule=rule or default_rule(hunt.norm, steps),
         start=random_starts(hunt, epsilon, stream, block),
+        outlook=outlook_of(
+            hunt,
+            epsilon,
+            steps,
+            lambda logits, at: unit_slope(margin(logits, at)),
+            give_up=give_up,
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from command_line import Ended, robcert
 from onnx import TensorProto, helper, save
 
 from robcert.certify.attacks.catalogue import CATALOGUE
+from robcert.certify.store import ResultStore
 from robcert.cli.session import bundled
 
 MODEL, SOURCE = str(bundled("fashion-honest.onnx")), str(bundled("fashion-gaussian.onnx"))
@@ -113,6 +114,18 @@ def test_whether_an_attack_has_a_radius_is_what_its_rows_say(name: str) -> None:
         assert ended.status == 0, ended
         found.append(json.loads(ended.stdout)["summary"]["median_distance"])
     assert (found[0] == found[1]) is not CATALOGUE[name].at_radius
+
+
+def test_every_step_spends_more_on_what_stands() -> None:
+    asked = ("--attack", "pgd", "--fixed-radius", "--eps", "1/255", "--json")
+    assert attack(*asked).status == 0
+    assert attack(*asked, "--every-step").status == 0
+    with ResultStore.read(Path("r.h5")) as store:
+        groups = store.existing("attack")
+        spent = {
+            bool(group.settings["every_step"]): group.column("n_backward").sum() for group in groups
+        }
+    assert spent[False] < spent[True]
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf"])
