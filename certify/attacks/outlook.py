@@ -31,9 +31,9 @@ CAUTION = 3.0
 PATIENCE = 1 / 3
 """Share of the steps that are taken before: with the default rule two radii, across the ball."""
 
-_SATURATED = -10.0
-"""Margin below which p_y - 1 has lost its digits in float32, and the cross-entropy's gradient with
-it."""
+_SATURATED = -14.0
+"""Margin below which p_y - 1, and with it the cross-entropy's gradient, is off by more than 7 % in
+float32."""
 
 
 @dataclass(slots=True)
