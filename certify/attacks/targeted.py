@@ -35,14 +35,22 @@ def multi_targeted(
     targets: int | None = None,
     seed: int = 0,
     rule: StepRule | None = None,
+    give_up: bool = False,
 ) -> Found:
     """PGD towards each other class by itself; success if any is reached.
 
     ``targets`` is how many of the classes with the largest clean logits are tried; None: all.
+    ``give_up``: see :func:`~robcert.certify.attacks.pgd.pgd`.
     """
     hunt = Hunt(classifier, batch, norm, seed)
     run_multi_targeted(
-        hunt, hunt.correct, radii(hunt, epsilon), steps=steps, targets=targets, rule=rule
+        hunt,
+        hunt.correct,
+        radii(hunt, epsilon),
+        steps=steps,
+        targets=targets,
+        rule=rule,
+        give_up=give_up,
     )
     return hunt.result()
 
