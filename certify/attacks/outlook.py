@@ -96,11 +96,20 @@ class Outlook:
         strayed = torch.where(t > 1, (margin - self.expected[rows]).abs(), 0.0)
         self.error[rows] = torch.maximum(self.error[rows], strayed)
         self.expected[rows] = margin + _dot(gradient, step) / slope
-        steepness = self.hunt.norm.dual.of(feasible(gradient, self.hunt.x(rows))) / slope
+        steepness = self.hunt.norm.dual.of(gradient) / slope
         self.flattest[rows] = torch.minimum(self.flattest[rows], steepness)
-        gap = self.epsilon[rows] * steepness - _dot(gradient, delta) / slope
-        rise = gap * steepness / self.flattest[rows] + self.error[rows]
-        return ~((margin + CAUTION * rise < 0) & (t > PATIENCE * self.steps + 1))
+        doubtful = (t > PATIENCE * self.steps + 1) & (margin + CAUTION * self.error[rows] < 0)
+        if doubtful.any():
+            at = doubtful.nonzero().flatten()
+            steeper = (steepness / self.flattest[rows])[at]
+            rise = self._gap(rows[at], delta[at], gradient[at]) / slope[at] * steeper
+            doubtful[at] = margin[at] + CAUTION * (rise + self.error[rows[at]]) < 0
+        return ~doubtful
+
+    def _gap(self, rows: Tensor, delta: Tensor, gradient: Tensor) -> Tensor:
+        """What is climbed could rise by this much, were it linear; pixels count up to the box."""
+        most = self.epsilon[rows] * self.hunt.norm.dual.of(feasible(gradient, self.hunt.x(rows)))
+        return most - _dot(gradient, delta)
 
 
 def outlook_of(
