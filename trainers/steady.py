@@ -21,5 +21,5 @@ def steady_convolutions() -> Iterator[None]:
     if torch.backends.cpu.get_cpu_capability() != "AVX2":
         yield
         return
-    with torch.backends.mkldnn.flags(enabled=False):
+    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
         yield
