@@ -7,7 +7,7 @@ kernel is as large as an image, and turns the layout of its tensors for that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,11 +32,19 @@ class Convolution(nn.Conv2d):
         return y
 
 
-def prepare_convolutions(model: nn.Module) -> None:
-    """Let the convolutions of ``model`` be the layer above, with the same parameters."""
+def prepare_convolutions(model: nn.Module, *, twice: bool = True) -> None:
+    """Let the convolutions of ``model`` be the layer above, with the same parameters.
+
+    Without ``twice`` only those of one pixel that leave pixels out. Where they have few channels
+    and the processor no AVX-512, oneDNN writes past its copy of the pixels when it takes their
+    parameters' gradient: other numbers each time, or a crash (uxlfoundation/oneDNN#6035). The
+    layer above leaves the pixels out itself.
+    """
     for layer in model.modules():
         if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
-            layer.__class__ = Convolution
+            picks = layer.kernel_size == (1, 1) and layer.stride != (1, 1)
+            if twice or picks:
+                layer.__class__ = Convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +78,11 @@ class Shape:
         self, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Gradients by weight and bias."""
+        shape = self
+        if weight.shape[2:] == (1, 1) and not any(self.padding):  # see prepare_convolutions
+            x, shape = x[:, :, :: self.stride[0], :: self.stride[1]], replace(self, stride=(1, 1))
         wanted = [False, True, bias is not None]
-        _, of_weight, of_bias = self._backward(g, x, weight, bias, wanted)
+        _, of_weight, of_bias = shape._backward(g, x, weight, bias, wanted)
         return of_weight, of_bias
 
     def _backward(

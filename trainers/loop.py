@@ -17,7 +17,6 @@ from .interrupt import DeferredInterrupt
 from .processes import ALONE, Processes
 from .run import Run
 from .run_folder import BEST, EpochRecord
-from .steady import steady_convolutions
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -43,7 +42,6 @@ class RunResult:
     warnings: list[str]
 
 
-@steady_convolutions()
 def fit(
     config: TrainConfig,
     images: TrainingImages,

@@ -78,8 +78,8 @@ class Run:
         network = starting_network(self.spec, config.seed, start)
         self.model = network.to(device).to(memory_format=torch.channels_last).train()
         self.model.precision = config.precision
-        if getattr(config.objective, "differentiates_twice", False):
-            prepare_convolutions(self.model)
+        twice = getattr(config.objective, "differentiates_twice", False)
+        prepare_convolutions(self.model, twice=twice)
         prepare_batch_norm(self.model, shared=processes.several)
         self.optimizer = sgd(config, self.model)
         self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)

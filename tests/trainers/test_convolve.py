@@ -47,6 +47,35 @@ def test_the_layer_is_torchs(kind: str) -> None:
         torch.testing.assert_close(other, one)
 
 
+@pytest.mark.parametrize("channels", [2, 5, 16])
+def test_a_layer_that_leaves_pixels_out_has_the_same_right_gradient_each_time(
+    channels: int,
+) -> None:
+    torch.manual_seed(channels)
+    model = nn.Sequential(nn.Conv2d(channels, 8, 1, stride=2, bias=False))
+    exact = copy.deepcopy(model).double()
+    model.to(memory_format=torch.channels_last)
+    prepare_convolutions(model, twice=False)
+    assert isinstance(model[0], Convolution)
+    x = torch.randn(8, channels, 8, 8).contiguous(memory_format=torch.channels_last)
+
+    def gradient(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        loss = network(images).square().sum()
+        return torch.autograd.grad(loss, list(network.parameters()))[0]
+
+    first, truth = gradient(model, x), gradient(exact, x.double())
+    torch.testing.assert_close(first.double(), truth, rtol=1e-5, atol=1e-3)
+    for size in range(5):
+        torch.full((1000 * size + 1,), 1e6)  # what lies around in memory
+        assert torch.equal(gradient(model, x), first)
+
+
+def test_methods_of_first_order_keep_torchs_other_layers() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2), nn.Conv2d(4, 4, 1))
+    prepare_convolutions(model, twice=False)
+    assert not any(isinstance(layer, Convolution) for layer in model)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_gradient_by_the_images_does_without_that_by_the_parameters(frozen: bool) -> None:
     _, model = both()
