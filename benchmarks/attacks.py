@@ -31,17 +31,15 @@ import torch
 from native import Pair, load_pair
 from torch import Tensor
 
-from robcert.certify.ascent import Direction, StepRule
-from robcert.certify.attacks.pgd import pgd
+from robcert.certify.attacks import pgd
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
-from robcert.certify.heap import keep_freed_memory
-from robcert.certify.objectives import Loss
+from robcert.certify.numerics import Direction, Loss, StepRule, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from robcert.certify.image_set import ImageSet
+    from robcert.certify.data import ImageSet
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 TARGETS = {"torchattacks": 3.0, "foolbox": 4.0}

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 import robcert.fixtures
+from robcert.certify.auditing import settings_of
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
-from robcert.certify.heap import keep_freed_memory
-from robcert.certify.models import load_classifier
-from robcert.certify.profiles import settings_of
+from robcert.certify.importer import load_classifier
+from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 

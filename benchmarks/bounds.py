@@ -29,21 +29,24 @@ import torch
 from native import Pair, load_pair
 from torch import Tensor, nn
 
-from robcert.certify.bounds import epsilon_grid
-from robcert.certify.classifier import Classifier
-from robcert.certify.clever import BLOCK_SIZE, local_lipschitz
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
-from robcert.certify.gradient_norm import largest_gradient_norm
-from robcert.certify.heap import keep_freed_memory
-from robcert.certify.linearity import Search, Sided, adam_rule, largest_deviation, tangent
-from robcert.certify.objectives import Loss
-from robcert.certify.residuals import ResidualSearch, largest_residuals
+from robcert.certify.local_linearity import Search, Sided, adam_rule, largest_deviation, tangent
+from robcert.certify.model import Classifier
+from robcert.certify.numerics import Loss, keep_freed_memory
+from robcert.certify.radius_bounds import (
+    BLOCK_SIZE,
+    ResidualSearch,
+    epsilon_grid,
+    largest_gradient_norm,
+    largest_residuals,
+    local_lipschitz,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from robcert.certify.linearity import Tangent
+    from robcert.certify.local_linearity import Tangent
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EPSILON = 8 / 255

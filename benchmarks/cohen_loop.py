@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from robcert.certify.data import load_images
-from robcert.certify.intervals import clopper_pearson_lower
-from robcert.certify.models import load_classifier
+from robcert.certify.importer import load_classifier
 from robcert.certify.smoothing import standard_radius
+from robcert.certify.stats import clopper_pearson_lower
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,13 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robcert.certify.attacks.hunt import Found
-from robcert.certify.attacks.pgd import pgd
-from robcert.certify.attacks.targeted import multi_targeted
+from robcert.certify.attacks import Found, multi_targeted, pgd
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
-from robcert.certify.models import load_classifier
-from robcert.certify.objectives import Loss
+from robcert.certify.importer import load_classifier
+from robcert.certify.numerics import Loss
 
 Attack = Callable[[bool], Found]
 

@@ -2,9 +2,9 @@
 
     python benchmarks/masking_validation.py FOLDER --half tuning --train fashion-mnist:train ...
 
-Trains and exports every model of robcert.fixtures.masking_set, asks the check about the ONNX file,
+Trains and exports every model of masking_set.entries, asks the check about the ONNX file,
 and settles by attacks that the check does not have whether the model masks
-(robcert.fixtures.masking_trial). One line of JSON a model goes to FOLDER/verdicts.jsonl; models
+(masking_set.trial). One line of JSON a model goes to FOLDER/verdicts.jsonl; models
 that are there are not done again. `--table` prints what is there as tables for docs/masking.md, and
 keeps it in FOLDER/verdicts.json.
 """
@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from masking_set.entries import ENTRIES
+from masking_set.fresh import FRESH
+from masking_set.networks import Kit
+from masking_set.trial import Evidence, tried
 
-from robcert.certify.analyses import masking
+from robcert.certify.auditing import settings_of
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
-from robcert.certify.heap import keep_freed_memory
 from robcert.certify.masking import Weight
-from robcert.certify.profiles import settings_of
+from robcert.certify.masking import analysis as masking
+from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.store import ResultStore
-from robcert.fixtures.masking_fresh import FRESH
-from robcert.fixtures.masking_networks import Kit
-from robcert.fixtures.masking_set import ENTRIES
-from robcert.fixtures.masking_trial import Evidence, tried
-from robcert.trainers.sources import training_images
+from robcert.trainers.data import training_images
 
 FILE = "verdicts.jsonl"
 VERDICTS = ("masked", "suspect", "unknown", "clear")

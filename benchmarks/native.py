@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.models import load_classifier
-from robcert.trainers.checkpoint import load_network
+from robcert.certify.importer import load_classifier
+from robcert.trainers.loop import load_network
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robcert.certify.classifier import Classifier
-    from robcert.certify.image_set import ImageSet
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Classifier
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,19 @@ import torch
 from cohen_loop import IMAGES
 from smoothing_rates import PUBLISHED_BATCH, Bench, Rates, measure
 
-from robcert.certify.analyses import smoothing
-from robcert.certify.analyses.smoothing_settings import Mode, SmoothingSettings, attainable_radii
 from robcert.certify.data import load_images
-from robcert.certify.heap import keep_freed_memory
-from robcert.certify.intervals import clopper_pearson_lower
-from robcert.certify.models import load_classifier
+from robcert.certify.importer import load_classifier
+from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
-from robcert.certify.smoothing import standard_radius
+from robcert.certify.smoothing import Mode, SmoothingSettings, attainable_radii, standard_radius
+from robcert.certify.smoothing import analysis as smoothing
+from robcert.certify.stats import clopper_pearson_lower
 from robcert.certify.store import ResultStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robcert.certify.image_set import ImageSet
+    from robcert.certify.data import ImageSet
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 RERUNS = 1000

@@ -12,10 +12,14 @@ import numpy as np
 import onnxruntime
 from cohen_loop import LoopProcess, Rate, rate
 
-from robcert.certify.analyses.smoothing_settings import SmoothingSettings, certification_rule
-from robcert.certify.importer.runtime_session import available_cores
-from robcert.certify.smoothing_engine import Job, Sampler
-from robcert.certify.smoothing_procedures import certification
+from robcert.certify.importer import available_cores
+from robcert.certify.smoothing import (
+    Job,
+    Sampler,
+    SmoothingSettings,
+    certification,
+    certification_rule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from robcert.certify.classifier import Classifier
-    from robcert.certify.image_set import ImageSet
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Classifier
 
 BATCHES = (32, 64, 128, 256, 400, 1000)
 PUBLISHED_BATCH = 400

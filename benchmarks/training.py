@@ -26,27 +26,27 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from robcert.certify.heap import keep_freed_memory
-from robcert.trainers.adversarial import Adversarial
-from robcert.trainers.architectures import Architecture
-from robcert.trainers.batchnorm import BatchNorm
-from robcert.trainers.config import TrainConfig
-from robcert.trainers.convolve import Convolution
-from robcert.trainers.cure import Cure
-from robcert.trainers.free import Free
-from robcert.trainers.gaussian import Gaussian
-from robcert.trainers.gradient import Gradient
-from robcert.trainers.images import TrainingImages
-from robcert.trainers.jacobian import Jacobian
-from robcert.trainers.llr import Llr
-from robcert.trainers.run import Run
-from robcert.trainers.smoothadv import SmoothAdv
-from robcert.trainers.soar import Soar
-from robcert.trainers.standard import Standard
-from robcert.trainers.trades import Trades
+from robcert.certify.numerics import keep_freed_memory
+from robcert.trainers.data import TrainingImages
+from robcert.trainers.loop import Run
+from robcert.trainers.methods import (
+    Adversarial,
+    Cure,
+    Free,
+    Gaussian,
+    Gradient,
+    Jacobian,
+    Llr,
+    SmoothAdv,
+    Soar,
+    Standard,
+    Trades,
+)
+from robcert.trainers.networks import Architecture, BatchNorm, Convolution
+from robcert.trainers.recipe import TrainConfig
 
 if TYPE_CHECKING:
-    from robcert.trainers.objective import Objective
+    from robcert.trainers.methods import Objective
 
 STEP = 3
 """Units of a standard step: forward, backward to inputs, backward to parameters."""

@@ -16,9 +16,9 @@ from .failures import in_parts, require_hope
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .classifier import Classifier
-    from .data import ImageSet
-    from .store import AnalysisGroup, ResultStore
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Classifier
+    from robcert.certify.store import AnalysisGroup, ResultStore
 
 Rows = dict[str, NDArray[np.generic]]
 """Columns of finished images, by name; first axis as in the batch."""

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import checks
 from .attack_parts import Others, draw, fill, parts_of, require_plot
-from .options import AnalysisOptions, analysis_options
-from .run import given, report_parts
-from .session import opened
+from .shell import checks
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import given, report_parts
+from .shell.session import opened
 
 SuiteName = Annotated[
     Literal["quick", "standard", "thorough"] | None,
@@ -122,7 +122,7 @@ def attack(
 
     Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
-    from robcert.certify.attacks.suites import Suite
+    from robcert.certify.attacks import Suite
 
     bars = checks.parsed(fail_under, "attack")
     named = given(

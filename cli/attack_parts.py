@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import InvalidParameterError
 
-from . import values
-from .run import given
-from .session import epsilons, note
-from .sources import load_sources
+from .shell import values
+from .shell.run import given
+from .shell.session import epsilons, note
+from .shell.sources import load_sources
 
 if TYPE_CHECKING:
-    from robcert.certify.analyses.attack import AttackSettings
-    from robcert.certify.analyses.corruption import CorruptionSettings
-    from robcert.certify.analyses.transfer import TransferSettings
+    from robcert.certify.attacks import AttackSettings, CorruptionSettings, TransferSettings
 
-    from .options import AnalysisOptions
-    from .session import Opened
+    from .shell.options import AnalysisOptions
+    from .shell.session import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,8 @@ def parts_of(
     Raises:
         InvalidParameterError: a value makes no sense, or has no effect.
     """
+    from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.profiles import settings_of
 
     others.require_use()
     norm, radii, chosen = Norm(options.norm), epsilons(options), options.profile
@@ -113,8 +111,9 @@ def parts_of(
 
 def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
     """Run the parts: for each its name in the summary, its analysis, the path of its group."""
-    from robcert.certify.analyses import attack, corruption, transfer
-    from robcert.certify.attacks.transfer import require_source
+    from robcert.certify.attacks import analysis as attack
+    from robcert.certify.attacks import corruption, require_source
+    from robcert.certify.attacks import transfer_analysis as transfer
 
     session, done = context.session, []
     sources = load_sources(context, parts.sources)
@@ -134,7 +133,7 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
 
 
 def _say_who_ignores_radii(context: Opened, settings: AttackSettings) -> None:
-    from robcert.certify.attacks.suites import attacks_of, without_radius
+    from robcert.certify.attacks import attacks_of, without_radius
 
     if not settings.radii:
         return
@@ -150,7 +149,7 @@ def _say_who_ignores_radii(context: Opened, settings: AttackSettings) -> None:
 
 def require_plot(plot: Path | None, parts: Parts) -> None:
     """Raise if the picture has no ending of one, or there is nothing to draw."""
-    from robcert.certify.pictures import require_picture
+    from robcert.certify.tables import require_picture
 
     if plot is None:
         return
@@ -162,8 +161,8 @@ def require_plot(plot: Path | None, parts: Parts) -> None:
 
 def draw(context: Opened, plot: Path, done: list[tuple[str, str, str]]) -> None:
     """Accuracy against distance of the suite and of the sources, as the picture ``plot``."""
-    from robcert.certify.accuracy_picture import attack_curve, save_accuracy, transfer_curves
-    from robcert.certify.summaries import summary_of
+    from robcert.certify.attacks import attack_curve, save_accuracy, transfer_curves
+    from robcert.certify.auditing import summary_of
 
     store, curves = context.session.store, []
     for _, analysis, path in done:
@@ -181,7 +180,7 @@ def draw(context: Opened, plot: Path, done: list[tuple[str, str, str]]) -> None:
 
 
 def _changes(others: Others) -> tuple[CorruptionSettings, ...]:
-    from robcert.certify.analyses.corruption import Change, CorruptionSettings
+    from robcert.certify.attacks import Change, CorruptionSettings
 
     draws, found = given(draws=others.draws), []
     if others.spatial:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import checks
-from .invocation import command_line
-from .options import AnalysisOptions, analysis_options
-from .render import print_tables, print_verdict
-from .run import print_outcome
-from .session import epsilons, note, opened
+from .shell import checks
+from .shell.invocation import command_line
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.render import print_tables, print_verdict
+from .shell.run import print_outcome
+from .shell.session import epsilons, note, opened
 
 if TYPE_CHECKING:
-    from robcert.certify.analyses.audit import AuditSettings
-    from robcert.certify.wording import Summary
+    from robcert.certify.auditing import AuditSettings
+    from robcert.certify.tables import Summary
 
-    from .session import Opened
+    from .shell.session import Opened
 
 
 @analysis_options
@@ -49,7 +49,7 @@ def audit(
 
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
     """
-    from robcert.certify.analyses.audit import AuditSettings, selected
+    from robcert.certify.auditing import AuditSettings, selected
     from robcert.certify.core import Norm
 
     bars = checks.parsed(fail_under, "audit")
@@ -69,9 +69,8 @@ def audit(
 
 def run_audit(context: Opened, settings: AuditSettings) -> Summary:
     """Run the audit and return its summary as JSON."""
-    from robcert.certify.analyses import audit as analysis
-    from robcert.certify.results_json import plain
-    from robcert.certify.summaries import incomplete
+    from robcert.certify.auditing import analysis, incomplete
+    from robcert.certify.store import plain
 
     session = context.session
     began = time.monotonic()
@@ -96,11 +95,8 @@ def write_page(context: Opened) -> Path:
 
 
 def _print(context: Opened, summary: Summary, page: Path) -> None:
-    from robcert.certify.analyses.audit import PARTS
-    from robcert.certify.ledger import ledger
-    from robcert.certify.summaries import labelled
-    from robcert.certify.tables import tables, violations_table
-    from robcert.certify.verdict import Verdict
+    from robcert.certify.auditing import PARTS, Verdict, labelled, tables, violations_table
+    from robcert.certify.store import ledger
 
     store = context.session.store
     violations = ledger(store)

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import AnalysisOptions, analysis_options
-from .run import given, run_analysis
-from .session import Opened, note, one_epsilon
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import given, run_analysis
+from .shell.session import Opened, note, one_epsilon
 
 MarginName = Annotated[
     Literal["logit", "prob"] | None,
@@ -72,11 +72,10 @@ def bounds(
 
     Example: robcert bounds --model model.onnx --data images.npz --limit 100
     """
-    from robcert.certify.analyses import bounds as analysis
-    from robcert.certify.analyses.bounds_settings import Margin, Region
+    from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.extremes import Method
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.radius_bounds import Margin, Region, analysis
+    from robcert.certify.stats import Method
 
     settings = settings_of(
         "bounds",

@@ -12,7 +12,7 @@ def datasets() -> None:
 
     Example: robcert datasets
     """
-    from robcert.certify.data_named import NAMED, bundled_sets
+    from robcert.certify.data import NAMED, bundled_sets
 
     for name in bundled_sets():
         typer.echo(f"{name:22} bundled with robcert")
@@ -30,7 +30,7 @@ def attacks() -> None:
 
     Example: robcert attacks
     """
-    from robcert.certify.attacks.catalogue import CATALOGUE
+    from robcert.certify.attacks import CATALOGUE
 
     for name, attack in CATALOGUE.items():
         needs = "" if attack.gradient else "; no gradient"
@@ -44,7 +44,7 @@ def architectures() -> None:
 
     Example: robcert architectures
     """
-    from robcert.trainers.architectures import describe, names
+    from robcert.trainers.networks import describe, names
 
     for name in names():
         typer.echo(f"{name:16} {describe(name)}")

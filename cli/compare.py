@@ -9,11 +9,10 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError, StoreError
 
-from . import values
+from .shell import values
 
 if TYPE_CHECKING:
-    from robcert.certify.compare import Difference
-    from robcert.certify.compare_overview import Overview
+    from robcert.certify.comparison import Difference, Overview
     from robcert.certify.store import ResultStore
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -64,7 +63,7 @@ def compare(
         message = f"--picture must end in one of {', '.join(PICTURES)}, got {picture.name!r}"
         raise InvalidParameterError(message)
     epsilons = tuple(values.epsilon(text) for text in eps or ())
-    from robcert.certify.compare_overview import overview
+    from robcert.certify.comparison import overview
     from robcert.certify.store import ResultStore
 
     epsilon = epsilons[0] if epsilons else None
@@ -79,7 +78,7 @@ def compare(
                 rows.append(overview(second, epsilon=epsilon))
         data = first.data
     if picture is not None:
-        from robcert.certify.compare_picture import save_picture
+        from robcert.certify.comparison import save_picture
 
         save_picture(rows, picture)
     if as_csv:
@@ -98,7 +97,7 @@ def _differences(
     Raises:
         StoreError: they are of different data, or hold nothing in common.
     """
-    from robcert.certify.compare import differences
+    from robcert.certify.comparison import differences
 
     found = differences(first, second, epsilons=epsilons, level=level)
     if not found:
@@ -108,7 +107,7 @@ def _differences(
 
 
 def _print_csv(found: dict[str, tuple[Difference, ...]]) -> None:
-    from robcert.certify.compare_table import comparison_lines
+    from robcert.certify.comparison import comparison_lines
 
     for line in comparison_lines(found):
         typer.echo(line)
@@ -123,7 +122,7 @@ def _print_json(
     import json
     from importlib.metadata import version
 
-    from robcert.certify.results_json import plain
+    from robcert.certify.store import plain
 
     first = next(iter(models))
     content = {
@@ -144,10 +143,9 @@ def _print_json(
 def _print_tables(
     found: dict[str, tuple[Difference, ...]], rows: list[Overview], *, brief: bool
 ) -> None:
-    from robcert.certify.compare_overview import names, overview_table
-    from robcert.certify.compare_table import comparison_tables
+    from robcert.certify.comparison import comparison_tables, names, overview_table
 
-    from .render import print_tables
+    from .shell.render import print_tables
 
     print_tables([overview_table(rows)])
     if brief:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AnalysisOptions
-from .session import bundled, note, opened
+from .shell.options import AnalysisOptions
+from .shell.session import bundled, note, opened
 
 if TYPE_CHECKING:
-    from robcert.certify.verdict import Verdict
+    from robcert.certify.auditing import Verdict
 
 MODELS = ("fashion-honest.onnx", "fashion-masked.onnx")
 DATA = "fashion-mnist-2000"
@@ -32,7 +32,7 @@ def demo(
 
     Example: robcert demo --out-dir robcert-demo
     """
-    from .render import print_verdict
+    from .shell.render import print_verdict
 
     pages = []
     for name in MODELS:
@@ -54,12 +54,11 @@ def demo(
 
 
 def _audited(options: AnalysisOptions) -> tuple[Verdict, Path]:
-    from robcert.certify.analyses.audit import AuditSettings
+    from robcert.certify.auditing import AuditSettings, Verdict
     from robcert.certify.core import Norm
-    from robcert.certify.verdict import Verdict
 
     from .audit import run_audit, write_page
-    from .session import epsilons
+    from .shell.session import epsilons
 
     settings = AuditSettings.of_profile(
         options.profile, norm=Norm(options.norm), epsilon=epsilons(options)[0]

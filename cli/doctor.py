@@ -21,10 +21,10 @@ def doctor(
 
     Example: robcert doctor --self-test
     """
-    from robcert.certify.environment import environment
-    from robcert.certify.wording import Table
+    from robcert.certify.tables import Table
 
-    from .render import print_tables
+    from .environment import environment
+    from .shell.render import print_tables
 
     found = environment()
     rows = tuple((fact.name, fact.value, "ok" if fact.good else "PROBLEM") for fact in found)
@@ -37,11 +37,11 @@ def doctor(
 
 
 def _self_test() -> bool:
-    from robcert.certify.wording import Table, decimal
+    from robcert.certify.tables import Table, decimal
     from robcert.fixtures.self_test import self_test
 
-    from .progress import TerminalProgress
-    from .render import print_tables
+    from .shell.progress import TerminalProgress
+    from .shell.render import print_tables
 
     with TerminalProgress() as progress:
         checks = self_test(progress=progress)

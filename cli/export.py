@@ -28,7 +28,7 @@ def export(
     Example: robcert export runs/standard
     """
     from robcert.trainers.export import export_checkpoint
-    from robcert.trainers.factories import allow
+    from robcert.trainers.networks import allow
 
     if arch is not None:
         allow(arch)

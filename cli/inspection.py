@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
 
-from .options import AnalysisOptions, analysis_options
-from .session import default_data, how_to_load, load_model, model_path, note
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.session import default_data, how_to_load, load_model, model_path, note
 
 if TYPE_CHECKING:
-    from robcert.certify.analyses.inspection import Inspection
-    from robcert.certify.image_set import DataInfo
+    from robcert.certify.auditing import Inspection
+    from robcert.certify.data import DataInfo
 
 
 @analysis_options
@@ -22,9 +22,9 @@ def inspect(options: AnalysisOptions) -> None:
 
     Example: robcert inspect --model model.onnx --data images.npz
     """
-    from robcert.certify.tables import tables
+    from robcert.certify.auditing import tables
 
-    from .render import print_tables, print_warning
+    from .shell.render import print_tables, print_warning
 
     inspection, data = _inspected(options)
     if options.as_json:
@@ -40,7 +40,7 @@ def inspect(options: AnalysisOptions) -> None:
 
 def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
     """What the file is, looked at with the images that were named or that fit."""
-    from robcert.certify.analyses.inspection import inspect_classifier, inspect_model
+    from robcert.certify.auditing import inspect_classifier, inspect_model
     from robcert.certify.data import load_images
     from robcert.certify.errors import AmbiguousOutputError
 
@@ -62,9 +62,9 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
 def _print_json(options: AnalysisOptions, inspection: Inspection, data: DataInfo | None) -> None:
     from dataclasses import asdict
 
-    from robcert.certify.results_json import Outcome
+    from robcert.certify.store import Outcome
 
-    from .render import print_json
+    from .shell.render import print_json
 
     print_json(
         Outcome(

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from .linearity_series import places, require_series, run_one, run_series
-from .options import AnalysisOptions, analysis_options
-from .run import given
-from .session import epsilons, opened
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import given
+from .shell.session import epsilons, opened
 
 
 @analysis_options
@@ -59,10 +59,10 @@ def linearity(
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
-    from robcert.certify.analyses.linearity import Steps
+    from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.pictures import require_picture
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.local_linearity import Steps
+    from robcert.certify.tables import require_picture
 
     require_series(options, also or (), along=along)
     chosen = given(steps=steps, step_size=step_size, restarts=restarts, loss=loss, sided=sided)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
 
-from .run import report_groups
-from .session import note, opened
+from .shell.run import report_groups
+from .shell.session import note, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from robcert.certify.analyses.linearity import LinearitySettings
-    from robcert.certify.linearity_series import Measured
+    from robcert.certify.local_linearity import LinearitySettings, Measured
 
-    from .options import AnalysisOptions
-    from .session import Opened
+    from .shell.options import AnalysisOptions
+    from .shell.session import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: b
         InvalidParameterError: the options contradict one another or name no file.
         ModelFileError: an ONNX file cannot be read.
     """
-    from robcert.certify.importer.model_file import read_model
+    from robcert.certify.importer import read_model
 
     for path in others:
         if not path.exists():
@@ -64,7 +63,7 @@ def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: b
 def places(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> list[Place]:
     """The models in their order, each with a results file of its own."""
     if along and options.model is not None:
-        from robcert.trainers.run_folder import kept_checkpoints
+        from robcert.trainers.loop import kept_checkpoints
 
         return [
             Place(file, _beside(options.out, f"epoch-{epoch}"), epoch)
@@ -81,7 +80,7 @@ def run_series(
     plot: Path | None,
 ) -> None:
     """Measure each model on the same images, print them side by side, draw them."""
-    from robcert.certify.linearity_series import save_course, save_histogram
+    from robcert.certify.local_linearity import save_course, save_histogram
 
     found: list[Measured] = []
     warnings: list[str] = []
@@ -104,8 +103,7 @@ def run_series(
 
 def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
     """Measure one model, print it, draw its histogram."""
-    from robcert.certify.analyses import linearity as analysis
-    from robcert.certify.linearity_series import Measured, save_histogram
+    from robcert.certify.local_linearity import Measured, analysis, save_histogram
 
     paths = tuple(analysis.analyse(context.session, settings) for settings in runs)
     report_groups(context, "linearity", "linearity", paths)
@@ -117,10 +115,9 @@ def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | Non
 
 
 def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) -> list[Measured]:
-    from robcert.certify.analyses import linearity as analysis
-    from robcert.certify.linearity_series import Measured
+    from robcert.certify.local_linearity import Measured, analysis
 
-    from .invocation import command_line
+    from .shell.invocation import command_line
 
     store = context.session.store
     name = str(store.model["file"]) if place.epoch is None else f"epoch {place.epoch}"
@@ -136,10 +133,10 @@ def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) 
 
 def _print(context: Opened, found: Sequence[Measured]) -> None:
     """The table or the JSON object of all models."""
-    from robcert.certify.linearity_series import series_table
+    from robcert.certify.local_linearity import series_table
 
-    from .render import print_tables
-    from .run import print_outcome
+    from .shell.render import print_tables
+    from .shell.run import print_outcome
 
     if context.options.as_json:
         summary = {"models": [one.to_json() for one in found], "warnings": context.warnings}

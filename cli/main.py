@@ -23,15 +23,15 @@ from .demo import demo
 from .doctor import doctor
 from .export import export
 from .inspection import inspect
-from .invocation import command_line, remember, something_saved
 from .linearity import linearity
 from .masking import masking_check
 from .report import report
+from .shell.invocation import command_line, remember, something_saved
 from .show import show
 from .smoothing import smoothing
 from .surface import surface
 from .taylor import taylor
-from .train import train
+from .train.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .options import AnalysisOptions, analysis_options
-from .run import run_analysis
-from .session import one_epsilon
-from .sources import load_sources
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import run_analysis
+from .shell.session import one_epsilon
+from .shell.sources import load_sources
 
 
 @analysis_options
@@ -35,9 +35,9 @@ def masking_check(
 
     Example: robcert masking-check --model model.onnx --data images.npz --strict
     """
-    from robcert.certify.analyses import masking as analysis
+    from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.masking import analysis
 
     settings = settings_of(
         "masking", options.profile, norm=Norm(options.norm), epsilon=one_epsilon(options)

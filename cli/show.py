@@ -10,8 +10,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 if TYPE_CHECKING:
-    from robcert.certify.store import ResultStore
-    from robcert.certify.store_group import AnalysisGroup
+    from robcert.certify.store import AnalysisGroup, ResultStore
 
 
 def show(
@@ -48,14 +47,14 @@ def show(
 
 def _print_csv(store: ResultStore, path: str | None) -> None:
     """Rows of the group at ``path``, or of the only group there is."""
-    from robcert.certify.export_rows import csv_lines
+    from robcert.certify.report import csv_lines
 
     for line in csv_lines(store, store.at(path) if path else _only_group(store)):
         typer.echo(line)
 
 
 def _only_group(store: ResultStore) -> AnalysisGroup:
-    from robcert.certify.export_rows import groups
+    from robcert.certify.report import groups
 
     found = groups(store)
     if len(found) == 1:
@@ -68,18 +67,17 @@ def _only_group(store: ResultStore) -> AnalysisGroup:
 def _print_json(store: ResultStore, path: str | None) -> None:
     import json
 
-    from robcert.certify.export_rows import store_json
+    from robcert.certify.report import store_json
 
     typer.echo(json.dumps(store_json(store, path), indent=2, ensure_ascii=False))
 
 
 def _print_tables(store: ResultStore, path: str | None) -> None:
-    from robcert.certify.export_rows import columns_table, overview
-    from robcert.certify.ledger import ledger
-    from robcert.certify.summaries import labelled, results
-    from robcert.certify.tables import tables, violations_table
+    from robcert.certify.auditing import labelled, results, tables, violations_table
+    from robcert.certify.report import columns_table, overview
+    from robcert.certify.store import ledger
 
-    from .render import print_tables
+    from .shell.render import print_tables
 
     if path:
         print_tables([columns_table(store.at(path))])

@@ -10,10 +10,10 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError
 
-from . import values
-from .options import AnalysisOptions, analysis_options
-from .run import given, run_analysis
-from .session import Opened, note
+from .shell import values
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import given, run_analysis
+from .shell.session import Opened, note
 
 smoothing = typer.Typer(
     no_args_is_help=True,
@@ -121,8 +121,7 @@ def certify(
 
     Example: robcert smoothing certify --model gaussian.onnx --sigma 0.25 --limit 100
     """
-    from robcert.certify.analyses import smoothing as analysis
-    from robcert.certify.precision import Precision
+    from robcert.certify.smoothing import Precision, analysis
 
     numbers = values.numbers(radii) if radii else None
     kind = analysis.Mode(mode) if mode else None
@@ -144,9 +143,8 @@ def certify(
 
 def certificates(context: Opened, runs: Sequence[dict[str, Any]]) -> list[str]:
     """Paths of the tables of ``runs``, each made with what it sets; its forecast is told first."""
-    from robcert.certify.analyses import smoothing as analysis
-    from robcert.certify.analyses.smoothing_forecast import forecast
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.auditing import settings_of
+    from robcert.certify.smoothing import analysis, forecast
 
     options, paths = context.options, []
     batch = values.batch_size(options.batch_size)
@@ -167,7 +165,7 @@ def require_one_table(tsv: Path | None, levels: Sequence[object]) -> None:
 
 def write_table(context: Opened, path: str, tsv: Path | None) -> None:
     """Write the certificates at ``path`` of the results file to ``tsv``, if it is asked for."""
-    from robcert.certify.analyses.smoothing_tsv import cohen_lines
+    from robcert.certify.report import cohen_lines
 
     if tsv is not None:
         lines = cohen_lines(context.session.store, path)
@@ -186,8 +184,8 @@ def predict(
 
     Example: robcert smoothing predict --model gaussian.onnx --sigma 0.25 --limit 100
     """
-    from robcert.certify.analyses import smoothing_prediction as analysis
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.auditing import settings_of
+    from robcert.certify.smoothing import prediction as analysis
 
     chosen = given(sigma=sigma, n=n, alpha=alpha)
     settings = settings_of("smoothing_prediction", options.profile, **chosen)
@@ -225,8 +223,8 @@ def attack(
 
     Example: robcert smoothing attack --model gaussian.onnx --sigma 0.25 --limit 100
     """
-    from robcert.certify.analyses import smoothing_attack as analysis
-    from robcert.certify.profiles import settings_of
+    from robcert.certify.auditing import settings_of
+    from robcert.certify.smoothing import attack as analysis
 
     chosen = given(sigma=sigma, steps=steps, draws=draws, alpha=alpha)
     settings = settings_of("smoothing_attack", options.profile, **chosen)

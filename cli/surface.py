@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .options import AnalysisOptions, analysis_options
-from .run import given, report_groups
-from .session import note, one_epsilon, opened
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import given, report_groups
+from .shell.session import note, one_epsilon, opened
 
 
 @analysis_options
@@ -36,10 +36,10 @@ def surface(
     """
     from dataclasses import replace
 
-    from robcert.certify.analyses import surface as analysis
     from robcert.certify.core import Norm
-    from robcert.certify.pictures import require_picture
-    from robcert.certify.plane_pictures import save_surface
+    from robcert.certify.landscape import save_surface
+    from robcert.certify.landscape import surface as analysis
+    from robcert.certify.tables import require_picture
 
     if picture is not None:
         require_picture(picture)

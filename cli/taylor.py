@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import AnalysisOptions, analysis_options
-from .run import given, report_groups
-from .session import note, one_epsilon, opened
+from .shell.options import AnalysisOptions, analysis_options
+from .shell.run import given, report_groups
+from .shell.session import note, one_epsilon, opened
 
 
 @analysis_options
@@ -50,10 +50,10 @@ def taylor(
 
     Example: robcert taylor --model model.onnx --data images.npz --limit 100 --directions 100
     """
-    from robcert.certify.analyses import taylor as analysis
     from robcert.certify.core import Norm
-    from robcert.certify.pictures import require_picture
-    from robcert.certify.plane_pictures import save_taylor
+    from robcert.certify.landscape import save_taylor
+    from robcert.certify.landscape import taylor as analysis
+    from robcert.certify.tables import require_picture
 
     if picture is not None:
         require_picture(picture)

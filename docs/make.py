@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robcert.certify.schema_page import schema_page
-from robcert.cli.reference import reference
+from command_reference import reference
+from schema_page import schema_page
 
 if __name__ == "__main__":
     folder = Path(__file__).parent

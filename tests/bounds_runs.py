@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from robcert.certify.analyses.bounds import BoundsSettings, analyse
-from robcert.certify.classifier import Classifier
 from robcert.certify.core import Norm
-from robcert.certify.data_arrays import from_arrays
+from robcert.certify.data.arrays import from_arrays
+from robcert.certify.model.classifier import Classifier
+from robcert.certify.radius_bounds.analysis import BoundsSettings, analyse
 from robcert.certify.session import Session
-from robcert.certify.store import ResultStore
+from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robcert.certify.image_set import ImageSet
-    from robcert.certify.store_group import AnalysisGroup
+    from robcert.certify.data.image_set import ImageSet
+    from robcert.certify.store.group import AnalysisGroup
 
 SETTINGS = BoundsSettings(Norm.L2, 0.4, blocks=30, block_size=10, points=5, steps=8, restarts=1)
 WEIGHT = torch.tensor([[3.0, -4.0], [0.0, 0.0]])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robcert.certify.heap import keep_freed_memory
+from robcert.certify.numerics.memory import keep_freed_memory
 
 keep_freed_memory()  # as every robcert command does: half of the time went into page faults
 

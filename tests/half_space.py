@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.analyses.smoothing import SmoothingSettings, SmoothingSummary, analyse
-from robcert.certify.analyses.smoothing import summarise as summary_of
-from robcert.certify.classifier import Classifier, ModelInfo
 from robcert.certify.core import Progress, silent
-from robcert.certify.data_arrays import ArraySource
-from robcert.certify.image_set import ImageSet
+from robcert.certify.data.arrays import ArraySource
+from robcert.certify.data.image_set import ImageSet
+from robcert.certify.model.classifier import Classifier, ModelInfo
 from robcert.certify.session import Session
-from robcert.certify.store import ResultStore
+from robcert.certify.smoothing.analysis import SmoothingSettings, SmoothingSummary, analyse
+from robcert.certify.smoothing.analysis import summarise as summary_of
+from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path

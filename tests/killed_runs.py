@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from robcert.certify.analyses import clean
-from robcert.certify.classifier import Classifier, ModelInfo
+from robcert.certify.auditing import clean
 from robcert.certify.core import Kind
-from robcert.certify.data import from_arrays
-from robcert.certify.schema import Column, Schema
+from robcert.certify.data.load import from_arrays
+from robcert.certify.model.classifier import Classifier, ModelInfo
 from robcert.certify.session import Session
-from robcert.certify.store import ResultStore
-from robcert.certify.store_group import AnalysisGroup
+from robcert.certify.store.column import Column, Schema
+from robcert.certify.store.group import AnalysisGroup
+from robcert.certify.store.store import ResultStore
 from robcert.cli.main import main
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ LONGEST = 0.4
 PRELOADED = [
     "onnx",
     "onnxruntime",
-    "robcert.certify.analyses.audit",
-    "robcert.certify.data",
+    "robcert.certify.auditing.analysis",
+    "robcert.certify.data.load",
     "robcert.cli.main",
 ]
 SIZES = {"channel": 1, "y": 4, "x": 4}

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch
+from robcert.certify.model.classifier import Classifier
 
 FlatFunction = Callable[[Tensor], Tensor]
 """Flat pixels ``(b, d)`` to numbers ``(b,)``."""

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.classifier import Classifier
 from robcert.certify.core import Batch, Norm
+from robcert.certify.model.classifier import Classifier
 
 SHAPE = (1, 4, 5)
 CLASSES = 4

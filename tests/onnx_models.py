@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from robcert.certify.data_arrays import from_arrays
+from robcert.certify.data.arrays import from_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from robcert.certify.image_set import ImageSet
+    from robcert.certify.data.image_set import ImageSet
 
 Shape = Sequence["int | str"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.data import load_images
+from robcert.certify.data.load import load_images
 
 if TYPE_CHECKING:
-    from robcert.certify.classifier import Classifier
+    from robcert.certify.model.classifier import Classifier
 
 
 class Counted(nn.Module):

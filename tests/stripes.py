@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from robcert.trainers.images import TrainingImages
+from robcert.trainers.data.images import TrainingImages
 
 
 def stripes(count: int, *, seed: int = 0) -> TrainingImages:

@@ -15,15 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.errors import TrainingError
-from robcert.certify.sampling import generator
-
-from .checkpoint import checkpoint_file, load_network, read_description, write_whole
-from .run_folder import MODEL
+from robcert.certify.numerics import generator
+from robcert.trainers.loop import (
+    MODEL,
+    checkpoint_file,
+    load_network,
+    read_description,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robcert.certify.preprocessing import Preprocessing
+    from robcert.certify.model import Preprocessing
 
 OPSET = 18
 INPUT, LOGITS = "image", "logits"

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.core import Progress, silent
 from robcert.certify.errors import TrainingError
+from robcert.trainers.data import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
+from robcert.trainers.loop import ALONE, MODEL, STATE, OnEpoch, Processes, RunResult, fit
+from robcert.trainers.methods import Standard
 
 from .export import export_checkpoint
-from .loop import OnEpoch, RunResult, fit
-from .processes import ALONE, Processes
-from .run_folder import MODEL, STATE
-from .sources import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
-from .standard import Standard
 
 FIRST = "first"
 """Folder, within that of the run, of the clean network that some methods begin with."""
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from .config import TrainConfig
+    from robcert.trainers.recipe import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,55 @@
-"""Attacks: upper bounds on robustness that somebody achieved."""
+"""Attacks on the model itself: the nearest adversarial image, random changes, transfer."""
+
+from .black_box.hopskipjump import NORMS, hopskipjump
+from .black_box.label_only import label_search
+from .black_box.noise import noise_search
+from .black_box.square import square
+from .black_box.transfer import require_same_task, require_source, transfer
+from .black_box.transfer_start import transfer_start
+from .catalogue import CATALOGUE
+from .corruption import Change, CorruptionSettings
+from .figures import attack_curve, save_accuracy, transfer_curves
+from .gradient.pgd import default_rule, fgsm, pgd, unbounded
+from .gradient.targeted import multi_targeted
+from .schema import ATTACK, CORRUPTION, TRANSFER
+from .search.state import Found
+from .settings import AttackSettings
+from .suites import Suite, attacks_of, without_radius
+from .summary import reach, share_at
+from .tables import _attack
+from .transfer_analysis import TransferSettings
+
+__all__ = [
+    "ATTACK",
+    "CATALOGUE",
+    "CORRUPTION",
+    "NORMS",
+    "TRANSFER",
+    "AttackSettings",
+    "Change",
+    "CorruptionSettings",
+    "Found",
+    "Suite",
+    "TransferSettings",
+    "_attack",
+    "attack_curve",
+    "attacks_of",
+    "default_rule",
+    "fgsm",
+    "hopskipjump",
+    "label_search",
+    "multi_targeted",
+    "noise_search",
+    "pgd",
+    "reach",
+    "require_same_task",
+    "require_source",
+    "save_accuracy",
+    "share_at",
+    "square",
+    "transfer",
+    "transfer_curves",
+    "transfer_start",
+    "unbounded",
+    "without_radius",
+]

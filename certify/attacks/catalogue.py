@@ -6,40 +6,34 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from robcert.certify.ascent import Direction, StepRule
 from robcert.certify.core import Norm
-from robcert.certify.objectives import Loss
+from robcert.certify.numerics import Direction, Loss, StepRule
 
-from .apgd import run_apgd, run_apgd_targeted, run_apgd_towards
-from .bisection import Faces, at_radii, bisect
-from .boundary import run_boundary
-from .carlini_wagner import run_carlini_wagner
-from .ddn import run_ddn
-from .deepfool import run_deepfool
-from .fmn import run_fmn
-from .hopskipjump import run_hopskipjump
-from .logbarrier import run_log_barrier
-from .noise import run_gaussian, run_noise
-from .pgd import (
-    LLR_DROPS,
-    SOAR_L2_RULE,
-    SOAR_RULE,
-    run_fgsm,
-    run_pgd,
-    standing,
-)
-from .spatial import run_spatial
-from .square import run_square
-from .targeted import run_multi_targeted, run_random_targeted, run_towards
+from .black_box.boundary import run_boundary
+from .black_box.hopskipjump import run_hopskipjump
+from .black_box.noise import run_noise
+from .black_box.spatial import run_spatial
+from .black_box.square import run_square
+from .gradient.apgd import run_apgd, run_apgd_targeted, run_apgd_towards
+from .gradient.carlini_wagner import run_carlini_wagner
+from .gradient.ddn import run_ddn
+from .gradient.deepfool import run_deepfool
+from .gradient.fmn import run_fmn
+from .gradient.logbarrier import run_log_barrier
+from .gradient.pgd import LLR_DROPS, SOAR_L2_RULE, SOAR_RULE, run_fgsm, run_pgd
+from .gradient.targeted import run_multi_targeted, run_random_targeted, run_towards
+from .search.adversarial_starts import run_gaussian
+from .search.bisection import Faces, at_radii, bisect
+from .search.radius import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from .bisection import RadiusAttack
-    from .effort import Effort
-    from .hunt import Hunt
+    from .search.bisection import RadiusAttack
+    from .search.budget import Effort
+    from .search.state import Hunt
 
 
 _ALL = tuple(Norm)

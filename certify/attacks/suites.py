@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from robcert.certify.errors import InvalidParameterError
 
 from .catalogue import CATALOGUE
-from .effort import Effort
+from .search.budget import Effort
 
 if TYPE_CHECKING:
     from robcert.certify.core import Norm
 
-    from .hunt import Hunt
+    from .search.state import Hunt
 
 
 class Suite(StrEnum):

@@ -1,1 +1,34 @@
-"""An ONNX file becomes a runtime and a torch twin."""
+"""A model file becomes a classifier: its runtime and its differentiable twin.
+
+Names are loaded when they are first asked for: the child process that tries an untrusted file
+imports parts of this package, and must never import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .graph.model_file import read_model
+    from .load import load_classifier, torch_device
+    from .outputs import asked_for
+    from .runtime.runtime_session import available_cores
+
+__all__ = ["asked_for", "available_cores", "load_classifier", "read_model", "torch_device"]
+
+_HOME = {
+    "asked_for": ".outputs",
+    "available_cores": ".runtime.runtime_session",
+    "load_classifier": ".load",
+    "read_model": ".graph.model_file",
+    "torch_device": ".load",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public ``name``, from the module that holds it."""
+    if name not in _HOME:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOME[name], __name__), name)

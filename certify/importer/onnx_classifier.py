@@ -12,27 +12,27 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from ..classifier import Classifier, Logits, ModelInfo
-from ..sampling import generator
-from .batching import Batching, decide_batching, discontinuous
-from .graph import opset_versions
+from robcert.certify.model import Classifier, Logits, ModelInfo
+from robcert.certify.numerics import generator
+
+from .graph.graph import opset_versions
+from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import add_twin
 from .outputs import Cut
-from .runtime import Runtime
-from .runtime_session import available_cores, open_session
+from .runtime.batching import Batching, decide_batching, discontinuous
+from .runtime.runtime import Runtime
+from .runtime.runtime_session import available_cores, open_session
 from .scores import ScoreRule, score_rule, squashed
-from .surgery import BATCH
-from .training_mode import listed, normalised_by_batch
+from .twin.training_mode import listed, normalised_by_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
 
-    from ..image_set import ImageSet
-    from ..preprocess_options import PreprocessOptions
-    from ..preprocessing import Preprocessing
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Preprocessing, PreprocessOptions
 
 PROBES = 8
 """Model inputs on which batches are compared with single images; half noise, half real."""
@@ -61,7 +61,7 @@ class OnnxLoader:
     threads: int
 
     def load(self, path: Path, images: ImageSet | None) -> Classifier:
-        """The classifier in ``path``; see :func:`robcert.certify.models.load_classifier`."""
+        """The classifier in ``path``; see :func:`robcert.certify.importer.load.load_classifier`."""
         shape = None if images is None else images.shape
         model = open_model(path, preprocess=self.preprocess, output=self.output, image_shape=shape)
         real = None if images is None else _spread_images(images)
@@ -114,7 +114,9 @@ class OnnxLoader:
         self, model: OnnxModel, batching: Batching, rule: ScoreRule, noisy: Tensor
     ) -> Logits:
         """Scores in int8, with the ranges of ``noisy (b, c, h, w)``."""
-        from .quantisation import quantised  # the quantiser is slow to import, and rarely asked for
+        from .runtime.quantisation import (
+            quantised,  # the quantiser is slow to import, and rarely asked for
+        )
 
         graph = quantised(batching.model, batching.runtime, model.preprocessing(noisy))
         alone = replace(self, threads=1)._runtime(model, graph)

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import TensorProto, helper
 
-from ..errors import ModelFileError, PreprocessingError
-from ..preprocess_options import PreprocessOptions
-from .layout import InputLayout, layout_for_images, layout_without_images, shown
-from .model_file import ModelFile, all_tensors, read_model
+from robcert.certify.errors import ModelFileError, PreprocessingError
+from robcert.certify.model import PreprocessOptions
+
+from .graph.graph_edits import dequantised, dimensions, required_inputs, restricted, unrounded
+from .graph.layout import InputLayout, layout_for_images, layout_without_images, shown
+from .graph.model_file import ModelFile, all_tensors, read_model
 from .outputs import Cut, asked_for, choose_output, logits_behind
-from .sandbox import OutputFact, trial_outputs
-from .surgery import dequantised, dimensions, required_inputs, restricted, unrounded
+from .runtime.sandbox import OutputFact, trial_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..preprocessing import Preprocessing
-    from .layout import Dimensions, ImageShape
+    from robcert.certify.model import Preprocessing
+
+    from .graph.layout import Dimensions, ImageShape
 
 _INPUT_TYPES = frozenset(
     {

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..classifier import rounds_by_itself
-from ..errors import ModelFileError, UnsupportedOperatorError
-from .batching import Batching, discontinuous
-from .builder import EXECUTION_ERRORS
-from .inner import inner_twin
-from .parity import Tolerance, measure_parity
-from .random_parity import draws, mean_mismatch
+from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+from robcert.certify.model import rounds_by_itself
+
+from .graph.random_nodes import draws
+from .runtime.batching import Batching, discontinuous
 from .scores import ScoreRule
-from .training_mode import listed, without_dropout
-from .twin import Twin, build_twin
+from .twin.builder import EXECUTION_ERRORS
+from .twin.inside_scores import inner_twin
+from .twin.parity import Tolerance, measure_parity
+from .twin.random_parity import mean_mismatch
+from .twin.training_mode import listed, without_dropout
+from .twin.twin import Twin, build_twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..classifier import Classifier, Logits
-    from ..preprocessing import Preprocessing
+    from robcert.certify.model import Classifier, Logits, Preprocessing
+
     from .onnx_model import OnnxModel
 
 HALF_PRECISION_STEP = 10.0

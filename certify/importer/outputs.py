@@ -6,17 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import AmbiguousOutputError, ModelFileError
-from .graph import reads
-from .layout import shown
-from .surgery import dimensions, required_inputs
+from robcert.certify.errors import AmbiguousOutputError, ModelFileError
+
+from .graph.graph import reads
+from .graph.graph_edits import dimensions, required_inputs
+from .graph.layout import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
 
-    from .sandbox import OutputFact
+    from .runtime.sandbox import OutputFact
 
 Squashing = Literal["none", "softmax", "log-softmax", "sigmoid"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from robcert.certify.softmax import softmax
+from robcert.certify.numerics import softmax
 
 if TYPE_CHECKING:
     from .outputs import Squashing

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from command_line import Ended, robcert
 
-from robcert.certify.classifier import ModelInfo
-from robcert.certify.compare_overview import overview, overview_table
-from robcert.certify.data import DataInfo
-from robcert.certify.schema import ATTACK, CLEAN
-from robcert.certify.store import ResultStore
+from robcert.certify.attacks.schema import ATTACK
+from robcert.certify.auditing.schema import CLEAN
+from robcert.certify.comparison.overview import overview, overview_table
+from robcert.certify.data.load import DataInfo
+from robcert.certify.model.classifier import ModelInfo
+from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,10 +11,10 @@ import torch
 from command_line import robcert
 from stripes import stripes
 
-from robcert.certify.linearity_series import Measured, save_course, series_table
-from robcert.trainers.architectures import Architecture
-from robcert.trainers.config import Evaluation, TrainConfig
-from robcert.trainers.loop import fit
+from robcert.certify.local_linearity.series import Measured, save_course, series_table
+from robcert.trainers.loop.loop import fit
+from robcert.trainers.networks.architectures import Architecture
+from robcert.trainers.recipe.config import Evaluation, TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import typer
 from command_line import robcert
+from command_reference import reference
 
 from robcert.certify.errors import DataError
-from robcert.certify.store_group import AnalysisGroup
+from robcert.certify.store.group import AnalysisGroup
 from robcert.cli import main
-from robcert.cli.reference import reference
 
 HEAVY = ("torch", "numpy", "scipy", "onnx", "onnxruntime", "h5py", "matplotlib", "rich")
 

@@ -8,17 +8,17 @@ import pytest
 import typer
 from command_line import robcert
 
-from robcert.certify.analyses.corruption import CorruptionSettings
-from robcert.certify.analyses.surface import SurfaceSettings
-from robcert.certify.analyses.taylor import TaylorSettings
-from robcert.certify.analyses.transfer import TransferSettings
-from robcert.certify.compare import differences
-from robcert.certify.profiles import PRESETS, SETTINGS, defaults, settings_of
-from robcert.certify.results_json import plain
+from robcert.certify.attacks.corruption import CorruptionSettings
+from robcert.certify.attacks.transfer_analysis import TransferSettings
+from robcert.certify.auditing.profiles import PRESETS, SETTINGS, defaults, settings_of
+from robcert.certify.comparison.paired import differences
+from robcert.certify.landscape.surface import SurfaceSettings
+from robcert.certify.landscape.taylor import TaylorSettings
+from robcert.certify.store.json_values import plain
 from robcert.cli.main import app
-from robcert.cli.values import number
-from robcert.trainers.config import TrainConfig
-from robcert.trainers.registry import METHODS
+from robcert.cli.shell.values import number
+from robcert.trainers.methods.registry import METHODS
+from robcert.trainers.recipe.config import TrainConfig
 
 COMMANDS = {
     "linearity": defaults("linearity"),

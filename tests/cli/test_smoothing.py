@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from command_line import Ended, robcert
 
-from robcert.certify.compare_overview import overview
-from robcert.certify.compare_picture import save_picture
-from robcert.certify.report_figures import curve_figures
-from robcert.certify.store import ResultStore
-from robcert.certify.summaries import results
-from robcert.certify.tables import tables
+from robcert.certify.auditing.summaries import results
+from robcert.certify.auditing.tables import tables
+from robcert.certify.comparison.figures import save_picture
+from robcert.certify.comparison.overview import overview
+from robcert.certify.report.figures import curve_figures
+from robcert.certify.store.store import ResultStore
 
 GAUSSIAN = Path(__file__).parents[2] / "fixtures" / "fashion-gaussian.onnx"
 FEW = ("--model", GAUSSIAN, "--indices", "0,1,2,3,5", "--quiet", "--n", "600")

@@ -14,20 +14,20 @@ import typer
 from command_line import robcert
 
 from robcert.certify.core import Norm
-from robcert.certify.objectives import Loss
+from robcert.certify.numerics.losses import Loss
 from robcert.cli.main import app
-from robcert.cli.options import TrainOptions
+from robcert.cli.shell.options import TrainOptions
 from robcert.trainers import train as library
-from robcert.trainers.adversarial import Adversarial
-from robcert.trainers.config import TrainConfig
-from robcert.trainers.free import Free
-from robcert.trainers.gradient import Gradient
-from robcert.trainers.llr import Llr
-from robcert.trainers.presets import PRESETS
-from robcert.trainers.registry import METHODS
-from robcert.trainers.smoothadv import SmoothAdv
-from robcert.trainers.soar import Soar
-from robcert.trainers.trades import Trades
+from robcert.trainers.methods.adversarial import Adversarial
+from robcert.trainers.methods.free import Free
+from robcert.trainers.methods.gradient import Gradient
+from robcert.trainers.methods.local_linearity import Llr
+from robcert.trainers.methods.registry import METHODS
+from robcert.trainers.methods.smoothadv import SmoothAdv
+from robcert.trainers.methods.soar import Soar
+from robcert.trainers.methods.trades import Trades
+from robcert.trainers.recipe.config import TrainConfig
+from robcert.trainers.recipe.presets import PRESETS
 
 SHARED = {field.name for field in fields(TrainOptions)}
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robcert.certify.errors import InvalidParameterError
-from robcert.cli import values
+from robcert.cli.shell import values
 
 
 @given(st.integers(1, 255), st.integers(1, 255))

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from robcert.trainers.architectures import Architecture
-from robcert.trainers.config import TrainConfig
-from robcert.trainers.images import TrainingImages
-from robcert.trainers.loop import fit
+from robcert.trainers.data.images import TrainingImages
+from robcert.trainers.loop.loop import fit
+from robcert.trainers.networks.architectures import Architecture
+from robcert.trainers.recipe.config import TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

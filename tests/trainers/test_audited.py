@@ -9,27 +9,30 @@ import numpy as np
 import pytest
 from stripes import stripes
 
-from robcert.certify.analyses import attack, clean, linearity, smoothing
-from robcert.certify.analyses.attack import AttackSettings
-from robcert.certify.analyses.linearity import LinearitySettings
-from robcert.certify.analyses.smoothing_settings import Mode, SmoothingSettings
+from robcert.certify.attacks import analysis as attack
+from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.suites import Suite
-from robcert.certify.data import from_arrays
-from robcert.certify.models import load_classifier
+from robcert.certify.auditing import clean
+from robcert.certify.data.load import from_arrays
+from robcert.certify.importer.load import load_classifier
+from robcert.certify.local_linearity import analysis as linearity
+from robcert.certify.local_linearity.settings import LinearitySettings
 from robcert.certify.session import Session
-from robcert.certify.store import ResultStore
-from robcert.trainers.architectures import Architecture
-from robcert.trainers.checkpoint import load_checkpoint
-from robcert.trainers.config import TrainConfig
+from robcert.certify.smoothing import analysis as smoothing
+from robcert.certify.smoothing.settings import Mode, SmoothingSettings
+from robcert.certify.store.store import ResultStore
 from robcert.trainers.export import export_checkpoint
-from robcert.trainers.loop import fit
+from robcert.trainers.loop.checkpoint import load_checkpoint
+from robcert.trainers.loop.loop import fit
+from robcert.trainers.networks.architectures import Architecture
+from robcert.trainers.recipe.config import TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from robcert.certify.classifier import Classifier
+    from robcert.certify.model.classifier import Classifier
 
 Columns = dict[str, "NDArray[Any]"]
 

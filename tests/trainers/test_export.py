@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from robcert.certify.preprocessing import Preprocessing
-from robcert.trainers.checkpoint import load_checkpoint
+from robcert.certify.model.preprocessing import Preprocessing
 from robcert.trainers.export import export_checkpoint
+from robcert.trainers.loop.checkpoint import load_checkpoint
 
 PATHS = re.compile(rb"site-packages|\.py\b|/home/|/usr/|/tmp/|/work|[A-Z]:\\\\")
 

@@ -12,21 +12,27 @@ from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import TrainingError
-from robcert.certify.linearity import Search, Sided, adam_rule, largest_deviation, tangent
-from robcert.certify.objectives import Loss
-from robcert.trainers.architectures import Architecture
-from robcert.trainers.checkpoint import load_checkpoint, load_network, read_description
-from robcert.trainers.config import Evaluation, Optimizer, TrainConfig
-from robcert.trainers.evaluate import attacked_accuracy
-from robcert.trainers.registry import METHODS
-from robcert.trainers.soar import Soar
-from robcert.trainers.sources import training_images
+from robcert.certify.local_linearity.deviation import (
+    Search,
+    Sided,
+    adam_rule,
+    largest_deviation,
+    tangent,
+)
+from robcert.certify.numerics.losses import Loss
+from robcert.trainers.data.sources import training_images
+from robcert.trainers.loop.checkpoint import load_checkpoint, load_network, read_description
+from robcert.trainers.loop.evaluate import attacked_accuracy
+from robcert.trainers.methods.registry import METHODS
+from robcert.trainers.methods.soar import Soar
+from robcert.trainers.networks.architectures import Architecture
+from robcert.trainers.recipe.config import Evaluation, Optimizer, TrainConfig
 from robcert.trainers.train import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robcert.certify.linearity import Tangent
+    from robcert.certify.local_linearity.deviation import Tangent
 
 QUICK = TrainConfig(
     data="fashion-mnist-2000",

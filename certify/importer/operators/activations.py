@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.importer.table import elementwise, operator
-from robcert.certify.softmax import softmax as row_softmax
+from robcert.certify.numerics import softmax as row_softmax
+from robcert.certify.numerics import whole_vectors
 
+from .operator_table import elementwise, operator
 from .shaping import flatten
-from .vectors import whole_vectors
 
 elementwise(torch.relu, "Relu")
 elementwise(functional.hardswish, "HardSwish")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.importer.table import Gradient, elementwise, operator
+from robcert.certify.numerics import whole_vectors
 
 from .common import floats, with_slope
-from .vectors import whole_vectors
+from .operator_table import Gradient, elementwise, operator
 
 for _name, _function in {
     "Abs": torch.abs,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.graph import MAX_ELEMENTS
+
+from ..graph.graph import MAX_ELEMENTS
 
 Ints = Tensor | Sequence[int] | int | None
 """Numbers as an attribute, a constant or a tensor computed from shapes gives them."""

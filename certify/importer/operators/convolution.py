@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.table import operator
+
+from .operator_table import operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

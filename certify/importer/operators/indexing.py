@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.elements import carrier
-from robcert.certify.importer.table import Gradient, operator
 
+from ..graph.elements import carrier
 from .common import Ints, axis_within, checked_size, ints
+from .operator_table import Gradient, operator
 
 SCATTER_REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 

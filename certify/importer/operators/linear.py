@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify import rows
-from robcert.certify.importer.table import elementwise, operator
+from robcert.certify.numerics import batch_invariant as rows
+
+from .operator_table import elementwise, operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,9 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from robcert.certify.importer.elements import LIMITS, ROUNDED, carrier, rounded_to
-from robcert.certify.importer.table import Gradient, operator
-
+from ..graph.elements import LIMITS, ROUNDED, carrier, rounded_to
 from .common import with_slope
+from .operator_table import Gradient, operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

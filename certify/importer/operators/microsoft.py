@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.table import operator
 
 from .activations import gelu, sigmoid
 from .convolution import convolution
 from .linear import gemm
 from .normalization import layer_normalization, rms_normalization
+from .operator_table import operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.importer.table import operator
-
 from .arithmetic import raised
 from .common import axis_within, channelwise
+from .operator_table import operator
 
 
 @operator("BatchNormalization", since=7)

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.table import operator
 
 from .arithmetic import raised
 from .convolution import CONVOLUTIONS, _rank, extent_of, padded, padding_of
+from .operator_table import operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.elements import LIMITS, ROUNDED, rounded_to, type_name
-from robcert.certify.importer.table import Gradient, operator
 
+from ..graph.elements import LIMITS, ROUNDED, rounded_to, type_name
 from .common import axis_within, channelwise, with_slope
 from .convolution import convolution
+from .operator_table import Gradient, operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

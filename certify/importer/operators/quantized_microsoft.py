@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from robcert.certify.importer.table import Gradient, operator
-
 from .activations import sigmoid, softmax, softmax_of_rows
+from .operator_table import Gradient, operator
 from .pooling import average_pool, spatial_axes
 from .quantized import (
     dequantize_linear,

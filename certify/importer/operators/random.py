@@ -13,10 +13,9 @@ import torch
 from onnx import helper
 from torch import Tensor
 
-from robcert.certify.importer.elements import carrier
-from robcert.certify.importer.table import Gradient, operator
-
+from ..graph.elements import carrier
 from .common import checked_size
+from .operator_table import Gradient, operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

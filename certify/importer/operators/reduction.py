@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from robcert.certify.importer.table import operator
-
 from .common import Ints, axes_within, ints
+from .operator_table import operator
 
 Axes = tuple[int, ...]
 Reduction = Callable[[Tensor, Axes, bool], Tensor]

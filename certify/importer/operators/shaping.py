@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.importer.table import operator
 
 from .common import Ints, axes_within, checked_size, floats, ints
+from .operator_table import operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Models that hide their gradient and models that do not, for validating the masking check."""

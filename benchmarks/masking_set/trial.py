@@ -1,0 +1,190 @@
+"""One model of the validation set on trial: the check's verdict beside evidence it does not have.
+
+A model masks if the known inverse, or attacks longer than the check's, bring its accuracy at least
+``GAP`` below what plain PGD on the file's own output leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robcert.certify.attacks import multi_targeted, pgd, square, transfer
+from robcert.certify.core import Norm
+from robcert.certify.importer import load_classifier
+from robcert.certify.masking import (
+    Verdict,
+    Weight,
+    as_checked,
+    as_shipped,
+    averaged,
+    judged_by_mean,
+    mostly_wrong,
+)
+from robcert.certify.masking import analysis as masking
+from robcert.certify.model import Classifier
+from robcert.certify.numerics import Loss
+from robcert.certify.session import Session
+from robcert.certify.store import ResultStore
+
+from .files import exported
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from robcert.certify.core import Batch
+    from robcert.certify.data import ImageSet
+    from robcert.certify.masking import MaskingSettings
+
+    from .entries import Entry
+    from .networks import Kit
+
+GAP = 0.10
+"""Accuracy that other attacks must take beyond PGD for a model to count as masked."""
+
+STEPS, RESTARTS, TARGETS, QUERIES, DRAWS = 60, 3, 4, 1000, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Accuracies of one model over all its images, all attacked or measured.
+
+    Attributes:
+        accuracy: clean.
+        pgd: under 40 steps of PGD on cross-entropy of the file's own output, along the gradient of
+            one draw where it answers at random.
+        stronger: under that and the inverse's adversarial images, or the long attacks.
+    """
+
+    accuracy: float
+    pgd: float
+    stronger: float
+
+    @property
+    def masks(self) -> bool:
+        """Whether the stronger attacks take at least ``GAP`` more."""
+        return self.pgd - self.stronger >= GAP - 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the check says of one model, and what is so.
+
+    Attributes:
+        reason: the check's sentence on its verdict.
+        flagged: indicators that speak for masking.
+        seconds: time of the check.
+    """
+
+    entry: Entry
+    evidence: Evidence
+    verdict: Verdict
+    corrected: float
+    hidden_in: str
+    reason: str
+    flagged: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.entry.name,
+            "half": self.entry.half,
+            "meant": self.entry.meant,
+            "accuracy": round(self.evidence.accuracy, 4),
+            "pgd": round(self.evidence.pgd, 4),
+            "stronger": round(self.evidence.stronger, 4),
+            "masks": self.evidence.masks,
+            "verdict": str(self.verdict),
+            "corrected": round(self.corrected, 4),
+            "hidden_in": self.hidden_in,
+            "flagged": list(self.flagged),
+            "reason": self.reason,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def tried(
+    entry: Entry,
+    kit: Kit,
+    images: ImageSet,
+    folder: Path,
+    settings: MaskingSettings,
+    limit: int,
+    *,
+    gathered: Evidence | None = None,
+) -> Trial:
+    """Make the file of ``entry`` in ``folder`` if it is not there, check it, gather evidence.
+
+    Evidence that was ``gathered`` before, on the same file and images, is not gathered again.
+    """
+    path = folder / f"{entry.name.replace(' ', '-')}.onnx"
+    if not path.is_file():
+        exported(entry, kit, path)
+    classifier = load_classifier(path, images=images, device="cpu", threads=1)
+    results = path.with_suffix(".h5")
+    results.unlink(missing_ok=True)
+    started = time.monotonic()
+    with ResultStore.open(results, model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(limit), store)
+        found = masking.summarise(store, masking.analyse(session, settings))
+        batch = session.batch(np.arange(limit))
+    seconds = time.monotonic() - started
+    return Trial(
+        entry,
+        gathered or evidence(entry, kit, as_checked(classifier), batch, settings.epsilon),
+        found.verdict,
+        found.corrected.value,
+        found.hidden_in,
+        found.reason,
+        tuple(i.name for i in found.indicators if i.flagged and i.weight is not Weight.HINT),
+        seconds,
+    )
+
+
+def evidence(
+    entry: Entry, kit: Kit, classifier: Classifier, batch: Batch, epsilon: float
+) -> Evidence:
+    """Accuracy clean, under PGD, and under what the check does not have (linf)."""
+    ball: dict[str, Any] = {"norm": Norm.LINF, "epsilon": epsilon}
+    model = averaged(classifier, DRAWS) if entry.random else classifier
+    naive = judged_by_mean(classifier, DRAWS) if entry.random else classifier
+
+    def broken(x: Tensor) -> Tensor:
+        if entry.random:
+            return mostly_wrong(classifier, x, batch.y, 2 * DRAWS)
+        return classifier.logits(x).argmax(1) != batch.y
+
+    correct = ~broken(batch.x)
+    stands = correct
+    if model.differentiable:  # else there is nothing for PGD to follow
+        plain = pgd(as_shipped(naive), batch, steps=40, loss=Loss.CE, **ball)
+        stands = correct & ~broken(plain.x_adv)
+    left = stands
+    for x in _stronger(entry, kit, model, batch, ball):
+        left = left & ~broken(x)
+    return Evidence(*(float(share.double().mean()) for share in (correct, stands, left)))
+
+
+def _stronger(
+    entry: Entry, kit: Kit, model: Classifier, batch: Batch, ball: dict[str, Any]
+) -> list[Tensor]:
+    """Adversarial images by the inverse; without one by the standard network and long attacks."""
+    inside = kit.trained("standard") if entry.inverse is None else entry.inverse(kit)
+    source = Classifier.from_module(
+        inside, image_shape=kit.images.image_shape, num_classes=kit.images.num_classes
+    )
+    found = [transfer(source, model, batch, steps=STEPS, seed=s, **ball).x_adv for s in range(3)]
+    if entry.inverse is not None:
+        return found
+    found.append(square(model, batch, queries=QUERIES, seed=7, **ball).x_adv)
+    if model.differentiable:
+        long = {"steps": STEPS, "seed": 7, **ball}
+        found.append(pgd(model, batch, loss=Loss.MARGIN, restarts=RESTARTS, **long).x_adv)
+        found.append(multi_targeted(model, batch, targets=TARGETS, **long).x_adv)
+    return found

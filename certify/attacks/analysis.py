@@ -1,0 +1,139 @@
+"""`robcert attack`: how near is the nearest adversarial image that somebody finds?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import require_positive
+
+from . import suites
+from .examples import save_examples
+from .schema import ATTACK
+from .search.state import Hunt, adversarial
+from .settings import AttackSettings
+from .suites import EFFORTS
+from .summary import AttackSummary, RobustAccuracy, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from robcert.certify.core import Batch
+    from robcert.certify.session import Rows, Session
+    from robcert.certify.store import AnalysisGroup
+
+__all__ = ["AttackSettings", "AttackSummary", "RobustAccuracy", "analyse", "summarise"]
+
+HEADLINE = {Norm.LINF: 8 / 255, Norm.L2: 0.5, Norm.L1: 12.0}
+"""Radius that a summary quotes first, pixel units."""
+
+GRID = (0.125, 0.25, 0.5, 1.0, 2.0)
+"""Radii of a summary, in units of the headline's, where none are asked for."""
+
+IMAGES_AT_ONCE = 2
+"""Batches of images in one step: when an image falls, one that waits takes its lane."""
+
+
+def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[float] = ()) -> str:
+    """Path of the table with each image's nearest adversarial image.
+
+    Rows that are there are kept. ``epsilons`` are radii of the summary, pixel units; they change
+    no row, and those of earlier runs stay.
+
+    Raises:
+        InvalidParameterError: an attack that does not exist or does not fit the model or the norm.
+    """
+    classifier = session.classifier
+    names = suites.attacks_of(
+        settings.suite,
+        settings.attacks,
+        settings.norm,
+        differentiable=classifier.differentiable,
+    )
+    if suites.without_radius(names) == names:
+        settings = replace(settings, radii=())  # they change nothing
+    channels, height, width = classifier.image_shape
+    axes = {"channel": channels, "height": height, "width": width}
+    group = session.store.group(
+        ATTACK,
+        prefix=f"{settings.norm}-{'+'.join(settings.attacks[:4]) or settings.suite}",
+        settings=settings,
+        seed=session.seed,
+        sizes=axes if settings.save_images else None,
+    )
+    _note(group, names, settings, epsilons, differentiable=classifier.differentiable)
+    lanes, session.batch_size = session.batch_size, session.batch_size * IMAGES_AT_ONCE
+    try:
+        session.fill(group, "attack", lambda batch: _rows(session, batch, settings, names, lanes))
+    finally:
+        session.batch_size = lanes
+    if settings.save_images:
+        save_examples(session, group)
+    return group.path
+
+
+def _note(
+    group: AnalysisGroup,
+    names: tuple[str, ...],
+    settings: AttackSettings,
+    epsilons: Sequence[float],
+    *,
+    differentiable: bool,
+) -> None:
+    """Write what a summary needs beside the rows."""
+    for epsilon in epsilons:
+        require_positive("epsilon", epsilon)
+    headline = HEADLINE[settings.norm]
+    before = set(group.attribute("epsilons", []))
+    default = {headline * share for share in GRID} if not (before or epsilons) else set()
+    group.set_attributes(
+        attacks=list(names),
+        epsilons=sorted(before | set(epsilons) | default),
+        headline_epsilon=epsilons[0] if epsilons else group.attribute("headline_epsilon", headline),
+        gradient_free=not differentiable,
+    )
+
+
+def _rows(
+    session: Session, batch: Batch, settings: AttackSettings, names: tuple[str, ...], lanes: int
+) -> Rows:
+    hunt = Hunt(session.classifier, batch, settings.norm, session.seed, lanes)
+    effort = EFFORTS[settings.suite]
+    suites.run(
+        hunt,
+        names,
+        effort,
+        restarts=settings.restarts,
+        radii=settings.radii,
+        every_step=settings.every_step,
+    )
+    rows: Rows = {
+        "distance": hunt.distance.cpu().numpy(),
+        "success": hunt.distance.isfinite().cpu().numpy().astype(np.int8),
+        "prediction": hunt.prediction.cpu().numpy().astype(np.int32),
+        "attack": np.array([names.index(n) if n else -1 for n in hunt.finders], np.int16),
+        "n_forward": hunt.n_forward.cpu().numpy(),
+        "n_backward": hunt.n_backward.cpu().numpy(),
+        "lost_in_runtime": hunt.n_lost.clamp_max(32767).cpu().numpy().astype(np.int16),
+        "target_distance": hunt.goal_distance.cpu().numpy(),
+        "eight_bit": _after_rounding(hunt) if settings.round_8_bit else np.full(len(batch), -1),
+    }
+    if settings.save_images:
+        rows["adversarial"] = hunt.x_adv.cpu().numpy()
+    return rows
+
+
+def _after_rounding(hunt: Hunt) -> NDArray[np.int8]:
+    """1 where the nearest image, rounded to 8 bits, is adversarial still, 0 where not, else -1."""
+    survives = np.full(len(hunt.batch), -1, np.int8)
+    found = hunt.correct[hunt.distance[hunt.correct].isfinite()]
+    rounded = (hunt.x_adv * 255).round() / 255
+    for row in found.tolist():
+        logits = hunt.logits(found[found == row], rounded[row : row + 1])
+        survives[row] = bool(adversarial(logits, hunt.y(found[found == row])))
+    return survives

@@ -1,0 +1,168 @@
+"""Boundary attack (Brendel, Rauber, Bethge 2018, arXiv:1712.04248): labels only, l2.
+
+A random walk along the boundary on the adversarial side: a step along the sphere around the image,
+then one towards it. It starts at the nearest adversarial image that is known, else at noise of
+several classes, for a walk ends at the nearest point of one class only; an image without a start
+stands, and the others go on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.numerics import generator, normalised, per_row
+
+from ..search.adversarial_starts import start_classes, starts
+from ..search.state import Found, Hunt, adversarial
+
+if TYPE_CHECKING:
+    from robcert.certify.model import Classifier
+
+_TARGET = 0.25  # share of proposals that should succeed; the paper's 50 % and 25 % in one
+_MEMORY = 0.9  # weight of the past in the running share
+_CHANGE = 1.1
+_FIRST_SIZE = 0.3
+_HALVINGS = 8
+_LARGE = 1e30  # less than the length of a walk that has not begun
+_TRIED = 0.75  # share of the steps before one of several walks is chosen
+_BEHIND = (math.inf, 3.0, 2.0, 1.5, 1.2, 1.1)  # a walk so many times as far as the best one rests
+
+
+def boundary(classifier: Classifier, batch: Batch, *, queries: int = 2000, seed: int = 0) -> Found:
+    """Nearest adversarial images in l2 that a walk of ``queries`` steps reaches."""
+    hunt = Hunt(classifier, batch, Norm.L2, seed)
+    run_boundary(hunt, hunt.correct, queries=queries)
+    return hunt.result()
+
+
+def run_boundary(hunt: Hunt, rows: Tensor, *, queries: int) -> None:
+    """The walk within a hunt, ``queries`` steps an image beside the search for a start.
+
+    Where no adversarial image was known, three quarters of the steps go to walks in all other
+    classes, or in three where there are many, and the rest to the one that came nearest, within
+    any.
+    """
+    known = hunt.distance[rows].isfinite()
+    for some, count in ((rows[known], 1), (rows[~known], start_classes(hunt))):
+        walk = _Walks(hunt, starts(hunt, some, most=count), count)
+        if count > 1:
+            walk.try_classes(int(_TRIED * queries))
+        walk.go(queries)
+        hunt.settle(walk.rows, walk.nearest())
+
+
+class _Walks:
+    """Walks of each row, one a class, each from its own stream of random numbers.
+
+    What a walk comes by in another's class is that one's if it is nearer: near the clean image the
+    faces of all classes meet, and a class that no noise shows is found from its neighbours.
+
+    One step size serves both moves: the step along the sphere, and its tenth towards the image; it
+    grows by a tenth where more than a quarter of the proposals succeed and shrinks otherwise.
+    """
+
+    def __init__(self, hunt: Hunt, begun: list[tuple[Tensor, Tensor]], count: int) -> None:
+        self._hunt, self.rows = hunt, begun[0][0]
+        self._streams = [
+            [generator(hunt.seed, "attack/boundary", int(index), walk) for walk in range(count)]
+            for index in hunt.batch.index[self.rows.cpu().numpy()]
+        ]
+        self._spent = torch.zeros_like(self.rows)
+        self._here = hunt.x(self.rows).repeat(count, 1, 1, 1, 1)
+        self._class = torch.full_like(self.rows, -1).repeat(count, 1)
+        self._length = torch.full(self._class.shape, torch.inf, device=self.rows.device)
+        self._size = torch.full_like(self._length, _FIRST_SIZE)
+        self._share = torch.full_like(self._length, _TARGET)
+        for walk, (rows, images) in enumerate(begun):
+            at = torch.searchsorted(self.rows, rows)
+            self._here[walk, at] = images
+            self._class[walk, at] = hunt.logits(rows, images).argmax(1)
+            self._spent[at] += 1
+            self._length[walk, at] = Norm.L2.of(images - hunt.x(rows))
+
+    def nearest(self) -> Tensor:
+        """The nearest image of each row ``(r, c, h, w)``."""
+        each = torch.arange(len(self.rows), device=self.rows.device)
+        return self._here[self._length.argmin(0), each]
+
+    def try_classes(self, queries: int) -> None:
+        """Walk within the classes until each row has asked so often.
+
+        In every round the walks that are not far behind share the steps.
+        """
+        self._to_boundary()
+        for done, behind in enumerate(_BEHIND, 1):
+            going = self._length <= (behind * self._length.amin(0)).clamp_max(_LARGE)
+            self._go(queries * done // len(_BEHIND), going, within=True)
+
+    def go(self, queries: int) -> None:
+        """Walk on from the nearest image, in any class, until each row has asked so often."""
+        each = torch.arange(len(self._length), device=self.rows.device)
+        self._go(queries, each[:, None] == self._length.argmin(0), within=False)
+
+    def _to_boundary(self) -> None:
+        """Bisection from each start towards the image, within the class."""
+        for walk, length in enumerate(self._length):
+            at = length.isfinite().nonzero().flatten()
+            which, low = torch.full_like(at, walk), torch.zeros_like(length[at])
+            x = self._hunt.x(self.rows[at])
+            for _ in range(_HALVINGS):
+                part = (low + 1) / 2
+                hit = self._ask(at, which, x + (self._here[walk, at] - x) * per_row(part, x))
+                low = torch.where(hit, low / part, part)
+
+    def _go(self, queries: int, going: Tensor, *, within: bool) -> None:
+        """Let the walks ``going (w, r)`` step in turn until each row has asked so often."""
+        order = going.int().argsort(dim=0, descending=True, stable=True)
+        count = going.sum(0)
+        while len(at := (self._spent < queries).nonzero().flatten()):
+            self._step(at, order[self._spent[at] % count[at], at], within=within)
+
+    def _step(self, at: Tensor, walk: Tensor, *, within: bool) -> None:
+        x, size = self._hunt.x(self.rows[at]), self._size[walk, at]
+        streams = [self._streams[a][w] for a, w in zip(at.tolist(), walk.tolist(), strict=True)]
+        draws = torch.stack([torch.randn(x.shape[1:], generator=stream) for stream in streams])
+        there = _proposal(x, self._here[walk, at], draws.to(x), size)
+        hit = self._ask(at, walk, there, within=within)
+        share = _MEMORY * self._share[walk, at] + (1 - _MEMORY) * hit
+        size = torch.where(share > _TARGET, size * _CHANGE, size / _CHANGE)
+        self._share[walk, at], self._size[walk, at] = share, size.clamp(1e-4, 1.0)
+
+    def _ask(self, at: Tensor, walk: Tensor, there: Tensor, *, within: bool = True) -> Tensor:
+        """Which of ``there`` the walks may step to; each that is nearer is taken, by its walk."""
+        rows = self.rows[at]
+        logits = self._hunt.logits(rows, there)
+        self._spent[at] += 1
+        hit, predicted = adversarial(logits, self._hunt.y(rows)), logits.argmax(1)
+        owner = self._owner(at, predicted) if within else walk
+        length = Norm.L2.of(there - self._hunt.x(rows))
+        nearer = hit & (owner >= 0) & (length < self._length[owner, at])
+        to = owner[nearer], at[nearer]
+        self._here[to], self._length[to] = there[nearer], length[nearer]
+        self._class[to] = predicted[nearer]
+        return hit & (owner == walk)
+
+    def _owner(self, at: Tensor, predicted: Tensor) -> Tensor:
+        """The walk of each class, else the first that has none, else -1 ``(n,)``."""
+        classes, count = self._class[:, at], len(self._class)
+        free = (count - torch.arange(count, device=at.device))[:, None] * (classes < 0)
+        rank, owner = ((classes == predicted) * (count + 1) + free).max(0)
+        return torch.where(rank > 0, owner, -1)
+
+
+def _proposal(x: Tensor, here: Tensor, noise: Tensor, size: Tensor) -> Tensor:
+    """A step along the sphere around ``x``, back onto it, and a tenth of a step inwards."""
+    away = here - x
+    radius = per_row(Norm.L2.of(away), away)
+    outward = normalised(away)
+    along = noise - outward * per_row((noise * outward).flatten(1).sum(1), noise)
+    step = normalised(along) * per_row(size, noise) * radius
+    onto = normalised(away + step) * radius
+    # the gain of a perfect step of this size is of second order, and so is the step inwards
+    inward = 1 - 0.5 * per_row(size, noise).square().clamp_max(0.5)
+    return (x + onto * inward).clamp(0, 1)

@@ -1,0 +1,86 @@
+"""Rotations and translations (Engstrom et al. 2019, arXiv:1712.02779): the worst of k random ones.
+
+The found image is adversarial in the sense of a small motion, not of a small norm; its distance in
+pixels is stored all the same and is usually large.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.numerics import generator
+
+from ..search.state import Found, Hunt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robcert.certify.model import Classifier
+
+
+def spatial(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    degrees: float = 30.0,
+    shift: float = 0.1,
+    draws: int = 10,
+    seed: int = 0,
+) -> Found:
+    """Misclassified ones of ``draws`` random motions of each image; the nearest in linf is kept.
+
+    Args:
+        classifier: the model.
+        batch: images.
+        degrees: largest rotation either way.
+        shift: largest translation, as a share of the image's side.
+        draws: k; 1 is the random attack, more the worst of k.
+        seed: of the draws, from each image's own stream.
+    """
+    hunt = Hunt(classifier, batch, Norm.LINF, seed)
+    run_spatial(hunt, hunt.correct, degrees=degrees, shift=shift, draws=draws)
+    return hunt.result()
+
+
+def run_spatial(
+    hunt: Hunt, rows: Tensor, *, degrees: float = 30.0, shift: float = 0.1, draws: int = 10
+) -> None:
+    """The worst of k motions within a hunt; every draw is tried on every row."""
+    if not len(rows):
+        return
+    motions = unit_motions(hunt.batch.index[rows.cpu().numpy()], draws, hunt.seed)
+    for motion in motions.to(hunt.batch.x).unbind(1):
+        moved = transformed(hunt.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
+        hunt.claim(rows, moved, hunt.logits(rows, moved))
+
+
+def unit_motions(indices: NDArray[np.int64], draws: int, seed: int) -> Tensor:
+    """Rotation and two shifts, uniform in [-1, 1], from each image's own stream ``(b, k, 3)``."""
+    numbers = [
+        torch.rand(draws, 3, generator=generator(seed, "attack/spatial", int(index)))
+        for index in indices
+    ]
+    return torch.stack(numbers) * 2 - 1
+
+
+def transformed(x: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:
+    """``x (b, c, h, w)`` turned by ``degrees (b,)`` and moved by ``shift (b, 2)`` sides.
+
+    Bilinear; what comes from outside the image is black.
+    """
+    angle, (height, width) = degrees * (math.pi / 180), x.shape[2:]
+    cosine, sine = angle.cos(), angle.sin()
+    # affine_grid speaks of [-1, 1] in both directions, so a turn of pixels needs the aspect ratio
+    row_right = torch.stack([cosine, -sine * height / width, 2 * shift[:, 0]], dim=1)
+    row_down = torch.stack([sine * width / height, cosine, 2 * shift[:, 1]], dim=1)
+    grid = functional.affine_grid(
+        torch.stack([row_right, row_down], dim=1), list(x.shape), align_corners=False
+    )
+    return functional.grid_sample(x, grid, align_corners=False).clamp(0, 1)

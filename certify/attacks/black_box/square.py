@@ -1,0 +1,154 @@
+"""Square attack (Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049): scores only.
+
+linf as in their Algorithm 2. In l2 and l1 the proposals are squares of one sign each, added and
+projected onto the ball; their own l2 version moves mass between two bump-shaped windows, which is
+more frugal in queries and needs the same information.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.numerics import Loss, generator, per_row, project
+
+from ..search.radius import radii, standing
+from ..search.state import Found, Hunt
+
+if TYPE_CHECKING:
+    from robcert.certify.model import Classifier
+
+_SCHEDULE = ((0.001, 1), (0.005, 2), (0.02, 4), (0.05, 8), (0.1, 16), (0.2, 32), (0.4, 64))
+"""(share of the queries, divisor of the square's area).
+
+Slower than the paper's section 5, which is made for 10,000 queries: at 100 to 1000 large squares
+are what there is time for.
+"""
+
+FIRST_SHARES = {Norm.LINF: 0.8, Norm.L2: 0.3, Norm.L1: 0.3}
+"""Share of the image that the first squares cover; 0.8 is AutoAttack's in linf and in l2."""
+
+
+def square(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm,
+    epsilon: float | Tensor,
+    queries: int = 500,
+    first_share: float | None = None,
+    seed: int = 0,
+) -> Found:
+    """Random search by squares through the runtime; no gradient is asked for.
+
+    ``epsilon`` is in pixel units, one number or one an image ``(b,)``; ``first_share`` is the part
+    of the image that the first squares cover, by default :data:`FIRST_SHARES`.
+    """
+    hunt = Hunt(classifier, batch, norm, seed)
+    radius = radii(hunt, epsilon)
+    run_square(hunt, hunt.correct, radius, queries=queries, first_share=first_share)
+    return hunt.result()
+
+
+def run_square(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    *,
+    queries: int,
+    first_share: float | None = None,
+    start: Tensor | None = None,
+    block: int = 0,
+) -> None:
+    """Square attack within a hunt; ``epsilon (b,)`` speaks of all rows of the batch.
+
+    It begins at the perturbations ``start (b, c, h, w)`` where there are any, else at stripes.
+    """
+    rows = standing(hunt, rows, epsilon)
+    x, radius = hunt.x(rows), epsilon[rows]
+    draws = _Draws(hunt, rows, queries, block)
+    first = draws.stripes() * _height(hunt.norm, radius, x) if start is None else start[rows]
+    delta = project(first, hunt.norm, radius, x=x)
+    best = torch.full_like(radius, -torch.inf)
+    trial = delta
+    for query in range(queries):
+        logits = hunt.logits(rows, x + trial)
+        value = Loss.MARGIN.of(logits, hunt.y(rows))
+        better = value > best
+        best = torch.where(better, value, best)
+        delta = torch.where(per_row(better.float(), trial) > 0, trial, delta)
+        going = ~hunt.claim(rows, x + trial, logits)
+        rows, x, radius, best, delta = (
+            rows[going],
+            x[going],
+            radius[going],
+            best[going],
+            delta[going],
+        )
+        draws.keep(going)
+        if not len(rows):
+            return
+        side = _side(hunt, query / queries, first_share or FIRST_SHARES[hunt.norm])
+        window, sign = draws.window(query, side)
+        height = _height(hunt.norm, radius, x)
+        if hunt.norm is Norm.LINF:
+            moved = torch.where(window, sign * height, delta)
+        else:
+            moved = delta + torch.where(window, sign * height * 4, 0.0)
+        trial = project(moved, hunt.norm, radius, x=x)
+
+
+def _side(hunt: Hunt, progress: float, first_share: float) -> int:
+    """Side of the square, so that its area falls as the schedule says."""
+    _, height, width = hunt.batch.x.shape[1:]
+    divisor = 1
+    for share, factor in _SCHEDULE:
+        if progress > share:
+            divisor = factor
+    side = round((first_share / divisor * height * width) ** 0.5)
+    return max(1, min(side, height, width))
+
+
+def _height(norm: Norm, radius: Tensor, x: Tensor) -> Tensor:
+    """Entry size of a perturbation that is equally large at every pixel ``(b, 1, 1, 1)``."""
+    pixels = x[0].numel() if len(x) else 1
+    share = {Norm.LINF: 1.0, Norm.L2: pixels**-0.5, Norm.L1: 1 / pixels}[norm]
+    return per_row(radius * share, x)
+
+
+class _Draws:
+    """The random numbers of each image's search, from its own stream, drawn ahead."""
+
+    def __init__(self, hunt: Hunt, rows: Tensor, queries: int, block: int) -> None:
+        channels, self._height, self._width = hunt.batch.x.shape[1:]
+        device = rows.device
+        numbers, stripes = [], []
+        for index in hunt.batch.index[rows.cpu().numpy()]:
+            stream = generator(hunt.seed, "attack/square", int(index), block)
+            numbers.append(torch.rand(queries, 2 + channels, generator=stream))
+            stripes.append(torch.rand(channels, 1, self._width, generator=stream))
+        empty = torch.zeros(0, queries, 2 + channels)
+        self._numbers = (torch.stack(numbers) if numbers else empty).to(device)
+        empty = torch.zeros(0, channels, 1, self._width)
+        self._stripes = (torch.stack(stripes) if stripes else empty).to(device)
+
+    def keep(self, going: Tensor) -> None:
+        self._numbers = self._numbers[going]
+
+    def stripes(self) -> Tensor:
+        """Vertical stripes of random sign ``(b, c, h, w)``."""
+        signs = self._stripes.lt(0.5).float() * 2 - 1
+        return signs.expand(-1, -1, self._height, -1)
+
+    def window(self, query: int, side: int) -> tuple[Tensor, Tensor]:
+        """Where the square lies ``(b, 1, h, w)``, and its sign in each channel ``(b, c, 1, 1)``."""
+        draw, device = self._numbers[:, query], self._numbers.device
+        top = (draw[:, 0] * (self._height - side + 1)).floor().view(-1, 1, 1, 1)
+        left = (draw[:, 1] * (self._width - side + 1)).floor().view(-1, 1, 1, 1)
+        down = torch.arange(self._height, device=device).view(1, 1, -1, 1)
+        right = torch.arange(self._width, device=device).view(1, 1, 1, -1)
+        window = (down >= top) & (down < top + side) & (right >= left) & (right < left + side)
+        return window, (draw[:, 2:].lt(0.5).float() * 2 - 1)[:, :, None, None]

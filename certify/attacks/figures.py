@@ -1,0 +1,101 @@
+"""Picture of the accuracy that attacks leave against the distance, as PNG, PDF or SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robcert.certify.stats import reach_of, shares_above, step_places
+from robcert.certify.tables import save_picture
+
+from .summary import LEVEL, ROUNDING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import AnalysisGroup
+    from robcert.certify.tables import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyCurve:
+    """Shares of images with their intervals.
+
+    Attributes:
+        name: what the legend calls it.
+        epsilon: distances ``(m,)``, ascending, pixel units.
+        share: ``(m, 3)``: share that withstands, lower and upper limit.
+        everywhere: whether a share holds up to the next point; else it was measured there only.
+    """
+
+    name: str
+    epsilon: NDArray[np.float64]
+    share: NDArray[np.float64]
+    everywhere: bool
+
+
+def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
+    """Accuracy against distance of an attack table.
+
+    From the nearest adversarial images at every distance; where attacks searched at given radii
+    only, at 0 and at those.
+    """
+    indices = group.indices
+    distance = np.asarray(group.column("distance", indices[group.computed(indices)]))
+    radii = sorted(group.settings.get("radii") or ())
+    names = list(group.attribute("attacks", []))
+    name = " + ".join(names) if len(names) < 4 else f"best of {len(names)} attacks"
+    if radii:
+        epsilon = np.array([0.0, *radii])
+        share = shares_above(distance, epsilon * (1 + ROUNDING), LEVEL)
+        return AccuracyCurve(name, epsilon, share, False)
+    asked = [float(e) for e in group.attribute("epsilons", [])]
+    epsilon = step_places(distance, max([reach_of([distance]), *asked]), asked)
+    return AccuracyCurve(name, epsilon, shares_above(distance, epsilon, LEVEL), True)
+
+
+def transfer_curves(summary: Summary) -> list[AccuracyCurve]:
+    """Accuracy against distance for each source of a transfer table's summary."""
+    found = []
+    for one in summary["sources"]:
+        entries = [{"epsilon": 0.0, **summary["clean_accuracy"]}, *one["robust_accuracy"]]
+        share = [[entry[key] for key in ("value", "lower", "upper")] for entry in entries]
+        epsilon = np.array([entry["epsilon"] for entry in entries])
+        name = f"from {one['source']}"
+        found.append(AccuracyCurve(name, epsilon, np.array(share, np.float64), False))
+    return found
+
+
+def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: str) -> None:
+    """Draw ``curves``: bands are 95 % intervals where a curve is known everywhere, else bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.8), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for curve in curves:
+        _draw(axes, curve)
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel(f"distance ε ({norm}, pixel units)")
+    axes.set_ylabel("accuracy (attacked)")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.suptitle(title)
+    save_picture(figure, path)
+
+
+def _draw(axes: Axes, curve: AccuracyCurve) -> None:
+    value, lower, upper = curve.share.T
+    if not curve.everywhere:
+        reach: Any = np.stack([value - lower, upper - value]).clip(min=0)
+        axes.errorbar(curve.epsilon, value, reach, marker="o", capsize=3, label=curve.name)
+        return
+    line = axes.step(curve.epsilon, value, where="post", label=curve.name)[0]
+    band: Any = {"step": "post", "alpha": 0.2, "color": line.get_color(), "linewidth": 0}
+    axes.fill_between(curve.epsilon, lower, upper, **band)

@@ -1,0 +1,233 @@
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, Algorithm 1): the step size sets itself.
+
+Objectives: cross-entropy, the difference of logits ratio (their equation 6), and its targeted form
+(equation 7). linf and l2 as in the paper; l1 with the sparse steps of Croce & Hein 2021, in
+:mod:`apgd_l1`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.numerics import Loss, feasible, normalised, per_row, project, random_start
+
+from ..search.radius import loss_score, radii, standing
+from ..search.state import Found, Hunt, Score
+from .apgd_l1 import ascend_sparsely
+
+if TYPE_CHECKING:
+    from robcert.certify.model import Classifier
+
+_MOMENTUM = 0.75
+_PROGRESS = 0.75
+_FIRST_PERIOD, _SHRINK, _LEAST_PERIOD = 0.22, 0.03, 0.06
+_TINY = 1e-12
+
+
+def apgd(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm,
+    epsilon: float | Tensor,
+    steps: int = 100,
+    restarts: int = 1,
+    targets: int = 9,
+    seed: int = 0,
+) -> Found:
+    """APGD on cross-entropy, on the logit ratio, and on the ratio towards each target.
+
+    ``epsilon`` is in pixel units, one number or one an image ``(b,)``.
+    """
+    hunt = Hunt(classifier, batch, norm, seed)
+    radius = radii(hunt, epsilon)
+    run_apgd(hunt, hunt.correct, radius, steps=steps, restarts=restarts, ratio=False)
+    run_apgd(hunt, hunt.correct, radius, steps=steps, restarts=restarts, ratio=True)
+    run_apgd_targeted(hunt, hunt.correct, radius, steps=steps, targets=targets)
+    return hunt.result()
+
+
+def run_apgd(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    *,
+    steps: int,
+    restarts: int = 1,
+    ratio: bool,
+    block: int = 0,
+) -> None:
+    """APGD within a hunt, on the logit ratio (``ratio``) or on the cross-entropy."""
+    score = _ratio_score(hunt) if ratio else loss_score(hunt, Loss.CE)
+    for restart in range(restarts):
+        name = f"attack/apgd-{'dlr' if ratio else 'ce'}/{restart}"
+        _ascend(hunt, standing(hunt, rows, epsilon), score, epsilon, steps, name, block)
+
+
+def run_apgd_targeted(
+    hunt: Hunt, rows: Tensor, epsilon: Tensor, *, steps: int, targets: int, block: int = 0
+) -> None:
+    """APGD within a hunt towards each of the classes with the largest clean logits."""
+    ranked = hunt.ranked_classes(rows, targets)
+    for rank in range(ranked.shape[1]):
+        run_apgd_towards(
+            hunt,
+            rows,
+            epsilon,
+            ranked[:, rank],
+            steps=steps,
+            stream=f"targeted/{rank}",
+            block=block,
+        )
+
+
+def run_apgd_towards(
+    hunt: Hunt,
+    rows: Tensor,
+    epsilon: Tensor,
+    target: Tensor,
+    *,
+    steps: int,
+    stream: str,
+    block: int,
+) -> None:
+    """One ascent of the targeted ratio towards the classes ``target (b,)``, within a hunt."""
+    score = _targeted_score(hunt, target)
+    todo = standing(hunt, rows, epsilon)
+    _ascend(hunt, todo, score, epsilon, steps, f"attack/apgd-{stream}", block)
+
+
+def _ratio_score(hunt: Hunt) -> Score:
+    return lambda logits, rows: logit_ratio(logits, hunt.y(rows))
+
+
+def _targeted_score(hunt: Hunt, target: Tensor) -> Score:
+    return lambda logits, rows: targeted_ratio(logits, hunt.y(rows), target[rows])
+
+
+def logit_ratio(logits: Tensor, y: Tensor) -> Tensor:
+    r""":math:`-(z_y - \max_{i \ne y} z_i) / (z_{\pi_1} - z_{\pi_3})`, ``(b,)``.
+
+    With fewer than three classes the denominator is 1.
+    """
+    margin = Loss.MARGIN.of(logits, y)
+    if logits.shape[1] < 3:
+        return margin
+    top = logits.topk(3, dim=1).values
+    return margin / (top[:, 0] - top[:, 2] + _TINY)
+
+
+def targeted_ratio(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    r""":math:`-(z_y - z_t) / (z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2)`, ``(b,)``."""
+    picked = logits.gather(1, torch.stack([target, y], dim=1))
+    margin = picked[:, 0] - picked[:, 1]
+    if logits.shape[1] < 4:
+        return margin
+    top = logits.topk(4, dim=1).values
+    return margin / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _TINY)
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """Steps after which the step size is judged (section 3.2 of the paper)."""
+    shares, period = [0.0, _FIRST_PERIOD], _FIRST_PERIOD
+    while shares[-1] < 1:
+        period = max(period - _SHRINK, _LEAST_PERIOD)
+        shares.append(shares[-1] + period)
+    # rounded first: 0.22 * 100 is a little more than 22 in floats
+    return tuple(math.ceil(round(share * steps, 6)) for share in shares[1:-1])
+
+
+class _State:
+    """Ascents under way; rows that are done are dropped from all tensors at once."""
+
+    def __init__(self, rows: Tensor, delta: Tensor, epsilon: Tensor) -> None:
+        self.rows, self.delta, self.before = rows, delta, delta
+        self.best_delta, self.best_gradient = delta, torch.zeros_like(delta)
+        self.best = torch.full_like(epsilon, -torch.inf)
+        self.last = self.best
+        self.size = 2 * epsilon
+        self.epsilon = epsilon
+        self.climbed = torch.zeros_like(epsilon)
+        self.size_then, self.best_then = self.size, self.best
+
+    def keep(self, going: Tensor) -> None:
+        for name, value in vars(self).items():
+            setattr(self, name, value[going])
+
+    def note(self, value: Tensor, gradient: Tensor) -> None:
+        """Take in the value and the gradient at ``delta``."""
+        self.climbed = self.climbed + (value > self.last)
+        better = value > self.best
+        wide = better.view(-1, 1, 1, 1)
+        self.best = torch.where(better, value, self.best)
+        self.best_delta = torch.where(wide, self.delta, self.best_delta)
+        self.best_gradient = torch.where(wide, gradient, self.best_gradient)
+        self.last = value
+
+    def judge(self, period: int) -> Tensor:
+        """Halve the steps that no longer pay; those rows return to their best point."""
+        slow = self.climbed < _PROGRESS * period
+        stuck = (self.size == self.size_then) & (self.best <= self.best_then)
+        halve = slow | stuck
+        self.size_then, self.best_then = self.size, self.best
+        self.size = torch.where(halve, self.size / 2, self.size)
+        self.delta = torch.where(halve.view(-1, 1, 1, 1), self.best_delta, self.delta)
+        self.climbed = torch.zeros_like(self.climbed)
+        return halve
+
+
+def _ascend(
+    hunt: Hunt,
+    rows: Tensor,
+    score: Score,
+    epsilon: Tensor,
+    steps: int,
+    name: str,
+    block: int,
+) -> None:
+    together = ascend_sparsely if hunt.norm is Norm.L1 else _ascend_together
+    for some in torch.split(rows, hunt.lanes):
+        if len(some):
+            together(hunt, some, score, epsilon[some], steps, name, block)
+
+
+def _ascend_together(
+    hunt: Hunt, rows: Tensor, score: Score, epsilon: Tensor, steps: int, name: str, block: int
+) -> None:
+    x, norm = hunt.x(rows), hunt.norm
+    indices = hunt.batch.index[rows.cpu().numpy()]
+    start = random_start(
+        indices, x, norm=norm, epsilon=epsilon, seed=hunt.seed, stream=name, block=block
+    )
+    state = _State(rows, project(start, norm, epsilon, x=x), epsilon)
+    judged, since = set(checkpoints(steps)), 0
+    for step in range(steps):
+        x = hunt.x(state.rows)
+        logits, gradient = hunt.gradient(state.rows, x + state.delta, score)
+        state.note(score(logits, state.rows).nan_to_num(nan=-torch.inf), gradient)
+        going = ~hunt.claim(state.rows, x + state.delta, logits)
+        state.keep(going)
+        gradient = gradient[going]
+        if not len(state.rows):
+            return
+        since += 1
+        if step in judged:
+            halved = state.judge(since).view(-1, 1, 1, 1)
+            gradient, since = torch.where(halved, state.best_gradient, gradient), 0
+        _move(state, gradient, hunt.x(state.rows), norm, momentum=1.0 if step == 0 else _MOMENTUM)
+    point = hunt.x(state.rows) + state.delta
+    hunt.claim(state.rows, point, hunt.twin_logits(state.rows, point))
+
+
+def _move(state: _State, gradient: Tensor, x: Tensor, norm: Norm, *, momentum: float) -> None:
+    uphill = feasible(gradient, x + state.delta)
+    unit = uphill.sign() if norm is Norm.LINF else normalised(uphill)
+    ahead = project(state.delta + unit * per_row(state.size, unit), norm, state.epsilon, x=x)
+    mixed = state.delta + momentum * (ahead - state.delta)
+    mixed = mixed + (1 - momentum) * (state.delta - state.before)
+    state.before, state.delta = state.delta, project(mixed, norm, state.epsilon, x=x)

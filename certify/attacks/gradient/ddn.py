@@ -1,0 +1,80 @@
+"""Decoupled direction and norm (Rony et al. 2019, arXiv:1811.09600, Algorithm 1), l2 only."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.numerics import Loss, feasible, into_box, normalised, per_row
+
+from ..search.boundary_tangents import nearest_face, rival_margin
+from ..search.state import Found, Hunt, Score, adversarial
+
+if TYPE_CHECKING:
+    from robcert.certify.model import Classifier
+
+_LEAST = 1e-4  # a length of 0, at a tie of two classes, would stay 0
+
+
+def ddn(
+    classifier: Classifier, batch: Batch, *, steps: int = 100, loss: Loss = Loss.MARGIN
+) -> Found:
+    """Nearest adversarial images in l2; the paper climbs the cross-entropy."""
+    hunt = Hunt(classifier, batch, Norm.L2)
+    run_ddn(hunt, hunt.correct, steps=steps, loss=loss)
+    return hunt.result()
+
+
+def run_ddn(
+    hunt: Hunt,
+    rows: Tensor,
+    *,
+    steps: int,
+    loss: Loss = Loss.MARGIN,
+    gamma: float = 0.05,
+    rivals: int = 9,
+) -> None:
+    """DDN within a hunt, and once more towards the nearest face where that is another class.
+
+    As in :mod:`fmn`: nearest in the tangents at the image, of the ``rivals`` with the largest
+    clean logits.
+    """
+    if not len(rows):
+        return
+    nearest, distance = nearest_face(hunt, rows, rivals)
+    first = torch.where(distance.isfinite(), distance, 1.0).clamp_min(_LEAST).float()
+    reached = _descend(hunt, rows, lambda z, at: loss.of(z, hunt.y(at)), first, steps, gamma)
+    missed = rows[nearest[rows] != reached]
+    _descend(hunt, missed, lambda z, at: rival_margin(hunt, z, at, nearest), first, steps, gamma)
+
+
+def _descend(
+    hunt: Hunt, rows: Tensor, score: Score, first: Tensor, steps: int, gamma: float
+) -> Tensor:
+    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the hunt.
+
+    A step along the gradient, then the perturbation's length is set: it begins at ``first (b,)``,
+    shrinks by the factor :math:`1 - \gamma` at an adversarial iterate and grows by
+    :math:`1 + \gamma` elsewhere; the step falls from 1 to 0.01 by a cosine. The paper begins at
+    length 1, from where small distances take long to reach.
+    """
+    x, y, length = hunt.x(rows), hunt.y(rows), first[rows]
+    delta, reached = torch.zeros_like(x), torch.full_like(rows, -1)
+    best, best_norm = x.clone(), torch.full_like(length, torch.inf)
+    for t in range(steps if len(rows) else 0):
+        step = 0.01 + 0.99 * (1 + math.cos(math.pi * t / steps)) / 2
+        logits, gradient = hunt.gradient(rows, x + delta, score)
+        hit, size = adversarial(logits, y), Norm.L2.of(delta)
+        better = hit & (size < best_norm)
+        best_norm = torch.where(better, size, best_norm)
+        best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
+        length = torch.where(hit, length * (1 - gamma), length * (1 + gamma))
+        uphill = normalised(feasible(gradient, x + delta))
+        moved = into_box(delta + step * uphill, x)
+        delta = into_box(normalised(moved) * per_row(length, moved), x)
+    hunt.settle(rows[best_norm.isfinite()], best[best_norm.isfinite()])
+    return reached

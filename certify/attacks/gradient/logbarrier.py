@@ -1,0 +1,125 @@
+r"""LogBarrier (Finlay, Pooladian, Oberman 2019, arXiv:1903.10396), l2 and linf.
+
+From a misclassified start, descent of :math:`\|x - x_0\| - \alpha \log(p_{max} - p_y)`: the barrier
+keeps the iterate misclassified, and :math:`\alpha` shrinks by 0.75 in every outer loop. linf is
+stood for by a norm of high order, whose gradient moves more than one pixel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Batch, Norm
+from robcert.certify.numerics import Loss, feasible, normalised, per_row, steepest
+
+from ..search.adversarial_starts import starts
+from ..search.boundary_tangents import faces, nearest_face
+from ..search.state import Found, Hunt, adversarial
+
+if TYPE_CHECKING:
+    from robcert.certify.model import Classifier
+
+_OUTER, _SHRINK = 15, 0.75
+_ORDER_GROWTH = 1.4  # the order ends near 1000
+_STEP = 0.1  # first length of a step, as a share of the distance
+_NEARER = 0.97  # a face this much nearer than what was found is worth another descent
+_BEYOND = (1.05, 1.5, 2.0, 3.0)  # distances of that face at which a start is looked for
+
+
+def log_barrier(
+    classifier: Classifier, batch: Batch, *, norm: Norm, steps: int = 450, seed: int = 0
+) -> Found:
+    """Nearest adversarial images; fifteen outer loops of ``steps`` in all from each start."""
+    hunt = Hunt(classifier, batch, norm, seed)
+    run_log_barrier(hunt, hunt.correct, steps=steps)
+    return hunt.result()
+
+
+def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int, rivals: int = 9) -> None:
+    """LogBarrier within a hunt, from the nearest image that is known, else from noise.
+
+    ``steps`` gradients from each start. A descent ends at the nearest point of one class only, so
+    where no adversarial image was known there are several starts, of as many classes. In any case
+    one more lies beyond the nearest face if that is nearer than what was found: nearest in the
+    tangents at the image, of the ``rivals`` with the largest clean logits.
+    """
+    inner = max(1, steps // _OUTER)
+    for some, images in starts(hunt, rows):
+        hunt.settle(some, _descend(hunt, some, images, inner))
+    some, images = _beyond_nearest_face(hunt, rows, rivals)
+    hunt.settle(some, _descend(hunt, some, images, inner))
+
+
+def _beyond_nearest_face(hunt: Hunt, rows: Tensor, rivals: int) -> tuple[Tensor, Tensor]:
+    """Rows that missed their nearest face, and misclassified images ``(r, c, h, w)`` beyond it."""
+    nearest, distance = nearest_face(hunt, rows, rivals)
+    rows = rows[distance[rows] < _NEARER * hunt.distance[rows]]
+    _, gradients = faces(hunt, rows, hunt.x(rows), nearest[rows, None])
+    step = steepest(hunt.norm, gradients[:, 0])
+    step = step * per_row(distance[rows].to(step), step)
+    images, found = hunt.x(rows), torch.zeros_like(rows, dtype=torch.bool)
+    for factor in _BEYOND:
+        todo = (~found).nonzero().flatten()
+        points = (hunt.x(rows[todo]) + factor * step[todo]).clamp(0, 1)
+        hit = adversarial(hunt.twin_logits(rows[todo], points), hunt.y(rows[todo]))
+        images[todo[hit]], found[todo[hit]] = points[hit], True
+    return rows[found], images[found]
+
+
+def _descend(hunt: Hunt, rows: Tensor, here: Tensor, inner: int) -> Tensor:
+    """Nearest misclassified iterates ``(r, c, h, w)``; ``inner`` steps in each outer loop.
+
+    A step that would leave the misclassified region is not taken, and the next one is half as long;
+    one that stays is followed by one a tenth longer. The paper's fixed step of 0.01 suits one
+    scale of images; here it is a share of the distance.
+    """
+    if not len(rows):
+        return here
+    x, alpha, order = hunt.x(rows), 0.1, 10.0
+    best, size = here.clone(), torch.full((len(rows),), _STEP, device=x.device)
+    there, slope, margin = here, torch.zeros_like(here), torch.zeros_like(size)
+    for step in range(_OUTER * inner):
+        logits, gradient = hunt.gradient(
+            rows, there, lambda logits, at: Loss.PROBABILITY_MARGIN.of(logits, hunt.y(at))
+        )
+        inside, value = adversarial(logits, hunt.y(rows)), _probability_margin(hunt, logits, rows)
+        new = inside | (step == 0)
+        here, slope = (
+            torch.where(_wide(new), *pair) for pair in ((there, here), (gradient, slope))
+        )
+        margin = torch.where(new, value, margin)
+        nearer = inside & (hunt.norm.of(here - x) < hunt.norm.of(best - x))
+        best = torch.where(_wide(nearer), here, best)
+        size = torch.where(inside, size * 1.1, size / 2).clamp(1e-5, _STEP)
+        barrier = slope * per_row(alpha / margin.clamp_min(1e-6), slope)
+        # length 1 at distance 1: the barrier's weight is in units of the distance
+        pull = barrier * per_row(hunt.norm.of(here - x), barrier) - _inward(
+            hunt.norm, here - x, order
+        )
+        unit = normalised(feasible(pull, here))
+        length = per_row(size * Norm.L2.of(here - x), unit)
+        there = (here + unit * length).clamp(0, 1)
+        if (step + 1) % inner == 0:
+            alpha, order = alpha * _SHRINK, order * _ORDER_GROWTH
+    return best
+
+
+def _probability_margin(hunt: Hunt, logits: Tensor, rows: Tensor) -> Tensor:
+    return Loss.PROBABILITY_MARGIN.of(logits, hunt.y(rows))
+
+
+def _wide(rows: Tensor) -> Tensor:
+    return rows.view(-1, 1, 1, 1)
+
+
+def _inward(norm: Norm, delta: Tensor, order: float) -> Tensor:
+    """Gradient of the distance: of the l2 norm, or of the norm of this order for linf."""
+    if norm is Norm.L2:
+        return normalised(delta)
+    scaled = delta / per_row(Norm.LINF.of(delta).clamp_min(1e-12), delta)
+    # torch's float32 power rounds by an entry's place in the batch; float64's is cut off
+    steep = scaled.abs().double().pow(order - 1).to(delta)
+    return normalised(steep * delta.sign())

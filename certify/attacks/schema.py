@@ -1,0 +1,113 @@
+"""Tables of what attacks found on the base classifier."""
+
+from __future__ import annotations
+
+from robcert.certify.core import Kind
+from robcert.certify.store import Column, Schema, declare
+
+_M, _A = Kind.MEASURED, Kind.ATTACKED
+
+
+ATTACK = declare(
+    Schema(
+        "attack",
+        1,
+        "the nearest adversarial image over a suite of attacks, re-checked in the runtime",
+        (
+            Column(
+                "distance", "f8", _A, "0 where misclassified, inf where none was found", "pixel"
+            ),
+            Column("success", "i1", _A, "1 where an adversarial image was found", fill=-1),
+            Column("prediction", "i4", _A, "class of the adversarial image", "class", fill=-1),
+            Column("attack", "i2", _A, "who found it: index into attribute attacks", fill=-1),
+            Column("n_forward", "i8", _M, "forward passes spent", "count", fill=-1),
+            Column("n_backward", "i8", _M, "backward passes spent", "count", fill=-1),
+            Column(
+                "lost_in_runtime", "i2", _M, "successes that the runtime denied", "count", fill=-1
+            ),
+            Column(
+                "target_distance", "f8", _A, "to the class drawn for it, at given radii", "pixel"
+            ),
+            Column("eight_bit", "i1", _A, "1 if adversarial still when rounded to 8 bits", fill=-1),
+            Column(
+                "adversarial",
+                "f4",
+                _A,
+                "the nearest adversarial image; the image itself where none was found",
+                "pixel",
+                trailing=("channel", "height", "width"),
+                images=True,
+            ),
+        ),
+    )
+)
+
+TRANSFER = declare(
+    Schema(
+        "transfer",
+        1,
+        "adversarial images of other models (the sources), tried on this one by the "
+        "runtime; sources "
+        "and epsilons are in the order of the settings",
+        (
+            Column(
+                "distance", "f8", _A, "nearest over all sources; 0 where misclassified", "pixel"
+            ),
+            Column("prediction", "i4", _A, "class of that image, -1 without one", "class", fill=-2),
+            Column("nearest_source", "i2", _A, "the source it is from, -1 without one", fill=-2),
+            Column(
+                "broken",
+                "i1",
+                _A,
+                "1 where an image of that source within epsilon changes the class",
+                trailing=("source", "epsilon"),
+                fill=-1,
+            ),
+            Column(
+                "broken_source",
+                "i1",
+                _A,
+                "1 where it changes the class of the source itself",
+                trailing=("source", "epsilon"),
+                fill=-1,
+            ),
+            Column(
+                "source_correct",
+                "i1",
+                _M,
+                "1 where the source gives the unchanged image the class y",
+                trailing=("source",),
+                fill=-1,
+            ),
+        ),
+    )
+)
+
+CORRUPTION = declare(
+    Schema(
+        "corruption",
+        1,
+        "random rotations and shifts, or Gaussian noise: the runtime on some draws of "
+        "each strength",
+        (
+            Column("correct", "i1", _M, "1 where the unchanged image is classified as y", fill=-1),
+            Column(
+                "first_wrong",
+                "i1",
+                _M,
+                "1 where the first draw is misclassified",
+                trailing=("strength",),
+                fill=-1,
+            ),
+            Column(
+                "wrong",
+                "i4",
+                _A,
+                "how many of the draws are misclassified",
+                "count",
+                trailing=("strength",),
+                fill=-1,
+            ),
+        ),
+    )
+)

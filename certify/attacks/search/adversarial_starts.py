@@ -1,0 +1,137 @@
+"""Adversarial images to start a walk along the decision boundary from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robcert.certify.numerics import generator
+
+if TYPE_CHECKING:
+    from .state import Hunt
+
+
+PATCHWORKS = 40
+"""Random patchworks that are tried as a start."""
+
+
+GAUSSIAN_STEPS = 12
+"""Noise levels of the Gaussian search: 2^-6 to 2^-0.5 of the pixel range, half an octave apart."""
+
+
+MORE_TRIES = GAUSSIAN_STEPS + 8
+"""Noise levels and patchworks that are tried for further classes."""
+
+
+_ALL_CLASSES, _SOME_CLASSES = 11, 3
+
+
+def run_gaussian(hunt: Hunt, rows: Tensor, *, draws: int = 5) -> None:
+    """Gaussian noise of growing size until it is misclassified, then shrunk; clipped to the box."""
+    found = torch.zeros(len(hunt.batch), dtype=torch.bool, device=rows.device)
+    for level in range(GAUSSIAN_STEPS):
+        sigma = _sigma(level)
+        for draw in range(draws):
+            todo = rows[~found[rows]]
+            if not len(todo):
+                return
+            point = (hunt.x(todo) + sigma * _normal(hunt, todo, level * draws + draw)).clamp(0, 1)
+            hit = hunt.claim(todo, point, hunt.logits(todo, point))
+            hunt.settle(todo[hit], point[hit])
+            found[todo[hit]] = True
+
+
+def run_start(hunt: Hunt, rows: Tensor) -> None:
+    """Some adversarial image, however far: Gaussian noise, else a patchwork of random greys.
+
+    Fine noise is one class to many models, and tells nothing of images of that class.
+    """
+    run_gaussian(hunt, rows)
+    for draw in range(PATCHWORKS):
+        todo = rows[hunt.distance[rows].isinf()]
+        if not len(todo):
+            return
+        point = _patchwork(hunt, todo, draw)
+        hunt.claim(todo, point, hunt.logits(todo, point))
+
+
+def start_classes(hunt: Hunt) -> int:
+    """In how many classes searches by labels begin: in all others, or in three of many."""
+    others = hunt.classifier.num_classes - 1
+    return others if others <= _ALL_CLASSES else _SOME_CLASSES
+
+
+def starts(hunt: Hunt, rows: Tensor, *, most: int = 3) -> list[tuple[Tensor, Tensor]]:
+    """Adversarial images of several classes: pairs of rows and images ``(r, c, h, w)``.
+
+    A search that walks along the boundary of one class can end far from the nearest one, even on a
+    linear model. For each row the first pair holds the nearest image that is known, or what
+    :func:`run_start` finds; where that had to be looked for, others hold an image of another class
+    each, the finest noise or patchwork of that class.
+    """
+    unknown = rows[hunt.distance[rows].isinf()]
+    with hunt.classifier.forward_only():
+        run_start(hunt, unknown)
+        reached = rows[hunt.distance[rows].isfinite()]
+        kept = [(reached, hunt.x_adv[reached].clone())]
+        seen = torch.zeros(len(hunt.batch), hunt.classifier.num_classes, dtype=torch.bool)
+        seen = seen.to(rows.device)
+        seen[rows, hunt.y(rows)] = True
+        seen[reached, hunt.prediction[reached]] = True
+        unknown = unknown[hunt.distance[unknown].isfinite()]
+        others = _of_other_classes(hunt, unknown, seen, most - 1)
+    return kept + [pair for pair in others if len(pair[0])]
+
+
+def _of_other_classes(
+    hunt: Hunt, rows: Tensor, seen: Tensor, most: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Up to ``most`` images a row, of classes that are not ``seen (b, k)``, which is filled in."""
+    count = torch.zeros(len(hunt.batch), dtype=torch.int64, device=rows.device)
+    images = torch.zeros(most, *hunt.batch.x.shape).to(hunt.batch.x)
+    for draw in range(MORE_TRIES):
+        todo = rows[(count[rows] < most) & ~seen[rows].all(1)]
+        if not len(todo):
+            break
+        if draw < GAUSSIAN_STEPS:
+            noise = _normal(hunt, todo, GAUSSIAN_STEPS * PATCHWORKS + draw)
+            point = (hunt.x(todo) + _sigma(draw) * noise).clamp(0, 1)
+        else:
+            point = _patchwork(hunt, todo, draw - GAUSSIAN_STEPS)
+        logits = hunt.logits(todo, point)
+        predicted = logits.argmax(1)
+        new = ~seen[todo, predicted] & ~logits.isnan().any(1)
+        hit = todo[new]
+        images[count[hit], hit] = point[new]
+        seen[hit, predicted[new]] = True
+        count[hit] += 1
+    return [(rows[count[rows] > at], images[at][rows[count[rows] > at]]) for at in range(most)]
+
+
+def _sigma(level: int) -> float:
+    return 2.0 ** (-6 + level / 2)
+
+
+def _patchwork(hunt: Hunt, rows: Tensor, draw: int) -> Tensor:
+    """Images ``(r, c, h, w)`` of a few random greys."""
+    shape = (hunt.batch.x.shape[1], 2 + draw % 4, 2 + draw % 4)
+    coarse = torch.stack(
+        [
+            torch.rand(shape, generator=generator(hunt.seed, "attack/patchwork", int(i), draw))
+            for i in hunt.batch.index[rows.cpu().numpy()]
+        ]
+    ).to(hunt.batch.x)
+    size = list(hunt.batch.x.shape[2:])
+    return functional.interpolate(coarse, size=size, mode="nearest")
+
+
+def _normal(hunt: Hunt, rows: Tensor, block: int) -> Tensor:
+    shape = tuple(hunt.batch.x.shape[1:])
+    draws = [
+        torch.randn(shape, generator=generator(hunt.seed, "attack/gaussian", int(index), block))
+        for index in hunt.batch.index[rows.cpu().numpy()]
+    ]
+    return torch.stack(draws).to(hunt.batch.x)

@@ -1,0 +1,275 @@
+"""The hunt for the nearest adversarial image of every image of a batch: what all attacks share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.core import Norm
+from robcert.certify.numerics import finite, per_row, value_and_gradient
+
+if TYPE_CHECKING:
+    from robcert.certify.core import Batch
+    from robcert.certify.model import Classifier
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Logits ``(r, k)`` and the rows ``(r,)`` of the batch they belong to, to what an attack climbs
+``(r,)``."""
+
+LANES = 64
+"""Images in one gradient batch; when one is done the next takes its lane."""
+
+_HALVINGS = 10
+_OVERSHOOTS = (1.0, 1.001, 1.01, 1.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an attack found.
+
+    Attributes:
+        x_adv: nearest adversarial image ``(b, c, h, w)``; the image itself where there is none.
+        found: whether the runtime, at batch size one, gives ``x_adv`` another class than y.
+        distance: norm of ``x_adv - x`` in pixel units; 0 where the image is misclassified as it
+            is, inf where nothing was found.
+        prediction: class of ``x_adv``, -1 where nothing was found.
+        n_forward: forward passes spent on each image.
+        n_backward: backward passes.
+        n_lost: successes in the twin that the runtime denied.
+        losses: loss before every step and after the last ``(b, steps + 1)``, if asked for.
+    """
+
+    x_adv: Tensor
+    found: Tensor
+    distance: Tensor
+    prediction: Tensor
+    n_forward: Tensor
+    n_backward: Tensor
+    n_lost: Tensor
+    losses: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Hunt:
+    """State of the search on one batch: the nearest image so far, and what it has cost.
+
+    Every method takes the rows of the batch it speaks of; what happens to one row never depends
+    on the others.
+
+    Attributes:
+        seed: of the run; draws come from each image's own streams.
+        lanes: see :data:`LANES`; changes speed only.
+        finder: name of the attack at work.
+        finders: who found each row's nearest image, "" where nothing is found or needed.
+        goal: classes ``(b,)`` that a targeted attack is after; while they are set an image is done
+            only once it is given that class.
+        goal_distance: nearest image of that class ``(b,)``, inf where none was found.
+    """
+
+    classifier: Classifier
+    batch: Batch
+    norm: Norm
+    seed: int = 0
+    lanes: int = LANES
+    finder: str = ""
+    finders: list[str] = field(init=False)
+    x_adv: Tensor = field(init=False)
+    distance: Tensor = field(init=False)
+    prediction: Tensor = field(init=False)
+    n_forward: Tensor = field(init=False)
+    n_backward: Tensor = field(init=False)
+    n_lost: Tensor = field(init=False)
+    goal: Tensor | None = None
+    goal_distance: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look at the clean images: the misclassified ones are at distance 0."""
+        count, device = len(self.batch), self.batch.x.device
+        self.finders = [""] * count
+        self.x_adv = self.batch.x.clone()
+        self.n_forward = torch.zeros(count, dtype=torch.int64, device=device)
+        self.n_backward, self.n_lost = self.n_forward.clone(), self.n_forward.clone()
+        self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
+        self.prediction = torch.full((count,), -1, dtype=torch.int64, device=device)
+        self.goal_distance = self.distance.clone()
+        if count:
+            logits = self.logits(self.everyone, self.batch.x)
+            wrong = adversarial(logits, self.batch.y)
+            self.distance[wrong] = 0.0
+            self.prediction[wrong] = logits.argmax(1)[wrong]
+
+    @property
+    def everyone(self) -> Tensor:
+        """All rows."""
+        return torch.arange(len(self.batch), device=self.batch.x.device)
+
+    @property
+    def correct(self) -> Tensor:
+        """Rows whose clean image is classified as y."""
+        return self.everyone[self.distance > 0]
+
+    def within(self, epsilon: Tensor) -> Tensor:
+        """Which rows are known to break within ``epsilon (b,)``, up to the rounding of pixels.
+
+        ``(x + delta) - x`` is off by up to 2^-24 a pixel in float32.
+        """
+        rounding = 2.0**-24 * box_diameter(self.norm, tuple(self.batch.x.shape[1:]))
+        return self.distance <= epsilon.double() * (1 + 1e-6) + rounding
+
+    def ranked_classes(self, rows: Tensor, count: int | None) -> Tensor:
+        """The other classes with the largest clean logits, largest first ``(b, count)``.
+
+        Only ``rows`` are filled in; ``count`` None or too large gives all other classes.
+        """
+        classes = self.classifier.num_classes
+        ranked = torch.zeros(len(self.batch), classes, dtype=torch.int64, device=rows.device)
+        logits = self.logits(rows, self.x(rows))
+        ranked[rows] = logits.argsort(dim=1, descending=True, stable=True)
+        return ranked[:, 1 : min(count or classes, classes - 1) + 1]
+
+    def x(self, rows: Tensor) -> Tensor:
+        """Clean images."""
+        return self.batch.x[rows]
+
+    def y(self, rows: Tensor) -> Tensor:
+        """Classes."""
+        return self.batch.y[rows]
+
+    def logits(self, rows: Tensor, x: Tensor) -> Tensor:
+        """Logits by the runtime."""
+        self.n_forward[rows] += 1
+        if not len(rows):
+            return x.new_zeros(0, self.classifier.num_classes)
+        return torch.cat([self.classifier.logits(part) for part in torch.split(x, self.lanes)])
+
+    def twin_logits(self, rows: Tensor, x: Tensor) -> Tensor:
+        """Logits by the twin, without gradient."""
+        self.n_forward[rows] += 1
+        if not len(rows):  # a twin that reshapes cannot do with no image
+            return x.new_zeros(0, self.classifier.num_classes)
+        with torch.no_grad():
+            return torch.cat(
+                [self.classifier.twin_logits(part) for part in torch.split(x, self.lanes)]
+            )
+
+    def gradient(self, rows: Tensor, x: Tensor, score: Score) -> tuple[Tensor, Tensor]:
+        """Logits ``(r, k)`` by the twin at ``x (r, ...)`` and the gradients of ``score`` there."""
+        self.n_forward[rows] += 1
+        self.n_backward[rows] += 1
+        if not len(rows):
+            return x.new_zeros(0, self.classifier.num_classes), x
+        seen: list[Tensor] = []
+
+        def values(part_rows: Tensor) -> Callable[[Tensor], Tensor]:
+            def value(pixels: Tensor) -> Tensor:
+                seen.append(self.classifier.twin_logits(pixels))
+                return score(seen[-1], part_rows)
+
+            return value
+
+        parts = [
+            value_and_gradient(values(part_rows), part)[1]
+            for part_rows, part in zip(
+                torch.split(rows, self.lanes), torch.split(x, self.lanes), strict=True
+            )
+        ]
+        gradient = torch.cat(parts)
+        return torch.cat(seen).detach(), finite(gradient)
+
+    def claim(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
+        """Which of ``x`` the runtime confirms as adversarial ``(r,)``; the nearer ones are kept.
+
+        ``logits`` say which are candidates; each of those is asked at batch size one. With a
+        ``goal``, which of them the runtime gives that class.
+        """
+        confirmed = adversarial(logits, self.y(rows))
+        for at in confirmed.nonzero().flatten().tolist():
+            row, point = int(rows[at]), x[at : at + 1]
+            predicted = self._confirm(row, point)
+            confirmed[at] = predicted >= 0
+            if self.goal is not None:
+                confirmed[at] = predicted == self.goal[row]
+                if confirmed[at]:
+                    self.goal_distance[row] = min(self.goal_distance[row], self._length(row, point))
+        return confirmed
+
+    def settle(self, rows: Tensor, x: Tensor) -> None:
+        """Keep the adversarial images ``x`` after shrinking each towards its clean image.
+
+        An image that the runtime denies is moved away from the clean one by up to 5 %, and is lost
+        if that does not help. Ten halvings along the segment leave 1/1024 of its length open.
+        """
+        clean, length = self.x(rows), torch.full((len(rows),), torch.nan, device=x.device)
+        for factor in _OVERSHOOTS:
+            todo = length.isnan().nonzero().flatten()
+            if len(todo):
+                point = _along(clean[todo], x[todo], factor)
+                hit = adversarial(self.logits(rows[todo], point), self.y(rows[todo]))
+                length[todo[hit]] = factor
+        self.n_lost[rows[length.isnan()]] += 1
+        good = (~length.isnan()).nonzero().flatten()
+        self._shrink(rows[good], x[good], length[good])
+
+    def _shrink(self, rows: Tensor, x: Tensor, high: Tensor) -> None:
+        low, clean, outer = torch.zeros_like(high), self.x(rows), high
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            hit = adversarial(self.logits(rows, _along(clean, x, middle)), self.y(rows))
+            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+        for at, row in enumerate(rows.tolist()):
+            part, far = clean[at : at + 1], x[at : at + 1]
+            if self._confirm(row, _along(part, far, high[at : at + 1])) < 0:
+                self._confirm(row, _along(part, far, outer[at : at + 1]))
+
+    def _confirm(self, row: int, x: Tensor) -> int:
+        """Ask the runtime about one image ``(1, c, h, w)``; keep it if it is the nearest.
+
+        Its class, -1 if that is y.
+        """
+        logits = self.classifier.logits(x)
+        self.n_forward[row] += 1
+        if not bool(adversarial(logits, self.batch.y[row : row + 1])):
+            self.n_lost[row] += 1
+            return -1
+        predicted, distance = int(logits.argmax()), self._length(row, x)
+        if distance < self.distance[row]:
+            self.distance[row], self.x_adv[row] = distance, x[0]
+            self.prediction[row] = predicted
+            self.finders[row] = self.finder
+        return predicted
+
+    def _length(self, row: int, x: Tensor) -> Tensor:
+        return self.norm.of((x - self.batch.x[row : row + 1]).double())[0]
+
+    def result(self, losses: Tensor | None = None) -> Found:
+        """What was found."""
+        return Found(
+            x_adv=self.x_adv,
+            found=self.distance.isfinite(),
+            distance=self.distance,
+            prediction=self.prediction,
+            n_forward=self.n_forward,
+            n_backward=self.n_backward,
+            n_lost=self.n_lost,
+            losses=losses,
+        )
+
+
+def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
+    """Largest distance of two images of ``shape`` in pixel units."""
+    pixels = math.prod(shape)
+    return {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[norm]
+
+
+def adversarial(logits: Tensor, y: Tensor) -> Tensor:
+    """Where the largest of ``logits (b, k)`` is not at ``y (b,)``; never where one is NaN."""
+    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
+
+
+def _along(clean: Tensor, x: Tensor, factor: float | Tensor) -> Tensor:
+    return (clean + (x - clean) * per_row(factor, x)).clamp(0, 1)

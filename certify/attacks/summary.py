@@ -1,0 +1,178 @@
+"""What the tables of `robcert attack` say."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robcert.certify.stats import proportion
+from robcert.certify.store import plain
+
+from .catalogue import RANDOM_TARGETED
+from .suites import without_radius
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import AnalysisGroup, ResultStore
+
+LEVEL = 0.95
+"""Level of the intervals of robust accuracy."""
+
+ROUNDING = 1e-4
+"""What float32 pixels may add to a distance, as a share of a radius that an attack was held to."""
+
+
+@dataclass(frozen=True, slots=True)
+class RobustAccuracy:
+    """Share of images that nothing found breaks within ``epsilon``, with its 95 % interval.
+
+    The true share can only be lower. Without labels: share whose own prediction does not change.
+    """
+
+    epsilon: float
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttackSummary:
+    """What the attacks left.
+
+    Attributes:
+        norm: norm of the distances.
+        suite: which attacks, and how hard they tried.
+        attacks: their names.
+        n: images.
+        clean_accuracy: share classified as y without any attack, with its 95 % interval.
+        robust_accuracy: the same under attack, by radius.
+        headline_epsilon: radius to quote first.
+        radii: where attacks at a radius searched; empty where they looked for the smallest.
+        without_radius: attacks that looked for the smallest distance beside them.
+        median_distance: of all images, misclassified ones at 0; None if it is infinite.
+        not_found: images that nothing broke at any distance.
+        by_attack: images whose nearest adversarial image each attack found.
+        lost_in_runtime: successes in the twin that the runtime denied.
+        targeted_success: share of the images classified as y that a random-targeted attack alone,
+            at given radii, brought into the class drawn for it, by radius; empty for other runs.
+        eight_bit: of the images with an adversarial one not at distance 0, how many it ``survives``
+            and how many it is ``lost`` for when rounded to 8 bits; None if not asked for.
+        n_forward: forward passes an image, on average.
+        n_backward: backward passes an image, on average.
+        warnings: what the reader must know.
+        complete: whether every image asked for has its row.
+    """
+
+    norm: str
+    suite: str
+    attacks: tuple[str, ...]
+    n: int
+    clean_accuracy: dict[str, Any]
+    robust_accuracy: tuple[RobustAccuracy, ...]
+    headline_epsilon: float
+    radii: tuple[float, ...]
+    without_radius: tuple[str, ...]
+    median_distance: float | None
+    not_found: int
+    by_attack: dict[str, int]
+    lost_in_runtime: int
+    targeted_success: tuple[RobustAccuracy, ...]
+    eight_bit: dict[str, int] | None
+    n_forward: float
+    n_backward: float
+    warnings: tuple[str, ...]
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return dict(plain(asdict(self)))
+
+
+def summarise(store: ResultStore, key: str) -> AttackSummary:
+    """Summary of the attack table at path ``key``, from the file alone."""
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    distance = group.column("distance", indices)
+    finder = group.column("attack", indices)
+    names = tuple(group.attribute("attacks", []))
+    radii = tuple(sorted(group.settings.get("radii") or ()))
+    clean = proportion(int((distance > 0).sum()), len(distance), level=LEVEL)
+    lost = int(group.column("lost_in_runtime", indices).sum())
+    median = float(np.median(distance)) if len(distance) else float("inf")
+    return AttackSummary(
+        norm=str(group.settings["norm"]),
+        suite=str(group.settings["suite"]),
+        attacks=names,
+        n=len(distance),
+        clean_accuracy=asdict(clean),
+        robust_accuracy=_curve(group, distance),
+        headline_epsilon=float(group.attribute("headline_epsilon")),
+        radii=radii,
+        without_radius=without_radius(names) if radii else (),
+        median_distance=median if np.isfinite(median) else None,
+        not_found=int(np.isinf(distance).sum()),
+        by_attack={name: int((finder == at).sum()) for at, name in enumerate(names)},
+        lost_in_runtime=lost,
+        targeted_success=_targeted(group, names, indices),
+        eight_bit=_eight_bit(group, indices),
+        n_forward=_mean(group.column("n_forward", indices)),
+        n_backward=_mean(group.column("n_backward", indices)),
+        warnings=_warnings(group, lost),
+        complete=group.complete,
+    )
+
+
+def _eight_bit(group: AnalysisGroup, indices: NDArray[np.int64]) -> dict[str, int] | None:
+    if not group.settings.get("round_8_bit"):
+        return None
+    survives = group.column("eight_bit", indices)
+    return {"survives": int((survives == 1).sum()), "lost": int((survives == 0).sum())}
+
+
+def _targeted(
+    group: AnalysisGroup, names: tuple[str, ...], indices: NDArray[np.int64]
+) -> tuple[RobustAccuracy, ...]:
+    """Success by the definition of LLR, Table 1: the drawn class is what the model says."""
+    radii = sorted(group.settings.get("radii") or ())
+    if not radii or len(names) != 1 or names[0] not in RANDOM_TARGETED:
+        return ()
+    correct = group.column("distance", indices) > 0
+    distance = group.column("target_distance", indices)[correct]
+    return tuple(share_at(distance <= radius * (1 + ROUNDING), radius) for radius in radii)
+
+
+def _curve(group: AnalysisGroup, distance: NDArray[np.float64]) -> tuple[RobustAccuracy, ...]:
+    epsilons = group.attribute("epsilons", [])
+    return tuple(share_at(distance > reach(group, epsilon), epsilon) for epsilon in epsilons)
+
+
+def reach(group: AnalysisGroup, epsilon: float) -> float:
+    """Largest stored distance within ``epsilon``; more where attacks were held to a radius."""
+    return epsilon * (1 + ROUNDING) if group.settings.get("radii") else epsilon
+
+
+def share_at(which: NDArray[np.bool_], epsilon: float) -> RobustAccuracy:
+    """Share of images ``which`` holds for, with its interval, at the radius ``epsilon``."""
+    share = proportion(int(which.sum()), len(which), level=LEVEL)
+    return RobustAccuracy(epsilon, share.value, share.lower, share.upper)
+
+
+def _warnings(group: AnalysisGroup, lost: int) -> tuple[str, ...]:
+    found = []
+    if group.attribute("gradient_free", False):
+        found.append(
+            "the model has no twin: only noise and score-based search were tried, which are weak; "
+            "distances are too large"
+        )
+    if lost:
+        many = "1 success in the twin was" if lost == 1 else f"{lost} successes in the twin were"
+        found.append(f"{many} denied by the runtime: not counted")
+    return tuple(found)
+
+
+def _mean(values: NDArray[np.int64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

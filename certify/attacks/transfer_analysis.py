@@ -1,0 +1,263 @@
+"""`robcert attack --source`: what adversarial images of other models do to this one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
+from robcert.certify.numerics import Loss
+from robcert.certify.stats import proportion
+from robcert.certify.store import plain
+
+from .black_box.transfer import Recipe, require_source, run_transfer
+from .gradient.pgd import SOAR_L2_RULE, SOAR_RULE
+from .schema import TRANSFER
+from .search.state import Hunt, adversarial
+from .summary import LEVEL, RobustAccuracy, share_at
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from robcert.certify.core import Batch
+    from robcert.certify.model import Classifier
+    from robcert.certify.session import Rows, Session
+    from robcert.certify.store import AnalysisGroup, ResultStore
+
+RECIPES = ("pgd", "pgd-ce", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100")
+"""How a source is attacked: PGD on the margin or on the cross-entropy, or as SOAR ran it."""
+
+FEW_RIGHT = 2.0
+"""A source right on fewer images than this times chance says nothing: its input is prepared
+wrongly, or its classes are in another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """Everything that changes a row.
+
+    Attributes:
+        norm: norm of the ball.
+        radii: where each source is attacked, pixel units, ascending.
+        recipe: one of ``RECIPES``.
+        steps: gradient steps on the source; SOAR's recipes have their own.
+        sources: SHA-256 of each source, in their order.
+    """
+
+    norm: Norm = Norm.LINF
+    radii: tuple[float, ...] = (8 / 255,)
+    recipe: str = "pgd"
+    steps: int = 20
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_at_least("steps", self.steps, 1)
+        require_at_least("number of radii", len(self.radii), 1)
+        for radius in self.radii:
+            require_positive("radius", radius)
+        if self.recipe not in RECIPES:
+            message = f"no source is attacked by {self.recipe!r}"
+            raise InvalidParameterError(message, hint=f"known: {', '.join(RECIPES)}")
+        if self.recipe.startswith("soar"):
+            needed = Norm.L2 if "l2" in self.recipe else Norm.LINF
+            if self.norm is not needed:
+                message = f"{self.recipe} has no norm {self.norm}"
+                raise InvalidParameterError(message, hint=f"it has {needed}")
+
+    def how(self) -> Recipe:
+        """Steps and loss of the recipe."""
+        return {
+            "pgd": Recipe(self.steps),
+            "pgd-ce": Recipe(self.steps, Loss.CE),
+            "soar-pgd7": Recipe(7, Loss.CE, SOAR_RULE),
+            "soar-pgd20": Recipe(20, Loss.CE, SOAR_RULE),
+            "soar-l2-pgd100": Recipe(100, Loss.CE, SOAR_L2_RULE),
+        }[self.recipe]
+
+
+def analyse(session: Session, settings: TransferSettings, sources: tuple[Classifier, ...]) -> str:
+    """Path of the table with what breaks by images made on each of ``sources``.
+
+    Rows that are there are kept. ``settings.sources`` are filled in here.
+
+    Raises:
+        DataError: a source takes other images or has other classes.
+        TwinUnavailableError: a source has no gradients.
+    """
+    for source in sources:
+        require_source(source, session.classifier)
+    settings = replace(
+        settings,
+        radii=tuple(sorted(set(settings.radii))),
+        sources=tuple(source.info.sha256 for source in sources),
+    )
+    group = session.store.group(
+        TRANSFER,
+        prefix=f"{settings.norm}-{settings.recipe}",
+        settings=settings,
+        seed=session.seed,
+        sizes={"source": len(sources), "epsilon": len(settings.radii)},
+    )
+    group.set_attributes(
+        source_files=_names(sources),
+        num_classes=session.classifier.num_classes,
+    )
+    session.fill(group, "transfer", lambda batch: _rows(session, batch, settings, sources))
+    return group.path
+
+
+def _names(sources: tuple[Classifier, ...]) -> list[str]:
+    """Their files, with eight digits of the hash where two are called the same."""
+    files = [source.info.file for source in sources]
+    return [
+        f"{file} ({source.info.sha256[:8]})" if files.count(file) > 1 else file
+        for file, source in zip(files, sources, strict=True)
+    ]
+
+
+def _rows(
+    session: Session, batch: Batch, settings: TransferSettings, sources: tuple[Classifier, ...]
+) -> Rows:
+    hunts = [
+        Hunt(session.classifier, batch, settings.norm, session.seed, session.batch_size)
+        for _ in sources
+    ]
+    pairs = [_by_radius(hunt, one, settings) for hunt, one in zip(hunts, sources, strict=True)]
+    distances = torch.stack([hunt.distance for hunt in hunts])
+    nearest = distances.argmin(0)
+    some = distances[nearest, torch.arange(len(batch), device=nearest.device)]
+    found = some.isfinite()
+    predictions = torch.stack([hunt.prediction for hunt in hunts]).gather(0, nearest[None])[0]
+    right = [~adversarial(source.logits(batch.x), batch.y) for source in sources]
+    return {
+        "distance": some.cpu().numpy(),
+        "prediction": predictions.cpu().numpy().astype(np.int32),
+        "nearest_source": torch.where(found & (some > 0), nearest, -1)
+        .cpu()
+        .numpy()
+        .astype(np.int16),
+        "broken": torch.stack([on_target for on_target, _ in pairs], dim=1).cpu().numpy(),
+        "broken_source": torch.stack([on_source for _, on_source in pairs], dim=1).cpu().numpy(),
+        "source_correct": torch.stack(right, dim=1).to(torch.int8).cpu().numpy(),
+    }
+
+
+def _by_radius(hunt: Hunt, source: Classifier, settings: TransferSettings) -> tuple[Tensor, Tensor]:
+    """Where the model breaks, and where the source does ``(b, e)``, from the smallest radius up.
+
+    An image that is broken within a radius is broken within the larger ones; the source is attacked
+    until both are.
+    """
+    wrong = adversarial(source.logits(hunt.batch.x), hunt.batch.y)
+    on_target, on_source = [], []
+    for radius in settings.radii:
+        epsilon = torch.full_like(hunt.batch.x[:, 0, 0, 0], radius)
+        todo = hunt.everyone[~(wrong & hunt.within(epsilon))]
+        wrong = wrong | run_transfer(hunt, todo, epsilon, source=source, recipe=settings.how())
+        on_target.append(hunt.within(epsilon).to(torch.int8))
+        on_source.append(wrong.to(torch.int8))
+    return torch.stack(on_target, dim=1), torch.stack(on_source, dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceResult:
+    """What one source's images leave.
+
+    Attributes:
+        source: its file.
+        clean_accuracy: the source's own, on the unchanged images.
+        robust_accuracy: share of images that the model still classifies as y, by radius.
+        source_accuracy: share that the source itself still classifies as y, by radius: how good
+            the attack was where it was made.
+    """
+
+    source: str
+    clean_accuracy: dict[str, Any]
+    robust_accuracy: tuple[RobustAccuracy, ...]
+    source_accuracy: tuple[RobustAccuracy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSummary:
+    """The matrix: sources by radii.
+
+    Attributes:
+        norm: norm of the radii.
+        recipe: how the sources were attacked.
+        steps: gradient steps on a source.
+        n: images.
+        clean_accuracy: of the model.
+        sources: one entry a source.
+        all_sources: share that no source breaks, by radius.
+        warnings: what the reader must know.
+        complete: whether every image asked for has its row.
+    """
+
+    norm: str
+    recipe: str
+    steps: int
+    n: int
+    clean_accuracy: dict[str, Any]
+    sources: tuple[SourceResult, ...]
+    all_sources: tuple[RobustAccuracy, ...]
+    warnings: tuple[str, ...]
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return dict(plain(asdict(self)))
+
+
+def summarise(store: ResultStore, key: str) -> TransferSummary:
+    """Summary of the transfer table at path ``key``, from the file alone."""
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    broken = group.column("broken", indices) == 1
+    on_source = group.column("broken_source", indices) == 1
+    right = group.column("source_correct", indices) == 1
+    distance = group.column("distance", indices)
+    radii = [float(radius) for radius in group.settings["radii"]]
+    files = list(group.attribute("source_files"))
+    found = tuple(
+        SourceResult(
+            source=file,
+            clean_accuracy=asdict(proportion(int(right[:, at].sum()), len(right), level=LEVEL)),
+            robust_accuracy=_curve(broken[:, at], radii),
+            source_accuracy=_curve(on_source[:, at], radii),
+        )
+        for at, file in enumerate(files)
+    )
+    settings = TransferSettings(recipe=group.settings["recipe"], norm=Norm(group.settings["norm"]))
+    steps = replace(settings, steps=int(group.settings["steps"])).how().steps
+    return TransferSummary(
+        norm=str(group.settings["norm"]),
+        recipe=str(group.settings["recipe"]),
+        steps=steps,
+        n=len(indices),
+        clean_accuracy=asdict(proportion(int((distance > 0).sum()), len(indices), level=LEVEL)),
+        sources=found,
+        all_sources=_curve(broken.any(1), radii),
+        warnings=_warnings(group, found),
+        complete=group.complete,
+    )
+
+
+def _curve(broken: NDArray[np.bool_], radii: list[float]) -> tuple[RobustAccuracy, ...]:
+    return tuple(share_at(~broken[:, at], radius) for at, radius in enumerate(radii))
+
+
+def _warnings(group: AnalysisGroup, found: tuple[SourceResult, ...]) -> tuple[str, ...]:
+    chance = 1 / int(group.attribute("num_classes"))
+    return tuple(
+        f"the source {one.source} itself is right on {100 * one.clean_accuracy['value']:.0f} % of "
+        "these images: its input is prepared wrongly or its classes differ, so it proves nothing"
+        for one in found
+        if one.clean_accuracy["n"] and one.clean_accuracy["value"] < FEW_RIGHT * chance
+    )

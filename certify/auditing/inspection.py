@@ -1,0 +1,177 @@
+"""What is this model file, and what was decided about it?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.errors import AmbiguousOutputError
+from robcert.certify.importer import asked_for, load_classifier
+from robcert.certify.model import better_alternative, chance_hint, clean_accuracy, near_chance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import torch
+
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Classifier, ModelInfo, Parity, PreprocessOptions
+    from robcert.certify.stats import Proportion
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Facts and decisions; all measured.
+
+    Attributes:
+        info: what is known of the file.
+        image_shape: (c, h, w) of the images it takes.
+        num_classes: k.
+        one_by_one: whether the runtime takes one image at a time.
+        twin_available: whether gradient analyses can run.
+        clean_accuracy: on up to 200 images spread over the set; None without labelled images.
+        warnings: what the reader must know to trust any number about this model.
+    """
+
+    info: ModelInfo
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    one_by_one: bool
+    twin_available: bool
+    clean_accuracy: Proportion | None
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary of ``inspect``; keys as in the design."""
+        info = self.info
+        return {
+            "kind": info.kind,
+            "producer": info.producer,
+            "opset": info.opset,
+            "input": {
+                "name": info.input_name,
+                "shape": list(info.input_shape),
+                "image": list(self.image_shape),
+                "batch": "image by image" if self.one_by_one else "any",
+            },
+            "output": {
+                "name": info.output_name,
+                "shape": list(info.output_shape),
+                "classes": self.num_classes,
+            },
+            "logits_from": info.logits_from,
+            "preprocessing": json.loads(info.preprocessing) if info.preprocessing else {},
+            "runtime": info.runtime,
+            "twin": {
+                "available": self.twin_available,
+                "reason": info.twin_unavailable,
+                "straight_through": list(info.straight_through),
+            },
+            "parity": _parity(info.parity),
+            "clean_accuracy": _accuracy(self.clean_accuracy),
+            "notes": list(info.notes),
+            "warnings": list(self.warnings),
+        }
+
+
+def inspect_model(
+    path: Path,
+    *,
+    preprocess: PreprocessOptions | None = None,
+    output: str | None = None,
+    images: ImageSet | None = None,
+    device: str | torch.device = "auto",
+    threads: int = 0,
+    checkpoint_loader: Callable[[Path, torch.device], Classifier] | None = None,
+) -> Inspection:
+    """What the model in ``path`` is; arguments as of ``load_classifier``.
+
+    Where several outputs could be the class scores, the first is inspected and a warning names the
+    others.
+
+    Raises:
+        RobcertError: as ``load_classifier``.
+    """
+
+    def load(chosen: str | None) -> Classifier:
+        return load_classifier(
+            path,
+            preprocess=preprocess,
+            output=chosen,
+            images=images,
+            device=device,
+            threads=threads,
+            checkpoint_loader=checkpoint_loader,
+        )
+
+    try:
+        return inspect_classifier(load(output), images)
+    except AmbiguousOutputError as error:
+        first = error.choices[0]
+        warning = (
+            f"several outputs could be the class scores ({', '.join(error.choices)}); {first} is "
+            f"inspected, an analysis needs the choice (--output)"
+        )
+        classifier = load(first)
+        notes = [note for note in classifier.info.notes if note != asked_for(first)]
+        notes.insert(0, f"output {first!r} is the first that could be the class scores")
+        classifier.info = replace(classifier.info, notes=tuple(notes))
+        return inspect_classifier(classifier, images, warnings=(warning,))
+
+
+def inspect_classifier(
+    classifier: Classifier, images: ImageSet | None, *, warnings: tuple[str, ...] = ()
+) -> Inspection:
+    """What is known of a loaded model, with its clean accuracy on ``images``."""
+    accuracy = None if images is None else clean_accuracy(classifier, images)
+    found = list(warnings)
+    info = classifier.info
+    if classifier.twin is None:
+        found.append(f"no gradients, only gradient-free analyses run: {info.twin_unavailable}")
+    if info.straight_through:
+        found.append(
+            f"{len(info.straight_through)} nodes have straight-through gradients, which are not "
+            "those of the shipped function"
+        )
+    if info.random:
+        found.append("the same image gives other logits each time")
+    if images is not None and accuracy is not None:
+        found.extend(_accuracy_warnings(classifier, images, accuracy))
+    return Inspection(
+        info=info,
+        image_shape=classifier.image_shape,
+        num_classes=classifier.num_classes,
+        one_by_one=classifier.one_by_one,
+        twin_available=classifier.differentiable,
+        clean_accuracy=accuracy,
+        warnings=tuple(found),
+    )
+
+
+def _accuracy_warnings(
+    classifier: Classifier, images: ImageSet, accuracy: Proportion
+) -> tuple[str, ...]:
+    """What clean accuracy says against the preprocessing."""
+    if near_chance(accuracy, classifier.num_classes):
+        return (f"clean accuracy is at chance: {chance_hint(classifier, images)}",)
+    if not any(note.startswith("assumed") for note in classifier.info.notes):
+        return ()
+    best = better_alternative(classifier, images)
+    if best is None:
+        return ()
+    return (
+        f"the preprocessing is partly assumed, and {best.name} would be right on {best.right} of "
+        f"{best.n} images",
+    )
+
+
+def _parity(parity: Parity | None) -> dict[str, Any]:
+    names = ("images", "top1_agreement", "max_relative_logit_error", "gradient_correlation")
+    return dict.fromkeys(names) if parity is None else asdict(parity)
+
+
+def _accuracy(accuracy: Proportion | None) -> dict[str, Any]:
+    names = ("value", "lower", "upper", "n")
+    return {name: None if accuracy is None else getattr(accuracy, name) for name in names}

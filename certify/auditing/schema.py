@@ -1,0 +1,32 @@
+"""What the tables of the clean check and of an audit hold."""
+
+from __future__ import annotations
+
+from robcert.certify.core import Kind
+from robcert.certify.store import Column, Schema, declare
+
+_M = Kind.MEASURED
+
+CLEAN = declare(
+    Schema(
+        "clean",
+        1,
+        "the model on the unchanged images, by the runtime",
+        (
+            Column("prediction", "i4", _M, "class the model gives", "class", fill=-1),
+            Column(
+                "logit_margin", "f8", _M, "logit of the class y minus the largest other", "logit"
+            ),
+            Column("probability_margin", "f8", _M, "the same for softmax probabilities"),
+            Column("confidence", "f8", _M, "largest softmax probability"),
+            Column("cross_entropy", "f8", _M, "cross-entropy of the class y", "nat"),
+        ),
+    )
+)
+
+
+AUDIT = declare(
+    Schema(
+        "audit", 1, "one run of robcert audit: which groups it filled, and what it could not", ()
+    )
+)

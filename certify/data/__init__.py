@@ -1,0 +1,16 @@
+"""Images from arrays, files, folders and by name."""
+
+from .image_set import DataInfo, ImageSet
+from .load import from_arrays, load_images, select
+from .named import NAMED, bundled_sets, is_name
+
+__all__ = [
+    "NAMED",
+    "DataInfo",
+    "ImageSet",
+    "bundled_sets",
+    "from_arrays",
+    "is_name",
+    "load_images",
+    "select",
+]

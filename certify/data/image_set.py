@@ -1,0 +1,239 @@
+"""A set of labelled images, read batch by batch; only its source knows how they are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+RANGE_TOLERANCE = 1e-6
+"""How far rounding may have carried a pixel out of [0, 1]."""
+
+SCAN_BYTES = 16_000_000
+"""Images are checked and hashed in pieces of about this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """What identifies a data set; goes to ``/data`` of a results file."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+class Hash(Protocol):
+    """What a source's content is fed to."""
+
+    def update(self, data: Any, /) -> None:
+        """Take in some bytes."""
+
+
+class PixelSource(Protocol):
+    """Images that are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of every image."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Pixels ``(b, c, h, w)`` in [0, 1]."""
+
+    def check(self, digest: Hash) -> None:
+        """Look at every image once: feed its content to ``digest``, raise if it is no image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Images in pixel space with labels.
+
+    Attributes:
+        name: what the set is called.
+        source: where the pixels come from.
+        labels: class of each image ``(n,)``, None where there are none.
+        sha256: hash of all images and labels; the same content has the same hash in any format.
+        classes: names of the classes, empty where they have none.
+        notes: what was decided in reading the set, one line each.
+    """
+
+    name: str
+    source: PixelSource
+    labels: NDArray[np.int64] | None
+    sha256: str
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        source: PixelSource,
+        labels: NDArray[Any] | None,
+        *,
+        classes: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+    ) -> ImageSet:
+        """The images of ``source``, after a look at each of them.
+
+        Raises:
+            DataError: there are no images, a pixel is NaN or outside [0, 1], or the labels are no
+                classes or not one an image.
+        """
+        if len(source) == 0:
+            message = f"{name} holds no images"
+            raise DataError(message)
+        checked = None if labels is None else class_labels(name, labels)
+        if checked is not None and len(checked) != len(source):
+            message = f"{name} has {len(source)} images but {len(checked)} labels"
+            raise DataError(message)
+        digest = sha256(f"{len(source)}x{source.shape}".encode())
+        source.check(digest)
+        digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
+        return cls(name, source, checked, digest.hexdigest(), classes, notes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of every image."""
+        return self.source.shape
+
+    @property
+    def info(self) -> DataInfo:
+        """What a results file says of the set."""
+        return DataInfo(self.name, self.sha256, len(self))
+
+    def pixels(self, indices: NDArray[np.int64]) -> Tensor:
+        """Images ``(b, c, h, w)``, float32 in [0, 1], in the order of ``indices``."""
+        return torch.from_numpy(self.source.read(np.asarray(indices, np.int64)))
+
+    def require_fit(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        """Raise a DataError unless a model of this input and number of classes can take the set."""
+        if self.shape != image_shape:
+            message = (
+                f"images of {self.name} are {_size(self.shape)}, the model takes "
+                f"{_size(image_shape)}"
+            )
+            colours = {self.shape[0], image_shape[0]} == {1, 3}
+            hint = "convert between grey and colour" if colours else "resize the images"
+            raise DataError(message, hint=f"{hint} yourself: it changes what is measured")
+        if self.labels is None or self.labels.max() < num_classes:
+            return
+        where = int(np.argmax(self.labels >= num_classes))
+        message = (
+            f"label {self.labels[where]} of image {where} of {self.name} is no class of the "
+            f"model, which has {num_classes}"
+        )
+        one_up = self.labels.max() == num_classes and self.labels.min() == 1
+        hint = "count the classes from 0" if one_up else "give the data the model was made for"
+        raise DataError(message, hint=hint)
+
+    def selection_notes(self, indices: NDArray[np.int64]) -> tuple[str, ...]:
+        """What is odd about the images at ``indices``, one line each."""
+        if self.labels is None or len(indices) < 10 or self.labels.min() == self.labels.max():
+            return ()
+        chosen = np.unique(self.labels[indices])
+        if len(chosen) > 1:
+            return ()
+        note = f"all {len(indices)} chosen images are of class {chosen[0]}: the set is sorted"
+        return (f"{note}, choose every k-th image instead of the first ones",)
+
+
+def select(
+    n: int,
+    *,
+    limit: int | None = None,
+    every: int | None = None,
+    indices: tuple[int, ...] = (),
+) -> NDArray[np.int64]:
+    """Positions of the images to report on, out of ``n``.
+
+    Args:
+        n: size of the data set.
+        limit: at most so many.
+        every: only each ``every``-th.
+        indices: exactly these, instead.
+
+    >>> select(10, limit=2, every=4)
+    array([0, 4])
+    """
+    if not indices:
+        require_at_least("limit", 1 if limit is None else limit, 1)
+        require_at_least("every", 1 if every is None else every, 1)
+        return np.arange(0, n, every or 1, dtype=np.int64)[:limit]
+    if limit is not None or every is not None:
+        message = "indices name the images one by one, limit and every cannot be added"
+        raise InvalidParameterError(message)
+    for index in indices:
+        if not 0 <= index < n:
+            message = f"there is no image {index}: the data set has {n}, counted from 0"
+            raise DataError(message)
+    return np.array(list(dict.fromkeys(indices)), np.int64)
+
+
+def class_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1)`` are taken for what they mean.
+
+    Raises:
+        DataError: they are no classes.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    problem = ""
+    if labels.dtype.kind not in "biuf":
+        problem = f"are {labels.dtype}, not numbers"
+    elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
+        labels = labels.argmax(1)
+    elif labels.ndim != 1:
+        problem = f"have the shape {labels.shape}, not one number an image"
+    elif not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+        problem = "are not whole numbers"
+    elif (labels < 0).any():
+        problem = f"go down to {labels.min()}, classes count from 0"
+    if problem:
+        message = f"labels of {name} {problem}"
+        raise DataError(message)
+    return labels.astype(np.int64)
+
+
+def require_pixels(name: str, values: NDArray[Any], first: int) -> None:
+    """Raise a DataError unless the float ``values`` of images from ``first`` on lie in [0, 1]."""
+    low, high = float(values.min()), float(values.max())  # NaN if there is one
+    if low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE:
+        return
+    bad = ~((values >= -RANGE_TOLERANCE) & (values <= 1 + RANGE_TOLERANCE))
+    image = first + int(bad.reshape(len(values), -1).any(1).argmax())
+    finite = values[np.isfinite(values)]
+    if finite.size < values.size:
+        message = f"image {image} of {name} has pixels that are not finite numbers"
+        raise DataError(message)
+    message = f"image {image} of {name} has pixels outside [0, 1]: from {low:.4g} to {high:.4g}"
+    if low < -RANGE_TOLERANCE:
+        hint = (
+            "they look normalised; give the pixels before that (x * std + mean), the "
+            "normalisation belongs to the model"
+        )
+    elif high <= 255:
+        hint = "they look like 0 to 255; divide by 255, or store them as uint8"
+    else:
+        hint = "scale black to 0 and white to 1"
+    raise DataError(message, hint=hint)
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    colour = {1: "grey", 3: "colour"}.get(channels, "")
+    return f"{channels}x{height}x{width}" + (f" ({colour})" if colour else "")

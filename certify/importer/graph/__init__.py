@@ -1,0 +1,1 @@
+"""The ONNX graph as a file states it: reading, layout, edits."""

@@ -1,0 +1,242 @@
+"""Reads an ONNX file that nobody vouches for, and says in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from robcert.certify.errors import ModelFileError
+
+from .file_kind import reject_other_formats, why_unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RUNTIME_DOMAINS = frozenset(
+    {
+        "",
+        "ai.onnx",
+        "ai.onnx.ml",
+        "ai.onnx.preview.training",
+        "ai.onnx.training",
+        "com.microsoft",
+        "com.microsoft.experimental",
+        "com.microsoft.nchwc",
+        "com.ms.internal.nhwc",
+        "org.pytorch.aten",
+    }
+)
+"""Operator domains that ONNX Runtime knows without a custom-op library."""
+
+LARGEST_MODEL = 2**31 - 2**20
+"""Bytes; a protobuf message cannot hold more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A vetted model.
+
+    Attributes:
+        path: the file.
+        sha256: hash of the file, and of its external weight files after it if there are any.
+        model: the parsed model, external weights read in.
+        size: bytes of all files together.
+    """
+
+    path: Path
+    sha256: str
+    model: onnx.ModelProto
+    size: int
+
+
+def read_model(path: Path) -> ModelFile:
+    """The model in ``path``.
+
+    Raises:
+        ModelFileError: the file is missing, empty, a Git LFS pointer, truncated, damaged or of
+            another format; it names an operator domain that the runtime does not know, an external
+            weight file that is missing or lies outside its folder, or a tensor whose declared size
+            is not in the file.
+    """
+    content = _content(path)
+    reject_other_formats(path, content)
+    model = _parse(path, content)
+    _reject_unknown_domains(path, model)
+    digest = hashlib.sha256(content)
+    size = len(content)
+    for location, data in _read_external_weights(path, model).items():
+        digest.update(location.encode() + data)
+        size += len(data)
+    for tensor in all_tensors(model):
+        _reject_hollow_tensor(path, tensor)
+    _free_absurd_axes(model)
+    return ModelFile(path, digest.hexdigest(), model, size)
+
+
+def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the bodies of its functions, and every subgraph inside them."""
+    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    waiting.append(attribute.g)
+                waiting.extend(attribute.graphs)
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor stored in the model: initialisers, sparse ones, and values of attributes."""
+    for graph in all_graphs(model):
+        if isinstance(graph, onnx.GraphProto):
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield sparse.values
+                yield sparse.indices
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _content(path: Path) -> bytes:
+    """Bytes of the file; it exists, is a file, is not empty and not too large to parse."""
+    if not path.exists():
+        message = f"{path} does not exist"
+        raise ModelFileError(message)
+    if not path.is_file():
+        message = f"{path} is not a file"
+        raise ModelFileError(message)
+    size = path.stat().st_size
+    if size == 0:
+        message = f"{path} is empty"
+        raise ModelFileError(message)
+    if size > LARGEST_MODEL:
+        message = f"{path} has {size} bytes; an ONNX file holds at most {LARGEST_MODEL}"
+        raise ModelFileError(message)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise ModelFileError(message) from error
+
+
+def _parse(path: Path, content: bytes) -> onnx.ModelProto:
+    """The protobuf message; a graph with nodes is in it."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise ModelFileError(f"{path} {why_unreadable(content)}") from error  # noqa: EM102
+    if not model.graph.node or not model.opset_import:
+        message = f"{path} is not an ONNX model: it has no graph of operators"
+        raise ModelFileError(message)
+    return model
+
+
+def _reject_unknown_domains(path: Path, model: onnx.ModelProto) -> None:
+    """Raise at an operator that would need a custom-op library; none is ever loaded."""
+    own = {function.domain for function in model.functions}
+    for graph in all_graphs(model):
+        for node in graph.node:
+            if node.domain not in RUNTIME_DOMAINS | own:
+                message = (
+                    f"{path}: operator {node.op_type} of domain {node.domain} "
+                    f"(node {node.name!r}) is unknown to the runtime"
+                )
+                hint = "export the model with operators of the ONNX standard"
+                raise ModelFileError(message, hint=hint)
+
+
+def _read_external_weights(path: Path, model: onnx.ModelProto) -> dict[str, bytes]:
+    """Move external weights into the model; the files by name.
+
+    The files are read here, not by onnx or the runtime, so that one rule holds for all of them.
+    """
+    external = [t for t in all_tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    files: dict[str, bytes] = {}
+    for tensor in external:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        if location not in files:
+            files[location] = _external_file(
+                path, tensor.name, location, sum(map(len, files.values()))
+            )
+        data = files[location]
+        start, length = _span(path, tensor.name, entries, len(data))
+        tensor.raw_data = data[start : start + length]
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+    return dict(sorted(files.items()))
+
+
+def _free_absurd_axes(model: onnx.ModelProto) -> None:
+    """Make input axes of length 0 or below, by which some exporters mean "any", free ones."""
+    for entry in model.graph.input:
+        for position, axis in enumerate(entry.type.tensor_type.shape.dim):
+            if axis.HasField("dim_value") and axis.dim_value <= 0:
+                axis.dim_param = f"free_{position}"
+
+
+def _external_file(path: Path, tensor: str, location: str, read: int) -> bytes:
+    """Content of the weight file ``location`` named by ``tensor``, if it may be read."""
+    folder = path.resolve().parent
+    target = (folder / location).resolve()
+    if not location or not target.is_relative_to(folder):
+        message = (
+            f"{path}: tensor {tensor!r} names weights outside the model's folder: {location!r}"
+        )
+        hint = "put the weight file beside the model"
+        raise ModelFileError(message, hint=hint)
+    if not target.is_file():
+        message = f"{path}: its external weight file {location!r} is missing"
+        raise ModelFileError(message, hint=f"put {location} into {path.parent}")
+    if target.stat().st_size + read > LARGEST_MODEL:
+        message = f"{path}: weights above {LARGEST_MODEL} bytes are not supported"
+        raise ModelFileError(message)
+    return target.read_bytes()
+
+
+def _span(path: Path, tensor: str, entries: dict[str, str], size: int) -> tuple[int, int]:
+    """Offset and length of a tensor in its weight file of ``size`` bytes."""
+    try:
+        start = int(entries.get("offset", "0"))
+        length = int(entries.get("length", str(size - start)))
+    except ValueError:
+        start = length = -1
+    if start < 0 or length < 0 or start + length > size:
+        message = (
+            f"{path}: tensor {tensor!r} is not inside its weight file "
+            f"{entries['location']!r} of {size} bytes"
+        )
+        raise ModelFileError(message, hint="the weight file is truncated or of another model")
+    return start, length
+
+
+def _reject_hollow_tensor(path: Path, tensor: onnx.TensorProto) -> None:
+    """Raise if the tensor declares more elements than it can hold."""
+    declared = math.prod(tensor.dims)
+    typed = (
+        tensor.float_data,
+        tensor.int32_data,
+        tensor.int64_data,
+        tensor.double_data,
+        tensor.uint64_data,
+        tensor.string_data,
+    )
+    # The smallest element has two bits; what is exactly right is left to the runtime.
+    held = 4 * max(len(tensor.raw_data), *map(len, typed))
+    if any(size < 0 for size in tensor.dims) or declared > held:
+        message = (
+            f"{path}: tensor {tensor.name!r} declares the shape {list(tensor.dims)} "
+            f"but holds data for at most {held} elements"
+        )
+        raise ModelFileError(message, hint="the file is damaged or hostile")

@@ -1,0 +1,1 @@
+"""ONNX Runtime: the trial of a hostile file, sessions, batches, precision."""

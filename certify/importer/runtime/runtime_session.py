@@ -1,0 +1,68 @@
+"""Opens ONNX Runtime sessions, and turns their complaints into one line."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import onnxruntime
+
+from robcert.certify.errors import ModelFileError
+
+_SOURCE = re.compile(r"/\S+\.(cc|h):\d+ (.*?\((?:[^()]|\([^()]*\))*\)( const)?( \[with .*?\])?\s)?")
+"""A place in the runtime's source: file, line and signature of the function."""
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def open_session(
+    content: bytes, *, path: Path, threads: int, cuda_device: int | None = None
+) -> onnxruntime.InferenceSession:
+    """Session for a serialised model; no custom-op library, no file but the given bytes.
+
+    Args:
+        content: the model.
+        path: where it came from, for messages.
+        threads: threads inside one operator; 0 for one a processor core.
+        cuda_device: GPU to run on; None for the CPU.
+
+    Raises:
+        ModelFileError: the runtime refuses the model.
+        MemoryError: its weights do not fit.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    # Threads that spin for the next call take the cores from the twin, which runs in between.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    providers: list[object] = ["CPUExecutionProvider"]
+    if cuda_device is not None:
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": cuda_device}))
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # onnxruntime raises plain RuntimeError and its own classes alike
+        if "allocat" in str(error) or "bad_alloc" in str(error):
+            raise MemoryError from error
+        message = f"{path}: the runtime refuses it: {describe_failure(error)}"
+        raise ModelFileError(message) from error
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_failure(error: Exception) -> str:
+    """The runtime's complaint in one line, without codes, source paths and addresses."""
+    text = str(error).split("Stacktrace:")[0]
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = _SOURCE.sub("", text)
+    text = re.sub(r"Load model from .*? failed:", "", text)
+    text = " ".join(text.split())
+    return text[:300].rstrip(". ") or type(error).__name__

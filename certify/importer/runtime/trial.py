@@ -1,0 +1,111 @@
+"""First load and first forward pass of an untrusted model; runs in a process of its own.
+
+Started by :mod:`sandbox` as ``python -P -m robcert.certify.importer.runtime.trial``: a request in
+JSON on stdin, an answer in JSON on stdout. It imports numpy, onnx and onnxruntime, never torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robcert.certify.errors import ModelFileError, RobcertError
+
+from ..graph.graph_edits import restricted
+from ..graph.model_file import read_model
+from .runtime_session import describe_failure, open_session
+
+
+def main() -> None:
+    """Answer the request on stdin."""
+    request = json.load(sys.stdin)
+    # The runtime's own messages go to stderr: stdout carries the answer and nothing else.
+    reply = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    try:
+        _limit_memory(request["memory"])
+        answer = _trial(request)
+    except RobcertError as error:
+        answer = {"error": str(error), "hint": error.hint}
+    except MemoryError:
+        answer = {"out_of_memory": True}
+    with reply:
+        json.dump(answer, reply)
+
+
+def _limit_memory(limit: int) -> None:
+    """Let this process have ``limit`` bytes of address space, where the system can do that."""
+    try:
+        import resource
+    except ImportError:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
+
+
+def _trial(request: dict[str, Any]) -> dict[str, Any]:
+    """Shapes and types of the outputs on inputs of zeros."""
+    path = Path(request["path"])
+    file = read_model(path)
+    model = file.model if request["output"] is None else restricted(file.model, [request["output"]])
+    session = open_session(model.SerializeToString(), path=path, threads=1)
+    shaped = {e.name for e in model.graph.input if e.type.tensor_type.HasField("shape")}
+    feed = {
+        entry.name: _zeros(
+            entry.name,
+            entry.shape if entry.name in shaped else [None] * 4,
+            entry.type,
+            request["image_shape"],
+        )
+        for entry in session.get_inputs()
+    }
+    names = [entry.name for entry in session.get_outputs()]
+    try:
+        values = session.run(names, feed)
+    except Exception as error:
+        if "allocat" in str(error) or "bad_alloc" in str(error):
+            return {"out_of_memory": True}
+        message = f"{path}: the runtime cannot run it on one image: {describe_failure(error)}"
+        raise ModelFileError(message) from error
+    return {"outputs": {n: _described(v) for n, v in zip(names, values, strict=True)}}
+
+
+def _described(value: object) -> dict[str, Any]:
+    """Type and shape of one output."""
+    if isinstance(value, np.ndarray):
+        return {"dtype": str(value.dtype), "shape": list(value.shape)}
+    return {"dtype": "sequence" if isinstance(value, list) else type(value).__name__, "shape": []}
+
+
+def _zeros(
+    name: str, shape: list[int | str | None], kind: str, image: list[int] | None
+) -> np.ndarray:
+    """An input of zeros; free axes are 1, or those of an image where the ranks agree."""
+    dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(
+        kind, kind.removeprefix("tensor(").removesuffix(")")
+    )
+    sizes = [size if isinstance(size, int) else 0 for size in shape]
+    if len(sizes) == 4:
+        c, h, w = image or (3, 224, 224)
+        guess = [1, h, w, c] if sizes[3] == c and sizes[1] != c else [1, c, h, w]
+        sizes = [size or default for size, default in zip(sizes, guess, strict=True)]
+    sizes = [size or 1 for size in sizes]
+    try:
+        element = np.dtype({"float16": "float16", "string": "object"}.get(dtype, dtype))
+    except TypeError as error:
+        message = f"input {name!r} is a {kind}, not an image"
+        raise ModelFileError(message) from error
+    if math.prod(sizes) * element.itemsize > 2**40:
+        raise MemoryError
+    return np.full(sizes, "", element) if dtype == "string" else np.zeros(sizes, element)
+
+
+if __name__ == "__main__":
+    main()

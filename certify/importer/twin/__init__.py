@@ -1,0 +1,1 @@
+"""The same graph in torch operations, and how well the two agree."""

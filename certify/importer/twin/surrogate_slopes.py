@@ -1,0 +1,126 @@
+"""Slopes that do not vanish, for functions that saturate and for comparisons.
+
+A sigmoid of large numbers and a comparison are flat in floating point, though both rise. These
+stand-ins keep the value and rise everywhere, the less the further from the middle, as 1/(1 + d)^2
+does: it never underflows. Steps of rounding and sign have their own in the operators' table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..operators.activations import hard_sigmoid, sigmoid
+from ..operators.arithmetic import clip, clip_by_attributes
+from ..operators.common import floats, with_slope
+from ..operators.indexing import where
+from ..operators.logic import cast
+from ..operators.operator_table import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+
+def _bell(distance: Tensor, width: float) -> Tensor:
+    """1/(1 + d)^2 of distances in units of their own size, ``width`` at least; its area is one.
+
+    Their size is the root mean square over an image: a function that is steeper than its inputs
+    are close would otherwise leave a slope to a single one of them.
+    """
+    fixed = distance.detach()
+    axes = tuple(range(1, fixed.ndim)) or (0,)
+    size = fixed.square().mean(axes, keepdim=True).sqrt().clamp_min(width)
+    return (1 + fixed.abs() / size) ** -2 / (2 * size)
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return with_slope(sigmoid(x), x, _bell(x, 2.0))
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return with_slope(torch.tanh(x), x, 2 * _bell(x, 1.0))
+
+
+def _hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+    return _clip(alpha * x + beta, 0.0, 1.0)
+
+
+def _clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    value = clip(x, low, high)
+    bounds = (*floats(low), *floats(high))
+    if len(bounds) < 2 or not x.is_floating_point():  # one bound is a ReLU
+        return value
+    width = max(bounds[1] - bounds[0], 1e-12)
+    return with_slope(value, x, width * _bell(x - sum(bounds) / 2, width / 2))
+
+
+def _clip_by_attributes(
+    x: Tensor, *, min_: float | None = None, max_: float | None = None
+) -> Tensor:
+    return _clip(x, min_, max_)
+
+
+def _compared(x: Tensor, threshold: Tensor) -> Tensor:
+    """Zero, with the slope of a step of height one where ``x`` meets the threshold."""
+    d = x - threshold
+    return with_slope(torch.zeros_like(d), d, _bell(d, 1e-12))
+
+
+def _cast_of(flag: Tensor, x: Tensor, threshold: Tensor, *, sign: float, **how: Any) -> Tensor:
+    value = cast(flag, **how)
+    if not value.is_floating_point():
+        return value
+    return value + sign * _compared(x, threshold)
+
+
+def _where_of(
+    flag: Tensor, then: Tensor, other: Tensor, x: Tensor, threshold: Tensor, *, sign: float
+) -> Tensor:
+    value = where(flag, then, other)
+    if not value.is_floating_point():
+        return value
+    return value + sign * (then - other).detach() * _compared(x, threshold)
+
+
+RISING: dict[Callable[..., Any], Callable[..., Any]] = {
+    sigmoid: _sigmoid,
+    torch.tanh: _tanh,
+    hard_sigmoid: _hard_sigmoid,
+    clip: _clip,
+    clip_by_attributes: _clip_by_attributes,
+}
+"""Functions that saturate to those with a slope everywhere."""
+
+_SIGNS = {"Greater": 1.0, "GreaterOrEqual": 1.0, "Less": -1.0, "LessOrEqual": -1.0}
+
+COMPARISONS = {
+    row.function: sign for name, sign in _SIGNS.items() if (row := lookup("", name, 13)) is not None
+}
+"""Comparisons, and whether they become true upwards or downwards."""
+
+
+def give_slopes(graph: fx.Graph) -> int:
+    """Replace what saturates or compares in ``graph`` by its stand-in; how many nodes that were."""
+    changed = 0
+    for node in list(graph.nodes):
+        if node.target in RISING:
+            node.target = RISING[node.target]
+            changed += 1
+        elif node.target in (cast, where) and node.args:
+            changed += _after_comparison(node)
+    return changed
+
+
+def _after_comparison(node: fx.Node) -> int:
+    flag: Any = node.args[0]
+    sign = COMPARISONS.get(flag.target) if hasattr(flag, "target") else None
+    if sign is None:
+        return 0
+    node.args = (*node.args, *flag.args)
+    node.kwargs = {**node.kwargs, "sign": sign}
+    node.target = _cast_of if node.target is cast else _where_of
+    return 1

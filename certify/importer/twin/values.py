@@ -1,0 +1,181 @@
+"""What the builder knows of tensors and nodes while it translates a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from onnx import AttributeProto, NodeProto, TensorProto, helper
+from torch import Tensor, fx
+
+from robcert.certify.errors import ModelFileError
+
+from ..graph.elements import tensor_of
+from ..operators.operator_table import Gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..graph.graph import Node
+    from ..operators.operator_table import Operator
+
+NATIVE_TYPES = {
+    torch.float32: TensorProto.FLOAT,
+    torch.float64: TensorProto.DOUBLE,
+    torch.bool: TensorProto.BOOL,
+    torch.int32: TensorProto.INT32,
+    torch.int64: TensorProto.INT64,
+    torch.int8: TensorProto.INT8,
+    torch.uint8: TensorProto.UINT8,
+}
+
+SAME_TYPE = frozenset(
+    {
+        *("Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape"),
+        *("Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+    }
+)
+"""Operators whose output has the element type of the first input."""
+
+TRAINING = {"BatchNormalization": "training_mode", "Dropout": "training"}
+"""Operators that behave otherwise in training, and what says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of the graph: known now, or a node of the twin.
+
+    Attributes:
+        content: the constant itself, or the node that computes it.
+        on_host: whether it is computed from shapes only and stays on the CPU.
+        element_type: ONNX's number of its element type; 0 where unknown.
+    """
+
+    content: Tensor | fx.Node
+    on_host: bool = False
+    element_type: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was met on the way, nodes as ``name (operator)``.
+
+    Attributes:
+        straight_through: nodes with a stand-in gradient.
+        no_gradient: nodes that pass no gradient on.
+        random: nodes that draw.
+        training: nodes left in training mode.
+        folded_elements: entries of tensors computed from constants so far.
+        foldable_elements: the most that this may become.
+    """
+
+    straight_through: list[str] = field(default_factory=list)
+    no_gradient: list[str] = field(default_factory=list)
+    random: list[str] = field(default_factory=list)
+    training: list[str] = field(default_factory=list)
+    folded_elements: int = 0
+    foldable_elements: int = 2**24
+
+    def note(self, row: Operator, node: Node, inputs: Sequence[Value | None]) -> None:
+        """Enter a node that depends on the input, or draws."""
+        name = f"{node.label} ({node.proto.op_type})"
+        lists = {
+            Gradient.STRAIGHT_THROUGH: self.straight_through,
+            Gradient.NONE: self.no_gradient,
+            Gradient.RANDOM: self.random,
+        }
+        if row.gradient in lists:
+            lists[row.gradient].append(name)
+        if in_training(node, inputs):
+            self.training.append(name)
+            if node.proto.op_type == "Dropout":
+                self.random.append(name)
+
+    def folded(self, outputs: Sequence[Tensor]) -> None:
+        """Count tensors computed from constants; raise if they unfold beyond measure."""
+        self.folded_elements += sum(output.numel() for output in outputs)
+        if self.folded_elements > self.foldable_elements:
+            most = self.foldable_elements
+            message = f"the constants of the graph unfold to more than {most} numbers"
+            raise ModelFileError(message)
+
+
+def in_training(node: Node, inputs: Sequence[Value | None]) -> bool:
+    """Whether a node is, or may be, in training mode."""
+    if node.domain or node.proto.op_type not in TRAINING:
+        return False
+    if node.proto.op_type == "Dropout":
+        mode = inputs[2] if len(inputs) > 2 else None
+        if mode is None:
+            return False
+        return not isinstance(mode.content, Tensor) or bool(mode.content)
+    return trains(node.proto)
+
+
+def trains(node: NodeProto) -> bool:
+    """Whether a BatchNormalization is in training mode: told so, or by its further outputs.
+
+    These exist in no other mode; before version 14 nothing else tells it.
+    """
+    told = any(a.name == "training_mode" and a.i for a in node.attribute)
+    return told or any(node.output[1:])
+
+
+def describe(node: Node, opsets: Mapping[str, int]) -> str:
+    """A node in words: operator, domain, opset, name and position."""
+    domain = node.domain or "ai.onnx"
+    version = opsets.get(node.domain, 1)
+    return (
+        f"{node.proto.op_type} (domain {domain}, opset {version}) at node {node.label!r}, "
+        f"position {node.position}"
+    )
+
+
+def numbers(tensor: Tensor) -> Any:
+    """A constant as one number or a flat tuple."""
+    return tensor.item() if tensor.ndim == 0 else tuple(tensor.flatten().tolist())
+
+
+def n_outputs(node: Node) -> int:
+    """How many outputs a node names, up to the last that it does."""
+    return max((i + 1 for i, name in enumerate(node.proto.output) if name), default=1)
+
+
+def plain(attribute: AttributeProto) -> Any:
+    """An attribute as a Python number, string or tuple, or as a tensor."""
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, TensorProto):
+        return tensor_of(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, str | int | float):
+        return value
+    return tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in value)
+
+
+def constant(node: Node) -> Value:
+    """Value of a Constant node.
+
+    Raises:
+        ModelFileError: it holds no number.
+    """
+    kinds = {"value_float": torch.float32, "value_floats": torch.float32}
+    kinds |= {"value_int": torch.int64, "value_ints": torch.int64}
+    attribute = next(iter(node.proto.attribute), AttributeProto())
+    if attribute.name == "value":
+        return Value(tensor_of(attribute.t), element_type=attribute.t.data_type)
+    if attribute.name not in kinds:
+        message = f"Constant {node.label!r} has no number in its attribute {attribute.name!r}"
+        raise ModelFileError(message)
+    content = torch.tensor(plain(attribute), dtype=kinds[attribute.name])
+    return Value(content, element_type=NATIVE_TYPES[content.dtype])
+
+
+def output_type(node: Node, inputs: Sequence[Value | None], output: Tensor | None = None) -> int:
+    """ONNX element type of a node's first output; 0 where it is not known."""
+    if node.proto.op_type == "Cast":
+        return next((a.i for a in node.proto.attribute if a.name == "to"), 0)
+    if node.proto.op_type in SAME_TYPE and inputs and inputs[0] is not None:
+        return inputs[0].element_type
+    return NATIVE_TYPES.get(output.dtype, 0) if output is not None else 0

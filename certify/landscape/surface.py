@@ -1,0 +1,284 @@
+r"""The loss in a plane through an image: adversarial direction against a random one.
+
+:math:`\ell(x + a u + b v)` on a grid (Qin et al. 2019, arXiv:1907.02610, figures 1, 4 and A1): u
+is a perturbation that ascent found, v random signs. A smooth bowl is what an honest gradient looks
+like; a jagged surface whose peaks the gradient does not point to is masking.
+
+`robcert surface`: the loss and the classes in a plane through an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from robcert.certify.core import Kind, Norm
+from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
+from robcert.certify.model import require_gradients
+from robcert.certify.numerics import (
+    Direction,
+    Loss,
+    StepRule,
+    cross_entropy,
+    generator,
+    margin_loss,
+    maximise,
+    random_start,
+)
+from robcert.certify.store import plain
+
+from .schema import SURFACE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from robcert.certify.core import Batch
+    from robcert.certify.model import Classifier
+    from robcert.certify.session import Rows, Session
+    from robcert.certify.store import AnalysisGroup, ResultStore
+
+
+ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """Losses and classes in a plane through one image.
+
+    Attributes:
+        offsets: a and b ``(m,)``, -1 to 1 in units of the directions.
+        u: adversarial direction ``(c, h, w)``, pixel units.
+        v: random direction ``(c, h, w)`` of the same norm.
+        cross_entropy: ``(m, m)``, first axis along u.
+        margin: margin loss of logits likewise; below 0 where the class is y.
+        prediction: classes likewise.
+    """
+
+    offsets: Tensor
+    u: Tensor
+    v: Tensor
+    cross_entropy: Tensor
+    margin: Tensor
+    prediction: Tensor
+
+
+def surface(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm,
+    epsilon: float,
+    resolution: int,
+    steps: int,
+    seed: int,
+) -> Surface:
+    """Surface around the one image of ``batch``, on a square of side 2 epsilon, without pixel box.
+
+    Args:
+        classifier: model; the losses on the grid are the runtime's.
+        batch: one image.
+        norm: norm in which both directions have length ``epsilon`` (pixel units).
+        epsilon: half the side of the square.
+        resolution: points along a side.
+        steps: of the ascent that finds u.
+        seed: of the random direction and the ascent's start.
+    """
+    u = _adversarial(classifier, batch, norm=norm, epsilon=epsilon, steps=steps, seed=seed)
+    stream = generator(seed, "surface/direction", int(batch.index[0]))
+    signs = torch.rand(u.shape, generator=stream).lt(0.5).to(u) * 2 - 1
+    v = signs * (epsilon / norm.of(signs[None])).to(u)
+    offsets = torch.linspace(-1, 1, resolution, dtype=u.dtype)
+    shifts = torch.cartesian_prod(offsets, offsets)
+    values = []
+    for part in torch.split(shifts, ROWS_AT_ONCE):
+        a, b = part.to(u.device).T[:, :, None, None, None]
+        logits = classifier.logits(batch.x + a * u + b * v)
+        y = batch.y.expand(len(part))
+        numbers = (cross_entropy(logits, y), margin_loss(logits, y), logits.argmax(1).to(logits))
+        values.append(torch.stack(numbers))
+    grid = torch.cat(values, dim=1).view(3, resolution, resolution)
+    return Surface(offsets, u, v, grid[0], grid[1], grid[2].long())
+
+
+def _adversarial(
+    classifier: Classifier, batch: Batch, *, norm: Norm, epsilon: float, steps: int, seed: int
+) -> Tensor:
+    """Perturbation ``(c, h, w)`` of length ``epsilon`` along the highest loss that PGD found."""
+    start = random_start(
+        batch.index, batch.x, norm=norm, epsilon=epsilon, seed=seed, stream="surface/attack"
+    )
+    found = maximise(
+        lambda delta: Loss.MARGIN.of(classifier.twin_logits(batch.x + delta), batch.y),
+        batch.x,
+        norm=norm,
+        epsilon=epsilon,
+        steps=steps,
+        rule=StepRule(Direction.steepest(norm), 0.25, relative=True, drops=((steps // 2, 0.4),)),
+        start=start,
+        box=True,
+    )
+    delta = found.best_delta
+    return (delta * (epsilon / norm.of(delta).clamp_min(1e-12)))[0]
+
+
+MOST_POINTS = 1001
+"""Along a side; no picture shows more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceSettings:
+    """Everything that changes a row.
+
+    Attributes:
+        norm: norm in which both directions have length epsilon.
+        epsilon: half the side of the square, pixel units.
+        resolution: points along a side.
+        steps: of the attack whose direction is one axis.
+    """
+
+    norm: Norm = Norm.LINF
+    epsilon: float = 8 / 255
+    resolution: int = 41
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_positive("epsilon", self.epsilon)
+        require_at_least("resolution", self.resolution, 3)
+        if self.resolution > MOST_POINTS:
+            message = f"resolution must be at most {MOST_POINTS}, got {self.resolution}"
+            raise InvalidParameterError(message)
+        require_at_least("steps", self.steps, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceRow:
+    """One image.
+
+    Attributes:
+        index: its position in the data set.
+        cross_entropy: at the image.
+        largest_cross_entropy: on the grid.
+        turns: changes between rise and fall of the cross-entropy along the adversarial axis, mean
+            over the grid's lines: 0 to 2 for a smooth surface, many for a jagged one.
+        lost: share of the grid that is not of class y.
+    """
+
+    index: int
+    cross_entropy: float
+    largest_cross_entropy: float
+    turns: float
+    lost: float
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceSummary:
+    """What the surfaces look like, image by image."""
+
+    norm: str
+    epsilon: float
+    resolution: int
+    images: tuple[SurfaceRow, ...]
+    warnings: tuple[str, ...]
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return dict(plain(asdict(self)))
+
+
+def analyse(session: Session, settings: SurfaceSettings) -> str:
+    """Path of the group with the surfaces of the session's images.
+
+    Raises:
+        TwinUnavailableError: the model has no twin.
+    """
+    require_gradients(session.classifier)
+    group = session.store.group(
+        SURFACE,
+        prefix=f"{settings.norm}-{settings.epsilon:.4g}",
+        settings=settings,
+        seed=session.seed,
+    )
+    batch_size, session.batch_size = session.batch_size, 1
+    try:
+        session.fill(group, "surface", lambda batch: _row(session, group, batch, settings))
+    finally:
+        session.batch_size = batch_size
+    return group.path
+
+
+def summarise(store: ResultStore, key: str) -> SurfaceSummary:
+    """Summary of the surfaces at path ``key``, from the file alone."""
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    names = ("cross_entropy", "largest_cross_entropy", "turns", "lost")
+    columns = [group.column(name, indices).tolist() for name in names]
+    settings = group.settings
+    return SurfaceSummary(
+        norm=settings["norm"],
+        epsilon=settings["epsilon"],
+        resolution=settings["resolution"],
+        images=tuple(map(SurfaceRow, indices.tolist(), *columns)),
+        warnings=(),
+        complete=group.complete,
+    )
+
+
+def grids(group: AnalysisGroup, index: int) -> dict[str, NDArray[Any]]:
+    """Arrays of the surface of the image ``index``, by name; grids ``(m, m)``."""
+    names = ("cross_entropy", "margin", "prediction", "offsets")
+    return {name: group.array(f"{index}/{name}") for name in names}
+
+
+def turns(loss: NDArray[np.float64]) -> float:
+    """Changes between rise and fall along the first axis of ``loss (m, m)``, mean over lines.
+
+    Steps below a thousandth of the range count as neither.
+    """
+    found = 0
+    for line in loss.T:
+        steps = np.diff(line)
+        signs = np.sign(steps[np.abs(steps) > 1e-3 * np.ptp(loss)])
+        found += int((np.diff(signs) != 0).sum())
+    return found / loss.shape[1]
+
+
+def _row(session: Session, group: AnalysisGroup, batch: Batch, settings: SurfaceSettings) -> Rows:
+    found = surface(
+        session.classifier,
+        batch,
+        norm=Norm(settings.norm),
+        epsilon=settings.epsilon,
+        resolution=settings.resolution,
+        steps=settings.steps,
+        seed=session.seed,
+    )
+    _save(group, int(batch.index[0]), found)
+    loss = found.cross_entropy.double().cpu().numpy()
+    middle = settings.resolution // 2
+    return {
+        "cross_entropy": loss[middle, middle][None],
+        "largest_cross_entropy": np.array([loss.max()]),
+        "turns": np.array([turns(loss)]),
+        "lost": (found.margin >= 0).double().mean()[None].cpu().numpy(),
+    }
+
+
+def _save(group: AnalysisGroup, index: int, found: Surface) -> None:
+    arrays = {
+        "offsets": (found.offsets, "places along both directions, in units of them", ""),
+        "u": (found.u, "adversarial direction", "pixel"),
+        "v": (found.v, "random direction", "pixel"),
+        "cross_entropy": (found.cross_entropy, "cross-entropy, first axis along u", "nat"),
+        "margin": (found.margin, "margin loss of logits, below 0 where the class is y", "logit"),
+        "prediction": (found.prediction, "class", "class"),
+    }
+    for name, (values, doc, units) in arrays.items():
+        array = values.cpu().numpy()
+        group.save_array(f"{index}/{name}", array, kind=Kind.MEASURED, doc=doc, units=units)

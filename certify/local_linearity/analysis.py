@@ -1,0 +1,65 @@
+"""`robcert linearity`: how far does the loss leave its tangent within epsilon of each image?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robcert.certify.core import Norm
+from robcert.certify.model import require_gradients
+from robcert.certify.numerics import Loss
+
+from .deviation import largest_deviation, tangent
+from .schema import LINEARITY
+
+if TYPE_CHECKING:
+    from robcert.certify.core import Batch
+    from robcert.certify.model import Classifier
+    from robcert.certify.session import Rows, Session
+
+    from .settings import LinearitySettings
+
+STREAM = "linearity"
+
+
+def analyse(session: Session, settings: LinearitySettings) -> str:
+    """Path of the table with each image's local linearity; rows that are there are kept.
+
+    Raises:
+        TwinUnavailableError: the model has no twin.
+    """
+    require_gradients(session.classifier)
+    group = session.store.group(
+        LINEARITY,
+        prefix=f"{settings.norm}-{settings.epsilon:.4g}-{settings.loss}",
+        settings=settings,
+        seed=session.seed,
+    )
+    group.set_attributes(
+        gradient_passes=settings.gradient_passes,
+        straight_through=bool(session.classifier.info.straight_through),
+    )
+    session.fill(
+        group,
+        f"linearity at {settings.epsilon:.4g}",
+        lambda batch: _rows(session.classifier, batch, settings, session.seed),
+    )
+    return group.path
+
+
+def _rows(classifier: Classifier, batch: Batch, settings: LinearitySettings, seed: int) -> Rows:
+    plane = tangent(classifier, batch.x, batch.y, Loss(settings.loss))
+    found = largest_deviation(
+        plane, batch, settings.search, epsilon=settings.epsilon, seed=seed, stream=STREAM
+    )
+    linear = plane.linear_term(found.delta)
+    rows = {
+        "gamma": found.value,
+        "gamma_last": found.last,
+        "linear_term": linear.abs(),
+        "loss_change": plane.change(found.delta).abs(),
+        "loss": plane.value,
+        "gradient_dual_norm": Norm(settings.norm).dual.of(plane.gradient),
+        "best_restart": found.restart,
+        "floor": plane.floor(found.delta),
+    }
+    return {name: values.detach().cpu().numpy() for name, values in rows.items()}

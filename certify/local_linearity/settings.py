@@ -1,0 +1,83 @@
+"""Settings of `robcert linearity`, with every default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.numerics import Loss
+
+from .deviation import Search, Sided, adam_rule, halving_rule
+
+if TYPE_CHECKING:
+    from robcert.certify.numerics import StepRule
+
+
+class Steps(StrEnum):
+    """How a gradient becomes a step of the search."""
+
+    AUTO = "auto"  # Adam in linf, halving in l2 and l1
+    ADAM = "adam"
+    HALVING = "halving"
+    BOTH = "both"  # in linf Adam from the first start and halving from the others
+
+
+@dataclass(frozen=True, slots=True)
+class LinearitySettings:
+    """Everything that changes a row; the defaults are those of Qin et al. 2019.
+
+    Attributes:
+        norm: norm of the ball.
+        epsilon: its radius, pixel units.
+        loss: which loss.
+        sided: which deviations count.
+        steps: gradient steps of each restart.
+        rule: how a gradient becomes a step.
+        step_size: length of Adam's steps, pixel units.
+        restarts: random starts.
+    """
+
+    norm: Norm = Norm.LINF
+    epsilon: float = 8 / 255
+    loss: Loss = Loss.CE
+    sided: Sided = Sided.TWO
+    steps: int = 50
+    rule: Steps = Steps.AUTO
+    step_size: float = 0.1
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_positive("epsilon", self.epsilon)
+        require_positive("step_size", self.step_size)
+        require_at_least("steps", self.steps, 1)
+        require_at_least("restarts", self.restarts, 1)
+
+    @property
+    def search(self) -> Search:
+        """The search that these settings name; images stay in the pixel box."""
+        norm = Norm(self.norm)
+        return Search(
+            norm,
+            Sided(self.sided),
+            self.steps,
+            self._rule(norm),
+            self.restarts,
+            first_rule=self._first_rule(norm),
+        )
+
+    @property
+    def gradient_passes(self) -> int:
+        """Gradients that one image costs."""
+        return 1 + self.search.n_gradients
+
+    def _rule(self, norm: Norm) -> StepRule:
+        adam = self.rule == Steps.ADAM or (self.rule == Steps.AUTO and norm is Norm.LINF)
+        return adam_rule(self.step_size) if adam else halving_rule(norm, self.steps)
+
+    def _first_rule(self, norm: Norm) -> StepRule | None:
+        both = self.rule == Steps.BOTH and norm is Norm.LINF
+        return adam_rule(self.step_size) if both else None

@@ -1,0 +1,152 @@
+"""What the table of `robcert linearity` says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robcert.certify.numerics import Loss
+from robcert.certify.stats import Spread, spread
+from robcert.certify.store import plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import ResultStore
+
+
+@dataclass(frozen=True, slots=True)
+class ImpliedBound:
+    r"""What gamma alone says of the change of the loss (Qin et al. 2019, Proposition C.2).
+
+    An approximation, not a bound: the proposition's error of the Gauss-Newton model, which has no
+    limit in general, is left out.
+
+    Attributes:
+        change: :math:`\sqrt{2 \gamma / p_y} + \gamma`, the largest change of the loss that it
+            would allow within the ball.
+        held_at_delta: share of images whose linear term at the perturbation of gamma is within
+            the square root.
+        held_in_ball: share of images where that of every perturbation in the ball is, which is
+            epsilon times the gradient's dual norm at most.
+    """
+
+    change: Spread
+    held_at_delta: float
+    held_in_ball: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinearitySummary:
+    """What the search found.
+
+    Attributes:
+        norm: norm of the ball.
+        epsilon: its radius, pixel units.
+        loss: which loss was linearised.
+        sided: which deviations counted.
+        gamma: largest deviation found; a lower estimate.
+        gamma_last: the same at the last iterate instead of the best.
+        relative_gamma: median of gamma over epsilon times the gradient's dual norm, the largest
+            change that the tangent allows: near 0 where the tangent tells the truth.
+        linear_term: of the perturbations of gamma.
+        gradient_dual_norm: of the gradients at the images.
+        proposition_4_1_violations: images where the change of the loss exceeds linear term plus
+            gamma by more than rounding; the proposition says none.
+        proposition_4_1: largest change of the loss that it allows within the ball, epsilon times
+            the gradient's dual norm plus gamma.
+        proposition_c2: what the bound of the linear term by gamma alone gives, None unless the
+            loss is cross-entropy.
+        below_floor: share of images whose gamma is no larger than rounding.
+        gradient_passes: gradients an image cost.
+        warnings: what the reader must know.
+        complete: whether every image asked for has its row.
+    """
+
+    norm: str
+    epsilon: float
+    loss: str
+    sided: str
+    gamma: Spread
+    gamma_last: Spread
+    relative_gamma: float
+    linear_term: Spread
+    gradient_dual_norm: Spread
+    proposition_4_1_violations: int
+    proposition_4_1: Spread
+    proposition_c2: ImpliedBound | None
+    below_floor: float
+    gradient_passes: int
+    warnings: tuple[str, ...]
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return dict(plain(asdict(self)))
+
+
+def summarise(store: ResultStore, key: str) -> LinearitySummary:
+    """Summary of the linearity table at path ``key``, from the file alone."""
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    columns = {name: group.column(name, indices) for name in group.columns}
+    settings = group.settings
+    gamma, floor = columns["gamma"], columns["floor"]
+    reach = settings["epsilon"] * columns["gradient_dual_norm"]
+    excess = columns["loss_change"] - columns["linear_term"] - gamma
+    below = float((gamma <= floor).mean()) if len(gamma) else float("nan")
+    return LinearitySummary(
+        norm=settings["norm"],
+        epsilon=settings["epsilon"],
+        loss=settings["loss"],
+        sided=settings["sided"],
+        gamma=spread(gamma),
+        gamma_last=spread(columns["gamma_last"]),
+        relative_gamma=_relative(gamma, reach),
+        linear_term=spread(columns["linear_term"]),
+        gradient_dual_norm=spread(columns["gradient_dual_norm"]),
+        proposition_4_1_violations=int((excess > floor).sum()) if settings["sided"] == "two" else 0,
+        proposition_4_1=spread(reach + gamma),
+        proposition_c2=_implied(columns, reach) if settings["loss"] == Loss.CE else None,
+        below_floor=below,
+        gradient_passes=int(group.attribute("gradient_passes")),
+        warnings=_warnings(columns, below, straight_through=group.attribute("straight_through")),
+        complete=group.complete,
+    )
+
+
+def _relative(gamma: NDArray[np.float64], reach: NDArray[np.float64]) -> float:
+    """Median of gamma over what the tangent allows, where it allows anything."""
+    some = reach > 0
+    return float(np.median(gamma[some] / reach[some])) if some.any() else float("nan")
+
+
+def _implied(columns: dict[str, NDArray[Any]], reach: NDArray[np.float64]) -> ImpliedBound:
+    r"""Proposition C.2 without its error term: :math:`|<\delta, g>| \le \sqrt{2 \gamma / p_y}`."""
+    gamma, floor = columns["gamma"], columns["floor"]
+    with np.errstate(over="ignore"):
+        limit = np.sqrt(2 * gamma * np.exp(columns["loss"]))  # p_y = e^-loss
+    nothing = float("nan")
+    at_delta = float((columns["linear_term"] <= limit + floor).mean()) if len(gamma) else nothing
+    in_ball = float((reach <= limit + floor).mean()) if len(gamma) else nothing
+    return ImpliedBound(spread(limit + gamma), at_delta, in_ball)
+
+
+def _warnings(
+    columns: dict[str, NDArray[Any]], below_floor: float, *, straight_through: bool
+) -> tuple[str, ...]:
+    found = []
+    vanishing = columns["gradient_dual_norm"] == 0
+    if vanishing.any():
+        found.append(
+            f"the gradient is exactly 0 at {int(vanishing.sum())} of {len(vanishing)} images: "
+            "the search may find nothing there, and gamma says nothing"
+        )
+    if below_floor > 0.5:
+        found.append("gamma is no larger than float32 rounding on most images")
+    if straight_through:
+        found.append("gradients of quantised nodes are straight-through ones")
+    return tuple(found)

@@ -1,0 +1,21 @@
+"""Gradient masking: the attacks, the checklist of indicators, the verdict."""
+
+from .schema import MASKING
+from .settings import MaskingSettings
+from .tables import state_of, where_hidden
+from .verdict import Verdict, Weight
+from .views import as_checked, as_shipped, averaged, judged_by_mean, mostly_wrong
+
+__all__ = [
+    "MASKING",
+    "MaskingSettings",
+    "Verdict",
+    "Weight",
+    "as_checked",
+    "as_shipped",
+    "averaged",
+    "judged_by_mean",
+    "mostly_wrong",
+    "state_of",
+    "where_hidden",
+]

@@ -1,0 +1,51 @@
+"""Settings of `robcert masking-check`, with every default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robcert.certify.core import Norm
+
+
+@dataclass(frozen=True, slots=True)
+class MaskingSettings:
+    """Settings of the masking check.
+
+    Attributes:
+        norm: norm of the ball that the attacks share.
+        epsilon: its radius, pixel units.
+        steps: gradient steps of PGD.
+        restarts: runs of PGD on the margin.
+        targets: classes that the multi-targeted attack tries.
+        unbounded_steps: steps of the attack that only the pixel box bounds.
+        noise_draws: random points an image.
+        queries: model queries of the score search and of the label search, an image each.
+        long_queries: model queries of each search of an image in doubt.
+        decision_queries: model queries of HopSkipJump, an image; 0 leaves it out.
+        strengths: radii of the curve of accuracy against strength, in units of epsilon.
+        noisy_copies: copies whose gradients are averaged, an even number.
+        surrogate_queries: questions that teach a surrogate where no other source fits; 0 for none.
+        draws: answers that are averaged where they differ from call to call.
+        sources: SHA-256 of the models whose adversarial images are tried; filled in by the run.
+    """
+
+    norm: Norm = Norm.LINF
+    epsilon: float = 8 / 255
+    steps: int = 40
+    restarts: int = 3
+    targets: int = 3
+    unbounded_steps: int = 100
+    noise_draws: int = 100
+    queries: int = 500
+    long_queries: int = 2000
+    decision_queries: int = 1000
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    noisy_copies: int = 8
+    surrogate_queries: int = 2000
+    draws: int = 8
+    sources: tuple[str, ...] = ()
+
+
+def axes(settings: MaskingSettings) -> dict[str, int]:
+    """Lengths of the table's axes after the first."""
+    return {"step": settings.steps + 1, "strength": len(settings.strengths)}

@@ -1,0 +1,208 @@
+"""Models whose adversarial images are tried on the audited one: bundled ones that fit, or a pupil.
+
+A bundled model fits if it takes the same images, has the same classes and agrees with the audited
+one on the given images; where none does, a surrogate is distilled.
+
+A small network taught by the audited model's answers, to attack it through (transfer).
+
+Papernot et al. 2017 (arXiv:1602.02697): a substitute is trained on what the runtime says of the
+given images, of mixtures of them and of noisy copies. It is a source of adversarial images where
+no other model for the same images is at hand, and it costs a bounded number of questions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robcert.certify.importer import load_classifier
+from robcert.certify.model import Classifier, ModelInfo
+from robcert.certify.numerics import generator, stream_seed
+
+if TYPE_CHECKING:
+    from robcert.certify.data import ImageSet
+
+    from .settings import MaskingSettings
+
+
+LEAST_AGREEMENT = 0.5
+"""Share of images that a bundled model must see as the audited one does, to be a source for it."""
+
+_ASKED = 200
+
+BUNDLED = {
+    "fashion-honest.onnx": ((1, 28, 28), 10),
+    "fashion-gaussian.onnx": ((1, 28, 28), 10),
+}
+"""Bundled models with honest gradients: image shape and number of classes."""
+
+
+def bundled_sources(classifier: Classifier) -> tuple[Classifier, ...]:
+    """Bundled models for images and classes like those of ``classifier``, itself left out."""
+    wanted = (classifier.image_shape, classifier.num_classes)
+    found = []
+    for name, takes in BUNDLED.items():
+        if takes == wanted:
+            with resources.as_file(resources.files("robcert.fixtures") / name) as path:
+                found.append(load_classifier(path, device=classifier.device))
+    return tuple(one for one in found if one.info.sha256 != classifier.info.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where transferred images come from.
+
+    Attributes:
+        names: SHA-256 of the files, or the name of a surrogate; part of the settings of a run.
+        models: the models; empty for a surrogate that has not been taught yet.
+    """
+
+    names: tuple[str, ...]
+    models: tuple[Classifier, ...]
+
+    @classmethod
+    def of(cls, models: tuple[Classifier, ...]) -> Sources:
+        """The given ``models``."""
+        return cls(tuple(model.info.sha256 for model in models), models)
+
+    @classmethod
+    def by_default(
+        cls, classifier: Classifier, images: ImageSet, settings: MaskingSettings
+    ) -> Sources:
+        """Bundled models that fit, else the promise of a surrogate, if the settings allow one."""
+        fitting = tuple(
+            source
+            for source in bundled_sources(classifier)
+            if agreement(source, classifier, images) >= LEAST_AGREEMENT
+        )
+        if fitting or not settings.surrogate_queries:
+            return cls.of(fitting)
+        return cls((NAME,), ())
+
+    def ready(
+        self, classifier: Classifier, images: ImageSet, settings: MaskingSettings, *, seed: int
+    ) -> tuple[Classifier, ...]:
+        """The models, the surrogate taught."""
+        if self.models or self.names != (NAME,):
+            return self.models
+        return (distilled(classifier, images, queries=settings.surrogate_queries, seed=seed),)
+
+
+def agreement(source: Classifier, classifier: Classifier, images: ImageSet) -> float:
+    """Share of images, spread evenly over ``images``, on which both give the same class."""
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(np.int64))
+    x = images.pixels(chosen).to(classifier.device)
+    same = source.logits(x).argmax(1) == classifier.logits(x).argmax(1)
+    return float(same.float().mean())
+
+
+NAME = "distilled"
+"""What a surrogate is called in place of the hash of a file."""
+
+MOST_IMAGES = 500
+LARGEST_SIDE = 32
+_EPOCHS = 8
+_BATCH = 64
+_STREAM = "masking/surrogate"
+
+
+def distilled(classifier: Classifier, images: ImageSet, *, queries: int, seed: int) -> Classifier:
+    """A convolutional network that imitates the runtime on and around ``images``.
+
+    Nothing depends on which images are reported on: they are drawn from all of the data set.
+
+    Args:
+        classifier: the model that is imitated; only its runtime is asked.
+        images: where its questions come from.
+        queries: images that the runtime is asked about.
+        seed: of the questions and of the training.
+    """
+    x, logits = _lessons(classifier, images, queries, seed)
+    targets = _scaled(logits).softmax(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, _STREAM, 1))
+        student = _network(classifier.image_shape, classifier.num_classes).to(x.device)
+        _teach(student, x, targets, generator(seed, _STREAM, 2))
+    return Classifier.from_module(
+        student,
+        image_shape=classifier.image_shape,
+        num_classes=classifier.num_classes,
+        info=ModelInfo(file=f"{NAME} surrogate", sha256=NAME, kind="module"),
+    )
+
+
+def _lessons(
+    classifier: Classifier, images: ImageSet, queries: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Questions ``(n, c, h, w)`` and answers ``(n, k)``; without those that are no numbers."""
+    draw = generator(seed, _STREAM, 0)
+    chosen = torch.randperm(len(images), generator=draw)[:MOST_IMAGES]
+    pixels = images.pixels(chosen.sort().values.numpy())
+    asked, answers = [], []
+    with classifier.forward_only():
+        for begin in range(0, queries, _BATCH):
+            x = _questions(pixels, min(_BATCH, queries - begin), draw)
+            asked.append(x)
+            answers.append(classifier.logits(x.to(classifier.device)))
+    x, logits = torch.cat(asked).to(classifier.device), torch.cat(answers).float()
+    good = logits.isfinite().all(1)
+    return x[good], logits[good]
+
+
+def _questions(pixels: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Images, half of them mixed with another, with noise of a size of their own."""
+    first = pixels[torch.randint(len(pixels), (count,), generator=draw)]
+    second = pixels[torch.randint(len(pixels), (count,), generator=draw)]
+    share = (torch.rand(count, generator=draw) - 0.5).clamp_min(0).view(-1, 1, 1, 1)
+    size = 0.2 * torch.rand(count, generator=draw).square().view(-1, 1, 1, 1)
+    noise = torch.randn(first.shape, generator=draw)
+    return (first + share * (second - first) + size * noise).clamp(0, 1)
+
+
+def _scaled(logits: Tensor) -> Tensor:
+    """Logits whose spread over classes is 3 on the average, whatever temperature they came with."""
+    centred = logits - logits.mean(1, keepdim=True)
+    return 3 * centred / centred.square().mean().sqrt().clamp_min(1e-12)
+
+
+def _network(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    channels, height, width = shape
+    sides = (min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
+    fewer = [nn.AdaptiveAvgPool2d(sides)] if sides != (height, width) else []
+    return nn.Sequential(
+        *fewer,
+        nn.Conv2d(channels, 24, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(24, 48, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LazyLinear(128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
+
+
+def _teach(student: nn.Module, x: Tensor, targets: Tensor, draw: torch.Generator) -> None:
+    """Adam on cross-entropy with the soft ``targets``, one falling step size over all epochs."""
+    if not len(x):
+        student(x.new_zeros(1, *x.shape[1:]))  # gives the lazy layer its shape
+        return
+    student(x[:1])
+    optimiser = torch.optim.Adam(student.parameters(), lr=2e-3)
+    total = _EPOCHS * -(-len(x) // _BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total)
+    for _ in range(_EPOCHS):
+        for some in torch.split(torch.randperm(len(x), generator=draw), _BATCH):
+            with torch.enable_grad():
+                said = student(x[some].contiguous()).log_softmax(1)
+                loss = functional.kl_div(said, targets[some], reduction="batchmean")
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()

@@ -1,0 +1,121 @@
+"""One plain attack, watched: losses at every step, whether it moves, what its image looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from robcert.certify.attacks import default_rule
+from robcert.certify.local_linearity import Search, Sided, halving_rule, largest_deviation, tangent
+from robcert.certify.numerics import (
+    Loss,
+    feasible,
+    finite,
+    per_row,
+    project,
+    random_start,
+    value_and_gradient,
+)
+
+if TYPE_CHECKING:
+    from robcert.certify.core import Batch, Norm
+    from robcert.certify.model import Classifier
+
+HIGH = 0.25
+"""Spatial frequencies above this, in cycles a pixel, count as high: half of the largest."""
+
+LINEARITY_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """PGD on the cross-entropy of the logits from a random start, never stopped.
+
+    Attributes:
+        losses: cross-entropy before every step and after the last ``(b, steps + 1)``, in nats.
+        margins: largest other logit minus that of y, at the same points; above 0: misclassified.
+        moved: whether the last point differs from the first ``(b,)``.
+        not_a_number: whether some gradient on the way held NaN or infinity ``(b,)``.
+        delta: the last perturbation ``(b, c, h, w)``.
+    """
+
+    losses: Tensor
+    margins: Tensor
+    moved: Tensor
+    not_a_number: Tensor
+    delta: Tensor
+
+
+def trace(
+    classifier: Classifier, batch: Batch, *, norm: Norm, epsilon: float, steps: int, seed: int
+) -> Trace:
+    """Watch the attack on the images of ``batch``; ``epsilon`` in pixel units."""
+    x, y, rule = batch.x, batch.y, default_rule(norm, steps)
+    radius = per_row(epsilon, x).flatten()
+    start = random_start(
+        batch.index, x, norm=norm, epsilon=epsilon, seed=seed, stream="masking/trace"
+    )
+    first = delta = project(start, norm, radius, x=x)
+    moments = rule.moments(delta)
+    bad = torch.zeros_like(y, dtype=torch.bool)
+    losses, margins = [], []
+    for step in range(1, steps + 2):
+        seen: list[Tensor] = []
+        value, gradient = value_and_gradient(
+            partial(_cross_entropy, classifier, y, seen), x + delta
+        )
+        losses.append(value)
+        margins.append(Loss.MARGIN.of(seen[0], y))
+        bad |= ~gradient.flatten(1).isfinite().all(1)
+        if step <= steps:
+            t = torch.full_like(radius, step)
+            unit, moments = rule.unit(feasible(finite(gradient), x + delta), t, moments)
+            moved = delta + unit * per_row(rule.sizes(t, radius), delta)
+            delta = project(moved, norm, radius, x=x)
+    far = (delta - first).flatten(1).abs().amax(1) > 0
+    return Trace(torch.stack(losses, 1), torch.stack(margins, 1), far, bad, delta)
+
+
+def _cross_entropy(classifier: Classifier, y: Tensor, seen: list[Tensor], x: Tensor) -> Tensor:
+    logits = classifier.twin_logits(x)
+    seen.append(logits.detach())
+    return Loss.CE.of(logits, y)
+
+
+def high_frequency_share(delta: Tensor) -> Tensor:
+    """Share of the energy of ``delta (b, c, h, w)`` above ``HIGH``, mean left out, ``(b,)``.
+
+    White noise has 1 - pi/16 = 0.80 of it there. NaN where the perturbation is constant.
+    """
+    energy = torch.fft.fft2(delta.double()).abs().square()
+    down = torch.fft.fftfreq(delta.shape[2], dtype=torch.float64, device=delta.device)
+    right = torch.fft.fftfreq(delta.shape[3], dtype=torch.float64, device=delta.device)
+    frequency = torch.hypot(down.view(-1, 1), right.view(1, -1))
+    whole = (energy * (frequency > 0)).flatten(1).sum(1)
+    high = (energy * (frequency > HIGH)).flatten(1).sum(1)
+    return torch.where(whole > 1e-20, high / whole, torch.nan)
+
+
+def bend(
+    classifier: Classifier, batch: Batch, *, norm: Norm, epsilon: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    r"""γ(ε, x) of the logit margin by a short search, and :math:`\epsilon \|\nabla\|_*`, ``(b,)``.
+
+    The first is how far the margin leaves its tangent, the second how far the tangent says that it
+    falls (Qin et al. 2019, arXiv:1907.02610, equation 5).
+    """
+    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    rule = halving_rule(norm, LINEARITY_STEPS)
+    found = largest_deviation(
+        plane,
+        batch,
+        Search(norm, Sided.TWO, LINEARITY_STEPS, rule),
+        epsilon=epsilon,
+        seed=seed,
+        stream="masking/linearity",
+    )
+    return found.value, epsilon * norm.dual.of(plane.gradient.double())

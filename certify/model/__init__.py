@@ -1,0 +1,37 @@
+"""The audited model in pixel space: runtime, twin, preprocessing, clean accuracy."""
+
+from .classifier import (
+    Classifier,
+    Logits,
+    ModelInfo,
+    Parity,
+    one_torch_thread,
+    require_gradients,
+    rounds_by_itself,
+)
+from .clean_check import (
+    better_alternative,
+    chance_hint,
+    check_clean_accuracy,
+    clean_accuracy,
+    near_chance,
+)
+from .preprocessing import Layout, Preprocessing, PreprocessOptions
+
+__all__ = [
+    "Classifier",
+    "Layout",
+    "Logits",
+    "ModelInfo",
+    "Parity",
+    "PreprocessOptions",
+    "Preprocessing",
+    "better_alternative",
+    "chance_hint",
+    "check_clean_accuracy",
+    "clean_accuracy",
+    "near_chance",
+    "one_torch_thread",
+    "require_gradients",
+    "rounds_by_itself",
+]

@@ -1,0 +1,218 @@
+"""From pixel space to the input that a model expects.
+
+What the user or the model's metadata says of the preprocessing; every part may be left open.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from robcert.certify.errors import PreprocessingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+Layout = Literal["NCHW", "NHWC", "flat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How x in [0, 1], ``(b, c, h, w)``, becomes the model's input.
+
+    In this order: channel order, scaling to ``range``, ``(x - mean) / std`` in that range's units
+    and the model's channel order, layout, reshape to ``input_shape``, rounding and saturation for
+    integer types.
+
+    Attributes:
+        layout: axis order of the input; ``flat`` is one vector an image.
+        flatten: how a flat input lists the pixels.
+        range: values that black and white become before mean and std.
+        channels: order of three colour channels.
+        mean: subtracted, one number or one a channel; empty for none.
+        std: divided by, likewise.
+        dtype: element type of the input.
+        input_shape: shape of one input without the batch axis; empty to keep what ``layout`` gives.
+    """
+
+    layout: Layout = "NCHW"
+    flatten: Literal["row-major", "column-major"] = "row-major"
+    range: tuple[float, float] = (0.0, 1.0)
+    channels: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    dtype: str = "float32"
+    input_shape: tuple[int, ...] = ()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Model input of the pixels ``x (b, c, h, w)``; differentiable in ``x``."""
+        if self.channels == "BGR":
+            x = x.flip(1)
+        low, high = self.range
+        if (low, high) != (0.0, 1.0):
+            x = x * (high - low) + low
+        if self.mean:
+            x = x - x.new_tensor(self.mean).view(1, -1, 1, 1)
+        if self.std:
+            x = x / x.new_tensor(self.std).view(1, -1, 1, 1)
+        if self.layout == "NHWC":
+            x = x.permute(0, 2, 3, 1)
+        elif self.layout == "flat":
+            x = (x if self.flatten == "row-major" else x.transpose(2, 3)).flatten(1)
+        if self.input_shape:
+            x = x.reshape(x.shape[0], *self.input_shape)
+        return self._as_input_type(x)
+
+    def _as_input_type(self, x: Tensor) -> Tensor:
+        """``x`` on the grid of the input type, still a float tensor with straight-through slope."""
+        kind = getattr(torch, self.dtype)
+        if kind.is_floating_point:
+            return x
+        limits = torch.iinfo(kind)
+        inside = x.clamp(limits.min, limits.max)
+        return inside + (inside.round() - inside).detach()
+
+
+METADATA_KEY = "robcert.preprocess"
+"""Metadata entry of an ONNX file: the fields of :class:`Preprocessing` in JSON."""
+
+_CHOICES = {
+    "layout": ("NCHW", "NHWC", "flat"),
+    "flatten": ("row-major", "column-major"),
+    "channels": ("RGB", "BGR"),
+    "dtype": (
+        *("float32", "float16", "float64"),
+        *("int8", "uint8", "int16", "uint16", "int32", "int64"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessOptions:
+    """Parts of a :class:`Preprocessing`; None is "not said"."""
+
+    layout: Layout | None = None
+    flatten: Literal["row-major", "column-major"] | None = None
+    range: tuple[float, float] | None = None
+    channels: Literal["RGB", "BGR"] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        _validate(self.said(), "preprocessing")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is said."""
+        return not self.said()
+
+    def said(self) -> dict[str, Any]:
+        """The parts that are said, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def over(self, other: PreprocessOptions) -> PreprocessOptions:
+        """These options, completed by ``other`` where they say nothing."""
+        return PreprocessOptions(**{**other.said(), **self.said()})
+
+    def completed(
+        self, *, layout: Layout, dtype: str, input_shape: tuple[int, ...]
+    ) -> Preprocessing:
+        """Preprocessing for an input of that layout, type and shape; defaults where open."""
+        said = {"layout": layout, "dtype": dtype, **self.said()}
+        return Preprocessing(**said, input_shape=input_shape)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> PreprocessOptions:
+        """Options written in JSON, with the keys of this class.
+
+        Raises:
+            PreprocessingError: not JSON, an unknown key, or a value outside its rule; the message
+                names ``source`` and the key.
+        """
+        try:
+            said = json.loads(text)
+        except ValueError as error:
+            message = f"{source} is not JSON: {error}"
+            raise PreprocessingError(message) from error
+        known = {field.name for field in fields(cls)}
+        if not isinstance(said, dict):
+            message = f"{source} must hold one JSON object, got {type(said).__name__}"
+            raise PreprocessingError(message)
+        for key in said:
+            if key not in known:
+                message = f"{source}: unknown key {key!r}"
+                hint = f"keys are {', '.join(sorted(known))}"
+                raise PreprocessingError(message, hint=hint)
+        _validate(said, source)
+        values: dict[str, Any] = {
+            key: tuple(map(float, value)) if isinstance(value, list) else value
+            for key, value in said.items()
+        }
+        return cls(**values)
+
+    @classmethod
+    def from_file(cls, path: Path) -> PreprocessOptions:
+        """Options in a JSON file.
+
+        Raises:
+            PreprocessingError: the file cannot be read, or see :meth:`from_json`.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"{path} cannot be read: {error}"
+            raise PreprocessingError(message) from error
+        return cls.from_json(text, source=str(path))
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> PreprocessOptions:
+        """Options that robcert's own export wrote into a model's metadata; none if it did not.
+
+        Raises:
+            PreprocessingError: the entry is there and cannot be read.
+        """
+        text = metadata.get(METADATA_KEY)
+        if text is None:
+            return cls()
+        source = f"the model's metadata entry {METADATA_KEY}"
+        try:
+            said = json.loads(text)
+        except ValueError as error:
+            message = f"{source} is not JSON: {error}"
+            raise PreprocessingError(message) from error
+        if isinstance(said, dict):
+            said.pop("input_shape", None)  # the file's own input says it
+            said = {key: value for key, value in said.items() if value not in ([], None)}
+        return cls.from_json(json.dumps(said), source=source)
+
+
+def _validate(said: dict[str, Any], source: str) -> None:
+    """Raise at the first value that breaks its rule."""
+    for key, value in said.items():
+        rule = _broken_rule(key, value)
+        if rule:
+            message = f"{source}: {key} must be {rule}, got {value!r}"
+            raise PreprocessingError(message)
+
+
+def _broken_rule(key: str, value: object) -> str:
+    """The rule of ``key`` that ``value`` breaks; empty if it breaks none."""
+    if key in _CHOICES:
+        return "" if value in _CHOICES[key] else f"one of {', '.join(_CHOICES[key])}"
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    finite = all(
+        isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in numbers
+    )
+    if key == "range":
+        good = finite and len(numbers) == 2 and numbers[0] != numbers[1]
+        return "" if good else "two different numbers, the values of black and of white"
+    if not numbers or not finite:
+        return "a list of numbers, one or one a channel"
+    return "a list of positive numbers" if key == "std" and min(numbers) <= 0 else ""

@@ -1,0 +1,64 @@
+"""Small kernels: ascent, projections, gradients, losses, random streams, memory."""
+
+from .ascent import (
+    Direction,
+    Elsewhere,
+    Moments,
+    StepRule,
+    finite,
+    largest_entry,
+    maximise,
+    normalised,
+    random_start,
+    steepest,
+)
+from .batch_invariant import SameRows, softmax, whole_vectors
+from .gradients import value_and_gradient
+from .losses import (
+    ImageLoss,
+    Loss,
+    TopMargin,
+    cross_entropy,
+    largest_other,
+    margin_loss,
+    probability_margin_loss,
+    targeted_margin,
+)
+from .memory import keep_freed_memory
+from .projections import feasible, into_box, per_row, project
+from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, stream_seed
+
+__all__ = [
+    "NOISE_BLOCK",
+    "Direction",
+    "Elsewhere",
+    "ImageLoss",
+    "Loss",
+    "Moments",
+    "SameRows",
+    "StepRule",
+    "TopMargin",
+    "cross_entropy",
+    "feasible",
+    "finite",
+    "generator",
+    "into_box",
+    "keep_freed_memory",
+    "largest_entry",
+    "largest_other",
+    "margin_loss",
+    "maximise",
+    "normalised",
+    "per_row",
+    "point_in_ball",
+    "points_in_ball",
+    "probability_margin_loss",
+    "project",
+    "random_start",
+    "softmax",
+    "steepest",
+    "stream_seed",
+    "targeted_margin",
+    "value_and_gradient",
+    "whole_vectors",
+]

@@ -1,0 +1,24 @@
+"""Radii from extreme-value estimates: L-, omega-, gamma- and curvature bounds."""
+
+from .clever import BLOCK_SIZE, local_lipschitz
+from .gradient_norm import largest_gradient_norm
+from .radii import epsilon_grid
+from .residuals import ResidualSearch, largest_residuals
+from .schema import BOUNDS, BOUNDS_SAMPLE
+from .settings import BoundsSettings, Margin, Region
+from .tables import fit_state
+
+__all__ = [
+    "BLOCK_SIZE",
+    "BOUNDS",
+    "BOUNDS_SAMPLE",
+    "BoundsSettings",
+    "Margin",
+    "Region",
+    "ResidualSearch",
+    "epsilon_grid",
+    "fit_state",
+    "largest_gradient_norm",
+    "largest_residuals",
+    "local_lipschitz",
+]

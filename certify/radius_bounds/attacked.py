@@ -1,0 +1,104 @@
+"""What attacks in the same file say about the images of a bounds table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.store import crossings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import ResultStore
+
+ATTACKS = ("attack", "transfer")
+"""Kinds of tables that hold attacked distances of the base classifier."""
+
+ROUNDING = 1e-4
+"""What float32 pixels may add to a distance, as a share of the radius it was held to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """Distances of the nearest adversarial images found, over all attacks of the norm.
+
+    Attributes:
+        n: images of the table that were attacked.
+        not_found: those of them that nothing broke.
+        mean: over the n, misclassified ones at 0; infinite where one was not broken.
+        median: the same.
+        mean_correct: over those that are classified as y.
+    """
+
+    n: int
+    not_found: int
+    mean: float
+    median: float
+    mean_correct: float
+
+    @classmethod
+    def of(cls, distance: NDArray[np.float64]) -> Attacked:
+        """From distances ``(n,)``; NaN where there was no attack."""
+        known = distance[~np.isnan(distance)]
+        right = known[known > 0]
+        nothing = float("nan")
+        return cls(
+            n=len(known),
+            not_found=int(np.isinf(known).sum()),
+            mean=float(known.mean()) if len(known) else nothing,
+            median=float(np.median(known)) if len(known) else nothing,
+            mean_correct=float(right.mean()) if len(right) else nothing,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offender:
+    """An image whose estimated radius exceeds the distance of an adversarial image."""
+
+    index: int
+    bound: str
+    radius: float
+    distance: float
+
+
+def attacked_distances(
+    store: ResultStore, norm: str, indices: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Smallest distance of each image over all attacks in ``norm``; NaN where there was none."""
+    nearest = np.full(len(indices), np.nan)
+    for kind in ATTACKS:
+        for group in store.existing(kind):
+            if group.settings["norm"] == norm:
+                nearest = np.fmin(nearest, group.column("distance", indices))
+    return nearest
+
+
+def attacked_error(distance: NDArray[np.float64], epsilon: float) -> float | None:
+    """Share of the attacked images that were broken within ``epsilon``; None without attacks."""
+    known = distance[~np.isnan(distance)]
+    return float((known <= epsilon * (1 + ROUNDING)).mean()) if len(known) else None
+
+
+def offenders(
+    radii: Mapping[str, NDArray[np.float64]],
+    distance: NDArray[np.float64],
+    indices: NDArray[np.int64],
+) -> tuple[Offender, ...]:
+    """Every crossing, the largest ratio of radius to distance first.
+
+    Args:
+        radii: estimated radii ``(n,)`` by column.
+        distance: attacked distances ``(n,)``.
+        indices: the images.
+    """
+    found = [
+        Offender(int(indices[row]), name, float(values[row]), float(distance[row]))
+        for name, values in radii.items()
+        for row in np.flatnonzero(crossings(values, distance))
+    ]
+    return tuple(sorted(found, key=lambda one: -one.radius / max(one.distance, 1e-300)))

@@ -1,0 +1,109 @@
+r"""Radii from the Lipschitz constant L and the modulus :math:`\omega(\epsilon)` of a margin loss.
+
+For a loss that is negative exactly where an image is classified as y, with
+:math:`gap = \max(-\ell(x), 0)` and :math:`G = \|\nabla \ell(x)\|_*`, an image keeps its class
+within gap / L, and within every :math:`\epsilon` with :math:`gap \ge \omega(\epsilon) + \epsilon G`
+(Finlay & Oberman 2019, arXiv:1905.11468, Proposition 2.2). Both are proofs for the true L and
+:math:`\omega`, estimates for estimated ones. No pixel box: a larger set is bounded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robcert.certify.numerics import generator
+
+Array = NDArray[np.float64]
+
+LEAST_BLOCK_SIZE = 10
+"""Blocks are merged rather than made smaller than this."""
+
+VANISHING = 1e-12
+"""Gradient norms below this count as zero."""
+
+
+def sample_blocks(
+    n_images: int, *, blocks: int, block_size: int, seed: int, data_sha256: str
+) -> NDArray[np.int64]:
+    """Images of disjoint random blocks, ``(blocks, size)``, drawn without replacement.
+
+    With fewer images than ``blocks * block_size`` the blocks get smaller, and below 10 images
+    fewer. The same data, seed and numbers give the same sample, whatever is reported on.
+    """
+    size = min(block_size, n_images // blocks)
+    if size < min(LEAST_BLOCK_SIZE, block_size):
+        size = min(LEAST_BLOCK_SIZE, block_size, n_images)
+        blocks = min(blocks, n_images // size)
+    stream = generator(seed, f"bounds/sample/{data_sha256}", 0)
+    order = torch.randperm(n_images, generator=stream)[: blocks * size]
+    return order.numpy().reshape(blocks, size)
+
+
+def epsilon_grid(epsilon: float, points: int) -> tuple[float, ...]:
+    """Geometric points from epsilon / 8 to 2 epsilon, pixel units.
+
+    >>> [round(point, 3) for point in epsilon_grid(0.4, 5)]
+    [0.05, 0.1, 0.2, 0.4, 0.8]
+    """
+    return tuple(float(point) for point in epsilon * np.geomspace(1 / 8, 2, points))
+
+
+def l_bound(loss: Array, lipschitz: float) -> Array:
+    """Radii gap / L ``(n,)``; 0 where misclassified, and everywhere for L = 0.
+
+    L = 0 says that no gradient was seen, not that no image can change its class.
+    """
+    gap = np.maximum(-loss, 0.0)
+    return gap / lipschitz if lipschitz > 0 else np.zeros_like(gap)
+
+
+def omega_bound(
+    loss: Array, gradient_norm: Array, *, epsilons: tuple[float, ...], omegas: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    r"""Radii ``(n,)`` and whether they end at the largest epsilon because the grid does.
+
+    :math:`r = \max_j \max(0, \min(\epsilon_j, (gap - \omega(\epsilon_j)) / G))`: within
+    :math:`\epsilon_j` no residual exceeds :math:`\omega(\epsilon_j)`, so omega between two points
+    of the grid is replaced by its value at the upper one. With each image's own residuals
+    :math:`\gamma^+(\epsilon_j, x)` for omega, which it needs no more than, this is the
+    gamma-bound.
+
+    Args:
+        loss: margin losses ``(n,)``.
+        gradient_norm: dual norms G of their gradients ``(n,)``.
+        epsilons: ascending grid, pixel units.
+        omegas: omega at each ``(m,)``, or one row an image ``(n, m)``; made non-decreasing first,
+            for independent fits need not be. NaN claims nothing.
+    """
+    rising = np.maximum.accumulate(np.nan_to_num(omegas, nan=np.inf, posinf=np.inf), axis=-1)
+    rest = np.maximum(-loss, 0.0)[:, None] - rising
+    slope = np.asarray(gradient_norm, dtype=np.float64)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.where(slope > 0, rest / slope, np.where(rest >= 0, np.inf, -np.inf))
+    right = (loss < 0)[:, None]
+    radii = np.where(right, np.clip(np.minimum(epsilons, reach), 0.0, None), 0.0).max(1)
+    return radii, radii >= epsilons[-1]
+
+
+def curvature_bound(loss: Array, gradient_norm: Array, curvature: float) -> Array:
+    r"""Radii :math:`(\sqrt{G^2 + 2 C\,gap} - G) / C`, ``(n,)``: the omega-bound of ½ C eps² in l2.
+
+    0 where misclassified, and where both C and the gradient are 0: that says that no slope was
+    seen, not that no image can change its class.
+
+    Args:
+        loss: margin losses ``(n,)``.
+        gradient_norm: l2 norms G of their gradients ``(n,)``.
+        curvature: largest eigenvalue C of the loss's Hessian anywhere, 0 where none is positive.
+    """
+    gap = np.maximum(-np.asarray(loss, dtype=np.float64), 0.0)
+    slope = np.asarray(gradient_norm, dtype=np.float64)
+    below = slope + np.sqrt(slope**2 + 2 * curvature * gap)  # this form of the root bears C = 0
+    return np.divide(2 * gap, below, out=np.zeros_like(gap), where=below > 0)
+
+
+def vanishing_share(gradient_norm: Array) -> float:
+    """Share of images whose gradient is as good as zero: a sign of masked gradients."""
+    return float((gradient_norm < VANISHING).mean())

@@ -1,0 +1,148 @@
+"""The sample that L, omega and the curvature are fitted on: rows of a table under the radii."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import StoreError
+from robcert.certify.failures import in_parts, require_hope
+from robcert.certify.local_linearity import tangent
+
+from .curvature import largest_curvature
+from .gradient_norm import largest_gradient_norm
+from .residuals import largest_residuals
+from .schema import BOUNDS_SAMPLE
+from .settings import Region
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.core import Batch
+    from robcert.certify.model import Classifier
+    from robcert.certify.session import Rows, Session
+    from robcert.certify.store import AnalysisGroup
+
+    from .settings import BoundsSettings
+
+PLACE = "bounds-sample"
+"""Name of the table of sampled rows, under that of the radii."""
+
+
+def finished_sample(
+    session: Session,
+    group: AnalysisGroup,
+    settings: BoundsSettings,
+    blocks: NDArray[np.int64],
+    *,
+    refit: bool,
+) -> AnalysisGroup | None:
+    """The sampled rows; None where the time budget ended before the last.
+
+    Rows that are in the file are kept, also those of a run that differs in the fit alone.
+
+    Args:
+        session: model, images, results file.
+        group: table of the radii.
+        settings: everything that changes a row.
+        blocks: the sampled images ``(blocks, size)``.
+        refit: never sample.
+
+    Raises:
+        StoreError: ``refit`` and the file has no finished sample of these settings.
+    """
+    sample = session.store.group(
+        BOUNDS_SAMPLE,
+        prefix="",
+        settings=settings.sampling,
+        seed=session.seed,
+        sizes={"epsilon": settings.points},
+        n_rows=blocks.size,
+        under=group.path,
+    )
+    if not sample.complete:
+        _reuse(session, sample, refit=refit)
+    if sample.complete or _fill(session, sample, settings, blocks):
+        return sample
+    return None
+
+
+def _reuse(session: Session, sample: AnalysisGroup, *, refit: bool) -> None:
+    """Copy the finished sample of a run that differs in the fit alone, if there is one."""
+    for other in session.store.existing(PLACE):
+        same = other.settings == sample.settings and other.seed == sample.seed
+        if same and other.complete and other.path != sample.path:
+            rows = other.indices
+            sample.append(rows, {name: other.column(name, rows) for name in sample.columns})
+            sample.finish(rows)
+            sample.set_attributes(failed=other.attribute("failed", {}))
+            return
+    if refit:
+        message = "there is nothing to fit again: the file has no finished sample of these settings"
+        hint = "run the same command without --refit; norm, epsilon, margin and blocks must agree"
+        raise StoreError(message, hint=hint)
+
+
+def _fill(
+    session: Session,
+    sample: AnalysisGroup,
+    settings: BoundsSettings,
+    blocks: NDArray[np.int64],
+) -> bool:
+    """Compute the sampled rows that are missing; whether all of them are there now.
+
+    An image that the model fails on has no row; the attribute ``failed`` says why.
+    """
+    rows = np.arange(blocks.size)
+    images, block = blocks.ravel(), np.repeat(np.arange(len(blocks)), blocks.shape[1])
+    missing, failed = sample.missing(rows), dict[int, Exception]()
+
+    def found(some: NDArray[np.int64]) -> Rows:
+        return _rows(session.classifier, session.batch(images[some]), settings, session.seed)
+
+    for start in range(0, len(missing), session.batch_size):
+        session.progress("sampling L and omega", blocks.size - len(missing) + start, blocks.size)
+        if session.out_of_time:
+            return False
+        part = missing[start : start + session.batch_size]
+        for some, values in in_parts(found, part, failed):
+            sample.append(some, {"index": images[some], "block": block[some], **values})
+        require_hope(failed, done=bool(sample.computed().any()), asked=len(missing))
+    session.progress("sampling L and omega", blocks.size, blocks.size)
+    sample.finish(np.setdiff1d(rows, list(failed)))
+    if failed:
+        reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
+        sample.set_attributes(failed=reasons)
+    return True
+
+
+def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Rows:
+    """Gradient norms, largest residuals and curvatures of one batch of sampled images."""
+    norm = Norm(settings.norm)
+    plane = tangent(classifier, batch.x, batch.y, settings.loss)
+    residuals = largest_residuals(plane, batch, settings.search(seed))
+    slopes = norm.dual.of(plane.gradient)
+    steepest, curvature = slopes, slopes.new_full((len(batch),), float("nan"))
+    if settings.region == Region.BALL:
+        steepest = largest_gradient_norm(
+            plane,
+            batch,
+            norm=norm,
+            radius=settings.epsilons[-1],
+            steps=settings.steps,
+            restarts=settings.restarts,
+            seed=seed,
+        )
+    if settings.curved:
+        curvature = largest_curvature(plane, batch, steps=settings.curvature_steps, seed=seed)
+    columns = {
+        "gradient_norm": slopes,
+        "largest_gradient_norm": steepest,
+        "residual": residuals.found,
+        "residual_random": residuals.random,
+        "floor": residuals.floor,
+        "curvature": curvature,
+    }
+    return {name: values.detach().cpu().numpy() for name, values in columns.items()}

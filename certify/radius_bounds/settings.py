@@ -1,0 +1,164 @@
+"""Settings of `robcert bounds` and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import (
+    InvalidParameterError,
+    require_at_least,
+    require_open_unit,
+    require_positive,
+)
+from robcert.certify.numerics import Loss, TopMargin
+from robcert.certify.stats import Method
+
+from .clever import BLOCK_SIZE
+from .radii import epsilon_grid, sample_blocks
+from .residuals import ResidualSearch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robcert.certify.data import ImageSet
+    from robcert.certify.numerics import ImageLoss
+
+
+class Margin(StrEnum):
+    """Whose margin is bounded."""
+
+    LOGIT = "logit"
+    PROBABILITY = "prob"
+
+    def loss(self, top_k: int = 1) -> ImageLoss:
+        """The margin as a loss, negative where y is among the ``top_k`` first."""
+        if top_k > 1:
+            return TopMargin(top_k, probability=self is Margin.PROBABILITY)
+        return Loss.MARGIN if self is Margin.LOGIT else Loss.PROBABILITY_MARGIN
+
+
+class Region(StrEnum):
+    """Where gradients are looked for."""
+
+    DATA = "data"  # at the images themselves
+    BALL = "ball"  # in the ball of the largest epsilon around each image
+
+
+@dataclass(frozen=True, slots=True)
+class BoundsSettings:
+    """Everything that changes a row.
+
+    Attributes:
+        norm: norm of the radii.
+        epsilon: radius in the middle of the grid of omega, pixel units.
+        margin: margin of logits (the same at any temperature) or of probabilities (the papers').
+        blocks: disjoint blocks of images that L and omega are fitted on.
+        block_size: images a block.
+        exceedance: probability that a block maximum exceeds the quantile reported.
+        level: confidence of its upper limit.
+        evt: how the supremum is read off the block maxima.
+        region: where the gradients for L are looked for.
+        points: radii of the grid of omega, from epsilon / 8 to 2 epsilon; 5, 9 or 13 put epsilon
+            itself on it, and a bound uses omega at the next point up.
+        steps: gradient steps of each search for a residual (or a gradient norm).
+        restarts: random starts of each.
+        top_k: an image counts as classified where y is among so many first classes.
+        curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
+        clever_blocks: blocks of random points around each image reported on, for its own L within
+            the largest radius of the grid; 0 for none.
+    """
+
+    norm: Norm = Norm.LINF
+    epsilon: float = 8 / 255
+    margin: Margin = Margin.LOGIT
+    blocks: int = 100
+    block_size: int = 100
+    exceedance: float = 0.001
+    level: float = 0.95
+    evt: Method = Method.GEV
+    region: Region = Region.DATA
+    points: int = 9
+    steps: int = 20
+    restarts: int = 2
+    top_k: int = 1
+    curvature_steps: int = 12
+    clever_blocks: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_positive("epsilon", self.epsilon)
+        require_open_unit("exceedance", self.exceedance)
+        require_open_unit("level", self.level)
+        for name in ("blocks", "block_size", "points", "steps", "restarts", "top_k"):
+            require_at_least(name, getattr(self, name), 1)
+        require_at_least("curvature_steps", self.curvature_steps, 0)
+        require_at_least("clever_blocks", self.clever_blocks, 0)
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Grid of omega, pixel units."""
+        return epsilon_grid(self.epsilon, self.points)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Settings that the sampled rows depend on; the others only change the fit."""
+        settings = asdict(self)
+        for name in ("exceedance", "level", "evt", "clever_blocks"):
+            settings.pop(name)
+        return settings
+
+    def blocks_of(self, images: ImageSet, seed: int) -> NDArray[np.int64]:
+        """Positions of the sampled images ``(blocks, size)``."""
+        return sample_blocks(
+            len(images),
+            blocks=self.blocks,
+            block_size=self.block_size,
+            seed=seed,
+            data_sha256=images.sha256,
+        )
+
+    @property
+    def loss(self) -> ImageLoss:
+        """The margin that is bounded, as a loss."""
+        return Margin(self.margin).loss(self.top_k)
+
+    @property
+    def curved(self) -> bool:
+        """Whether the curvature bound is asked for; eigenvalues of the Hessian speak of l2."""
+        return self.norm == Norm.L2 and self.curvature_steps > 0
+
+    @property
+    def prefix(self) -> str:
+        """Readable part of the table's key."""
+        ranked = f"-top{self.top_k}" if self.top_k > 1 else ""
+        return f"{self.norm}-{self.epsilon:.4g}-{self.margin}{ranked}"
+
+    def search(self, seed: int) -> ResidualSearch:
+        """How residuals are looked for."""
+        return ResidualSearch(Norm(self.norm), self.epsilons, self.steps, self.restarts, seed)
+
+    def require_fit(self, num_classes: int) -> None:
+        """Raise an InvalidParameterError unless a model of ``num_classes`` has such a margin."""
+        if self.top_k >= num_classes:
+            message = f"top_k must be below the number of classes ({num_classes}), got {self.top_k}"
+            raise InvalidParameterError(message)
+
+    def gradient_passes(self, n_sampled: int, n_reported: int, n_apart: int = 0) -> int:
+        """Gradients that sampling and reporting cost at most, resumed rows not deducted.
+
+        A product with the Hessian counts as two.
+
+        Args:
+            n_sampled: images that L and omega are fitted on.
+            n_reported: images reported on.
+            n_apart: those of them that were not sampled; others have their residuals already.
+        """
+        search = self.search(0).n_gradients
+        ball = 2 * self.steps * self.restarts if self.region == Region.BALL else 0
+        curvature = 2 * self.curvature_steps if self.curved else 0
+        own = 1 + self.clever_blocks * BLOCK_SIZE
+        return n_sampled * (1 + search + ball + curvature) + n_reported * own + n_apart * search

@@ -1,0 +1,235 @@
+"""What a bounds table says, read from the file alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robcert.certify.store import plain
+
+from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
+from .fits import FitSummary, OmegaSummary, fit_warnings, left_out, omega_summaries, through_jumps
+from .settings import Region
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import ResultStore
+
+RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
+"""Columns of radii; those of L, omega and the curvature rest on upper limits."""
+
+POINTS = ("l_bound_point", "omega_bound_point")
+"""Columns of radii that rest on point estimates."""
+
+
+@dataclass(frozen=True, slots=True)
+class RadiusSummary:
+    """One kind of radius over the images.
+
+    Attributes:
+        mean: over all images, misclassified ones at 0.
+        median: the same.
+        mean_correct: over the images that are classified as y.
+        share_positive: share of images with a radius above 0.
+    """
+
+    mean: float
+    median: float
+    mean_correct: float
+    share_positive: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAt:
+    """Share of images whose radius is below ``epsilon``; misclassified ones count.
+
+    ``attacked`` is the share broken within it, of the images that were attacked in this norm. A
+    bound that is not there has None.
+    """
+
+    epsilon: float
+    l_bound: float | None
+    omega_bound: float | None
+    gamma_bound: float | None
+    curvature_bound: float | None
+    clever_bound: float | None
+    attacked: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundsSummary:
+    """What the bounds say.
+
+    Attributes:
+        norm: norm of the radii.
+        epsilon: the user's radius.
+        margin: logit or prob.
+        region: data or ball.
+        statement: what kind of claim the radii are.
+        lipschitz: fit of L; None before the sample is finished, as all that follows.
+        omega: fits of omega, by radius.
+        curvature: fit of the Hessian's largest eigenvalue; None outside l2.
+        top_k: an image counts as classified where y is among so many first classes.
+        radius: by column.
+        attacked: distances of attacks of the same norm in the file.
+        offenders: images whose radius exceeds such a distance, the worst first.
+        error_at: by radius.
+        residual: mean over the sampled images of the largest residual found, by radius of omega.
+        gradient_norm: mean and largest dual norm of the sampled gradients.
+        vanishing_share: share of sampled images whose gradient is as good as zero.
+        censored: share of images whose radius ends where the search did, at the largest epsilon of
+            the grid, by column; such a radius may be larger.
+        n: images with radii.
+        n_correct: those classified as y.
+        sampled: images that L and omega were fitted on.
+        gradient_passes: gradients that sampling cost.
+        warnings: what the reader must know.
+        complete: whether every image asked for has its row.
+    """
+
+    norm: str
+    epsilon: float
+    margin: str
+    region: str
+    statement: str
+    lipschitz: FitSummary | None
+    omega: tuple[OmegaSummary, ...]
+    curvature: FitSummary | None
+    top_k: int
+    radius: dict[str, RadiusSummary]
+    attacked: Attacked
+    offenders: tuple[Offender, ...]
+    error_at: tuple[ErrorAt, ...]
+    residual: tuple[float, ...]
+    gradient_norm: dict[str, float]
+    vanishing_share: float
+    censored: dict[str, float]
+    n: int
+    n_correct: int
+    sampled: int
+    gradient_passes: int
+    warnings: tuple[str, ...]
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        omega = [entry.to_json() for entry in self.omega]
+        return dict(plain({**asdict(self), "omega": omega}))
+
+
+def summarise(store: ResultStore, key: str) -> BoundsSummary:
+    """Summary of the bounds table at path ``key``, from the file alone."""
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    columns = {name: group.column(name, indices) for name in group.columns}
+    settings = group.settings
+    fits = group.attribute("fits", [])
+    epsilons = group.attribute("epsilons", [])
+    omega = omega_summaries(fits[1:], epsilons, group.attribute("omega_random", []))
+    lipschitz = FitSummary.of(fits[0], "a gradient norm") if fits else None
+    curved = group.attribute("curvature_fit")
+    curvature = FitSummary.of(curved, "a curvature") if curved else None
+    correct = columns["loss"] < 0
+    radii = {name: columns[name] for name in (*RADII, *POINTS) if _said(columns, name)}
+    top_k = settings.get("top_k", 1)
+    distance = attacked_distances(store, settings["norm"], indices)
+    if top_k > 1:  # attacks look for another first class
+        distance = np.full(len(indices), np.nan)
+    return BoundsSummary(
+        norm=settings["norm"],
+        epsilon=settings["epsilon"],
+        margin=settings["margin"],
+        region=settings["region"],
+        statement=_statement(settings),
+        lipschitz=lipschitz,
+        omega=omega,
+        curvature=curvature,
+        top_k=top_k,
+        radius={name: _radius(values, correct) for name, values in radii.items()},
+        attacked=Attacked.of(distance),
+        offenders=offenders(
+            {name: radii[name] for name in RADII if name in radii}, distance, indices
+        ),
+        error_at=_errors(radii, ~correct, distance, sorted({*epsilons, settings["epsilon"]})),
+        residual=tuple(group.attribute("sampled_residuals", [])),
+        gradient_norm=group.attribute("sampled_gradients", {}),
+        vanishing_share=float(group.attribute("vanishing_share", float("nan"))),
+        censored=_censored(radii, settings["region"], epsilons),
+        n=len(indices),
+        n_correct=int(correct.sum()),
+        sampled=lipschitz.blocks * lipschitz.block_size if lipschitz else 0,
+        gradient_passes=int(group.attribute("gradient_passes", 0)),
+        warnings=(
+            *fit_warnings(lipschitz, omega, curvature),
+            *through_jumps(store.model.get("straight_through") or ()),
+            *left_out(group.attribute("sampling_failed", {})),
+        ),
+        complete=group.complete,
+    )
+
+
+def _statement(settings: dict[str, Any]) -> str:
+    where = (
+        "in a ball around sampled images; radii are capped at its radius"
+        if settings["region"] == Region.BALL
+        else "at sampled images only, not between them and an adversarial image"
+    )
+    return f"Statistical estimates, not certificates. L was looked for {where}."
+
+
+def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSummary:
+    if not len(values):
+        nothing = float("nan")
+        return RadiusSummary(nothing, nothing, nothing, nothing)
+    right = values[correct]
+    mean_correct = float(right.mean()) if len(right) else float("nan")
+    return RadiusSummary(
+        float(values.mean()), float(np.median(values)), mean_correct, _share(values > 0)
+    )
+
+
+def _censored(
+    radii: dict[str, NDArray[np.float64]], region: str, epsilons: list[float]
+) -> dict[str, float]:
+    """Share of each kind of radius that ends at the largest of ``epsilons``, where any does."""
+    if not epsilons:  # the sample is not finished
+        return {}
+    ended = ["omega_bound", "gamma_bound", "clever_bound"]
+    if region == Region.BALL:
+        ended.append("l_bound")
+    shares = {name: _share(radii[name] >= epsilons[-1]) for name in ended if name in radii}
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
+    """Whether the table has such radii; files of earlier versions lack some."""
+    return name in columns and (not len(columns[name]) or not np.isnan(columns[name]).all())
+
+
+def _errors(
+    radii: dict[str, NDArray[np.float64]],
+    wrong: NDArray[np.bool_],
+    distance: NDArray[np.float64],
+    epsilons: list[float],
+) -> tuple[ErrorAt, ...]:
+    def error(name: str, epsilon: float) -> float | None:
+        if name not in radii:
+            return None
+        return _share(wrong | (radii[name] < epsilon * (1 - 1e-9)))
+
+    return tuple(
+        ErrorAt(
+            epsilon=epsilon,
+            attacked=attacked_error(distance, epsilon),
+            **{name: error(name, epsilon) for name in RADII},
+        )
+        for epsilon in epsilons
+    )
+
+
+def _share(mask: NDArray[np.bool_]) -> float:
+    return float(mask.mean()) if len(mask) else float("nan")

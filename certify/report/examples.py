@@ -1,0 +1,78 @@
+"""Example images of a report: clean, adversarial, difference; from what the attack stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.tables import decimal, pixel
+
+from .svg import picture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.auditing import Result
+    from robcert.certify.store import ResultStore
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image as three inline pictures with their labels."""
+
+    clean: str
+    clean_label: str
+    adversarial: str
+    adversarial_label: str
+    difference: str
+    caption: str
+
+
+def examples(store: ResultStore, attack: Result | None) -> list[Example]:
+    """Pictures of the images that ``attack`` stored; empty where it stored none."""
+    if attack is None or "examples/index" not in attack.group:
+        return []
+    group = attack.group
+    indices = group.array("examples/index")
+    clean, adversarial = group.array("examples/clean"), group.array("examples/adversarial")
+    labels = store.labels[store.rows(indices)]
+    distance = group.column("distance", indices)
+    prediction = group.column("prediction", indices)
+    attacks = list(group.attribute("attacks", []))
+    finder = group.column("attack", indices)
+    norm = str(group.settings.get("norm", ""))
+    return [
+        _example(
+            (clean[i], adversarial[i]),
+            index=int(indices[i]),
+            labels=(int(labels[i]), int(prediction[i])),
+            text=f"{norm} {pixel(float(distance[i]))}{_found_by(attacks, int(finder[i]))}",
+        )
+        for i in range(len(indices))
+    ]
+
+
+def _example(
+    pair: tuple[NDArray[np.float32], NDArray[np.float32]],
+    *,
+    index: int,
+    labels: tuple[int, int],
+    text: str,
+) -> Example:
+    clean, adversarial = pair
+    change = adversarial - clean
+    scale = float(np.abs(change).max()) or 1.0
+    return Example(
+        clean=picture(clean, title=f"image {index}"),
+        clean_label=f"class {labels[0]}" if labels[0] >= 0 else "image",
+        adversarial=picture(adversarial, title=f"adversarial image of {index}"),
+        adversarial_label=f"taken for {labels[1]}",
+        difference=picture(0.5 + change / (2 * scale), title=f"difference, ±{decimal(scale, 3)}"),
+        caption=f"image {index} · {text}",
+    )
+
+
+def _found_by(attacks: list[str], position: int) -> str:
+    return f" · by {attacks[position]}" if 0 <= position < len(attacks) else ""

@@ -1,0 +1,130 @@
+"""A results file as rows for spreadsheets and as JSON.
+
+Certificates in the table that Cohen's scripts read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.auditing import SCHEMAS, results
+from robcert.certify.store import ledger, plain
+from robcert.certify.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import AnalysisGroup, ResultStore
+
+
+def groups(store: ResultStore) -> list[AnalysisGroup]:
+    """Every table of ``store``, in the order of the schema, oldest first."""
+    names = list(dict.fromkeys(schema.name for schema in SCHEMAS))
+    return [group for name in names for group in store.existing(name) if group.columns]
+
+
+def csv_lines(store: ResultStore, group: AnalysisGroup) -> Iterator[str]:
+    """Finished rows of ``group`` as CSV: index and label, then the columns of one number."""
+    by_image = next(s for s in SCHEMAS if s.name == group.schema_name).axis == "image"
+    rows = group.indices
+    names = [name for name in group.columns if _one_number(group, name, rows)]
+    columns = [group.column(name, rows).tolist() for name in names]
+    if by_image:
+        labels = store.labels[store.rows(rows)]
+        columns = [rows.tolist(), labels.tolist(), *columns]
+        names = ["index", "label", *names]
+    yield _line(names)
+    for values in zip(*columns, strict=True):
+        yield _line(list(values))
+
+
+def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:
+    """Header, model, data, the summary of every group (or of the one at ``path``), the ledger."""
+    wanted = store.at(path).path if path else None
+    return {
+        "format": plain(store.header),
+        "model": plain(store.model),
+        "data": plain(store.data),
+        "groups": [
+            {
+                "path": result.group.path,
+                "analysis": result.analysis,
+                "complete": result.group.complete,
+                "seed": result.group.seed,
+                "settings": plain(result.group.settings),
+                "summary": result.summary,
+            }
+            for result in results(store)
+            if wanted in (None, result.group.path)
+        ],
+        "violations": plain(ledger(store)),
+    }
+
+
+def overview(store: ResultStore) -> tuple[Table, ...]:
+    """What the file is about, and its groups."""
+    model, data = store.model, store.data
+    facts = (
+        ("model", f"{model['file']} ({str(model['sha256'])[:8]})"),
+        ("data", f"{data['name']} ({str(data['sha256'])[:8]}), {data['size']} images"),
+        ("written by", f"robcert {store.header['robcert_version']}"),
+    )
+    rows = tuple(
+        (
+            group.path.strip("/"),
+            str(len(group.indices)),
+            "yes" if group.complete else "no",
+            str(group.seed),
+        )
+        for group in groups(store)
+    )
+    return (
+        Table(str(store.path), "", ("what", "found"), facts),
+        Table("groups", "", ("group", "rows", "complete", "seed"), rows),
+    )
+
+
+def columns_table(group: AnalysisGroup) -> Table:
+    """The columns of one group: claim, unit, meaning."""
+    schema = next(schema for schema in SCHEMAS if schema.name == group.schema_name)
+    rows = tuple(
+        (column.name, str(column.kind), column.units or "–", column.doc)
+        for column in schema.columns
+        if column.name in group.columns
+    )
+    return Table(group.path.strip("/"), "", ("column", "claim", "unit", "meaning"), rows)
+
+
+def _one_number(group: AnalysisGroup, name: str, rows: NDArray[np.int64]) -> bool:
+    return name != "computed" and group.column(name, rows[:1]).ndim == 1
+
+
+def _line(values: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+NO_TIME = "0:00:00"
+"""Images share batches, so there is no time of one image."""
+
+
+def cohen_lines(store: ResultStore, key: str) -> Iterator[str]:
+    """Lines of the table for the certificates at path ``key``; -1 in ``predict`` is an abstention.
+
+    The radius is not rounded to three digits, as it is in the original.
+    """
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    labels = store.labels[store.rows(indices)]
+    predictions, radii = group.column("prediction", indices), group.column("radius", indices)
+    yield HEADER
+    for index, label, predicted, radius in zip(indices, labels, predictions, radii, strict=True):
+        yield f"{index}\t{label}\t{predicted}\t{radius:.8g}\t{int(label == predicted)}\t{NO_TIME}"

@@ -1,0 +1,299 @@
+"""The masking section of a report: verdict, small pictures, checklist, fixes, images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robcert.certify.masking import state_of, where_hidden
+from robcert.certify.tables import UNLABELLED, decimal, interval, percent, pixel
+
+from .figures import Figure
+from .svg import SMALL, Series, curves, histogram_rows, limit_bar, picture, surface_map
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.auditing import Result
+    from robcert.certify.store import AnalysisGroup
+    from robcert.certify.tables import Summary
+
+_TONES = {"clear": "good", "masked": "bad"}
+_WEIGHTS = ("decisive", "supporting", "hint")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the checklist or of the fixes, with its bar.
+
+    Attributes:
+        name: what was looked at.
+        state: in a word.
+        tone: good, warn, bad or quiet.
+        bar: picture of the value and its threshold; empty where it is no share.
+        value: the number.
+        text: its interval, or what it means.
+        advice: what to do next; empty where nothing is flagged.
+    """
+
+    name: str
+    state: str
+    tone: str
+    bar: str
+    value: str
+    text: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One image: clean, where the naive attack ended, what another attack found."""
+
+    pictures: tuple[tuple[str, str], ...]
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaskingView:
+    """What the template shows of the masking check."""
+
+    verdict: str
+    tone: str
+    sentences: tuple[str, ...]
+    radius: str
+    figures: tuple[Figure, ...]
+    checklist: tuple[Line, ...]
+    fixes: tuple[Line, ...]
+    images: tuple[Seen, ...]
+    note: str
+
+
+def masking_view(result: Result | None, *, labelled: bool) -> MaskingView | None:
+    """The masking check of ``result`` as a person wants to see it; None without one.
+
+    Where the images are not ``labelled`` it says that it refers to the model's own prediction.
+    """
+    if result is None:
+        return None
+    summary, group = result.summary, result.group
+    verdict = str(summary["verdict"])
+    said = (
+        _numbers(summary),
+        summary["reason"],
+        where_hidden(str(summary["hidden_in"])),
+        summary["would_change"],
+    )
+    return MaskingView(
+        verdict=verdict,
+        tone=_TONES.get(verdict, "warn"),
+        sentences=tuple(_sentence(str(text)) for text in said if text),
+        radius=f"ε = {pixel(summary['epsilon'])} ({summary['norm']})",
+        figures=tuple(_figures(group, summary)),
+        checklist=tuple(_check(indicator) for indicator in _sorted(summary["indicators"])),
+        fixes=tuple(_fixes(summary)),
+        images=tuple(_images(group)),
+        note="" if labelled else UNLABELLED,
+    )
+
+
+def _numbers(summary: Summary) -> str:
+    naive, best = (summary[f"{name}_robust_accuracy"]["value"] for name in ("naive", "corrected"))
+    if naive is None:
+        return (
+            "" if best is None else f"robust accuracy {percent(best)} by attacks without gradient."
+        )
+    return (
+        f"robust accuracy {percent(naive)} by the naive attack, {percent(best)} by the best of all."
+    )
+
+
+def _sentence(text: str) -> str:
+    """``text`` with a capital, names in words, options that no line end tears apart."""
+    text = text.replace("_", " ").replace("--", "-\u2060-\u2060")
+    return text[:1].upper() + text[1:]
+
+
+def _sorted(indicators: list[Summary]) -> list[Summary]:
+    """Flagged ones first, then by weight; what was not run comes last."""
+    return sorted(
+        indicators,
+        key=lambda i: (
+            *(not i["ran"], not i["flagged"], not i.get("near")),
+            _WEIGHTS.index(str(i["weight"])),
+        ),
+    )
+
+
+def _check(indicator: Summary) -> Line:
+    value, threshold = indicator["value"], float(indicator["threshold"])
+    limits = (indicator["lower"], indicator["upper"])
+    share = value is not None and limits[0] is not None
+    flagged, near = bool(indicator["flagged"]), bool(indicator.get("near"))
+    tone = "quiet"
+    if flagged:
+        tone = {"decisive": "bad", "supporting": "warn"}.get(str(indicator["weight"]), "quiet")
+    elif near or (not indicator["ran"] and indicator["required"]):
+        tone = "warn"
+    return Line(
+        name=str(indicator["name"]).replace("_", " "),
+        state=state_of(indicator),
+        tone=tone,
+        bar=limit_bar(value, limits, threshold) if share else "",
+        value=decimal(value, 3),
+        text=str(indicator["meaning"]),
+        advice=str(indicator["advice"]) if flagged or near else "",
+    )
+
+
+def _fixes(summary: Summary) -> list[Line]:
+    """Robust accuracy by the naive attack, by every fix, by the best of all."""
+    lines = [_fix("PGD on the file's own output (naive)", summary["naive_robust_accuracy"], {})]
+    lines += [_fix(str(one["name"]), one["robust_accuracy"], one) for one in summary["remedies"]]
+    best = _fix("the best of all (corrected)", summary["corrected_robust_accuracy"], {})
+    return [*lines, best]
+
+
+def _fix(name: str, accuracy: Summary, remedy: Summary) -> Line:
+    if accuracy["value"] is None:
+        return Line(name, "not run", "quiet", "", "", "")
+    through = bool(remedy.get("gets_through"))
+    beyond = (remedy.get("broken_beyond_naive") or {}).get("value")
+    said = "" if beyond is None else f"{percent(beyond)} beyond naive"
+    return Line(
+        name=name,
+        state="gets through" if through else "",
+        tone="bad" if through else "quiet",
+        bar=limit_bar(accuracy["value"], (accuracy["lower"], accuracy["upper"]), None),
+        value=percent(accuracy["value"]),
+        text=" · ".join(part for part in (interval(accuracy), said) if part),
+    )
+
+
+def _figures(group: AnalysisGroup, summary: Summary) -> list[Figure]:
+    rows = group.indices
+    correct = group.column("correct", rows) == 1
+    found = [
+        _loss_figure(np.asarray(group.column("loss_curve", rows))[correct]),
+        _strength_figure(group, rows, correct, summary),
+        _confidence_figure(group, rows),
+        _surface_figure(group, float(summary["epsilon"])),
+    ]
+    return [figure for figure in found if figure is not None]
+
+
+def _loss_figure(losses: NDArray[np.float64]) -> Figure | None:
+    """Median and quartiles of the cross-entropy at every step of PGD."""
+    losses = losses[np.isfinite(losses).all(1)]
+    if not len(losses):
+        return None
+    low, middle, high = np.quantile(losses, (0.25, 0.5, 0.75), axis=0)
+    points = tuple((float(step), float(value)) for step, value in enumerate(middle))
+    series = Series("median, quartiles", "measured", points, tuple(low), tuple(high), style="solid")
+    svg = curves(
+        (series,),
+        x_label="step of PGD",
+        y_label="cross-entropy (nat)",
+        share=False,
+        title="loss along the attack",
+        size=SMALL,
+    )
+    caption = "It should climb. A flat line is an attack without a gradient to follow."
+    return Figure("loss along the attack", "measured", svg, caption)
+
+
+def _strength_figure(
+    group: AnalysisGroup, rows: NDArray[np.int64], correct: NDArray[np.bool_], summary: Summary
+) -> Figure | None:
+    """Accuracy that PGD leaves at several radii, and that of all attacks at epsilon."""
+    if "naive_at" not in group.columns or not len(correct):
+        return None
+    epsilon = float(summary["epsilon"])
+    radii = [0.0, *(epsilon * factor for factor in group.settings["strengths"])]
+    series = []
+    for name, column, style in (
+        ("PGD on the file's output", "naive_at", "naive"),
+        ("PGD on the margin", "margin_at", "strong"),
+    ):
+        broken = np.asarray(group.column(column, rows))
+        if (broken >= 0).all():
+            left = [correct.mean(), *(correct[:, None] & (broken != 1)).mean(0)]
+            points = tuple((r, float(v)) for r, v in zip(radii, left, strict=True))
+            series.append(Series(name, "attacked", points, style=style))
+    best = summary["corrected_robust_accuracy"]["value"]
+    if not series or best is None:
+        return None
+    series.append(Series("all attacks", "attacked", ((epsilon, float(best)),), style="best"))
+    svg = curves(
+        tuple(series),
+        x_label=f"radius ε ({summary['norm']})",
+        y_label="accuracy",
+        title="accuracy against attack strength",
+        size=SMALL,
+    )
+    caption = "It should fall to 0, and the curves should agree. A gap between them is masking."
+    return Figure("accuracy by radius", "attacked", svg, caption)
+
+
+def _confidence_figure(group: AnalysisGroup, rows: NDArray[np.int64]) -> Figure | None:
+    named = (("clean", "confidence"), ("random", "confidence_random"), ("PGD1", "confidence_pgd1"))
+    columns = [(name, np.asarray(group.column(column, rows))) for name, column in named]
+    known = tuple((name, values[np.isfinite(values)]) for name, values in columns)
+    known = tuple((name, values) for name, values in known if len(values))
+    if not known:
+        return None
+    svg = histogram_rows(known, x_label="largest probability", title="confidence")
+    caption = "On the images, after noise, after one step. All at 1: outputs are saturated."
+    return Figure("confidence", "measured", svg, caption)
+
+
+def _surface_figure(group: AnalysisGroup, epsilon: float) -> Figure | None:
+    if "pictures/surface/cross_entropy" not in group:
+        return None
+    loss = np.asarray(group.array("pictures/surface/cross_entropy"), dtype=np.float64)
+    svg = surface_map(
+        loss,
+        group.array("pictures/surface/prediction"),
+        epsilon=epsilon,
+        title="loss surface",
+    )
+    index = int(group.array("pictures/index")[0])
+    low, high = (abs(round(float(end), 6)) for end in (np.nanmin(loss), np.nanmax(loss)))
+    reach = f"{decimal(low, 3)} to {decimal(high, 3)} nat"
+    caption = f"Image {index}: cross-entropy {reach} (light is high); lines part the classes."
+    return Figure("one loss surface", "measured", svg, caption)
+
+
+def _images(group: AnalysisGroup) -> list[Seen]:
+    if "pictures/index" not in group:
+        return []
+    arrays: dict[str, NDArray[Any]] = {
+        name: group.array(f"pictures/{name}")
+        for name in ("index", "label", "clean", "broken", "broken_class", "naive", "naive_class")
+        if f"pictures/{name}" in group
+    }
+    by = list(group.attribute("pictures_by", []))
+    return [_seen(arrays, by, place) for place in range(len(arrays["index"]))]
+
+
+def _seen(arrays: dict[str, NDArray[Any]], by: list[str], i: int) -> Seen:
+    clean, label = arrays["clean"][i], int(arrays["label"][i])
+    shown = [(picture(clean, title="the image"), f"class {label}")]
+    if "naive" in arrays:
+        there = int(arrays["naive_class"][i])
+        text = f"naive: still {there}" if there == label else f"naive: {there}"
+        shown.append((picture(arrays["naive"][i], title="end of the naive attack"), text))
+        shown.append(_change(arrays["naive"][i] - clean, "its change"))
+    if by[i]:
+        text = f"found: {int(arrays['broken_class'][i])}"
+        shown.append((picture(arrays["broken"][i], title="adversarial image"), text))
+        shown.append(_change(arrays["broken"][i] - clean, "its change"))
+    found = f"broken by {by[i].replace('_', ' ')}" if by[i] else "nothing got through"
+    return Seen(tuple(shown), f"image {int(arrays['index'][i])} · {found}")
+
+
+def _change(change: NDArray[np.float32], text: str) -> tuple[str, str]:
+    """A perturbation, grey where it is none, blown up to its own largest entry."""
+    scale = float(np.abs(change).max()) or 1.0
+    return picture(0.5 + change / (2 * scale), title=f"±{decimal(scale, 3)}"), text

@@ -1,0 +1,176 @@
+"""One self-contained HTML page from a results file; no model is run and no network is used."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.auditing import (
+    Result,
+    audit_record,
+    cards,
+    contradictions,
+    incomplete,
+    labelled,
+    latest,
+    results,
+    tables,
+    verdict,
+    violations_table,
+)
+from robcert.certify.store import ResultStore, ledger
+from robcert.certify.tables import Table, fact, known
+
+from .examples import examples
+from .figures import curve_figures, extreme_figures, ledger_figures
+from .masking import masking_view
+
+if TYPE_CHECKING:
+    from robcert.certify.tables import Summary
+
+NUMBERS = (
+    *("clean", "attack", "transfer", "corruption"),
+    *("smoothing", "smoothing_prediction", "bounds", "linearity"),
+)
+"""Analyses in the section of numbers, in its order; masking has a section of its own."""
+
+MODEL_FACTS = (
+    ("file", "file"),
+    ("sha256", "SHA-256"),
+    ("kind", "kind"),
+    ("producer", "producer"),
+    ("opset", "opset"),
+    ("input_shape", "input shape"),
+    ("output_shape", "output shape"),
+    ("logits_from", "logits"),
+    ("runtime", "runtime"),
+    ("preprocessing", "pixels to input"),
+    ("twin_unavailable", "no gradients because"),
+    ("straight_through", "straight-through nodes"),
+    ("parity", "runtime and twin"),
+)
+
+
+def write_report(results_file: Path, destination: Path | None = None) -> Path:
+    """Write the report of ``results_file`` and return its path (default: beside it, `.html`).
+
+    Raises:
+        StoreError: the file cannot be read or is not a results file.
+    """
+    target = destination or results_file.with_suffix(".html")
+    with ResultStore.read(results_file) as store:
+        page = render(store)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.draft")
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(target)
+    return target
+
+
+def render(store: ResultStore) -> str:
+    """The page as text."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    source = files("robcert.certify.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(_content(store))
+
+
+def _content(store: ResultStore) -> dict[str, Any]:
+    """What the template shows."""
+    found = results(store)
+    newest = {result.analysis: result.summary for result in found}
+    violations = ledger(store)
+    record = audit_record(store)
+    masking, bounds = latest(found, "masking"), latest(found, "bounds")
+    named = labelled(store)
+    return {
+        **_header(store),
+        "verdict": verdict(
+            newest,
+            violations,
+            quantised=bool(store.model.get("straight_through")),
+            incomplete=incomplete(record),
+        ),
+        "cards": cards(newest, contradictions(violations, bounds.group.path if bounds else "")),
+        "warnings": _warnings(store, found),
+        "sections": _sections(found, named=named),
+        "not_available": sorted(record.get("not_available", {}).items()),
+        "masking": masking_view(masking, labelled=named),
+        "ledger": violations_table(violations),
+        "ledger_plots": ledger_figures(found),
+        "curves": curve_figures(store, found),
+        "extremes": extreme_figures(found),
+        "examples": examples(store, latest(found, "attack")),
+        "commands": _commands(store, found, record),
+        "groups": _settings(found),
+    }
+
+
+def _header(store: ResultStore) -> dict[str, Any]:
+    attributes, model, data = store.header, store.model, store.data
+    count = len(store.indices)
+    return {
+        "version": attributes["robcert_version"],
+        "created": str(attributes["created"])[:16].replace("T", " ") + " UTC",
+        "model": {"name": Path(str(model["file"])).name, "sha8": str(model["sha256"])[:8]},
+        "data": {"sha8": str(data["sha256"])[:8]},
+        "images": f"{count} of {data['size']} images of {data['name']}",
+        "results": store.path.name,
+        "facts": [(label, fact(model[key])) for key, label in MODEL_FACTS if known(model.get(key))],
+        "notes": list(model.get("notes") or ()),
+    }
+
+
+def _sections(found: tuple[Result, ...], *, named: bool) -> list[Table]:
+    """The tables of every result; a second run of the same analysis says how it differs."""
+    sections: list[Table] = []
+    for analysis in NUMBERS:
+        several = [result for result in found if result.analysis == analysis]
+        for result in several:
+            for table in tables(analysis, result.summary, labelled=named):
+                title = f"{table.title} · {result.group.key}" if len(several) > 1 else table.title
+                sections.append(Table(title, table.claim, table.header, table.rows, table.note))
+    return sections
+
+
+def _warnings(store: ResultStore, found: tuple[Result, ...]) -> list[str]:
+    lines = []
+    if not labelled(store):
+        lines.append(
+            "The images carry no labels: margins, attacks and bounds refer to the model's own "
+            "prediction (stability, not accuracy)."
+        )
+    lines += [
+        f"{result.group.path} is unfinished: {len(result.group.indices)} of "
+        f"{len(store.indices)} images so far."
+        for result in found
+        if not result.group.complete
+    ]
+    for result in found:
+        about = result.analysis.replace("_", " ")
+        lines += [f"{about}: {line}" for line in result.summary.get("warnings") or ()]
+    return list(dict.fromkeys(lines))
+
+
+def _commands(store: ResultStore, found: tuple[Result, ...], record: dict[str, Any]) -> list[str]:
+    """The command lines that filled the file, else what can be said of them."""
+    lines = [str(record["command"])] if record.get("command") else []
+    lines += [str(line) for result in found if (line := result.group.attribute("command"))]
+    if not lines:
+        lines = [f"robcert audit --model {store.model['file']} --data {store.data['name']}"]
+    return list(dict.fromkeys(lines))
+
+
+def _settings(found: tuple[Result, ...]) -> list[Summary]:
+    return [
+        {
+            "path": result.group.path,
+            "settings": json.dumps(
+                {"seed": result.group.seed, **result.group.settings}, indent=2, sort_keys=True
+            ),
+        }
+        for result in found
+    ]

@@ -1,0 +1,229 @@
+"""Randomized smoothing of the images of a session: certified radii of the smoothed classifier."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.errors import DataError
+from robcert.certify.failures import in_parts, require_hope
+
+from .precision import Precision, computed_in, require_same_function
+from .procedures import certification, label_certification
+from .sampler import Finished, Job, Sampler
+from .schema import SMOOTHING
+from .sequential import StopReason
+from .settings import Mode, SmoothingSettings, certification_rule, schedule, two_stage_rule
+from .summary import SmoothingSummary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from robcert.certify.session import Rows, Session
+    from robcert.certify.store import AnalysisGroup
+
+    from .procedures import Outcome, Procedure
+
+__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "in_precision", "summarise"]
+
+IMAGES_AHEAD = 64
+"""Images that are read at once."""
+
+SECONDS_A_WRITE = 0.5
+"""What a kill can lose; one write an image would cost more than the images."""
+
+
+def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | None = None) -> str:
+    """Path of the table with a certificate for each image of the session.
+
+    Rows that are there are kept. Images are finished in their order but for those in the same
+    batches; each is written when it ends. At the session's deadline no further batch is begun:
+    images that were not finished get no row (a later run begins them anew with the same noise and
+    ends as if it had not been interrupted), and what the looks so far certify of them, which is as
+    valid, goes to the attribute ``in_progress``.
+
+    Args:
+        session: model, images, results file.
+        settings: what to certify.
+        batch_size: noisy images in one forward pass; changes speed only.
+
+    Raises:
+        DataError: label mode without labels.
+        InvalidParameterError: the model cannot be computed in the precision asked for.
+    """
+    session = in_precision(session, settings)
+    group = _table(session, settings)
+    sampler = Sampler(
+        session.classifier,
+        sigma=settings.sigma,
+        seed=session.seed,
+        batch_size=batch_size,
+        deadline=session.deadline,
+    )
+
+    def rows(finished: Finished) -> Rows:
+        x = session.images.pixels(finished.indices).to(session.classifier.device)
+        clean = session.classifier.logits(x).argmax(1).cpu().numpy()
+        return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
+
+    run(session, group, sampler, _procedures(session, settings), rows)
+    _note_progress(group, sampler, settings)
+    return group.path
+
+
+def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
+    """The table of these settings, begun or taken up again."""
+    plain = session.classifier.precision == Precision.FLOAT32
+    suffix = "" if plain else f"-{settings.precision}"
+    group = session.store.group(
+        SMOOTHING,
+        prefix=f"sigma-{settings.sigma:g}-{settings.mode}{suffix}",
+        settings=settings,
+        seed=session.seed,
+        sizes={"class": session.classifier.num_classes, "look": len(schedule(settings).looks)},
+    )
+    group.set_attributes(
+        stop_reasons={str(int(reason)): reason.name.lower() for reason in StopReason},
+        pixels=int(np.prod(session.classifier.image_shape)),
+        n_classes=session.classifier.num_classes,
+    )
+    if not plain:
+        require_same_function(
+            group, session.classifier, session.images, sigma=settings.sigma, seed=session.seed
+        )
+    return group
+
+
+def in_precision(session: Session, settings: SmoothingSettings) -> Session:
+    """``session`` with its model in the precision of ``settings``."""
+    classifier = computed_in(
+        session.classifier,
+        settings.precision,
+        session.images,
+        sigma=settings.sigma,
+        seed=session.seed,
+    )
+    return session if classifier is session.classifier else replace(session, classifier=classifier)
+
+
+def run(
+    session: Session,
+    group: AnalysisGroup,
+    sampler: Sampler,
+    procedure_of: Callable[[int], Procedure],
+    rows_of: Callable[[Finished], Rows],
+) -> None:
+    """Run a procedure on each image that ``group`` lacks, and write its row when it ends.
+
+    ``finish`` marks the request as complete unless time ran out. An image that the model fails on,
+    itself or one of its noisy copies, has no row; the attribute ``failed`` says why.
+    """
+    missing = group.missing(session.indices)
+    done = len(session.indices) - len(missing)
+    session.progress("smoothing", done, len(session.indices))
+    jobs = (Job(index, x, procedure_of(index)) for index, x in _images(session, missing))
+    for chunk in in_chunks(sampler.run(jobs)):
+        done += _append(group, chunk, rows_of, sampler.failed)
+        session.progress("smoothing", done, len(session.indices))
+    failed = sampler.failed
+    require_hope(failed, done=bool(done), asked=len(missing))
+    if done + len(failed) == len(session.indices):
+        group.finish(np.setdiff1d(session.indices, list(failed)))
+    if failed or group.attribute("failed"):
+        group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})
+
+
+def _append(
+    group: AnalysisGroup,
+    chunk: Finished,
+    rows_of: Callable[[Finished], Rows],
+    failed: dict[int, Exception],
+) -> int:
+    """Write the rows of ``chunk`` but of images that go to ``failed``; how many they are."""
+    written, lost = 0, dict[int, Exception]()
+    places = np.arange(len(chunk.indices))
+    for at, rows in in_parts(lambda at: rows_of(chunk.part(at)), places, lost):
+        group.append(chunk.indices[at], rows)
+        written += len(at)
+    failed |= {int(chunk.indices[place]): error for place, error in lost.items()}
+    return written
+
+
+def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:
+    """``stream`` in pieces worth a write: what has finished within SECONDS_A_WRITE."""
+    indices: list[NDArray[np.int64]] = []
+    outcomes: list[Outcome] = []
+    last = time.monotonic()
+    for finished in stream:
+        indices.append(finished.indices)
+        outcomes += finished.outcomes
+        if time.monotonic() - last >= SECONDS_A_WRITE:
+            yield Finished(np.concatenate(indices), outcomes)
+            indices, outcomes, last = [], [], time.monotonic()
+    if outcomes:
+        yield Finished(np.concatenate(indices), outcomes)
+
+
+def _images(session: Session, indices: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
+    for start in range(0, len(indices), IMAGES_AHEAD):
+        some = indices[start : start + IMAGES_AHEAD]
+        pixels = session.images.pixels(some).to(session.classifier.device)
+        yield from zip(some.tolist(), pixels, strict=True)
+
+
+def _procedures(session: Session, settings: SmoothingSettings) -> Callable[[int], Procedure]:
+    if settings.mode is Mode.RADIUS:
+        return lambda _: certification(
+            lambda pilot: two_stage_rule(settings, pilot), n_select=settings.pilot
+        )
+    rule = certification_rule(settings)
+    if not settings.label_mode:
+        return lambda _: certification(lambda _: rule, n_select=settings.n0)
+    labels = session.images.labels
+    if labels is None:
+        message = f"label mode needs labels, {session.images.name} has none"
+        raise DataError(message)
+    return lambda index: label_certification(rule, int(labels[index]))
+
+
+def _rows(outcomes: list[Outcome], settings: SmoothingSettings) -> Rows:
+    verdicts = [outcome.verdict for outcome in outcomes]
+    counts = np.stack([outcome.path[-1] for outcome in outcomes])
+    selected = np.array([outcome.selected for outcome in outcomes])
+    path = np.full((len(outcomes), len(schedule(settings).looks)), -1)
+    for row, outcome in zip(path, outcomes, strict=True):
+        row[: len(outcome.path)] = outcome.path[:, outcome.selected]
+    return {
+        "prediction": np.array([outcome.prediction for outcome in outcomes]),
+        "selected": selected,
+        "n_used": np.array([verdict.n_used for verdict in verdicts]),
+        "top_count": counts[np.arange(len(outcomes)), selected],
+        "counts": counts,
+        "path": path,
+        "p_lower": np.array([verdict.p_lower for verdict in verdicts]),
+        "p_upper": np.array([verdict.p_upper for verdict in verdicts]),
+        "radius": settings.sigma * np.array([verdict.z for verdict in verdicts]),
+        "stop_reason": np.array([int(verdict.reason) for verdict in verdicts]),
+    }
+
+
+def _note_progress(group: AnalysisGroup, sampler: Sampler, settings: SmoothingSettings) -> None:
+    known = {i: outcome for i, outcome in sampler.unfinished.items() if outcome is not None}
+    if known or group.attribute("in_progress", []):
+        group.set_attributes(
+            in_progress=[
+                {
+                    "index": index,
+                    "prediction": outcome.prediction,
+                    "n_used": outcome.verdict.n_used,
+                    "radius": settings.sigma * outcome.verdict.z,
+                }
+                for index, outcome in known.items()
+            ]
+        )

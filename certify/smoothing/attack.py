@@ -1,0 +1,319 @@
+"""Attacked distances of the smoothed classifier: the counterpart of certified radii.
+
+What the attacked distances of a smoothed classifier say of the data set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from robcert.certify.core import Batch
+from robcert.certify.errors import (
+    InvalidParameterError,
+    require_at_least,
+    require_open_unit,
+    require_positive,
+)
+from robcert.certify.model import require_gradients
+from robcert.certify.numerics import NOISE_BLOCK
+from robcert.certify.stats import Proportion, proportion
+from robcert.certify.store import plain
+
+from .certificate import ABSTAIN
+from .nearest import nearest_candidates
+from .procedures import sequential_prediction
+from .rules import PredictionRule
+from .sampler import Job, Sampler
+from .schema import SMOOTHING_ATTACK
+from .sequential import Schedule
+from .settings import prediction_rule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from robcert.certify.session import Rows, Session
+    from robcert.certify.store import ResultStore
+
+    from .procedures import Outcome
+    from .rules import Rule
+
+
+__all__ = ["SmoothingAttackSettings", "SmoothingAttackSummary", "analyse", "summarise"]
+
+Columns = dict[str, "NDArray[Any]"]
+
+LADDER = (0.0, 0.03, 0.08, 0.2, 0.5)
+"""How much farther than the votes suggest a candidate is put to the test, in units of sigma."""
+
+HALVINGS = 8
+NOISY_VALUES = 2**24
+"""Pixel values of all noisy copies in one gradient step."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothingAttackSettings:
+    """Everything that changes an attacked distance.
+
+    Attributes:
+        sigma: standard deviation of the noise, in pixel units of [0, 1].
+        steps: gradient steps.
+        draws: noisy copies in each step.
+        votes: draws that a halving of the distance looks at.
+        n: most draws that establish a class.
+        alpha: probability that a class which is reported (the image's, or that of the attacked
+            image) is not the smoothed classifier's.
+    """
+
+    sigma: float = 0.25
+    steps: int = 60
+    draws: int = 16
+    votes: int = 512
+    n: int = 20_000
+    alpha: float = 0.001
+
+    def __post_init__(self) -> None:
+        require_positive("sigma", self.sigma)
+        require_open_unit("alpha", self.alpha)
+        for name in ("steps", "draws", "votes", "n"):
+            require_at_least(name, getattr(self, name), 1)
+        if self.draws > NOISE_BLOCK:
+            message = f"draws must be at most {NOISE_BLOCK}, got {self.draws}"
+            raise InvalidParameterError(message)
+
+
+def analyse(
+    session: Session, settings: SmoothingAttackSettings, *, batch_size: int | None = None
+) -> str:
+    """Path of the table with an attacked distance for each image of the session.
+
+    Raises:
+        TwinUnavailableError: the model has no gradient.
+    """
+    require_gradients(session.classifier)
+    group = session.store.group(
+        SMOOTHING_ATTACK,
+        prefix=f"sigma-{settings.sigma:g}",
+        settings=settings,
+        seed=session.seed,
+        sizes={"class": session.classifier.num_classes},
+    )
+    session.fill(group, "smoothing attack", _Attack(session, settings, batch_size).rows)
+    return group.path
+
+
+class _Attack:
+    """Attack on the images of a batch: reference class, search, halving, re-check."""
+
+    def __init__(
+        self, session: Session, settings: SmoothingAttackSettings, batch_size: int | None
+    ) -> None:
+        self.session = session
+        self.settings = settings
+        self.batch_size = batch_size
+
+    def rows(self, batch: Batch) -> Rows:
+        """Columns of the batch."""
+        alpha = self.settings.alpha / 2  # half for the image's class, half for the attacked one's
+        own = self._established(batch.index, batch.x, "reference", alpha)
+        reference = np.array([own[i].prediction for i in batch.index.tolist()])
+        rows = _blank(self.session.classifier.num_classes, reference)
+        decided = np.flatnonzero(reference != ABSTAIN)
+        if len(decided) == 0:
+            return rows
+        y = torch.from_numpy(reference[decided]).to(batch.x.device)
+        attacked = Batch(batch.index[decided], batch.x[decided], y)
+        delta = torch.cat([self._candidates(part) for part in self._parts(attacked)])
+        found = np.flatnonzero(_lengths(delta) > 0)
+        if len(found):
+            standing = _part(attacked, found)
+            delta = delta[found] * self._shortest(standing, delta[found]).view(-1, 1, 1, 1)
+            rows["candidate"][decided[found]] = _lengths(delta)
+            self._test(standing, delta, rows, decided[found], alpha / len(LADDER))
+        return rows
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """``batch`` in pieces whose noisy copies fit into memory."""
+        size = max(1, NOISY_VALUES // (self.settings.draws * batch.x[0].numel()))
+        rows = np.arange(len(batch))
+        return [_part(batch, rows[first : first + size]) for first in rows[::size]]
+
+    def _candidates(self, batch: Batch) -> Tensor:
+        return nearest_candidates(
+            self.session.classifier,
+            batch,
+            sigma=self.settings.sigma,
+            steps=self.settings.steps,
+            draws=self.settings.draws,
+            seed=self.session.seed,
+            start=torch.full((len(batch),), self.settings.sigma),
+        )
+
+    def _test(
+        self, batch: Batch, delta: Tensor, rows: Columns, where: NDArray[np.int64], alpha: float
+    ) -> None:
+        """Fill the rows at ``where``: each candidate, longer and longer, until one is proven.
+
+        Every rung has noise of its own and its own part of alpha.
+        """
+        for rung, extra in enumerate(LADDER):
+            factor = 1 + extra * self.settings.sigma / torch.from_numpy(_lengths(delta)).to(delta)
+            x = (batch.x + factor.view(-1, 1, 1, 1) * delta).clamp(0, 1)
+            seen = self._established(batch.index, x, f"recheck-{rung}", alpha)
+            outcomes = [seen[i] for i in batch.index.tolist()]
+            classes = np.array([outcome.prediction for outcome in outcomes])
+            moved = (classes != ABSTAIN) & (classes != batch.y.cpu().numpy())
+            there = where[moved]
+            if len(there):
+                chosen = [one for one, yes in zip(outcomes, moved, strict=True) if yes]
+                rows["distance"][there] = _lengths(x - batch.x)[moved]
+                rows["success"][there] = 1
+                rows["prediction"][there] = classes[moved]
+                rows["n_recheck"][there] = [one.verdict.n_used for one in chosen]
+                rows["counts"][there] = [one.path[-1] for one in chosen]
+            left = np.flatnonzero(~moved)
+            if len(left) == 0:
+                return
+            batch, delta, where = _part(batch, left), delta[left], where[left]
+
+    def _shortest(self, batch: Batch, delta: Tensor) -> Tensor:
+        """Part of each perturbation ``(b,)`` at which votes still prefer another class."""
+        low = torch.zeros(len(batch), device=delta.device)
+        high = torch.ones(len(batch), device=delta.device)
+        for halving in range(HALVINGS):
+            middle = (low + high) / 2
+            x = batch.x + middle.view(-1, 1, 1, 1) * delta
+            counts = self._votes(batch.index, x, f"halving-{halving}")
+            leading = np.array([counts[i].argmax() for i in batch.index.tolist()])
+            other = torch.from_numpy(leading).to(batch.y) != batch.y
+            high = torch.where(other, middle, high)
+            low = torch.where(other, low, middle)
+        return high
+
+    def _established(
+        self, indices: NDArray[np.int64], x: Tensor, stream: str, alpha: float
+    ) -> dict[int, Outcome]:
+        rule = prediction_rule(n=self.settings.n, alpha=alpha)
+        return self._run(indices, x, f"smoothing/attack/{stream}", rule)
+
+    def _votes(
+        self, indices: NDArray[np.int64], x: Tensor, stream: str
+    ) -> dict[int, NDArray[np.int64]]:
+        rule = PredictionRule(Schedule((self.settings.votes,), (0.5,)))
+        found = self._run(indices, x, f"smoothing/attack/{stream}", rule)
+        return {index: outcome.path[-1] for index, outcome in found.items()}
+
+    def _run(
+        self, indices: NDArray[np.int64], x: Tensor, stream: str, rule: Rule
+    ) -> dict[int, Outcome]:
+        sampler = Sampler(
+            self.session.classifier,
+            sigma=self.settings.sigma,
+            seed=self.session.seed,
+            batch_size=self.batch_size,
+        )
+        jobs = [
+            Job(index, one, sequential_prediction(rule, stream=stream))
+            for index, one in zip(indices.tolist(), x, strict=True)
+        ]
+        found = {
+            int(index): outcome
+            for finished in sampler.run(jobs)
+            for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
+        }
+        if sampler.failed:
+            raise next(iter(sampler.failed.values()))
+        return found
+
+
+def _blank(classes: int, reference: NDArray[np.int64]) -> Columns:
+    n = len(reference)
+    return {
+        "reference": reference,
+        "distance": np.where(reference == ABSTAIN, np.nan, np.inf),
+        "success": np.zeros(n, np.int64),
+        "prediction": np.full(n, ABSTAIN),
+        "candidate": np.full(n, np.nan),
+        "n_recheck": np.zeros(n, np.int64),
+        "counts": np.full((n, classes), -1),
+    }
+
+
+def _part(batch: Batch, rows: NDArray[np.int64]) -> Batch:
+    return Batch(batch.index[rows], batch.x[rows], batch.y[rows])
+
+
+def _lengths(x: Tensor) -> NDArray[np.float64]:
+    """l2 norms ``(b,)`` in float64."""
+    return np.asarray(x.flatten(1).double().norm(dim=1).cpu().numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class RobustShare:
+    """Share of images whose smoothed class no attack changed within ``epsilon`` (l2)."""
+
+    epsilon: float
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothingAttackSummary:
+    """Numbers of one attack on the smoothed classifier.
+
+    Attributes:
+        n: images whose own smoothed class is established.
+        undecided: images whose own class is not; they are not attacked.
+        success: share of the n images moved to another established class.
+        median_distance: median l2 distance over the n images; infinite where most stood.
+        robust_accuracy: shares that stood, by distance.
+        guarantee: what a distance says.
+    """
+
+    n: int
+    undecided: int
+    success: Proportion
+    median_distance: float
+    robust_accuracy: tuple[RobustShare, ...]
+    guarantee: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return dict(plain(self))
+
+
+def summarise(store: ResultStore, key: str) -> SmoothingAttackSummary:
+    """Summary of the table at path ``key``, from the file alone."""
+    group = store.at(key)
+    indices = group.indices
+    indices = indices[group.computed(indices)]
+    known = group.column("reference", indices) != ABSTAIN
+    distance = group.column("distance", indices)[known]
+    n = int(known.sum())
+    settings = group.settings
+    level = 1 - settings["alpha"]
+    return SmoothingAttackSummary(
+        n=n,
+        undecided=int((~known).sum()),
+        success=proportion(int(np.isfinite(distance).sum()), n),
+        median_distance=float(np.median(distance)) if n else float("nan"),
+        robust_accuracy=tuple(
+            _stood(distance, epsilon) for epsilon in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+        ),
+        guarantee=(
+            f"For each image separately, with probability at least {level:g} over the noise that "
+            "robcert drew, the smoothed classifier (the model under unclipped Gaussian noise of "
+            f"σ = {settings['sigma']:g} in pixel units) gives the attacked image another class "
+            "than the image: its certified radius there is at most the distance."
+        ),
+    )
+
+
+def _stood(distance: NDArray[np.float64], epsilon: float) -> RobustShare:
+    share = proportion(int((distance > epsilon).sum()), len(distance))
+    return RobustShare(epsilon, share.value, share.lower, share.upper)

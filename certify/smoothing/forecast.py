@@ -1,0 +1,119 @@
+"""What a smoothing run will cost and what it can reach, before it is begun."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.failures import require_hope
+from robcert.certify.numerics import generator
+
+from .analysis import in_precision
+from .procedures import sequential_prediction
+from .rules import PredictionRule, RunnerUpRule, UnionBoundRule
+from .sampler import Job, Sampler
+from .sequential import Schedule, decide
+from .settings import Mode, SmoothingSettings, attainable_radii, certification_rule, two_stage_rule
+from .summary import largest_certifiable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.session import Session
+
+PILOT = "smoothing/pilot"
+PILOT_DRAWS = 256
+PILOT_IMAGES = 16
+PATHS = 50
+"""Simulated runs for each image of the pilot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What to expect.
+
+    Attributes:
+        largest_radius: largest l2 radius that n and alpha can certify.
+        out_of_reach: radii of the grid that they cannot.
+        images: images to be done.
+        mean_samples: draws an image, as the pilot suggests.
+        samples_per_second: rate of the pilot.
+    """
+
+    largest_radius: float
+    out_of_reach: tuple[float, ...]
+    images: int
+    mean_samples: float
+    samples_per_second: float
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole run."""
+        return self.images * self.mean_samples / self.samples_per_second
+
+    def sentence(self) -> str:
+        """The same in words."""
+        text = (
+            f"largest radius that can be certified: {self.largest_radius:.3g}; expected: about "
+            f"{self.mean_samples:,.0f} draws for each of {self.images} images, "
+            f"{_duration(self.seconds)} at {self.samples_per_second:,.0f} draws a second"
+        )
+        if self.out_of_reach:
+            text += f"; out of reach: {', '.join(f'{r:g}' for r in self.out_of_reach)}"
+        return text
+
+
+def forecast(
+    session: Session, settings: SmoothingSettings, *, batch_size: int | None = None
+) -> Forecast:
+    """Forecast from a pilot on a few images, whose draws the run itself never uses."""
+    session = in_precision(session, settings)
+    indices = session.indices[:: max(1, len(session.indices) // PILOT_IMAGES)][:PILOT_IMAGES]
+    sampler = Sampler(
+        session.classifier, sigma=settings.sigma, seed=session.seed, batch_size=batch_size
+    )
+    rule = PredictionRule(Schedule((PILOT_DRAWS,), (0.5,)))
+    pixels = session.images.pixels(indices).to(session.classifier.device)
+    jobs = [
+        Job(index, x, sequential_prediction(rule, stream=PILOT))
+        for index, x in zip(indices.tolist(), pixels, strict=True)
+    ]
+    start = time.perf_counter()
+    counts = [o.path[-1] for finished in sampler.run(jobs) for o in finished.outcomes]
+    require_hope(sampler.failed, done=bool(counts), asked=len(indices))
+    rate = sampler.drawn / (time.perf_counter() - start)
+    attainable = attainable_radii(settings)
+    return Forecast(
+        largest_radius=largest_certifiable(settings),
+        out_of_reach=tuple(r for r in settings.radii if r not in attainable),
+        images=len(session.indices),
+        mean_samples=float(np.mean([_expected(settings, c, session.seed) for c in counts])),
+        samples_per_second=rate,
+    )
+
+
+def _expected(settings: SmoothingSettings, counts: NDArray[np.int64], seed: int) -> float:
+    """Draws that an image with these pilot ``counts`` will need, by simulation."""
+    if settings.mode is Mode.RADIUS:
+        return settings.pilot + two_stage_rule(settings, counts).schedule.last
+    if settings.mode is Mode.COHEN:
+        return settings.n0 + settings.n
+    rule = certification_rule(settings)
+    if isinstance(rule, RunnerUpRule):  # needs much the same
+        rule = UnionBoundRule(rule.schedule, rule.radii)
+    top, n = int(counts.max()), int(counts.sum())
+    rng = np.random.default_rng(generator(seed, PILOT, top).initial_seed())
+    p = rng.beta(top + 0.5, n - top + 0.5, size=PATHS)
+    steps = np.diff(rule.schedule.looks, prepend=0)
+    paths = np.cumsum(rng.binomial(steps, p[:, None], size=(PATHS, len(steps))), axis=1)
+    looks = decide(rule.boundaries, paths).looks
+    return settings.n0 + float(np.array(rule.schedule.looks)[looks - 1].mean())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,127 @@
+"""A classifier computed in fewer bits: another function, with certificates of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robcert.certify.errors import InvalidParameterError, StoreError
+from robcert.certify.numerics import generator
+
+if TYPE_CHECKING:
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Classifier, Logits
+    from robcert.certify.store import AnalysisGroup
+
+CALIBRATION = "smoothing/calibration"
+CALIBRATION_IMAGES = 64
+
+ROWS = 64
+"""Rows a call of bfloat16 operators on a CPU, whose last bits may depend on how many there are."""
+
+
+class Precision(StrEnum):
+    """Numbers that the model is computed in."""
+
+    FLOAT32 = "float32"  # as the file says
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+def computed_in(
+    classifier: Classifier, precision: Precision, images: ImageSet, *, sigma: float, seed: int
+) -> Classifier:
+    """``classifier`` with its runtime in ``precision``; it has no gradient of its own.
+
+    bfloat16: the graph in torch operations under autocast. int8: static quantisation by ONNX
+    Runtime, with ranges from noisy copies of images spread over the data set; so the function is
+    fixed by the model, the data set, sigma and the seed before any draw is made for a certificate.
+
+    Args:
+        classifier: in float32, or in ``precision`` already, which changes nothing.
+        precision: what to compute in.
+        images: the data set.
+        sigma: standard deviation of the noise, pixel units.
+        seed: of the noise for the ranges.
+
+    Raises:
+        InvalidParameterError: it cannot be had in this precision.
+        ModelFileError: quantisation fails.
+    """
+    if classifier.precision == precision:
+        return classifier
+    if classifier.precision != Precision.FLOAT32:
+        message = f"the model is in {classifier.precision} already, {precision} needs the original"
+        raise InvalidParameterError(message)
+    if precision is Precision.BFLOAT16:
+        logits = _in_bfloat16(classifier)
+    else:
+        logits = _in_int8(classifier, _noisy(images, sigma=sigma, seed=seed))
+    return replace(
+        classifier, runtime=logits, reopened=None, twin=None, exact_twin=None, precision=precision
+    )
+
+
+def require_same_function(
+    group: AnalysisGroup, classifier: Classifier, images: ImageSet, *, sigma: float, seed: int
+) -> None:
+    """Note the function's scores in ``group``, or compare them with those noted by an earlier run.
+
+    Raises:
+        StoreError: another version of a library, or another machine, makes another function.
+    """
+    x = _noisy(images, sigma=sigma, seed=seed)[:8].to(classifier.device)
+    digest = sha256(classifier.logits(x).float().cpu().numpy().tobytes()).hexdigest()
+    if group.attribute("precision_digest", digest) != digest:
+        message = (
+            f"{group.path}: the {classifier.precision} model that it speaks of gave other scores "
+            "than the one made here"
+        )
+        raise StoreError(message, hint="give another --out, or --overwrite")
+    group.set_attributes(precision_digest=digest)
+
+
+def _noisy(images: ImageSet, *, sigma: float, seed: int) -> Tensor:
+    """Noisy images ``(b, c, h, w)``, spread over the data set."""
+    count = min(CALIBRATION_IMAGES, len(images))
+    x = images.pixels(np.linspace(0, len(images) - 1, count).astype(np.int64))
+    return x + sigma * torch.randn(x.shape, generator=generator(seed, CALIBRATION, 0))
+
+
+def _in_bfloat16(classifier: Classifier) -> Logits:
+    if not classifier.differentiable:
+        why = classifier.info.twin_unavailable
+        message = f"bfloat16 is computed in torch, and {classifier.info.file} has no twin: {why}"
+        raise InvalidParameterError(message, hint="leave out the precision")
+    device = classifier.device.type
+    if device == "cuda" and not torch.cuda.is_bf16_supported():
+        message = "this GPU has no bfloat16"
+        raise InvalidParameterError(message, hint="leave out the precision")
+
+    def logits(x: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16):
+            if device == "cuda":
+                return classifier.twin_logits(x).float()
+            return torch.cat([_whole(classifier, part) for part in torch.split(x, ROWS)]).float()
+
+    return logits
+
+
+def _whole(classifier: Classifier, x: Tensor) -> Tensor:
+    """Scores of ``x`` in a batch of ROWS, filled with copies of the first."""
+    filling = x[:1].expand(ROWS - len(x), *x.shape[1:])
+    return classifier.twin_logits(torch.cat([x, filling]))[: len(x)]
+
+
+def _in_int8(classifier: Classifier, noisy: Tensor) -> Logits:
+    if classifier.quantised is None:
+        message = f"int8 is for ONNX files on a CPU, not for {classifier.info.file} here"
+        hint = "export a checkpoint with robcert export; use --device cpu"
+        raise InvalidParameterError(message, hint=hint)
+    return classifier.quantised(noisy)

@@ -1,0 +1,247 @@
+"""What a certificate is made of: rules that judge the counts of one image at each look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from scipy import special
+
+from robcert.certify.stats import clopper_pearson_lower, clopper_pearson_upper, two_sided_p_value
+
+from .certificate import runner_up_limit, standard_radius, top_two, two_class_radius
+from .sequential import (
+    FUTILITY,
+    Boundaries,
+    Decisions,
+    Schedule,
+    StopReason,
+    decide,
+    group_sequential_boundaries,
+    open_boundaries,
+    union_bound_boundaries,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the draws so far say of one image; valid at any look, whatever made one stop there.
+
+    Attributes:
+        done: no further look is needed.
+        certified: the class is certified (else: abstain).
+        n_used: estimation draws seen.
+        z: certified l2 radius in units of sigma.
+        p_lower: lower limit of the probability of the class.
+        p_upper: upper limit of every other class; NaN where the rule does not use it.
+        reason: why it is done; meaningless before.
+    """
+
+    done: bool
+    certified: bool
+    n_used: int
+    z: float
+    p_lower: float
+    p_upper: float
+    reason: StopReason
+
+
+class Rule(Protocol):
+    """Judges the class counts of one image."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Looks and what they spend."""
+
+    def judge(self, counts: Integers, selected: int) -> Verdict:
+        """Verdict on ``selected`` from ``counts (j, k)``, the class counts at the first j looks."""
+
+
+@dataclass(frozen=True)
+class UnionBoundRule:
+    """The best Clopper-Pearson limit over the looks.
+
+    Without radii it runs to the last look; with one look that is Cohen's CERTIFY.
+
+    Attributes:
+        schedule: looks and what they spend.
+        radii: radii to decide, in units of sigma, increasing.
+        open_ended: the last look is a pause, not an end, so no radius is given up because of it.
+    """
+
+    schedule: Schedule
+    radii: tuple[float, ...] = ()
+    open_ended: bool = False
+
+    @cached_property
+    def boundaries(self) -> Boundaries:
+        """Counts that decide."""
+        table = open_boundaries if self.open_ended else union_bound_boundaries
+        return table(self.schedule, _thresholds(self.radii))
+
+    def judge(self, counts: Integers, selected: int) -> Verdict:
+        """Verdict from the limits of all looks so far."""
+        path = counts[:, selected]
+        decisions = decide(self.boundaries, path[None])
+        p_lower = float(self.limits(path).max())
+        return Verdict(
+            done=bool(decisions.stopped[0]),
+            certified=p_lower > 0.5,
+            n_used=self.schedule.looks[len(path) - 1],
+            z=standard_radius(p_lower),
+            p_lower=p_lower,
+            p_upper=NAN,
+            reason=_reason(self.schedule, len(self.radii), decisions),
+        )
+
+    def limits(self, paths: Integers) -> NDArray[np.float64]:
+        """Lower limit of each look, for counts ``(..., j)``."""
+        seen = paths.shape[-1]
+        looks = np.array(self.schedule.looks[:seen])
+        return clopper_pearson_lower(paths, looks, np.array(self.schedule.spending[:seen]))
+
+
+@dataclass(frozen=True)
+class GroupSequentialRule:
+    """Exact group-sequential boundaries; certifies one of its radii or none.
+
+    Attributes:
+        schedule: looks and what they spend.
+        radii: radii to decide, in units of sigma, increasing.
+    """
+
+    schedule: Schedule
+    radii: tuple[float, ...]
+
+    @cached_property
+    def boundaries(self) -> Boundaries:
+        """Counts that decide."""
+        return group_sequential_boundaries(self.schedule, _thresholds(self.radii))
+
+    def judge(self, counts: Integers, selected: int) -> Verdict:
+        """Verdict: the largest radius whose smaller ones are all certified too."""
+        path = counts[:, selected]
+        decisions = decide(self.boundaries, path[None])
+        passed = int(decisions.passed[0])
+        z = self.radii[passed - 1] if passed else 0.0
+        return Verdict(
+            done=bool(decisions.stopped[0]),
+            certified=passed > 0,
+            n_used=self.schedule.looks[len(path) - 1],
+            z=z,
+            p_lower=float(special.ndtr(z)) if passed else 0.0,
+            p_upper=NAN,
+            reason=_reason(self.schedule, len(self.radii), decisions),
+        )
+
+
+@dataclass(frozen=True)
+class RunnerUpRule:
+    """Limits on both sides: half of each look's spending on the class, half on all others.
+
+    Attributes:
+        schedule: looks and what they spend.
+        radii: radii to decide, in units of sigma, increasing.
+    """
+
+    schedule: Schedule
+    radii: tuple[float, ...] = ()
+
+    def judge(self, counts: Integers, selected: int) -> Verdict:
+        """Verdict: the best radius over the looks so far."""
+        spending = self.schedule.spending
+        limits = [
+            _two_limits(now, selected, alpha) for now, alpha in zip(counts, spending, strict=False)
+        ]
+        z, p_lower, p_upper = max((two_class_radius(*pair), *pair) for pair in limits)
+        at_last = len(counts) == len(spending)
+        reach = 0.0 if at_last else self._within_reach(counts[-1], selected)
+        open_radii = [r for r in self.radii if z < r <= reach]
+        all_certified = bool(self.radii) and z >= self.radii[-1]
+        return Verdict(
+            done=at_last or (bool(self.radii) and not open_radii),
+            certified=z > 0,
+            n_used=self.schedule.looks[len(counts) - 1],
+            z=z,
+            p_lower=p_lower,
+            p_upper=p_upper,
+            reason=_named_reason(len(spending), at_last=at_last, all_certified=all_certified),
+        )
+
+    def _within_reach(self, counts: Integers, selected: int) -> float:
+        """Radius at the last look if the class does as well as it still may (a guess)."""
+        n, last = int(counts.sum()), self.schedule.last
+        other = int(np.delete(counts, selected).max())
+        top = min(last, round(clopper_pearson_upper(int(counts[selected]), n, FUTILITY) * last))
+        least = round(clopper_pearson_lower(other, n, FUTILITY) * last)
+        spread = max(least, -(-(last - top) // (len(counts) - 1)))  # the rest, spread evenly
+        alpha = self.schedule.spending[-1] / 2
+        return two_class_radius(
+            clopper_pearson_lower(top, last, alpha),
+            clopper_pearson_upper(min(spread, last), last, alpha / (len(counts) - 1)),
+        )
+
+
+@dataclass(frozen=True)
+class PredictionRule:
+    """Cohen's PREDICT at every look: two-sided test of the two largest counts.
+
+    Attributes:
+        schedule: looks and what they spend.
+    """
+
+    schedule: Schedule
+
+    def judge(self, counts: Integers, selected: int = -1) -> Verdict:
+        """Verdict at the last look given; ``selected`` is not used, the winner is tested."""
+        first, second = top_two(counts[-1])
+        p_value = two_sided_p_value(int(counts[-1, first]), int(counts[-1, second]))
+        seen = len(counts)
+        certified = p_value <= self.schedule.spending[seen - 1]
+        at_last = seen == len(self.schedule.looks)
+        return Verdict(
+            done=certified or at_last,
+            certified=certified,
+            n_used=self.schedule.looks[seen - 1],
+            z=0.0,
+            p_lower=NAN,
+            p_upper=NAN,
+            reason=_named_reason(
+                len(self.schedule.looks), at_last=at_last, all_certified=certified
+            ),
+        )
+
+
+def _two_limits(counts: Integers, selected: int, alpha: float) -> tuple[float, float]:
+    n = int(counts.sum())
+    p_lower = clopper_pearson_lower(int(counts[selected]), n, alpha / 2)
+    return p_lower, min(1 - p_lower, runner_up_limit(counts, selected, alpha=alpha / 2))
+
+
+def _thresholds(radii: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(float(special.ndtr(z)) for z in radii)
+
+
+def _reason(schedule: Schedule, thresholds: int, decisions: Decisions) -> StopReason:
+    return _named_reason(
+        len(schedule.looks),
+        at_last=int(decisions.looks[0]) == len(schedule.looks),
+        all_certified=thresholds > 0 and int(decisions.passed[0]) == thresholds,
+    )
+
+
+def _named_reason(looks: int, *, at_last: bool, all_certified: bool) -> StopReason:
+    if looks == 1:
+        return StopReason.FIXED
+    if all_certified:
+        return StopReason.CERTIFIED
+    return StopReason.CAP if at_last else StopReason.FUTILE

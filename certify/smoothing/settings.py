@@ -1,0 +1,207 @@
+"""What a smoothing run is asked for, and the statistical design that follows from it.
+
+What a certificate of smoothing promises, in words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from robcert.certify.errors import (
+    InvalidParameterError,
+    require_at_least,
+    require_open_unit,
+    require_positive,
+)
+from robcert.certify.numerics import NOISE_BLOCK
+from robcert.certify.stats import clopper_pearson_lower, clopper_pearson_upper
+
+from .certificate import largest_radius, standard_radius
+from .precision import Precision
+from .rules import GroupSequentialRule, PredictionRule, Rule, RunnerUpRule, UnionBoundRule
+from .sequential import (
+    FUTILITY,
+    Schedule,
+    equal_spending,
+    geometric_looks,
+    half_spending,
+    open_looks,
+    open_spending,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+DEFAULT_RADII = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+TWO_STAGE_RATIO = 1.1
+
+
+class Mode(StrEnum):
+    """How many draws an image gets."""
+
+    GRID = "grid"  # until each radius of the grid is decided
+    RADIUS = "radius"  # a pilot says how many, for a radius near that of all n
+    COHEN = "cohen"  # all n, as in the paper
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothingSettings:
+    """Everything that changes a certificate.
+
+    Attributes:
+        sigma: standard deviation of the noise, in pixel units of [0, 1]; never clipped.
+        n0: draws that choose the class.
+        n: most draws that certify it.
+        alpha: probability that a certificate is wrong, for each image separately.
+        mode: how many draws an image gets.
+        radii: l2 radii that ``mode`` grid decides, in pixel units.
+        exact: group-sequential boundaries; radii of the grid only, fewer draws.
+        runner_up: limits on both sides, so that p_B may be less than 1 - p_A.
+        label_mode: test the label itself; certified accuracy only.
+        open_ended: spend alpha so that runs with larger n may follow; n is rounded up to the next
+            look of one endless sequence, which all of them share.
+        tolerance: loss of radius that ``mode`` radius accepts on average, as a share.
+        pilot: draws of its first stage, which choose the class too.
+        family: images that share alpha; 1 for a statement about each image separately.
+        precision: numbers that the model is computed in; another one is another function.
+    """
+
+    sigma: float = 0.25
+    n0: int = 100
+    n: int = 100_000
+    alpha: float = 0.001
+    mode: Mode = Mode.GRID
+    radii: tuple[float, ...] = DEFAULT_RADII
+    exact: bool = False
+    runner_up: bool = False
+    label_mode: bool = False
+    open_ended: bool = False
+    tolerance: float = 0.01
+    pilot: int = 1000
+    family: int = 1
+    precision: Precision = Precision.FLOAT32
+
+    def __post_init__(self) -> None:
+        require_positive("sigma", self.sigma)
+        require_open_unit("alpha", self.alpha)
+        require_open_unit("tolerance", self.tolerance)
+        for name in ("n0", "n", "pilot", "family"):
+            require_at_least(name, getattr(self, name), 1)
+        if self.mode is not Mode.GRID and (self.exact or self.label_mode or self.open_ended):
+            message = f"exact, label mode and open-ended need mode grid, got {self.mode}"
+            raise InvalidParameterError(message)
+        if self.exact and (self.runner_up or self.open_ended):
+            message = "exact boundaries test one class with a fixed last look"
+            raise InvalidParameterError(message, hint="leave out runner-up and open-ended")
+        if self.runner_up and (self.open_ended or self.mode is Mode.RADIUS):
+            message = "the runner-up's limit is for the modes grid and cohen with a last look"
+            raise InvalidParameterError(message)
+        if not all(a < b for a, b in zip((-1.0, *self.radii), self.radii, strict=False)):
+            message = f"radii must be at least 0 and increase, got {self.radii}"
+            raise InvalidParameterError(message)
+        if not self.radii or not self.radii[0] >= 0:
+            message = f"radii must hold at least one radius of at least 0, got {self.radii}"
+            raise InvalidParameterError(message)
+
+    @property
+    def image_alpha(self) -> float:
+        """Error probability of one image."""
+        return self.alpha / self.family
+
+
+def schedule(settings: SmoothingSettings) -> Schedule:
+    """Looks (whole noise blocks) and spending; mode radius plans one look for each image."""
+    alpha = settings.image_alpha
+    if settings.mode is not Mode.GRID:
+        return Schedule((settings.n,), (alpha,))
+    if settings.open_ended:
+        return open_spending(open_looks(settings.n, block=NOISE_BLOCK), alpha)
+    return half_spending(geometric_looks(settings.n, block=NOISE_BLOCK), alpha)
+
+
+def attainable_radii(settings: SmoothingSettings) -> tuple[float, ...]:
+    """Radii of the grid that n unanimous draws would certify."""
+    plan = schedule(settings)
+    side = 2 if settings.runner_up else 1
+    limit = largest_radius(plan.last, sigma=settings.sigma, alpha=plan.spending[-1] / side)
+    if settings.exact:
+        units = tuple(radius / settings.sigma for radius in settings.radii)
+        table = GroupSequentialRule(plan, units).boundaries.accept
+        return tuple(
+            r for r, row in zip(settings.radii, table, strict=True) if row[-1] <= plan.last
+        )
+    return tuple(radius for radius in settings.radii if radius <= limit)
+
+
+def certification_rule(
+    settings: SmoothingSettings,
+) -> UnionBoundRule | GroupSequentialRule | RunnerUpRule:
+    """The rule of the modes grid and cohen.
+
+    A grid without an attainable radius is replaced by the radius 0: is the class certain?
+    """
+    plan = schedule(settings)
+    if settings.mode is Mode.COHEN:
+        return RunnerUpRule(plan) if settings.runner_up else UnionBoundRule(plan)
+    units = tuple(radius / settings.sigma for radius in attainable_radii(settings)) or (0.0,)
+    if settings.exact:
+        return GroupSequentialRule(plan, units)
+    if settings.runner_up:
+        return RunnerUpRule(plan, units)
+    return UnionBoundRule(plan, units, open_ended=settings.open_ended)
+
+
+def two_stage_rule(settings: SmoothingSettings, pilot: NDArray[np.int64]) -> Rule:
+    """One look at the smallest n whose radius is expected to be near that of all n.
+
+    n is chosen from the pilot alone, so the fresh draws may spend all of alpha at once
+    (after Chen et al. 2022, Input-specific robustness certification).
+
+    Args:
+        settings: what was asked for.
+        pilot: class counts of the pilot ``(k,)``.
+    """
+    alpha, last = settings.image_alpha, settings.n
+    top, n0 = int(pilot.max()), int(pilot.sum())
+
+    def expected(n: int) -> float:
+        return standard_radius(clopper_pearson_lower(top * n // n0, n, alpha))
+
+    goal = (1 - settings.tolerance) * expected(last)
+    n = min(n0, last)
+    if goal > 0:
+        while n < last and expected(n) < goal:
+            n = min(last, max(n + 1, int(n * TWO_STAGE_RATIO)))
+    elif clopper_pearson_upper(top, n0, FUTILITY) > 0.5:  # the class may have a majority yet
+        n = last
+    return UnionBoundRule(Schedule((n,), (alpha,)))
+
+
+def prediction_rule(*, n: int, alpha: float) -> PredictionRule:
+    """Sequential PREDICT with equal spending, which suits it best."""
+    return PredictionRule(equal_spending(geometric_looks(n, block=NOISE_BLOCK), alpha))
+
+
+def guarantee(settings: SmoothingSettings) -> str:
+    """What the certificates promise, in one sentence."""
+    together = settings.family > 1
+    whom = f"For all {settings.family} images together" if together else "For each image separately"
+    looks = schedule(settings).looks
+    stop = (
+        f", whichever of the {len(looks)} declared looks ended the draws" if len(looks) > 1 else ""
+    )
+    model, itself = "the model", "the model itself"
+    if settings.precision is not Precision.FLOAT32:
+        model = f"the model computed in {settings.precision}, which is another function,"
+        itself = f"the model itself, nor for the model in {Precision.FLOAT32}"
+    return (
+        f"{whom}, with probability at least {1 - settings.alpha:g} over the noise that robcert "
+        f"drew{stop}, the class given is the one that the smoothed classifier ({model} under "
+        f"unclipped Gaussian noise of σ = {settings.sigma:g} in pixel units) returns at every "
+        "input closer to the image than the given l2 radius; this holds in real arithmetic, for "
+        f"the smoothed classifier and not for {itself}."
+    )

@@ -1,0 +1,24 @@
+"""The results file: tables, attributes, images, the ledger."""
+
+from .column import Column, Schema, declare
+from .group import AnalysisGroup
+from .json_values import Outcome, plain
+from .ledger import crossings, ledger
+from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
+from .store import ResultStore
+
+__all__ = [
+    "COMPUTED",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "IMAGES",
+    "AnalysisGroup",
+    "Column",
+    "Outcome",
+    "ResultStore",
+    "Schema",
+    "crossings",
+    "declare",
+    "ledger",
+    "plain",
+]

@@ -1,0 +1,62 @@
+"""What a table of a results file is made of: columns with their claims and units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from robcert.certify.core import Kind
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One quantity; its first axis is the image (or the sampled image).
+
+    Attributes:
+        name: name of the HDF5 dataset.
+        dtype: numpy type.
+        kind: what the number claims.
+        doc: one line for people.
+        units: ``pixel`` for distances in [0, 1] pixels, ``logit``, ``nat``, ``class``, ``count``, …
+        trailing: names of the axes after the first; their sizes are given when the group is made.
+        fill: value that says "not computed"; never zero.
+        images: one image a row: made only where the sizes of its axes are given, compressed, and
+            in the file once the group is finished or the file closed.
+    """
+
+    name: str
+    dtype: str
+    kind: Kind
+    doc: str
+    units: str = ""
+    trailing: tuple[str, ...] = ()
+    fill: float = NAN
+    images: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A named, versioned set of columns: one group of a results file."""
+
+    name: str
+    version: int
+    doc: str
+    columns: tuple[Column, ...]
+    axis: Literal["image", "sample"] = "image"
+
+    def column(self, name: str) -> Column:
+        """Column called ``name``."""
+        return next(column for column in self.columns if column.name == name)
+
+
+KNOWN: dict[str, Schema] = {}
+"""Schemas by name, entered by the packages of the analyses; a file with another one is refused."""
+
+
+def declare(schema: Schema) -> Schema:
+    """``schema``, which readers of results files know from now on."""
+    KNOWN[schema.name] = schema
+    return schema

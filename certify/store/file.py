@@ -1,0 +1,239 @@
+"""An HDF5 file that is whole at every moment: a kill never leaves one that does not open.
+
+Changes of structure (groups, attributes, lengths) are made on a copy beside the file, which then
+replaces it in one step of the operating system. Between such changes only values of datasets that
+already have their place in the file are written. Power loss is not covered: nothing is forced out
+of the operating system's cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING, Self
+
+import h5py
+
+from robcert.certify.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock, the rest works
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class SafeFile:
+    """One HDF5 file, open for reading, or for writing by this process alone.
+
+    Attributes:
+        path: where the results are, or will be once they are published.
+        hdf5: the open file; another object after every change of structure.
+    """
+
+    def __init__(self, path: Path, current: Path, lock: FileLock | None) -> None:
+        self.path = path
+        self.hdf5 = _open(current, "r" if lock is None else "r+")
+        self._current = current  # `path`, or a file beside it that nobody else looks at
+        self._target = current  # which of the two the next change of structure goes to
+        self._lock = lock
+        self._folders: list[Path] = []  # that were made for it
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """``path`` for reading only; another process may be writing it."""
+        return cls(path, path, None)
+
+    @classmethod
+    def write(cls, path: Path, *, overwrite: bool) -> Self:
+        """``path`` for writing, locked against other writers.
+
+        Args:
+            path: the file.
+            overwrite: begin an empty file even if there is one at ``path``, which stays until
+                the new one is published.
+        """
+        path = path.resolve()
+        with storage_errors(path, "cannot write"):
+            if path.parent.is_file():
+                raise NotADirectoryError(errno.ENOTDIR, "")
+            lacking = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+        try:
+            with storage_errors(path, "cannot write"):
+                _beside(path, "draft").unlink(missing_ok=True)
+                _beside(path, "new").unlink(missing_ok=True)
+                if path.exists() and not overwrite:
+                    return cls(path, path, lock)
+                h5py.File(_beside(path, "new"), "w-", libver="earliest", locking=False).close()
+                file = cls(path, _beside(path, "new"), lock)
+                file._folders = lacking
+                return file
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def published(self) -> bool:
+        """Whether the content is at ``path``."""
+        return self._current == self.path
+
+    def stage(self) -> None:
+        """Keep changes of structure beside the file until :meth:`publish`."""
+        self._target = _beside(self.path, "new")
+
+    @property
+    def writable(self) -> bool:
+        """Whether this process may write."""
+        return self._lock is not None
+
+    def require_writable(self) -> None:
+        """Raise unless this process may write."""
+        if not self.writable:
+            message = f"{self.path} is open for reading only"
+            raise StoreError(message)
+
+    @contextlib.contextmanager
+    def change(self, *, empty: bool = False) -> Iterator[h5py.File]:
+        """The file to change its structure in; all changes take effect at once, or none does.
+
+        Args:
+            empty: start from an empty file, to copy ``hdf5`` into, instead of from a copy.
+        """
+        self.require_writable()
+        draft = _beside(self.path, "draft")
+        with storage_errors(self.path, "cannot write"):
+            try:
+                if not empty:
+                    self.hdf5.flush()
+                    shutil.copy(self._current, draft)
+                mode = "w" if empty else "r+"
+                with h5py.File(draft, mode, libver="earliest", locking=False) as file:
+                    yield file
+                self._move(draft, self._target)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+
+    def publish(self) -> None:
+        """Put what waits beside the file in its place, which until then an older one keeps."""
+        self._target = self.path
+        if not self.published:
+            with storage_errors(self.path, "cannot write"):
+                self._move(self._current, self.path)
+
+    def discard(self) -> None:
+        """Forget what waits beside the file."""
+        self._target = self.path
+        if not self.published:
+            self.hdf5.close()
+            self._current.unlink(missing_ok=True)
+            self._current = self.path
+            self.hdf5 = _open(self.path, "r+")
+
+    def _move(self, file: Path, target: Path) -> None:
+        self.hdf5.close()
+        file.replace(target)
+        self._current = target
+        self.hdf5 = _open(target, "r+")
+
+    @contextlib.contextmanager
+    def values(self) -> Iterator[None]:
+        """Values of existing datasets are written in place, and are with the system at the end."""
+        self.require_writable()
+        with storage_errors(self.path, "cannot write"):
+            yield
+            self.hdf5.flush()
+
+    def close(self) -> None:
+        """Close the file; what was never published leaves no trace."""
+        self.hdf5.close()
+        if self._lock is None:
+            return
+        if not self.published:
+            self._current.unlink(missing_ok=True)
+        self._lock.release()
+        self._lock = None
+        if not self.path.exists():
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                for folder in self._folders:
+                    folder.rmdir()
+
+
+class FileLock:
+    """The right to write ``path``, held by one process; the system takes it back at a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = _beside(path, "lock")
+        while True:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock(path)
+            if self._still_named():
+                return
+            os.close(self._descriptor)
+
+    def _lock(self, path: Path) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # a file system without locks
+            os.close(self._descriptor)
+            message = f"another robcert is writing {path}"
+            raise StoreError(message, hint="wait for it, or write to another file") from None
+
+    def _still_named(self) -> bool:
+        """Whether the locked file is the one that others find (its last owner deletes it)."""
+        try:
+            return os.fstat(self._descriptor).st_ino == self._path.stat().st_ino
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Give the right back."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, action: str) -> Iterator[None]:
+    """Turn what the system or HDF5 says of ``path`` into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # HDF5 ends a failed close in a RuntimeError
+        number = _errno(error)
+        reason = os.strerror(number) if number else str(error).splitlines()[0]
+        message = f"{action} {path}: {reason}"
+        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room on the disk" if full else "check the folder, its permissions and the disk"
+        raise StoreError(message, hint=hint) from error
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{suffix}")
+
+
+def _open(path: Path, mode: str) -> h5py.File:
+    if not path.exists():
+        message = f"{path} does not exist"
+        raise StoreError(message)
+    with storage_errors(path, "cannot open"):
+        if not path.is_file() or not os.access(path, os.R_OK) or h5py.is_hdf5(path):
+            return h5py.File(path, mode, libver="earliest", locking=False)
+    message = f"{path} is not an HDF5 file"
+    raise StoreError(message, hint="give a results file written by robcert, or another name")
+
+
+def _errno(error: Exception) -> int | None:
+    """The system's error number, which HDF5 hides in its text."""
+    inside = re.search(r"errno = (\d+)", str(error))
+    return int(inside.group(1)) if inside else getattr(error, "errno", None)

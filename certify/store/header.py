@@ -1,0 +1,90 @@
+"""The header of a results file: what wrote it, and which model and data it speaks of."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robcert.certify.errors import StoreError
+
+from .layout import describe, write_attributes
+from .schema import FORMAT, FORMAT_VERSION, IMAGES
+
+if TYPE_CHECKING:
+    from robcert.certify.data import DataInfo
+    from robcert.certify.model import ModelInfo
+
+    from .file import SafeFile
+
+
+def robcert_version() -> str:
+    """Version of the installed robcert."""
+    try:
+        return version("robcert")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def now() -> str:
+    """Time of the call, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat()
+
+
+def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
+    """Write the header of a new results file."""
+    with file.change() as hdf5:
+        hdf5.attrs["format"] = FORMAT
+        hdf5.attrs["format_version"] = FORMAT_VERSION
+        hdf5.attrs["robcert_version"] = robcert_version()
+        hdf5.attrs["created"] = now()
+        for name, info in (("model", model), ("data", data)):
+            place = hdf5.create_group(name)
+            write_attributes(place, asdict(info))
+        for column in IMAGES:
+            content = np.empty(0, column.dtype)
+            dataset = hdf5["data"].create_dataset(column.name, data=content, fillvalue=-1)
+            describe(dataset, column, ("image",))
+
+
+def require_results(file: SafeFile) -> None:
+    """Raise unless ``file`` holds robcert results of a known format version."""
+    if file.hdf5.attrs.get("format") != FORMAT:
+        message = f"{file.path} is an HDF5 file, but not of robcert results"
+        raise StoreError(message, hint="give another name")
+    stored = int(file.hdf5.attrs["format_version"])
+    if stored != FORMAT_VERSION:
+        message = (
+            f"{file.path} has format version {stored}, this robcert knows version {FORMAT_VERSION}"
+        )
+        raise StoreError(message, hint="write to a new file, or read it with that version")
+
+
+def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:
+    """Raise unless the header's ``name`` (model or data) has the content hash ``digest``."""
+    place = file.hdf5[name].attrs
+    stored = str(place["sha256"])
+    if stored == digest:
+        return
+    called = place["file" if name == "model" else "name"]
+    message = (
+        f"{file.path} holds results of another {name}: {called} ({stored[:8]}), "
+        f"not {given} ({digest[:8]})"
+    )
+    raise StoreError(message, hint="write to another file, or overwrite this one")
+
+
+def require_same_use(file: SafeFile, model: ModelInfo) -> None:
+    """Raise unless the model is used as before: another preprocessing is another function."""
+    place = file.hdf5["model"].attrs
+    for name, given in (("preprocessing", model.preprocessing), ("output_name", model.output_name)):
+        stored = str(place.get(name, given))
+        if stored != given:
+            message = (
+                f"{file.path} holds results of {model.file} with {name.replace('_', ' ')} "
+                f"{stored or 'unknown'}, not {given or 'unknown'}"
+            )
+            raise StoreError(message, hint="write to another file, or overwrite this one")

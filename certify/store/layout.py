@@ -1,0 +1,212 @@
+"""How a results file is laid out in HDF5: tables, attributes, index lists."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from robcert.certify.errors import StoreError
+
+from .schema import COMPUTED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from .column import Column, Schema
+
+LONGEST_ATTRIBUTE = 60_000
+"""HDF5's oldest format holds 64 kB in an attribute; a longer text becomes a scalar dataset."""
+
+
+def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[str, int]) -> None:
+    """Lay out the datasets of ``schema`` with ``rows`` rows that say "not computed".
+
+    Every dataset gets its place in the file now, so that writing rows later touches nothing else.
+    A column of images is made only where ``sizes`` has its axes.
+    """
+    for column in (*schema.columns, COMPUTED):
+        if column.images and not set(column.trailing) <= set(sizes):
+            continue
+        shape = (rows, *(sizes[axis] for axis in column.trailing))
+        fill = np.dtype(column.dtype).type(column.fill)
+        if column.images:
+            data = group.create_dataset(
+                column.name,
+                shape,
+                column.dtype,
+                maxshape=(None, *shape[1:]),
+                chunks=(1, *shape[1:]),
+                compression="gzip",
+                shuffle=True,
+                fillvalue=fill,
+            )
+        else:
+            data = group.create_dataset(column.name, data=np.full(shape, fill), fillvalue=fill)
+        describe(data, column, (schema.axis, *column.trailing))
+
+
+def describe(data: h5py.Dataset, column: Column, axes: tuple[str, ...]) -> None:
+    """Say what ``data`` is and name its axes."""
+    data.attrs["doc"] = column.doc
+    data.attrs["units"] = column.units
+    data.attrs["kind"] = column.kind.value
+    for position, name in enumerate(axes):
+        data.dims[position].label = name
+
+
+def copy_grown(source: h5py.Group, target: h5py.Group, rows: int) -> None:
+    """Copy all of ``source`` into ``target``; datasets along images get ``rows`` rows."""
+    for name, value in source.attrs.items():
+        target.attrs[name] = value
+    for name, item in source.items():
+        if isinstance(item, h5py.Group):
+            copy_grown(item, target.create_group(name), rows)
+        elif item.ndim == 0 or item.dims[0].label != "image" or len(item) == rows:
+            source.copy(name, target)
+        elif item.chunks:
+            source.copy(name, target)
+            target[name].resize(rows, axis=0)
+        else:
+            _copy_lengthened(item, target, rows)
+
+
+def _copy_lengthened(source: h5py.Dataset, target: h5py.Group, rows: int) -> None:
+    content = np.full((rows, *source.shape[1:]), source.fillvalue, source.dtype)
+    content[: len(source)] = source[()]
+    name = source.name.rsplit("/", 1)[1]
+    data = target.create_dataset(name, data=content, fillvalue=source.fillvalue)
+    for key in ("doc", "units", "kind"):
+        data.attrs[key] = source.attrs[key]
+    for position, axis in enumerate(source.dims):
+        data.dims[position].label = axis.label
+
+
+def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
+    """Store numbers and texts as they are, anything else as JSON.
+
+    Raises:
+        StoreError: a table or an array has one of the names.
+    """
+    for name in values:
+        if name in place and not _is_long_attribute(place[name]):
+            message = f"{place.name} holds data called {name}: no attribute can have that name"
+            raise StoreError(message)
+    for name, value in values.items():
+        _write_attribute(place, name, value)
+
+
+def changed_attributes(place: h5py.Group, values: Mapping[str, object]) -> dict[str, object]:
+    """Those of ``values`` that ``place`` does not hold already."""
+    nothing = "not set\0"
+    return {
+        name: value
+        for name, value in values.items()
+        if canonical_json(read_attribute(place, name, nothing)) != canonical_json(value)
+    }
+
+
+def _write_attribute(place: h5py.Group, name: str, value: object) -> None:
+    plain = isinstance(value, bool | int | float | str | np.number | np.bool_)
+    text = value if plain else canonical_json(value)
+    place.attrs.pop(name, None)
+    if name in place:
+        del place[name]
+    if isinstance(text, str) and len(text.encode()) > LONGEST_ATTRIBUTE:
+        place.create_dataset(name, data=str(text))
+    else:
+        place.attrs[name] = str(text) if isinstance(text, str) else text
+
+
+def _is_long_attribute(item: h5py.Group | h5py.Dataset) -> bool:
+    """Whether ``item`` is a text too long for an attribute of HDF5."""
+    return isinstance(item, h5py.Dataset) and item.shape == () and item.dtype.kind == "O"
+
+
+def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
+    """What ``write_attribute`` stored, or ``default`` if there is nothing of that name."""
+    if name in place.attrs:
+        value = place.attrs[name]
+    elif name in place and _is_long_attribute(place[name]):
+        value = place[name].asstr()[()]
+    else:
+        return default
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, str) and (value[:1] in ("{", "[") or value == "null"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def canonical_json(value: object) -> str:
+    """JSON text of ``value`` that depends on its content alone (keys sorted, no spaces)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> object:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def pack_indices(indices: NDArray[np.int64]) -> str:
+    """Index list as text: sorted ranges ``0-99,205,300-400:5``, or a packed bit mask if shorter.
+
+    >>> pack_indices(np.array([0, 1, 2, 3, 9, 20, 30, 40]))
+    '0-3,9,20-40:10'
+    """
+    ordered = [int(i) for i in np.unique(indices)]
+    parts = []
+    position = 0
+    while position < len(ordered):
+        stop, step = position + 1, 1
+        if stop < len(ordered):
+            step = ordered[stop] - ordered[position]
+            while stop < len(ordered) and ordered[stop] - ordered[stop - 1] == step:
+                stop += 1
+        if stop - position < 3:
+            parts.append(str(ordered[position]))
+            position += 1
+            continue
+        suffix = "" if step == 1 else f":{step}"
+        parts.append(f"{ordered[position]}-{ordered[stop - 1]}{suffix}")
+        position = stop
+    text = ",".join(parts)
+    return text if len(text) < LONGEST_ATTRIBUTE // 2 else _pack_mask(ordered)
+
+
+def unpack_indices(text: str) -> NDArray[np.int64]:
+    """Index list of the text that ``pack_indices`` made.
+
+    >>> unpack_indices("0-3,9,20-40:10").tolist()
+    [0, 1, 2, 3, 9, 20, 30, 40]
+    """
+    if text.startswith("mask:"):
+        mask = np.frombuffer(zlib.decompress(base64.b64decode(text[5:])), np.uint8)
+        return np.flatnonzero(np.unpackbits(mask)).astype(np.int64)
+    runs = [_run(part) for part in text.split(",") if part]
+    return np.concatenate(runs) if runs else np.empty(0, np.int64)
+
+
+def _run(part: str) -> NDArray[np.int64]:
+    bounds, _, step = part.partition(":")
+    first, _, last = bounds.partition("-")
+    return np.arange(int(first), int(last or first) + 1, int(step or 1), dtype=np.int64)
+
+
+def _pack_mask(ordered: list[int]) -> str:
+    mask = np.zeros(ordered[-1] + 1, bool)
+    mask[ordered] = True
+    return "mask:" + base64.b64encode(zlib.compress(np.packbits(mask).tobytes())).decode()

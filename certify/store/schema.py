@@ -1,0 +1,21 @@
+"""What every results file holds: its format, the list of images, the mark of a finished row."""
+
+from __future__ import annotations
+
+from robcert.certify.core import Kind
+
+from .column import Column
+
+FORMAT = "robcert-results"
+FORMAT_VERSION = 1
+
+_M = Kind.MEASURED
+
+IMAGES = (
+    Column("index", "i8", _M, "position of the image in the data set", fill=-1),
+    Column("label", "i4", _M, "its label, -1 where there is none", "class", fill=-1),
+)
+"""Datasets of the group ``/data``: which image each row of every table stands for."""
+
+COMPUTED = Column("computed", "i1", _M, "1 where the row is finished, else it says nothing", fill=0)
+"""Every table's last column; a row counts once this is set, after its values are in the file."""

@@ -1,0 +1,220 @@
+"""The results file: one HDF5 file for one model and one data set (docs/schema.md)."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Self
+
+from robcert.certify.errors import StoreError
+
+from .column import KNOWN
+from .file import SafeFile
+from .group import AnalysisGroup
+from .header import begin, now, require_results, require_same, require_same_use
+from .layout import (
+    canonical_json,
+    changed_attributes,
+    create_table,
+    read_attribute,
+    write_attributes,
+)
+from .result_file import ResultFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import h5py
+
+    from robcert.certify.data import DataInfo
+    from robcert.certify.model import ModelInfo
+
+    from .column import Schema
+
+__all__ = ["AnalysisGroup", "ResultStore"]
+
+
+class ResultStore(ResultFile):
+    """Results of one model on one data set; a context manager."""
+
+    @classmethod
+    def open(cls, path: Path, *, model: ModelInfo, data: DataInfo, overwrite: bool = False) -> Self:
+        """Results file at ``path`` for writing; begun if there is none.
+
+        A new file appears with its first row, and only then takes the place of an old one
+        (``overwrite``); a new table of a file that is there likewise. A run that fails before
+        leaves no trace. What a killed run left behind is cleaned up.
+
+        Raises:
+            StoreError: another program is writing it, it holds results of another model or data
+                set, is not a results file, or the place cannot be written.
+        """
+        file = SafeFile.write(path, overwrite=overwrite)
+        try:
+            if file.published:
+                require_results(file)
+                require_same(file, "model", model.sha256, model.file)
+                require_same_use(file, model)
+                require_same(file, "data", data.sha256, data.name)
+            else:
+                begin(file, model, data)
+            store = cls(file)
+            store.load_indices()
+            store.fold_images()
+            file.stage()
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Results file at ``path`` for reading.
+
+        Raises:
+            StoreError: it does not exist, is not a results file, or is of an unknown version.
+        """
+        file = SafeFile.read(path)
+        try:
+            require_results(file)
+            store = cls(file)
+            store.load_indices()
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            if kind is None and (self._begun or not self._replaces):
+                self.publish()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file; what waits for a first row is forgotten."""
+        try:
+            if not self._replaces:
+                self.file.discard()
+            self.fold_images()
+        finally:
+            self.file.close()
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Format, versions and time of creation."""
+        return {name: read_attribute(self.file.hdf5, name) for name in self.file.hdf5.attrs}
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What the file says of the model."""
+        return self._attributes("model")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the file says of the data set."""
+        return self._attributes("data")
+
+    def describe_model(self, **values: object) -> None:
+        """Add facts about the model (parity, preprocessing, …); lists and dictionaries as JSON."""
+        if changed := changed_attributes(self.file.hdf5["model"], values):
+            with self.file.change() as file:
+                write_attributes(file["model"], changed)
+
+    def group(
+        self,
+        schema: Schema,
+        *,
+        prefix: str,
+        settings: object,
+        seed: int,
+        sizes: Mapping[str, int] | None = None,
+        n_rows: int | None = None,
+        under: str = "",
+    ) -> AnalysisGroup:
+        """The table for these settings, begun or taken up again.
+
+        Args:
+            schema: its columns.
+            prefix: readable part of the key; empty for a table without settings.
+            settings: frozen dataclass of everything that changes a row, but the seed.
+            seed: seed of the random draws.
+            sizes: lengths of the axes after the first.
+            n_rows: rows of a table of samples; those of images have one a known image.
+            under: path of the group that this one belongs to.
+        """
+        content = canonical_json({"seed": seed, "settings": settings})
+        path = f"{under.rstrip('/')}/{schema.name}"
+        if prefix:
+            digest = sha256(content.encode()).hexdigest()[:8]
+            path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
+        if path in self.file.hdf5:
+            found = self._checked(path, schema)
+            self.has_rows |= bool(found.computed().any())
+            return found
+        self.file.stage()
+        with self.file.change() as file:
+            place = file.create_group(path)
+            attributes = {
+                "schema": schema.name,
+                "schema_version": schema.version,
+                "doc": schema.doc,
+                "axis": schema.axis,
+                "settings": canonical_json({} if settings is None else settings),
+                "seed": seed,
+                "complete": False,
+                "created": now(),
+            }
+            write_attributes(place, attributes)
+            rows = len(self.indices) if n_rows is None else n_rows
+            create_table(place, schema, rows, sizes or {})
+        self._begun = True
+        return AnalysisGroup(self, path)
+
+    def existing(self, schema_name: str) -> list[AnalysisGroup]:
+        """All tables of the schema called ``schema_name``, oldest first."""
+        found: list[tuple[str, str]] = []
+
+        def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if item.attrs.get("schema") == schema_name:
+                found.append((str(item.attrs["created"]), f"/{name}"))
+
+        self.file.hdf5.visititems(visit)
+        return [self.at(path) for _, path in sorted(found)]
+
+    def at(self, path: str) -> AnalysisGroup:
+        """The table at ``path``, for instance ``attack/linf-quick-1f3a9c02``.
+
+        Raises:
+            StoreError: there is none, or this version of robcert does not know its schema.
+        """
+        path = "/" + path.strip("/")
+        place = self.file.hdf5.get(path)
+        if place is None or "schema" not in place.attrs:
+            message = f"{self.path} has no analysis {path}"
+            raise StoreError(message)
+        name = place.attrs["schema"]
+        known = KNOWN.get(str(name))
+        if known is None:
+            message = f"{self.path}: {path} has the schema {name!r}, which is unknown here"
+            raise StoreError(message, hint="read it with the version that wrote it")
+        return self._checked(path, known)
+
+    def _checked(self, path: str, schema: Schema) -> AnalysisGroup:
+        stored = int(self.file.hdf5[path].attrs["schema_version"])
+        if stored != schema.version:
+            message = (
+                f"{self.path}: {path} has version {stored} of the schema {schema.name!r}, "
+                f"this robcert knows version {schema.version}"
+            )
+            raise StoreError(message, hint="write to a new file, or read it with that version")
+        return AnalysisGroup(self, path)
+
+    def _attributes(self, name: str) -> dict[str, Any]:
+        place = self.file.hdf5[name]
+        names = [*place.attrs, *(n for n, d in place.items() if d.shape == ())]
+        return {name: read_attribute(place, name) for name in names}

@@ -1,0 +1,36 @@
+"""Tables and wording that every analysis shares."""
+
+from .picture_files import require_picture, save_picture
+from .wording import (
+    DASH,
+    UNLABELLED,
+    Summary,
+    Table,
+    bound_name,
+    decimal,
+    fact,
+    in_precision,
+    interval,
+    known,
+    margin_name,
+    percent,
+    pixel,
+)
+
+__all__ = [
+    "DASH",
+    "UNLABELLED",
+    "Summary",
+    "Table",
+    "bound_name",
+    "decimal",
+    "fact",
+    "in_precision",
+    "interval",
+    "known",
+    "margin_name",
+    "percent",
+    "pixel",
+    "require_picture",
+    "save_picture",
+]

@@ -1,0 +1,1 @@
+"""`robcert train METHOD`, one command for each method."""

@@ -1,0 +1,95 @@
+"""The documentation page of the results file, made from the schema."""
+
+from __future__ import annotations
+
+import math
+
+from robcert.certify.auditing import SCHEMAS
+from robcert.certify.store import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES, Column, Schema
+
+INTRODUCTION = f"""\
+# The results file
+
+Made from `certify/schema.py` by `python docs/make.py`; a test compares the two.
+
+One HDF5 file holds what is known of one model on one data set. Any HDF5 reader opens it; h5py
+needs nothing of robcert:
+
+```python
+import h5py
+with h5py.File("results.h5") as file:
+    index = file["data/index"][:]                  # which image each row stands for
+    group = next(iter(file["attack"].values()))    # one table for each choice of settings
+    done = group["computed"][:] == 1
+    distance = group["distance"][:][done]
+    print(group.attrs["settings"], group["distance"].attrs["doc"], group["distance"].attrs["units"])
+```
+
+## Layout
+
+| place | what |
+|---|---|
+| `/` | attributes `format` (`{FORMAT}`), `format_version` ({FORMAT_VERSION}), … |
+| `/model` | attributes: `sha256`, `file`, `kind`, `producer`, `input_shape`, … |
+| `/data` | attributes `name`, `sha256`, `size`; datasets `index` and `label` |
+| `/clean` | the table *clean* |
+| `/<schema>/<key>` | every other table |
+
+A key is a readable prefix and eight hexadecimal digits of the SHA-256 of settings and seed, so
+other settings are another table in the same file. A table that belongs to another one lies inside
+it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings` (JSON),
+`seed`, `complete` and `created`; every dataset has `doc`, `units`, `kind` and named axes. An
+attribute that is neither number nor text is JSON; a text too long for an attribute (64 kB) is a
+scalar dataset of that name. Small arrays of a whole analysis (block maxima, …) lie beside the
+columns.
+
+**Rows.** The first axis of a table over images follows `/data/index`, which grows when a later run
+names more images. A row counts where `computed` is 1; otherwise it holds the fill value (NaN, or
+as stated below), or what a killed run had begun. `complete` says that the last request ran to its
+end; `indices` inside `settings` names its images (`0-99,105,200-300:2`, a range with a step; or
+`mask:` and a base64 text of a zlib-packed bit mask).
+
+**Kinds.** *certified* holds with the stated probability over robcert's own randomness; *estimated*
+may be wrong; *attacked* was reached by an adversarial image; *measured* is a plain fact.
+
+**Kills.** Groups, attributes and lengths change on a copy, which replaces the file in one step.
+Rows are written in place into datasets that have their place already; `computed` is set after
+them. A SIGKILL at any moment leaves a file that opens and loses at most the batch in work. Images
+wait in a log beside the file until a table is finished. Loss of power is not covered. While a
+command runs, `.<name>.lock` keeps a second one from writing; reading is always possible (h5py:
+`locking=False`).
+
+**Versions.** A reader refuses a `format_version` or `schema_version` that it does not know; a
+change of meaning is a new version.
+"""
+
+DATA = Schema("/data", FORMAT_VERSION, "which image each row of every table stands for", IMAGES)
+
+
+def schema_page() -> str:
+    """Markdown of every table that a results file can hold."""
+    return "\n".join([INTRODUCTION, *(_table(schema) for schema in (DATA, *SCHEMAS))])
+
+
+def _table(schema: Schema) -> str:
+    columns = schema.columns if schema is DATA else (*schema.columns, COMPUTED)
+    rows = [_row(schema, column) for column in columns]
+    head = [
+        f"## {schema.name}",
+        "",
+        f"Version {schema.version}, one row a{'n image' if schema.axis == 'image' else ' sample'}: "
+        f"{schema.doc}.",
+        "",
+        "| column | type | axes | kind | units | fill | what |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def _row(schema: Schema, column: Column) -> str:
+    axes = ", ".join((schema.axis, *column.trailing))
+    fill = "NaN" if math.isnan(column.fill) else f"{column.fill:g}"
+    optional = " (optional)" if column.images else ""
+    doc = column.doc.replace("|", "\\|")
+    cells = (f"`{column.name}`", column.dtype, axes, column.kind.value, column.units, fill, doc)
+    return f"| {' | '.join(cells)}{optional} |"

@@ -1,0 +1,164 @@
+"""`robcert attack` into a results file and out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from linear_models import exact_distance, linear_classifier, near_grey
+
+from robcert.certify.attacks import analysis as attack
+from robcert.certify.attacks import suites
+from robcert.certify.attacks.analysis import analyse, summarise
+from robcert.certify.attacks.search.budget import Effort
+from robcert.certify.attacks.settings import AttackSettings
+from robcert.certify.attacks.suites import EFFORTS, Suite
+from robcert.certify.auditing.tables import tables
+from robcert.certify.core import Batch, Norm
+from robcert.certify.data.load import from_arrays
+from robcert.certify.errors import InvalidParameterError
+from robcert.certify.session import Session
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robcert.certify.model.classifier import Classifier
+
+SEED, COUNT = 3, 10
+SMALL = Effort(steps=5, restarts=1, targets=3, descent_steps=40, halvings=8, queries=30)
+
+
+@pytest.fixture(autouse=True)
+def small_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EFFORTS, Suite.QUICK, SMALL)
+
+
+def session(
+    path: Path, *, classifier: Classifier | None = None, labelled: bool = True, batch_size: int = 64
+) -> Session:
+    model = linear_classifier(SEED)
+    batch = near_grey(model, COUNT)
+    labels = batch.y.numpy().copy()
+    labels[1] = (labels[1] + 1) % 4  # misclassified as it is
+    images = from_arrays("grey", batch.x.numpy(), labels if labelled else None)
+    used = classifier or model
+    store = ResultStore.open(path, model=used.info, data=images.info)
+    indices = np.arange(COUNT)
+    store.add_images(indices, images.labels)
+    return Session(used, images, indices, store, seed=5, batch_size=batch_size)
+
+
+def test_the_table_holds_the_exact_distances_and_the_summary_follows(tmp_path: Path) -> None:
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        key = analyse(run, AttackSettings(suite=Suite.QUICK, save_images=True), epsilons=[0.004])
+        group = run.store.at(key)
+        summary = summarise(run.store, key)
+        x = run.images.pixels(run.indices)
+        y = linear_classifier(SEED).logits(x).argmax(1)
+        exact = exact_distance(SEED, Batch(run.indices, x, y), Norm.LINF).numpy()
+        exact[1] = 0
+        distance = group.column("distance")
+        np.testing.assert_allclose(distance, exact, rtol=0.01)
+        assert key.startswith("/attack/linf-quick-")
+        assert group.complete
+        assert (group.column("success") == 1).all()
+        assert group.column("attack")[1] == -1
+        assert set(group.column("attack")) <= {-1, 0, 1}
+        adversarial = torch.from_numpy(group.column("adversarial"))
+        assert torch.equal(Norm.LINF.of((adversarial - x).double()), torch.from_numpy(distance))
+    assert summary.n == COUNT
+    assert summary.clean_accuracy["value"] == 0.9
+    assert [entry.epsilon for entry in summary.robust_accuracy] == [0.004]
+    assert summary.robust_accuracy[0].value == pytest.approx((exact > 0.004).mean())
+    assert summary.robust_accuracy[0].lower < summary.robust_accuracy[0].value
+    assert summary.median_distance == pytest.approx(np.median(exact), rel=0.01)
+    assert sum(summary.by_attack.values()) == COUNT - 1
+    assert summary.to_json()["headline_epsilon"] == 0.004
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_rows_do_not_depend_on_the_batch_size_or_on_a_break(
+    tmp_path: Path, batch_size: int
+) -> None:
+    settings = AttackSettings(suite=Suite.QUICK, norm=Norm.L2)
+    whole = session(tmp_path / "whole.h5")
+    with whole.store:
+        reference = whole.store.at(analyse(whole, settings))
+        expected = {name: reference.column(name) for name in reference.columns}
+    parts = session(tmp_path / "parts.h5", batch_size=batch_size)
+    with parts.store:
+        parts.indices = np.array([7, 2])
+        analyse(parts, settings)
+        parts.indices = np.arange(COUNT)
+        group = parts.store.at(analyse(parts, settings))
+        for name, column in expected.items():
+            np.testing.assert_array_equal(group.column(name), column, err_msg=name)
+        assert parts.batch_size == batch_size
+
+
+def test_radii_change_no_row_and_add_up(tmp_path: Path) -> None:
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        first = analyse(run, AttackSettings(suite=Suite.QUICK, attacks=("fgsm",)))
+        assert len(summarise(run.store, first).robust_accuracy) == len(attack.GRID)
+        again = analyse(run, AttackSettings(suite=Suite.QUICK, attacks=("fgsm",)), epsilons=[0.2])
+        assert first == again
+        summary = summarise(run.store, first)
+        assert summary.robust_accuracy[-1].epsilon == 0.2
+        assert summary.headline_epsilon == 0.2
+        assert len(summary.robust_accuracy) == len(attack.GRID) + 1
+
+
+def test_without_a_twin_it_completes_and_says_so(tmp_path: Path) -> None:
+    blind = linear_classifier(SEED)
+    blind.twin = None
+    run = session(tmp_path / "r.h5", classifier=blind)
+    with run.store:
+        key = analyse(run, AttackSettings(suite=Suite.QUICK))
+        summary = summarise(run.store, key)
+        assert (run.store.at(key).column("n_backward") == 0).all()
+    assert summary.attacks == suites.attacks_of(Suite.QUICK, (), Norm.LINF, differentiable=False)
+    assert summary.not_found == 0
+    assert "no twin" in summary.warnings[0]
+
+
+def test_without_labels_the_prediction_stands_for_the_class(tmp_path: Path) -> None:
+    run = session(tmp_path / "r.h5", labelled=False)
+    with run.store:
+        summary = summarise(run.store, analyse(run, AttackSettings(suite=Suite.QUICK)))
+    assert summary.clean_accuracy["value"] == 1.0
+
+
+def test_bad_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameterError, match="restarts must be at least 1"):
+        AttackSettings(restarts=0)
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        with pytest.raises(InvalidParameterError, match="no attack called"):
+            analyse(run, AttackSettings(attacks=("magic",)))
+        with pytest.raises(InvalidParameterError, match="epsilon must be a positive"):
+            analyse(run, AttackSettings(suite=Suite.QUICK), epsilons=[-1.0])
+
+
+def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_path: Path) -> None:
+    settings = AttackSettings(
+        suite=Suite.QUICK, attacks=("random-targeted",), radii=(0.004, 0.5), round_8_bit=True
+    )
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        key = analyse(run, settings, epsilons=settings.radii)
+        summary = summarise(run.store, key)
+        group = run.store.at(key)
+        distance, target = group.column("distance"), group.column("target_distance")
+    hit = np.isfinite(target)
+    assert hit[distance > 0].all()  # half the pixel range reaches every class of a linear model
+    assert (target[hit] >= distance[hit]).all()
+    assert summary.targeted_success[-1].value == 1.0
+    assert summary.radii == (0.004, 0.5)
+    assert "Searched within 0.004, 0.5" in next(iter(tables("attack", summary.to_json()))).note
+    assert summary.eight_bit is not None
+    assert sum(summary.eight_bit.values()) == COUNT - 1

@@ -1,0 +1,121 @@
+"""Linear classifiers: the distance to the boundary is known (F1, F1b)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from linear_models import exact_distance, linear_classifier, near_grey
+
+from robcert.certify.attacks import suites
+from robcert.certify.attacks.black_box.boundary import run_boundary
+from robcert.certify.attacks.catalogue import CATALOGUE
+from robcert.certify.attacks.gradient.pgd import pgd
+from robcert.certify.attacks.search.adversarial_starts import run_gaussian
+from robcert.certify.attacks.search.budget import Effort
+from robcert.certify.attacks.search.state import Hunt
+from robcert.certify.core import Norm
+
+EFFORT = Effort(steps=20, restarts=1, targets=9, descent_steps=100, halvings=8, queries=50)
+NEAREST = (
+    *("fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam"),
+    *("multi-targeted", "apgd-targeted", "apgd-ce", "apgd-dlr"),
+)
+SEEDS = {"cw": 1, "multi-targeted": 1, "apgd-targeted": 1, "apgd-ce": 1, "apgd-dlr": 1}
+"""Models, where not three: these take a thousand gradients an image."""
+
+SLOWER = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+"""Models of attacks that take seconds: the first in every run."""
+
+FLOAT32 = 5e-4
+"""Pixels and logits of float32 say no more of distances of 1e-4."""
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name in NEAREST for norm in CATALOGUE[name].norms]
+)
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_every_distance_is_within_one_percent_of_the_exact_one(
+    name: str, norm: Norm, classes: int
+) -> None:
+    """Each image, also where the nearest class is not the one of the steepest ascent."""
+    for seed in range(SEEDS.get(name, 3)):
+        classifier = linear_classifier(seed, classes=classes)
+        batch = near_grey(classifier, 16)
+        hunt = Hunt(classifier, batch, norm)
+        suites.run(hunt, (name,), EFFORT)
+        ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+        assert ratio.min() >= 1 - FLOAT32
+        assert ratio.max() <= 1.01
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
+    """For K = 2 loss and margin point the same way everywhere, so bisection alone limits FGSM."""
+    classifier = linear_classifier(5, classes=2)
+    batch = near_grey(classifier, 8)
+    hunt = Hunt(classifier, batch, norm)
+    suites.run(hunt, ("fgsm",), EFFORT)
+    exact = exact_distance(5, batch, norm, classes=2)
+    assert torch.allclose(hunt.distance, exact, rtol=0.01)
+
+
+@pytest.mark.parametrize("seed", SLOWER)
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("norm", CATALOGUE["logbarrier"].norms)
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_log_barrier_comes_within_five_percent(
+    classes: int, norm: Norm, known: bool, seed: int
+) -> None:
+    """Also from an image that is known, which is seldom of the nearest class."""
+    classifier = linear_classifier(seed, classes=classes)
+    batch = near_grey(classifier, 16)
+    hunt = Hunt(classifier, batch, norm)
+    if known:
+        suites.run(hunt, ("gaussian",), EFFORT)
+    suites.run(hunt, ("logbarrier",), replace(EFFORT, descent_steps=200))
+    ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+    assert ratio.min() >= 1 - FLOAT32
+    assert ratio.max() <= 1.05
+
+
+@pytest.mark.parametrize("seed", SLOWER)
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_boundary_walks_come_within_five_percent(classes: int, seed: int) -> None:
+    """Also where the nearest of the faces is not the first that is found."""
+    classifier = linear_classifier(seed, classes=classes)
+    batch = near_grey(classifier, 16)
+    hunt = Hunt(classifier, batch, Norm.L2)
+    suites.run(hunt, ("boundary",), replace(EFFORT, queries=200))
+    ratio = hunt.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
+    assert ratio.min() >= 1 - FLOAT32
+    assert ratio.max() <= 1.05
+    # beside the steps: a look at the image, the search for a start, 30 to confirm and shrink
+    assert hunt.n_forward.max() <= 2000 + 130
+
+
+def test_rows_of_boundary_do_not_depend_on_their_company() -> None:
+    """Here one row has an image that is known and walks once, the other walks in nine classes."""
+    classifier = linear_classifier(1, classes=10)
+    batch = near_grey(classifier, 2)
+    parts = [batch.part(np.array(rows)) for rows in ([0, 1], [0], [1])]
+    hunts = [Hunt(classifier, part, Norm.L2) for part in parts]
+    for hunt in hunts:
+        known = hunt.everyone[torch.from_numpy(hunt.batch.index == 0)]
+        run_gaussian(hunt, known)
+        run_boundary(hunt, hunt.everyone, queries=200)
+    assert torch.equal(hunts[0].x_adv, torch.cat([hunts[1].x_adv, hunts[2].x_adv]))
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_pgd_never_succeeds_inside_the_exact_distance(norm: Norm) -> None:
+    classifier = linear_classifier(4)
+    batch = near_grey(classifier, 12)
+    exact = exact_distance(4, batch, norm).float()
+    inside = pgd(classifier, batch, norm=norm, epsilon=exact * 0.999, steps=20, restarts=2)
+    assert not inside.found.any()
+    assert inside.distance.isinf().all()
+    assert (inside.prediction == -1).all()
+    assert (inside.n_backward == 40).all()

@@ -1,0 +1,138 @@
+"""Paired differences: tables made by hand, and the exact coverage of the interval."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy import special
+
+from robcert.certify.attacks.schema import ATTACK
+from robcert.certify.auditing.schema import CLEAN
+from robcert.certify.comparison.paired import Difference, differences, paired_interval
+from robcert.certify.data.load import DataInfo
+from robcert.certify.errors import StoreError
+from robcert.certify.model.classifier import ModelInfo
+from robcert.certify.radius_bounds.schema import BOUNDS
+from robcert.certify.smoothing.schema import SMOOTHING
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robcert.certify.store.column import Schema
+
+N = 40
+LABELS = np.arange(N) % 4
+
+
+def results(folder: Path, name: str, *, digest: str = "d") -> ResultStore:
+    model = ModelInfo(file=name, sha256=name, kind="onnx")
+    data = DataInfo("set", digest, N)
+    store = ResultStore.open(folder / f"{name}.h5", model=model, data=data)
+    store.add_images(np.arange(N), LABELS)
+    return store
+
+
+def fill(store: ResultStore, schema: Schema, settings: Any, **columns: Any) -> None:
+    sizes = {"class": 2, "look": 2, "epsilon": 2}
+    group = store.group(schema, prefix="x", settings=settings, seed=0, sizes=sizes)
+    rows = {}
+    for column in schema.columns:
+        shape = (N, *(sizes.get(axis, 1) for axis in column.trailing))
+        if not column.images:
+            rows[column.name] = np.broadcast_to(columns.get(column.name, 1), shape)
+    group.append(np.arange(N), rows)
+
+
+def found(store_a: ResultStore, store_b: ResultStore, **options: Any) -> dict[str, Difference]:
+    return {d.quantity: d for d in differences(store_a, store_b, **options)}
+
+
+def test_shares_are_compared_image_by_image(tmp_path: Path) -> None:
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        fill(a, CLEAN, None, prediction=np.where(np.arange(N) < 10, -1, LABELS))
+        fill(b, CLEAN, None, prediction=np.where(np.arange(N) < 2, -1, LABELS))
+        clean = found(a, b)["clean accuracy"]
+    assert (clean.a, clean.b, clean.n) == (0.75, 0.95, N)
+    assert (clean.more_a, clean.more_b) == (0, 8)
+    assert clean.p_value == pytest.approx(2 * 0.5**8)
+    assert clean.difference == pytest.approx(0.2)
+    assert 0 < clean.lower < 0.2 < clean.upper
+
+
+def test_numbers_are_compared_by_their_mean_and_sign(tmp_path: Path) -> None:
+    gain = np.where(np.arange(N) < 30, 0.2, -0.1)
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        fill(a, BOUNDS, {"norm": "l2"}, l_bound=np.linspace(0, 1, N))
+        fill(b, BOUNDS, {"norm": "l2"}, l_bound=np.linspace(0, 1, N) + gain)
+        l_bound = found(a, b)["l_bound"]
+    assert (l_bound.more_a, l_bound.more_b) == (10, 30)
+    assert l_bound.difference == pytest.approx(gain.mean())
+    reach = 2.0226909 * gain.std(ddof=1) / N**0.5  # Student's 97.5 % quantile, 39 degrees
+    assert l_bound.upper - l_bound.difference == pytest.approx(reach, rel=1e-6)
+
+
+def test_infinite_distances_leave_medians_and_the_sign_test(tmp_path: Path) -> None:
+    distance = np.linspace(0.01, 0.4, N)
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        fill(a, ATTACK, {"norm": "l2"}, distance=distance)
+        fill(b, ATTACK, {"norm": "l2"}, distance=np.where(distance > 0.3, math.inf, distance))
+        both = found(a, b, epsilons=(0.35,))
+    distances, robust = both["distance"], both["robust accuracy at 0.35 (l2)"]
+    assert distances.difference == 0
+    assert math.isnan(distances.lower)
+    assert (distances.more_a, distances.more_b) == (0, int((distance > 0.3).sum()))
+    assert (robust.a, robust.b) == ((distance > 0.35).mean(), (distance > 0.3).mean())
+
+
+def test_what_float32_adds_to_a_radius_is_within_it(tmp_path: Path) -> None:
+    held, broken = {"norm": "linf", "radii": [8 / 255]}, 8 / 255 * (1 + 1e-6)
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        for store in (a, b):
+            fill(store, ATTACK, held, distance=broken)
+        robust = found(a, b, epsilons=(8 / 255,))["robust accuracy at 8/255 (linf)"]
+    assert (robust.a, robust.b) == (0, 0)
+
+
+def test_certified_accuracy_needs_the_right_class(tmp_path: Path) -> None:
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        settings = {"radii": [0.5], "sigma": 1}
+        fill(a, SMOOTHING, settings, prediction=LABELS, radius=0.6)
+        fill(b, SMOOTHING, settings, prediction=0, radius=0.6)
+        certified = found(a, b)["certified accuracy at 0.5 (l2)"]
+    assert (certified.a, certified.b, certified.kind) == (1, 0.25, "certified")
+
+
+def test_other_settings_or_other_data_are_not_compared(tmp_path: Path) -> None:
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        fill(a, ATTACK, {"norm": "l2"}, distance=0.1)
+        fill(b, ATTACK, {"norm": "linf"}, distance=0.1)
+        assert differences(a, b) == ()
+    with (
+        results(tmp_path, "c", digest="e") as c,
+        results(tmp_path, "f") as f,
+        pytest.raises(StoreError, match="is about set"),
+    ):
+        differences(c, f)
+
+
+@pytest.mark.parametrize(
+    "cells", [(0.7, 0.1, 0.15, 0.05), (0.5, 0.02, 0.18, 0.3), (0.25, 0.25, 0.25, 0.25)]
+)
+def test_the_interval_covers_as_often_as_it_says(cells: tuple[float, ...]) -> None:
+    # Exact: the sum over all tables of n = 30 images of their multinomial probability.
+    n, (both, only_a, only_b, neither) = 30, cells
+    truth, covered = only_b - only_a, 0.0
+    for i in range(n + 1):
+        for j in range(n + 1 - i):
+            for k in range(n + 1 - i - j):
+                rest = n - i - j - k
+                lower, upper = paired_interval(i, j, k, n, level=0.95)
+                if lower <= truth <= upper:
+                    logs = special.xlogy([i, j, k, rest], [both, only_a, only_b, neither]).sum()
+                    counts = special.gammaln(np.array([i, j, k, rest]) + 1).sum()
+                    covered += math.exp(special.gammaln(n + 1) - counts + logs)
+    assert 0.94 < covered < 0.985

@@ -1,0 +1,115 @@
+"""Gradients of every claimed operator against central differences in float64."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from onnx_cases.node_cases import as_array, as_tensor, cases_of, claimed, node_cases
+from onnx_cases.skips import DIFFERENT, NOT_RUN, reason
+
+from robcert.certify.importer.operators.operator_table import OPERATORS, Gradient, lookup
+from robcert.certify.importer.twin.twin import CONTROL, Twin, build_twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+NOT_SMOOTH = {
+    "Cast": "between types of different precision",
+    "CastLike": "between types of different precision",
+    "DequantizeLinear": "computes in float32",
+}
+
+CASES = {
+    "Pow": "test_pow_example",
+    "MaxPool": "test_maxpool_2d_default",
+    "Resize": "test_resize_upsample_scales_cubic",
+    "Clip": "test_clip",
+}
+"""Cases better suited than an operator's first."""
+
+
+def smooth_operators() -> list[str]:
+    """Claimed operators whose gradient is meant to be the true one."""
+    names = [name for name in claimed() if name not in CONTROL and name not in NOT_SMOOTH]
+    return [name for name in names if OPERATORS["", name][0].gradient is Gradient.TRUE]
+
+
+def usable(name: str) -> bool:
+    """Whether a case begins with an input of single or double precision."""
+    inputs, outputs = node_cases()[name].data_sets[0]
+    arrays = [as_array(value) for value in (inputs[0], outputs[0])]
+    listed = reason(name, DIFFERENT) or reason(name, NOT_RUN)
+    return not listed and all(a.dtype.name in {"float32", "float64"} and a.size for a in arrays)
+
+
+def jittered(x: Tensor) -> Tensor:
+    """``x`` in float64, moved off corners and ties."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(x.shape, generator=generator, dtype=torch.float64)
+    return (x.double() + 1e-2 * noise - 4e-3).requires_grad_()
+
+
+def first_output(twin: Twin, rest: list[Tensor], x: Tensor) -> Tensor:
+    """The twin's first output as a function of its first input."""
+    result = twin(x, *rest, straight_through=False)
+    return result[0] if isinstance(result, tuple) else result
+
+
+@pytest.mark.parametrize("operator", smooth_operators())
+def test_the_gradient_is_that_of_central_differences(operator: str) -> None:
+    names = [CASES[operator]] if operator in CASES else list(filter(usable, cases_of(operator)))
+    if not names:
+        pytest.skip("no case with a float input and output")
+    case = node_cases()[names[0]]
+    tensors = [as_tensor(value) for value in case.data_sets[0][0]]
+    wide = [t.double() if t.is_floating_point() else t for t in tensors]
+    function: Callable[[Tensor], Tensor] = functools.partial(
+        first_output, build_twin(case.model), wide[1:]
+    )
+    assert torch.autograd.gradcheck(function, (jittered(wide[0]),), fast_mode=True, atol=1e-4)
+
+
+@pytest.mark.parametrize("operator", ["Round", "Floor", "Ceil"])
+def test_steps_have_gradient_zero_and_a_stand_in(operator: str) -> None:
+    twin = build_twin(node_cases()[cases_of(operator)[0]].model)
+    assert len(twin.straight_through) == 1
+    x = torch.tensor([-1.7, -0.3, 0.4, 2.6], requires_grad=True)
+    exact = torch.autograd.grad(twin(x, straight_through=False).sum() + 0 * x.sum(), x)[0]
+    (stand_in,) = torch.autograd.grad(twin(x).sum(), x)
+    assert exact.tolist() == [0.0] * 4
+    assert stand_in.tolist() == [1.0] * 4
+    assert torch.equal(twin(x), twin(x, straight_through=False))
+
+
+def test_the_stand_in_of_sign_is_the_slope_of_its_mean_under_noise() -> None:
+    twin = build_twin(node_cases()["test_sign"].model)
+    x = torch.tensor([[3.0, -4.0], [0.3, 0.4]], dtype=torch.float64, requires_grad=True)
+    size = torch.tensor([[12.5], [0.125]], dtype=torch.float64).sqrt()
+    (stand_in,) = torch.autograd.grad(twin(x).sum(), x)
+    (slope,) = torch.autograd.grad(torch.erf(x / (size * 2**0.5)).sum(), x)
+    assert torch.allclose(stand_in, slope)
+    assert twin(x).tolist() == [[1.0, -1.0], [1.0, 1.0]]
+
+
+def test_quantisation_passes_the_gradient_inside_its_range_only() -> None:
+    twin = build_twin(node_cases()["test_quantizelinear"].model)
+    x = torch.tensor([-10.0, 3.0, 2.0, 600.0], requires_grad=True)  # scale 2, zero point 128
+    y = twin(x, torch.tensor(2.0), torch.tensor(128, dtype=torch.uint8))
+    (stand_in,) = torch.autograd.grad(y.sum(), x)
+    assert y.tolist() == [123.0, 130.0, 129.0, 255.0]
+    assert stand_in.tolist() == [0.5, 0.5, 0.5, 0.0]
+
+
+def test_rows_of_the_table_say_what_kind_of_gradient_they_have() -> None:
+    kinds = {name: lookup("", name, 20) for name in ("ArgMax", "RandomNormal", "Round", "Relu")}
+    assert [row.gradient for row in kinds.values() if row is not None] == [
+        Gradient.NONE,
+        Gradient.RANDOM,
+        Gradient.STRAIGHT_THROUGH,
+        Gradient.TRUE,
+    ]

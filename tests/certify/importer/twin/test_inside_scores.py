@@ -1,0 +1,179 @@
+"""The twin opened up: what hides a linear classifier's gradient, and its slope behind that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto
+from onnx_models import model, node
+from torch import Tensor
+
+from robcert.certify.importer.twin.inside_scores import Inner, _watched, inner_twin
+from robcert.certify.importer.twin.twin import build_twin
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+WEIGHT = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+HIDDEN = np.random.default_rng(1).normal(size=(16, 40)).astype(np.float32)
+LAST = np.random.default_rng(2).normal(size=(40, 3)).astype(np.float32)
+IMAGES = torch.from_numpy(np.random.default_rng(3).random((8, 1, 4, 4), dtype=np.float32))
+
+LINEAR = [node("Flatten", "x", "flat"), node("MatMul", "flat weight", "logits")]
+
+
+def opened(nodes: list[NodeProto], **weights: Any) -> Inner | None:
+    given = {name: np.asarray(value) for name, value in weights.items()}
+    made = model(
+        nodes,
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": None},
+        weights={"weight": WEIGHT, "hidden": HIDDEN, "last": LAST, **given},
+    )
+    twin = build_twin(made, image_shape=(1, 4, 4))
+    return inner_twin(twin, IMAGES, classes=3)
+
+
+def slope(inner: Inner) -> Tensor:
+    """Of the first class's scores."""
+    x = IMAGES.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(inner.twin(x)[:, 0].sum(), x)
+    return gradient.flatten(1)
+
+
+def the_linear_slope() -> Tensor:
+    return torch.from_numpy(WEIGHT[:, 0]).expand(len(IMAGES), 16)
+
+
+def test_nothing_to_go_past_in_a_plain_network() -> None:
+    scaled = [*LINEAR, node("Mul", "logits hundredth", "y")]
+    assert opened([*LINEAR, node("Identity", "logits", "y")]) is None
+    assert opened(scaled, hundredth=np.float32(0.01)) is None
+    prepared = [
+        node("Sub", "x half", "centred"),
+        node("Flatten", "centred", "flat"),
+        node("MatMul", "flat weight", "y"),
+    ]
+    assert opened(prepared, half=np.float32(0.5)) is None
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [node("ArgMax", "logits", "top", axis=1, keepdims=0), node("OneHot", "top k values", "y")],
+        [node("Add", "logits large", "y")],
+        [
+            node("ReduceMax", "logits", "top", axes=[1], keepdims=1),
+            node("Sub", "logits top", "gap"),
+            node("Mul", "gap steep", "far"),
+            node("Exp", "far", "y"),
+        ],
+    ],
+    ids=["labels", "absorbed", "underflow"],
+)
+def test_scores_are_found_behind_what_flattens_them(after: list[NodeProto]) -> None:
+    inner = opened(
+        [*LINEAR, *after],
+        k=np.array(3),
+        values=np.array([0, 1], dtype=np.float32),
+        large=np.float32(2.0**22),
+        steep=np.float32(1000),
+    )
+    assert inner is not None
+    assert not inner.outermost
+    torch.testing.assert_close(inner.twin(IMAGES), IMAGES.flatten(1) @ torch.from_numpy(WEIGHT))
+    torch.testing.assert_close(slope(inner), the_linear_slope())
+
+
+def test_an_image_that_is_looked_up_gets_the_slope_of_the_image() -> None:
+    nodes = [
+        node("Mul", "x levels", "large"),
+        node("Cast", "large", "place", to=TensorProto.INT64),
+        node("Gather", "table place", "seen"),
+        node("Flatten", "seen", "flat"),
+        node("MatMul", "flat weight", "y"),
+    ]
+    table = (np.arange(17, dtype=np.float32) / 16).astype(np.float32)
+    inner = opened(nodes, levels=np.float32(16), table=table)
+    assert inner is not None
+    assert inner.outermost
+    torch.testing.assert_close(slope(inner), the_linear_slope())
+
+
+def test_an_image_turned_round_gets_the_slope_of_the_image() -> None:
+    nodes = [
+        node("Mul", "x levels", "large"),
+        node("Round", "large", "steps"),
+        node("Mul", "steps eighth", "twice"),
+        node("Sub", "twice x", "seen"),
+        node("Flatten", "seen", "flat"),
+        node("MatMul", "flat weight", "y"),
+    ]
+    inner = opened(nodes, levels=np.float32(16), eighth=np.float32(2 / 16))
+    assert inner is not None
+    torch.testing.assert_close(slope(inner), the_linear_slope())
+
+
+HIDES = {
+    "sigmoid": [node("Mul", "units steep", "large"), node("Sigmoid", "large", "bits")],
+    "tanh": [node("Mul", "units steep", "large"), node("Tanh", "large", "bits")],
+    "clip": [node("Mul", "units steep", "large"), node("Clip", "large low high", "bits")],
+    "cast": [node("Greater", "units low", "flag"), node("Cast", "flag", "bits", to=1)],
+    "less": [node("Less", "units low", "flag"), node("Cast", "flag", "bits", to=1)],
+    "where": [node("Greater", "units low", "flag"), node("Where", "flag high low", "bits")],
+}
+
+
+@pytest.mark.parametrize("way", HIDES)
+def test_flat_functions_inside_get_a_slope_that_rises_as_they_do(way: str) -> None:
+    units = [node("Flatten", "x", "flat"), node("MatMul", "flat hidden", "units")]
+    nodes = [*units, *HIDES[way], node("MatMul", "bits last", "y")]
+    given = {"steep": np.float32(1e6), "low": np.float32(0), "high": np.float32(1)}
+    inner = opened(nodes, **given)
+    assert inner is not None
+    gradient = slope(inner)
+    assert (gradient.abs().amax(1) > 0).all()
+    sign = -1 if way == "less" else 1
+    by_units = torch.from_numpy(HIDDEN).T * sign * torch.from_numpy(LAST[:, :1])
+    values = IMAGES.flatten(1) @ torch.from_numpy(HIDDEN)
+    # a unit counts the more the nearer it is to its threshold
+    weights = (1 + values.abs() / values.square().mean(1, keepdim=True).sqrt()) ** -2
+    expected = weights @ by_units
+    cosine = torch.cosine_similarity(gradient, expected, dim=1)
+    assert (cosine > 0.99).all()
+
+
+def test_stand_ins_change_no_value() -> None:
+    units = [node("Flatten", "x", "flat"), node("MatMul", "flat hidden", "units")]
+    for way in ("cast", "less", "where", "clip"):
+        nodes = [*units, *HIDES[way], node("MatMul", "bits last", "y")]
+        numbers = {"steep": 2.0, "low": 0.0, "high": 1.0}
+        given = {name: np.array(one, dtype=np.float32) for name, one in numbers.items()}
+        inner = opened(nodes, **given)
+        assert inner is not None
+        made = model(
+            nodes,
+            inputs={"x": ["b", 1, 4, 4]},
+            outputs={"y": None},
+            weights={
+                "hidden": HIDDEN,
+                "last": LAST,
+                **{k: np.asarray(v) for k, v in given.items()},
+            },
+        )
+        torch.testing.assert_close(inner.twin(IMAGES), build_twin(made)(IMAGES))
+
+
+def test_what_was_seen_stays_though_the_rectifier_overwrites_it() -> None:
+    made = model(
+        [*LINEAR, node("Add", "logits shift", "low"), node("Relu", "low", "y")],
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": None},
+        weights={"weight": WEIGHT, "shift": np.array(-100, np.float32)},
+    )
+    twin = build_twin(made)
+    seen = _watched(twin.module, IMAGES[:1], 3)
+    assert min(float(values.max()) for values in seen.values()) < -50

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.importer.twin.parity import ParityPlan, Tolerance, measure_parity
+from robcert.certify.model.classifier import Classifier, Parity
+
+STRICT = Tolerance.of(half_precision=False, discontinuous=False, smooth_gradient=True)
+GOOD = Parity(48, 1.0, 1e-6, 0.999)
+
+
+def network() -> Classifier:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.Tanh(), nn.Linear(16, 4))
+    return Classifier.from_module(layers, image_shape=(3, 4, 4), num_classes=4)
+
+
+def constant() -> Classifier:
+    """Logits 3, 1, 0, 2 whatever the image."""
+    last = nn.Linear(48, 4)
+    nn.init.zeros_(last.weight)
+    last.bias.data = torch.tensor([3.0, 1.0, 0.0, 2.0])
+    layers = nn.Sequential(nn.Flatten(), last)
+    return Classifier.from_module(layers, image_shape=(3, 4, 4), num_classes=4)
+
+
+def measured(classifier: Classifier) -> Parity:
+    images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    return measure_parity(classifier, images, step_scale=1.0)
+
+
+def test_a_true_twin_agrees() -> None:
+    parity = measured(network())
+    assert parity.images == 8 + ParityPlan.for_pixels(48).noise
+    assert parity.top1_agreement == 1.0
+    assert parity.max_relative_logit_error < 1e-6
+    assert parity.gradient_correlation is not None
+    assert parity.gradient_correlation > 0.999
+    assert STRICT.broken_by(parity) == ""
+    assert parity == measured(network())
+
+
+def test_a_shifted_logit_is_measured_in_spreads() -> None:
+    classifier = constant()
+    honest = classifier.twin
+    assert honest is not None
+    classifier.twin = lambda x: honest(x) + torch.tensor([0.0, 0.0, 0.6, 0.0])
+    parity = measured(classifier)
+    assert parity.max_relative_logit_error == pytest.approx(0.2)
+    assert "differ from the runtime's by 0.2 of their spread" in STRICT.broken_by(parity)
+
+
+def test_a_wrong_gradient_under_right_values_is_found() -> None:
+    classifier = network()
+    honest = classifier.twin
+    assert honest is not None
+
+    def masked(x: Tensor) -> Tensor:
+        """The same values; the gradient is that of the image upside down."""
+        other = honest(x.flip(2))
+        return honest(x).detach() + other - other.detach()
+
+    classifier.twin = masked
+    parity = measured(classifier)
+    assert parity.max_relative_logit_error < 1e-6
+    assert "central differences correlate at" in STRICT.broken_by(parity)
+
+
+def test_no_slope_is_not_a_correlation() -> None:
+    parity = measured(constant())
+    assert parity.gradient_correlation is None
+    assert STRICT.broken_by(parity) == ""
+
+
+def test_nan_on_both_sides_agrees_and_on_one_does_not() -> None:
+    classifier = network()
+    honest = classifier.twin
+    assert honest is not None
+    classifier.twin = lambda x: honest(x) * math.nan
+    assert measured(classifier).max_relative_logit_error == math.inf
+
+
+@pytest.mark.parametrize(
+    ("parity", "reason"),
+    [
+        (replace(GOOD, top1_agreement=0.9), "names the runtime's class on 90.0%"),
+        (replace(GOOD, max_relative_logit_error=0.01), "differ from the runtime's by 0.01"),
+        (replace(GOOD, max_relative_logit_error=math.nan), "differ from the runtime's by nan"),
+        (replace(GOOD, gradient_correlation=0.5), "correlate at 0.500"),
+        (replace(GOOD, gradient_correlation=None), ""),
+        (GOOD, ""),
+    ],
+)
+def test_tolerances(parity: Parity, reason: str) -> None:
+    assert reason in STRICT.broken_by(parity)
+    assert bool(STRICT.broken_by(parity)) == bool(reason)
+
+
+def test_steps_and_half_precision_loosen_the_tolerance() -> None:
+    stepped = Tolerance.of(half_precision=False, discontinuous=True, smooth_gradient=False)
+    half = Tolerance.of(half_precision=True, discontinuous=False, smooth_gradient=True)
+    rough = Parity(48, 0.96, 0.03, 0.7)
+    assert STRICT.broken_by(rough)
+    assert not half.broken_by(rough)
+    assert not stepped.broken_by(replace(rough, gradient_correlation=0.0))

@@ -1,0 +1,143 @@
+"""Which gradient the masking check looks at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from onnx_models import model, node, saved
+from torch import Tensor, nn
+
+from robcert.certify.core import Batch
+from robcert.certify.data.arrays import from_arrays
+from robcert.certify.importer.load import load_classifier
+from robcert.certify.masking.analysis import analyse, summarise
+from robcert.certify.masking.evidence import evidence
+from robcert.certify.masking.settings import MaskingSettings
+from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.views import as_checked
+from robcert.certify.model.classifier import Classifier, ModelInfo, rounds_by_itself
+from robcert.certify.session import Session
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = MaskingSettings(
+    epsilon=0.15, steps=10, restarts=1, unbounded_steps=20, noise_draws=20, queries=200
+)
+
+
+def test_only_nodes_outside_number_formats_round_by_themselves() -> None:
+    assert not rounds_by_itself(())
+    assert not rounds_by_itself(("a (QuantizeLinear)", "b (QLinearConv)"))
+    assert rounds_by_itself(("a (QuantizeLinear)", "steps (Round)"))
+
+
+def test_a_shattered_gradient_is_doubted_and_found_out(tmp_path: Path) -> None:
+    # the margin sum(x) - 8 and a ripple of a tenth, whose slope is 300 times as steep
+    made = model(
+        [
+            node("Flatten", "x", "flat"),
+            node("MatMul", "flat weight", "sums"),
+            node("Add", "sums bias", "smooth"),
+            node("Mul", "sums fast", "phase"),
+            node("Sin", "phase", "wave"),
+            node("Mul", "wave height", "ripple"),
+            node("Add", "smooth ripple", "y"),
+        ],
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": ["b", 2]},
+        weights={
+            "weight": np.stack([np.zeros(16), np.ones(16)], 1).astype(np.float32),
+            "bias": np.array([0, -8], dtype=np.float32),
+            "fast": np.array(3000, dtype=np.float32),
+            "height": np.array(0.1, dtype=np.float32),
+        },
+    )
+    noise = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
+    images = from_arrays("test", 0.55 + 0.1 * noise, np.ones(60, np.int64))
+    classifier = load_classifier(saved(tmp_path, made), images=images, device="cpu")
+    assert classifier.twin is None
+    assert "correlate" in classifier.info.twin_unavailable
+    assert as_checked(classifier).twin is classifier.doubted_twin is not None
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(60), store)
+        summary = summarise(store, analyse(session, QUICK, sources=()))
+    flagged = {one.name for one in summary.indicators if one.flagged}
+    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert "gradient_is_no_slope" in flagged
+    assert summary.corrected.value < summary.naive.value - 0.5
+
+
+def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path: Path) -> None:
+    made = model(
+        [
+            node("Flatten", "x", "flat"),
+            node("MatMul", "flat weight", "sums"),
+            node("Add", "sums bias", "scores"),
+            node("ArgMax", "scores", "top", axis=1, keepdims=0),
+            node("OneHot", "top classes values", "y"),
+        ],
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": ["b", 2]},
+        weights={
+            "weight": np.stack([np.zeros(16), np.ones(16)], 1).astype(np.float32),
+            "bias": np.array([0, -8], dtype=np.float32),
+            "classes": np.array(2),
+            "values": np.array([0, 1], dtype=np.float32),
+        },
+    )
+    draw = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
+    pixels = np.where(np.arange(60)[:, None, None, None] % 2, 0.6, 0.3) + 0.1 * draw
+    images = from_arrays("test", pixels.astype(np.float32), np.arange(60) % 2)
+    classifier = load_classifier(saved(tmp_path, made), images=images, device="cpu")
+    few = replace(QUICK, queries=1, noise_draws=1, long_queries=1)
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(60), store)
+        summary = summarise(store, analyse(session, few, sources=()))
+    fixes = {remedy.name: remedy for remedy in summary.remedies}
+    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.hidden_in == "every loss"
+    assert "inner_scores_beat_gradient" in {one.name for one in summary.indicators if one.flagged}
+    assert fixes["scores inside the graph"].gets_through
+    assert fixes["scores inside the graph"].robust.value == summary.corrected.value
+    assert fixes["margin loss"].robust.value == 1
+
+
+class Grid(nn.Module):
+    """The margin sum(x) - 8 of pixels on a grid, with the identity's slope or none."""
+
+    def __init__(self, *, stand_in: bool) -> None:
+        super().__init__()
+        self.stand_in = stand_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = (x * 255).round() / 255
+        if self.stand_in:
+            steps = x + (steps - x).detach()
+        margin = steps.flatten(1).sum(1) - 8
+        return torch.stack([torch.zeros_like(margin), margin], 1)
+
+
+def on_grid(node_name: str) -> Classifier:
+    info = ModelInfo("grid", "", "module", straight_through=(node_name,))
+    parts = [
+        Classifier.from_module(
+            Grid(stand_in=stand_in), image_shape=(1, 4, 4), num_classes=2, info=info
+        )
+        for stand_in in (True, False)
+    ]
+    return replace(parts[0], exact_twin=parts[1].twin)
+
+
+def test_a_number_format_keeps_its_stand_in_gradient_and_a_rounding_node_does_not() -> None:
+    noise = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    batch = Batch(np.arange(8), 0.55 + 0.1 * noise, torch.ones(8, dtype=torch.int64))
+    for name, vanishes in (("q (QuantizeLinear)", False), ("r (Round)", True)):
+        rows = evidence(as_checked(on_grid(name)), batch, QUICK, seed=0)
+        assert ((rows["gradient_norm_file"] == 0) == vanishes).all()
+        assert ((rows["pgd_file"] == 1) != vanishes).all()
+        assert (rows["pgd_ce"] == 1).all()

@@ -1,0 +1,292 @@
+"""The bounds analysis on models whose L and omega are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from bounds_runs import SETTINGS, Run, curved, images, linear, run_lengths
+from known_functions import two_logits
+
+from robcert.certify.auditing.tables import tables
+from robcert.certify.core import Norm
+from robcert.certify.data.arrays import from_arrays
+from robcert.certify.errors import InvalidParameterError, StoreError, TwinUnavailableError
+from robcert.certify.radius_bounds.analysis import analyse, summarise
+from robcert.certify.radius_bounds.settings import Margin, Region
+from robcert.certify.session import Session
+from robcert.certify.stats.extremes import Method
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path, linear(), images())
+
+
+@pytest.mark.parametrize(("norm", "dual"), [(Norm.L2, 5.0), (Norm.LINF, 7.0), (Norm.L1, 4.0)])
+def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None:
+    """F2: L = ‖w‖_q at every point, omega = 0, both bounds are the distance to the boundary."""
+    store, group = run(replace(SETTINGS, norm=norm))
+    with store:
+        summary = summarise(store, group.path)
+        pixels = run.images.pixels(np.arange(40)).flatten(1).numpy()
+        exact = np.maximum(pixels @ np.array([3.0, -4.0]), 0) / dual
+        assert group.column("l_bound") == pytest.approx(exact, abs=1e-5)
+        end = group.attribute("epsilons")[-1]
+        assert group.column("omega_bound") == pytest.approx(np.minimum(exact, end), abs=1e-5)
+        assert (group.column("censored") == (exact >= end)).all()
+    assert summary.lipschitz is not None
+    assert summary.lipschitz.status == "degenerate"
+    assert summary.lipschitz.point == summary.lipschitz.upper == pytest.approx(dual)
+    assert {entry.fit.status for entry in summary.omega} == {"degenerate"}
+    assert all(entry.fit.upper < 1e-5 for entry in summary.omega)
+    assert summary.n_correct == (exact > 0).sum()
+    notes = [table.note for table in tables("bounds", summary.to_json())]
+    assert any("L was looked for at sampled images only" in note for note in notes)
+    ends = any("Ended at the largest ε that was searched" in note for note in notes)
+    assert ends == bool((exact >= end).any())
+    assert summary.censored.get("omega_bound", 0) == pytest.approx((exact >= end).mean())
+    assert "l_bound" not in summary.censored  # of the data alone: nowhere capped
+    assert summary.radius["l_bound"].mean == pytest.approx(exact.mean(), rel=1e-4)
+    assert summary.radius["l_bound"].mean_correct == pytest.approx(
+        exact[exact > 0].mean(), rel=1e-4
+    )
+
+
+def test_a_quantised_model_jumps_where_its_gradient_knows_nothing_of_it(run: Run) -> None:
+    store, group = run(SETTINGS)
+    with store:
+        assert not any("straight-through" in line for line in summarise(store, group.path).warnings)
+        store.describe_model(straight_through=["Sign_0"])
+        assert any("straight-through" in line for line in summarise(store, group.path).warnings)
+
+
+def test_multi_class_linear_model_is_not_linear_in_its_margin(tmp_path: Path) -> None:
+    """F3: omega(eps) is near eps max ‖w_j - w_i‖_q where a sampled image lies near a switch."""
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    store, group = Run(tmp_path, linear(weight), images())(replace(SETTINGS, norm=Norm.LINF))
+    with store:
+        for entry in summarise(store, group.path).omega:
+            assert 0.8 * 2 * entry.epsilon < entry.fit.max <= 2 * entry.epsilon * (1 + 1e-4)
+
+
+def test_logit_margins_do_not_see_the_temperature(tmp_path: Path) -> None:
+    radii = []
+    for temperature in (0.01, 1.0, 100.0):
+        model = linear(temperature=temperature)
+        folder = tmp_path / str(temperature)
+        store, group = Run(folder, model, images())(SETTINGS)
+        with store:
+            radii.append(group.column("omega_bound"))
+    assert radii[0] == pytest.approx(radii[1], rel=1e-4, abs=1e-6)
+    assert radii[2] == pytest.approx(radii[1], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [(0.01, 0.005), (0.1, 0.05), (1.0, 0.3808), (10.0, 0.4983), (100.0, 0.5)],
+)
+def test_probability_margins_do(tmp_path: Path, temperature: float, expected: float) -> None:
+    """F12: at margin 2 and ‖w‖ = 4 the radius is tanh(m/2T) 2T/‖w‖ with L = ‖w‖/2T.
+
+    L is the slope where the margin is 0, so all images but the reported one lie there.
+    """
+    weight = torch.tensor([[2 * 2**0.5, 2 * 2**0.5], [0.0, 0.0]])
+    pixels = np.full((400, 1, 1, 2), 0.0, np.float32)
+    pixels[0] = 2 / (4 * 2**0.5)
+    data = from_arrays("test", pixels, np.zeros(400, np.int64))
+    model = linear(weight, temperature=temperature)
+    settings = replace(SETTINGS, margin=Margin.PROBABILITY)
+    store, group = Run(tmp_path, model, data)(settings, indices=np.array([0]))
+    with store:
+        assert group.column("l_bound")[0] == pytest.approx(expected, abs=6e-5)
+
+
+def test_curved_model_keeps_below_the_true_distance(tmp_path: Path) -> None:
+    """F8: omega = ½eps² is found to rounding; the bound is below 1 - ‖x‖ by a step of the grid."""
+    settings = replace(SETTINGS, points=9)
+    store, group = Run(tmp_path, two_logits(curved, 2), images())(settings)
+    with store:
+        summary = summarise(store, group.path)
+        for entry in summary.omega:
+            assert entry.fit.max == pytest.approx(0.5 * entry.epsilon**2, rel=1e-3)
+            assert entry.random <= entry.fit.max
+        lengths = run_lengths(images(), 40)
+        truth = np.maximum(1 - lengths, 0)
+        radius = group.column("omega_bound")
+        assert (radius <= truth + 1e-4).all()
+        near = (truth > 0.05) & (truth < 0.8)
+        assert (radius[near] > 0.6 * truth[near]).all()
+        assert (group.column("l_bound") <= truth + 1e-4).all()
+        assert (group.column("l_bound") <= group.column("l_bound_point") + 1e-12).all()
+
+
+def test_errors_count_misclassified_images_and_fall_with_epsilon(tmp_path: Path) -> None:
+    store, group = Run(tmp_path, two_logits(curved, 2), images())(SETTINGS)
+    with store:
+        summary = summarise(store, group.path)
+        wrong = (group.column("loss") >= 0).mean()
+        shares = [row.omega_bound or 0.0 for row in summary.error_at]
+        assert shares[0] >= wrong > 0
+        assert shares == sorted(shares)
+        at = summary.error_at[2]
+        expected = ((group.column("loss") >= 0) | (group.column("omega_bound") < at.epsilon)).mean()
+        assert at.omega_bound == pytest.approx(expected)
+        assert summary.radius["omega_bound"].mean <= summary.radius["omega_bound"].mean_correct
+        assert json.loads(json.dumps(summary.to_json()))["omega"][0]["blocks"] == 30
+
+
+def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> None:
+    """F8 again: the gradient is x, so within R of an image its norm reaches ‖x‖ + R."""
+    settings = replace(SETTINGS, region=Region.BALL)
+    store, group = Run(tmp_path, two_logits(curved, 2), images())(settings)
+    with store:
+        sample = store.at(f"{group.path}/bounds-sample")
+        steepest = sample.column("gradient_norm") + 0.8
+        assert sample.column("largest_gradient_norm") == pytest.approx(steepest, rel=1e-2)
+        assert group.column("l_bound").max() <= 0.8
+        summary = summarise(store, group.path)
+    notes = [table.note for table in tables("bounds", summary.to_json())]
+    assert any("radii are capped at its radius" in note for note in notes)
+
+
+def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
+    """Margins up to 3 over a dual norm of 5 exceed the ball of 0.2 that L was looked for in."""
+    settings = replace(SETTINGS, epsilon=0.1, region=Region.BALL)
+    store, group = Run(tmp_path, linear(), images())(settings)
+    with store:
+        capped = (group.column("l_bound") >= 0.2).mean()
+        summary = summarise(store, group.path)
+    assert 0 < capped < 1
+    assert summary.censored["l_bound"] == pytest.approx(capped)
+    notes = [table.note for table in tables("bounds", summary.to_json())]
+    assert any("L-bound" in note for note in notes if "Ended at the largest" in note)
+
+
+def test_staircase_claims_nothing(tmp_path: Path) -> None:
+    """F11: gradients are 0 almost everywhere, so L and every radius are invalid, not infinite."""
+
+    def steps(x: torch.Tensor) -> torch.Tensor:
+        return ((16 * x).round() / 16) @ torch.tensor([3.0, -1.0]) - 0.2
+
+    store, group = Run(tmp_path, two_logits(steps, 2), images())(SETTINGS)
+    with store:
+        summary = summarise(store, group.path)
+        assert group.column("l_bound").max() == 0
+        assert group.column("omega_bound").max() == 0
+    assert summary.lipschitz is not None
+    assert summary.lipschitz.status == "invalid"
+    assert summary.vanishing_share == 1
+    assert any("gradient vanishes" in line for line in summary.warnings)
+
+
+def test_few_images_give_no_fit(tmp_path: Path) -> None:
+    store, group = Run(tmp_path, two_logits(curved, 2), images(60))(SETTINGS)
+    with store:
+        summary = summarise(store, group.path)
+    assert summary.lipschitz is not None
+    assert summary.lipschitz.status == "insufficient"
+    assert summary.lipschitz.upper == summary.lipschitz.max
+    assert "With 95% confidence at most 0.049 of inputs" in summary.lipschitz.wilks
+    assert any("too few for a fit" in line for line in summary.warnings)
+
+
+def test_sample_does_not_depend_on_the_images_reported_on(tmp_path: Path) -> None:
+    model = two_logits(curved, 2)
+    store, whole = Run(tmp_path / "whole", model, images())(SETTINGS)
+    other, part = Run(tmp_path / "part", model, images(), batch_size=7)(
+        SETTINGS, indices=np.array([30, 4])
+    )
+    with store, other:
+        for name in whole.columns:
+            wanted = np.array([30, 4])
+            np.testing.assert_array_equal(whole.column(name, wanted), part.column(name, wanted))
+
+
+def test_resumes_in_the_middle_of_the_sample(tmp_path: Path) -> None:
+    model, data = two_logits(curved, 2), images()
+    store, group = Run(tmp_path / "whole", model, data)(SETTINGS)
+    with store:
+        expected = group.column("omega_bound")
+    with ResultStore.open(tmp_path / "r.h5", model=model.info, data=data.info) as store:
+        session = Session(model, data, np.arange(40), store)
+
+        def stop_later(task: str, done: int, total: int) -> None:
+            if done >= 128:
+                session.deadline = 0.0
+
+        session.progress = stop_later
+        path = analyse(session, SETTINGS)
+        summary = summarise(store, path)
+        assert summary.lipschitz is None
+        assert "not finished" in summary.warnings[0]
+        assert store.at(f"{path}/bounds-sample").computed().sum() == 128
+        session.deadline, session.progress = None, lambda task, done, total: None
+        assert analyse(session, SETTINGS) == path
+        assert store.at(path).column("omega_bound").tolist() == expected.tolist()
+
+
+def test_fit_is_changed_without_sampling_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, two_logits(curved, 2), images())
+    with pytest.raises(StoreError, match="nothing to fit again"):
+        run(SETTINGS, refit=True)
+    run(SETTINGS)[0].close()
+    forbid_sampling(monkeypatch)
+    store, group = run(replace(SETTINGS, evt=Method.MAX), refit=True)
+    with store:
+        summary = summarise(store, group.path)
+        assert summary.lipschitz is not None
+        assert summary.lipschitz.status == "max"
+        maxima = group.array("lipschitz/block_maxima")
+        assert summary.lipschitz.upper == maxima.max()
+        assert len(store.existing("bounds")) == 2
+
+
+def forbid_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("sampled again")
+
+    refused: Callable[..., None] = refuse
+    monkeypatch.setattr("robcert.certify.radius_bounds.sample.largest_residuals", refused)
+
+
+def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
+    store, group = Run(tmp_path, two_logits(curved, 2), images(labels=False))(SETTINGS)
+    with store:
+        assert (group.column("loss") <= 0).all()
+        assert summarise(store, group.path).n_correct == 40
+
+
+def test_cost_is_known_before_the_run() -> None:
+    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image."""
+    assert SETTINGS.gradient_passes(300, 40) == 300 * 65 + 40
+    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * 65 + 40 + 7 * 40
+    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * 81
+    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41
+    # with restarts: 16 at the first radius, then 8 from a new point and 4 from the last best one
+    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 1 + 16 + 4 * 12
+
+
+def test_model_without_twin_is_refused(run: Run) -> None:
+    run.classifier.twin = None
+    with pytest.raises(TwinUnavailableError):
+        run(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epsilon": 0}, {"blocks": 0}, {"exceedance": 1.0}, {"level": 0.0}, {"steps": 0}]
+)
+def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidParameterError, match=next(iter(wrong))):
+        replace(SETTINGS, **wrong)  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from half_space import laboratory
+
+from robcert.certify.report.export import cohen_lines
+from robcert.certify.smoothing.analysis import Mode, SmoothingSettings, analyse, summarise
+from robcert.certify.smoothing.certificate import largest_radius
+from robcert.certify.smoothing.forecast import forecast
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GRID = SmoothingSettings(n=20_000, radii=(0.1, 0.2, 0.3, 2.0))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [GRID, SmoothingSettings(n=20_000, mode=Mode.COHEN), SmoothingSettings(runner_up=True)],
+)
+def test_forecast_is_near_what_it_costs(settings: SmoothingSettings, tmp_path: Path) -> None:
+    # 16 pilot images of 24, so the mean differs a little from that of the run.
+    lab = laboratory(tmp_path)
+    with lab.store() as store:
+        session = lab.session(store)
+        expected = forecast(session, settings)
+        mean = summarise(store, analyse(session, settings)).mean_samples
+    assert expected.mean_samples == pytest.approx(mean, rel=0.6)
+    assert expected.images == 24
+    assert expected.seconds > 0
+
+
+def test_forecast_names_what_no_draws_can_reach(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path)
+    with lab.store() as store:
+        expected = forecast(lab.session(store), GRID)
+    assert expected.largest_radius == largest_radius(20_000, sigma=0.25, alpha=5e-4)
+    assert expected.out_of_reach == (2.0,)
+    assert "out of reach: 2" in expected.sentence()
+
+
+def test_table_for_cohens_scripts(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, n=6)
+    with lab.store() as store:
+        key = analyse(lab.session(store), GRID)
+        lines = [line.split("\t") for line in cohen_lines(store, key)]
+        radii = store.at(key).column("radius")
+    assert lines[0] == ["idx", "label", "predict", "radius", "correct", "time"]
+    assert [line[0] for line in lines[1:]] == [str(i) for i in range(6)]
+    assert [float(line[3]) for line in lines[1:]] == pytest.approx(radii, rel=1e-7)
+    assert all(line[4] == str(int(line[1] == line[2])) for line in lines[1:])

@@ -1,0 +1,70 @@
+"""What two processes print: how far their steps, and those on permuted batches, are from one's.
+
+One JSON object: by the variant, after every step, the l2 distance of the parameters from those of
+one process over the way that those have gone. The argument is the activation of the network.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from robcert.trainers.data.sources import training_images
+from robcert.trainers.loop.processes import ALONE, Processes
+from robcert.trainers.loop.run import Run
+from robcert.trainers.networks.architectures import Architecture
+from robcert.trainers.process_share import Share
+from robcert.trainers.recipe.config import Optimizer, TrainConfig
+from robcert.trainers.recipe.schedule import Schedule
+
+if TYPE_CHECKING:
+    from robcert.trainers.data.images import TrainingImages
+
+STEPS, ROWS = 8, 64
+
+
+def run(images: TrainingImages, processes: Processes, folder: Path) -> Run:
+    config = TrainConfig(
+        architecture=Architecture("resnet-small", activation=sys.argv[1], width=8),  # type: ignore[arg-type]
+        optimizer=Optimizer(learning_rate=0.05),
+        schedule=Schedule("constant"),
+        batch_size=ROWS,
+    )
+    return Run(config, images, images, folder, torch.device("cpu"), processes=processes)
+
+
+def flat(trained: Run) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trained.model.parameters()]).double()
+
+
+def main() -> None:
+    dist.init_process_group("gloo")
+    share = Share(dist.get_rank(), 2)
+    images = training_images("fashion-mnist-2000").train
+    with tempfile.TemporaryDirectory() as name:
+        alone, moved = (run(images, ALONE, Path(name) / part) for part in ("alone", "moved"))
+        shared = run(images, Processes(share), Path(name) / "shared")
+    start = flat(alone)
+    apart: dict[str, list[float]] = {"permuted": [], "shared": []}
+    for number in range(STEPS):
+        rows = torch.arange(number * ROWS, (number + 1) * ROWS)
+        order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(number))
+        for trained, mine in ((alone, rows), (moved, rows[order]), (shared, share.part(rows))):
+            trained.step(*images.batch(mine, trained.device), number=number, replay=0, of=STEPS)
+        length = (flat(alone) - start).norm()
+        apart["permuted"].append(float((flat(moved) - flat(alone)).norm() / length))
+        apart["shared"].append(float((flat(shared) - flat(alone)).norm() / length))
+    if share.rank == 0:
+        sys.stdout.write(json.dumps(apart))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

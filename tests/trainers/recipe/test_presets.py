@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from robcert.certify.errors import InvalidParameterError
+from robcert.trainers.data.images import TrainingImages
+from robcert.trainers.loop.run import Run
+from robcert.trainers.methods.local_linearity import Llr
+from robcert.trainers.recipe.config import TrainConfig
+from robcert.trainers.recipe.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_whole_and_survive_json(name: str) -> None:
+    found = preset(name)
+    assert TrainConfig.from_json(json.loads(json.dumps(found.config.to_json()))) == found.config
+    assert found.doc
+    assert not found.first or found.first in PRESETS
+    assert all(m < found.config.epochs for m in found.config.schedule.milestones)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_make_their_first_and_their_last_step(name: str, tmp_path: Path) -> None:
+    """The recipe's own depth, method, schedule and augmentation; few channels and images."""
+    config = preset(name).config
+    side = 64 if config.data == "imagenet" else 32
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (4, 3, side, side), generator=draws).to(torch.uint8)
+    images = TrainingImages(pixels, torch.arange(4), "noise")
+    config = replace(config, architecture=replace(config.architecture, width=2))
+    run = Run(config, images, images, tmp_path, torch.device("cpu"))
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    x, y = images.batch(torch.arange(4), torch.device("cpu"))
+    for number in (0, config.epochs // config.objective.replays - 1):
+        for replay in range(config.objective.replays):
+            losses = run.step(config.augmentation(x, draws), y, number=number, replay=replay, of=1)
+            assert losses.total.isfinite().all()
+    after = list(run.model.parameters())
+    assert all(parameter.isfinite().all() for parameter in after)
+    assert not any(
+        torch.equal(*pair) for pair in zip(before, after, strict=True) if pair[0].ndim > 1
+    )
+
+
+def test_llrs_presets_have_the_weights_of_table_f2() -> None:
+    # the table prints mu / lambda: 0.5 for WRN-28-8, 0.75 for WRN-40-8, 2 and 3 for ImageNet
+    # and the released code has 0.3
+    ratios = {"llr-wrn28": 0.5, "llr-wrn40": 0.75, "llr-in4": 2.0, "llr-in16": 3.0, "llr-code": 0.3}
+    for name, ratio in ratios.items():
+        objective = preset(name).config.objective
+        assert isinstance(objective, Llr)
+        assert objective.mu / objective.gamma_weight == pytest.approx(ratio)
+        assert objective.warmup_epochs < preset(name).config.epochs
+
+
+def test_an_unknown_preset_is_named() -> None:
+    with pytest.raises(InvalidParameterError, match="no preset named 'soar-v9'"):
+        preset("soar-v9")

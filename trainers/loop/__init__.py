@@ -1,0 +1,32 @@
+"""The training loop, its checkpoints and its processes."""
+
+from .checkpoint import (
+    checkpoint_file,
+    load_checkpoint,
+    load_network,
+    read_description,
+    write_whole,
+)
+from .loop import OnEpoch, RunResult, fit
+from .processes import ALONE, Processes, launched
+from .run import Run
+from .run_folder import MODEL, STATE, EpochRecord, kept_checkpoints
+
+__all__ = [
+    "ALONE",
+    "MODEL",
+    "STATE",
+    "EpochRecord",
+    "OnEpoch",
+    "Processes",
+    "Run",
+    "RunResult",
+    "checkpoint_file",
+    "fit",
+    "kept_checkpoints",
+    "launched",
+    "load_checkpoint",
+    "load_network",
+    "read_description",
+    "write_whole",
+]

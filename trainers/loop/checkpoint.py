@@ -1,0 +1,202 @@
+"""Checkpoints: weights as safetensors, and in the same file everything needed to repeat the run.
+
+The description is JSON in the header of the file, so that one file is enough and its hash covers
+both; ``config.json`` beside it is a copy for people. Nothing in a checkpoint names code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from robcert.certify.errors import InvalidParameterError, ModelFileError
+from robcert.certify.model import Classifier, ModelInfo
+from robcert.trainers.networks import NetworkSpec, PixelNetwork
+from robcert.trainers.recipe import TrainConfig, decoded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = "robcert-checkpoint"
+FORMAT_VERSION = 1
+WEIGHTS = "checkpoint.safetensors"
+_HEADER = "robcert"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        data: name, hash and number of the training images.
+        state: epochs done and what was last measured.
+        versions: of robcert and torch.
+    """
+
+    network: NetworkSpec
+    training: TrainConfig
+    data: dict[str, Any]
+    state: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Mapping of JSON types."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "network": asdict(self.network),
+            "training": self.training.to_json(),
+            "data": self.data,
+            "state": self.state,
+            "versions": self.versions,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Description:
+        """Description that ``to_json`` wrote."""
+        return cls(
+            network=decoded(NetworkSpec, values.get("network"), "network"),
+            training=TrainConfig.from_json(values.get("training")),
+            data=dict(values.get("data") or {}),
+            state=dict(values.get("state") or {}),
+            versions=dict(values.get("versions") or {}),
+        )
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The weights file that ``path`` names: itself, or the one in a run folder."""
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether ``path`` is a run folder or a safetensors file."""
+    return checkpoint_file(path).suffix == ".safetensors" and checkpoint_file(path).is_file()
+
+
+def save_checkpoint(path: Path, weights: dict[str, Tensor], description: Description) -> None:
+    """Write the weights file, whole or not at all."""
+    header = {_HEADER: json.dumps(description.to_json(), sort_keys=True)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_whole(path, save(tensors, metadata=header))
+
+
+def read_description(path: Path) -> Description:
+    """What the checkpoint or run folder ``path`` says of itself."""
+    file = checkpoint_file(path)
+    with _opened(file) as content:
+        header = content.metadata() or {}
+    try:
+        values = json.loads(header.get(_HEADER, ""))
+    except json.JSONDecodeError as error:
+        message = f"{file.name} is no robcert checkpoint: its header lacks the description"
+        raise ModelFileError(message) from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        message = f"{file.name} is no robcert checkpoint"
+        raise ModelFileError(message)
+    if values.get("format_version") != FORMAT_VERSION:
+        message = (
+            f"{file.name} has checkpoint format {values.get('format_version')!r}, "
+            f"this version reads {FORMAT_VERSION}"
+        )
+        raise ModelFileError(message)
+    try:
+        return Description.from_json(values)
+    except (InvalidParameterError, ValueError) as error:
+        message = f"{file.name}: {error}"
+        raise ModelFileError(message) from error
+
+
+def load_network(path: Path) -> PixelNetwork:
+    """Trained network of the checkpoint or run folder ``path``, in evaluation mode, on the CPU.
+
+    The network is laid out without memory and takes the file's tensors, so that a description
+    cannot ask for more memory than the file holds.
+
+    Raises:
+        ModelFileError: unreadable, or weights that do not fit the description.
+    """
+    file = checkpoint_file(path)
+    spec = read_description(path).network
+    weights = read_tensors(file)
+    try:
+        if spec.architecture.own:  # the user's code may not know of such a device
+            network = spec.build()
+        else:
+            with torch.device("meta"):
+                network = spec.build()
+        network.load_state_dict(weights, assign=True)
+    except (RuntimeError, ValueError) as error:
+        message = f"{file.name}: the weights do not fit {spec.architecture.name}: {error}"
+        raise ModelFileError(" ".join(message.split())) from error
+    return network.eval()
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Classifier:
+    """Classifier of the checkpoint or run folder ``path``; runtime and twin are one torch module.
+
+    Raises:
+        ModelFileError: unreadable, or weights that do not fit the description.
+    """
+    file = checkpoint_file(path)
+    description = read_description(path)
+    spec = description.network
+    network = load_network(path).to(device)
+    channels, height, width = spec.image_shape
+    classifier = Classifier.from_module(
+        network.network,
+        image_shape=(channels, height, width),
+        num_classes=spec.num_classes,
+        info=ModelInfo(
+            file=file.name,
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            kind="checkpoint",
+            producer=f"robcert {description.versions.get('robcert', '')}".strip(),
+            input_name="image",
+            input_shape=("batch", *spec.image_shape),
+            output_name="logits",
+            output_shape=("batch", spec.num_classes),
+            runtime=f"torch {torch.__version__}",
+            data_name=str(description.data.get("name", "")),
+        ),
+        preprocessing=spec.preprocessing,
+    )
+    classifier.device = torch.device(device)
+    return classifier
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file."""
+    with _opened(file) as content:
+        return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+
+
+def read_header(file: Path) -> dict[str, str]:
+    """Strings in the header of a safetensors file."""
+    with _opened(file) as content:
+        return dict(content.metadata() or {})
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` under a temporary name, then move it to ``path``."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _opened(file: Path) -> Any:
+    """``safetensors.safe_open`` with errors that name the file."""
+    if not file.is_file():
+        message = f"there is no checkpoint {file}"
+        raise ModelFileError(message)
+    try:
+        return safetensors.safe_open(file, framework="pt")
+    except (safetensors.SafetensorError, OSError) as error:
+        message = f"{file.name} cannot be read as safetensors: {error}"
+        raise ModelFileError(message) from error

@@ -1,0 +1,108 @@
+"""From losses to a step of the parameters: gradients, their clipping, half precision's scale."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from robcert.certify.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from robcert.trainers.methods import Losses
+    from robcert.trainers.networks import LossScale
+    from robcert.trainers.recipe import TrainConfig
+
+    from .processes import Processes
+
+_UNKNOWN = re.compile(r"derivative for (?:aten::)?(\w+?)(?:_backward)? is not implemented")
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """How the parameters of ``model`` follow the losses of a batch.
+
+    Attributes:
+        processes: share the rows of the batch; their gradients are added.
+        clip_norm: l2 norm that the whole gradient is clipped to; None for no clipping.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    processes: Processes
+    clip_norm: float | None
+
+    def follow(self, losses: Losses, scale: LossScale) -> None:
+        """One step down the mean loss over the rows of all processes.
+
+        With a scaled loss a step is left out where half precision overflowed.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        clipped: dict[nn.Parameter, Tensor] = {}
+        if losses.regularizer is not None:
+            self._backward(losses.regularizer, losses, scale.value, retain_graph=True)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), losses.clip_norm)
+            clipped = self._gradients()
+            self.optimizer.zero_grad(set_to_none=True)
+        self._backward(losses.loss, losses, scale.value)
+        for parameter, gradient in clipped.items():
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        if losses.after_backward is not None:
+            losses.after_backward()
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        if not scale.used or scale.accepts(finite=self._finite()):
+            self.optimizer.step()
+
+    def _backward(
+        self, term: Tensor, losses: Losses, scale: float, *, retain_graph: bool = False
+    ) -> None:
+        """Gradients of the mean of ``term (b,)`` over the rows of all processes.
+
+        Those of the parameters alone: images that a method differentiated by want none again.
+        """
+        mean = term.mean() * (scale / self.processes.share.count)
+        leaves = [*self.model.parameters(), *losses.leaves]
+        try:
+            torch.autograd.backward(mean, retain_graph=retain_graph, inputs=leaves)
+        except RuntimeError as error:
+            layer = _UNKNOWN.search(str(error))
+            if layer is None:
+                raise
+            message = f"torch cannot differentiate {layer[1]} twice, which the method needs"
+            raise TrainingError(message, hint="choose a network without it") from error
+        gradients = list(self._gradients().values())
+        self.processes.add(gradients)
+        if scale != 1:
+            for gradient in gradients:
+                gradient.div_(scale)
+
+    def _gradients(self) -> dict[nn.Parameter, Tensor]:
+        return {p: p.grad for p in self.model.parameters() if p.grad is not None}
+
+    def _finite(self) -> bool:
+        """Whether no gradient overflowed; waits for the device once."""
+        held = self._gradients().values()
+        return bool(torch.stack([gradient.isfinite().all() for gradient in held]).all())
+
+
+def sgd(config: TrainConfig, model: nn.Module) -> torch.optim.SGD:
+    """Optimiser of the parameters of ``model``."""
+    settings = config.optimizer
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
+    if settings.decay == "weights":
+        groups = [
+            {"params": [p for p in model.parameters() if p.ndim > 1]},
+            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )

@@ -1,0 +1,45 @@
+"""What a run starts from: the network and its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robcert.certify.errors import TrainingError
+from robcert.certify.model import Preprocessing
+from robcert.trainers.data import channel_statistics
+from robcert.trainers.networks import NetworkSpec, PixelNetwork
+
+from .checkpoint import load_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robcert.trainers.data import TrainingImages
+    from robcert.trainers.recipe import TrainConfig
+
+
+def network_spec(
+    config: TrainConfig, images: TrainingImages, evaluation: TrainingImages
+) -> NetworkSpec:
+    """The network that ``config`` asks for on these images."""
+    mean, std = channel_statistics(images.pixels) if config.normalize else ((), ())
+    return NetworkSpec(
+        architecture=config.architecture,
+        image_shape=images.image_shape,
+        num_classes=max(images.num_classes, evaluation.num_classes),
+        preprocessing=Preprocessing(mean=mean, std=std),
+    )
+
+
+def starting_network(spec: NetworkSpec, seed: int, start: Path | None) -> PixelNetwork:
+    """Fresh weights of the seed, or those of the checkpoint ``start``."""
+    network = spec.seeded(seed)
+    if start is None:
+        return network
+    trained = load_network(start)
+    try:
+        network.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        message = f"the weights of {start} are not those of {spec.architecture.name}"
+        raise TrainingError(message, hint="start from a run of the same architecture") from error
+    return network

@@ -1,0 +1,179 @@
+"""The folder of a training run: what is saved when, and what a resumed run starts from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save
+
+from robcert.certify.errors import TrainingError
+from robcert.trainers.methods import METHODS
+from robcert.trainers.networks import LossScale
+from robcert.trainers.recipe import TrainConfig
+
+from .checkpoint import read_header, read_tensors, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+BEST = "best.safetensors"
+STATE = "state.safetensors"
+CONFIG = "config.json"
+METRICS = "metrics.csv"
+MODEL = "model.onnx"
+EPOCHS = "epochs"
+_HEADER = "robcert-state"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One line of ``metrics.csv``.
+
+    Attributes:
+        epoch: epochs done.
+        loss: mean loss of the training batches of this epoch.
+        train_accuracy: on those batches, as the method saw them.
+        accuracy: on the clean evaluation images; None where not measured.
+        attacked_accuracy: on those under a short attack; None where not measured.
+        seconds: time of the epoch, evaluation included.
+        measured: mean of each quantity that the method measures.
+    """
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    train_accuracy: float
+    accuracy: float | None
+    attacked_accuracy: float | None
+    images_per_second: float
+    seconds: float
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the running epoch."""
+
+    images: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch: passes over the data that are done.
+        batch: batches of the running pass that are done.
+        best: best accuracy so far; -1 before the first.
+        scale: factor on the loss in half precision.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    tally: Tally = field(default_factory=Tally)
+    records: list[EpochRecord] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    scale: LossScale = field(default_factory=LossScale)
+
+    def to_json(self) -> dict[str, Any]:
+        """Mapping of JSON types; floats come back bit by bit."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Position:
+        """Position that ``to_json`` wrote."""
+        records = [EpochRecord(**record) for record in values.pop("records")]
+        tally, scale = Tally(**values.pop("tally")), LossScale(**values.pop("scale", {}))
+        return cls(tally=tally, records=records, scale=scale, **values)
+
+
+def kept_checkpoint(folder: Path, epoch: int) -> Path:
+    """Where the weights after ``epoch`` epochs are, if the run keeps them."""
+    return folder / EPOCHS / f"epoch-{epoch:04d}.safetensors"
+
+
+def kept_checkpoints(folder: Path) -> dict[int, Path]:
+    """Weights along the run in ``folder`` by the epochs done, ascending.
+
+    Raises:
+        TrainingError: it kept none.
+    """
+    found = {int(path.stem[6:]): path for path in (folder / EPOCHS).glob("epoch-*.safetensors")}
+    if not found:
+        message = f"{folder} holds no checkpoints along a run"
+        raise TrainingError(message, hint="train with --keep-every 1")
+    return dict(sorted(found.items()))
+
+
+def save_state(
+    folder: Path, tensors: dict[str, Tensor], position: Position, training: dict[str, Any]
+) -> None:
+    """Write all that a resumed run needs, whole or not at all."""
+    header = {_HEADER: json.dumps({"position": position.to_json(), "training": training})}
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(folder / STATE, save(content, metadata=header))
+
+
+def load_state(folder: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor], Position]:
+    """Tensors and position that ``save_state`` wrote.
+
+    Raises:
+        TrainingError: nothing to resume, or the run had other settings.
+    """
+    file = folder / STATE
+    if not file.is_file():
+        message = f"{folder} holds no run to resume"
+        raise TrainingError(message, hint="start it without resuming")
+    saved = json.loads(read_header(file)[_HEADER])
+    asked = json.loads(json.dumps(training))
+    different = _differences(_completed(saved["training"]), _completed(asked))
+    if different:
+        message = f"the run in {folder} has other settings: {', '.join(different)}"
+        raise TrainingError(message, hint="resume with the same settings, or use another folder")
+    return read_tensors(file), Position.from_json(saved["position"])
+
+
+def _completed(training: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a saved run, with the defaults of fields that are newer than it."""
+    settings = {name: value for name, value in training.items() if name != "images"}
+    if settings.get("method") not in METHODS:
+        return training
+    whole = json.loads(json.dumps(TrainConfig.from_json(settings).to_json()))
+    return {**whole, "images": training["images"]}
+
+
+def write_metrics(folder: Path, records: list[EpochRecord]) -> None:
+    """Write ``metrics.csv``."""
+    measured = sorted({name for record in records for name in record.measured})
+    text = io.StringIO()
+    plain = [name for name in EpochRecord.__dataclass_fields__ if name != "measured"]
+    writer = csv.DictWriter(text, [*plain, *measured], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        row = asdict(record)
+        writer.writerow({**row.pop("measured"), **row})
+    write_whole(folder / METRICS, text.getvalue().encode())
+
+
+def _differences(saved: dict[str, Any], asked: dict[str, Any], where: str = "") -> list[str]:
+    """Paths of the fields in which two mappings differ."""
+    paths: list[str] = []
+    for name in sorted(saved.keys() | asked.keys()):
+        here, there = saved.get(name), asked.get(name)
+        if isinstance(here, dict) and isinstance(there, dict):
+            paths += _differences(here, there, f"{where}{name}.")
+        elif here != there:
+            paths.append(f"{where}{name}")
+    return paths

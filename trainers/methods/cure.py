@@ -1,0 +1,61 @@
+"""Curvature regularization (Moosavi-Dezfooli et al. 2019, arXiv:1811.09716, equation 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import require_positive
+from robcert.certify.numerics import cross_entropy, normalised
+from robcert.trainers.networks import frozen_averages
+
+from .objective import Losses, Step, warmed_up
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    r"""Cross-entropy plus :math:`\lambda \|\nabla\ell(x + hz) - \nabla\ell(x)\|_2^2`.
+
+    :math:`z = \mathrm{sign}(\nabla\ell(x))` scaled to l2 norm 1, held constant. Gradients are of
+    each image's own loss; the released code takes those of the batch mean and does not square.
+
+    Attributes:
+        weight: lambda.
+        step: h, pixel units, as an l2 length.
+        step_epochs: epochs over which h grows from 0, as the released code raises it.
+        power: ``squared`` as in the paper, or the ``norm`` itself as in the released code.
+    """
+
+    weight: float = 4.0
+    step: float = 3.0
+    step_epochs: float = 5.0
+    power: Literal["squared", "norm"] = "squared"
+    replays: ClassVar[int] = 1
+    starts_trained: ClassVar[bool] = False
+    differentiates_twice: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_positive("step", self.step)
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
+        """Losses of the batch and its penalty."""
+        point = x.detach().requires_grad_()
+        logits = model(point)
+        loss = cross_entropy(logits, y)
+        (gradient,) = torch.autograd.grad(loss.sum(), point, create_graph=True)
+        length = warmed_up(self.step, self.step_epochs, step)
+        moved = (x + length * normalised(gradient.detach().sign())).requires_grad_()
+        with frozen_averages(model):
+            beyond = cross_entropy(model(moved), y)
+        (other,) = torch.autograd.grad(beyond.sum(), moved, create_graph=True)
+        change = other - gradient
+        squared = change.flatten(1).square().sum(1)
+        # the norm has no gradient at 0, where h is 0
+        penalty = squared if self.power == "squared" else (squared + 1e-20).sqrt()
+        total = loss + self.weight * penalty
+        curvature = Norm.L2.of(change.detach())
+        return Losses(total, logits.detach(), measured={"gradient_change": curvature})

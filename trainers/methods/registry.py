@@ -1,0 +1,41 @@
+"""Training methods by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .adversarial import Adversarial
+from .cure import Cure
+from .free import Free
+from .gaussian import Gaussian
+from .gradient import Gradient
+from .jacobian import Jacobian
+from .local_linearity import Llr
+from .smoothadv import SmoothAdv
+from .soar import Soar
+from .standard import Standard
+from .trades import Trades
+
+if TYPE_CHECKING:
+    from .objective import Objective
+
+METHODS: dict[str, type[Objective]] = {
+    "standard": Standard,
+    "adversarial": Adversarial,
+    "free": Free,
+    "trades": Trades,
+    "cure": Cure,
+    "llr": Llr,
+    "gradient": Gradient,
+    "jacobian": Jacobian,
+    "soar": Soar,
+    "gaussian": Gaussian,
+    "smoothadv": SmoothAdv,
+}
+"""Name on the command line to the frozen dataclass whose fields are the method's options."""
+
+
+def method_name(objective: Objective) -> str:
+    """Name of the method that ``objective`` belongs to; its class's for one that is not listed."""
+    names = (name for name, kind in METHODS.items() if type(objective) is kind)
+    return next(names, type(objective).__name__)

@@ -1,0 +1,25 @@
+"""Architectures, their layers, and how they compute."""
+
+from .architectures import Architecture, describe, names
+from .batchnorm import BatchNorm, NominalStatistics, frozen_averages, prepare_batch_norm
+from .convolve import Convolution, prepare_convolutions
+from .factories import allow
+from .network import NetworkSpec, PixelNetwork
+from .precision import LossScale, Precision
+
+__all__ = [
+    "Architecture",
+    "BatchNorm",
+    "Convolution",
+    "LossScale",
+    "NetworkSpec",
+    "NominalStatistics",
+    "PixelNetwork",
+    "Precision",
+    "allow",
+    "describe",
+    "frozen_averages",
+    "names",
+    "prepare_batch_norm",
+    "prepare_convolutions",
+]

@@ -1,0 +1,12 @@
+"""What a training is told: configuration, schedules, presets of the papers."""
+
+from .config import Evaluation, Optimizer, TrainConfig, decoded
+from .presets import preset
+
+__all__ = [
+    "Evaluation",
+    "Optimizer",
+    "TrainConfig",
+    "decoded",
+    "preset",
+]

@@ -1,0 +1,245 @@
+"""The papers' recipes by name, for CIFAR-10 and ImageNet: trained on all of the training images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from robcert.certify.core import Norm
+from robcert.certify.errors import InvalidParameterError
+from robcert.certify.numerics import Loss
+from robcert.trainers.data import Augmentation
+from robcert.trainers.methods import (
+    Adversarial,
+    Cure,
+    Free,
+    Gaussian,
+    Gradient,
+    Llr,
+    Soar,
+    Standard,
+    Trades,
+)
+from robcert.trainers.networks import Architecture
+
+from .config import Optimizer, TrainConfig
+from .schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A recipe.
+
+    Attributes:
+        doc: where it is from, and what was decided where the source is silent.
+        first: preset of the network that the training starts from; empty for fresh weights.
+    """
+
+    doc: str
+    config: TrainConfig
+    first: str = ""
+
+
+def preset(name: str) -> Preset:
+    """Recipe called ``name``.
+
+    Raises:
+        InvalidParameterError: there is none.
+    """
+    if name not in PRESETS:
+        message = f"there is no preset named {name!r}"
+        raise InvalidParameterError(message, hint=f"one of: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _sgd(rate: float, weight_decay: float, decay: Literal["all", "weights"] = "all") -> Optimizer:
+    """Momentum 0.9 and no clipping, as in all of the papers."""
+    return Optimizer(rate, weight_decay=weight_decay, decay=decay, clip_norm=None)
+
+
+_CROP_AND_FLIP = Augmentation(crop=4, flip=True)
+
+_LLR = TrainConfig(
+    objective=Llr(steps=10, linear_weight=2.0, warmup_epochs=15),
+    architecture=Architecture("wrn-28-8", activation="softplus"),
+    data="cifar10",
+    validation=False,
+    epochs=110,
+    batch_size=256,
+    optimizer=_sgd(0.1, 2e-4, decay="weights"),
+    schedule=Schedule("steps", milestones=(100, 105)),
+    augmentation=_CROP_AND_FLIP,
+)
+_LLR_IMAGENET = replace(
+    _LLR,
+    objective=Llr(
+        epsilon=4 / 255,
+        gamma_weight=3.0,
+        linear_weight=6.0,
+        nominal_weight=3.0,
+        steps=2,
+        warmup_epochs=20,
+    ),
+    architecture=Architecture("resnet152", activation="softplus"),
+    data="imagenet",
+    epochs=100,
+    batch_size=512,
+    optimizer=_sgd(0.1, 1e-4, decay="weights"),
+    schedule=Schedule("steps", milestones=(35, 70, 95)),
+)
+_LLR_BASELINE = Adversarial(steps=20, step_size=0.1, rule="adam", loss=Loss.MARGIN)
+
+_IGR = TrainConfig(
+    objective=Standard(),
+    architecture=Architecture("resnext34-2x32"),
+    data="cifar10",
+    validation=False,
+    epochs=200,
+    batch_size=128,
+    optimizer=_sgd(0.1, 5e-4),
+    schedule=Schedule("steps", milestones=(60, 120, 160), decay=0.2),
+    augmentation=Augmentation(crop=4, flip=True, cutout=16),
+    normalize=False,
+)
+_SOAR_STANDARD = TrainConfig(
+    objective=Standard(),
+    architecture=Architecture("cnn4"),
+    data="cifar10",
+    validation=False,
+    epochs=200,
+    batch_size=128,
+    optimizer=_sgd(0.01, 2e-4),
+    schedule=Schedule("steps", milestones=(100, 150)),
+    augmentation=_CROP_AND_FLIP,
+    normalize=False,
+)
+_SOAR = replace(
+    _SOAR_STANDARD,
+    objective=Soar(),
+    epochs=150,
+    optimizer=_sgd(0.002, 2e-4),
+    schedule=Schedule("steps", milestones=(90, 100)),
+)
+_ADV1 = Adversarial(steps=1, step_size=2 / 255)
+_COHEN = TrainConfig(
+    objective=Gaussian(),
+    architecture=Architecture("resnet110"),
+    data="cifar10",
+    validation=False,
+    epochs=90,
+    batch_size=256,
+    optimizer=_sgd(0.1, 1e-4),
+    schedule=Schedule("steps", milestones=(30, 60)),
+    augmentation=_CROP_AND_FLIP,
+)
+
+
+def _llr() -> dict[str, Preset]:
+    wide = Architecture("wrn-40-8", activation="softplus")
+    llr_16 = Llr(16 / 255, 3.0, 9.0, 3.0, steps=10, warmup_epochs=20)
+    return {
+        "llr-wrn28": Preset("Qin et al. 2019, Table 2a: lambda 4, mu 2, ten steps", _LLR),
+        "llr-wrn40": Preset(
+            "Qin et al. 2019, Table 2b: lambda 4, mu 3, fifteen steps",
+            replace(
+                _LLR, architecture=wide, objective=Llr(steps=15, linear_weight=3, warmup_epochs=15)
+            ),
+        ),
+        "llr-code": Preset(
+            "LLR's released code: lambda 4, mu 1.2, batches of 64; ten steps as in Table 2a",
+            replace(
+                _LLR,
+                objective=Llr(steps=10, ratio=0.3, warmup_epochs=0.64),
+                epochs=128,
+                batch_size=64,
+                schedule=Schedule("steps", milestones=(102.4, 112.6, 122.9)),
+            ),
+        ),
+        "llr-in4": Preset("Qin et al. 2019, Table 3a: ImageNet, 4/255", _LLR_IMAGENET),
+        "llr-in16": Preset(
+            "Qin et al. 2019, Table 3b: ImageNet, 16/255; the warm-up of 90 of 55 epochs is a typo",
+            replace(
+                _LLR_IMAGENET,
+                objective=llr_16,
+                epochs=55,
+                schedule=Schedule("steps", milestones=(17, 35, 50)),
+            ),
+        ),
+        "llr-adv": Preset(
+            "adversarial training as LLR's code has it: margin, Adam, twenty steps",
+            replace(_LLR, objective=_LLR_BASELINE),
+        ),
+        "llr-cure": Preset("CURE in LLR's setting", replace(_LLR, objective=Cure())),
+        **{
+            f"trades-{weight}": Preset(
+                f"TRADES with weight {weight} in LLR's setting (Table F2)",
+                replace(_LLR, objective=Trades(weight=weight)),
+            )
+            for weight in (2, 4, 6, 8)
+        },
+    }
+
+
+def _igr() -> dict[str, Preset]:
+    l1_01 = Gradient(weight=0.1, step=0.01)
+    penalties = {
+        "igr-l1-0.1": ("l1, lambda 0.1, h 0.01", l1_01),
+        "igr-l1-1": ("l1, lambda 1, h 0.1", replace(l1_01, weight=1.0, step=0.1)),
+        "igr-l2-0.1": ("l2, lambda 0.1, h 0.01", replace(l1_01, norm=Norm.L2)),
+        "igr-l2-1": ("l2, lambda 1, h 0.01", replace(l1_01, norm=Norm.L2, weight=1.0)),
+    }
+    source = "Finlay & Oberman 2019, Tables 1 and 2"
+    attacks = {
+        f"igr-at-{radius}": Preset(
+            f"{source}: seven-step adversarial training at {radius}/255",
+            replace(_IGR, objective=Adversarial(epsilon=radius / 255, random_start=False)),
+        )
+        for radius in (2, 8)
+    }
+    free = {
+        f"free-{m}": Preset(
+            f"{source}: 'for free', m = {m}", replace(_IGR, objective=Free(replays=m))
+        )
+        for m in (2, 8)
+    }
+    return {
+        "igr-standard": Preset(f"{source}: undefended", _IGR),
+        **{
+            k: Preset(f"{source}: {doc}", replace(_IGR, objective=o))
+            for k, (doc, o) in penalties.items()
+        },
+        **attacks,
+        **free,
+    }
+
+
+def _soar() -> dict[str, Preset]:
+    source = "Ma, Faghri, Farahmand 2020, Table 1"
+    adv7 = replace(_SOAR_STANDARD, objective=Adversarial(steps=7))
+    return {
+        "soar-standard": Preset(f"{source}: Standard", _SOAR_STANDARD),
+        "soar-adv7": Preset(f"{source}: Adv7", adv7),
+        "soar-v1": Preset(f"{source}: SOAR from Standard", _SOAR, first="soar-standard"),
+        "soar-adv1-scratch": Preset(
+            f"{source}: Adv1-scratch, Standard's schedule", replace(_SOAR_STANDARD, objective=_ADV1)
+        ),
+        "soar-adv1-pretrain": Preset(
+            f"{source}: Adv1-pretrain, SOAR's schedule",
+            replace(_SOAR, objective=_ADV1),
+            first="soar-standard",
+        ),
+    }
+
+
+def _cohen() -> dict[str, Preset]:
+    return {
+        f"cohen-{sigma:g}": Preset(
+            f"Cohen, Rosenfeld, Kolter 2019: CIFAR-10, sigma {sigma:g}",
+            replace(_COHEN, objective=Gaussian(sigma)),
+        )
+        for sigma in (0.12, 0.25, 0.5, 1.0)
+    }
+
+
+PRESETS: dict[str, Preset] = {**_llr(), **_igr(), **_soar(), **_cohen()}
+"""Recipes by name."""
