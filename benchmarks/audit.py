@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 import robcert.fixtures
+from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
 from robcert.certify.auditing import settings_of
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
@@ -31,7 +31,13 @@ from robcert.certify.store import ResultStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ANALYSES = ("linearity", "bounds", "attack", "smoothing", "masking")
+ANALYSE: dict[str, Any] = {
+    "linearity": local_linearity.analyse,
+    "bounds": radius_bounds.analyse,
+    "attack": attacks.analyse,
+    "smoothing": smoothing.analyse,
+    "masking": masking.analyse,
+}
 
 
 class Stopwatch:
@@ -76,13 +82,13 @@ def main() -> None:
         path = Path(folder) / "results.h5"
         with ResultStore.open(path, model=classifier.info, data=images.info) as store:
             session = Session(classifier, images, np.arange(options.images), store)
-            for name in ANALYSES:
+            for name, analyse in ANALYSE.items():
                 ball = {} if name == "smoothing" else {"norm": Norm.LINF, "epsilon": 8 / 255}
                 if name == "attack":
                     ball.pop("epsilon")
                 settings = settings_of(name, options.profile, **ball)
                 watch.seconds, start = 0.0, time.perf_counter()
-                import_module(f"robcert.certify.analyses.{name}").analyse(session, settings)
+                analyse(session, settings)
                 seconds = time.perf_counter() - start
                 row(name, seconds, watch.seconds)
                 total, inside = total + seconds, inside + watch.seconds

@@ -23,11 +23,11 @@ from masking_set.fresh import FRESH
 from masking_set.networks import Kit
 from masking_set.trial import Evidence, tried
 
+from robcert.certify import masking
 from robcert.certify.auditing import settings_of
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
 from robcert.certify.masking import Weight
-from robcert.certify.masking import analysis as masking
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.store import ResultStore
 from robcert.trainers.data import training_images

@@ -27,12 +27,12 @@ import torch
 from cohen_loop import IMAGES
 from smoothing_rates import PUBLISHED_BATCH, Bench, Rates, measure
 
+from robcert.certify import smoothing
 from robcert.certify.data import load_images
 from robcert.certify.importer import load_classifier
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
 from robcert.certify.smoothing import Mode, SmoothingSettings, attainable_radii, standard_radius
-from robcert.certify.smoothing import analysis as smoothing
 from robcert.certify.stats import clopper_pearson_lower
 from robcert.certify.store import ResultStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+Profile = Literal["quick", "standard", "thorough"]
+"""How much work an analysis spends; ``standard`` is its settings' own defaults."""
 
 
 class Norm(StrEnum):

@@ -111,9 +111,12 @@ def parts_of(
 
 def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
     """Run the parts: for each its name in the summary, its analysis, the path of its group."""
-    from robcert.certify.attacks import analysis as attack
-    from robcert.certify.attacks import corruption, require_source
-    from robcert.certify.attacks import transfer_analysis as transfer
+    from robcert.certify.attacks import (
+        analyse,
+        analyse_corruption,
+        analyse_transfer,
+        require_source,
+    )
 
     session, done = context.session, []
     sources = load_sources(context, parts.sources)
@@ -121,13 +124,13 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
         require_source(source, session.classifier)  # before anything is written
     if parts.suite is not None:
         _say_who_ignores_radii(context, parts.suite)
-        path = attack.analyse(session, parts.suite, epsilons=parts.radii)
+        path = analyse(session, parts.suite, epsilons=parts.radii)
         done.append(("", "attack", path))
     if parts.transfer is not None:
-        path = transfer.analyse(session, parts.transfer, sources)
+        path = analyse_transfer(session, parts.transfer, sources)
         done.append(("transfer", "transfer", path))
     for change in parts.changes:
-        path = corruption.analyse(session, change)
+        path = analyse_corruption(session, change)
         done.append((str(change.change), "corruption", path))
     return done
 

@@ -69,17 +69,17 @@ def audit(
 
 def run_audit(context: Opened, settings: AuditSettings) -> Summary:
     """Run the audit and return its summary as JSON."""
-    from robcert.certify.auditing import analysis, incomplete
+    from robcert.certify import auditing
     from robcert.certify.store import plain
 
     session = context.session
     began = time.monotonic()
-    path = analysis.analyse(session, settings, command=command_line())
-    summary = dict(plain(analysis.summarise(session.store, path).to_json()))
-    for part in analysis.PARTS:
+    path = auditing.analyse(session, settings, command=command_line())
+    summary = dict(plain(auditing.summarise(session.store, path).to_json()))
+    for part in auditing.PARTS:
         for line in summary[part].get("warnings") or ():
             context.warn(str(line))
-    if cut_off := incomplete(session.store.at(path).attribute("record", {})):
+    if cut_off := auditing.incomplete(session.store.at(path).attribute("record", {})):
         context.warn(cut_off)
     note(context.options, f"audited in {time.monotonic() - began:.0f} s")
     return summary

@@ -74,7 +74,8 @@ def bounds(
     """
     from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.radius_bounds import Margin, Region, analysis
+    from robcert.certify.radius_bounds import Margin, Region
+    from robcert.certify.radius_bounds import analyse as analyse_bounds
     from robcert.certify.stats import Method
 
     settings = settings_of(
@@ -101,6 +102,6 @@ def bounds(
         passes = settings.gradient_passes(sampled.size, len(session.indices), apart)
         if not refit:
             note(options, f"L and ω are fitted on {sampled.size} images: {passes:,} gradients")
-        return [analysis.analyse(session, settings, refit=refit)]
+        return [analyse_bounds(session, settings, refit=refit)]
 
     run_analysis(options, "bounds", "bounds", analyse)

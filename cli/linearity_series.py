@@ -103,9 +103,9 @@ def run_series(
 
 def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
     """Measure one model, print it, draw its histogram."""
-    from robcert.certify.local_linearity import Measured, analysis, save_histogram
+    from robcert.certify.local_linearity import Measured, analyse, save_histogram
 
-    paths = tuple(analysis.analyse(context.session, settings) for settings in runs)
+    paths = tuple(analyse(context.session, settings) for settings in runs)
     report_groups(context, "linearity", "linearity", paths)
     if plot is not None:
         store = context.session.store
@@ -115,7 +115,7 @@ def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | Non
 
 
 def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) -> list[Measured]:
-    from robcert.certify.local_linearity import Measured, analysis
+    from robcert.certify.local_linearity import Measured, analyse, summarise
 
     from .shell.invocation import command_line
 
@@ -123,9 +123,9 @@ def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) 
     name = str(store.model["file"]) if place.epoch is None else f"epoch {place.epoch}"
     found = []
     for settings in runs:
-        path = analysis.analyse(context.session, settings)
+        path = analyse(context.session, settings)
         store.at(path).set_attributes(command=command_line())
-        for line in analysis.summarise(store, path).warnings:
+        for line in summarise(store, path).warnings:
             context.warn(f"{name}: {line}")
         found.append(Measured.of(store, path, name=name, epoch=place.epoch))
     return [one for one in found if len(one.gamma)]

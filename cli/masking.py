@@ -37,7 +37,7 @@ def masking_check(
     """
     from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.masking import analysis
+    from robcert.certify.masking import analyse
 
     settings = settings_of(
         "masking", options.profile, norm=Norm(options.norm), epsilon=one_epsilon(options)
@@ -47,7 +47,7 @@ def masking_check(
         "masking-check",
         "masking",
         lambda context: [
-            analysis.analyse(
+            analyse(
                 context.session,
                 settings,
                 sources=load_sources(context, source) if source else None,

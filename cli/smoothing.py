@@ -121,10 +121,10 @@ def certify(
 
     Example: robcert smoothing certify --model gaussian.onnx --sigma 0.25 --limit 100
     """
-    from robcert.certify.smoothing import Precision, analysis
+    from robcert.certify.smoothing import Mode, Precision
 
     numbers = values.numbers(radii) if radii else None
-    kind = analysis.Mode(mode) if mode else None
+    kind = Mode(mode) if mode else None
     bits = Precision(precision) if precision else None
     chosen = given(n0=n0, n=n, alpha=alpha, mode=kind, radii=numbers, tolerance=tolerance)
     chosen |= given(exact=exact or None, runner_up=runner_up or None, precision=bits)
@@ -144,15 +144,15 @@ def certify(
 def certificates(context: Opened, runs: Sequence[dict[str, Any]]) -> list[str]:
     """Paths of the tables of ``runs``, each made with what it sets; its forecast is told first."""
     from robcert.certify.auditing import settings_of
-    from robcert.certify.smoothing import analysis, forecast
+    from robcert.certify.smoothing import analyse, forecast, in_precision
 
     options, paths = context.options, []
     batch = values.batch_size(options.batch_size)
     for settings in [settings_of("smoothing", options.profile, **run) for run in runs]:
-        session = analysis.in_precision(context.session, settings)
+        session = in_precision(context.session, settings)
         if not options.quiet:
             note(options, forecast(session, settings, batch_size=batch).sentence())
-        paths.append(analysis.analyse(session, settings, batch_size=batch))
+        paths.append(analyse(session, settings, batch_size=batch))
     return paths
 
 
@@ -185,7 +185,7 @@ def predict(
     Example: robcert smoothing predict --model gaussian.onnx --sigma 0.25 --limit 100
     """
     from robcert.certify.auditing import settings_of
-    from robcert.certify.smoothing import prediction as analysis
+    from robcert.certify.smoothing import analyse_prediction
 
     chosen = given(sigma=sigma, n=n, alpha=alpha)
     settings = settings_of("smoothing_prediction", options.profile, **chosen)
@@ -194,7 +194,7 @@ def predict(
         "smoothing predict",
         "smoothing_prediction",
         lambda context: [
-            analysis.analyse(
+            analyse_prediction(
                 context.session, settings, batch_size=values.batch_size(options.batch_size)
             )
         ],
@@ -224,7 +224,7 @@ def attack(
     Example: robcert smoothing attack --model gaussian.onnx --sigma 0.25 --limit 100
     """
     from robcert.certify.auditing import settings_of
-    from robcert.certify.smoothing import attack as analysis
+    from robcert.certify.smoothing import analyse_attack
 
     chosen = given(sigma=sigma, steps=steps, draws=draws, alpha=alpha)
     settings = settings_of("smoothing_attack", options.profile, **chosen)
@@ -233,7 +233,7 @@ def attack(
         "smoothing attack",
         "smoothing_attack",
         lambda context: [
-            analysis.analyse(
+            analyse_attack(
                 context.session, settings, batch_size=values.batch_size(options.batch_size)
             )
         ],

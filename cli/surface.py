@@ -36,14 +36,14 @@ def surface(
     """
     from dataclasses import replace
 
+    from robcert.certify import landscape
     from robcert.certify.core import Norm
     from robcert.certify.landscape import save_surface
-    from robcert.certify.landscape import surface as analysis
     from robcert.certify.tables import require_picture
 
     if picture is not None:
         require_picture(picture)
-    settings = analysis.SurfaceSettings(
+    settings = landscape.SurfaceSettings(
         norm=Norm(options.norm),
         epsilon=one_epsilon(options),
         **given(resolution=resolution, steps=steps),
@@ -51,12 +51,12 @@ def surface(
     _one_image(options)
     with opened(replace(options, indices=str(index))) as context:
         store = context.session.store
-        path = analysis.analyse(context.session, settings)
+        path = landscape.analyse_surface(context.session, settings)
         report_groups(context, "surface", "surface", (path,))
         if len(store.at(path).missing(context.session.indices)):
             return  # the time budget left nothing to draw
         target = picture or store.path.with_name(f"{store.path.stem}-surface-{index}.png")
-        grids = analysis.grids(store.at(path), index)
+        grids = landscape.grids(store.at(path), index)
         title = f"{store.model['file']}, image {index} of {store.data['name']}"
         save_surface(target, grids, epsilon=settings.epsilon, title=title)
         note(options, f"picture: {target}")

@@ -50,25 +50,25 @@ def taylor(
 
     Example: robcert taylor --model model.onnx --data images.npz --limit 100 --directions 100
     """
+    from robcert.certify import landscape
     from robcert.certify.core import Norm
     from robcert.certify.landscape import save_taylor
-    from robcert.certify.landscape import taylor as analysis
     from robcert.certify.tables import require_picture
 
     if picture is not None:
         require_picture(picture)
-    settings = analysis.TaylorSettings(
+    settings = landscape.TaylorSettings(
         norm=Norm(options.norm),
         epsilon=one_epsilon(options),
         **given(steps=tuple(step) if step else None, line=line, loss=loss, directions=directions),
     )
     with opened(options) as context:
         store = context.session.store
-        path = analysis.analyse(context.session, settings)
+        path = landscape.analyse_taylor(context.session, settings)
         report_groups(context, "taylor", "taylor", (path,))
         if not len(store.at(path).indices):
             return  # the time budget left nothing to draw
         target = picture or store.path.with_name(f"{store.path.stem}-taylor.png")
-        curves = analysis.mean_curves(store.at(path))
+        curves = landscape.mean_curves(store.at(path))
         save_taylor(target, *curves, title=f"{store.model['file']} on {store.data['name']}")
         note(options, f"picture: {target}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robcert.certify import masking
 from robcert.certify.attacks import multi_targeted, pgd, square, transfer
 from robcert.certify.core import Norm
 from robcert.certify.importer import load_classifier
@@ -24,7 +25,6 @@ from robcert.certify.masking import (
     judged_by_mean,
     mostly_wrong,
 )
-from robcert.certify.masking import analysis as masking
 from robcert.certify.model import Classifier
 from robcert.certify.numerics import Loss
 from robcert.certify.session import Session

@@ -1,5 +1,6 @@
 """Attacks on the model itself: the nearest adversarial image, random changes, transfer."""
 
+from .analysis import analyse
 from .black_box.hopskipjump import NORMS, hopskipjump
 from .black_box.label_only import label_search
 from .black_box.noise import noise_search
@@ -7,7 +8,9 @@ from .black_box.square import square
 from .black_box.transfer import require_same_task, require_source, transfer
 from .black_box.transfer_start import transfer_start
 from .catalogue import CATALOGUE
-from .corruption import Change, CorruptionSettings
+from .corruption import Change, CorruptionSettings, CorruptionSummary
+from .corruption import analyse as analyse_corruption
+from .corruption import summarise as summarise_corruption
 from .figures import attack_curve, save_accuracy, transfer_curves
 from .gradient.pgd import default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
@@ -15,9 +18,11 @@ from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
 from .settings import AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import reach, share_at
+from .summary import AttackSummary, reach, share_at, summarise
 from .tables import _attack
-from .transfer_analysis import TransferSettings
+from .transfer_analysis import TransferSettings, TransferSummary
+from .transfer_analysis import analyse as analyse_transfer
+from .transfer_analysis import summarise as summarise_transfer
 
 __all__ = [
     "ATTACK",
@@ -26,12 +31,18 @@ __all__ = [
     "NORMS",
     "TRANSFER",
     "AttackSettings",
+    "AttackSummary",
     "Change",
     "CorruptionSettings",
+    "CorruptionSummary",
     "Found",
     "Suite",
     "TransferSettings",
+    "TransferSummary",
     "_attack",
+    "analyse",
+    "analyse_corruption",
+    "analyse_transfer",
     "attack_curve",
     "attacks_of",
     "default_rule",
@@ -47,6 +58,9 @@ __all__ = [
     "save_accuracy",
     "share_at",
     "square",
+    "summarise",
+    "summarise_corruption",
+    "summarise_transfer",
     "transfer",
     "transfer_curves",
     "transfer_start",

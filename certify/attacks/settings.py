@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from robcert.certify.core import Norm
+from robcert.certify.core import Norm, Profile
 from robcert.certify.errors import require_at_least, require_positive
 
 from .suites import Suite
@@ -34,6 +35,15 @@ class AttackSettings:
     radii: tuple[float, ...] = ()
     every_step: bool = False
     round_8_bit: bool = False
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(suite=Suite.QUICK),
+            "thorough": cls(suite=Suite.THOROUGH),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         """Check the numbers."""

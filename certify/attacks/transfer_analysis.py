@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from robcert.certify.core import Batch
+    from robcert.certify.core import Batch, Profile
     from robcert.certify.model import Classifier
     from robcert.certify.session import Rows, Session
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -54,6 +54,15 @@ class TransferSettings:
     recipe: str = "pgd"
     steps: int = 20
     sources: tuple[str, ...] = ()
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(steps=10),
+            "thorough": cls(steps=100),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -1,9 +1,11 @@
 """Everything at once: the session with its gates, the registry, the profiles, the verdict."""
 
-from .analysis import PARTS, AuditSettings, selected
+from .analysis import PARTS, AuditSettings, AuditSummary, analyse, selected, summarise
+from .clean import analyse as analyse_clean
+from .clean import summarise as summarise_clean
 from .inspection import Inspection, inspect_classifier, inspect_model
 from .profiles import settings_of
-from .registry import SCHEMAS
+from .registry import ANALYSES, SCHEMAS, Analysis
 from .summaries import (
     Result,
     audit_record,
@@ -18,12 +20,17 @@ from .tables import tables, violations_table
 from .verdict import Verdict, cards, contradictions, verdict
 
 __all__ = [
+    "ANALYSES",
     "PARTS",
     "SCHEMAS",
+    "Analysis",
     "AuditSettings",
+    "AuditSummary",
     "Inspection",
     "Result",
     "Verdict",
+    "analyse",
+    "analyse_clean",
     "audit_record",
     "cards",
     "combined",
@@ -36,6 +43,8 @@ __all__ = [
     "results",
     "selected",
     "settings_of",
+    "summarise",
+    "summarise_clean",
     "summary_of",
     "tables",
     "verdict",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.attacks import analysis as attack
+from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
+from robcert.certify.attacks import AttackSettings
 from robcert.certify.errors import InvalidParameterError, TwinUnavailableError
-from robcert.certify.local_linearity import analysis as linearity
-from robcert.certify.masking import analysis as masking
-from robcert.certify.radius_bounds import analysis as bounds
-from robcert.certify.smoothing import analysis as smoothing
+from robcert.certify.local_linearity import LinearitySettings
+from robcert.certify.masking import MaskingSettings
+from robcert.certify.radius_bounds import BoundsSettings
+from robcert.certify.smoothing import SmoothingSettings
 from robcert.certify.store import ledger
 
 from . import clean
 from .inspection import inspect_classifier
-from .profiles import settings_of
 from .schema import AUDIT
 from .summaries import combined, incomplete, summary_of
 from .verdict import Verdict, verdict
@@ -24,8 +24,7 @@ from .verdict import Verdict, verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from robcert.certify.core import Norm
-    from robcert.certify.masking import MaskingSettings
+    from robcert.certify.core import Norm, Profile
     from robcert.certify.session import Session
     from robcert.certify.store import ResultStore
 
@@ -37,10 +36,10 @@ PARTS = ("inspect", "linearity", "bounds", "attack", "smoothing", "masking")
 class AuditSettings:
     """Settings of every part, and the radii of the curve of robust accuracy."""
 
-    linearity: linearity.LinearitySettings
-    bounds: bounds.BoundsSettings
-    attack: attack.AttackSettings
-    smoothing: smoothing.SmoothingSettings
+    linearity: LinearitySettings
+    bounds: BoundsSettings
+    attack: AttackSettings
+    smoothing: SmoothingSettings
     masking: MaskingSettings
     epsilons: tuple[float, ...] = ()
     parts: tuple[str, ...] = PARTS
@@ -48,7 +47,7 @@ class AuditSettings:
     @classmethod
     def of_profile(
         cls,
-        profile: str,
+        profile: Profile,
         *,
         norm: Norm,
         epsilon: float,
@@ -65,11 +64,11 @@ class AuditSettings:
             parts: those to run.
         """
         return cls(
-            linearity=settings_of("linearity", profile, norm=norm, epsilon=epsilon),
-            bounds=settings_of("bounds", profile, norm=norm, epsilon=epsilon),
-            attack=settings_of("attack", profile, norm=norm, save_images=True),
-            smoothing=settings_of("smoothing", profile),
-            masking=settings_of("masking", profile, norm=norm, epsilon=epsilon),
+            linearity=replace(LinearitySettings.of_profile(profile), norm=norm, epsilon=epsilon),
+            bounds=replace(BoundsSettings.of_profile(profile), norm=norm, epsilon=epsilon),
+            attack=replace(AttackSettings.of_profile(profile), norm=norm, save_images=True),
+            smoothing=SmoothingSettings.of_profile(profile),
+            masking=replace(MaskingSettings.of_profile(profile), norm=norm, epsilon=epsilon),
             epsilons=epsilons,
             parts=parts,
         )
@@ -180,11 +179,11 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
 
 _ORDER = ("attack", "linearity", "bounds", "smoothing", "masking")
 _RUN: dict[str, Callable[[Session, AuditSettings], str]] = {
-    "attack": lambda session, settings: attack.analyse(
+    "attack": lambda session, settings: attacks.analyse(
         session, settings.attack, epsilons=settings.epsilons
     ),
-    "linearity": lambda session, settings: linearity.analyse(session, settings.linearity),
-    "bounds": lambda session, settings: bounds.analyse(session, settings.bounds),
+    "linearity": lambda session, settings: local_linearity.analyse(session, settings.linearity),
+    "bounds": lambda session, settings: radius_bounds.analyse(session, settings.bounds),
     "smoothing": lambda session, settings: smoothing.analyse(session, settings.smoothing),
     "masking": lambda session, settings: masking.analyse(session, settings.masking),
 }

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.store import plain
 
+from .registry import ANALYSES
+
 if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
-
-ANALYSES = (
-    "clean",
-    "linearity",
-    "bounds",
-    "smoothing",
-    "smoothing_prediction",
-    "smoothing_attack",
-    "attack",
-    "transfer",
-    "corruption",
-    "masking",
-    "surface",
-    "taylor",
-)
-"""Analyses with a table in the file; each has a module of its name in `analyses`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +18,7 @@ class Result:
     """One analysis with one set of settings.
 
     Attributes:
-        analysis: one of ``ANALYSES``.
+        analysis: its name in the registry.
         group: its table in the file.
         summary: its numbers as JSON (the keys that `--json` prints).
     """
@@ -45,8 +30,8 @@ class Result:
 
 def summary_of(store: ResultStore, analysis: str, path: str) -> dict[str, Any]:
     """Summary of the group at ``path`` as JSON."""
-    module = import_module(f"robcert.certify.analyses.{analysis}")
-    return dict(plain(module.summarise(store, path).to_json()))
+    row = next(row for row in ANALYSES if row.name == analysis)
+    return dict(plain(row.summarise(store, path).to_json()))
 
 
 def results(store: ResultStore) -> tuple[Result, ...]:
@@ -54,8 +39,8 @@ def results(store: ResultStore) -> tuple[Result, ...]:
     found = []
     for analysis in ANALYSES:
         found += [
-            Result(analysis, group, summary_of(store, analysis, group.path))
-            for group in store.existing(analysis.replace("_", "-"))
+            Result(analysis.name, group, summary_of(store, analysis.name, group.path))
+            for group in store.existing(analysis.schema.name)
             if len(group.indices)
         ]
     return tuple(found)

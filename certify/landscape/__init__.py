@@ -2,12 +2,27 @@
 
 from .figures import save_surface, save_taylor
 from .schema import SURFACE, TAYLOR
-from .surface import surface
+from .surface import SurfaceSettings, SurfaceSummary, grids, loss_surface
+from .surface import analyse as analyse_surface
+from .surface import summarise as summarise_surface
+from .taylor import TaylorSettings, TaylorSummary, mean_curves
+from .taylor import analyse as analyse_taylor
+from .taylor import summarise as summarise_taylor
 
 __all__ = [
     "SURFACE",
     "TAYLOR",
+    "SurfaceSettings",
+    "SurfaceSummary",
+    "TaylorSettings",
+    "TaylorSummary",
+    "analyse_surface",
+    "analyse_taylor",
+    "grids",
+    "loss_surface",
+    "mean_curves",
     "save_surface",
     "save_taylor",
-    "surface",
+    "summarise_surface",
+    "summarise_taylor",
 ]

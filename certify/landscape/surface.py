@@ -66,7 +66,7 @@ class Surface:
     prediction: Tensor
 
 
-def surface(
+def loss_surface(
     classifier: Classifier,
     batch: Batch,
     *,
@@ -250,7 +250,7 @@ def turns(loss: NDArray[np.float64]) -> float:
 
 
 def _row(session: Session, group: AnalysisGroup, batch: Batch, settings: SurfaceSettings) -> Rows:
-    found = surface(
+    found = loss_surface(
         session.classifier,
         batch,
         norm=Norm(settings.norm),

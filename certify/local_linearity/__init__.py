@@ -1,5 +1,6 @@
 """Local linearity gamma(eps, x): how far the loss departs from its tangent."""
 
+from .analysis import analyse
 from .deviation import (
     Deviation,
     Search,
@@ -15,12 +16,14 @@ from .deviation import (
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
 from .settings import LinearitySettings, Steps
+from .summary import LinearitySummary, summarise
 from .tables import _linearity
 
 __all__ = [
     "LINEARITY",
     "Deviation",
     "LinearitySettings",
+    "LinearitySummary",
     "Measured",
     "Search",
     "Sided",
@@ -28,6 +31,7 @@ __all__ = [
     "Tangent",
     "_linearity",
     "adam_rule",
+    "analyse",
     "better_of",
     "climb",
     "halving_rule",
@@ -35,5 +39,6 @@ __all__ = [
     "save_course",
     "save_histogram",
     "series_table",
+    "summarise",
     "tangent",
 ]

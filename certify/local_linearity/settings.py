@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
@@ -13,6 +13,7 @@ from robcert.certify.numerics import Loss
 from .deviation import Search, Sided, adam_rule, halving_rule
 
 if TYPE_CHECKING:
+    from robcert.certify.core import Profile
     from robcert.certify.numerics import StepRule
 
 
@@ -48,6 +49,15 @@ class LinearitySettings:
     rule: Steps = Steps.AUTO
     step_size: float = 0.1
     restarts: int = 1
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(steps=20),
+            "thorough": cls(steps=100, rule=Steps.BOTH, restarts=5),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -1,5 +1,6 @@
 """Gradient masking: the attacks, the checklist of indicators, the verdict."""
 
+from .analysis import analyse, summarise
 from .schema import MASKING
 from .settings import MaskingSettings
 from .tables import state_of, where_hidden
@@ -11,11 +12,13 @@ __all__ = [
     "MaskingSettings",
     "Verdict",
     "Weight",
+    "analyse",
     "as_checked",
     "as_shipped",
     "averaged",
     "judged_by_mean",
     "mostly_wrong",
     "state_of",
+    "summarise",
     "where_hidden",
 ]

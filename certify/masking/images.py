@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from robcert.certify.core import Kind
-from robcert.certify.landscape import surface
+from robcert.certify.landscape import loss_surface
 
 from .attacks import Attacks
 from .checklist import BY_GRADIENT, WITHOUT_GRADIENT
@@ -129,7 +129,7 @@ def _save_images(
 def _save_surface(
     group: AnalysisGroup, attacks: Attacks, one: Batch, settings: MaskingSettings, seed: int
 ) -> None:
-    found = surface(
+    found = loss_surface(
         attacks.classifier,
         one,
         norm=settings.norm,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from robcert.certify.core import Norm
+from robcert.certify.core import Norm, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,25 @@ class MaskingSettings:
     surrogate_queries: int = 2000
     draws: int = 8
     sources: tuple[str, ...] = ()
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(
+                steps=20,
+                restarts=2,
+                queries=200,
+                long_queries=1000,
+                unbounded_steps=50,
+                decision_queries=0,
+                noisy_copies=4,
+            ),
+            "thorough": cls(
+                steps=100, restarts=10, queries=2000, long_queries=5000, decision_queries=5000
+            ),
+        }
+        return changed.get(profile, cls())
 
 
 def axes(settings: MaskingSettings) -> dict[str, int]:

@@ -1,11 +1,13 @@
 """Radii from extreme-value estimates: L-, omega-, gamma- and curvature bounds."""
 
+from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
 from .gradient_norm import largest_gradient_norm
 from .radii import epsilon_grid
 from .residuals import ResidualSearch, largest_residuals
 from .schema import BOUNDS, BOUNDS_SAMPLE
 from .settings import BoundsSettings, Margin, Region
+from .summary import BoundsSummary, summarise
 from .tables import fit_state
 
 __all__ = [
@@ -13,12 +15,15 @@ __all__ = [
     "BOUNDS",
     "BOUNDS_SAMPLE",
     "BoundsSettings",
+    "BoundsSummary",
     "Margin",
     "Region",
     "ResidualSearch",
+    "analyse",
     "epsilon_grid",
     "fit_state",
     "largest_gradient_norm",
     "largest_residuals",
     "local_lipschitz",
+    "summarise",
 ]

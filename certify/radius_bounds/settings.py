@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from robcert.certify.core import Profile
     from robcert.certify.data import ImageSet
     from robcert.certify.numerics import ImageLoss
 
@@ -87,6 +88,15 @@ class BoundsSettings:
     top_k: int = 1
     curvature_steps: int = 12
     clever_blocks: int = 0
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(blocks=30, block_size=10, points=5, steps=8, restarts=1),
+            "thorough": cls(steps=40, restarts=4),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         """Check the numbers."""

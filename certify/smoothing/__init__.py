@@ -1,12 +1,20 @@
 """The smoothed classifier: certificates, predictions, and attacks on it."""
 
+from .analysis import analyse, in_precision
+from .attack import SmoothingAttackSettings, SmoothingAttackSummary
+from .attack import analyse as analyse_attack
+from .attack import summarise as summarise_attack
 from .certificate import standard_radius
 from .forecast import forecast
 from .precision import Precision
+from .prediction import PredictionSettings, PredictionSummary
+from .prediction import analyse as analyse_prediction
+from .prediction import summarise as summarise_prediction
 from .procedures import certification
 from .sampler import Job, Sampler
 from .schema import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
 from .settings import Mode, SmoothingSettings, attainable_radii, certification_rule
+from .summary import SmoothingSummary, summarise
 from .tables import _prediction, _smoothing, _smoothing_attack
 
 __all__ = [
@@ -16,14 +24,26 @@ __all__ = [
     "Job",
     "Mode",
     "Precision",
+    "PredictionSettings",
+    "PredictionSummary",
     "Sampler",
+    "SmoothingAttackSettings",
+    "SmoothingAttackSummary",
     "SmoothingSettings",
+    "SmoothingSummary",
     "_prediction",
     "_smoothing",
     "_smoothing_attack",
+    "analyse",
+    "analyse_attack",
+    "analyse_prediction",
     "attainable_radii",
     "certification",
     "certification_rule",
     "forecast",
+    "in_precision",
     "standard_radius",
+    "summarise",
+    "summarise_attack",
+    "summarise_prediction",
 ]

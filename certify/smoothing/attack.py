@@ -6,7 +6,7 @@ What the attacked distances of a smoothed classifier say of the data set.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from robcert.certify.core import Profile
     from robcert.certify.session import Rows, Session
     from robcert.certify.store import ResultStore
 
@@ -75,6 +76,15 @@ class SmoothingAttackSettings:
     votes: int = 512
     n: int = 20_000
     alpha: float = 0.001
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(steps=30, draws=8, n=5000),
+            "thorough": cls(steps=150, draws=32),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .sequential import StopReason
 from .settings import prediction_rule
 
 if TYPE_CHECKING:
+    from robcert.certify.core import Profile
     from robcert.certify.session import Rows, Session
     from robcert.certify.store import ResultStore
 
@@ -39,6 +40,14 @@ class PredictionSettings:
     sigma: float = 0.25
     n: int = 100_000
     alpha: float = 0.001
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(n=2000),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from robcert.certify.errors import (
     InvalidParameterError,
@@ -34,6 +34,8 @@ from .sequential import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from robcert.certify.core import Profile
 
 
 DEFAULT_RADII = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -84,6 +86,14 @@ class SmoothingSettings:
     pilot: int = 1000
     family: int = 1
     precision: Precision = Precision.FLOAT32
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile; what it does not name has its default."""
+        changed = {
+            "quick": cls(n=2000, radii=(0.25, 0.5)),
+        }
+        return changed.get(profile, cls())
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)

@@ -1,11 +1,10 @@
 """The results file: tables, attributes, images, the ledger."""
 
 from .column import Column, Schema, declare
-from .group import AnalysisGroup
 from .json_values import Outcome, plain
 from .ledger import crossings, ledger
 from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
-from .store import ResultStore
+from .store import AnalysisGroup, ResultStore
 
 __all__ = [
     "COMPUTED",

@@ -10,7 +10,7 @@ from command_line import robcert
 
 from robcert.certify.attacks.corruption import CorruptionSettings
 from robcert.certify.attacks.transfer_analysis import TransferSettings
-from robcert.certify.auditing.profiles import PRESETS, SETTINGS, defaults, settings_of
+from robcert.certify.auditing.profiles import SETTINGS
 from robcert.certify.comparison.paired import differences
 from robcert.certify.landscape.surface import SurfaceSettings
 from robcert.certify.landscape.taylor import TaylorSettings
@@ -21,13 +21,13 @@ from robcert.trainers.methods.registry import METHODS
 from robcert.trainers.recipe.config import TrainConfig
 
 COMMANDS = {
-    "linearity": defaults("linearity"),
-    "bounds": defaults("bounds"),
+    "linearity": SETTINGS["linearity"](),
+    "bounds": SETTINGS["bounds"](),
     "surface": SurfaceSettings(),
     "taylor": TaylorSettings(),
-    "smoothing certify": defaults("smoothing"),
-    "smoothing predict": defaults("smoothing_prediction"),
-    "smoothing attack": defaults("smoothing_attack"),
+    "smoothing certify": SETTINGS["smoothing"](),
+    "smoothing predict": SETTINGS["smoothing_prediction"](),
+    "smoothing attack": SETTINGS["smoothing_attack"](),
 }
 IN_WORDS = {("attack", "suite"), ("taylor", "step")}
 """Options whose help says the default in words."""
@@ -112,12 +112,10 @@ def as_typed(text: str) -> str:
     return str(number(text)) if "/" in text else text
 
 
-def test_every_preset_is_valid_and_standard_is_the_default() -> None:
-    for profile, presets in PRESETS.items():
-        for analysis in SETTINGS:
-            settings = settings_of(analysis, profile)
-            if analysis not in presets:
-                assert settings == defaults(analysis)
+@pytest.mark.parametrize("analysis", SETTINGS)
+def test_standard_is_the_default(analysis: str) -> None:
+    settings = SETTINGS[analysis]
+    assert settings.of_profile("standard") == settings()  # type: ignore[attr-defined]
 
 
 def test_a_command_prints_one_object_resumes_and_leaves_the_rest(

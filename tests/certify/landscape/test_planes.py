@@ -9,11 +9,12 @@ import pytest
 import torch
 from known_functions import quadratic, two_logits
 
+import robcert.certify.landscape.surface as surface
+import robcert.certify.landscape.taylor as taylor
 from robcert.certify.auditing.tables import tables
 from robcert.certify.core import Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.errors import InvalidParameterError
-from robcert.certify.landscape import surface, taylor
 from robcert.certify.landscape.figures import save_surface, save_taylor
 from robcert.certify.numerics.losses import Loss
 from robcert.certify.session import Session

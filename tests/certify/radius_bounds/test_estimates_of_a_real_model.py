@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from robcert.certify import local_linearity as linearity
 from robcert.certify.core import Norm
 from robcert.certify.data.load import load_images
 from robcert.certify.importer.load import load_classifier
-from robcert.certify.local_linearity import analysis as linearity
 from robcert.certify.local_linearity.deviation import Sided
 from robcert.certify.numerics.losses import Loss
 from robcert.certify.radius_bounds import analysis as bounds
