@@ -17,7 +17,7 @@ from robcert.certify.attacks import multi_targeted, pgd, square, transfer
 from robcert.certify.core import Norm
 from robcert.certify.importer import load_classifier
 from robcert.certify.masking import (
-    Verdict,
+    MaskingVerdict,
     Weight,
     as_checked,
     as_shipped,
@@ -83,7 +83,7 @@ class Trial:
 
     entry: Entry
     evidence: Evidence
-    verdict: Verdict
+    verdict: MaskingVerdict
     corrected: float
     hidden_in: str
     reason: str

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from robcert.certify.attacks import AttackSettings, TransferSettings
-from robcert.certify.local_linearity import LinearitySettings
-from robcert.certify.masking import MaskingSettings
-from robcert.certify.radius_bounds import BoundsSettings
-from robcert.certify.smoothing import PredictionSettings, SmoothingAttackSettings, SmoothingSettings
+from .registry import ANALYSES
 
-SETTINGS = {
-    "linearity": LinearitySettings,
-    "bounds": BoundsSettings,
-    "smoothing": SmoothingSettings,
-    "smoothing_prediction": PredictionSettings,
-    "smoothing_attack": SmoothingAttackSettings,
-    "attack": AttackSettings,
-    "transfer": TransferSettings,
-    "masking": MaskingSettings,
-}
+SETTINGS = {row.name: row.settings for row in ANALYSES if row.settings is not None}
 
 
 def settings_of(analysis: str, profile: str, **chosen: Any) -> Any:
@@ -30,4 +17,4 @@ def settings_of(analysis: str, profile: str, **chosen: Any) -> Any:
     """
     from dataclasses import replace
 
-    return replace(SETTINGS[analysis].of_profile(profile), **chosen)  # type: ignore[attr-defined]
+    return replace(SETTINGS[analysis].of_profile(profile), **chosen)  # type: ignore[arg-type, type-var]

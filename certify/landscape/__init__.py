@@ -5,6 +5,7 @@ from .schema import SURFACE, TAYLOR
 from .surface import SurfaceSettings, SurfaceSummary, grids, loss_surface
 from .surface import analyse as analyse_surface
 from .surface import summarise as summarise_surface
+from .tables import surface_tables, taylor_tables
 from .taylor import TaylorSettings, TaylorSummary, mean_curves
 from .taylor import analyse as analyse_taylor
 from .taylor import summarise as summarise_taylor
@@ -25,4 +26,6 @@ __all__ = [
     "save_taylor",
     "summarise_surface",
     "summarise_taylor",
+    "surface_tables",
+    "taylor_tables",
 ]

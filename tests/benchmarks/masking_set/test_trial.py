@@ -13,7 +13,7 @@ from masking_set.trial import GAP, Evidence, Trial, tried
 from robcert.certify.auditing.profiles import settings_of
 from robcert.certify.core import Norm
 from robcert.certify.data.load import load_images
-from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.trainers.data.sources import training_images
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_a_gap_of_ten_points_makes_it_masked() -> None:
 def test_no_hidden_gradient_is_clear(name: str, kit: Kit, tmp_path: Path) -> None:
     found = trial(name, kit, tmp_path)
     assert found.evidence.masks, found.to_json()
-    assert found.verdict in {Verdict.MASKED, Verdict.SUSPECT}, found.reason
+    assert found.verdict in {MaskingVerdict.MASKED, MaskingVerdict.SUSPECT}, found.reason
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_no_hidden_gradient_is_clear(name: str, kit: Kit, tmp_path: Path) -> Non
 def test_no_honest_model_is_masked(name: str, kit: Kit, tmp_path: Path) -> None:
     found = trial(name, kit, tmp_path)
     assert not found.evidence.masks, found.to_json()
-    assert found.verdict is Verdict.CLEAR, found.reason
+    assert found.verdict is MaskingVerdict.CLEAR, found.reason
 
 
 @pytest.mark.slow

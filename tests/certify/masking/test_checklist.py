@@ -16,7 +16,7 @@ from robcert.certify.masking.tables import TABLES
 from robcert.certify.masking.verdict import (
     Indicator,
     IndicatorText,
-    Verdict,
+    MaskingVerdict,
     Weight,
     change_of,
     needed_for,
@@ -59,7 +59,7 @@ def flagged(columns: dict[str, NDArray[Any]], facts: Facts | None = None) -> set
 def test_an_honest_table_is_clear() -> None:
     indicators = indicators_of(honest(), Facts())
     assert [i.name for i in indicators if i.flagged] == []
-    assert verdict_of(indicators) is Verdict.CLEAR
+    assert verdict_of(indicators) is MaskingVerdict.CLEAR
     assert {i.name for i in indicators if not i.ran} == {
         "twin_disagrees",
         "gradient_is_no_slope",
@@ -155,7 +155,7 @@ def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
     clear = indicators_of(honest(), Facts())
     assert "would make it masked" in change_of(clear)
     still = indicators_of(honest() | {"moved": np.zeros(N, np.int8)}, Facts())
-    assert verdict_of(still) is Verdict.SUSPECT
+    assert verdict_of(still) is MaskingVerdict.SUSPECT
     assert "without attack_stands_still it would be clear" in change_of(still)
     masked = indicators_of(honest() | {"label_search": np.ones(N, np.int8)}, Facts())
     assert "stays unless a stronger gradient attack" in change_of(masked)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from robcert.certify.auditing.summaries import latest, results
 from robcert.certify.data.arrays import from_arrays
-from robcert.certify.masking.analysis import analyse, summarise
+from robcert.certify.masking.analysis import analyse
+from robcert.certify.masking.summary import summarise
 from robcert.certify.masking.schema import ADDED
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.model.classifier import Classifier
