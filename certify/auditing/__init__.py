@@ -4,6 +4,17 @@ from .analysis import PARTS, AuditSettings, AuditSummary, analyse, selected, sum
 from .clean import analyse as analyse_clean
 from .clean import summarise as summarise_clean
 from .inspection import Inspection, inspect_classifier, inspect_model
+from .open import (
+    SessionContext,
+    SessionRequest,
+    bundled,
+    default_data,
+    default_results,
+    demo_model,
+    load_model_of,
+    open_session,
+    torch_threads,
+)
 from .profiles import settings_of
 from .registry import ANALYSES, SCHEMAS, Analysis
 from .summaries import (
@@ -28,18 +39,26 @@ __all__ = [
     "AuditSummary",
     "Inspection",
     "Result",
+    "SessionContext",
+    "SessionRequest",
     "Verdict",
     "analyse",
     "analyse_clean",
     "audit_record",
+    "bundled",
     "cards",
     "combined",
     "contradictions",
+    "default_data",
+    "default_results",
+    "demo_model",
     "incomplete",
     "inspect_classifier",
     "inspect_model",
     "labelled",
     "latest",
+    "load_model_of",
+    "open_session",
     "results",
     "selected",
     "settings_of",
@@ -47,6 +66,7 @@ __all__ = [
     "summarise_clean",
     "summary_of",
     "tables",
+    "torch_threads",
     "verdict",
     "violations_table",
 ]
