@@ -134,6 +134,23 @@ class SessionContext:
             self.warnings.append(line)
             self.on_warning(line)
 
+    def warn_unfinished(self, path: str) -> None:
+        """Say how far a time budget let the table at ``path`` get, and where the model failed."""
+        session = self.session
+        group, total = session.store.at(path), len(session.indices)
+        left = [int(index) for index in group.missing(session.indices)]
+        if left and session.out_of_time:
+            self.warn(
+                f"incomplete: the time budget ended with {total - len(left)} of {total} images "
+                f"done in {path}; the same command with more time continues"
+            )
+        elif left:
+            reasons = group.attribute("failed", {})
+            self.warn(
+                f"the model failed on {len(left)} of {total} images, which are left out of {path}; "
+                f"the first is image {left[0]}: {reasons.get(str(left[0]), 'no reason recorded')}"
+            )
+
 
 @contextlib.contextmanager
 def open_session(

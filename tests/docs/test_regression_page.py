@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import runpy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from places import DOCS
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
-PAGE = Path(__file__).parent.parent / "docs" / "regression.md"
+PAGE = DOCS / "regression.md"
 
 
 def test_the_regression_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
