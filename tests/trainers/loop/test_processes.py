@@ -18,10 +18,10 @@ from torch import Tensor
 
 from robcert.certify.errors import TrainingError
 from robcert.trainers.data.images import Augmentation
+from robcert.trainers.data.process_slice import ProcessSlice
 from robcert.trainers.loop.checkpoint import read_tensors
 from robcert.trainers.loop.processes import ALONE, launched
 from robcert.trainers.methods.objective import Step
-from robcert.trainers.process_share import Share
 
 needs_fabric = pytest.mark.skipif(
     importlib.util.find_spec("lightning_fabric") is None, reason="needs robcert[distributed]"
@@ -37,15 +37,15 @@ SMALL = (
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "several"])
 def test_shares_make_up_the_whole_batch(draw: str) -> None:
-    def drawn(rows: int, share: Share) -> Tensor:
-        step = Step(0.0, torch.Generator().manual_seed(4), share=share)
+    def drawn(rows: int, process_slice: ProcessSlice) -> Tensor:
+        step = Step(0.0, torch.Generator().manual_seed(4), process_slice=process_slice)
         like = torch.zeros(rows, 1, 2, 2)
         if draw == "several":
             return step.normal(like, (5, *like.shape), axis=1).transpose(0, 1)
         return step.normal(like) if draw == "normal" else step.uniform(like)
 
-    parts = [drawn(3, Share(rank, 2)) for rank in range(2)]
-    assert torch.equal(torch.cat(parts), drawn(6, Share()))
+    parts = [drawn(3, ProcessSlice(rank, 2)) for rank in range(2)]
+    assert torch.equal(torch.cat(parts), drawn(6, ProcessSlice()))
 
 
 def test_augmentation_of_shares_is_that_of_the_whole_batch() -> None:
@@ -53,7 +53,7 @@ def test_augmentation_of_shares_is_that_of_the_whole_batch() -> None:
     change = Augmentation(crop=2, flip=True, cutout=5)
     whole = change(x, torch.Generator().manual_seed(2))
     parts = [
-        change(part, torch.Generator().manual_seed(2), Share(rank, 2))
+        change(part, torch.Generator().manual_seed(2), ProcessSlice(rank, 2))
         for rank, part in enumerate(x.chunk(2))
     ]
     assert torch.equal(torch.cat(parts), whole)

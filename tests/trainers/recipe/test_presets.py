@@ -9,7 +9,7 @@ import torch
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.trainers.data.images import TrainingImages
-from robcert.trainers.loop.run import Run
+from robcert.trainers.loop.run import Run, RunPlan
 from robcert.trainers.methods.local_linearity import Llr
 from robcert.trainers.recipe.config import TrainConfig
 from robcert.trainers.recipe.presets import PRESETS, preset
@@ -23,7 +23,7 @@ def test_presets_are_whole_and_survive_json(name: str) -> None:
     found = preset(name)
     assert TrainConfig.from_json(json.loads(json.dumps(found.config.to_json()))) == found.config
     assert found.doc
-    assert not found.first or found.first in PRESETS
+    assert not found.pretraining or found.pretraining in PRESETS
     assert all(m < found.config.epochs for m in found.config.schedule.milestones)
 
 
@@ -37,7 +37,7 @@ def test_presets_make_their_first_and_their_last_step(name: str, tmp_path: Path)
     pixels = torch.randint(256, (4, 3, side, side), generator=draws).to(torch.uint8)
     images = TrainingImages(pixels, torch.arange(4), "noise")
     config = replace(config, architecture=replace(config.architecture, width=2))
-    run = Run(config, images, images, tmp_path, torch.device("cpu"))
+    run = Run(RunPlan(config, images, images, tmp_path))
     before = [parameter.detach().clone() for parameter in run.model.parameters()]
     x, y = images.batch(torch.arange(4), torch.device("cpu"))
     for number in (0, config.epochs // config.objective.replays - 1):
