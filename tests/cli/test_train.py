@@ -46,7 +46,7 @@ def fields_of(method: str) -> list[str]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainPlan]:
-    """What the library was asked to train; nothing is trained."""
+    """Plans that the library received; nothing is trained."""
     found: list[TrainPlan] = []
 
     def train(plan: TrainPlan, **_: object) -> SimpleNamespace:

@@ -108,7 +108,7 @@ BASE = TrainConfig(
 
 
 class Family:
-    """One network by each method, on the bundled images."""
+    """A network trained by each method on the bundled images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

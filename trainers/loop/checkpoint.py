@@ -44,8 +44,8 @@ class Description:
 
     network: NetworkSpec
     training: TrainConfig
-    data: dict[str, Any]
-    state: dict[str, Any]
+    data: dict[str, object]
+    state: dict[str, object]
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:

@@ -262,7 +262,9 @@ class Run:
     def description(self) -> Description:
         """The description saved in the checkpoint."""
         records = self.position.records
-        state = {"epoch": records[-1].epoch, "accuracy": records[-1].accuracy} if records else {}
+        state: dict[str, object] = {}
+        if records:
+            state = {"epoch": records[-1].epoch, "accuracy": records[-1].accuracy}
         return Description(
             network=self.spec,
             training=self.config,
@@ -307,7 +309,8 @@ class Run:
         return {**training, "images": _identity_of(self.images)}
 
 
-def _identity_of(images: TrainingImages) -> dict[str, Any]:
+def _identity_of(images: TrainingImages) -> dict[str, object]:
+    """Name, hash and number of the images, as in a checkpoint's description."""
     return {"name": images.name, "sha256": images.sha256, "count": len(images)}
 
 

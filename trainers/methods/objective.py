@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -34,7 +34,8 @@ class Step:
 
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform random numbers in [0, 1), in the shape of ``like (b, ...)``."""
-        drawn = torch.rand(self.process_slice.whole_shape(like.shape), **self._as(like))
+        shape = self.process_slice.whole_shape(like.shape)
+        drawn = torch.rand(shape, generator=self.generator, device=like.device, dtype=like.dtype)
         return self.process_slice.of(drawn)
 
     def normal(self, like: Tensor, shape: Sequence[int] | None = None, *, axis: int = 0) -> Tensor:
@@ -46,10 +47,8 @@ class Step:
             axis: axis of the batch.
         """
         whole = self.process_slice.whole_shape(like.shape if shape is None else shape, axis)
-        return self.process_slice.of(torch.randn(whole, **self._as(like)), axis)
-
-    def _as(self, like: Tensor) -> dict[str, Any]:
-        return {"generator": self.generator, "device": like.device, "dtype": like.dtype}
+        drawn = torch.randn(whole, generator=self.generator, device=like.device, dtype=like.dtype)
+        return self.process_slice.of(drawn, axis)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,9 @@ def prepare_convolutions(model: nn.Module, *, twice: bool = True) -> None:
 class Shape:
     """Options of a convolution, as arguments of torch's functions."""
 
-    stride: Any
-    padding: Any
-    dilation: Any
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -15,7 +15,7 @@ _GROW_AFTER = 2000
 """Steps without overflow after which the scale doubles, as in torch's own scaler."""
 
 
-def half_layers(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+def half_layers(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Context in which layers compute in half precision where torch supports it."""
     if precision == "32":
         return nullcontext()

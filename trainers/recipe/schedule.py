@@ -43,7 +43,7 @@ class Schedule:
         if self.kind == "steps":
             return self.decay ** sum(epoch >= milestone for milestone in self.milestones)
         done = epoch / epochs
-        climb = self.warmup if self.kind == "onecycle" else 0.0
-        if done < climb:
-            return done / climb
-        return 0.5 * (1 + math.cos(math.pi * (done - climb) / (1 - climb)))
+        warmup = self.warmup if self.kind == "onecycle" else 0.0
+        if done < warmup:
+            return done / warmup
+        return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EPSILON = 0.1
-"""Networks trained for seconds have small slopes: at 8/255 there is little to hide."""
+"""Larger than 8/255, because networks trained for seconds have small gradients."""
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    """Networks trained on the bundled images: a few seconds each."""
+    """Kit on the bundled images, where training a network takes a few seconds."""
     split = training_images("fashion-mnist-2000")
     folder = tmp_path_factory.mktemp("runs")
     return Kit(split.train, split.evaluation, folder, EPSILON, epochs=10)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TwoTerms(Objective):
-    """A loss and a clipped regularizer, both linear in the one weight of the model."""
+    """A loss and a clipped regularizer, both linear in the model's only weight."""
 
     clip_norm: float
 

@@ -23,10 +23,11 @@ from robcert.trainers.loop.checkpoint import (
     read_header,
     read_tensors,
 )
+from robcert.trainers.loop.epoch_totals import EpochTotals
 from robcert.trainers.loop.evaluate import overfitting
 from robcert.trainers.loop.loop import fit
 from robcert.trainers.loop.run import Run, RunPlan
-from robcert.trainers.loop.run_folder import EpochRecord, kept_checkpoints
+from robcert.trainers.loop.run_folder import EpochRecord, Position, kept_checkpoints
 from robcert.trainers.methods.adversarial import Adversarial
 from robcert.trainers.methods.free import Free
 from robcert.trainers.methods.gaussian import Gaussian
@@ -73,7 +74,7 @@ def test_metrics_have_a_line_an_epoch(tmp_path: Path) -> None:
 
 
 def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
-    """Every second epoch and the last; a resumed run may change that and has the same weights."""
+    """Kept are every second epoch and the last; a resumed run may change that option."""
     images, evaluation = stripes(64), stripes(32, seed=1)
     keeping = replace(TINY, evaluation=replace(TINY.evaluation, keep_every=2))
     fit(RunPlan(TINY, images, evaluation, out=tmp_path / "plain"))
@@ -94,7 +95,7 @@ def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
 
 
 class CrashError(Exception):
-    """Ends a run in the middle, as a crash would."""
+    """Ends a run early, as a crash does."""
 
 
 @pytest.mark.parametrize("name", ["cnn4", "resnet-small"])
@@ -241,6 +242,13 @@ def test_small_differences_need_full_precision(objective: Objective) -> None:
     replace(TINY, objective=Gradient(scheme="exact"), precision="bf16-mixed")
 
 
+def test_the_saved_position_keeps_the_keys_of_earlier_versions() -> None:
+    position = Position(epoch=2, totals=EpochTotals(images=3, loss=0.1, measured={"gamma": 1.5}))
+    stored = json.loads(json.dumps(position.to_json()))
+    assert stored["tally"]["measured"] == {"gamma": 1.5}
+    assert Position.from_json(stored) == position
+
+
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no run to resume"):
         fit(RunPlan(TINY, stripes(32), stripes(16, seed=1), out=tmp_path), resume=True)
@@ -264,7 +272,7 @@ def test_a_diverging_run_ends_with_its_last_good_state(tmp_path: Path) -> None:
 
 
 def test_an_epoch_whose_last_step_diverges_is_not_saved(tmp_path: Path) -> None:
-    """The loss of the only batch is finite; the weights that its step leaves are of no use."""
+    """The loss of the only batch is finite, but the logits after its step are not."""
     config = replace(
         TINY, schedule=Schedule("constant"), optimizer=Optimizer(1e30, clip_norm=None), epochs=1
     )

@@ -45,7 +45,7 @@ TINY = ("--data", "fashion-mnist-2000", "--subset", "64", "--epochs", "1")
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a module of the user's; nothing is allowed yet."""
+    """A working directory with a module of the user, whose import is not allowed yet."""
     (tmp_path / "own_nets.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(factories, "_allowed", set())

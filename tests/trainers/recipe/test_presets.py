@@ -30,7 +30,7 @@ def test_presets_are_whole_and_survive_json(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_make_their_first_and_their_last_step(name: str, tmp_path: Path) -> None:
-    """The recipe's own depth, method, schedule and augmentation; few channels and images."""
+    """With the recipe's depth, method, schedule and augmentation, but few channels and images."""
     config = preset(name).config
     side = 64 if config.data == "imagenet" else 32
     draws = torch.Generator().manual_seed(0)
