@@ -1,4 +1,4 @@
-"""Does the masking check tell models that hide their gradient from honest ones?
+"""Validation of the masking check on models that hide their gradient and honest ones.
 
     python benchmarks/masking_validation.py FOLDER --half tuning --train fashion-mnist:train ...
 
@@ -123,18 +123,18 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=("tuning", "held out", "fresh"), default="tuning")
-    parser.add_argument("--only", nargs="*", help="names of models, whatever their half")
+    parser.add_argument("--only", nargs="*", help="names of models, of any collection")
     parser.add_argument("--train", default="fashion-mnist", help="training images")
     parser.add_argument("--test", default="fashion-mnist", help="images to attack")
     parser.add_argument("--data-root", type=Path, help="folder of the data sets")
-    parser.add_argument("--family", type=Path, help="runs of benchmarks/family.py to use")
+    parser.add_argument("--family", type=Path, help="existing runs of benchmarks/family.py")
     parser.add_argument("--epsilon", type=float, default=8 / 255, help="linf radius")
     parser.add_argument("--subset", type=int, default=10000, help="training images")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=100, help="images attacked")
     parser.add_argument("--profile", default="quick")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    parser.add_argument("--again", action="store_true", help="judge also what is there already")
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    parser.add_argument("--again", action="store_true", help="repeat finished models")
     return parser.parse_args()
 
 
