@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from robcert.certify.model import Classifier
 
-    from .session import Opened
+    from .session import CommandContext
 
 
-def load_sources(context: Opened, files: Sequence[Path]) -> tuple[Classifier, ...]:
+def load_sources(context: CommandContext, files: Sequence[Path]) -> tuple[Classifier, ...]:
     """The models in ``files``, prepared as their own metadata says; each file once.
 
     Raises:
