@@ -204,7 +204,7 @@ def audit(
     with _opened(request, options) as context:
         store = context.session.store
         path = auditing.analyse(context.session, settings, command=_call("audit", model, options))
-        for line in auditing.audit_warnings(store, path):
+        for line in auditing.summarise(store, path).warnings:
             context.warn(line)
         return audit_result(store, path, tuple(context.warnings))
 
@@ -440,11 +440,11 @@ def read_audit(results: str | Path) -> AuditResult:
         StoreError: the file cannot be read, or holds no audit.
     """
     with ResultStore.read(Path(results)) as store:
-        path = auditing.last_audit(store)
-        if path is None:
+        group = auditing.last_audit(store)
+        if group is None:
             message = f"{results} holds no audit"
             raise StoreError(message, hint="run robcert audit, or audit() of robcert.certify")
-        return audit_result(store, path, ())
+        return audit_result(store, group.path, ())
 
 
 def _analysed(

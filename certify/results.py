@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.attacks import AttackSummary
-    from robcert.certify.auditing import Verdict
+    from robcert.certify.auditing import AuditVerdict
     from robcert.certify.local_linearity import LinearitySummary
     from robcert.certify.masking import MaskingSummary
     from robcert.certify.radius_bounds import BoundsSummary
     from robcert.certify.smoothing import SmoothingSummary
+    from robcert.certify.store import Ledger
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -84,8 +85,8 @@ class AnalysisResult(Generic[S]):
         """The finished rows, one per image."""
         return read_rows(self.results, self.group)
 
-    def violations(self) -> dict[str, Any]:
-        """Where attacked distances refute radii of the whole file, as `--json` has it."""
+    def violations(self) -> Ledger:
+        """Where attacked distances refute radii of the whole file."""
         with ResultStore.read(self.results) as store:
             return ledger(store)
 
@@ -110,7 +111,7 @@ class AuditResult:
         facts: what the model file is, as `robcert inspect --json` has it.
     """
 
-    verdict: Verdict
+    verdict: AuditVerdict
     results: Path
     warnings: tuple[str, ...]
     not_available: Mapping[str, str]
@@ -150,8 +151,8 @@ class AuditResult:
         """
         return read_rows(self.results, "clean" if part == "clean" else self._group(part))
 
-    def violations(self) -> dict[str, Any]:
-        """Where attacked distances refute radii of the file, as `--json` has it."""
+    def violations(self) -> Ledger:
+        """Where attacked distances refute radii of the file."""
         with ResultStore.read(self.results) as store:
             return ledger(store)
 

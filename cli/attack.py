@@ -138,7 +138,7 @@ def attack(
     require_plot(plot, parts)
     with opened(options) as context:
         done = fill(context, parts)
-        summary = report_parts(context, "attack", done)
+        readings = report_parts(context, "attack", done)
         if plot is not None:
             draw(context, plot, done)
-    checks.enforce(bars, {"attack": summary})
+    checks.enforce(bars, checks.Numbers.of_readings(readings))

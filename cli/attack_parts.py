@@ -109,7 +109,7 @@ def parts_of(
     )
 
 
-def fill(context: CommandContext, parts: Parts) -> list[tuple[str, str, str]]:
+def fill(context: CommandContext, parts: Parts) -> list[tuple[str, str, tuple[str, ...]]]:
     """Run the parts: for each its name in the summary, its analysis, the path of its group."""
     from robcert.certify.attacks import (
         analyse,
@@ -118,20 +118,21 @@ def fill(context: CommandContext, parts: Parts) -> list[tuple[str, str, str]]:
         require_source,
     )
 
-    session, done = context.session, []
+    session = context.session
+    done: list[tuple[str, str, tuple[str, ...]]] = []
     sources = load_sources(context, parts.sources)
     for source in sources:
         require_source(source, session.classifier)  # before anything is written
     if parts.suite is not None:
         _say_who_ignores_radii(context, parts.suite)
         path = analyse(session, parts.suite, epsilons=parts.radii)
-        done.append(("", "attack", path))
+        done.append(("", "attack", (path,)))
     if parts.transfer is not None:
         path = analyse_transfer(session, parts.transfer, sources)
-        done.append(("transfer", "transfer", path))
+        done.append(("transfer", "transfer", (path,)))
     for change in parts.changes:
         path = analyse_corruption(session, change)
-        done.append((str(change.change), "corruption", path))
+        done.append((str(change.change), "corruption", (path,)))
     return done
 
 
@@ -162,19 +163,23 @@ def require_plot(plot: Path | None, parts: Parts) -> None:
         raise InvalidParameterError(message, hint="add --suite or --source")
 
 
-def draw(context: CommandContext, plot: Path, done: list[tuple[str, str, str]]) -> None:
+def draw(context: CommandContext, plot: Path, done: list[tuple[str, str, tuple[str, ...]]]) -> None:
     """Accuracy against distance of the suite and of the sources, as the picture ``plot``."""
-    from robcert.certify.attacks import attack_curve, save_accuracy, transfer_curves
-    from robcert.certify.auditing import summary_of
+    from robcert.certify.attacks import (
+        attack_curve,
+        save_accuracy,
+        summarise_transfer,
+        transfer_curves,
+    )
 
     store, curves = context.session.store, []
-    for _, analysis, path in done:
+    for _, analysis, (path,) in done:
         if not len(store.at(path).indices):
             continue  # the time budget left nothing to draw
         if analysis == "attack":
             curves.append(attack_curve(store.at(path)))
         elif analysis == "transfer":
-            curves += transfer_curves(summary_of(store, analysis, path))
+            curves += transfer_curves(summarise_transfer(store, path))
     if curves:
         count = len(context.session.indices)
         title = f"{store.model['file']} on {count} images of {store.data['name']}"

@@ -16,8 +16,7 @@ from .shell.run import print_outcome
 from .shell.session import epsilons, note, opened
 
 if TYPE_CHECKING:
-    from robcert.certify.auditing import AuditSettings
-    from robcert.certify.tables import Summary
+    from robcert.certify.auditing import AuditSettings, AuditSummary
 
     from .shell.session import CommandContext
 
@@ -64,23 +63,19 @@ def audit(
         summary = run_audit(context, settings)
         page = write_page(context)
         _print(context, summary, page)
-    checks.enforce(bars, summary)
+    checks.enforce(bars, checks.Numbers.of_audit(summary))
 
 
-def run_audit(context: CommandContext, settings: AuditSettings) -> Summary:
-    """Run the audit and return its summary as JSON."""
+def run_audit(context: CommandContext, settings: AuditSettings) -> AuditSummary:
+    """Run the audit and return its summary."""
     from robcert.certify import auditing
-    from robcert.certify.store import plain
 
     session = context.session
     began = time.monotonic()
     path = auditing.analyse(session, settings, command=command_line())
-    summary = dict(plain(auditing.summarise(session.store, path).to_json()))
-    for part in auditing.PARTS:
-        for line in summary[part].get("warnings") or ():
-            context.warn(str(line))
-    if cut_off := auditing.incomplete(session.store.at(path).attribute("record", {})):
-        context.warn(cut_off)
+    summary = auditing.summarise(session.store, path)
+    for line in summary.warnings:
+        context.warn(line)
     note(context.options, f"audited in {time.monotonic() - began:.0f} s")
     return summary
 
@@ -94,19 +89,18 @@ def write_page(context: CommandContext) -> Path:
     return write_report(context.session.store.path)
 
 
-def _print(context: CommandContext, summary: Summary, page: Path) -> None:
-    from robcert.certify.auditing import PARTS, Verdict, labelled, tables, violations_table
-    from robcert.certify.store import ledger
+def _print(context: CommandContext, summary: AuditSummary, page: Path) -> None:
+    from robcert.certify.auditing import labelled, violations_table
+    from robcert.certify.store import ledger, plain
 
     store = context.session.store
     violations = ledger(store)
     if context.options.as_json:
         groups = {group.path: group.settings for group in store.existing("audit")}
-        print_outcome(context, "audit", groups, summary, violations)
+        print_outcome(context, "audit", groups, dict(plain(summary.to_json())), violations)
         return
-    for part in PARTS:
-        print_tables(tables(part, summary[part], labelled=labelled(store)))
+    print_tables(summary.tables(labelled=labelled(store)))
     print_tables([violations_table(violations)])
-    print_verdict(Verdict(**summary["verdict"]))
+    print_verdict(summary.verdict)
     typer.echo(f"results: {store.path}")
     typer.echo(f"report:  {page}")

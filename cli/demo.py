@@ -11,7 +11,7 @@ from .shell.options import AnalysisOptions
 from .shell.session import note, opened
 
 if TYPE_CHECKING:
-    from robcert.certify.auditing import Verdict
+    from robcert.certify.auditing import AuditVerdict
 
 MODELS = ("fashion-honest.onnx", "fashion-masked.onnx")
 DATA = "fashion-mnist-2000"
@@ -55,8 +55,8 @@ def demo(
         typer.echo(f"  {page}")
 
 
-def _audited(options: AnalysisOptions) -> tuple[Verdict, Path]:
-    from robcert.certify.auditing import AuditSettings, Verdict
+def _audited(options: AnalysisOptions) -> tuple[AuditVerdict, Path]:
+    from robcert.certify.auditing import AuditSettings
     from robcert.certify.core import Norm
 
     from .audit import run_audit, write_page
@@ -67,4 +67,4 @@ def _audited(options: AnalysisOptions) -> tuple[Verdict, Path]:
     )
     with opened(options) as context:
         summary = run_audit(context, settings)
-        return Verdict(**summary["verdict"]), write_page(context)
+        return summary.verdict, write_page(context)

@@ -23,7 +23,7 @@ def inspect(options: AnalysisOptions) -> None:
 
     Example: robcert inspect --model model.onnx --data images.npz
     """
-    from robcert.certify.auditing import tables
+    from robcert.certify.auditing import inspection_table
 
     from .shell.render import print_tables, print_warning
 
@@ -31,8 +31,7 @@ def inspect(options: AnalysisOptions) -> None:
     if options.as_json:
         _print_json(options, inspection, data)
         return
-    summary = inspection.to_json()
-    print_tables(tables("inspect", summary))
+    print_tables([inspection_table(inspection.to_json())])
     for line in inspection.info.notes:
         note(options, line)
     for line in inspection.warnings:

@@ -143,7 +143,7 @@ def _print(context: CommandContext, found: Sequence[Measured]) -> None:
 
     if context.options.as_json:
         summary = {"models": [one.to_json() for one in found], "warnings": context.warnings}
-        print_outcome(context, "linearity", {}, summary, {})
+        print_outcome(context, "linearity", {}, summary, None)
     elif found:
         print_tables([series_table(found)])
         for results in dict.fromkeys(one.results for one in found):

@@ -37,12 +37,12 @@ def masking_check(
     """
     from robcert.certify.auditing import settings_of
     from robcert.certify.core import Norm
-    from robcert.certify.masking import analyse
+    from robcert.certify.masking import MaskingSummary, analyse
 
     settings = settings_of(
         "masking", options.profile, norm=Norm(options.norm), epsilon=one_epsilon(options)
     )
-    summary = run_analysis(
+    reading = run_analysis(
         options,
         "masking-check",
         "masking",
@@ -54,5 +54,6 @@ def masking_check(
             )
         ],
     )
-    if strict and summary["verdict"] != "clear":
+    summary = reading.summary
+    if strict and not (isinstance(summary, MaskingSummary) and summary.verdict == "clear"):
         raise typer.Exit(1)

@@ -73,11 +73,11 @@ def _print_json(store: ResultStore, path: str | None) -> None:
 
 
 def _print_tables(store: ResultStore, path: str | None) -> None:
-    from robcert.certify.auditing import labelled, results, tables, violations_table
+    from robcert.certify.auditing import labelled, results, verdict_of, violations_table
     from robcert.certify.report import columns_table, overview
     from robcert.certify.store import ledger
 
-    from .shell.render import print_tables
+    from .shell.render import print_tables, print_verdict
 
     if path:
         print_tables([columns_table(store.at(path))])
@@ -87,6 +87,7 @@ def _print_tables(store: ResultStore, path: str | None) -> None:
         wanted = ""
     for result in results(store):
         if not wanted or result.group.path == wanted:
-            print_tables(tables(result.analysis, result.summary, labelled=labelled(store)))
+            print_tables(result.tables_for(labelled=labelled(store)))
     if not wanted:
         print_tables([violations_table(ledger(store))])
+        print_verdict(verdict_of(store))

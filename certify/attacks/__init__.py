@@ -18,7 +18,7 @@ from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
 from .settings import AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import AttackSummary, reach, share_at, summarise
+from .summary import AttackSummary, RobustAccuracy, reach, share_at, summarise
 from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
 from .transfer_analysis import analyse as analyse_transfer
@@ -36,6 +36,7 @@ __all__ = [
     "CorruptionSettings",
     "CorruptionSummary",
     "Found",
+    "RobustAccuracy",
     "Suite",
     "TransferSettings",
     "TransferSummary",

@@ -95,7 +95,9 @@ def _corruption(summary: CorruptionSummary) -> Iterator[Table]:
     note += " Pixels are clipped to [0, 1]." if summary.clip else ""
     yield Table(f"accuracy under {what}", "measured", header, measured, note)
     worst = tuple((_strength(e.strength), share_text(e.worst)) for e in summary.accuracy)
-    note = "Share classified correctly without change and on every draw; more draws can only lower it."
+    note = (
+        "Share classified correctly without change and on every draw; more draws can only lower it."
+    )
     yield Table(f"worst of {draws} draws", "attacked", ("strength", "accuracy"), worst, note)
 
 

@@ -266,7 +266,8 @@ def _warnings(group: AnalysisGroup, found: tuple[SourceResult, ...]) -> tuple[st
     chance = 1 / int(group.attribute("num_classes"))
     return tuple(
         f"the source {one.source} itself is right on {100 * one.clean_accuracy.value:.0f} % of "
-        "these images: its preprocessing or its class order is wrong, so transfer from it says nothing"
+        "these images: its preprocessing or its class order is wrong, so transfer from it "
+        "says nothing"
         for one in found
         if one.clean_accuracy.n and one.clean_accuracy.value < FEW_RIGHT * chance
     )

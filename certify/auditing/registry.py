@@ -148,7 +148,7 @@ class Reading(Generic[S_co]):
         return dict(plain(self.combined()))
 
     def tables_for(self, *, labelled: bool) -> tuple[Table, ...]:
-        """The tables; of unlabelled images each says that it is about the model's own prediction."""
+        """The tables; without labels each says that it is about the model's own prediction."""
         if labelled:
             return self.tables
         return tuple(replace(t, note=f"{t.note} {UNLABELLED}".strip()) for t in self.tables)
@@ -208,31 +208,6 @@ ANALYSES: tuple[Analysis, ...] = (
         AuditPart(lambda session, chosen: radius_bounds.analyse(session, chosen.bounds)),
     ),
     Analysis(
-        "smoothing",
-        "smoothing",
-        (SMOOTHING,),
-        reads(smoothing.summarise, smoothing.tables, smoothing.combined),
-        Section.CERTIFIED,
-        smoothing.SmoothingSettings,
-        AuditPart(lambda session, chosen: smoothing.analyse(session, chosen.smoothing)),
-    ),
-    Analysis(
-        "smoothing_prediction",
-        "smoothing prediction",
-        (SMOOTHING_PREDICTION,),
-        reads(smoothing.summarise_prediction, smoothing.prediction_tables),
-        Section.CERTIFIED,
-        smoothing.PredictionSettings,
-    ),
-    Analysis(
-        "smoothing_attack",
-        "smoothing attack",
-        (SMOOTHING_ATTACK,),
-        reads(smoothing.summarise_attack, smoothing.attack_tables),
-        Section.CERTIFIED,
-        smoothing.SmoothingAttackSettings,
-    ),
-    Analysis(
         "attack",
         "attack",
         (ATTACK,),
@@ -262,6 +237,31 @@ ANALYSES: tuple[Analysis, ...] = (
         Section.ATTACKED,
     ),
     Analysis(
+        "smoothing",
+        "smoothing",
+        (SMOOTHING,),
+        reads(smoothing.summarise, smoothing.tables, smoothing.combined),
+        Section.CERTIFIED,
+        smoothing.SmoothingSettings,
+        AuditPart(lambda session, chosen: smoothing.analyse(session, chosen.smoothing)),
+    ),
+    Analysis(
+        "smoothing_prediction",
+        "smoothing prediction",
+        (SMOOTHING_PREDICTION,),
+        reads(smoothing.summarise_prediction, smoothing.prediction_tables),
+        Section.CERTIFIED,
+        smoothing.PredictionSettings,
+    ),
+    Analysis(
+        "smoothing_attack",
+        "smoothing attack",
+        (SMOOTHING_ATTACK,),
+        reads(smoothing.summarise_attack, smoothing.attack_tables),
+        Section.CERTIFIED,
+        smoothing.SmoothingAttackSettings,
+    ),
+    Analysis(
         "masking",
         "masking check",
         (MASKING,),
@@ -285,7 +285,7 @@ ANALYSES: tuple[Analysis, ...] = (
         Section.NONE,
     ),
 )
-"""In the order in which `show` lists them."""
+"""In the order in which `show` and the summary of an audit list them."""
 
 SCHEMAS: tuple[Schema, ...] = (*(s for row in ANALYSES for s in row.schemas), AUDIT)
 """Every group that a results file can hold, in the order of the schema page."""

@@ -29,7 +29,9 @@ def tables(summaries: Sequence[LinearitySummary]) -> Iterator[Table]:
         for one in summaries
     )
     header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
-    note = "γ: largest deviation of the loss from its tangent within ε. Found by search, so a lower "
+    note = (
+        "γ: largest deviation of the loss from its tangent within ε. Found by search, so a lower "
+    )
     note += f"estimate.{_which(summaries[0])}"
     yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
     yield from _implied([one for one in summaries if one.sided == "two"])

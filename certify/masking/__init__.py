@@ -1,6 +1,7 @@
 """Gradient masking: the attacks, the checklist of indicators, the verdict."""
 
 from .analysis import analyse
+from .remedies import Remedy
 from .schema import MASKING
 from .settings import MaskingSettings
 from .summary import MaskingSummary, summarise
@@ -14,6 +15,7 @@ __all__ = [
     "MaskingSettings",
     "MaskingSummary",
     "MaskingVerdict",
+    "Remedy",
     "Weight",
     "analyse",
     "as_checked",

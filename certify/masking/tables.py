@@ -92,7 +92,7 @@ def _limits(indicator: Indicator) -> str:
 
 
 def state_of(indicator: Indicator) -> str:
-    """State of an indicator in a word or two; a flagged hint, which changes no verdict, is quiet."""
+    """State of an indicator in a word or two; a flagged hint changes no verdict."""
     if not indicator.ran:
         return "not run" if indicator.required else "not run (optional)"
     if indicator.near:

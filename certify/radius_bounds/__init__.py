@@ -2,11 +2,11 @@
 
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
+from .fits import FitSummary, OmegaSummary
 from .gradient_norm import largest_gradient_norm
 from .radii import epsilon_grid
 from .residuals import ResidualSearch, largest_residuals
 from .schema import BOUNDS, BOUNDS_SAMPLE
-from .fits import FitSummary, OmegaSummary
 from .settings import BoundsSettings, Margin, Region
 from .summary import BoundsSummary, summarise
 from .tables import fit_state, tables

@@ -29,7 +29,9 @@ def tables(summaries: Sequence[BoundsSummary]) -> Iterator[Table]:
 
 def _extremes(summary: BoundsSummary) -> Table:
     lipschitz = summary.lipschitz
-    rows = [_fit("L", lipschitz) if lipschitz else ("L", *(DASH,) * 4, f"{DASH} × {DASH}", DASH, DASH)]
+    rows = [
+        _fit("L", lipschitz) if lipschitz else ("L", *(DASH,) * 4, f"{DASH} × {DASH}", DASH, DASH)
+    ]
     rows += [_fit(f"ω({pixel(one.epsilon)})", one.fit) for one in summary.omega]
     if summary.curvature:
         rows.append(_fit("curvature", summary.curvature))
@@ -93,7 +95,9 @@ def _radii(summary: BoundsSummary) -> Iterator[Table]:
         return
     note = f"{summary.statement} Misclassified images count as 0; the last column leaves them out."
     if summary.censored:
-        ended = ", ".join(f"{bound_name(name)} {percent(at)}" for name, at in summary.censored.items())
+        ended = ", ".join(
+            f"{bound_name(name)} {percent(at)}" for name, at in summary.censored.items()
+        )
         note += f" Ended at the largest ε that was searched, and may be larger: {ended}."
     if summary.attacked.n:
         rows.append(_distance("nearest adversarial image", "attacked", summary.attacked))

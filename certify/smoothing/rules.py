@@ -63,7 +63,7 @@ class Rule(Protocol):
         """Looks and what they spend."""
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
-        """Decision on ``selected`` from ``counts (j, k)``, the class counts at the first j looks."""
+        """Decision on ``selected`` from ``counts (j, k)``, the counts at the first j looks."""
 
 
 @dataclass(frozen=True)

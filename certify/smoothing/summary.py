@@ -190,7 +190,9 @@ def combined(summaries: Sequence[SmoothingSummary]) -> dict[str, Any]:
     runs = [one.to_json() for one in summaries]
     if len(runs) == 1:
         return runs[0]
-    curves = [{"sigma": one["sigma"], **entry} for one in runs for entry in one["certified_accuracy"]]
+    curves = [
+        {"sigma": one["sigma"], **entry} for one in runs for entry in one["certified_accuracy"]
+    ]
     warnings = [f"σ = {one.sigma:g}: {line}" for one in summaries for line in one.warnings]
     warnings.append(
         "each σ is a smoothed classifier of its own with an alpha of its own: the largest radius "

@@ -20,7 +20,7 @@ from robcert.cli.shell.values import number
 from robcert.trainers.methods.registry import METHODS
 from robcert.trainers.recipe.config import TrainConfig
 
-COMMANDS = {
+COMMANDS: dict[str, Any] = {
     "linearity": SETTINGS["linearity"](),
     "bounds": SETTINGS["bounds"](),
     "surface": SurfaceSettings(),
@@ -115,7 +115,7 @@ def as_typed(text: str) -> str:
 @pytest.mark.parametrize("analysis", SETTINGS)
 def test_standard_is_the_default(analysis: str) -> None:
     settings = SETTINGS[analysis]
-    assert settings.of_profile("standard") == settings()  # type: ignore[attr-defined]
+    assert settings.of_profile("standard") == settings()
 
 
 def test_a_command_prints_one_object_resumes_and_leaves_the_rest(

@@ -12,10 +12,11 @@ from command_line import Ended, robcert
 from places import FIXTURES
 
 from robcert.certify.auditing.summaries import results
-from robcert.certify.auditing.tables import tables
 from robcert.certify.comparison.figures import save_picture
 from robcert.certify.comparison.overview import overview
 from robcert.certify.report.figures import curve_figures
+from robcert.certify.smoothing.summary import SmoothingSummary, Unfinished
+from robcert.certify.smoothing.tables import tables
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_pictures_of_several_runs_are_told_apart(tmp_path: Path) -> None:
         assert f'class="band run{number}"' in curve.svg
     assert [figure.claim for figure in draws] == ["measured", "measured"]
     assert "draws on average" in draws[0].caption
-    assert [c["sigma"] for c in row.certified_curves] == [0.25, 0.5]
+    assert [c.sigma for c in row.certified_curves] == [0.25, 0.5]
     save_picture([row, replace(row, model="other.onnx")], tmp_path / "c.svg")
     text = (tmp_path / "c.svg").read_text()
     for model in ("fashion-gaussian.onnx", "other.onnx"):
@@ -179,14 +180,15 @@ def test_what_contradicts_itself_is_one_line(
 def test_tables_hold_every_norm_the_draws_and_what_was_cut_off(plain: Path) -> None:
     with ResultStore.read(plain) as store:
         (result,) = results(store)
-    cut = {"index": 7, "prediction": 2, "n_used": 128, "radius": 0.25}
-    found = {table.title: table for table in tables("smoothing", result.summary)}
-    assert "cut off by the time budget, so far" not in found
+    assert isinstance(result.summary, SmoothingSummary)
+    found = {table.title: table for table in result.tables}
+    assert "cut off by the time budget: certified so far" not in found
     norms = found["the same certificates in each norm"]
     assert norms.claim == "certified"
     assert [row[0] for row in norms.rows] == ["l1", "l2", "linf"]
     assert sum(int(row[1]) for row in found["draws an image took"].rows) == 5
-    *_, last = tables("smoothing", {**result.summary, "in_progress": [cut]})
+    cut_off = replace(result.summary, in_progress=(Unfinished(7, 2, 128, 0.25),))
+    *_, last = tables([cut_off])
     assert (last.claim, last.rows) == ("certified", (("7", "2", "128", "0.25"),))
 
 

@@ -8,7 +8,8 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from docs_pages import ROOT, code_of, table_rows, text_of
+from docs_pages import code_of, table_rows, text_of
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from docs_pages import ROOT
+from places import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from docs_pages import ROOT, code_of, table_rows, text_of
+from docs_pages import code_of, table_rows, text_of
+from places import ROOT
 
 ANSWERS = [row for row in table_rows(text_of("docs/where.md")) if row[0] != "where is …"]
 

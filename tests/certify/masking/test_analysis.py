@@ -15,11 +15,11 @@ from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.masking.analysis import analyse
-from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.schema import MASKING
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import bundled_sources
+from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.session import Session

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from places import DOCS
+from summaries import masking
 
 from robcert.certify.masking import indicators as masking_texts
 from robcert.certify.masking.checklist import ATTACKS, Facts, indicators_of
 from robcert.certify.masking.remedies import remedies_of
 from robcert.certify.masking.schema import MASKING
-from robcert.certify.masking.tables import TABLES
+from robcert.certify.masking.tables import tables
 from robcert.certify.masking.verdict import (
     Indicator,
     IndicatorText,
@@ -166,8 +167,10 @@ def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
 def test_the_table_says_what_was_not_run_and_whether_it_was_needed() -> None:
     columns = honest() | {"transfer": np.full(N, -1, np.int8)}
     columns["moved"] = np.full(N, -1, np.int8)
-    indicators = [i.to_json() for i in indicators_of(columns, Facts())]
-    (table,) = TABLES["masking"]({"verdict": "unknown", "indicators": indicators})
+    found = masking(
+        verdict=MaskingVerdict.UNKNOWN, indicators=tuple(indicators_of(columns, Facts()))
+    )
+    table = next(t for t in tables([found]) if t.header[0] == "indicator")
     states = {row[0]: row[3] for row in table.rows}
     assert states["transfer beats gradient"] == "not run (optional)"
     assert states["attack stands still"] == "not run"

@@ -17,8 +17,8 @@ from onnx_models import model, node, saved
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.masking.analysis import analyse
-from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.settings import MaskingSettings
+from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore

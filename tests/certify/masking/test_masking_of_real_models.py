@@ -15,8 +15,8 @@ from robcert.certify.data.arrays import from_arrays
 from robcert.certify.data.load import load_images
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.masking.analysis import analyse
-from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.sources import bundled_sources
+from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.model.preprocessing import PreprocessOptions
 from robcert.certify.session import Session

@@ -14,9 +14,9 @@ from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.masking.analysis import analyse
-from robcert.certify.masking.summary import summarise
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.settings import MaskingSettings
+from robcert.certify.masking.summary import summarise
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.masking.views import as_checked
 from robcert.certify.model.classifier import Classifier, ModelInfo, rounds_by_itself

@@ -9,6 +9,7 @@ import torch
 from command_line import robcert
 from half_space import SHAPE, HalfSpace
 from places import FIXTURES
+from summaries import blank, findings
 
 from robcert.certify.auditing.verdict import cards
 from robcert.certify.data.load import load_images
@@ -18,6 +19,7 @@ from robcert.certify.model.classifier import Classifier
 from robcert.certify.smoothing.precision import Precision, computed_in, require_same_function
 from robcert.certify.smoothing.schema import SMOOTHING
 from robcert.certify.smoothing.settings import SmoothingSettings, guarantee
+from robcert.certify.smoothing.summary import CertifiedAccuracy, SmoothingSummary
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
@@ -75,10 +77,10 @@ def test_the_sentence_says_of_which_function_it_speaks() -> None:
 
 
 def test_the_verdict_says_it_too() -> None:
-    entry = {"radius": 0.25, "value": 0.5, "lower": 0.4, "upper": 0.6}
+    entry = blank(CertifiedAccuracy, radius=0.25, value=0.5)
     for precision, words in (("float32", "when smoothed"), ("int8", "when smoothed in int8")):
-        summary = {"certified_accuracy": [entry], "precision": precision}
-        (card,) = (card for card in cards({"smoothing": summary}) if card.claim == "certified")
+        summary = blank(SmoothingSummary, certified_accuracy=(entry,), precision=precision)
+        (card,) = cards(findings(smoothing=summary))
         assert card.text.endswith(words)
 
 
