@@ -49,7 +49,7 @@ def test_margins_have_no_proposition_c2() -> None:
 
 def test_one_side_bounds_no_change_and_is_named() -> None:
     (gamma,) = linearity_tables((linearity(sided="upper", loss="margin"),))
-    assert gamma.note.endswith("Of the margin. Deviations above the tangent alone.")
+    assert gamma.note.endswith("The loss is the margin. Only deviations above the tangent count.")
 
 
 def test_the_point_estimate_is_explained() -> None:
