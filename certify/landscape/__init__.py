@@ -5,13 +5,14 @@ from .schema import SURFACE, TAYLOR
 from .surface import SurfaceSettings, SurfaceSummary, grids, loss_surface
 from .surface import analyse as analyse_surface
 from .surface import summarise as summarise_surface
-from .taylor import TaylorSettings, TaylorSummary, mean_curves
+from .taylor import Line, TaylorSettings, TaylorSummary, mean_curves
 from .taylor import analyse as analyse_taylor
 from .taylor import summarise as summarise_taylor
 
 __all__ = [
     "SURFACE",
     "TAYLOR",
+    "Line",
     "SurfaceSettings",
     "SurfaceSummary",
     "TaylorSettings",
