@@ -11,11 +11,12 @@ from .open import (
     default_data,
     default_results,
     demo_model,
+    inspect_file,
     load_model_of,
+    load_sources,
     open_session,
     torch_threads,
 )
-from .profiles import settings_of
 from .registry import ANALYSES, SCHEMAS, Analysis
 from .summaries import (
     Result,
@@ -54,14 +55,15 @@ __all__ = [
     "demo_model",
     "incomplete",
     "inspect_classifier",
+    "inspect_file",
     "inspect_model",
     "labelled",
     "latest",
     "load_model_of",
+    "load_sources",
     "open_session",
     "results",
     "selected",
-    "settings_of",
     "summarise",
     "summarise_clean",
     "summary_of",

@@ -138,11 +138,6 @@ def print_outcome(
     )
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """Those of ``options`` that the user gave."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _warn_unfinished(context: CommandContext, paths: tuple[str, ...]) -> None:
     """Say how far a time budget let the analyses get, and which images the model failed on."""
     session = context.session

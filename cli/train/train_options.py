@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from robcert.certify import core
+
 from ..shell import values
-from ..shell.options import NormName
+from ..shell.options import norm_option
 
 
 def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
@@ -27,9 +29,7 @@ def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
 Epsilon = Annotated[
     float | None, quantity("--epsilon", "Radius of the ball, pixel units of [0, 1].", "8/255")
 ]
-Norm = Annotated[
-    NormName | None, typer.Option("--norm", help="Norm of the ball.", show_default="linf")
-]
+Norm = Annotated[core.Norm | None, norm_option("Norm of the ball.", show_default="linf")]
 Sigma = Annotated[float | None, quantity("--sigma", "Noise level, pixel units of [0, 1].", "0.25")]
 Power = Annotated[
     Literal["squared", "norm"] | None,

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..shell.options import NormName, TrainOptions, train_options
+from robcert.certify import core
+
+from ..shell.options import TrainOptions, norm_option, train_options
 from .train_options import Epsilon, Power, quantity, step_count, step_length, warmup_option
 from .train_run import run_training
 
@@ -85,10 +87,8 @@ def gradient(
     options: TrainOptions,
     *,
     norm: Annotated[
-        NormName | None,
-        typer.Option(
-            "--norm", help="Norm of the attacks; the penalty is in its dual.", show_default="linf"
-        ),
+        core.Norm | None,
+        norm_option("Norm of the attacks; the penalty is in its dual.", show_default="linf"),
     ] = None,
     weight: Annotated[
         float | None, quantity("--weight", "Weight of the penalty (lambda).", "1.0")

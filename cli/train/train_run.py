@@ -16,7 +16,6 @@ from ..shell.invocation import remember_saved
 from ..shell.options import TrainOptions
 from ..shell.progress import TerminalProgress
 from ..shell.render import print_warning
-from ..shell.run import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,7 @@ def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
     from robcert.trainers.loop import launched
     from robcert.trainers.train import train
 
-    config, first = configs(options, method, given(**of_method))
+    config, first = configs(options, method, set_options(**of_method))
     device = torch_device(options.device)
     processes = launched(options.devices, device)
     _tune_torch(options.threads, processes.on_this_machine)
@@ -125,29 +124,34 @@ def configs(
     return replace(_with_shared(base, options), objective=changed), first
 
 
+def set_options(**options: Any) -> dict[str, Any]:
+    """Those of ``options`` that were typed."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
     """``base`` with the shared options that were given on top."""
     from robcert.trainers.networks import allow
 
     if options.arch is not None:
         allow(options.arch)
-    architecture = given(
+    architecture = set_options(
         name=options.arch,
         activation=options.activation,
         width=options.width,
         denoise=options.denoise,
     )
-    changes = given(crop=options.crop, flip=options.flip, cutout=options.cutout)
-    descent = given(learning_rate=options.learning_rate, weight_decay=options.weight_decay)
-    looks = given(keep_every=options.keep_every, attack_every=options.attack_every)
+    changes = set_options(crop=options.crop, flip=options.flip, cutout=options.cutout)
+    descent = set_options(learning_rate=options.learning_rate, weight_decay=options.weight_decay)
+    looks = set_options(keep_every=options.keep_every, attack_every=options.attack_every)
     return replace(
         base,
         architecture=replace(base.architecture, **architecture),
         augmentation=replace(base.augmentation, **changes),
         optimizer=replace(base.optimizer, **descent),
-        schedule=replace(base.schedule, **given(kind=options.schedule)),
+        schedule=replace(base.schedule, **set_options(kind=options.schedule)),
         evaluation=replace(base.evaluation, **looks),
-        **given(
+        **set_options(
             data=options.data,
             validation=options.validation,
             subset=options.subset,
