@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ from masking_set.networks import Kit
 from masking_set.trial import Evidence, TrialPlan, tried
 
 from robcert.certify import masking
-from robcert.certify.auditing import settings_of
-from robcert.certify.core import Norm
 from robcert.certify.data import load_images
-from robcert.certify.masking import Weight
+from robcert.certify.masking import MaskingSettings, Weight
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.store import ResultStore
 from robcert.trainers.data import training_images
@@ -62,7 +61,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     lines = verdicts.read_text().splitlines() if verdicts.is_file() else []
     done = {row["name"]: row for row in map(json.loads, lines)}
-    settings = settings_of("masking", options.profile, norm=Norm.LINF, epsilon=options.epsilon)
+    settings = replace(MaskingSettings.of_profile(options.profile), epsilon=options.epsilon)
     plan = TrialPlan(kit, images, options.folder, settings, options.limit)
     for entry in (*ENTRIES, *FRESH):
         wanted = entry.name in options.only if options.only else entry.half == options.half

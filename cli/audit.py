@@ -1,4 +1,4 @@
-"""`robcert audit`: every analysis into one file, and the report beside it."""
+"""`robcert audit`: every analysis in one results file, and the report beside it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shell import checks
+from .shell import checks, names
 from .shell.invocation import command_line
-from .shell.options import AnalysisOptions, analysis_options
+from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
 from .shell.session import epsilons, note, opened
@@ -21,40 +21,49 @@ if TYPE_CHECKING:
     from .shell.session import CommandContext
 
 
-@analysis_options
+@analysis_options(*EveryGroup)
 def audit(
     options: AnalysisOptions,
     *,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="This part only (inspect, attack, …); may be repeated."),
+        typer.Option(
+            "--only",
+            help="Run this part only (inspect, attack, …); may be repeated.",
+            autocompletion=names.completing(names.AUDIT_PARTS),
+        ),
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option("--skip", help="Not this part; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--skip",
+            help="Do not run this part; may be repeated.",
+            autocompletion=names.completing(names.AUDIT_PARTS),
+        ),
     ] = None,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
             "--fail-under",
-            help="Exit with 1 if a number is below: robust_accuracy=0.4, clean_accuracy=0.9, "
+            help="Exit with 1 if a number is lower: robust_accuracy=0.4, clean_accuracy=0.9, "
             "certified_accuracy@0.25=0.5.",
         ),
     ] = None,
 ) -> None:
-    """Audit a model: inspect, attack, linearity, bounds, smoothing, masking, and the report.
+    """Run every analysis on a model and write the report.
 
-    Prints the verdict and numbers of all kinds, each named certified, estimated, attacked or
-    measured; writes the results file and `<results>.html` beside it.
+    The parts are inspect, attack, linearity, bounds, smoothing and masking. Prints the verdict and
+    the numbers of each part, marked certified, estimated, attacked or measured; writes the results
+    file and `<results>.html` beside it.
 
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
     """
     from robcert.certify.auditing import AuditSettings, selected
-    from robcert.certify.core import Norm
 
     bars = checks.parsed(fail_under, "audit")
     settings = AuditSettings.of_profile(
         options.profile,
-        norm=Norm(options.norm),
+        norm=options.norm,
         epsilon=epsilons(options)[0],
         epsilons=epsilons(options) if options.eps else (),
         parts=selected(tuple(only or ()), tuple(skip or ())),

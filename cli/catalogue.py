@@ -1,4 +1,4 @@
-"""`robcert datasets`, `attacks` and `architectures`: what there is to choose from."""
+"""`robcert datasets`, `attacks` and `architectures`: lists of names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def datasets() -> None:
     for name, entry in NAMED.items():
         typer.echo(f"{name:22} {entry.doc}; downloaded, or read from --data-root")
     typer.echo(f"{'imagenet':22} validation images, read from --data-root")
-    typer.echo("Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train for the")
-    typer.echo("training images.")
+    typer.echo(
+        "Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train means the"
+    )
+    typer.echo("training images of NAME.")
 
 
 def attacks() -> None:

@@ -1,4 +1,4 @@
-"""`robcert inspect`: what is this file?"""
+"""`robcert inspect`: what a model file is."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
 
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.session import how_to_load, note, request_of
+from .shell.options import AnalysisOptions, ModelAndData, OutputOptions, analysis_options
+from .shell.session import note, request_of
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import Inspection
     from robcert.certify.data import DataInfo
 
 
-@analysis_options
+@analysis_options(*ModelAndData, OutputOptions)
 def inspect(options: AnalysisOptions) -> None:
-    """What is this model file: inputs, outputs, preprocessing, gradients, parity, accuracy.
+    """Show what a model file is: inputs, outputs, preprocessing, gradients, accuracy.
 
-    Prints measured facts, what was decided about the file and why. Writes nothing.
+    Prints measured facts, among them how well the differentiable twin matches the runtime, and what
+    robcert decided about the file and why. Writes nothing.
 
     Example: robcert inspect --model model.onnx --data images.npz
     """
@@ -39,12 +40,12 @@ def inspect(options: AnalysisOptions) -> None:
 
 
 def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
-    """What the file is, looked at with the images that were named or that fit."""
+    """What the file is, inspected with the images that were named or that fit."""
     from robcert.certify.auditing import (
         default_data,
         demo_model,
         inspect_classifier,
-        inspect_model,
+        inspect_file,
         load_model_of,
     )
     from robcert.certify.data import load_images
@@ -57,12 +58,11 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
     request = replace(request_of(options), model=model)
     if options.data is not None:
         images = load_images(options.data, root=options.data_root)
-        found = inspect_model(model, images=images, **how_to_load(options))
-        return found, images.info
+        return inspect_file(request, model, images), images.info
     try:
         classifier = load_model_of(request, None, tell)
     except AmbiguousOutputError:
-        return inspect_model(model, **how_to_load(options)), None
+        return inspect_file(request, model, None), None
     try:
         fitting = default_data(request, classifier, tell)
     except DataError:

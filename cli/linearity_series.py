@@ -27,7 +27,7 @@ class Place:
     Attributes:
         model: None for the demo model.
         out: None for the default place.
-        epoch: epochs that it was trained for, None where that is not the question.
+        epoch: epochs that it was trained for; None outside a training run.
     """
 
     model: Path | None
@@ -36,7 +36,7 @@ class Place:
 
 
 def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
-    """Look at what is asked for before the first model is measured, which may take hours.
+    """Check the options before the first model is measured, which may take hours.
 
     Raises:
         InvalidParameterError: the options contradict one another or name no file.
@@ -53,7 +53,7 @@ def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: b
     if not along:
         return
     if others:
-        message = "--along and --also exclude each other"
+        message = "--along and --also cannot be combined"
         raise InvalidParameterError(message)
     if options.model is None or not options.model.is_dir():
         message = "--along needs --model to be the folder of a training run"

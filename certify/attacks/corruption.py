@@ -1,4 +1,4 @@
-"""`robcert attack --spatial` and `--gaussian`: accuracy under random changes of given strength.
+"""`robcert corruption`: accuracy under random changes of given strength.
 
 Two numbers a strength. *Measured*: accuracy on one random draw an image, as papers count (Ma,
 Faghri, Farahmand 2020, arXiv:2004.01832, Tables 6 and 7). *Attacked*: the worst of k draws

@@ -12,11 +12,12 @@ from .open import (
     default_data,
     default_results,
     demo_model,
+    inspect_file,
     load_model_of,
+    load_sources,
     open_session,
     torch_threads,
 )
-from .profiles import settings_of
 from .registry import ANALYSES, SCHEMAS, Analysis, Reading, Section, Summary
 from .settings import PARTS, AuditSettings, selected
 from .summaries import (
@@ -63,17 +64,18 @@ __all__ = [
     "findings_of",
     "incomplete",
     "inspect_classifier",
+    "inspect_file",
     "inspect_model",
     "inspection_table",
     "labelled",
     "last_audit",
     "latest",
     "load_model_of",
+    "load_sources",
     "of_kind",
     "open_session",
     "results",
     "selected",
-    "settings_of",
     "summarise",
     "summarise_clean",
     "torch_threads",

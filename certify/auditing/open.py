@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from robcert.certify.attacks import require_same_task
 from robcert.certify.core import Norm, Progress, silent
 from robcert.certify.data import ImageSet, bundled_sets, load_images, select
 from robcert.certify.errors import (
@@ -35,6 +36,8 @@ from robcert.certify.model import (
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
+
+from .inspection import Inspection, inspect_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -233,6 +236,46 @@ def load_model_of(request: SessionRequest, images: ImageSet | None, on_note: Say
         return request.model
     return load_classifier(
         request.model or demo_model(on_note),
+        preprocess=request.preprocess,
+        output=request.output,
+        images=images,
+        device=request.device,
+        threads=request.threads or 0,
+        checkpoint_loader=request.checkpoint_loader,
+    )
+
+
+def load_sources(
+    request: SessionRequest, files: Iterable[Path], session: Session
+) -> tuple[Classifier, ...]:
+    """The models in ``files``, whose adversarial examples are tried on that of ``session``.
+
+    Each is prepared as its own metadata says, and loaded once.
+
+    Raises:
+        RobcertError: one cannot be loaded, or takes other images or classes than the model.
+    """
+    how = replace(request, preprocess=PreprocessOptions(), output=None)
+    found: dict[str, Classifier] = {}
+    for file in files:
+        try:
+            source = load_model_of(replace(how, model=file), session.images, lambda line: None)
+        except DataError as error:
+            message = f"the source {file} does not take the model's images: {error}"
+            raise DataError(message) from error
+        require_same_task(source, session.classifier)
+        found.setdefault(source.info.sha256, source)
+    return tuple(found.values())
+
+
+def inspect_file(request: SessionRequest, file: Path, images: ImageSet | None) -> Inspection:
+    """What the model in ``file`` is, loaded as ``request`` says.
+
+    Raises:
+        RobcertError: it cannot be loaded.
+    """
+    return inspect_model(
+        file,
         preprocess=request.preprocess,
         output=request.output,
         images=images,

@@ -6,13 +6,14 @@ from .surface import SurfaceSettings, SurfaceSummary, grids, loss_surface
 from .surface import analyse as analyse_surface
 from .surface import summarise as summarise_surface
 from .tables import surface_tables, taylor_tables
-from .taylor import TaylorSettings, TaylorSummary, mean_curves
+from .taylor import Line, TaylorSettings, TaylorSummary, mean_curves
 from .taylor import analyse as analyse_taylor
 from .taylor import summarise as summarise_taylor
 
 __all__ = [
     "SURFACE",
     "TAYLOR",
+    "Line",
     "SurfaceSettings",
     "SurfaceSummary",
     "TaylorSettings",

@@ -46,7 +46,7 @@ def report_groups(
 
 
 def report_parts(
-    context: CommandContext, command: str, parts: Sequence[tuple[str, str, tuple[str, ...]]]
+    context: CommandContext, command: str, parts: Sequence[tuple[str, str, Sequence[str]]]
 ) -> list[Reading[Summary]]:
     """Print what several analyses of one command found.
 
@@ -74,7 +74,7 @@ def report_parts(
     return readings
 
 
-def _remember_command(context: CommandContext, paths: tuple[str, ...]) -> None:
+def _remember_command(context: CommandContext, paths: Sequence[str]) -> None:
     for path in paths:
         context.session.store.at(path).set_attributes(command=command_line())
 
@@ -128,8 +128,3 @@ def print_outcome(
             results=str(session.store.path),
         )
     )
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Those of ``options`` that the user gave."""
-    return {name: value for name, value in options.items() if value is not None}

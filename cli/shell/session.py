@@ -1,10 +1,10 @@
-"""From the shared options to a session, and what a command says about it on stderr."""
+"""From the shared options to an open session, and notes about it on stderr."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -39,19 +39,17 @@ class CommandContext:
 
     @property
     def warnings(self) -> list[str]:
-        """What was printed as a warning; part of `--json`."""
+        """Warnings that were printed; part of `--json`."""
         return self.opened.warnings
 
     def warn(self, line: str) -> None:
-        """Tell the user ``line``, now and in the result."""
+        """Print the warning ``line`` now and keep it for the result."""
         self.opened.warn(line)
 
 
 def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
     """The distances asked for, in their order; the norm's default if none was."""
-    from robcert.certify.core import Norm
-
-    return typed_epsilons(options) or (Norm(options.norm).usual_radius,)
+    return typed_epsilons(options) or (options.norm.usual_radius,)
 
 
 def typed_epsilons(options: AnalysisOptions) -> tuple[float, ...]:
@@ -73,13 +71,12 @@ def one_epsilon(options: AnalysisOptions) -> float:
 
 
 def request_of(options: AnalysisOptions) -> SessionRequest:
-    """What the shared options ask for.
+    """The session that the shared options describe.
 
     Raises:
-        InvalidParameterError: one of them is not what it should be.
+        InvalidParameterError: one of them has no valid value.
     """
     from robcert.certify.auditing import SessionRequest
-    from robcert.certify.core import Norm
     from robcert.trainers.loop import load_checkpoint
     from robcert.trainers.networks import allow
 
@@ -92,7 +89,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         limit=options.limit,
         every=options.every,
         indices=values.positions(options.indices) if options.indices else (),
-        norm=Norm(options.norm),
+        norm=options.norm,
         epsilons=typed_epsilons(options),
         seed=options.seed,
         device=options.device,
@@ -113,7 +110,7 @@ def opened(options: AnalysisOptions) -> Iterator[CommandContext]:
     """Model, images and results file as ``options`` say, closed at the end.
 
     Raises:
-        RobcertError: any of them cannot be had or does not fit the others.
+        RobcertError: one of them is not available or does not fit the others.
     """
     from robcert.certify.auditing import open_session
 
@@ -133,20 +130,8 @@ def opened(options: AnalysisOptions) -> Iterator[CommandContext]:
             remember_saved(context.session.store.has_rows)
 
 
-def how_to_load(options: AnalysisOptions) -> dict[str, Any]:
-    """Arguments of `load_classifier` and `inspect_model` beside the file and the images."""
-    request = request_of(options)
-    return {
-        "preprocess": request.preprocess,
-        "output": request.output,
-        "device": request.device,
-        "threads": request.threads or 0,
-        "checkpoint_loader": request.checkpoint_loader,
-    }
-
-
 def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
-    """What the options say of the preprocessing; single options win over the file."""
+    """Preprocessing by the options; single options override the file of `--preprocess`."""
     from robcert.certify.model import PreprocessOptions
 
     limits = values.numbers(options.value_range) if options.value_range else None
@@ -162,13 +147,13 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
 
 
 def note(options: AnalysisOptions, line: str) -> None:
-    """A line on stderr that `--quiet` silences."""
+    """Print a line on stderr, unless `--quiet`."""
     if not options.quiet:
         typer.echo(f"note: {line}", err=True)
 
 
 def tune_torch(threads: int | None) -> None:
-    """CPU threads of torch for the rest of the program, None leaves them alone."""
+    """Set the CPU threads of torch for the rest of the program; None keeps its default."""
     import torch
 
     from robcert.certify.errors import require_at_least

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from ..shell.command_group import CommandGroup
 from .train_attacks import adversarial, free, gaussian, smoothadv, standard, trades
 from .train_penalties import cure, gradient, jacobian, llr, soar
 
 train = typer.Typer(
+    cls=CommandGroup,
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Train a network, export it as ONNX and print the command that audits it.",

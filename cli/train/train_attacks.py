@@ -71,13 +71,12 @@ class AdversarialOptions:
 
     def over(self, base: Adversarial) -> Adversarial:
         """``base`` with the options that were given."""
-        from robcert.certify.core import Norm
         from robcert.certify.numerics import Loss
 
         return replace(
             base,
             epsilon=either(self.epsilon, base.epsilon),
-            norm=base.norm if self.norm is None else Norm(self.norm),
+            norm=either(self.norm, base.norm),
             steps=either(self.steps, base.steps),
             step_size=either(self.step_size, base.step_size),
             rule=either(self.rule, base.rule),
@@ -153,13 +152,11 @@ class TradesOptions:
 
     def over(self, base: Trades) -> Trades:
         """``base`` with the options that were given."""
-        from robcert.certify.core import Norm
-
         return replace(
             base,
             weight=either(self.weight, base.weight),
             epsilon=either(self.epsilon, base.epsilon),
-            norm=base.norm if self.norm is None else Norm(self.norm),
+            norm=either(self.norm, base.norm),
             steps=either(self.steps, base.steps),
             step_size=either(self.step_size, base.step_size),
         )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from ..shell import values
-from ..shell.options import NormName, spread_options
+from robcert.certify import core
+
+from ..shell import names, values
+from ..shell.options import norm_option, spread_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +30,7 @@ class TrainOptions:
             "-d",
             help="Training images: a data set's name, a file or a folder [default: fashion-mnist "
             "if it is available, else the bundled images].",
+            autocompletion=names.completing(names.TRAINING_SETS),
         ),
     ] = None
     data_root: Annotated[
@@ -51,6 +54,7 @@ class TrainOptions:
             help="Architecture by name (see robcert architectures), or module:factory for a "
             "network in your own code.",
             show_default="cnn4",
+            autocompletion=names.completing(names.ARCHITECTURES),
         ),
     ] = None
     activation: Annotated[
@@ -119,7 +123,11 @@ class TrainOptions:
     ] = None
     preset: Annotated[
         str | None,
-        typer.Option("--preset", help="Recipe of a paper by name; other options override it."),
+        typer.Option(
+            "--preset",
+            help="Recipe of a paper by name; other options override it.",
+            autocompletion=names.presets,
+        ),
     ] = None
     config: Annotated[
         Path | None,
@@ -221,9 +229,7 @@ def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
 Epsilon = Annotated[
     float | None, quantity("--epsilon", "Radius of the ball, pixel units of [0, 1].", "8/255")
 ]
-Norm = Annotated[
-    NormName | None, typer.Option("--norm", help="Norm of the ball.", show_default="linf")
-]
+Norm = Annotated[core.Norm | None, norm_option("Norm of the ball.", show_default="linf")]
 Sigma = Annotated[
     float | None,
     quantity("--sigma", "Standard deviation of the noise, pixel units of [0, 1].", "0.25"),

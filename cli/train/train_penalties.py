@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..shell.options import NormName
+from robcert.certify import core
+
+from ..shell.options import norm_option
 from ..shell.values import either
 from .train_options import (
     Epsilon,
@@ -120,10 +122,9 @@ class GradientOptions:
     """Options of input gradient regularisation; None if not given."""
 
     norm: Annotated[
-        NormName | None,
-        typer.Option(
-            "--norm",
-            help="Norm of the attacks; the penalty is on the dual norm of the gradient.",
+        core.Norm | None,
+        norm_option(
+            "Norm of the attacks; the penalty is on the dual norm of the gradient.",
             show_default="linf",
         ),
     ] = None
@@ -150,11 +151,9 @@ class GradientOptions:
 
     def over(self, base: Gradient) -> Gradient:
         """``base`` with the options that were given."""
-        from robcert.certify.core import Norm
-
         return replace(
             base,
-            norm=base.norm if self.norm is None else Norm(self.norm),
+            norm=either(self.norm, base.norm),
             weight=either(self.weight, base.weight),
             step=either(self.step, base.step),
             scheme=either(self.scheme, base.scheme),

@@ -103,7 +103,7 @@ def test_bounds_need_no_more_memory_for_ten_times_the_sample(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_smoothing_needs_no_more_memory_for_fifty_times_the_draws(tmp_path: Path) -> None:
     peaks = [
-        run(tmp_path, "smoothing certify --mode cohen --limit 4", "--n", n)
+        run(tmp_path, "smoothing certify --design cohen --limit 4", "--n", n)
         for n in ("500", "25000")
     ]
     assert abs(peaks[1] - peaks[0]) < 0.05 * peaks[0]

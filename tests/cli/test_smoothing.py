@@ -63,14 +63,14 @@ def test_one_alpha_for_all_images_makes_certificates_harder(plain: Path, tmp_pat
 
 
 def test_group_sequential_boundaries_need_no_more_draws(plain: Path, tmp_path: Path) -> None:
-    certify(tmp_path / "r.h5", "--exact")
+    certify(tmp_path / "r.h5", "--design", "group-sequential")
     exact = column(tmp_path / "r.h5", "n_used")
     assert exact.sum() <= column(plain, "n_used").sum()
     assert set(column(tmp_path / "r.h5", "radius")) <= {0.0, 0.25, 0.5}  # of the grid alone
 
 
 def test_the_second_class_is_limited_too(plain: Path, tmp_path: Path) -> None:
-    certify(tmp_path / "r.h5", "--runner-up")
+    certify(tmp_path / "r.h5", "--design", "runner-up")
     upper = column(tmp_path / "r.h5", "p_upper")
     assert np.isfinite(upper).all()
     assert np.isnan(column(plain, "p_upper")).all()
@@ -86,8 +86,8 @@ def test_the_label_itself_is_tested(tmp_path: Path) -> None:
 
 def test_an_open_ended_run_says_so_and_may_go_on(tmp_path: Path) -> None:
     out = tmp_path / "r.h5"
-    certify(out, "--open-ended")
-    assert certify(out, "--open-ended", "--n", "900")["summary"]["n"] == 5
+    certify(out, "--design", "open-ended")
+    assert certify(out, "--design", "open-ended", "--n", "900")["summary"]["n"] == 5
     with ResultStore.read(out) as store:
         short, long = sorted(
             (group.column("path", group.indices) for group in store.existing("smoothing")),
@@ -104,9 +104,9 @@ def test_radii_and_numbers_of_draws_are_as_asked(tmp_path: Path) -> None:
 
 
 def test_the_mode_of_the_paper_draws_all(tmp_path: Path) -> None:
-    certify(tmp_path / "r.h5", "--mode", "cohen")
+    certify(tmp_path / "r.h5", "--design", "cohen")
     assert (column(tmp_path / "r.h5", "n_used") == 600).all()
-    certify(tmp_path / "two.h5", "--mode", "radius", "--tolerance", "0.2", "--n", "2000")
+    certify(tmp_path / "two.h5", "--design", "two-stage", "--tolerance", "0.2", "--n", "2000")
     assert column(tmp_path / "two.h5", "n_used").mean() < 2000
 
 
@@ -162,8 +162,10 @@ def test_a_time_budget_ends_soundly_and_the_next_run_goes_on(plain: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--mode", "cohen", "--exact"), "need mode grid"),
-        (("--exact", "--runner-up"), "exact boundaries"),
+        (("--mode", "cohen", "--exact"), "--mode cohen --exact cannot be combined"),
+        (("--exact", "--runner-up"), "--exact --runner-up cannot be combined"),
+        (("--design", "cohen", "--exact"), "--exact cannot be combined with --design"),
+        (("--design", "cohen", "--label-mode"), "needs a sequential design"),
         (("--sigma", "0"), "sigma must be a positive"),
         (("--alpha", "1"), "alpha must lie in"),
         (("--radii", "0.5,0.25"), "radii must be at least 0 and increase"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,8 @@ from masking_set.entries import ENTRIES
 from masking_set.networks import Kit
 from masking_set.trial import GAP, Evidence, Trial, TrialPlan, tried
 
-from robcert.certify.auditing.profiles import settings_of
-from robcert.certify.core import Norm
 from robcert.certify.data.load import load_images
+from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.trainers.data.sources import training_images
 
@@ -33,7 +33,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 
 
 def trial(name: str, kit: Kit, folder: Path) -> Trial:
-    settings = settings_of("masking", "quick", norm=Norm.LINF, epsilon=EPSILON)
+    settings = replace(MaskingSettings.of_profile("quick"), epsilon=EPSILON)
     images = load_images("fashion-mnist-2000")
     return tried(BY_NAME[name], TrialPlan(kit, images, folder, settings, limit=40))
 

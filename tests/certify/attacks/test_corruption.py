@@ -1,4 +1,4 @@
-"""`robcert attack --spatial` and `--gaussian`."""
+"""`robcert corruption`."""
 
 from __future__ import annotations
 

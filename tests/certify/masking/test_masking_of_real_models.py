@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from robcert.certify.auditing.profiles import settings_of
-from robcert.certify.core import Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.data.load import load_images
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.masking.analysis import analyse
+from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import bundled_sources
 from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.verdict import MaskingVerdict
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 def checked(
     classifier: Classifier, images: ImageSet, folder: Path, *, epsilon: float, limit: int = 40
 ) -> MaskingSummary:
-    settings = settings_of("masking", "quick", norm=Norm.LINF, epsilon=epsilon)
+    settings = replace(MaskingSettings.of_profile("quick"), epsilon=epsilon)
     indices = np.arange(min(limit, len(images)))
     with ResultStore.open(folder / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, indices, store)
