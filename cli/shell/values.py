@@ -7,7 +7,7 @@ import re
 from typing import TypeVar
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import InvalidParameterError
+from robcert.certify.errors import InvalidParameterError, require_positive
 
 T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
@@ -56,17 +56,13 @@ def number(text: str) -> float:
     return value
 
 
-def epsilon(text: str, norm: str = "") -> float:
-    """Positive distance in pixel units of [0, 1]; at most 1 in linf, the range of a pixel."""
+def epsilon(text: str, norm: Norm | None = None) -> float:
+    """Distance in pixel units of [0, 1], one that ``norm`` can have where it is known."""
     value = number(text)
-    if value <= 0:
-        message = f"--eps must be positive, got {text}"
-        raise InvalidParameterError(message, hint="pixel units of [0, 1], for instance 8/255")
-    if norm == "linf" and value > 1:
-        message = f"--eps {text} is larger than the whole range of a pixel, which is 1"
-        meant = f"{value:g}/255" if value.is_integer() and value < 255 else "8/255"
-        hint = f"did you mean {meant}? distances are in pixel units of [0, 1]"
-        raise InvalidParameterError(message, hint=hint)
+    if norm is None:
+        require_positive("epsilon", value)
+    else:
+        norm.require_epsilon(value)
     return value
 
 

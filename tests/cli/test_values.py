@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.cli.shell import values
 
@@ -24,16 +25,18 @@ def test_what_is_no_number_is_named(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-8/255"])
 def test_epsilon_is_positive(text: str) -> None:
-    with pytest.raises(InvalidParameterError, match=r"^--eps must be positive, got"):
+    with pytest.raises(
+        InvalidParameterError, match=r"^epsilon must be a positive finite number, got"
+    ):
         values.epsilon(text)
 
 
 def test_epsilon_fits_into_a_pixel_in_linf() -> None:
-    assert values.epsilon("1", "linf") == 1
-    assert values.epsilon("28", "l2") == 28
+    assert values.epsilon("1", Norm.LINF) == 1
+    assert values.epsilon("28", Norm.L2) == 28
     for text, meant in (("8", "8/255"), ("300", "8/255"), ("1.5", "8/255")):
         with pytest.raises(InvalidParameterError) as refused:
-            values.epsilon(text, "linf")
+            values.epsilon(text, Norm.LINF)
         assert f"did you mean {meant}?" in refused.value.hint
 
 
