@@ -25,9 +25,7 @@ def test_what_is_no_number_is_named(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-8/255"])
 def test_epsilon_is_positive(text: str) -> None:
-    with pytest.raises(
-        InvalidParameterError, match=r"^epsilon must be a positive finite number, got"
-    ):
+    with pytest.raises(InvalidParameterError, match=r"^epsilon must be a positive"):
         values.epsilon(text)
 
 
