@@ -17,6 +17,7 @@ from .open import (
 )
 from .profiles import settings_of
 from .registry import ANALYSES, SCHEMAS, Analysis
+from .schema import CLEAN
 from .summaries import (
     Result,
     audit_record,
@@ -32,6 +33,7 @@ from .verdict import Verdict, cards, contradictions, verdict
 
 __all__ = [
     "ANALYSES",
+    "CLEAN",
     "PARTS",
     "SCHEMAS",
     "Analysis",

@@ -14,13 +14,14 @@ from .procedures import certification
 from .sampler import Job, Sampler
 from .schema import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
 from .settings import Mode, SmoothingSettings, attainable_radii, certification_rule
-from .summary import SmoothingSummary, summarise
+from .summary import CertifiedAccuracy, SmoothingSummary, summarise
 from .tables import _prediction, _smoothing, _smoothing_attack
 
 __all__ = [
     "SMOOTHING",
     "SMOOTHING_ATTACK",
     "SMOOTHING_PREDICTION",
+    "CertifiedAccuracy",
     "Job",
     "Mode",
     "Precision",
