@@ -1,6 +1,14 @@
 """Everything at once: the session with its gates, the registry, the profiles, the verdict."""
 
-from .analysis import PARTS, AuditSettings, AuditSummary, analyse, selected, summarise
+from .analysis import (
+    PARTS,
+    AuditSettings,
+    AuditSummary,
+    analyse,
+    audit_warnings,
+    selected,
+    summarise,
+)
 from .clean import analyse as analyse_clean
 from .clean import summarise as summarise_clean
 from .inspection import Inspection, inspect_classifier, inspect_model
@@ -24,6 +32,7 @@ from .summaries import (
     combined,
     incomplete,
     labelled,
+    last_audit,
     latest,
     results,
     summary_of,
@@ -47,6 +56,7 @@ __all__ = [
     "analyse",
     "analyse_clean",
     "audit_record",
+    "audit_warnings",
     "bundled",
     "cards",
     "combined",
@@ -58,6 +68,7 @@ __all__ = [
     "inspect_classifier",
     "inspect_model",
     "labelled",
+    "last_audit",
     "latest",
     "load_model_of",
     "open_session",

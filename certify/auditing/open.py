@@ -23,7 +23,6 @@ from robcert.certify.errors import (
     DataError,
     InvalidParameterError,
     require_at_least,
-    require_positive,
 )
 from robcert.certify.importer import load_classifier
 from robcert.certify.model import (
@@ -101,7 +100,7 @@ class SessionRequest:
     def __post_init__(self) -> None:
         """Check the numbers, before anything is loaded."""
         for epsilon in self.epsilons:
-            require_positive("epsilon", epsilon)
+            self.norm.require_epsilon(epsilon)
         for name in ("threads", "batch_size"):
             value = getattr(self, name)
             if value is not None:
@@ -133,6 +132,23 @@ class SessionContext:
         if line not in self.warnings:
             self.warnings.append(line)
             self.on_warning(line)
+
+    def warn_unfinished(self, path: str) -> None:
+        """Say how far a time budget let the table at ``path`` get, and where the model failed."""
+        session = self.session
+        group, total = session.store.at(path), len(session.indices)
+        left = [int(index) for index in group.missing(session.indices)]
+        if left and session.out_of_time:
+            self.warn(
+                f"incomplete: the time budget ended with {total - len(left)} of {total} images "
+                f"done in {path}; the same command with more time continues"
+            )
+        elif left:
+            reasons = group.attribute("failed", {})
+            self.warn(
+                f"the model failed on {len(left)} of {total} images, which are left out of {path}; "
+                f"the first is image {left[0]}: {reasons.get(str(left[0]), 'no reason recorded')}"
+            )
 
 
 @contextlib.contextmanager
@@ -300,7 +316,7 @@ def _require_within_box(request: SessionRequest, shape: tuple[int, ...]) -> None
     diameter = {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[request.norm]
     largest = max(request.epsilons)
     if largest > diameter:
-        message = f"--eps {largest:g} is larger than any {request.norm} distance of two images"
+        message = f"epsilon {largest:g} is larger than any {request.norm} distance of two images"
         hint = f"with pixels in [0, 1] it is at most {diameter:.6g} here"
         raise InvalidParameterError(message, hint=hint)
 
