@@ -207,8 +207,9 @@ def overview_table(rows: Sequence[Overview]) -> Table:
         *("masking check", "audit, s"),
     )
     note = (
-        "clean, attacked, certified: accuracies, certified of the smoothed model. γ and bounds: "
-        "means over the images, bounds in pixel units of [0, 1]. s: seconds, measured."
+        "clean, attacked, certified: accuracies; the certified one is that of the smoothed "
+        "classifier. γ and bounds: means over the images, bounds in pixel units of [0, 1]. "
+        "s: seconds, measured."
     )
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
         note += " The files do not share one radius: the header names that of the first."
