@@ -1,11 +1,13 @@
 # Two commands for a new machine with Python >= 3.11, pip and make:
 #   make demo   audits two bundled models and prints their verdicts
 #   make test   runs the tests
+# And before a release, or where a lower bound in pyproject.toml changes (gigabytes, some minutes):
+#   make test-lowest   a subset of the tests and an audit with the versions of constraints/lowest.txt
 PYTHON ?= python3
 PIP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint docs bench clean
+.PHONY: demo test test-slow test-lowest lint docs bench clean
 
 demo: .venv/installed
 	$(BIN)/robcert demo
@@ -15,6 +17,13 @@ test: .venv/installed-dev
 
 test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow --timeout 3600
+
+LOWEST_TESTS := tests/certify/stats tests/certify/store/test_store.py tests/certify/comparison \
+  tests/certify/importer/graph tests/certify/importer/test_load.py
+
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/pytest -m "not slow" $(LOWEST_TESTS)
+	.venv-lowest/bin/robcert audit --profile quick --limit 8 --out .venv-lowest/audit.h5 --overwrite
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -36,5 +45,11 @@ docs: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable ".[dev]"
 	touch $@ .venv/installed
 
+.venv-lowest/installed: pyproject.toml constraints/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints/lowest.txt \
+	  --editable ".[distributed]" "pytest>=8" pytest-timeout hypothesis
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-lowest build dist *.egg-info

@@ -19,6 +19,7 @@ from .open import (
     torch_threads,
 )
 from .registry import ANALYSES, SCHEMAS, Analysis, Reading, Section, Summary
+from .schema import CLEAN
 from .settings import PARTS, AuditSettings, selected
 from .summaries import (
     Readings,
@@ -36,6 +37,7 @@ from .verdict import AuditVerdict, Findings, cards, contradictions, findings_of,
 
 __all__ = [
     "ANALYSES",
+    "CLEAN",
     "PARTS",
     "SCHEMAS",
     "Analysis",

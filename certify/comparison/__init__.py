@@ -1,18 +1,19 @@
-"""Models side by side: one table, one picture, paired differences with intervals."""
+"""Models side by side: one table, one picture, paired differences with intervals and tests."""
 
+from .analysis import ComparedModel, Comparison, compare
 from .figures import save_picture
-from .overview import Overview, names, overview, overview_table
-from .paired import Difference, differences
-from .table import comparison_lines, comparison_tables
+from .overview import AccuracyInterval, CertifiedCurve, Overview
+from .paired import ComparisonSettings, Difference, Family
 
 __all__ = [
+    "AccuracyInterval",
+    "CertifiedCurve",
+    "ComparedModel",
+    "Comparison",
+    "ComparisonSettings",
     "Difference",
+    "Family",
     "Overview",
-    "comparison_lines",
-    "comparison_tables",
-    "differences",
-    "names",
-    "overview",
-    "overview_table",
+    "compare",
     "save_picture",
 ]

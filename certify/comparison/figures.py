@@ -1,4 +1,4 @@
-"""One picture of several models: accuracies of each claim, and the estimated radii."""
+"""One picture of several models: accuracies by kind of claim, and the estimated radii."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ STYLES = ("s-", "o--", "^:")
 def save_picture(rows: Sequence[Overview], path: Path) -> None:
     """Write the picture of ``rows`` to ``path``; its ending (.png, .svg, .pdf) is the format.
 
-    Left the accuracies with their 95 % intervals, clean (measured), under attack (attacked) and of
-    the smoothed classifier (certified); right the distances, by bounds (estimated) and by the
-    nearest adversarial image (attacked). Each name has the colour of its masking verdict. Below,
-    if any file has them, certified accuracy by radius of every smoothing run of every model.
+    Left: accuracies with their 95 % intervals, clean (measured), under attack (attacked) and of the
+    smoothed classifier (certified). Right: distances, by bounds (estimated) and by the nearest
+    adversarial example (attacked). Each name has the colour of its masking verdict. Below: the
+    certified accuracy by radius of every smoothing run, if a file has one.
     """
     from matplotlib.figure import Figure  # a second to import
 
@@ -63,17 +63,15 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
-    """Certified accuracy at the attainable radii, with bands of 95 %."""
+    """Certified accuracy at the radii within reach, with bands of 95 %."""
     for model, row in zip(names(rows), rows, strict=True):
         for curve in row.certified_curves:
             points = [point for point in curve.points if point.attainable]
-            radii, shares, low, high = (
-                [getattr(point, name) for point in points]
-                for name in ("radius", "value", "lower", "upper")
-            )
+            radii, values = [point.radius for point in points], [point.value for point in points]
+            low, high = [point.lower for point in points], [point.upper for point in points]
             name = f"{model}, {curve.name} (certified)"
             style = STYLES[len(axes.lines) // 10 % len(STYLES)]  # colours repeat after ten
-            (line,) = axes.plot(radii, shares, style, markersize=4, label=name)
+            (line,) = axes.plot(radii, values, style, markersize=4, label=name)
             axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
@@ -87,26 +85,28 @@ def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
 def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
     first = rows[0]
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
-    _shares(axes, "measured", "clean (measured)", [row.clean for row in rows])
-    _shares(axes, "attacked", f"at {ball} (attacked)", [row.attacked for row in rows])
+    _intervals(axes, "measured", "clean (measured)", [row.clean for row in rows])
+    _intervals(axes, "attacked", f"at {ball} (attacked)", [row.attacked for row in rows])
     smoothed = f"smoothed, at {decimal(first.radius)} l2 (certified)"
-    _shares(axes, "certified", smoothed, [row.certified for row in rows])
+    _intervals(axes, "certified", smoothed, [row.certified for row in rows])
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("accuracy")
 
 
-def _shares(axes: Axes, claim: str, name: str, shares: Sequence[AccuracyInterval | None]) -> None:
+def _intervals(
+    axes: Axes, claim: str, name: str, accuracies: Sequence[AccuracyInterval | None]
+) -> None:
     colour, mark = LOOKS[claim]
-    known = [(y, share) for y, share in enumerate(shares) if share is not None]
+    known = [(y, accuracy) for y, accuracy in enumerate(accuracies) if accuracy is not None]
     if not known:
         return
-    places, found = [y for y, _ in known], [share for _, share in known]
-    values = [share.value for share in found]
+    values = [accuracy.value for _, accuracy in known]
     reach = (
-        [share.value - share.lower for share in found],
-        [share.upper - share.value for share in found],
+        [accuracy.value - accuracy.lower for _, accuracy in known],
+        [accuracy.upper - accuracy.value for _, accuracy in known],
     )
+    places = [y for y, _ in known]
     axes.errorbar(values, places, xerr=reach, fmt=mark, color=colour, label=name, alpha=0.85)
 
 

@@ -1,18 +1,19 @@
-"""Several models on the same images side by side: the headline numbers of each results file."""
+"""Several models on the same images side by side: the main numbers of each results file."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from robcert.certify.attacks import AttackSummary, reach, share_at
-from robcert.certify.auditing import CleanSummary, audit_record, labelled, latest, of_kind, results
-from robcert.certify.local_linearity import LinearitySummary
-from robcert.certify.masking import MaskingSummary
-from robcert.certify.radius_bounds import BoundsSummary
-from robcert.certify.smoothing import SmoothingSummary
+from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
+from robcert.certify.attacks import ATTACK, reach, share_at
+from robcert.certify.auditing import CLEAN, audit_record, labelled, summarise_clean
+from robcert.certify.local_linearity import LINEARITY
+from robcert.certify.masking import MASKING
+from robcert.certify.radius_bounds import BOUNDS
+from robcert.certify.smoothing import SMOOTHING
 from robcert.certify.store import plain
 from robcert.certify.tables import (
     DASH,
@@ -25,63 +26,99 @@ from robcert.certify.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
-    from robcert.certify.attacks import RobustAccuracy
-    from robcert.certify.smoothing import CertifiedAccuracy
-    from robcert.certify.store import AnalysisGroup, ResultStore
-    from robcert.certify.tables import Share
+    from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
+    from robcert.certify.store import AnalysisGroup, ResultStore, Schema
+
+    S = TypeVar("S")
+
+
+class Estimate(Protocol):
+    """A proportion with its interval, as the summaries hold it."""
+
+    @property
+    def value(self) -> float:
+        """Observed proportion."""
+
+    @property
+    def lower(self) -> float:
+        """Lower limit."""
+
+    @property
+    def upper(self) -> float:
+        """Upper limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyInterval:
-    """An accuracy with its 95 % interval; ``n`` images, None where the summary does not say."""
+    """An accuracy with its 95 % interval.
+
+    Attributes:
+        value: observed share of images.
+        lower: lower limit.
+        upper: upper limit.
+        n: images; None where the summary that it comes from does not say.
+    """
 
     value: float
     lower: float
     upper: float
-    n: int | None
+    n: int | None = None
 
     @classmethod
-    def of(cls, share: Share | None) -> AccuracyInterval | None:
-        """``share``; None where nothing was observed."""
-        if share is None or math.isnan(share.value):
+    def of(cls, estimate: Estimate | None, n: int | None = None) -> AccuracyInterval | None:
+        """The same as ``estimate``; None where there is no value."""
+        if estimate is None or not math.isfinite(estimate.value):
             return None
-        return cls(share.value, share.lower, share.upper, getattr(share, "n", None))
+        return cls(estimate.value, estimate.lower, estimate.upper, n)
 
 
 @dataclass(frozen=True, slots=True)
 class CertifiedCurve:
-    """Certified accuracy of one smoothing run by radius."""
+    """Certified accuracy of one smoothed classifier by radius.
+
+    Attributes:
+        sigma: its noise level, pixel units.
+        name: what tells it from the other smoothed classifiers of the model.
+        points: certified accuracy, by l2 radius.
+    """
 
     sigma: float
     name: str
     points: tuple[CertifiedAccuracy, ...]
 
+    @classmethod
+    def of(cls, run: SmoothingSummary) -> CertifiedCurve:
+        """The curve of one smoothing run."""
+        precision = "" if run.precision == "float32" else f", {run.precision}"
+        return cls(run.sigma, f"σ = {run.sigma:g}{precision}", run.certified_accuracy)
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What one results file says, one number of each kind; None where it does not say.
+    """The main numbers of one results file, one of each kind; None where the file has none.
 
     Attributes:
         model: name of the model's file.
         results: path of the results file.
-        labelled: whether the images carry labels; else all is about stability.
+        labelled: whether the images carry labels; else all numbers are about stability.
         images: images in the file.
         clean: measured: clean accuracy.
-        attacked: attacked: accuracy that the suite of attacks leaves at ``epsilon``.
+        attacked: attacked: robust accuracy at ``epsilon`` under the suite of attacks.
         epsilon: its radius, pixel units.
         norm: its norm, and that of the estimates.
-        distance: attacked: median distance of the nearest adversarial image.
+        distance: attacked: median distance of the nearest adversarial example.
         gamma: estimated: mean local linearity error.
-        margin: whose margin the two bounds are about, logit or prob.
+        margin: which margin the two bounds are about, logit or prob.
         l_bound: estimated: mean radius by the Lipschitz constant.
         omega_bound: estimated: mean radius by the gradient's modulus of continuity.
         certified: certified: accuracy of the smoothed classifier at ``radius``.
-        radius: its l2 radius, the smallest above 0 that the file has.
-        certified_curves: certified: one a smoothing run, sigma and certified accuracy by radius.
+        radius: its l2 radius, the smallest above 0 in the file.
+        certified_curves: certified: certified accuracy by radius, of each smoothing run.
         masking: verdict of the masking check.
-        seconds: measured: time of the audit; None for files made otherwise.
+        seconds: measured: time of the audit; None where no audit made the file.
     """
 
     model: str
@@ -109,66 +146,59 @@ class Overview:
 
 
 def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
-    """Headline numbers of ``store``, of the latest run of each analysis.
+    """Main numbers of ``store``, of the latest run of each analysis.
 
     Args:
         store: results of one model.
-        epsilon: distance of the attacked accuracy, pixel units; None for the one that the attacks
-            were made for.
+        epsilon: radius of the robust accuracy, pixel units; None for the one that the attacks were
+            run for.
     """
-    found = results(store)
-    clean, gamma, bounds, smoothing, masking = (
-        latest(found, CleanSummary)[0],
-        latest(found, LinearitySummary)[0],
-        latest(found, BoundsSummary)[0],
-        latest(found, SmoothingSummary)[0],
-        latest(found, MaskingSummary)[0],
+    clean = _last(store, CLEAN, summarise_clean)
+    gamma = _last(store, LINEARITY, local_linearity.summarise)
+    bounds = _last(store, BOUNDS, radius_bounds.summarise)
+    attack = _last(store, ATTACK, attacks.summarise)
+    check = _last(store, MASKING, masking.summarise)
+    runs = tuple(smoothing.summarise(store, group.path) for group in _tables(store, SMOOTHING))
+    positive = [point for point in runs[-1].certified_accuracy if point.radius > 0] if runs else []
+    certified = min(positive, key=lambda point: point.radius, default=None)
+    at = attack.headline_epsilon if attack is not None and epsilon is None else epsilon
+    attacked = None if at is None else _attacked(store, at)
+    accuracy = None if clean is None else clean.clean_accuracy
+    l_bound, omega_bound = (
+        None if bounds is None or name not in bounds.radius else bounds.radius[name].mean
+        for name in ("l_bound", "omega_bound")
     )
-    attack, group = latest(found, AttackSummary)
-    attacked = None if attack is None or group is None else _attacked(attack, group, epsilon)
-    radii = (
-        [entry for entry in smoothing.certified_accuracy if entry.radius > 0] if smoothing else []
-    )
-    certified = min(radii, key=lambda entry: entry.radius, default=None)
-    seconds = audit_record(store).get("seconds")
+    seconds: dict[str, float] = audit_record(store).get("seconds") or {}
     return Overview(
         model=str(store.model["file"]),
         results=str(store.path),
         labelled=labelled(store),
         images=len(store.indices),
-        clean=AccuracyInterval.of(clean.clean_accuracy if clean else None),
-        attacked=AccuracyInterval.of(attacked),
-        epsilon=attacked.epsilon if attacked else None,
-        norm=attack.norm if attack else None,
-        distance=attack.median_distance if attack else None,
-        gamma=_known(gamma.gamma.mean) if gamma else None,
-        margin=bounds.margin if bounds else None,
-        l_bound=_mean_radius(bounds, "l_bound"),
-        omega_bound=_mean_radius(bounds, "omega_bound"),
+        clean=AccuracyInterval.of(accuracy, None if accuracy is None else accuracy.n),
+        attacked=attacked,
+        epsilon=None if attacked is None else at,
+        norm=None if attack is None else attack.norm,
+        distance=None if attack is None else attack.median_distance,
+        gamma=None if gamma is None else _finite(gamma.gamma.mean),
+        margin=None if bounds is None else bounds.margin,
+        l_bound=_finite(l_bound),
+        omega_bound=_finite(omega_bound),
         certified=AccuracyInterval.of(certified),
-        radius=certified.radius if certified else None,
-        certified_curves=tuple(
-            CertifiedCurve(run.sigma, smoothed_name(run), run.certified_accuracy)
-            for run, _ in of_kind(found, SmoothingSummary)
-        ),
-        masking=str(masking.verdict) if masking else None,
+        radius=None if certified is None else certified.radius,
+        certified_curves=tuple(CertifiedCurve.of(run) for run in runs),
+        masking=None if check is None else str(check.verdict),
         seconds=sum(seconds.values()) if seconds else None,
     )
 
 
-def smoothed_name(run: SmoothingSummary) -> str:
-    """What tells one smoothing run of a model from the others."""
-    return f"σ = {run.sigma:g}" + ("" if run.precision == "float32" else f", {run.precision}")
-
-
 def names(rows: Sequence[Overview]) -> list[str]:
-    """What tells the models apart: their files' names, or those of the results if they coincide."""
+    """Names of the models: their files', or those of the results files where two coincide."""
     files = [row.model for row in rows]
     return files if len(set(files)) == len(files) else [Path(row.results).stem for row in rows]
 
 
 def overview_table(rows: Sequence[Overview]) -> Table:
-    """One row a model; every column says what it claims."""
+    """One row per model; every column names its kind of claim."""
     first = rows[0]
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
     header = (
@@ -177,15 +207,16 @@ def overview_table(rows: Sequence[Overview]) -> Table:
         *("masking check", "audit, s"),
     )
     note = (
-        "clean, attacked and certified: accuracies, the last of the smoothed classifier; γ and "
-        "bounds: means over the images, bounds in pixel units of [0, 1]; s: seconds, measured."
+        "clean, attacked, certified: accuracies; the certified one is that of the smoothed "
+        "classifier. γ and bounds: means over the images, bounds in pixel units of [0, 1]. "
+        "s: seconds, measured."
     )
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
         note += " The files do not share one radius: the header names that of the first."
     margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
     if len(margins) > 1 or "probability margin" in margins:
-        told = zip(names(rows), rows, strict=True)
-        each = (f"{name} {margin_name(row.margin)}" for name, row in told if row.margin)
+        by_name = zip(names(rows), rows, strict=True)
+        each = [f"{name} {margin_name(r.margin)}" for name, r in by_name if r.margin]
         note += f" Bounds: {', '.join(each)}."
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
@@ -195,28 +226,36 @@ def overview_table(rows: Sequence[Overview]) -> Table:
 
 def _cells(row: Overview) -> tuple[str, ...]:
     return (
-        *(percent(share.value if share else None) for share in (row.clean, row.attacked)),
-        *(decimal(v, 3) for v in (row.gamma, row.l_bound, row.omega_bound)),
-        percent(row.certified.value if row.certified else None),
+        *(percent(None if share is None else share.value) for share in (row.clean, row.attacked)),
+        *(decimal(value, 3) for value in (row.gamma, row.l_bound, row.omega_bound)),
+        percent(None if row.certified is None else row.certified.value),
         row.masking or DASH,
         decimal(row.seconds, 3),
     )
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _tables(store: ResultStore, schema: Schema) -> list[AnalysisGroup]:
+    """Tables of ``schema`` with a finished row, the latest last."""
+    return [group for group in store.existing(schema.name) if len(group.indices)]
 
 
-def _mean_radius(bounds: BoundsSummary | None, name: str) -> float | None:
-    return _known(bounds.radius[name].mean) if bounds and name in bounds.radius else None
+def _last(
+    store: ResultStore, schema: Schema, summarise: Callable[[ResultStore, str], S]
+) -> S | None:
+    """Summary of the table of ``schema`` that was begun last; None if there is none."""
+    tables = _tables(store, schema)
+    return summarise(store, tables[-1].path) if tables else None
 
 
-def _attacked(
-    attack: AttackSummary, group: AnalysisGroup, epsilon: float | None
-) -> RobustAccuracy | None:
-    """Accuracy at ``epsilon``, by default at the radius that the attacks were made for."""
-    radius = attack.headline_epsilon if epsilon is None else epsilon
-    indices = group.indices
+def _attacked(store: ResultStore, epsilon: float) -> AccuracyInterval | None:
+    """Robust accuracy at ``epsilon`` by the latest attack table."""
+    tables = _tables(store, ATTACK)
+    if not tables:
+        return None
+    group, indices = tables[-1], tables[-1].indices
     distance = group.column("distance", indices[group.computed(indices)])
-    within = reach(group, radius)
-    return share_at(distance > within, radius) if len(distance) else None
+    return AccuracyInterval.of(share_at(distance > reach(group, epsilon), epsilon))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,39 +1,64 @@
-"""Two models on the same images: paired differences with intervals.
+"""Two models on the same images: paired differences, their intervals and exact tests.
 
-Only tables with the same settings and seed are compared, image by image, over the images that
-both have. Shares (accuracies) get the exact McNemar test and Newcombe's interval for paired
-proportions (Newcombe 1998, Statistics in Medicine 17, 2635-2650, method 10); other numbers get
-the exact sign test, which bears infinite distances, and Student's interval of the mean difference.
+Only tables with the same settings and seed are compared, image by image, over the images that both
+files hold. Accuracies get McNemar's exact test and Newcombe's interval for paired proportions;
+other numbers get the exact sign test, which allows for infinite distances, and Student's interval
+of the mean difference.
+
+Every interval is pointwise: it has its level for one quantity alone. The p-values of one family,
+which is all comparisons of one command, can be adjusted for their number.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy import special
 
-from robcert.certify.attacks import reach
-from robcert.certify.auditing import SCHEMAS
+from robcert.certify.attacks import ATTACK, reach
+from robcert.certify.auditing import CLEAN
 from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError, require_open_unit
-from robcert.certify.stats import two_sided_p_value
-from robcert.certify.tables import pixel
+from robcert.certify.local_linearity import LINEARITY
+from robcert.certify.radius_bounds import BOUNDS
+from robcert.certify.smoothing import SMOOTHING
+from robcert.certify.stats import (
+    Correction,
+    PairedCounts,
+    adjusted_p_values,
+    mcnemar_p_value,
+    paired_interval,
+    student_interval,
+    two_sided_p_value,
+)
+from robcert.certify.store import plain
+from robcert.certify.tables import DASH, Table, decimal, pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from robcert.certify.store import AnalysisGroup, ResultStore
+    from robcert.certify.store import AnalysisGroup, ResultStore, Schema
 
-MEANS = {
-    "linearity": ("gamma",),
-    "bounds": ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound"),
-    "smoothing": ("radius",),
-}
-"""Columns whose means are compared; distances of attacks are compared by their medians."""
+BOUND_COLUMNS = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSettings:
+    """How models are compared.
+
+    Attributes:
+        epsilons: radii of the robust accuracies, pixel units; empty: those of the results files.
+        level: of each interval by itself.
+        correction: how p-values are adjusted for the number of comparisons.
+    """
+
+    epsilons: tuple[float, ...] = ()
+    level: float = 0.95
+    correction: Correction = Correction.HOLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +66,21 @@ class Difference:
     """One number of model b minus that of model a, over the same images.
 
     Attributes:
-        quantity: what, for instance ``robust accuracy at 0.0314 (linf)``.
+        quantity: what is compared, for instance ``robust accuracy at 0.0314 (linf)``.
         table: path of the table in both files.
         kind: what the numbers claim.
-        a: share, mean or (for distances) median of the first model.
+        a: accuracy, mean or (for distances) median of the first model.
         b: the same of the second.
         difference: b - a; for distances of the medians.
-        lower: lower limit of the difference; NaN where there is none.
+        lower: lower limit of the difference; NaN where there is no interval.
         upper: upper limit.
-        more_a: images on which the first model has more (or alone is right).
+        more_a: images on which the first model's number is larger (only the first is correct).
         more_b: the same of the second.
-        p_value: of the exact two-sided test that neither is more often ahead.
+        p_value: of the exact two-sided test that neither is larger more often.
         n: images.
         level: of the interval.
+        p_adjusted: ``p_value`` adjusted for all comparisons of its family; None where no
+            correction was asked for.
     """
 
     quantity: str
@@ -69,175 +96,277 @@ class Difference:
     p_value: float
     n: int
     level: float
+    p_adjusted: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
-        return asdict(self)
+        return dict(plain(asdict(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The comparisons whose p-values are adjusted together.
+
+    Attributes:
+        correction: how.
+        size: number of comparisons.
+    """
+
+    correction: Correction
+    size: int
+
+    @property
+    def statement(self) -> str:
+        """How many comparisons there are and which error probability is controlled."""
+        many = "1 comparison" if self.size == 1 else f"{self.size} comparisons"
+        if self.correction is Correction.NONE:
+            return f"The p-values are not adjusted for the {many} of this command."
+        if self.correction is Correction.HOLM:
+            return (
+                f"Adjusted p: Holm's correction over the {many} of this command. If every row with "
+                "adjusted p ≤ α is called a difference, the probability of one or more false calls "
+                "is at most α (family-wise error rate)."
+            )
+        return (
+            f"Adjusted p: Benjamini-Hochberg correction over the {many} of this command. If every "
+            "row with adjusted p ≤ α is called a difference, the expected share of false calls "
+            "among them is at most α (false discovery rate), provided that the tests are "
+            "independent or positively dependent."
+        )
 
 
 def differences(
-    a: ResultStore, b: ResultStore, *, epsilons: tuple[float, ...] = (), level: float = 0.95
+    a: ResultStore, b: ResultStore, settings: ComparisonSettings
 ) -> tuple[Difference, ...]:
-    """Every number that both files hold for the same images and settings.
+    """Every number that both files hold for the same images and settings; p-values unadjusted.
 
     Args:
         a: results of the first model.
         b: results of the second.
-        epsilons: robust accuracy is compared at these distances; none: at those that each table
-            was made for.
-        level: of each interval by itself; no correction for their number.
+        settings: radii of robust accuracy, level of the intervals.
 
     Raises:
-        StoreError: the two files speak of different data.
+        StoreError: the two files are about different data.
     """
-    require_open_unit("level", level)
+    require_open_unit("level", settings.level)
     if a.data["sha256"] != b.data["sha256"]:
         message = f"{a.path} is about {a.data['name']}, {b.path} about {b.data['name']}"
         raise StoreError(message, hint="compare results on the same images")
-    both = [
-        (group, b.at(group.path))
-        for schema in SCHEMAS
+    pairs = (
+        (compare, PairedTable.of(a, b, group.path, settings))
+        for schema, compare in COMPARED
         for group in a.existing(schema.name)
         if group.path.strip("/") in b.file.hdf5
-    ]
-    return tuple(
-        found
-        for first, second in both
-        for found in _of_table(Pair(a, b, first, second, epsilons, level))
     )
+    return tuple(found for compare, pair in pairs if len(pair.indices) for found in compare(pair))
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The same table in two files."""
+def adjusted(
+    found: Sequence[tuple[Difference, ...]], correction: Correction
+) -> tuple[tuple[Difference, ...], ...]:
+    """The same differences with ``p_adjusted``; all of ``found`` is one family."""
+    if correction is Correction.NONE:
+        return tuple(found)
+    raw = [difference.p_value for one in found for difference in one]
+    values = iter(adjusted_p_values(raw, correction))
+    return tuple(tuple(replace(d, p_adjusted=next(values)) for d in one) for one in found)
 
-    store_a: ResultStore
-    store_b: ResultStore
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedTable:
+    """The same table in two files, over the images with a finished row in both.
+
+    Attributes:
+        a: table of the first model.
+        b: table of the second.
+        indices: the images.
+        labels: their labels, -1 where there is none.
+        settings: how they are compared.
+    """
+
     a: AnalysisGroup
     b: AnalysisGroup
-    epsilons: tuple[float, ...]
-    level: float
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    settings: ComparisonSettings
+
+    @classmethod
+    def of(cls, a: ResultStore, b: ResultStore, path: str, settings: ComparisonSettings) -> Self:
+        """The table at ``path`` of both files."""
+        first, second = a.at(path), b.at(path)
+        common = np.intersect1d(a.indices, b.indices)
+        indices = common[first.computed(common) & second.computed(common)]
+        return cls(first, second, indices, a.labels[a.rows(indices)], settings)
 
     @property
-    def indices(self) -> NDArray[np.int64]:
-        """Images with a finished row in both."""
-        common = np.intersect1d(self.store_a.indices, self.store_b.indices)
-        return common[self.a.computed(common) & self.b.computed(common)]
+    def labelled(self) -> bool:
+        """Whether every image carries a label."""
+        return bool((self.labels >= 0).all())
 
     @property
     def radii(self) -> tuple[float, ...]:
-        """Distances of robust accuracy: those asked for, else those that the tables are about."""
+        """Radii of robust accuracy: those of the settings, else those that the tables name."""
         stored = {*self.a.attribute("epsilons", ()), *self.b.attribute("epsilons", ())}
-        return self.epsilons or tuple(sorted(stored))
-
-    def labels(self) -> NDArray[np.int32]:
-        """Labels of ``indices``, -1 where there is none."""
-        return self.store_a.labels[self.store_a.rows(self.indices)]
+        return self.settings.epsilons or tuple(sorted(stored))
 
     def columns(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Column ``name`` of both, over ``indices``."""
         return self.a.column(name, self.indices), self.b.column(name, self.indices)
 
-    def share(
+    def correct(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Where the prediction of each is the label."""
+        a, b = self.columns("prediction")
+        return a == self.labels, b == self.labels
+
+    def accuracies(
         self, quantity: str, kind: Kind, a: NDArray[np.bool_], b: NDArray[np.bool_]
     ) -> Difference:
-        """Difference of two shares of the same images."""
-        only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-        lower, upper = paired_interval(int((a & b).sum()), only_a, only_b, len(a), level=self.level)
+        """Difference of two accuracies; ``a`` and ``b`` say where each model succeeds."""
+        counts, level = PairedCounts.of(a, b), self.settings.level
+        lower, upper = paired_interval(counts, level=level)
         return Difference(
-            quantity, self.a.path, kind, a.mean(), b.mean(), (only_b - only_a) / len(a),
-            lower, upper, only_a, only_b, two_sided_p_value(only_a, only_b), len(a), self.level,
-        )  # fmt: skip
+            quantity=quantity,
+            table=self.a.path,
+            kind=kind,
+            a=float(a.mean()),
+            b=float(b.mean()),
+            difference=(counts.only_b - counts.only_a) / counts.n,
+            lower=float(lower),
+            upper=float(upper),
+            more_a=counts.only_a,
+            more_b=counts.only_b,
+            p_value=mcnemar_p_value(counts),
+            n=counts.n,
+            level=level,
+        )
 
-    def number(
+    def numbers(
         self, quantity: str, kind: Kind, a: NDArray[np.float64], b: NDArray[np.float64]
     ) -> Difference:
         """Difference of the means of two numbers, or of the medians if one is infinite."""
         known = ~(np.isnan(a) | np.isnan(b))
         a, b = a[known], b[known]
         more_a, more_b = int((a > b).sum()), int((b > a).sum())
-        middle = np.mean if np.isfinite(a).all() and np.isfinite(b).all() else np.median
+        finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
+        middle = np.mean if finite else np.median
         value_a, value_b = float(middle(a)), float(middle(b))
-        lower, upper = np.nan, np.nan
-        if middle is np.mean and len(a) > 1:
-            spread = float(np.std(b - a, ddof=1)) / len(a) ** 0.5
-            reach = float(special.stdtrit(len(a) - 1, (1 + self.level) / 2)) * spread
-            lower, upper = value_b - value_a - reach, value_b - value_a + reach
-        gap = value_b - value_a if np.isfinite((value_a, value_b)).all() else np.nan
+        gap, level = value_b - value_a, self.settings.level
+        nothing = (float("nan"), float("nan"))
+        lower, upper = student_interval(b - a, gap, level=level) if finite else nothing
         return Difference(
-            quantity, self.a.path, kind, value_a, value_b, gap,
-            lower, upper, more_a, more_b, two_sided_p_value(more_a, more_b), len(a), self.level,
-        )  # fmt: skip
+            quantity=quantity,
+            table=self.a.path,
+            kind=kind,
+            a=value_a,
+            b=value_b,
+            difference=gap if np.isfinite((value_a, value_b)).all() else float("nan"),
+            lower=lower,
+            upper=upper,
+            more_a=more_a,
+            more_b=more_b,
+            p_value=two_sided_p_value(more_a, more_b),
+            n=len(a),
+            level=level,
+        )
 
 
-def paired_interval(both: int, only_a: int, only_b: int, n: int, *, level: float) -> NDArray[Any]:
-    r"""Limits ``(lower, upper)`` of p_b - p_a, two shares of the same ``n`` images.
-
-    Newcombe's method 10: with Wilson limits :math:`l, u` of each share :math:`p` and
-    :math:`\hat\phi` the (continuity-corrected) correlation of the two,
-
-    .. math:: d_L = (p_b - p_a) - \sqrt{(p_b - l_b)^2
-              - 2 \hat\phi (p_b - l_b)(u_a - p_a) + (u_a - p_a)^2}
-
-    and likewise upwards.
-
-    Args:
-        both: images where both are right.
-        only_a: images where only a is.
-        only_b: images where only b is.
-        n: images.
-        level: of the interval.
-    """
-    neither = n - both - only_a - only_b
-    p_a, p_b = (both + only_a) / n, (both + only_b) / n
-    (low_a, high_a), (low_b, high_b) = (_wilson(p, n, level) for p in (p_a, p_b))
-    product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    cross = float(both * neither - only_a * only_b)
-    cross = max(cross - n / 2, 0.0) if cross > 0 else cross
-    phi = cross / product**0.5 if product else 0.0
-    down_b, up_a, up_b, down_a = p_b - low_b, high_a - p_a, high_b - p_b, p_a - low_a
-    down = (down_b**2 - 2 * phi * down_b * up_a + up_a**2) ** 0.5
-    up = (up_b**2 - 2 * phi * up_b * down_a + down_a**2) ** 0.5
-    return np.array([p_b - p_a - down, p_b - p_a + up])
+def _clean(pair: PairedTable) -> Iterator[Difference]:
+    if pair.labelled:
+        yield pair.accuracies("clean accuracy", Kind.MEASURED, *pair.correct())
 
 
-def _wilson(p: float, n: int, level: float) -> tuple[float, float]:
-    """Wilson's limits of a share ``p`` of ``n``."""
-    z = float(special.ndtri((1 + level) / 2))
-    centre = p + z**2 / (2 * n)
-    reach = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    return (centre - reach) / (1 + z**2 / n), (centre + reach) / (1 + z**2 / n)
+def _linearity(pair: PairedTable) -> Iterator[Difference]:
+    return _means(pair, Kind.ESTIMATED, "gamma")
 
 
-def _of_table(pair: Pair) -> Iterator[Difference]:
-    if len(pair.indices) == 0:
-        return
-    name = pair.a.schema_name
-    labels = pair.labels()
-    if name == "clean" and (labels >= 0).all():
-        right = [column == labels for column in pair.columns("prediction")]
-        yield pair.share("clean accuracy", Kind.MEASURED, *right)
-    if name == "smoothing" and (labels >= 0).all():
-        yield from _certified(pair, labels)
-    for column in MEANS.get(name, ()):
+def _bounds(pair: PairedTable) -> Iterator[Difference]:
+    return _means(pair, Kind.ESTIMATED, *BOUND_COLUMNS)
+
+
+def _smoothing(pair: PairedTable) -> Iterator[Difference]:
+    if pair.labelled:
+        (right_a, right_b), (radius_a, radius_b) = pair.correct(), pair.columns("radius")
+        for radius in pair.a.settings.get("radii", ()):
+            a, b = right_a & (radius_a >= radius), right_b & (radius_b >= radius)
+            quantity = f"certified accuracy at {radius:.4g} (l2)"
+            yield pair.accuracies(quantity, Kind.CERTIFIED, a, b)
+    yield from _means(pair, Kind.CERTIFIED, "radius")
+
+
+def _attack(pair: PairedTable) -> Iterator[Difference]:
+    a, b = pair.columns("distance")
+    yield pair.numbers("distance", Kind.ATTACKED, a, b)
+    for epsilon in pair.radii:
+        quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
+        within = reach(pair.a, epsilon)
+        yield pair.accuracies(quantity, Kind.ATTACKED, a > within, b > within)
+
+
+def _means(pair: PairedTable, kind: Kind, *columns: str) -> Iterator[Difference]:
+    for column in columns:
         if column not in pair.a.columns or column not in pair.b.columns:
-            continue  # of an earlier version
-        kind = Kind.CERTIFIED if name == "smoothing" else Kind.ESTIMATED
+            continue  # a file of an earlier version
         a, b = pair.columns(column)
         if not (np.isnan(a) | np.isnan(b)).all():
-            yield pair.number(column, kind, a, b)
-    if name == "attack":
-        distances = pair.columns("distance")
-        yield pair.number("distance", Kind.ATTACKED, *distances)
-        for epsilon in pair.radii:
-            quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
-            within = reach(pair.a, epsilon)
-            yield pair.share(quantity, Kind.ATTACKED, *(d > within for d in distances))
+            yield pair.numbers(column, kind, a, b)
 
 
-def _certified(pair: Pair, labels: NDArray[np.int32]) -> Iterator[Difference]:
-    right = [column == labels for column in pair.columns("prediction")]
-    radii = pair.columns("radius")
-    for radius in pair.a.settings.get("radii", ()):
-        held = [ok & (r >= radius) for ok, r in zip(right, radii, strict=True)]
-        yield pair.share(f"certified accuracy at {radius:.4g} (l2)", Kind.CERTIFIED, *held)
+COMPARED: tuple[tuple[Schema, Callable[[PairedTable], Iterator[Difference]]], ...] = (
+    (CLEAN, _clean),
+    (LINEARITY, _linearity),
+    (BOUNDS, _bounds),
+    (SMOOTHING, _smoothing),
+    (ATTACK, _attack),
+)
+"""Which tables are compared, in the order of the output, and how."""
+
+
+def difference_tables(
+    first: str, second: str, found: Sequence[Difference], correction: Correction
+) -> Iterator[Table]:
+    """One table for each analysis: both models, the difference, its interval, the exact test.
+
+    Args:
+        first: name of the model that is subtracted.
+        second: name of the other.
+        found: differences, those of one table one after the other.
+        correction: how ``p_adjusted`` was made; without one its column is left out.
+    """
+    tests = ("p",) if correction is Correction.NONE else ("p", "adjusted p")
+    values = ("quantity", "claim", "first", "second", "difference", "interval", "ahead")
+    for path, of_path in groupby(found, key=lambda difference: difference.table):
+        title = f"{second} against {first}: {path.strip('/')}"
+        yield Table(title, "", (*values, *tests, "n"), tuple(_cells(d) for d in of_path))
+
+
+def difference_note(level: float, family: Family) -> str:
+    """What the columns of ``difference_tables`` mean."""
+    return (
+        "Difference: second minus first, over the n images that both files hold. Ahead: the number "
+        "of images on which the first number is larger (for accuracies: only the first model is "
+        f"correct), then the second. Interval: level {100 * level:g} %, pointwise (for one row "
+        "alone). p: exact two-sided test, McNemar's for accuracies, the sign test for other "
+        "numbers. Where a distance is infinite, medians are compared and there is no interval. "
+        f"{family.statement}"
+    )
+
+
+def _cells(difference: Difference) -> tuple[str, ...]:
+    lower, upper = difference.lower, difference.upper
+    adjusted = () if difference.p_adjusted is None else (decimal(difference.p_adjusted, 2),)
+    return (
+        difference.quantity,
+        str(difference.kind),
+        decimal(difference.a),
+        decimal(difference.b),
+        _signed(difference.difference),
+        f"[{_signed(lower)}, {_signed(upper)}]" if np.isfinite((lower, upper)).all() else DASH,
+        f"{difference.more_a} : {difference.more_b}",
+        decimal(difference.p_value, 2),
+        *adjusted,
+        str(difference.n),
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}" if np.isfinite(value) else DASH

@@ -1,4 +1,4 @@
-"""Intervals, extreme-value fits, survival curves, summary statistics."""
+"""Intervals, paired tests, extreme-value fits, survival curves, summary statistics."""
 
 from .extremes import ExtremeValueFit, Method, Status, fit_extremes
 from .gev import Law
@@ -12,20 +12,33 @@ from .intervals import (
     rejection_boundary,
     two_sided_p_value,
 )
+from .paired import (
+    Correction,
+    PairedCounts,
+    adjusted_p_values,
+    mcnemar_p_value,
+    paired_interval,
+    student_interval,
+)
 from .summary_statistics import Spread, spread
 from .survival import reach_of, shares_above, step_places
 
 __all__ = [
+    "Correction",
     "ExtremeValueFit",
     "Law",
     "Method",
+    "PairedCounts",
     "Proportion",
     "Spread",
     "Status",
+    "adjusted_p_values",
     "binomial_quantile",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "fit_extremes",
+    "mcnemar_p_value",
+    "paired_interval",
     "population_lower",
     "proportion",
     "reach_of",
@@ -33,5 +46,6 @@ __all__ = [
     "shares_above",
     "spread",
     "step_places",
+    "student_interval",
     "two_sided_p_value",
 ]

@@ -81,7 +81,7 @@ def test_each_row_of_the_table_says_what_it_claims(tmp_path: Path) -> None:
     text = " ".join(ended.stdout.split())
     assert "clean accuracy measured 1 1 +0" in text
     assert "distance attacked 0.105 0.21 +0.105" in text
-    assert "0 : 20 1.9e-06 20" in text  # 2 / 2^20
+    assert "0 : 20 1.9e-06 5.7e-06 20" in text  # 2 / 2^20, and three times as much by Holm
 
 
 def test_what_was_found_at_a_radius_counts_at_it(tmp_path: Path) -> None:
@@ -159,6 +159,37 @@ def test_csv_is_one_line_a_difference(tmp_path: Path) -> None:
     assert float(rows[1]["difference"]) == pytest.approx(DISTANCES.mean())
 
 
+def test_p_values_are_adjusted_over_all_files(tmp_path: Path) -> None:
+    files = [results(tmp_path, name, scale=scale) for name, scale in (("a", 1), ("b", 2), ("c", 3))]
+    found = {}
+    for correction in ("holm", "bh", "none"):
+        ended = robcert("compare", *files, "--correction", correction, "--json")
+        assert ended.status == 0, ended.stderr
+        content = json.loads(ended.stdout)
+        family = content["family"]
+        assert (family["correction"], family["size"]) == (correction, 6)
+        assert "6 comparisons" in family["statement"]
+        rows = [row for entry in content["compared"] for row in entry["differences"]]
+        found[correction] = [row["p_adjusted"] for row in rows if row["quantity"] == "distance"]
+    raw = 2 / 2**20
+    assert found["holm"] == pytest.approx([6 * raw, 6 * raw])
+    assert found["bh"] == pytest.approx([3 * raw, 3 * raw])
+    assert found["none"] == [None, None]
+
+
+def test_the_note_says_what_is_controlled(tmp_path: Path) -> None:
+    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    holm, bh, none = (
+        " ".join(robcert("compare", a, b, "--correction", name).stdout.split())
+        for name in ("holm", "bh", "none")
+    )
+    assert "over the 3 comparisons" in holm
+    assert "family-wise error rate" in holm
+    assert "false discovery rate" in bh
+    assert "not adjusted for the 3 comparisons" in none
+    assert "adjusted p n" not in none
+
+
 def test_other_data_cannot_be_compared(tmp_path: Path) -> None:
     refused(robcert("compare", results(tmp_path, "a"), results(tmp_path, "b", digest="e")), "set")
 
@@ -174,5 +205,5 @@ def test_wrong_usage(tmp_path: Path) -> None:
     refused(robcert("compare", a, str(tmp_path / "missing.h5")), "missing.h5")
     refused(robcert("compare", a, b, "--csv", "--json"), "exclude")
     refused(robcert("compare", a, b, "--picture", "b.gif"), "--picture", ".png")
-    refused(robcert("compare", a, b, "--eps", "0"), "--eps")
+    refused(robcert("compare", a, b, "--eps", "0"), "epsilon must be a positive")
     refused(robcert("compare", a, b, "--level", "1"), "level")

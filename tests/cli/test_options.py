@@ -1,6 +1,5 @@
 import json
 from dataclasses import asdict
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from command_line import robcert
 from robcert.certify.attacks.corruption import CorruptionSettings
 from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.transfer_analysis import TransferSettings
-from robcert.certify.comparison.paired import differences
+from robcert.certify.comparison import ComparisonSettings
 from robcert.certify.landscape.surface import SurfaceSettings
 from robcert.certify.landscape.taylor import TaylorSettings
 from robcert.certify.local_linearity.settings import LinearitySettings
@@ -77,7 +76,7 @@ def test_the_help_of_taylor_and_compare_shows_the_defaults_of_the_library() -> N
     steps = TaylorSettings().steps
     assert [float(end) for end in step.show_default.split(" to ")] == [min(steps), max(steps)]
     level = next(o for o in command_called("compare").params if o.name == "level")
-    assert level.default == signature(differences).parameters["level"].default
+    assert level.default == ComparisonSettings().level
 
 
 def test_the_help_of_attack_shows_the_defaults_of_the_library() -> None:

@@ -1,0 +1,164 @@
+"""Models side by side, and each against the first: one call, from the results files alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.errors import InvalidParameterError, StoreError
+from robcert.certify.store import ResultStore, plain
+from robcert.certify.tables import UNLABELLED, Table
+
+from .overview import Overview, names, overview, overview_table
+from .paired import (
+    ComparisonSettings,
+    Difference,
+    Family,
+    adjusted,
+    difference_note,
+    difference_tables,
+    differences,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedModel:
+    """One results file of a comparison.
+
+    Attributes:
+        results: its path as it was given.
+        model: what it says of the model.
+        overview: its main numbers.
+        differences: its numbers minus those of the first file; empty for the first file itself.
+    """
+
+    results: str
+    model: dict[str, Any]
+    overview: Overview
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several models on the same images.
+
+    Attributes:
+        settings: how they were compared.
+        data: what the first file says of the images.
+        first: the model that the others are compared with.
+        others: the others, in the order given.
+    """
+
+    settings: ComparisonSettings
+    data: dict[str, Any]
+    first: ComparedModel
+    others: tuple[ComparedModel, ...]
+
+    @property
+    def rows(self) -> tuple[Overview, ...]:
+        """Main numbers of every model."""
+        return (self.first.overview, *(other.overview for other in self.others))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the images carry labels."""
+        return all(row.labelled for row in self.rows)
+
+    @property
+    def family(self) -> Family:
+        """All comparisons, whose p-values are adjusted together."""
+        size = sum(len(other.differences) for other in self.others)
+        return Family(self.settings.correction, size)
+
+    def tables(self) -> Iterator[Table]:
+        """The models side by side, then the differences; the note is below the last table."""
+        yield overview_table(self.rows)
+        note = difference_note(self.settings.level, self.family)
+        if not self.labelled:
+            note += f" {UNLABELLED}"
+        first, *others = names(self.rows)
+        found = [
+            table
+            for name, other in zip(others, self.others, strict=True)
+            for table in difference_tables(first, name, other.differences, self.settings.correction)
+        ]
+        yield from found[:-1]
+        yield replace(found[-1], note=note)
+
+    def csv_lines(self) -> Iterator[str]:
+        """A header, then one line per difference, after the path of its second file."""
+        yield _csv_line(["results", *(field.name for field in fields(Difference))])
+        for other in self.others:
+            for difference in other.differences:
+                yield _csv_line([other.results, *difference.to_json().values()])
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        content = {
+            "data": self.data,
+            "labelled": self.labelled,
+            "side_by_side": [row.to_json() for row in self.rows],
+            "family": {**asdict(self.family), "statement": self.family.statement},
+            "first": {"results": self.first.results, "model": self.first.model},
+            "compared": [
+                {
+                    "results": other.results,
+                    "model": other.model,
+                    "differences": [difference.to_json() for difference in other.differences],
+                }
+                for other in self.others
+            ],
+        }
+        return dict(plain(content))
+
+
+def compare(results: Sequence[Path], settings: ComparisonSettings | None = None) -> Comparison:
+    """Every number that each file shares with the first, for the same images and settings.
+
+    Args:
+        results: at least two results files; the others are compared with the first.
+        settings: radii, level of the intervals, correction of the p-values; None for the defaults.
+
+    Raises:
+        InvalidParameterError: fewer than two files, or a level outside (0, 1).
+        StoreError: a file cannot be read, is about other images, or has no table in common with
+            the first.
+    """
+    settings = settings or ComparisonSettings()
+    if len(results) < 2:
+        message = "compare needs at least two results files"
+        raise InvalidParameterError(message)
+    epsilon = settings.epsilons[0] if settings.epsilons else None
+    with ResultStore.read(results[0]) as store:
+        first = ComparedModel(str(results[0]), store.model, overview(store, epsilon=epsilon), ())
+        data = store.data
+        others = [_against(store, path, settings) for path in results[1:]]
+    found = adjusted([other.differences for other in others], settings.correction)
+    adjusted_others = tuple(
+        replace(other, differences=one) for other, one in zip(others, found, strict=True)
+    )
+    return Comparison(settings, data, first, adjusted_others)
+
+
+def _against(first: ResultStore, path: Path, settings: ComparisonSettings) -> ComparedModel:
+    epsilon = settings.epsilons[0] if settings.epsilons else None
+    with ResultStore.read(path) as second:
+        found = differences(first, second, settings)
+        if not found:
+            message = (
+                f"{first.path} and {second.path} hold no number of the same images and settings"
+            )
+            raise StoreError(message, hint="run the same analysis with the same options on both")
+        return ComparedModel(str(path), second.model, overview(second, epsilon=epsilon), found)
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
