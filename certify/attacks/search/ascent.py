@@ -1,4 +1,4 @@
-"""Ascents of many images in few lanes: an image that is done makes room for the next."""
+"""Ascents of many images in few active_batch_size: an image that is done makes room for the next."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from robcert.certify.numerics import Direction, feasible, per_row, project
 if TYPE_CHECKING:
     from robcert.certify.numerics import Loss, Moments, StepRule
 
-    from .early_stopping import Outlook
-    from .state import Hunt, Score
+    from .early_stopping import EarlyStopping
+    from .state import SearchState, Score
 
 Start = Callable[[Tensor], Tensor]
 """Rows to their first perturbations."""
@@ -59,25 +59,25 @@ class _Lanes:
 class Curve:
     """Losses of one run; while it is kept, no image leaves early."""
 
-    hunt: Hunt
+    state: SearchState
     steps: int
     loss: Loss
     losses: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """No losses yet."""
-        shape = (len(self.hunt.batch), self.steps + 1)
-        self.losses = torch.full(shape, torch.nan, device=self.hunt.batch.x.device)
+        shape = (len(self.state.batch), self.steps + 1)
+        self.losses = torch.full(shape, torch.nan, device=self.state.batch.x.device)
 
-    def keep(self, lanes: _Lanes, point: Tensor, logits: Tensor) -> None:
-        """Note the losses before the next step, and claim the rows that nothing has broken yet."""
-        self.losses[lanes.rows, lanes.t.long() - 1] = self.loss.of(logits, self.hunt.y(lanes.rows))
-        open_still = self.hunt.distance[lanes.rows].isinf()
-        self.hunt.claim(lanes.rows[open_still], point[open_still], logits[open_still])
+    def keep(self, active_batch_size: _Lanes, point: Tensor, logits: Tensor) -> None:
+        """Note the losses before the next step, and verify_candidates the rows that nothing has broken yet."""
+        self.losses[active_batch_size.rows, active_batch_size.t.long() - 1] = self.loss.of(logits, self.state.y(active_batch_size.rows))
+        open_still = self.state.distance[active_batch_size.rows].isinf()
+        self.state.verify_candidates(active_batch_size.rows[open_still], point[open_still], logits[open_still])
 
 
 def climb(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     score: Score,
     *,
@@ -86,7 +86,7 @@ def climb(
     rule: StepRule,
     start: Start | None = None,
     curve: Curve | None = None,
-    outlook: Outlook | None = None,
+    outlook: EarlyStopping | None = None,
 ) -> None:
     """One ascent of ``score`` for each of ``rows``, until the runtime confirms a success.
 
@@ -95,62 +95,62 @@ def climb(
     """
 
     def begin(new: Tensor) -> _Lanes:
-        x, radius = hunt.x(new), epsilon[new]
+        x, radius = state.x(new), epsilon[new]
         first = torch.zeros_like(x) if start is None else start(new)
-        delta = project(first, hunt.norm, radius, x=x)
+        delta = project(first, state.norm, radius, x=x)
         return _Lanes(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
 
-    lanes, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
-    while len(lanes.rows) + len(waiting):
-        free = hunt.lanes - len(lanes.rows)
+    active_batch_size, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
+    while len(active_batch_size.rows) + len(waiting):
+        free = state.active_batch_size - len(active_batch_size.rows)
         if free and len(waiting):
-            lanes, waiting = lanes.joined(begin(waiting[:free])), waiting[free:]
-        lanes = _one_step(hunt, lanes, score, rule, curve, outlook)
-        done = lanes.t > steps
+            active_batch_size, waiting = active_batch_size.joined(begin(waiting[:free])), waiting[free:]
+        active_batch_size = _one_step(state, active_batch_size, score, rule, curve, outlook)
+        done = active_batch_size.t > steps
         if done.any():
-            lanes, finished = lanes[~done], finished.joined(lanes[done])
-        if len(finished.rows) >= hunt.lanes:
-            _look(hunt, finished, curve)
+            active_batch_size, finished = active_batch_size[~done], finished.joined(active_batch_size[done])
+        if len(finished.rows) >= state.active_batch_size:
+            _look(state, finished, curve)
             finished = finished[:0]
-    _look(hunt, finished, curve)
+    _look(state, finished, curve)
 
 
 def _one_step(
-    hunt: Hunt,
-    lanes: _Lanes,
+    state: SearchState,
+    active_batch_size: _Lanes,
     score: Score,
     rule: StepRule,
     curve: Curve | None,
-    outlook: Outlook | None,
+    outlook: EarlyStopping | None,
 ) -> _Lanes:
-    point = lanes.x + lanes.delta
-    logits, gradient = hunt.gradient(lanes.rows, point, score)
+    point = active_batch_size.x + active_batch_size.delta
+    logits, gradient = state.gradient(active_batch_size.rows, point, score)
     if curve is None:
-        going = ~hunt.claim(lanes.rows, point, logits)
+        going = ~state.verify_candidates(active_batch_size.rows, point, logits)
         if not going.all():
-            lanes, gradient, point = lanes[going], gradient[going], point[going]
+            active_batch_size, gradient, point = active_batch_size[going], gradient[going], point[going]
             logits = logits[going]
     else:
-        curve.keep(lanes, point, logits)
-    by_pixel = hunt.norm is Norm.LINF and rule.direction is Direction.SIGN
+        curve.keep(active_batch_size, point, logits)
+    by_pixel = state.norm is Norm.LINF and rule.direction is Direction.SIGN
     uphill = gradient if by_pixel else feasible(gradient, point)  # by pixel the projection stops it
-    unit, moments = rule.unit(uphill, lanes.t, lanes.moments)
-    moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, lanes.radius), unit)
-    delta = project(moved, hunt.norm, lanes.radius, x=lanes.x)
-    stepped = replace(lanes, delta=delta, t=lanes.t + 1, moments=moments)
+    unit, moments = rule.unit(uphill, active_batch_size.t, active_batch_size.moments)
+    moved = active_batch_size.delta + unit * per_row(rule.sizes(active_batch_size.t, active_batch_size.radius), unit)
+    delta = project(moved, state.norm, active_batch_size.radius, x=active_batch_size.x)
+    stepped = replace(active_batch_size, delta=delta, t=active_batch_size.t + 1, moments=moments)
     if outlook is None:
         return stepped
-    step = delta - lanes.delta
-    return stepped[outlook.open(lanes.rows, lanes.t, lanes.delta, logits, gradient, step)]
+    step = delta - active_batch_size.delta
+    return stepped[outlook.open(active_batch_size.rows, active_batch_size.t, active_batch_size.delta, logits, gradient, step)]
 
 
-def _look(hunt: Hunt, lanes: _Lanes, curve: Curve | None) -> None:
+def _look(state: SearchState, active_batch_size: _Lanes, curve: Curve | None) -> None:
     """Ask about the last iterates, of many images at once."""
-    if not len(lanes.rows):
+    if not len(active_batch_size.rows):
         return
-    point = lanes.x + lanes.delta
-    logits = hunt.twin_logits(lanes.rows, point)
+    point = active_batch_size.x + active_batch_size.delta
+    logits = state.twin_logits(active_batch_size.rows, point)
     if curve is None:
-        hunt.claim(lanes.rows, point, logits)
+        state.verify_candidates(active_batch_size.rows, point, logits)
     else:
-        curve.keep(lanes, point, logits)
+        curve.keep(active_batch_size, point, logits)
