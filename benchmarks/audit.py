@@ -20,7 +20,7 @@ import torch
 
 import robcert.fixtures
 from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
-from robcert.certify.auditing import settings_of
+from robcert.certify.auditing import AuditSettings
 from robcert.certify.core import Norm
 from robcert.certify.data import load_images
 from robcert.certify.importer import load_classifier
@@ -31,12 +31,12 @@ from robcert.certify.store import ResultStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ANALYSE: dict[str, Any] = {
-    "linearity": local_linearity.analyse,
-    "bounds": radius_bounds.analyse,
-    "attack": attacks.analyse,
-    "smoothing": smoothing.analyse,
-    "masking": masking.analyse,
+ANALYSE: dict[str, Callable[[Session, AuditSettings], str]] = {
+    "linearity": lambda session, of: local_linearity.analyse(session, of.linearity),
+    "bounds": lambda session, of: radius_bounds.analyse(session, of.bounds),
+    "attack": lambda session, of: attacks.analyse(session, of.attack),
+    "smoothing": lambda session, of: smoothing.analyse(session, of.smoothing),
+    "masking": lambda session, of: masking.analyse(session, of.masking),
 }
 
 
@@ -82,11 +82,10 @@ def main() -> None:
         path = Path(folder) / "results.h5"
         with ResultStore.open(path, model=classifier.info, data=images.info) as store:
             session = Session(classifier, images, np.arange(options.images), store)
+            settings = AuditSettings.of_profile(
+                options.profile, norm=Norm.LINF, epsilon=Norm.LINF.usual_radius
+            )
             for name, analyse in ANALYSE.items():
-                ball = {} if name == "smoothing" else {"norm": Norm.LINF, "epsilon": 8 / 255}
-                if name == "attack":
-                    ball.pop("epsilon")
-                settings = settings_of(name, options.profile, **ball)
                 watch.seconds, start = 0.0, time.perf_counter()
                 analyse(session, settings)
                 seconds = time.perf_counter() - start

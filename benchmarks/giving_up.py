@@ -61,10 +61,19 @@ def main() -> None:
         print(f"{options.model.name}, {norm} {epsilon:g}")
 
         def ascent(early_stopping: bool, loss: Loss, epsilon: float = epsilon) -> Found:
-            return pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss, early_stopping=early_stopping)
+            return pgd(
+                classifier,
+                batch,
+                norm=norm,
+                epsilon=epsilon,
+                loss=loss,
+                early_stopping=early_stopping,
+            )
 
         def towards(early_stopping: bool, epsilon: float = epsilon) -> Found:
-            return multi_targeted(classifier, batch, norm=norm, epsilon=epsilon, early_stopping=early_stopping)
+            return multi_targeted(
+                classifier, batch, norm=norm, epsilon=epsilon, early_stopping=early_stopping
+            )
 
         compare("margin", lambda early_stopping: ascent(early_stopping, Loss.MARGIN))
         compare("cross-entropy", lambda early_stopping: ascent(early_stopping, Loss.CE))

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
-from torch import Tensor
+from .errors import InvalidParameterError, require_positive
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
+    from torch import Tensor
 
 Profile = Literal["quick", "standard", "thorough"]
 """How much work an analysis spends; ``standard`` is its settings' own defaults."""
@@ -24,6 +23,20 @@ class Norm(StrEnum):
     L1 = "l1"
     L2 = "l2"
     LINF = "linf"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Norm | None:
+        """The norm that is also written L2, l_2, 2, inf, Linf or infinity, in any case.
+
+        >>> Norm("L_inf"), Norm("2")
+        (<Norm.LINF: 'linf'>, <Norm.L2: 'l2'>)
+        """
+        short = str(value).strip().lower().replace("_", "").replace("-", "").lstrip("lℓ")
+        return {
+            "1": cls.L1,
+            "2": cls.L2,
+            **dict.fromkeys(("inf", "infty", "infinity", "∞"), cls.LINF),
+        }.get(short)
 
     @property
     def order(self) -> float:
@@ -40,8 +53,23 @@ class Norm(StrEnum):
         """Radius in pixel units where none is given."""
         return {Norm.L1: 12.0, Norm.L2: 0.5, Norm.LINF: 8 / 255}[self]
 
+    def require_epsilon(self, epsilon: float) -> None:
+        """Raise unless ``epsilon`` is a distance in pixel units of [0, 1] that this norm can have.
+
+        Raises:
+            InvalidParameterError: it is not positive and finite, or above 1 in linf.
+        """
+        require_positive("epsilon", epsilon)
+        if self is Norm.LINF and epsilon > 1:
+            message = f"epsilon {epsilon:g} is larger than the whole range of a pixel, which is 1"
+            meant = f"{epsilon:g}/255" if epsilon == int(epsilon) and epsilon < 255 else "8/255"
+            hint = f"did you mean {meant}? distances are in pixel units of [0, 1]"
+            raise InvalidParameterError(message, hint=hint)
+
     def of(self, x: Tensor) -> Tensor:
         """Norms ``(b,)`` of ``x (b, ...)``, one per example."""
+        import torch  # only here: the command line needs the names of the norms, not torch
+
         if self is Norm.LINF:  # torch's own takes seven times as long
             return x.flatten(1).abs().amax(1)
         return torch.linalg.vector_norm(x.flatten(1), ord=self.order, dim=1)
@@ -50,10 +78,10 @@ class Norm(StrEnum):
 class Kind(StrEnum):
     """What a number claims."""
 
-    CERTIFIED = "certified"  # holds with stated probability
+    CERTIFIED = "certified"  # holds with the stated probability
     ESTIMATED = "estimated"  # heuristic, may be wrong
-    ATTACKED = "attacked"  # somebody stood there
-    MEASURED = "measured"  # plain fact
+    ATTACKED = "attacked"  # an adversarial example was found and re-checked
+    MEASURED = "measured"  # a fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +135,4 @@ class Progress(Protocol):
 
 
 def silent(task: str, done: int, total: int) -> None:
-    """Progress that nobody sees."""
+    """Progress that is not shown."""

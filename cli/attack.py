@@ -1,4 +1,4 @@
-"""`robcert attack`: the nearest adversarial image of each image."""
+"""`robcert attack`: the nearest adversarial example of each image."""
 
 from __future__ import annotations
 
@@ -7,81 +7,81 @@ from typing import Annotated, Literal
 
 import typer
 
-from .attack_parts import Others, draw, fill, parts_of, require_plot
-from .shell import checks
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.run import given, report_parts
+from .attack_plan import (
+    ExtraTests,
+    SuiteOptions,
+    draw_accuracy,
+    plan_attack,
+    require_plot,
+    run_plan,
+)
+from .corruption import Corruption
+from .shell import checks, names
+from .shell.old_spellings import note_new_spelling, old_option
+from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.run import report_parts
 from .shell.session import opened
 
 SuiteName = Annotated[
     Literal["quick", "standard", "thorough"] | None,
-    typer.Option("--suite", help="Which attacks run.", show_default="that of --profile"),
+    typer.Option(
+        "--suite",
+        help="Which attacks run and how many steps each takes.",
+        show_default="that of --profile",
+    ),
 ]
 Attacks = Annotated[
     list[str] | None,
     typer.Option(
         "--attack",
-        help="One attack by name (see robcert attacks), instead of a suite; may be given again.",
+        help="Run this attack (see robcert attacks) in place of the suite's; may be repeated. The "
+        "number of steps is still the suite's.",
+        autocompletion=names.completing(names.ATTACKS),
     ),
 ]
 Restarts = Annotated[int | None, typer.Option("--restarts", help="Random starts of PGD.")]
-EveryStep = Annotated[
+NoEarlyStopping = Annotated[
     bool,
     typer.Option(
-        "--every-step",
-        help="PGD and multi-targeted take all of their steps. Else, after a third of them, an "
-        "image is left as standing where three times what its gradient still promises stays short "
-        "of the boundary.",
+        "--no-early-stopping",
+        help="Disable early stopping. By default PGD and multi-targeted stop on an image after a "
+        "third of the steps if the linearised margin cannot reach the boundary (safety factor 3).",
     ),
 ]
 SaveImages = Annotated[
-    bool, typer.Option("--save-images", help="Keep the adversarial images; the report shows some.")
+    bool,
+    typer.Option(
+        "--save-images",
+        help="Keep the adversarial examples in the results file; the report shows some.",
+    ),
 ]
 Round = Annotated[
-    bool, typer.Option("--round-8-bit", help="Ask again after rounding to 8 bits; count the lost.")
+    bool,
+    typer.Option(
+        "--round-8-bit",
+        help="Also count the adversarial examples that survive rounding to 8 bits.",
+    ),
 ]
 FixedRadius = Annotated[
     bool,
     typer.Option(
         "--fixed-radius",
-        help="Attacks at a radius search at each --eps, as papers do, not for the smallest; fmn, "
-        "cw and others without a radius search for the smallest distance all the same.",
+        help="Attacks with a radius run at each --eps, as papers do, and do not search for the "
+        "smallest one; fmn, cw and others without a radius are not affected.",
     ),
 ]
 Source = Annotated[
     list[Path] | None,
     typer.Option(
         "--source",
-        help="Another model for the same images: PGD on it at each --eps, tried on this one; may "
-        "be given again. Alone it replaces the suite.",
+        help="Another model for the same images: adversarial examples of PGD on it, at each --eps, "
+        "are tried on the model; may be repeated. Without options of the suite it replaces the "
+        "suite.",
     ),
 ]
 SourceAttack = Annotated[
     Literal["pgd", "pgd-ce", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100"] | None,
-    typer.Option("--source-attack", help="How sources are attacked.", show_default="pgd"),
-]
-Spatial = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--spatial",
-        help="DEGREES,SHIFT: random rotation by up to so many degrees and shift by up to that "
-        "share of the side, such as 30,0.1; may be given again. Alone it replaces the suite.",
-    ),
-]
-Gaussian = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--gaussian",
-        help="Gaussian noise of this standard deviation; may be given again. Alone it replaces "
-        "the suite.",
-    ),
-]
-Draws = Annotated[
-    int | None,
-    typer.Option("--draws", help="Draws of --spatial and --gaussian.", show_default="10"),
-]
-ClipNoise = Annotated[
-    bool, typer.Option("--clip-noise", help="Keep the pixels of --gaussian in [0, 1].")
+    typer.Option("--source-attack", help="Attack on the sources.", show_default="pgd"),
 ]
 Plot = Annotated[
     Path | None,
@@ -89,56 +89,71 @@ Plot = Annotated[
 ]
 FailUnder = Annotated[
     list[str] | None,
-    typer.Option("--fail-under", help="Exit with 1 if a number is below, as robust_accuracy=0.4."),
+    typer.Option(
+        "--fail-under", help="Exit with 1 if a number is lower, such as robust_accuracy=0.4."
+    ),
 ]
+OldEveryStep = Annotated[bool, old_option("--every-step", new="--no-early-stopping")]
+OldSpatial = Annotated[list[str] | None, old_option("--spatial", new="robcert corruption")]
+OldGaussian = Annotated[list[str] | None, old_option("--gaussian", new="robcert corruption")]
+OldDraws = Annotated[int | None, old_option("--draws", new="robcert corruption --draws")]
+OldClip = Annotated[bool, old_option("--clip-noise", new="robcert corruption --clip")]
 
 
-@analysis_options
+@analysis_options(*EveryGroup)
 def attack(
     options: AnalysisOptions,
     *,
     suite: SuiteName = None,
     attacks: Attacks = None,
     restarts: Restarts = None,
-    every_step: EveryStep = False,
+    no_early_stopping: NoEarlyStopping = False,
     save_images: SaveImages = False,
     round_8_bit: Round = False,
     fixed_radius: FixedRadius = False,
     source: Source = None,
     source_attack: SourceAttack = None,
-    spatial: Spatial = None,
-    gaussian: Gaussian = None,
-    draws: Draws = None,
-    clip_noise: ClipNoise = False,
     plot: Plot = None,
     fail_under: FailUnder = None,
+    every_step: OldEveryStep = False,
+    spatial: OldSpatial = None,
+    gaussian: OldGaussian = None,
+    draws: OldDraws = None,
+    clip_noise: OldClip = False,
 ) -> None:
-    """Attack each image by a suite; the nearest adversarial image counts.
+    """Find the nearest adversarial example of each image by a suite of attacks.
 
-    Prints attacked numbers: an adversarial image was found at that distance and re-checked in the
-    runtime. An image that withstands is not proven robust.
+    Prints attacked numbers: an adversarial example was found at that distance and re-checked in the
+    runtime. An image for which none was found is not proven robust.
 
     Example: robcert attack --model model.onnx --data images.npz --norm l2 --eps 0.5
 
     Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
-    from robcert.certify.attacks import Suite
-
     bars = checks.parsed(fail_under, "attack")
-    named = given(
-        suite=Suite(suite) if suite else None,
-        attacks=tuple(attacks) if attacks else None,
-        restarts=restarts,
-        every_step=every_step or None,
-        save_images=save_images or None,
-        round_8_bit=round_8_bit or None,
+    if every_step:
+        note_new_spelling(options, "--every-step", "--no-early-stopping")
+    corruption = Corruption(spatial, gaussian, draws, clip_noise)
+    if corruption.wanted:
+        note_new_spelling(options, corruption.typed, f"robcert corruption {corruption.typed}")
+    plan = plan_attack(
+        options,
+        SuiteOptions(
+            suite=suite,
+            attacks=attacks,
+            restarts=restarts,
+            no_early_stopping=no_early_stopping or every_step,
+            save_images=save_images,
+            round_8_bit=round_8_bit,
+            fixed_radius=fixed_radius,
+        ),
+        ExtraTests(source, source_attack, corruption),
+        suite_wanted=bool(bars),
     )
-    others = Others(source, source_attack, spatial, gaussian, draws, clip_noise)
-    parts = parts_of(options, named, others, fixed_radius=fixed_radius, suite_wanted=bool(bars))
-    require_plot(plot, parts)
+    require_plot(plot, plan)
     with opened(options) as context:
-        done = fill(context, parts)
-        summary = report_parts(context, "attack", done)
+        done = run_plan(context, plan)
+        readings = report_parts(context, "attack", done)
         if plot is not None:
-            draw(context, plot, done)
-    checks.enforce(bars, {"attack": summary})
+            draw_accuracy(context, plot, done)
+    checks.enforce(bars, checks.Numbers.of_readings(readings))

@@ -1,55 +1,65 @@
-"""`robcert bounds`: radii from extreme-value estimates of L and omega."""
+"""`robcert bounds`: radii from extreme-value estimates of L and ω."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
 
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.run import given, run_analysis
-from .shell.session import Opened, note, one_epsilon
+from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.run import run_analysis
+from .shell.session import CommandContext, note, one_epsilon
+from .shell.values import either
 
 MarginName = Annotated[
     Literal["logit", "prob"] | None,
     typer.Option(
-        "--margin", help="Margin that is bounded; prob as in the papers.", show_default="logit"
+        "--margin", help="Margin that is bounded; the papers use prob.", show_default="logit"
     ),
 ]
 Blocks = Annotated[
-    int | None, typer.Option("--blocks", help="Blocks of the fit.", show_default="100")
+    int | None, typer.Option("--blocks", help="Blocks of images in the fit.", show_default="100")
 ]
 BlockSize = Annotated[
-    int | None, typer.Option("--block-size", help="Images a block.", show_default="100")
+    int | None, typer.Option("--block-size", help="Images per block.", show_default="100")
 ]
 Exceedance = Annotated[
     float | None,
-    typer.Option("--exceedance", help="Share of blocks above the quantile.", show_default="0.001"),
+    typer.Option(
+        "--exceedance", help="Share of blocks that exceed the estimate.", show_default="0.001"
+    ),
 ]
 Evt = Annotated[
     Literal["gev", "reverse-weibull", "max"] | None,
-    typer.Option("--evt", help="How a supremum is read off.", show_default="gev"),
+    typer.Option("--evt", help="How the supremum is estimated.", show_default="gev"),
 ]
 RegionName = Annotated[
     Literal["data", "ball"] | None,
-    typer.Option("--region", help="Where gradients are sampled.", show_default="data"),
+    typer.Option("--region", help="Points at which gradients are sampled.", show_default="data"),
 ]
 TopK = Annotated[
     int | None,
-    typer.Option("--top-k", help="Right: y is among so many first classes.", show_default="1"),
+    typer.Option(
+        "--top-k",
+        help="Count an image as correct if its class is among the K first.",
+        show_default="1",
+    ),
 ]
 Clever = Annotated[
     int | None,
     typer.Option(
-        "--clever", help="Blocks of 64 random points around each image.", show_default="0"
+        "--clever",
+        help="Also CLEVER: blocks of 64 random points around each image.",
+        show_default="0",
     ),
 ]
 Refit = Annotated[
-    bool, typer.Option("--refit", help="Fit again from stored block maxima; no sampling.")
+    bool, typer.Option("--refit", help="Fit the stored block maxima again without sampling.")
 ]
 
 
-@analysis_options
+@analysis_options(*EveryGroup)
 def bounds(
     options: AnalysisOptions,
     *,
@@ -63,39 +73,35 @@ def bounds(
     clever_blocks: Clever = None,
     refit: Refit = False,
 ) -> None:
-    """L-bound, ω-bound and their kin: radii from extreme-value estimates.
+    """Radii from extreme-value estimates: L-, ω-, γ- and curvature bounds.
 
-    Prints estimated numbers: a fit to sampled gradients, with its upper limit; the γ-bound takes
-    each image's own residuals for ω, the curvature bound (l2, smooth models) the Hessian's largest
-    eigenvalue. Attacks of the same norm in the file stand beside them, and the ledger lists the
-    images where one proves an estimate wrong.
+    Prints estimated numbers: extreme-value fits to sampled gradients, with their upper limits. The
+    γ-bound uses the residuals of each image in place of ω; the curvature bound (l2, smooth models)
+    uses the largest eigenvalue of the Hessian. Attacked distances of the same norm in the results
+    file are printed beside them; the ledger lists the images where one proves an estimate wrong.
 
     Example: robcert bounds --model model.onnx --data images.npz --limit 100
     """
-    from robcert.certify.auditing import settings_of
-    from robcert.certify.core import Norm
-    from robcert.certify.radius_bounds import Margin, Region
+    from robcert.certify.radius_bounds import BoundsSettings, Margin, Region
     from robcert.certify.radius_bounds import analyse as analyse_bounds
     from robcert.certify.stats import Method
 
-    settings = settings_of(
-        "bounds",
-        options.profile,
-        norm=Norm(options.norm),
+    base = BoundsSettings.of_profile(options.profile)
+    settings = replace(
+        base,
+        norm=options.norm,
         epsilon=one_epsilon(options),
-        **given(
-            margin=Margin(margin) if margin else None,
-            blocks=blocks,
-            block_size=block_size,
-            exceedance=exceedance,
-            evt=Method(evt) if evt else None,
-            region=Region(region) if region else None,
-            top_k=top_k,
-            clever_blocks=clever_blocks,
-        ),
+        margin=Margin(either(margin, base.margin)),
+        blocks=either(blocks, base.blocks),
+        block_size=either(block_size, base.block_size),
+        exceedance=either(exceedance, base.exceedance),
+        evt=Method(either(evt, base.evt)),
+        region=Region(either(region, base.region)),
+        top_k=either(top_k, base.top_k),
+        clever_blocks=either(clever_blocks, base.clever_blocks),
     )
 
-    def analyse(context: Opened) -> list[str]:
+    def analyse(context: CommandContext) -> list[str]:
         session = context.session
         sampled = settings.blocks_of(session.images, session.seed)
         apart = len(set(session.indices.tolist()) - set(sampled.ravel().tolist()))

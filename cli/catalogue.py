@@ -1,4 +1,4 @@
-"""`robcert datasets`, `attacks` and `architectures`: what there is to choose from."""
+"""`robcert datasets`, `attacks` and `architectures`: lists of names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def datasets() -> None:
     for name, entry in NAMED.items():
         typer.echo(f"{name:22} {entry.doc}; downloaded, or read from --data-root")
     typer.echo(f"{'imagenet':22} validation images, read from --data-root")
-    typer.echo("Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train for the")
-    typer.echo("training images.")
+    typer.echo(
+        "Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train means the"
+    )
+    typer.echo("training images of NAME.")
 
 
 def attacks() -> None:
@@ -38,7 +40,7 @@ def attacks() -> None:
 
 
 def architectures() -> None:
-    """List the networks that robcert train can build.
+    """List the architectures that robcert train can build.
 
     Prints names only, no numbers about a model.
 
@@ -49,8 +51,6 @@ def architectures() -> None:
     for name in names():
         typer.echo(f"{name:16} {describe(name)}")
     typer.echo("torchvision:NAME any classification model of torchvision")
-    typer.echo(
-        "module:factory   your own factory(image_shape=(c, h, w), num_classes=k), from --arch"
-    )
-    typer.echo("                 alone, never from a file")
-    typer.echo("Activations: relu, softplus, c2relu; --denoise for the residual networks.")
+    typer.echo("module:factory   your own function factory(image_shape=(c, h, w), num_classes=k);")
+    typer.echo("                 imported only if --arch names it, never because a file does")
+    typer.echo("Activations: relu, softplus, c2relu. Residual networks also take --denoise.")

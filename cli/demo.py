@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell.options import AnalysisOptions
-from .shell.session import bundled, note, opened
+from .shell.session import note, opened
 
 if TYPE_CHECKING:
-    from robcert.certify.auditing import Verdict
+    from robcert.certify.auditing import AuditVerdict
 
 MODELS = ("fashion-honest.onnx", "fashion-masked.onnx")
 DATA = "fashion-mnist-2000"
@@ -20,18 +20,22 @@ IMAGES = 100
 
 def demo(
     out_dir: Annotated[
-        Path, typer.Option("--out-dir", help="Folder for results and reports.")
+        Path, typer.Option("--out-dir", help="Folder for the results files and reports.")
     ] = Path("robcert-demo"),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Audit two bundled models, one honest and one masked, and write both reports.
 
-    Takes about two minutes on two cores. Prints two verdicts that rest on certified, estimated,
-    attacked and measured numbers; the reports show them all.
+    Takes about two minutes on two cores. Prints two verdicts, which follow from certified,
+    estimated, attacked and measured numbers; the reports show them all.
 
     Example: robcert demo --out-dir robcert-demo
     """
+    from robcert.certify.auditing import bundled
+
     from .shell.render import print_verdict
 
     pages = []
@@ -53,16 +57,15 @@ def demo(
         typer.echo(f"  {page}")
 
 
-def _audited(options: AnalysisOptions) -> tuple[Verdict, Path]:
-    from robcert.certify.auditing import AuditSettings, Verdict
-    from robcert.certify.core import Norm
+def _audited(options: AnalysisOptions) -> tuple[AuditVerdict, Path]:
+    from robcert.certify.auditing import AuditSettings
 
     from .audit import run_audit, write_page
     from .shell.session import epsilons
 
     settings = AuditSettings.of_profile(
-        options.profile, norm=Norm(options.norm), epsilon=epsilons(options)[0]
+        options.profile, norm=options.norm, epsilon=epsilons(options)[0]
     )
     with opened(options) as context:
         summary = run_audit(context, settings)
-        return Verdict(**summary["verdict"]), write_page(context)
+        return summary.verdict, write_page(context)

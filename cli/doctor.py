@@ -1,4 +1,4 @@
-"""`robcert doctor`: is everything here that robcert needs, and does it give the known answers?"""
+"""`robcert doctor`: the environment that robcert runs in, and tests against known answers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def doctor(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Show the environment: versions, devices, bundled files; test the numbers on request.
+    """Show versions, devices and bundled files; test the numbers on request.
 
-    Prints measured facts; with --self-test each quantity of every kind with the expected value and
-    the one that came out. Exits with 1 if something is missing or wrong.
+    Prints measured facts; with --self-test also the expected and the computed value of quantities
+    of every kind. Exits with 1 if something is missing or wrong.
 
     Example: robcert doctor --self-test
     """

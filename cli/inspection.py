@@ -1,28 +1,30 @@
-"""`robcert inspect`: what is this file?"""
+"""`robcert inspect`: what a model file is."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
 
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.session import default_data, how_to_load, load_model, model_path, note
+from .shell.options import AnalysisOptions, ModelAndData, OutputOptions, analysis_options
+from .shell.session import note, request_of
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import Inspection
     from robcert.certify.data import DataInfo
 
 
-@analysis_options
+@analysis_options(*ModelAndData, OutputOptions)
 def inspect(options: AnalysisOptions) -> None:
-    """What is this model file: inputs, outputs, preprocessing, gradients, parity, accuracy.
+    """Show what a model file is: inputs, outputs, preprocessing, gradients, accuracy.
 
-    Prints measured facts, what was decided about the file and why. Writes nothing.
+    Prints measured facts, among them how well the differentiable twin matches the runtime, and what
+    robcert decided about the file and why. Writes nothing.
 
     Example: robcert inspect --model model.onnx --data images.npz
     """
-    from robcert.certify.auditing import tables
+    from robcert.certify.auditing import inspection_table
 
     from .shell.render import print_tables, print_warning
 
@@ -30,8 +32,7 @@ def inspect(options: AnalysisOptions) -> None:
     if options.as_json:
         _print_json(options, inspection, data)
         return
-    summary = inspection.to_json()
-    print_tables(tables("inspect", summary))
+    print_tables([inspection_table(inspection.to_json())])
     for line in inspection.info.notes:
         note(options, line)
     for line in inspection.warnings:
@@ -39,21 +40,31 @@ def inspect(options: AnalysisOptions) -> None:
 
 
 def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
-    """What the file is, looked at with the images that were named or that fit."""
-    from robcert.certify.auditing import inspect_classifier, inspect_model
+    """What the file is, inspected with the images that were named or that fit."""
+    from robcert.certify.auditing import (
+        default_data,
+        demo_model,
+        inspect_classifier,
+        inspect_file,
+        load_model_of,
+    )
     from robcert.certify.data import load_images
     from robcert.certify.errors import AmbiguousOutputError
 
+    def tell(line: str) -> None:
+        note(options, line)
+
+    model = options.model or demo_model(tell)
+    request = replace(request_of(options), model=model)
     if options.data is not None:
         images = load_images(options.data, root=options.data_root)
-        found = inspect_model(model_path(options), images=images, **how_to_load(options))
-        return found, images.info
+        return inspect_file(request, model, images), images.info
     try:
-        classifier = load_model(options, None)
+        classifier = load_model_of(request, None, tell)
     except AmbiguousOutputError:
-        return inspect_model(model_path(options), **how_to_load(options)), None
+        return inspect_file(request, model, None), None
     try:
-        fitting = default_data(options, classifier)
+        fitting = default_data(request, classifier, tell)
     except DataError:
         return inspect_classifier(classifier, None), None
     return inspect_classifier(classifier, fitting), fitting.info

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from .linearity_series import places, require_series, run_one, run_series
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.run import given
+from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.session import epsilons, opened
+from .shell.values import either
 
 
-@analysis_options
+@analysis_options(*EveryGroup)
 def linearity(
     options: AnalysisOptions,
     *,
     steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps of the search.", show_default="50")
+        int | None, typer.Option("--steps", help="Gradient steps of the search.", show_default="50")
     ] = None,
     step_size: Annotated[
         float | None,
         typer.Option(
             "--step-size",
-            help="Adam's step, pixel units; l2 and l1 have steps of their own if it is left out.",
+            help="Step size of Adam in pixel units of [0, 1]; without this option l2 and l1 use "
+            "shrinking steps.",
             show_default="0.1",
         ),
     ] = None,
@@ -33,47 +35,52 @@ def linearity(
     ] = None,
     loss: Annotated[
         Literal["ce", "margin"] | None,
-        typer.Option("--loss", help="Loss that is linearised.", show_default="ce"),
+        typer.Option("--loss", help="Loss whose linearity is measured.", show_default="ce"),
     ] = None,
     sided: Annotated[
         Literal["two", "upper", "lower"] | None,
-        typer.Option("--sided", help="Side of the tangent.", show_default="two"),
+        typer.Option(
+            "--sided", help="Side of the tangent on which deviations count.", show_default="two"
+        ),
     ] = None,
     also: Annotated[
         list[Path] | None,
-        typer.Option("--also", help="A further model on the same images; may be given again."),
+        typer.Option("--also", help="Also measure this model on the same images; may be repeated."),
     ] = None,
     along: Annotated[
-        bool, typer.Option("--along", help="Every kept checkpoint of the run folder --model.")
+        bool,
+        typer.Option("--along", help="Measure every kept checkpoint of the run folder --model."),
     ] = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Histogram of √γ, or γ by epoch: PNG, PDF or SVG."),
     ] = None,
 ) -> None:
-    """Local linearity: how far the loss leaves its tangent within ε of an image (γ).
+    """Local linearity: how far the loss deviates from its tangent within ε (γ).
 
-    Prints estimated numbers: γ is found by search, so the true value can only be larger. Several
-    models are measured with --also, checkpoints along a training with --along; each gets a results
-    file of its own.
+    Prints estimated numbers: γ is found by a search, so the true value can only be larger. --also
+    measures several models, --along the checkpoints of a training run; each gets its own results
+    file.
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
-    from robcert.certify.auditing import settings_of
-    from robcert.certify.core import Norm
-    from robcert.certify.local_linearity import Steps
+    from robcert.certify.local_linearity import LinearitySettings, Sided, Steps
+    from robcert.certify.numerics import Loss
     from robcert.certify.tables import require_picture
 
     require_series(options, also or (), along=along)
-    chosen = given(steps=steps, step_size=step_size, restarts=restarts, loss=loss, sided=sided)
-    if step_size is not None:
-        chosen["rule"] = Steps.ADAM  # its steps alone have a size
-    runs = [
-        settings_of(
-            "linearity", options.profile, norm=Norm(options.norm), epsilon=epsilon, **chosen
-        )
-        for epsilon in epsilons(options)
-    ]
+    base = LinearitySettings.of_profile(options.profile)
+    settings = replace(
+        base,
+        norm=options.norm,
+        steps=either(steps, base.steps),
+        step_size=either(step_size, base.step_size),
+        restarts=either(restarts, base.restarts),
+        loss=Loss(either(loss, base.loss)),
+        sided=Sided(either(sided, base.sided)),
+        rule=base.rule if step_size is None else Steps.ADAM,  # only Adam has a step size
+    )
+    runs = [replace(settings, epsilon=epsilon) for epsilon in epsilons(options)]
     if plot is not None:
         require_picture(plot)
     if also or along:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robcert.certify.local_linearity import LinearitySettings, Measured
 
     from .shell.options import AnalysisOptions
-    from .shell.session import Opened
+    from .shell.session import CommandContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Place:
     Attributes:
         model: None for the demo model.
         out: None for the default place.
-        epoch: epochs that it was trained for, None where that is not the question.
+        epoch: epochs that it was trained for; None outside a training run.
     """
 
     model: Path | None
@@ -36,7 +36,7 @@ class Place:
 
 
 def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
-    """Look at what is asked for before the first model is measured, which may take hours.
+    """Check the options before the first model is measured, which may take hours.
 
     Raises:
         InvalidParameterError: the options contradict one another or name no file.
@@ -53,7 +53,7 @@ def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: b
     if not along:
         return
     if others:
-        message = "--along and --also exclude each other"
+        message = "--along and --also cannot be combined"
         raise InvalidParameterError(message)
     if options.model is None or not options.model.is_dir():
         message = "--along needs --model to be the folder of a training run"
@@ -92,7 +92,8 @@ def run_series(
         with opened(chosen) as context:
             data = _same_data(context, data)
             found += _measured(context, runs, place)
-            context.warnings = warnings = list(dict.fromkeys([*warnings, *context.warnings]))
+            warnings = list(dict.fromkeys([*warnings, *context.warnings]))
+            context.warnings[:] = warnings
             if place is series[-1]:
                 _print(context, found)
     if plot is not None and found:
@@ -101,7 +102,7 @@ def run_series(
         note(options, f"picture: {plot}")
 
 
-def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
+def run_one(context: CommandContext, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
     """Measure one model, print it, draw its histogram."""
     from robcert.certify.local_linearity import Measured, analyse, save_histogram
 
@@ -114,7 +115,9 @@ def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | Non
         note(context.options, f"picture: {plot}")
 
 
-def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) -> list[Measured]:
+def _measured(
+    context: CommandContext, runs: Sequence[LinearitySettings], place: Place
+) -> list[Measured]:
     from robcert.certify.local_linearity import Measured, analyse, summarise
 
     from .shell.invocation import command_line
@@ -131,7 +134,7 @@ def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) 
     return [one for one in found if len(one.gamma)]
 
 
-def _print(context: Opened, found: Sequence[Measured]) -> None:
+def _print(context: CommandContext, found: Sequence[Measured]) -> None:
     """The table or the JSON object of all models."""
     from robcert.certify.local_linearity import series_table
 
@@ -140,14 +143,14 @@ def _print(context: Opened, found: Sequence[Measured]) -> None:
 
     if context.options.as_json:
         summary = {"models": [one.to_json() for one in found], "warnings": context.warnings}
-        print_outcome(context, "linearity", {}, summary, {})
+        print_outcome(context, "linearity", {}, summary, None)
     elif found:
         print_tables([series_table(found)])
         for results in dict.fromkeys(one.results for one in found):
             note(context.options, f"results: {results}")
 
 
-def _same_data(context: Opened, before: str) -> str:
+def _same_data(context: CommandContext, before: str) -> str:
     """Hash of the images; raises if it is not that of the models ``before``."""
     images = context.session.images
     if before and images.sha256 != before:

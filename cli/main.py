@@ -5,64 +5,46 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 import warnings
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robcert.certify.errors import RobcertError
 
-from .attack import attack
-from .audit import audit
-from .bounds import bounds
-from .catalogue import architectures, attacks, datasets
-from .compare import compare
-from .demo import demo
-from .doctor import doctor
-from .export import export
-from .inspection import inspect
-from .linearity import linearity
-from .masking import masking_check
-from .report import report
+from .commands import COMMANDS
+from .shell.command_group import LazyGroup
 from .shell.invocation import command_line, remember, something_saved
-from .show import show
-from .smoothing import smoothing
-from .surface import surface
-from .taylor import taylor
-from .train.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-EXIT_NOBODY_READS = 141
-"""What a shell reports of a program that SIGPIPE ended, as `head` does to those before it."""
+EXIT_CLOSED_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended, as `head` ends those before it."""
+
+
+class Commands(LazyGroup):
+    """The commands of robcert."""
+
+    entries = COMMANDS
+
 
 app = typer.Typer(
     name="robcert",
-    no_args_is_help=True,
+    cls=Commands,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-for _command in (demo, inspect, audit, linearity, bounds, attack):
-    app.command()(_command)
-app.add_typer(smoothing, name="smoothing")
-app.command("masking-check")(masking_check)
-for _command in (surface, taylor, report, compare, show):
-    app.command()(_command)
-app.add_typer(train, name="train")
-for _command in (export, datasets, attacks, architectures, doctor):
-    app.command()(_command)
-
 
 def _print_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version
+
         typer.echo(f"robcert {version('robcert')}")
         raise typer.Exit
 
@@ -78,9 +60,9 @@ def root(
 ) -> None:
     """How robust is this image classifier, how do you know, and is it only hiding its gradients?
 
-    Every number says what it claims: certified (holds with stated probability), estimated (may be
-    wrong), attacked (somebody stood there) or measured (a plain fact). Distances are in pixel
-    units of [0, 1].
+    Every number says what it claims: certified (holds with the stated probability), estimated (may
+    be wrong), attacked (an adversarial example was found at that distance and re-checked) or
+    measured (a fact). Distances are in pixel units of [0, 1].
 
     Start with: robcert demo
 
@@ -96,8 +78,8 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Exit status of `robcert ARGUMENTS`: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
 
-    It is 141, without a word, where whoever read stdout has gone, for 1 would be a failed check.
-    With `--debug` errors keep their traceback; else each is one line on stderr.
+    It is 141, without a message, where stdout is closed, because 1 would mean a failed check. With
+    `--debug` errors keep their traceback; else each is one line on stderr.
     """
     debug = "--debug" in arguments
     remember(tuple(arguments))
@@ -107,11 +89,15 @@ def run(arguments: Sequence[str]) -> int:
         status = app(args=list(arguments), prog_name="robcert", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = EXIT_INTERRUPTED
-    except SystemExit:  # Typer and rich end so, with 1, where stdout is a broken pipe
-        _write_no_more()
-        return EXIT_NOBODY_READS
-    except Exception as error:  # the last line of defence: a traceback is no message
+    except SystemExit as ended:
+        if not ended.code:  # after completion, which Typer ends so
+            return 0
+        _write_no_more()  # Typer and rich end so, with 1, where stdout is a broken pipe
+        return EXIT_CLOSED_PIPE
+    except Exception as error:  # whatever it is, users get one line and no traceback
         if debug:
+            import traceback
+
             traceback.print_exc()
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
@@ -120,15 +106,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _interrupted(arguments: Sequence[str]) -> str:
-    """What is left of an interrupted command, and how to go on."""
+    """What an interrupted command has saved, and how to continue."""
     if not something_saved():
-        return f"interrupted: nothing is saved yet; to begin again, run: {command_line()}"
+        return f"interrupted: nothing is saved yet; to start again, run: {command_line()}"
     resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
-    return f"interrupted: what is finished is saved; to go on, run: {command_line()}{resume}"
+    return f"interrupted: finished work is saved; to continue, run: {command_line()}{resume}"
 
 
 def _write_no_more() -> None:
-    """Let the interpreter flush what is left of stdout into nothing."""
+    """Discard what the interpreter has yet to flush to stdout."""
     with contextlib.suppress(OSError):  # a stdout without a file behind it has nothing to flush
         target = sys.stdout.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -150,7 +136,8 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
     if isinstance(error, RobcertError):
         return str(error), error.hint
     if isinstance(error, typer.TyperException):
-        # Typer's own copy of click raises; importing click would add a dependency.
+        if unused := _unused_option(error):
+            return unused
         message = error.format_message().replace("Value error, ", "")  # pydantic's, inside Typer
         return message, f"robcert {_command_of(arguments)}--help lists the options"
     if isinstance(error, OSError) and error.strerror:
@@ -164,6 +151,20 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
     )
 
 
+def _unused_option(error: typer.TyperException) -> tuple[str, str] | None:
+    """Message and hint for an option that other commands have, None for any other error."""
+    from .shell.options import shared_options
+
+    option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+    if context is None or "No such option" not in error.message:
+        return None
+    if option not in shared_options():
+        return None
+    command = context.command_path
+    message = f"{command} takes no {option}, which would have no effect there"
+    return message, f"{command} --help lists its options"
+
+
 def _no_memory(error: Exception) -> bool:
     """Whether memory ran out; torch has an error of its own on a GPU, and none on a processor."""
     named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
@@ -172,9 +173,7 @@ def _no_memory(error: Exception) -> bool:
 
 def _command_of(arguments: Sequence[str]) -> str:
     """The command among ``arguments`` with a blank behind, or nothing."""
-    known = {info.name or info.callback.__name__ for info in app.registered_commands}  # type: ignore[union-attr]
-    known |= {group.name for group in app.registered_groups if group.name}
-    return next((f"{word} " for word in arguments if word in known), "")
+    return next((f"{word} " for word in arguments if word in COMMANDS), "")
 
 
 def _say(line: str) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .shell.options import AnalysisOptions, analysis_options
+from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.run import run_analysis
 from .shell.session import one_epsilon
-from .shell.sources import load_sources
 
 
-@analysis_options
+@analysis_options(*EveryGroup)
 def masking_check(
     options: AnalysisOptions,
     *,
@@ -21,8 +21,8 @@ def masking_check(
         list[Path] | None,
         typer.Option(
             "--source",
-            help="Another model for the same images, whose adversarial images are tried on this "
-            "one; may be given again [default: bundled models that fit, else a surrogate].",
+            help="Another model for the same images, whose adversarial examples are tried on the "
+            "model; may be repeated [default: bundled models that fit, else a surrogate].",
         ),
     ] = None,
     strict: Annotated[
@@ -35,14 +35,15 @@ def masking_check(
 
     Example: robcert masking-check --model model.onnx --data images.npz --strict
     """
-    from robcert.certify.auditing import settings_of
-    from robcert.certify.core import Norm
-    from robcert.certify.masking import analyse
+    from robcert.certify.auditing import load_sources
+    from robcert.certify.masking import MaskingSettings, MaskingSummary, analyse
 
-    settings = settings_of(
-        "masking", options.profile, norm=Norm(options.norm), epsilon=one_epsilon(options)
+    settings = replace(
+        MaskingSettings.of_profile(options.profile),
+        norm=options.norm,
+        epsilon=one_epsilon(options),
     )
-    summary = run_analysis(
+    reading = run_analysis(
         options,
         "masking-check",
         "masking",
@@ -50,9 +51,12 @@ def masking_check(
             analyse(
                 context.session,
                 settings,
-                sources=load_sources(context, source) if source else None,
+                sources=load_sources(context.opened.request, source, context.session)
+                if source
+                else None,
             )
         ],
     )
-    if strict and summary["verdict"] != "clear":
+    summary = reading.summary
+    if strict and not (isinstance(summary, MaskingSummary) and summary.verdict == "clear"):
         raise typer.Exit(1)

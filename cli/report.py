@@ -15,9 +15,10 @@ def report(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Write one self-contained HTML page from a results file; nothing is computed again.
+    """Write one self-contained HTML page from a results file.
 
-    Shows certified, estimated, attacked and measured numbers, each marked as what it is.
+    Nothing is computed again. Shows certified, estimated, attacked and measured numbers, each
+    marked as such.
 
     Example: robcert report robcert-results/model-1a2b3c4d.h5
     """

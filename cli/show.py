@@ -1,4 +1,4 @@
-"""`robcert show`: what a results file holds, as tables, CSV or JSON."""
+"""`robcert show`: the content of a results file as tables, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError
 
+from .shell import names
+
 if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
 
@@ -17,24 +19,32 @@ def show(
     results: Annotated[Path, typer.Argument(help="Results file of any analysis.")],
     group: Annotated[
         str | None,
-        typer.Option("--group", "-g", help="One group only, such as attack/linf-quick-1a2b3c4d."),
+        typer.Option(
+            "--group",
+            "-g",
+            help="Show one group only, such as attack/linf-quick-1a2b3c4d.",
+            autocompletion=names.groups,
+        ),
     ] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="The rows of --group, one line an image.")
+        bool, typer.Option("--csv", help="Print the rows of --group as CSV, one line per image.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Print or export a results file; nothing is computed again.
+    """Print or export what a results file holds.
 
-    Every table says what it claims: certified, estimated, attacked or measured.
+    Nothing is computed again. Every table says what it claims: certified, estimated, attacked or
+    measured.
 
     Example: robcert show results.h5 --group attack/linf-quick-1a2b3c4d --csv > attack.csv
     """
     from robcert.certify.store import ResultStore
 
     if as_csv and as_json:
-        message = "--csv and --json exclude each other"
+        message = "--csv and --json cannot be combined"
         raise InvalidParameterError(message)
     with ResultStore.read(results) as store:
         if as_csv:
@@ -73,11 +83,11 @@ def _print_json(store: ResultStore, path: str | None) -> None:
 
 
 def _print_tables(store: ResultStore, path: str | None) -> None:
-    from robcert.certify.auditing import labelled, results, tables, violations_table
+    from robcert.certify.auditing import labelled, results, verdict_of, violations_table
     from robcert.certify.report import columns_table, overview
     from robcert.certify.store import ledger
 
-    from .shell.render import print_tables
+    from .shell.render import print_tables, print_verdict
 
     if path:
         print_tables([columns_table(store.at(path))])
@@ -87,6 +97,7 @@ def _print_tables(store: ResultStore, path: str | None) -> None:
         wanted = ""
     for result in results(store):
         if not wanted or result.group.path == wanted:
-            print_tables(tables(result.analysis, result.summary, labelled=labelled(store)))
+            print_tables(result.tables_for(labelled=labelled(store)))
     if not wanted:
         print_tables([violations_table(ledger(store))])
+        print_verdict(verdict_of(store))

@@ -3,33 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from robcert.certify.errors import InvalidParameterError
 
 from .shell import values
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.run import given, run_analysis
-from .shell.session import Opened, note
+from .shell.command_group import CommandGroup
+from .shell.old_spellings import note_new_spelling, old_option
+from .shell.options import (
+    AnalysisOptions,
+    ModelAndData,
+    ProfileOptions,
+    Run,
+    SelectionOptions,
+    analysis_options,
+)
+from .shell.run import run_analysis
+from .shell.session import CommandContext, note
+from .shell.values import either
+
+if TYPE_CHECKING:
+    from robcert.certify.smoothing import SmoothingSettings
 
 smoothing = typer.Typer(
-    no_args_is_help=True,
+    cls=CommandGroup,
+    add_completion=False,
     rich_markup_mode=None,
-    help="Randomized smoothing: certified numbers, of the smoothed classifier.",
+    help="Randomized smoothing: certified numbers for the smoothed classifier.",
 )
+
+GROUPS = (*ModelAndData, SelectionOptions, ProfileOptions, *Run)
+"""Shared options of smoothing, which is always in l2 and has no epsilon."""
+
+
+class Design(StrEnum):
+    """How many noisy draws an image gets, and the statistical test that they enter."""
+
+    SEQUENTIAL = "sequential"  # until each radius is decided, union bound over the looks
+    GROUP_SEQUENTIAL = "group-sequential"  # exact boundaries, fewer draws
+    RUNNER_UP = "runner-up"  # sequential, with a limit for the second class too
+    OPEN_ENDED = "open-ended"  # sequential, a larger --n may follow
+    TWO_STAGE = "two-stage"  # a pilot decides how many draws the radius needs
+    COHEN = "cohen"  # always n, as in the paper
+    COHEN_RUNNER_UP = "cohen-runner-up"  # always n, with a limit for the second class too
+
+
+FIXED = (Design.TWO_STAGE, Design.COHEN, Design.COHEN_RUNNER_UP)
+"""Designs that do not decide the radii of a grid."""
 
 Sigma = Annotated[
     float | None,
-    typer.Option("--sigma", help="Noise level, pixel units of [0, 1].", show_default="0.25"),
+    typer.Option("--sigma", help="Noise level in pixel units of [0, 1].", show_default="0.25"),
 ]
 Sigmas = Annotated[
     list[float] | None,
     typer.Option(
         "--sigma",
-        help="Noise level, pixel units of [0, 1]; may be given again.",
+        help="Noise level in pixel units of [0, 1]; may be repeated.",
         show_default="0.25",
     ),
 ]
@@ -39,7 +74,7 @@ Alpha = Annotated[
 ]
 Draws = Annotated[
     int | None,
-    typer.Option("--n", help="Most noisy draws an image.", show_default="100000"),
+    typer.Option("--n", help="Maximum number of noisy draws per image.", show_default="100000"),
 ]
 
 
@@ -47,36 +82,38 @@ SelectionDraws = Annotated[
     int | None,
     typer.Option("--n0", help="Draws that choose the class.", show_default="100"),
 ]
-ModeName = Annotated[
-    Literal["grid", "radius", "cohen"] | None,
+DesignName = Annotated[
+    Design | None,
     typer.Option(
-        "--mode",
-        help="grid: draw until each radius is decided; radius: as many as the radius needs; "
-        "cohen: always n, as in the paper.",
-        show_default="grid",
+        "--design",
+        help="Statistical design. sequential: draw until each radius is decided; group-sequential: "
+        "the same with exact boundaries and fewer draws; runner-up: sequential, with a limit for "
+        "the second class too (p_B < 1 - p_A); open-ended: sequential, and a run with a larger --n "
+        "may follow; two-stage: as many draws as the radius needs; cohen: always n, as in the "
+        "paper; cohen-runner-up: always n, with a limit for the second class too.",
+        metavar="DESIGN",
+        show_default="sequential",
     ),
 ]
 Radii = Annotated[
-    str | None, typer.Option("--radii", help="l2 radii to decide, such as 0.25,0.5,1.")
-]
-Exact = Annotated[bool, typer.Option("--exact", help="Group-sequential boundaries: fewer draws.")]
-RunnerUp = Annotated[
-    bool, typer.Option("--runner-up", help="Limit the second class too (p_B < 1 - p_A).")
+    str | None,
+    typer.Option("--radii", help="l2 radii that sequential designs decide, such as 0.25,0.5,1."),
 ]
 LabelMode = Annotated[
-    bool, typer.Option("--label-mode", help="Test the label itself: certified accuracy only.")
+    bool,
+    typer.Option(
+        "--label-mode",
+        help="Test the label itself, in sequential designs: certified accuracy only.",
+    ),
 ]
 Familywise = Annotated[
-    bool, typer.Option("--familywise", help="One alpha for all images together.")
-]
-OpenEnded = Annotated[
-    bool, typer.Option("--open-ended", help="Spend alpha so that a larger --n may follow.")
+    bool, typer.Option("--familywise", help="Use one alpha for all images together.")
 ]
 Tolerance = Annotated[
     float | None,
     typer.Option(
         "--tolerance",
-        help="Share of the radius that --mode radius may lose.",
+        help="Share of the radius that --design two-stage may lose.",
         show_default="0.01",
     ),
 ]
@@ -84,18 +121,104 @@ PrecisionName = Annotated[
     Literal["float32", "bfloat16", "int8"] | None,
     typer.Option(
         "--precision",
-        help="Certify the model as computed in these numbers: another function.",
+        help="Number format in which the model is computed and certified: another format is "
+        "another function.",
         show_default="float32",
     ),
 ]
+OldMode = Annotated[Literal["grid", "radius", "cohen"] | None, old_option("--mode", new="--design")]
+OldExact = Annotated[bool, old_option("--exact", new="--design group-sequential")]
+OldRunnerUp = Annotated[bool, old_option("--runner-up", new="--design runner-up")]
+OldOpenEnded = Annotated[bool, old_option("--open-ended", new="--design open-ended")]
 Tsv = Annotated[
     Path | None,
-    typer.Option("--tsv", help="Write the certificates as Cohen's scripts read them, too."),
+    typer.Option("--tsv", help="Also write the certificates in the format of Cohen's scripts."),
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class OldDesign:
+    """The flags that ``--design`` replaces."""
+
+    mode: Literal["grid", "radius", "cohen"] | None = None
+    exact: bool = False
+    runner_up: bool = False
+    open_ended: bool = False
+
+    @property
+    def typed(self) -> str:
+        """The flags as they were typed; empty if none was."""
+        flags = (
+            f"--mode {self.mode}" if self.mode else "",
+            "--exact" if self.exact else "",
+            "--runner-up" if self.runner_up else "",
+            "--open-ended" if self.open_ended else "",
+        )
+        return " ".join(flag for flag in flags if flag)
+
+    def design(self) -> Design:
+        """The design that these flags name.
+
+        Raises:
+            InvalidParameterError: they contradict one another.
+        """
+        found = {
+            OldDesign("grid"): Design.SEQUENTIAL,
+            OldDesign("grid", exact=True): Design.GROUP_SEQUENTIAL,
+            OldDesign("grid", runner_up=True): Design.RUNNER_UP,
+            OldDesign("grid", open_ended=True): Design.OPEN_ENDED,
+            OldDesign("radius"): Design.TWO_STAGE,
+            OldDesign("cohen"): Design.COHEN,
+            OldDesign("cohen", runner_up=True): Design.COHEN_RUNNER_UP,
+        }.get(replace(self, mode=self.mode or "grid"))
+        if found is None:
+            message = f"{self.typed} cannot be combined"
+            raise InvalidParameterError(message, hint="choose one --design")
+        return found
+
+
+def chosen_design(options: AnalysisOptions, typed: Design | None, old: OldDesign) -> Design | None:
+    """The design, None where it was not typed; old flags are understood, with a note.
+
+    Raises:
+        InvalidParameterError: there are several.
+    """
+    if not old.typed:
+        return typed
+    if typed is not None:
+        message = f"{old.typed} cannot be combined with --design"
+        raise InvalidParameterError(message)
+    found = old.design()
+    note_new_spelling(options, old.typed, f"--design {found}")
+    return found
+
+
+def with_design(settings: SmoothingSettings, design: Design | None) -> SmoothingSettings:
+    """``settings`` with the fields that ``design`` stands for; unchanged for None.
+
+    Raises:
+        InvalidParameterError: the label is tested, which only sequential designs can.
+    """
+    from robcert.certify.smoothing import Mode
+
+    if design is None:
+        return settings
+    if settings.label_mode and design in FIXED:
+        message = f"--label-mode needs a sequential design, got --design {design}"
+        raise InvalidParameterError(message)
+    return replace(
+        settings,
+        mode={Design.TWO_STAGE: Mode.RADIUS}.get(
+            design, Mode.COHEN if design in FIXED else Mode.GRID
+        ),
+        exact=design is Design.GROUP_SEQUENTIAL,
+        runner_up=design in (Design.RUNNER_UP, Design.COHEN_RUNNER_UP),
+        open_ended=design is Design.OPEN_ENDED,
+    )
+
+
 @smoothing.command()
-@analysis_options
+@analysis_options(*GROUPS)
 def certify(
     options: AnalysisOptions,
     *,
@@ -103,52 +226,61 @@ def certify(
     n0: SelectionDraws = None,
     n: Draws = None,
     alpha: Alpha = None,
-    mode: ModeName = None,
+    design: DesignName = None,
     radii: Radii = None,
-    exact: Exact = False,
-    runner_up: RunnerUp = False,
     label_mode: LabelMode = False,
     familywise: Familywise = False,
-    open_ended: OpenEnded = False,
     tolerance: Tolerance = None,
     precision: PrecisionName = None,
     tsv: Tsv = None,
+    mode: OldMode = None,
+    exact: OldExact = False,
+    runner_up: OldRunnerUp = False,
+    open_ended: OldOpenEnded = False,
 ) -> None:
     """Certified l2 radii of the smoothed classifier (Cohen et al. 2019).
 
     Prints certified numbers: each radius holds with probability at least 1 - alpha over the noise
-    that robcert draws. They speak of the smoothed classifier, not of the model itself.
+    that robcert draws. They are about the smoothed classifier, not about the model itself.
 
     Example: robcert smoothing certify --model gaussian.onnx --sigma 0.25 --limit 100
+
+    Example: robcert smoothing certify --model gaussian.onnx --design group-sequential --limit 100
     """
-    from robcert.certify.smoothing import Mode, Precision
+    from robcert.certify.smoothing import Precision, SmoothingSettings
 
-    numbers = values.numbers(radii) if radii else None
-    kind = Mode(mode) if mode else None
-    bits = Precision(precision) if precision else None
-    chosen = given(n0=n0, n=n, alpha=alpha, mode=kind, radii=numbers, tolerance=tolerance)
-    chosen |= given(exact=exact or None, runner_up=runner_up or None, precision=bits)
-    chosen |= given(label_mode=label_mode or None, open_ended=open_ended or None)
-    levels = [{"sigma": level} for level in sigma or ()] or [{}]
-    require_one_table(tsv, levels)
+    base = SmoothingSettings.of_profile(options.profile)
+    settings = replace(
+        base,
+        n0=either(n0, base.n0),
+        n=either(n, base.n),
+        alpha=either(alpha, base.alpha),
+        radii=values.numbers(radii) if radii else base.radii,
+        label_mode=label_mode or base.label_mode,
+        tolerance=either(tolerance, base.tolerance),
+        precision=Precision(either(precision, base.precision)),
+    )
+    old = OldDesign(mode, exact, runner_up, open_ended)
+    settings = with_design(settings, chosen_design(options, design, old))
+    runs = [replace(settings, sigma=level) for level in sigma or (base.sigma,)]
+    require_one_table(tsv, runs)
 
-    def analyse(context: Opened) -> list[str]:
-        family = given(family=len(context.session.indices) if familywise else None)
-        paths = certificates(context, [{**chosen, **family, **level} for level in levels])
+    def analyse(context: CommandContext) -> list[str]:
+        family = len(context.session.indices) if familywise else base.family
+        paths = certificates(context, [replace(run, family=family) for run in runs])
         write_table(context, paths[0], tsv)
         return paths
 
     run_analysis(options, "smoothing certify", "smoothing", analyse)
 
 
-def certificates(context: Opened, runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Paths of the tables of ``runs``, each made with what it sets; its forecast is told first."""
-    from robcert.certify.auditing import settings_of
+def certificates(context: CommandContext, runs: Sequence[SmoothingSettings]) -> list[str]:
+    """Paths of the tables of ``runs``; the forecast of each is told first."""
     from robcert.certify.smoothing import analyse, forecast, in_precision
 
     options, paths = context.options, []
     batch = values.batch_size(options.batch_size)
-    for settings in [settings_of("smoothing", options.profile, **run) for run in runs]:
+    for settings in runs:
         session = in_precision(context.session, settings)
         if not options.quiet:
             note(options, forecast(session, settings, batch_size=batch).sentence())
@@ -156,15 +288,15 @@ def certificates(context: Opened, runs: Sequence[dict[str, Any]]) -> list[str]:
     return paths
 
 
-def require_one_table(tsv: Path | None, levels: Sequence[object]) -> None:
-    """Raise unless a table that was asked for would hold the certificates of one sigma."""
-    if tsv is not None and len(levels) > 1:
-        message = "--tsv holds the certificates of one --sigma"
+def require_one_table(tsv: Path | None, runs: Sequence[SmoothingSettings]) -> None:
+    """Raise if the table ``tsv`` is asked for and there are several sigmas."""
+    if tsv is not None and len(runs) > 1:
+        message = "--tsv takes the certificates of one --sigma"
         raise InvalidParameterError(message, hint="run the command once for each")
 
 
-def write_table(context: Opened, path: str, tsv: Path | None) -> None:
-    """Write the certificates at ``path`` of the results file to ``tsv``, if it is asked for."""
+def write_table(context: CommandContext, path: str, tsv: Path | None) -> None:
+    """Write the certificates at ``path`` of the results file to ``tsv``, unless that is None."""
     from robcert.certify.report import cohen_lines
 
     if tsv is not None:
@@ -173,22 +305,26 @@ def write_table(context: Opened, path: str, tsv: Path | None) -> None:
 
 
 @smoothing.command()
-@analysis_options
+@analysis_options(*GROUPS)
 def predict(
     options: AnalysisOptions, *, sigma: Sigma = None, n: Draws = None, alpha: Alpha = None
 ) -> None:
     """Predictions of the smoothed classifier, with as few draws as each image needs.
 
-    Prints certified numbers: a class that is returned is the smoothed classifier's with
-    probability at least 1 - alpha; where the draws do not decide it abstains.
+    Prints certified numbers: a returned class is that of the smoothed classifier with probability
+    at least 1 - alpha; robcert abstains where the draws do not decide.
 
     Example: robcert smoothing predict --model gaussian.onnx --sigma 0.25 --limit 100
     """
-    from robcert.certify.auditing import settings_of
-    from robcert.certify.smoothing import analyse_prediction
+    from robcert.certify.smoothing import PredictionSettings, analyse_prediction
 
-    chosen = given(sigma=sigma, n=n, alpha=alpha)
-    settings = settings_of("smoothing_prediction", options.profile, **chosen)
+    base = PredictionSettings.of_profile(options.profile)
+    settings = replace(
+        base,
+        sigma=either(sigma, base.sigma),
+        n=either(n, base.n),
+        alpha=either(alpha, base.alpha),
+    )
     run_analysis(
         options,
         "smoothing predict",
@@ -202,7 +338,7 @@ def predict(
 
 
 @smoothing.command()
-@analysis_options
+@analysis_options(*GROUPS)
 def attack(
     options: AnalysisOptions,
     *,
@@ -212,22 +348,27 @@ def attack(
     ] = None,
     draws: Annotated[
         int | None,
-        typer.Option("--draws", help="Noisy copies in each step, up to 64.", show_default="16"),
+        typer.Option("--draws", help="Noisy copies per step, at most 64.", show_default="16"),
     ] = None,
     alpha: Alpha = None,
 ) -> None:
-    """Nearest images that the smoothed classifier puts in another class (SmoothAdv, l2).
+    """Find the nearest adversarial examples of the smoothed classifier (SmoothAdv, l2).
 
-    Prints attacked numbers: each distance is one at which another class was established by fresh
-    noise, with probability at least 1 - alpha. Certified radii must lie below them.
+    Prints attacked numbers: at each distance fresh noise established another class with probability
+    at least 1 - alpha. Certified radii must be smaller.
 
     Example: robcert smoothing attack --model gaussian.onnx --sigma 0.25 --limit 100
     """
-    from robcert.certify.auditing import settings_of
-    from robcert.certify.smoothing import analyse_attack
+    from robcert.certify.smoothing import SmoothingAttackSettings, analyse_attack
 
-    chosen = given(sigma=sigma, steps=steps, draws=draws, alpha=alpha)
-    settings = settings_of("smoothing_attack", options.profile, **chosen)
+    base = SmoothingAttackSettings.of_profile(options.profile)
+    settings = replace(
+        base,
+        sigma=either(sigma, base.sigma),
+        steps=either(steps, base.steps),
+        draws=either(draws, base.draws),
+        alpha=either(alpha, base.alpha),
+    )
     run_analysis(
         options,
         "smoothing attack",

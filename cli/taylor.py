@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from .shell.options import AnalysisOptions, analysis_options
-from .shell.run import given, report_groups
+from .shell.options import (
+    AnalysisOptions,
+    BallOptions,
+    ModelAndData,
+    Run,
+    SelectionOptions,
+    analysis_options,
+)
+from .shell.run import report_groups
 from .shell.session import note, one_epsilon, opened
+from .shell.values import either
 
 
-@analysis_options
+@analysis_options(*ModelAndData, SelectionOptions, BallOptions, *Run)
 def taylor(
     options: AnalysisOptions,
     *,
@@ -20,13 +29,15 @@ def taylor(
         list[float] | None,
         typer.Option(
             "--step",
-            help="h of a finite difference, pixel units in l2; may be given again.",
+            help="Step h of a finite difference, l2 length in pixel units; may be repeated.",
             show_default="1e-4 to 1",
         ),
     ] = None,
     line: Annotated[
         Literal["gradient", "random"] | None,
-        typer.Option("--line", help="Direction of the line.", show_default="gradient"),
+        typer.Option(
+            "--line", help="Direction of the line through each image.", show_default="gradient"
+        ),
     ] = None,
     loss: Annotated[
         Literal["ce", "margin"] | None,
@@ -35,32 +46,40 @@ def taylor(
     directions: Annotated[
         int | None,
         typer.Option(
-            "--directions", help="Random directions of SOAR's regulariser.", show_default="10"
+            "--directions", help="Random directions for the regulariser of SOAR.", show_default="10"
         ),
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", help="PNG, PDF or SVG [default: beside the results file]."),
+        typer.Option(
+            "--picture", help="Picture: PNG, PDF or SVG [default: beside the results file]."
+        ),
     ] = None,
 ) -> None:
-    """Taylor curves: the loss along a line against its second-order approximations.
+    """Taylor curves: the loss along a line and its second-order approximations.
 
-    Prints measured errors: of the exact Hessian-vector product, of finite differences of several
-    steps, of the gradient norm by one difference; and SOAR's regulariser in many directions.
+    Prints measured errors of the exact Hessian-vector product, of finite differences with several
+    steps, and of the gradient norm by one difference; also the regulariser of SOAR in many
+    directions.
 
     Example: robcert taylor --model model.onnx --data images.npz --limit 100 --directions 100
     """
     from robcert.certify import landscape
-    from robcert.certify.core import Norm
     from robcert.certify.landscape import save_taylor
+    from robcert.certify.numerics import Loss
     from robcert.certify.tables import require_picture
 
     if picture is not None:
         require_picture(picture)
-    settings = landscape.TaylorSettings(
-        norm=Norm(options.norm),
+    base = landscape.TaylorSettings()
+    settings = replace(
+        base,
+        norm=options.norm,
         epsilon=one_epsilon(options),
-        **given(steps=tuple(step) if step else None, line=line, loss=loss, directions=directions),
+        steps=tuple(step or base.steps),
+        line=landscape.Line(either(line, base.line)),
+        loss=Loss(either(loss, base.loss)),
+        directions=either(directions, base.directions),
     )
     with opened(options) as context:
         store = context.session.store

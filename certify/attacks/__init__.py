@@ -18,8 +18,8 @@ from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
 from .settings import AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import AttackSummary, reach, share_at, summarise
-from .tables import _attack
+from .summary import AttackSummary, RobustAccuracy, reach, share_at, summarise
+from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
 from .transfer_analysis import analyse as analyse_transfer
 from .transfer_analysis import summarise as summarise_transfer
@@ -36,15 +36,16 @@ __all__ = [
     "CorruptionSettings",
     "CorruptionSummary",
     "Found",
+    "RobustAccuracy",
     "Suite",
     "TransferSettings",
     "TransferSummary",
-    "_attack",
     "analyse",
     "analyse_corruption",
     "analyse_transfer",
     "attack_curve",
     "attacks_of",
+    "corruption_tables",
     "default_rule",
     "fgsm",
     "hopskipjump",
@@ -61,9 +62,11 @@ __all__ = [
     "summarise",
     "summarise_corruption",
     "summarise_transfer",
+    "tables",
     "transfer",
     "transfer_curves",
     "transfer_start",
+    "transfer_tables",
     "unbounded",
     "without_radius",
 ]

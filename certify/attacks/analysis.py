@@ -69,7 +69,9 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     _note(group, names, settings, epsilons, differentiable=classifier.differentiable)
     active_batch_size, session.batch_size = session.batch_size, session.batch_size * IMAGES_AT_ONCE
     try:
-        session.fill(group, "attack", lambda batch: _rows(session, batch, settings, names, active_batch_size))
+        session.fill(
+            group, "attack", lambda batch: _rows(session, batch, settings, names, active_batch_size)
+        )
     finally:
         session.batch_size = active_batch_size
     if settings.save_images:
@@ -100,7 +102,11 @@ def _note(
 
 
 def _rows(
-    session: Session, batch: Batch, settings: AttackSettings, names: tuple[str, ...], active_batch_size: int
+    session: Session,
+    batch: Batch,
+    settings: AttackSettings,
+    names: tuple[str, ...],
+    active_batch_size: int,
 ) -> Rows:
     state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
     budget = BUDGETS[settings.suite]

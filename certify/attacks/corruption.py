@@ -1,4 +1,4 @@
-"""`robcert attack --spatial` and `--gaussian`: accuracy under random changes of given strength.
+"""`robcert corruption`: accuracy under random changes of given strength.
 
 Two numbers a strength. *Measured*: accuracy on one random draw an image, as papers count (Ma,
 Faghri, Farahmand 2020, arXiv:2004.01832, Tables 6 and 7). *Attacked*: the worst of k draws
@@ -16,7 +16,7 @@ import torch
 
 from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
 from robcert.certify.numerics import generator
-from robcert.certify.stats import proportion
+from robcert.certify.stats import Proportion, proportion
 from robcert.certify.store import plain
 
 from .black_box.spatial import transformed, unit_motions
@@ -152,9 +152,9 @@ class StrengthResult:
     """
 
     strength: Strength
-    one_draw: dict[str, Any]
+    one_draw: Proportion
     mean: float
-    worst: dict[str, Any]
+    worst: Proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class CorruptionSummary:
     draws: int
     clip: bool
     n: int
-    clean_accuracy: dict[str, Any]
+    clean_accuracy: Proportion
     accuracy: tuple[StrengthResult, ...]
     complete: bool
 
@@ -194,8 +194,8 @@ def summarise(store: ResultStore, key: str) -> CorruptionSummary:
     wrong = group.column("wrong", indices)
     draws = int(group.settings["draws"])
 
-    def share(right: NDArray[np.bool_]) -> dict[str, Any]:
-        return asdict(proportion(int(right.sum()), len(right), level=LEVEL))
+    def share(right: NDArray[np.bool_]) -> Proportion:
+        return proportion(int(right.sum()), len(right), level=LEVEL)
 
     results = tuple(
         StrengthResult(

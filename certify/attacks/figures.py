@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.store import AnalysisGroup
-    from robcert.certify.tables import Summary
+
+    from .transfer_analysis import TransferSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class AccuracyCurve:
     Attributes:
         name: what the legend calls it.
         epsilon: distances ``(m,)``, ascending, pixel units.
-        share: ``(m, 3)``: share that withstands, lower and upper limit.
+        share: ``(m, 3)``: share still classified correctly, lower and upper limit.
         everywhere: whether a share holds up to the next point; else it was measured there only.
     """
 
@@ -59,15 +60,15 @@ def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
     return AccuracyCurve(name, epsilon, shares_above(distance, epsilon, LEVEL), True)
 
 
-def transfer_curves(summary: Summary) -> list[AccuracyCurve]:
+def transfer_curves(summary: TransferSummary) -> list[AccuracyCurve]:
     """Accuracy against distance for each source of a transfer table's summary."""
+    clean = summary.clean_accuracy
     found = []
-    for one in summary["sources"]:
-        entries = [{"epsilon": 0.0, **summary["clean_accuracy"]}, *one["robust_accuracy"]]
-        share = [[entry[key] for key in ("value", "lower", "upper")] for entry in entries]
-        epsilon = np.array([entry["epsilon"] for entry in entries])
-        name = f"from {one['source']}"
-        found.append(AccuracyCurve(name, epsilon, np.array(share, np.float64), False))
+    for one in summary.sources:
+        epsilon = np.array([0.0, *(entry.epsilon for entry in one.robust_accuracy)])
+        shares = [(entry.value, entry.lower, entry.upper) for entry in one.robust_accuracy]
+        share = np.array([(clean.value, clean.lower, clean.upper), *shares], np.float64)
+        found.append(AccuracyCurve(f"from {one.source}", epsilon, share, False))
     return found
 
 

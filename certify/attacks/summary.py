@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.stats import proportion
+from robcert.certify.stats import Proportion, proportion
 from robcert.certify.store import plain
 
 from .catalogue import RANDOM_TARGETED
@@ -27,7 +27,7 @@ ROUNDING = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class RobustAccuracy:
-    """Share of images that nothing found breaks within ``epsilon``, with its 95 % interval.
+    """Share of images without an adversarial image within ``epsilon``, with its 95 % interval.
 
     The true share can only be lower. Without labels: share whose own prediction does not change.
     """
@@ -39,12 +39,20 @@ class RobustAccuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class EightBit:
+    """Images whose adversarial image, rounded to 8 bits, is adversarial still, or not any more."""
+
+    survives: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttackSummary:
-    """What the attacks left.
+    """Accuracy and distances under attack.
 
     Attributes:
         norm: norm of the distances.
-        suite: which attacks, and how hard they tried.
+        suite: the suite that chose the attacks.
         attacks: their names.
         n: images.
         clean_accuracy: share classified as y without any attack, with its 95 % interval.
@@ -53,15 +61,16 @@ class AttackSummary:
         radii: where attacks at a radius searched; empty where they looked for the smallest.
         without_radius: attacks that looked for the smallest distance beside them.
         median_distance: of all images, misclassified ones at 0; None if it is infinite.
-        not_found: images that nothing broke at any distance.
+        not_found: images without an adversarial image at any distance.
         by_attack: images whose nearest adversarial image each attack found.
         lost_in_runtime: successes in the twin that the runtime denied.
         targeted_success: share of the images classified as y that a random-targeted attack alone,
-            at given radii, brought into the class drawn for it, by radius; empty for other runs.
-        eight_bit: of the images with an adversarial one not at distance 0, how many it ``survives``
-            and how many it is ``lost`` for when rounded to 8 bits; None if not asked for.
-        n_forward: forward passes an image, on average.
-        n_backward: backward passes an image, on average.
+            at given radii, moved to their randomly chosen target class, by radius; empty for other
+            runs.
+        eight_bit: of the images with an adversarial one not at distance 0, how many keep it when it
+            is rounded to 8 bits; None if not asked for.
+        n_forward: forward passes per image, on average.
+        n_backward: backward passes per image, on average.
         warnings: what the reader must know.
         complete: whether every image asked for has its row.
     """
@@ -70,7 +79,7 @@ class AttackSummary:
     suite: str
     attacks: tuple[str, ...]
     n: int
-    clean_accuracy: dict[str, Any]
+    clean_accuracy: Proportion
     robust_accuracy: tuple[RobustAccuracy, ...]
     headline_epsilon: float
     radii: tuple[float, ...]
@@ -80,7 +89,7 @@ class AttackSummary:
     by_attack: dict[str, int]
     lost_in_runtime: int
     targeted_success: tuple[RobustAccuracy, ...]
-    eight_bit: dict[str, int] | None
+    eight_bit: EightBit | None
     n_forward: float
     n_backward: float
     warnings: tuple[str, ...]
@@ -108,7 +117,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         suite=str(group.settings["suite"]),
         attacks=names,
         n=len(distance),
-        clean_accuracy=asdict(clean),
+        clean_accuracy=clean,
         robust_accuracy=_curve(group, distance),
         headline_epsilon=float(group.attribute("headline_epsilon")),
         radii=radii,
@@ -126,11 +135,11 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     )
 
 
-def _eight_bit(group: AnalysisGroup, indices: NDArray[np.int64]) -> dict[str, int] | None:
+def _eight_bit(group: AnalysisGroup, indices: NDArray[np.int64]) -> EightBit | None:
     if not group.settings.get("round_8_bit"):
         return None
     survives = group.column("eight_bit", indices)
-    return {"survives": int((survives == 1).sum()), "lost": int((survives == 0).sum())}
+    return EightBit(int((survives == 1).sum()), int((survives == 0).sum()))
 
 
 def _targeted(

@@ -1,72 +1,108 @@
-"""Tables of transfer between models and of random changes."""
+"""Tables of attacks, of transfer between models and of random changes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from robcert.certify.tables import Table, decimal, interval, percent, pixel
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from robcert.certify.tables import Summary
+from robcert.certify.tables import Table, decimal, interval, percent, pixel, share_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from robcert.certify.tables import Summary
-
-
-def _transfer(summary: Summary) -> Iterator[Table]:
-    radii = tuple(f"ε = {pixel(entry['epsilon'])}" for entry in summary["all_sources"])
-    rows = [_shares(one["source"], one["robust_accuracy"]) for one in summary["sources"]]
-    if len(rows) > 1:
-        rows.append(_shares("all of them", summary["all_sources"]))
-    title = f"accuracy on adversarial images of other models ({summary['norm']})"
-    note = (
-        f"Made on the source by {summary['recipe']}, {summary['steps']} steps; tried on this model "
-        f"by its runtime. Without attack: {_share(summary['clean_accuracy'])}. In brackets: 95 % "
-        "interval. That little transfers proves nothing."
-    )
-    yield Table(title, "attacked", ("source", *radii), tuple(rows), note)
-    own = tuple(
-        (one["source"], _share(one["clean_accuracy"]), *_shares("", one["source_accuracy"])[1:])
-        for one in summary["sources"]
-    )
-    title = "accuracy of the sources themselves on the same images"
-    yield Table(title, "attacked", ("source", "no attack", *radii), own)
+    from .corruption import CorruptionSummary
+    from .summary import AttackSummary, RobustAccuracy
+    from .transfer_analysis import TransferSummary
 
 
-def _shares(name: str, entries: Sequence[Summary]) -> tuple[str, ...]:
-    return (name, *(_share(entry) for entry in entries))
+def tables(summaries: Sequence[AttackSummary]) -> Iterator[Table]:
+    """Accuracy under attack, targeted success, rounding, and which attack came nearest."""
+    for summary in summaries:
+        yield _accuracy(summary)
+        yield from _targeted(summary.targeted_success)
+        if rounded := summary.eight_bit:
+            counts = (str(rounded.survives), str(rounded.lost))
+            header = ("adversarial still", "lost")
+            yield Table("after rounding to 8 bits", "attacked", header, (counts,))
+        if summary.by_attack:
+            rows = tuple((name, str(images)) for name, images in summary.by_attack.items())
+            yield Table("nearest found by", "attacked", ("attack", "images"), rows)
 
 
-def _share(entry: Summary) -> str:
-    return f"{percent(entry['value'])} {interval(entry)}"
+def _accuracy(summary: AttackSummary) -> Table:
+    clean = summary.clean_accuracy
+    rows = [(pixel(0.0), percent(clean.value), interval(clean))] if clean.n else []
+    rows += [(pixel(e.epsilon), percent(e.value), interval(e)) for e in summary.robust_accuracy]
+    note = "Stronger attacks may find more. "
+    if summary.radii:
+        note += f"Searched within {', '.join(map(pixel, summary.radii))}, not for the smallest "
+        free = ", ".join(summary.without_radius)
+        note += f"distance (except {free})." if free else "distance."
+    else:
+        note += "Median distance of the nearest adversarial image: "
+        note += f"{decimal(summary.median_distance)}."
+    header = ("ε", "accuracy", "95 % interval")
+    return Table("robust accuracy under attack", "attacked", header, tuple(rows), note)
 
 
-def _corruption(summary: Summary) -> Iterator[Table]:
-    spatial, draws = summary["change"] == "spatial", summary["draws"]
-    names = [_strength(entry["strength"]) for entry in summary["accuracy"]]
-    what = "random rotation and shift" if spatial else "Gaussian noise"
-    clipped = " Pixels are clipped to [0, 1]." if summary["clip"] else ""
+def _targeted(entries: Sequence[RobustAccuracy]) -> Iterator[Table]:
+    rows = tuple((pixel(e.epsilon), percent(e.value), interval(e)) for e in entries)
+    if rows:
+        title = "targeted success: images moved to their randomly chosen target class"
+        yield Table(title, "attacked", ("ε", "share", "95 % interval"), rows)
+
+
+def transfer_tables(summaries: Sequence[TransferSummary]) -> Iterator[Table]:
+    """Accuracy on the adversarial images of other models, and what those models keep themselves."""
+    for summary in summaries:
+        radii = tuple(f"ε = {pixel(entry.epsilon)}" for entry in summary.all_sources)
+        rows = [_shares(one.source, one.robust_accuracy) for one in summary.sources]
+        if len(rows) > 1:
+            rows.append(_shares("all of them", summary.all_sources))
+        title = f"accuracy on adversarial images of other models ({summary.norm})"
+        note = (
+            f"Made on the source by {summary.recipe}, {summary.steps} steps; tried on this model "
+            f"by its runtime. Without attack: {share_text(summary.clean_accuracy)}. In brackets: "
+            "95 % interval. Other sources or stronger attacks on them may find more."
+        )
+        yield Table(title, "attacked", ("source", *radii), tuple(rows), note)
+        own = tuple(
+            (one.source, share_text(one.clean_accuracy), *_shares("", one.source_accuracy)[1:])
+            for one in summary.sources
+        )
+        title = "accuracy of the sources themselves on the same images"
+        yield Table(title, "attacked", ("source", "no attack", *radii), own)
+
+
+def _shares(name: str, entries: Sequence[RobustAccuracy]) -> tuple[str, ...]:
+    return (name, *(share_text(entry) for entry in entries))
+
+
+def corruption_tables(summaries: Sequence[CorruptionSummary]) -> Iterator[Table]:
+    """Accuracy under random changes: on one draw, on average, on the worst draw."""
+    for summary in summaries:
+        yield from _corruption(summary)
+
+
+def _corruption(summary: CorruptionSummary) -> Iterator[Table]:
+    draws = summary.draws
+    what = "random rotation and shift" if summary.change == "spatial" else "Gaussian noise"
     measured = tuple(
-        (name, _share(entry["one_draw"]), percent(entry["mean"]))
-        for name, entry in zip(names, summary["accuracy"], strict=True)
+        (_strength(entry.strength), share_text(entry.one_draw), percent(entry.mean))
+        for entry in summary.accuracy
     )
-    header = ("strength", "one draw an image", f"mean of {draws} draws")
-    note = f"Unchanged images: {_share(summary['clean_accuracy'])}. In brackets: 95 % interval."
-    yield Table(f"accuracy under {what}", "measured", header, measured, note + clipped)
-    worst = tuple(
-        (name, _share(entry["worst"]))
-        for name, entry in zip(names, summary["accuracy"], strict=True)
+    header = ("strength", "one draw per image", f"mean of {draws} draws")
+    note = f"Unchanged images: {share_text(summary.clean_accuracy)}. In brackets: 95 % interval."
+    note += " Pixels are clipped to [0, 1]." if summary.clip else ""
+    yield Table(f"accuracy under {what}", "measured", header, measured, note)
+    worst = tuple((_strength(e.strength), share_text(e.worst)) for e in summary.accuracy)
+    note = (
+        "Share classified correctly without change and on every draw; more draws can only lower it."
     )
-    note = "Share right on the image and on every draw; more draws can only lower it."
     yield Table(f"worst of {draws} draws", "attacked", ("strength", "accuracy"), worst, note)
 
 
 def _strength(strength: Sequence[float]) -> str:
-    """What people call a strength.
+    """A strength in words.
 
     >>> _strength((10.0, 0.05)), _strength((0.1,))
     ('±10°, ±5 %', 'σ = 0.1')
@@ -74,60 +110,3 @@ def _strength(strength: Sequence[float]) -> str:
     if len(strength) == 1:
         return f"σ = {decimal(strength[0])}"
     return f"±{decimal(strength[0])}°, ±{decimal(100 * strength[1])} %"
-
-
-TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
-    "transfer": _transfer,
-    "corruption": _corruption,
-}
-
-
-def _attack(summary: Summary) -> Iterator[Table]:
-    clean = summary.get("clean_accuracy") or {}
-    entries = [{"epsilon": 0.0, **clean}] if clean.get("value") is not None else []
-    entries += summary.get("robust_accuracy") or []
-    rows = tuple(
-        (pixel(entry["epsilon"]), percent(entry.get("value")), interval(entry)) for entry in entries
-    )
-    note = "No attack found more; that proves nothing. "
-    if radii := summary.get("radii"):
-        note += f"Searched within {', '.join(map(pixel, radii))}, not for the smallest distance"
-        free = summary.get("without_radius")
-        note += f" (save by {', '.join(free)})." if free else "."
-    else:
-        note += "Median distance of the nearest adversarial image: "
-        note += f"{decimal(summary.get('median_distance'))}."
-    header = ("ε", "accuracy", "95 % interval")
-    yield Table("robust accuracy under attack", "attacked", header, rows, note)
-    yield from _targeted(summary.get("targeted_success") or ())
-    if rounded := summary.get("eight_bit"):
-        counts = (str(rounded["survives"]), str(rounded["lost"]))
-        yield Table(
-            "after rounding to 8 bits", "attacked", ("adversarial still", "lost"), (counts,)
-        )
-    found = _by_attack(summary.get("by_attack"))
-    if found:
-        cells = tuple(tuple(row.values()) for row in found)
-        yield Table("nearest found by", "attacked", tuple(found[0]), cells)
-
-
-def _targeted(entries: Sequence[Summary]) -> Iterator[Table]:
-    rows = tuple((pixel(e["epsilon"]), percent(e["value"]), interval(e)) for e in entries)
-    if rows:
-        title = "images brought into the class drawn for them"
-        yield Table(title, "attacked", ("ε", "share", "95 % interval"), rows)
-
-
-def _by_attack(entries: Any) -> list[dict[str, str]]:
-    if isinstance(entries, dict):
-        entries = [
-            {"attack": name, **(value if isinstance(value, dict) else {"images": value})}
-            for name, value in entries.items()
-        ]
-    return [
-        {
-            key.replace("_", " "): decimal(cell) if isinstance(cell, float) else str(cell)
-            for key, cell in entry.items()
-        }
-        for entry in entries or ()
-    ]

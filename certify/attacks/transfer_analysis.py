@@ -11,7 +11,7 @@ import torch
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
 from robcert.certify.numerics import Loss
-from robcert.certify.stats import proportion
+from robcert.certify.stats import Proportion, proportion
 from robcert.certify.store import plain
 
 from .black_box.transfer import Recipe, require_source, run_transfer
@@ -157,7 +157,9 @@ def _rows(
     }
 
 
-def _by_radius(state: SearchState, source: Classifier, settings: TransferSettings) -> tuple[Tensor, Tensor]:
+def _by_radius(
+    state: SearchState, source: Classifier, settings: TransferSettings
+) -> tuple[Tensor, Tensor]:
     """Where the model breaks, and where the source does ``(b, e)``, from the smallest radius up.
 
     An image that is broken within a radius is broken within the larger ones; the source is attacked
@@ -187,7 +189,7 @@ class SourceResult:
     """
 
     source: str
-    clean_accuracy: dict[str, Any]
+    clean_accuracy: Proportion
     robust_accuracy: tuple[RobustAccuracy, ...]
     source_accuracy: tuple[RobustAccuracy, ...]
 
@@ -212,7 +214,7 @@ class TransferSummary:
     recipe: str
     steps: int
     n: int
-    clean_accuracy: dict[str, Any]
+    clean_accuracy: Proportion
     sources: tuple[SourceResult, ...]
     all_sources: tuple[RobustAccuracy, ...]
     warnings: tuple[str, ...]
@@ -237,7 +239,7 @@ def summarise(store: ResultStore, key: str) -> TransferSummary:
     found = tuple(
         SourceResult(
             source=file,
-            clean_accuracy=asdict(proportion(int(right[:, at].sum()), len(right), level=LEVEL)),
+            clean_accuracy=proportion(int(right[:, at].sum()), len(right), level=LEVEL),
             robust_accuracy=_curve(broken[:, at], radii),
             source_accuracy=_curve(on_source[:, at], radii),
         )
@@ -250,7 +252,7 @@ def summarise(store: ResultStore, key: str) -> TransferSummary:
         recipe=str(group.settings["recipe"]),
         steps=steps,
         n=len(indices),
-        clean_accuracy=asdict(proportion(int((distance > 0).sum()), len(indices), level=LEVEL)),
+        clean_accuracy=proportion(int((distance > 0).sum()), len(indices), level=LEVEL),
         sources=found,
         all_sources=_curve(broken.any(1), radii),
         warnings=_warnings(group, found),
@@ -265,8 +267,9 @@ def _curve(broken: NDArray[np.bool_], radii: list[float]) -> tuple[RobustAccurac
 def _warnings(group: AnalysisGroup, found: tuple[SourceResult, ...]) -> tuple[str, ...]:
     chance = 1 / int(group.attribute("num_classes"))
     return tuple(
-        f"the source {one.source} itself is right on {100 * one.clean_accuracy['value']:.0f} % of "
-        "these images: its input is prepared wrongly or its classes differ, so it proves nothing"
+        f"the source {one.source} itself is right on {100 * one.clean_accuracy.value:.0f} % of "
+        "these images: its preprocessing or its class order is wrong, so transfer from it "
+        "says nothing"
         for one in found
-        if one.clean_accuracy["n"] and one.clean_accuracy["value"] < FEW_RIGHT * chance
+        if one.clean_accuracy.n and one.clean_accuracy.value < FEW_RIGHT * chance
     )

@@ -1,23 +1,38 @@
 """Everything at once: the session with its gates, the registry, the profiles, the verdict."""
 
-from .analysis import PARTS, AuditSettings, AuditSummary, analyse, selected, summarise
+from .analysis import AuditSummary, analyse, summarise
+from .clean import CleanSummary
 from .clean import analyse as analyse_clean
 from .clean import summarise as summarise_clean
 from .inspection import Inspection, inspect_classifier, inspect_model
-from .profiles import settings_of
-from .registry import ANALYSES, SCHEMAS, Analysis
+from .open import (
+    SessionContext,
+    SessionRequest,
+    bundled,
+    default_data,
+    default_results,
+    demo_model,
+    inspect_file,
+    load_model_of,
+    load_sources,
+    open_session,
+    torch_threads,
+)
+from .registry import ANALYSES, SCHEMAS, Analysis, Reading, Section, Summary
+from .settings import PARTS, AuditSettings, selected
 from .summaries import (
-    Result,
+    Readings,
+    analysis_named,
     audit_record,
-    combined,
     incomplete,
     labelled,
+    last_audit,
     latest,
+    of_kind,
     results,
-    summary_of,
 )
-from .tables import tables, violations_table
-from .verdict import Verdict, cards, contradictions, verdict
+from .tables import inspection_table, violations_table
+from .verdict import AuditVerdict, Findings, cards, contradictions, findings_of, verdict, verdict_of
 
 __all__ = [
     "ANALYSES",
@@ -26,27 +41,45 @@ __all__ = [
     "Analysis",
     "AuditSettings",
     "AuditSummary",
+    "AuditVerdict",
+    "CleanSummary",
+    "Findings",
     "Inspection",
-    "Result",
-    "Verdict",
+    "Reading",
+    "Readings",
+    "Section",
+    "SessionContext",
+    "SessionRequest",
+    "Summary",
     "analyse",
     "analyse_clean",
+    "analysis_named",
     "audit_record",
+    "bundled",
     "cards",
-    "combined",
     "contradictions",
+    "default_data",
+    "default_results",
+    "demo_model",
+    "findings_of",
     "incomplete",
     "inspect_classifier",
+    "inspect_file",
     "inspect_model",
+    "inspection_table",
     "labelled",
+    "last_audit",
     "latest",
+    "load_model_of",
+    "load_sources",
+    "of_kind",
+    "open_session",
     "results",
     "selected",
-    "settings_of",
     "summarise",
     "summarise_clean",
-    "summary_of",
-    "tables",
+    "torch_threads",
     "verdict",
+    "verdict_of",
     "violations_table",
 ]

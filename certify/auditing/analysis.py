@@ -3,75 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
-from robcert.certify.attacks import AttackSettings
-from robcert.certify.errors import InvalidParameterError, TwinUnavailableError
-from robcert.certify.local_linearity import LinearitySettings
-from robcert.certify.masking import MaskingSettings
-from robcert.certify.radius_bounds import BoundsSettings
-from robcert.certify.smoothing import SmoothingSettings
-from robcert.certify.store import ledger
+from robcert.certify.errors import TwinUnavailableError
 
 from . import clean
 from .inspection import inspect_classifier
+from .registry import ANALYSES, Reading, Summary
 from .schema import AUDIT
-from .summaries import combined, incomplete, summary_of
-from .verdict import Verdict, verdict
+from .settings import INSPECTION, PARTS, AuditSettings
+from .summaries import analysis_named, incomplete
+from .tables import inspection_table, not_available_table
+from .verdict import AuditVerdict, verdict_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Mapping
 
-    from robcert.certify.core import Norm, Profile
     from robcert.certify.session import Session
-    from robcert.certify.store import ResultStore
-
-PARTS = ("inspect", "linearity", "bounds", "attack", "smoothing", "masking")
-"""What an audit consists of, in the order of its summary."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """Settings of every part, and the radii of the curve of robust accuracy."""
-
-    linearity: LinearitySettings
-    bounds: BoundsSettings
-    attack: AttackSettings
-    smoothing: SmoothingSettings
-    masking: MaskingSettings
-    epsilons: tuple[float, ...] = ()
-    parts: tuple[str, ...] = PARTS
-
-    @classmethod
-    def of_profile(
-        cls,
-        profile: Profile,
-        *,
-        norm: Norm,
-        epsilon: float,
-        epsilons: tuple[float, ...] = (),
-        parts: tuple[str, ...] = PARTS,
-    ) -> AuditSettings:
-        """Settings of a profile.
-
-        Args:
-            profile: quick, standard or thorough.
-            norm: of every part but smoothing, which is about l2.
-            epsilon: radius of the parts that have one.
-            epsilons: radii of the curve of robust accuracy; empty for the attack's own.
-            parts: those to run.
-        """
-        return cls(
-            linearity=replace(LinearitySettings.of_profile(profile), norm=norm, epsilon=epsilon),
-            bounds=replace(BoundsSettings.of_profile(profile), norm=norm, epsilon=epsilon),
-            attack=replace(AttackSettings.of_profile(profile), norm=norm, save_images=True),
-            smoothing=SmoothingSettings.of_profile(profile),
-            masking=replace(MaskingSettings.of_profile(profile), norm=norm, epsilon=epsilon),
-            epsilons=epsilons,
-            parts=parts,
-        )
+    from robcert.certify.store import AnalysisGroup, ResultStore
+    from robcert.certify.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +30,47 @@ class AuditSummary:
     """Summaries of the parts and what they come to together.
 
     Attributes:
-        parts: summary of each part as JSON; ``{"not_available": reason}`` for one that could not
-            be computed.
-        verdict: what they say together.
+        facts: what the model file is, as `inspect` has it; empty where that part did not run.
+        readings: each analysis that ran.
+        not_available: why a part has no numbers, by its name.
+        incomplete: a sentence on what a time budget cut off; empty where nothing was.
+        verdict: of the audit that ran last, which is this one right after it ran.
     """
 
-    parts: dict[str, dict[str, Any]]
-    verdict: Verdict
+    facts: Mapping[str, Any]
+    readings: Mapping[str, Reading[Summary]]
+    not_available: Mapping[str, str]
+    incomplete: str
+    verdict: AuditVerdict
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know, of every part, each line once."""
+        lines = list(self.facts.get("warnings", ()))
+        for reading in self.readings.values():
+            lines += reading.warnings
+        return tuple(dict.fromkeys([*lines, *([self.incomplete] if self.incomplete else [])]))
+
+    def tables(self, *, labelled: bool) -> Iterator[Table]:
+        """Tables of every part, in the order of the summary."""
+        for part in PARTS:
+            if part in self.readings:
+                yield from self.readings[part].tables_for(labelled=labelled)
+            elif part == INSPECTION and self.facts:
+                yield inspection_table(self.facts)
+            else:
+                yield not_available_table(part, self.not_available[part])
 
     def to_json(self) -> dict[str, Any]:
-        """The parts by name, and the verdict."""
-        return {**self.parts, "verdict": self.verdict.to_json()}
+        """The parts by name, ``{"not_available": reason}`` for one without numbers; the verdict."""
+        return {**{part: self._part(part) for part in PARTS}, "verdict": self.verdict.to_json()}
 
-
-def selected(only: tuple[str, ...], skip: tuple[str, ...]) -> tuple[str, ...]:
-    """The parts to run.
-
-    Raises:
-        InvalidParameterError: a name is no part, or nothing is left.
-    """
-    for name in (*only, *skip):
-        if name not in PARTS:
-            message = f"there is no part {name!r} of an audit"
-            raise InvalidParameterError(message, hint=f"parts: {', '.join(PARTS)}")
-    parts = tuple(part for part in PARTS if (not only or part in only) and part not in skip)
-    if not parts:
-        message = "nothing is left to audit"
-        raise InvalidParameterError(message, hint="name fewer parts in --skip")
-    return parts
+    def _part(self, part: str) -> dict[str, Any]:
+        if part in self.readings:
+            return self.readings[part].to_json()
+        if part == INSPECTION and self.facts:
+            return dict(self.facts)
+        return {"not_available": self.not_available[part]}
 
 
 def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> str:
@@ -127,21 +91,22 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     reasons = {part: "left out by --only or --skip" for part in PARTS if part not in settings.parts}
     unfinished: dict[str, str] = {}
     seconds: dict[str, float] = dict(group.attribute("record", {}).get("seconds", {}))
-    for part in (part for part in _ORDER if part in settings.parts):
+    parts = [(row.name, row.part) for row in ANALYSES if row.part and row.name in settings.parts]
+    for name, part in sorted(parts, key=lambda entry: entry[1].rank):
         if session.out_of_time:
-            reasons[part] = "the time budget was used up before it began"
-            unfinished[part] = "not begun"
+            reasons[name] = "the time budget was used up before it began"
+            unfinished[name] = "not begun"
             continue
         started = time.monotonic()
         try:
-            keys[part] = _RUN[part](session, settings)
+            keys[name] = part.run(session, settings)
         except TwinUnavailableError as error:
-            reasons[part] = str(error)
+            reasons[name] = str(error)
             continue
-        seconds[part] = seconds.get(part, 0.0) + time.monotonic() - started
-        if left := len(session.store.at(keys[part]).missing(session.indices)):
+        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
+        if left := len(session.store.at(keys[name]).missing(session.indices)):
             total = len(session.indices)
-            unfinished[part] = f"{total - left} of {total} images"
+            unfinished[name] = f"{total - left} of {total} images"
     record = {
         "keys": keys,
         "not_available": reasons,
@@ -150,40 +115,34 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         "command": command,
         "inspect": facts,
     }
-    group.set_attributes(record=record)
+    group.set_attributes(record=record, run=_next_run(session.store))
     return group.path
+
+
+def _next_run(store: ResultStore) -> int:
+    """One more than any audit in ``store`` counts, so that the one that runs now is the last."""
+    return 1 + max((int(group.attribute("run", 0)) for group in store.existing("audit")), default=0)
 
 
 def summarise(store: ResultStore, path: str) -> AuditSummary:
     """Summary of the audit recorded at ``path``, from the file alone."""
-    record = store.at(path).attribute("record", {})
-    parts: dict[str, dict[str, Any]] = {}
-    for part in PARTS:
-        if part == "inspect" and part not in record["not_available"]:
-            parts[part] = record["inspect"]
-        elif part in record["keys"]:
-            parts[part] = combined(part, [summary_of(store, part, record["keys"][part])])
-        else:
-            parts[part] = {"not_available": record["not_available"].get(part, "it did not finish")}
-    there = {name: part for name, part in parts.items() if "not_available" not in part}
-    if len(store.at("clean").indices):
-        there["clean"] = summary_of(store, "clean", "clean")
-    found = verdict(
-        there,
-        ledger(store),
-        quantised=bool(store.model.get("straight_through")),
+    group: AnalysisGroup = store.at(path)
+    record = group.attribute("record", {})
+    inspected = INSPECTION not in record["not_available"]
+    readings = {
+        part: analysis_named(part).read(store, record["keys"][part])
+        for part in PARTS
+        if part in record["keys"]
+    }
+    reasons = {
+        part: str(record["not_available"].get(part, "it did not finish"))
+        for part in PARTS
+        if part not in readings and not (part == INSPECTION and inspected)
+    }
+    return AuditSummary(
+        facts=record["inspect"] if inspected else {},
+        readings=readings,
+        not_available=reasons,
         incomplete=incomplete(record),
+        verdict=verdict_of(store),
     )
-    return AuditSummary(parts, found)
-
-
-_ORDER = ("attack", "linearity", "bounds", "smoothing", "masking")
-_RUN: dict[str, Callable[[Session, AuditSettings], str]] = {
-    "attack": lambda session, settings: attacks.analyse(
-        session, settings.attack, epsilons=settings.epsilons
-    ),
-    "linearity": lambda session, settings: local_linearity.analyse(session, settings.linearity),
-    "bounds": lambda session, settings: radius_bounds.analyse(session, settings.bounds),
-    "smoothing": lambda session, settings: smoothing.analyse(session, settings.smoothing),
-    "masking": lambda session, settings: masking.analyse(session, settings.masking),
-}

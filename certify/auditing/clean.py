@@ -9,10 +9,13 @@ import numpy as np
 
 from robcert.certify.numerics import cross_entropy, margin_loss, probability_margin_loss
 from robcert.certify.stats import Proportion, proportion
+from robcert.certify.tables import Table, interval, percent
 
 from .schema import CLEAN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from robcert.certify.core import Batch
     from robcert.certify.session import Rows, Session
     from robcert.certify.store import ResultStore
@@ -72,3 +75,11 @@ def summarise(store: ResultStore, path: str = "clean") -> CleanSummary:
         mean_cross_entropy=float(np.mean(group.column("cross_entropy", indices))),
         images=len(indices),
     )
+
+
+def tables(summaries: Sequence[CleanSummary]) -> Iterator[Table]:
+    """Clean accuracy, where there are labels."""
+    accuracy = summaries[0].clean_accuracy
+    if accuracy is not None:
+        row = (percent(accuracy.value), interval(accuracy), str(accuracy.n))
+        yield Table("clean accuracy", "measured", ("accuracy", "95 % interval", "images"), (row,))

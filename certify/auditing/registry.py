@@ -1,9 +1,14 @@
-"""Every analysis, one row each: what its table holds and how it is summed up."""
+"""Every analysis, one row each: its table, settings, summary, tables for people, place in a report.
+
+Adding an analysis is adding its package and one row of ``ANALYSES``. Results files, `show`, the
+audit, the report, the comparison and the schema page read the rows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from robcert.certify import attacks, landscape, local_linearity, masking, radius_bounds, smoothing
 from robcert.certify.attacks import ATTACK, CORRUPTION, TRANSFER
@@ -12,14 +17,21 @@ from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.masking import MASKING
 from robcert.certify.radius_bounds import BOUNDS, BOUNDS_SAMPLE
 from robcert.certify.smoothing import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
+from robcert.certify.store import plain
+from robcert.certify.tables import UNLABELLED
 
 from . import clean
 from .schema import AUDIT, CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from robcert.certify.store import ResultStore, Schema
+    from robcert.certify.core import Profile
+    from robcert.certify.session import Session
+    from robcert.certify.store import AnalysisGroup, ResultStore, Schema
+    from robcert.certify.tables import Table
+
+    from .settings import AuditSettings
 
 
 class Summary(Protocol):
@@ -29,54 +41,251 @@ class Summary(Protocol):
         """The same as plain JSON."""
 
 
-R = TypeVar("R", bound=Summary, covariant=True)
+class Profiled(Protocol):
+    """Settings that each profile has its own values of."""
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """Settings of a profile."""
+
+
+S = TypeVar("S", bound=Summary)
+S_co = TypeVar("S_co", bound=Summary, covariant=True)
+
+
+class Section(IntEnum):
+    """Where a report shows an analysis, in the order of the page."""
+
+    MEASURED = 0
+    ATTACKED = 1
+    CERTIFIED = 2
+    ESTIMATED = 3
+    MASKING = 4  # a section with pictures of its own
+    NONE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis(Generic[R]):
+class AuditPart:
+    """How an audit runs an analysis.
+
+    Attributes:
+        rank: parts run in ascending rank, equal ranks in the order of the registry.
+        run: fills the table; returns its path.
+    """
+
+    run: Callable[[Session, AuditSettings], str]
+    rank: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
     """One analysis.
 
     Attributes:
-        name: as in the summary of an audit.
-        schema: columns of its table.
-        summarise: the numbers of the table at a path of a results file, from the file alone.
+        name: key in the summary of an audit and in the JSON of `show`.
+        title: its name in sentences.
+        schemas: its table, and tables that belong to it; ``doc`` and columns are what the schema
+            page prints.
+        reader: summarises tables of it; made by ``reads``.
+        section: where a report shows its tables.
+        settings: class of its settings where profiles have their own values.
+        part: how an audit runs it; None where an audit does not.
     """
 
     name: str
-    schema: Schema
-    summarise: Callable[[ResultStore, str], R]
+    title: str
+    schemas: tuple[Schema, ...]
+    reader: Callable[[Analysis, ResultStore, Sequence[str]], Reading[Summary]]
+    section: Section
+    settings: type[Profiled] | None = None
+    part: AuditPart | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """The table that its summary is made from."""
+        return self.schemas[0]
+
+    def read(self, store: ResultStore, *paths: str) -> Reading[Summary]:
+        """Summaries of its tables at ``paths``, which are runs of one command."""
+        return self.reader(self, store, paths)
 
 
-ANALYSES: tuple[Analysis[Summary], ...] = (
-    Analysis("clean", CLEAN, clean.summarise),
-    Analysis("linearity", LINEARITY, local_linearity.summarise),
-    Analysis("bounds", BOUNDS, radius_bounds.summarise),
-    Analysis("smoothing", SMOOTHING, smoothing.summarise),
-    Analysis("smoothing_prediction", SMOOTHING_PREDICTION, smoothing.summarise_prediction),
-    Analysis("smoothing_attack", SMOOTHING_ATTACK, smoothing.summarise_attack),
-    Analysis("attack", ATTACK, attacks.summarise),
-    Analysis("transfer", TRANSFER, attacks.summarise_transfer),
-    Analysis("corruption", CORRUPTION, attacks.summarise_corruption),
-    Analysis("masking", MASKING, masking.summarise),
-    Analysis("surface", SURFACE, landscape.summarise_surface),
-    Analysis("taylor", TAYLOR, landscape.summarise_taylor),
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[S_co]):
+    """Summaries of tables of one analysis; several where runs of a command differ in epsilon or σ.
+
+    Attributes:
+        analysis: which.
+        groups: the tables, as many as summaries.
+        summaries: their numbers.
+        tables: the same for people.
+        combined: one JSON object of all summaries, the one that the command prints.
+    """
+
+    analysis: Analysis
+    groups: tuple[AnalysisGroup, ...]
+    summaries: tuple[S_co, ...]
+    tables: tuple[Table, ...]
+    combined: Callable[[], dict[str, Any]]
+
+    @property
+    def group(self) -> AnalysisGroup:
+        """The first table, which is the only one unless runs are combined."""
+        return self.groups[0]
+
+    @property
+    def summary(self) -> S_co:
+        """The first summary."""
+        return self.summaries[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before using the numbers, one line each."""
+        return tuple(self.to_json().get("warnings", ()))
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the summaries; NaN and infinity are null."""
+        return dict(plain(self.combined()))
+
+    def tables_for(self, *, labelled: bool) -> tuple[Table, ...]:
+        """The tables; without labels each says that it is about the model's own prediction."""
+        if labelled:
+            return self.tables
+        return tuple(replace(t, note=f"{t.note} {UNLABELLED}".strip()) for t in self.tables)
+
+
+def first_alone(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """JSON of an analysis whose command fills one table."""
+    return summaries[0].to_json()
+
+
+def reads(
+    summarise: Callable[[ResultStore, str], S],
+    tables: Callable[[Sequence[S]], Iterable[Table]],
+    combined: Callable[[Sequence[S]], dict[str, Any]] = first_alone,
+) -> Callable[[Analysis, ResultStore, Sequence[str]], Reading[Summary]]:
+    """The reader of an analysis.
+
+    Args:
+        summarise: summary of the table at a path, from the results file alone.
+        tables: summaries of one command as tables.
+        combined: the same as one JSON object.
+    """
+
+    def read(analysis: Analysis, store: ResultStore, paths: Sequence[str]) -> Reading[S]:
+        summaries = tuple(summarise(store, path) for path in paths)
+        groups = tuple(store.at(path) for path in paths)
+        shown = tuple(tables(summaries))
+        return Reading(analysis, groups, summaries, shown, lambda: combined(summaries))
+
+    return read
+
+
+ANALYSES: tuple[Analysis, ...] = (
+    Analysis(
+        "clean",
+        "clean accuracy",
+        (CLEAN,),
+        reads(clean.summarise, clean.tables),
+        Section.MEASURED,
+    ),
+    Analysis(
+        "linearity",
+        "local linearity",
+        (LINEARITY,),
+        reads(local_linearity.summarise, local_linearity.tables, local_linearity.combined),
+        Section.ESTIMATED,
+        local_linearity.LinearitySettings,
+        AuditPart(lambda session, chosen: local_linearity.analyse(session, chosen.linearity)),
+    ),
+    Analysis(
+        "bounds",
+        "bounds",
+        (BOUNDS, BOUNDS_SAMPLE),
+        reads(radius_bounds.summarise, radius_bounds.tables),
+        Section.ESTIMATED,
+        radius_bounds.BoundsSettings,
+        AuditPart(lambda session, chosen: radius_bounds.analyse(session, chosen.bounds)),
+    ),
+    Analysis(
+        "attack",
+        "attack",
+        (ATTACK,),
+        reads(attacks.summarise, attacks.tables),
+        Section.ATTACKED,
+        attacks.AttackSettings,
+        AuditPart(
+            lambda session, chosen: attacks.analyse(
+                session, chosen.attack, epsilons=chosen.epsilons
+            ),
+            rank=0,
+        ),
+    ),
+    Analysis(
+        "transfer",
+        "transfer",
+        (TRANSFER,),
+        reads(attacks.summarise_transfer, attacks.transfer_tables),
+        Section.ATTACKED,
+        attacks.TransferSettings,
+    ),
+    Analysis(
+        "corruption",
+        "corruption",
+        (CORRUPTION,),
+        reads(attacks.summarise_corruption, attacks.corruption_tables),
+        Section.ATTACKED,
+    ),
+    Analysis(
+        "smoothing",
+        "smoothing",
+        (SMOOTHING,),
+        reads(smoothing.summarise, smoothing.tables, smoothing.combined),
+        Section.CERTIFIED,
+        smoothing.SmoothingSettings,
+        AuditPart(lambda session, chosen: smoothing.analyse(session, chosen.smoothing)),
+    ),
+    Analysis(
+        "smoothing_prediction",
+        "smoothing prediction",
+        (SMOOTHING_PREDICTION,),
+        reads(smoothing.summarise_prediction, smoothing.prediction_tables),
+        Section.CERTIFIED,
+        smoothing.PredictionSettings,
+    ),
+    Analysis(
+        "smoothing_attack",
+        "smoothing attack",
+        (SMOOTHING_ATTACK,),
+        reads(smoothing.summarise_attack, smoothing.attack_tables),
+        Section.CERTIFIED,
+        smoothing.SmoothingAttackSettings,
+    ),
+    Analysis(
+        "masking",
+        "masking check",
+        (MASKING,),
+        reads(masking.summarise, masking.tables),
+        Section.MASKING,
+        masking.MaskingSettings,
+        AuditPart(lambda session, chosen: masking.analyse(session, chosen.masking)),
+    ),
+    Analysis(
+        "surface",
+        "loss surface",
+        (SURFACE,),
+        reads(landscape.summarise_surface, landscape.surface_tables),
+        Section.NONE,
+    ),
+    Analysis(
+        "taylor",
+        "Taylor curves",
+        (TAYLOR,),
+        reads(landscape.summarise_taylor, landscape.taylor_tables),
+        Section.NONE,
+    ),
 )
-"""In the order in which a page lists them."""
+"""In the order in which `show` and the summary of an audit list them."""
 
-SCHEMAS: tuple[Schema, ...] = (
-    CLEAN,
-    LINEARITY,
-    BOUNDS,
-    BOUNDS_SAMPLE,
-    SURFACE,
-    TAYLOR,
-    SMOOTHING,
-    SMOOTHING_PREDICTION,
-    SMOOTHING_ATTACK,
-    ATTACK,
-    TRANSFER,
-    CORRUPTION,
-    MASKING,
-    AUDIT,
-)
+SCHEMAS: tuple[Schema, ...] = (*(s for row in ANALYSES for s in row.schemas), AUDIT)
 """Every group that a results file can hold, in the order of the schema page."""

@@ -1,18 +1,36 @@
-"""The verdict of an audit: what the numbers together say, in sentences a reader can repeat."""
+"""The verdict: what the numbers of a results file say together, in sentences a reader can repeat.
+
+Terminal, `--json`, `show`, the report and the Python API all read :func:`verdict_of`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from robcert.certify.tables import Summary, bound_name, decimal, in_precision, percent, pixel
+from robcert.certify.attacks import AttackSummary, RobustAccuracy
+from robcert.certify.masking import MaskingSummary, MaskingVerdict
+from robcert.certify.radius_bounds import BoundsSummary
+from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
+from robcert.certify.store import ledger
+from robcert.certify.tables import bound_name, decimal, in_precision, percent, pixel
+
+from .clean import CleanSummary
+from .registry import ANALYSES
+from .summaries import audit_record, incomplete, latest, results
+
+if TYPE_CHECKING:
+    from robcert.certify.stats import Proportion
+    from robcert.certify.store import AnalysisGroup, Ledger, ResultStore
+
+    from .summaries import Readings
 
 Tone = Literal["good", "warn", "bad", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the audit comes to.
+class AuditVerdict:
+    """What the numbers come to.
 
     Attributes:
         headline: one clause.
@@ -38,196 +56,255 @@ class Card:
     text: str
 
 
-def verdict(
-    summaries: dict[str, Summary],
-    ledger: dict[str, Any],
-    *,
-    quantised: bool = False,
-    incomplete: str = "",
-) -> Verdict:
-    """Verdict of what a results file says.
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The summaries that a verdict speaks of; None for what was not computed.
+
+    Attributes:
+        bounds_group: table of the bounds.
+        ledger: estimated radii against attacked distances.
+        quantised: whether the model has nodes that only straight-through gradients pass.
+        incomplete: a sentence on what was cut off; empty where nothing was.
+    """
+
+    clean: CleanSummary | None
+    attack: AttackSummary | None
+    bounds: BoundsSummary | None
+    bounds_group: AnalysisGroup | None
+    smoothing: SmoothingSummary | None
+    masking: MaskingSummary | None
+    ledger: Ledger
+    quantised: bool = False
+    incomplete: str = ""
+
+
+def findings_of(store: ResultStore) -> Findings:
+    """What the verdict on ``store`` rests on.
+
+    The tables of the audit that ran last, with the clean accuracy; where there was no audit, the
+    newest table of each analysis.
+    """
+    record = audit_record(store)
+    found = _of_audit(store, record) if record else results(store)
+    bounds, bounds_group = latest(found, BoundsSummary)
+    return Findings(
+        clean=latest(found, CleanSummary)[0],
+        attack=latest(found, AttackSummary)[0],
+        bounds=bounds,
+        bounds_group=bounds_group,
+        smoothing=latest(found, SmoothingSummary)[0],
+        masking=latest(found, MaskingSummary)[0],
+        ledger=ledger(store),
+        quantised=bool(store.model.get("straight_through")),
+        incomplete=incomplete(record),
+    )
+
+
+def _of_audit(store: ResultStore, record: dict[str, Any]) -> Readings:
+    keys: dict[str, str] = {"clean": "clean", **record["keys"]}
+    return tuple(
+        row.read(store, keys[row.name])
+        for row in ANALYSES
+        if row.name in keys and len(store.at(keys[row.name]).indices)
+    )
+
+
+def verdict_of(store: ResultStore) -> AuditVerdict:
+    """Verdict on ``store``, see :func:`findings_of`."""
+    return verdict(findings_of(store))
+
+
+def verdict(found: Findings) -> AuditVerdict:
+    """Verdict of ``found``.
 
     The headline goes by the masking verdict first, for it decides whether the other numbers can
     be read at all; then by the accuracy that attacks leave.
-
-    Args:
-        summaries: the latest of each analysis, by its name.
-        ledger: estimated radii against attacked distances.
-        quantised: whether the model has nodes that only straight-through gradients pass.
-        incomplete: a sentence on what was cut off.
     """
-    masking = _masking(summaries)
-    attacked = _headline_attack(summaries)
-    headline, tone = _headline(masking, attacked)
-    sentences = [incomplete, _masking_sentence(summaries, masking, quantised=quantised)]
-    sentences += [_attack_sentence(summaries.get("attack"), attacked)]
-    sentences += [_certified_sentence(summaries.get("smoothing"))]
-    sentences += [f"Ledger: {ledger['sentence']}." if ledger.get("sentence") else ""]
-    return Verdict(headline, tone, tuple(sentence for sentence in sentences if sentence))
+    attacked = _headline_attack(found)
+    headline, tone = _headline(found.masking, attacked)
+    sentences = (
+        found.incomplete,
+        _masking_sentence(found),
+        _attack_sentence(found.attack, attacked),
+        _certified_sentence(found.smoothing),
+        f"Ledger: {found.ledger.sentence}.",
+    )
+    return AuditVerdict(headline, tone, tuple(sentence for sentence in sentences if sentence))
 
 
-def cards(
-    summaries: dict[str, Summary], contradicted: dict[str, tuple[int, int]] | None = None
-) -> tuple[Card, ...]:
-    """The headline number of each kind of claim that ``summaries`` hold.
-
-    ``contradicted`` is what :func:`contradictions` found for the bounds among them.
-    """
-    found = [
-        _clean_card(summaries),
-        _attacked_card(summaries),
-        _estimated_card(summaries.get("bounds"), contradicted or {}),
-        _certified_card(summaries.get("smoothing")),
-    ]
-    return tuple(card for card in found if card is not None)
+def cards(found: Findings) -> tuple[Card, ...]:
+    """The headline number of each kind of claim in ``found``."""
+    shown = (
+        _clean_card(found),
+        _attacked_card(found),
+        _estimated_card(found),
+        _certified_card(found.smoothing),
+    )
+    return tuple(card for card in shown if card is not None)
 
 
-def contradictions(ledger: dict[str, Any], bounds: str) -> dict[str, tuple[int, int]]:
+def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
     """Crossings of the group ``bounds``: ``(count, compared)`` by column of radii.
 
     Where several attacks are compared, those of the attack that contradicts most images.
     """
     worst: dict[str, tuple[int, int]] = {}
-    for entry in ledger.get("comparisons") or ():
-        group, column = str(entry["estimate"]).rsplit(":", 1)
-        if group == bounds and entry["count"]:
-            found = (int(entry["count"]), int(entry["compared"]))
-            worst[column] = max(found, worst.get(column, found))
+    for comparison in found.comparisons:
+        group, column = comparison.estimate.rsplit(":", 1)
+        if group == bounds and comparison.count:
+            counts = (comparison.count, comparison.compared)
+            worst[column] = max(counts, worst.get(column, counts))
     return worst
 
 
-def _masking(summaries: dict[str, Summary]) -> str:
-    return str((summaries.get("masking") or {}).get("verdict", "not checked"))
-
-
 _MASKING_SENTENCE = {
-    "clear": "Gradients: clear. No test found them hidden, so the numbers can be read as they are.",
-    "suspect": "Gradients: suspect. Something hides them in part; read the attacked numbers as too "
-    "optimistic.",
-    "masked": "Gradients: masked. Gradient attacks fail for lack of a usable gradient while "
-    "adversarial images are near; numbers that rest on gradients mean little.",
-    "unknown": "Gradients: unknown. A required test of the masking check could not be computed.",
-    "not checked": "Gradients: not checked for masking.",
+    MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the numbers can be read as "
+    "they are.",
+    MaskingVerdict.SUSPECT: "Gradients: suspect. They are masked in part; the attacked accuracies "
+    "are probably too high.",
+    MaskingVerdict.MASKED: "Gradients: masked. Gradient attacks fail for lack of a usable gradient "
+    "while adversarial examples are near; numbers that rest on gradients mean little.",
+    MaskingVerdict.UNKNOWN: "Gradients: unknown. A required test of the masking check could not be "
+    "computed.",
 }
 
 
-def _masking_sentence(summaries: dict[str, Summary], masking: str, *, quantised: bool) -> str:
-    hidden_in = (summaries.get("masking") or {}).get("hidden_in")
-    if masking != "masked" or hidden_in != "file":
-        return _MASKING_SENTENCE[masking]
-    why = ", because the model is quantised" if quantised else ""
+def _masking_sentence(found: Findings) -> str:
+    if found.masking is None:
+        return "Gradients: not checked for masking."
+    if found.masking.verdict is not MaskingVerdict.MASKED or found.masking.hidden_in != "file":
+        return _MASKING_SENTENCE[found.masking.verdict]
+    why = ", because the model is quantised" if found.quantised else ""
     return (
-        f"Gradients: masked by the file's own output{why}. Attacks on it as it stands find too "
-        "little; robcert's own, on its logits and straight-through where it rounds, get through."
+        f"Gradients: masked by the file's own output{why}. Attacks on that output find too few "
+        "adversarial examples; robcert's own attacks, on the logits and straight-through where the "
+        "model rounds, succeed."
     )
 
 
-def _headline_attack(summaries: dict[str, Summary]) -> Summary | None:
-    """The entry of robust accuracy that the headline quotes: the default epsilon, else the last.
+def _headline_attack(found: Findings) -> RobustAccuracy | None:
+    """The robust accuracy that the headline quotes: at the default epsilon, else the last.
 
     Where the attacks of the masking check left less on the same images, theirs.
     """
-    attack = summaries.get("attack") or {}
-    entries = [e for e in attack.get("robust_accuracy") or [] if e.get("value") is not None]
-    chosen = [entry for entry in entries if entry["epsilon"] == attack.get("headline_epsilon")]
-    found: Summary | None = (chosen or entries or [None])[-1]
-    masking = summaries.get("masking") or {}
-    check = masking.get("corrected_robust_accuracy") or {}
-    if found is None or check.get("value") is None:
-        return found
-    question = (attack.get("norm"), found["epsilon"], attack.get("n"))
-    comparable = question == (masking.get("norm"), masking.get("epsilon"), check.get("n"))
-    return {**found, **check} if comparable and check["value"] < found["value"] else found
+    attack = found.attack
+    if attack is None:
+        return None
+    known = [entry for entry in attack.robust_accuracy if entry.value == entry.value]  # not NaN
+    chosen = [entry for entry in known if entry.epsilon == attack.headline_epsilon]
+    if not known:
+        return None
+    entry, check = (chosen or known)[-1], found.masking
+    if check is None or not check.corrected.n:
+        return entry
+    comparable = (attack.norm, entry.epsilon, attack.n) == (
+        check.norm,
+        check.epsilon,
+        check.corrected.n,
+    )
+    return _at(entry, check.corrected) if comparable else entry
 
 
-def _headline(masking: str, attacked: Summary | None) -> tuple[str, Tone]:
-    if masking == "masked":
-        return "This model hides its gradients: its apparent robustness cannot be trusted", "bad"
+def _at(entry: RobustAccuracy, check: Proportion) -> RobustAccuracy:
+    """The smaller of both accuracies."""
+    if not check.value < entry.value:
+        return entry
+    return replace(entry, value=check.value, lower=check.lower, upper=check.upper)
+
+
+def _headline(masking: MaskingSummary | None, attacked: RobustAccuracy | None) -> tuple[str, Tone]:
+    state = None if masking is None else masking.verdict
+    if state is MaskingVerdict.MASKED:
+        return "This model masks its gradients: its apparent robustness cannot be trusted", "bad"
     if attacked is None:
         return "No attack in this file: robustness was not tested", "none"
-    share, where = float(attacked["value"]), pixel(attacked["epsilon"])
-    doubt = {"suspect": ", and its gradients are suspect", "unknown": ""}.get(masking, "")
-    if share < 0.1:
-        return f"Not robust: {percent(share)} accuracy is left at ε = {where}{doubt}", "bad"
-    held = f"{percent(share)} accuracy withstands the attacks at ε = {where}{doubt}"
-    return held, "good" if share > 0.5 and not doubt else "warn"
+    doubt = ", and its gradients are suspect" if state is MaskingVerdict.SUSPECT else ""
+    share, where = percent(attacked.value), pixel(attacked.epsilon)
+    kept = f"{share} of images are still classified correctly under attack at ε = {where}{doubt}"
+    if attacked.value < 0.1:
+        return f"Not robust: {kept}", "bad"
+    return kept, "good" if attacked.value > 0.5 and not doubt else "warn"
 
 
-def _attack_sentence(attack: Summary | None, entry: Summary | None) -> str:
+def _attack_sentence(attack: AttackSummary | None, entry: RobustAccuracy | None) -> str:
     if attack is None or entry is None:
         return ""
-    clean = (attack.get("clean_accuracy") or {}).get("value")
-    norm = f" ({attack['norm']})" if attack.get("norm") else ""
-    text = f"Attacked: accuracy {percent(clean)} falls to {percent(entry['value'])} "
-    text += f"at ε = {pixel(entry['epsilon'])}{norm}"
-    median = attack.get("median_distance")
-    return text + (f"; half of the images fall within {decimal(median)}." if median else ".")
+    text = f"Attacked: accuracy {percent(attack.clean_accuracy.value)} falls to "
+    text += f"{percent(entry.value)} at ε = {pixel(entry.epsilon)} ({attack.norm})"
+    median = attack.median_distance
+    return text + (f"; half are misclassified within {decimal(median)}." if median else ".")
 
 
-def _certified_sentence(smoothing: Summary | None) -> str:
+def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
     entry = _certified_entry(smoothing)
-    if entry is None:
+    if smoothing is None or entry is None:
         return ""
-    text = f"Certified: {percent(entry['value'])} of the images within l2 radius "
-    of = f"the smoothed classifier{in_precision(smoothing or {})}"
-    return text + f"{decimal(entry['radius'])}, of {of}."
+    model = f"the smoothed classifier{in_precision(smoothing.precision)}"
+    return (
+        f"Certified: for {model}, {percent(entry.value)} of images are certified to l2 radius "
+        f"{decimal(entry.radius)}."
+    )
 
 
-def _certified_entry(smoothing: Summary | None) -> Summary | None:
+def _certified_entry(smoothing: SmoothingSummary | None) -> CertifiedAccuracy | None:
     """The smallest positive radius of the curve."""
-    entries = [e for e in (smoothing or {}).get("certified_accuracy") or [] if e["radius"] > 0]
-    return min(entries, key=lambda entry: float(entry["radius"]), default=None)
+    entries = [] if smoothing is None else [e for e in smoothing.certified_accuracy if e.radius > 0]
+    return min(entries, key=lambda entry: entry.radius, default=None)
 
 
-def _clean_card(summaries: dict[str, Summary]) -> Card | None:
-    for name in ("clean", "attack"):
-        accuracy = (summaries.get(name) or {}).get("clean_accuracy") or {}
-        if accuracy.get("value") is not None:
-            text = f"accuracy on {accuracy.get('n', 'the')} unchanged images"
-            return Card("measured", percent(accuracy["value"]), text)
-    return None
-
-
-def _attacked_card(summaries: dict[str, Summary]) -> Card | None:
-    attack, entry = summaries.get("attack"), _headline_attack(summaries)
-    if attack is None or entry is None:
+def _clean_card(found: Findings) -> Card | None:
+    accuracy = found.clean.clean_accuracy if found.clean else None
+    if accuracy is None and found.attack is not None:
+        accuracy = found.attack.clean_accuracy
+    if accuracy is None or not accuracy.n:
         return None
-    norm = f" ({attack['norm']})" if attack.get("norm") else ""
-    text = f"accuracy left by attacks at ε = {pixel(entry['epsilon'])}{norm}; it can only be lower"
-    return Card("attacked", percent(entry["value"]), text)
+    text = f"accuracy on {accuracy.n} unchanged images"
+    return Card("measured", percent(accuracy.value), text)
 
 
-def _estimated_card(
-    bounds: Summary | None, contradicted: dict[str, tuple[int, int]]
-) -> Card | None:
+def _attacked_card(found: Findings) -> Card | None:
+    entry = _headline_attack(found)
+    if found.attack is None or entry is None:
+        return None
+    where = f"ε = {pixel(entry.epsilon)} ({found.attack.norm})"
+    text = f"accuracy under attack at {where}; the true value can only be lower"
+    return Card("attacked", percent(entry.value), text)
+
+
+def _estimated_card(found: Findings) -> Card | None:
     """The larger of the two mean radii that rest on upper limits, and what speaks against it."""
-    radii = (bounds or {}).get("radius") or {}
-    means = {name: (radii.get(name) or {}).get("mean") for name in ("l_bound", "omega_bound")}
-    known = {name: float(mean) for name, mean in means.items() if mean is not None}
-    if bounds is None or not known:
+    bounds, group = found.bounds, found.bounds_group
+    if bounds is None or group is None:
         return None
-    best = max(known, key=lambda name: known[name])
-    text = f"mean radius by the {bound_name(best)} ({bounds.get('norm')}), pixel units"
+    means = {
+        name: bounds.radius[name].mean
+        for name in ("l_bound", "omega_bound")
+        if name in bounds.radius and bounds.radius[name].mean == bounds.radius[name].mean
+    }
+    if not means:
+        return None
+    best = max(means, key=lambda name: means[name])
+    text = f"mean radius by the {bound_name(best)} ({bounds.norm}), pixel units"
+    contradicted = contradictions(found.ledger, group.path)
     if best in contradicted:
         count, compared = contradicted[best]
         text += f"; contradicted for {count} of {compared} images"
-    text += _doubt(bounds, best)
-    return Card("estimated", decimal(known[best], 3), text)
+    return Card("estimated", decimal(means[best], 3), text + _doubt(bounds, best))
 
 
-def _doubt(bounds: Summary, name: str) -> str:
+def _doubt(bounds: BoundsSummary, name: str) -> str:
     """Status of the estimates that the bound ``name`` rests on, where it is not ok."""
-    fits = [("L", bounds.get("lipschitz") or {})]
-    if name == "omega_bound":
-        fits = [("ω", fit) for fit in bounds.get("omega") or ()]
-    odd = [f"{what}: status {s}" for what, fit in fits if (s := fit.get("status", "ok")) != "ok"]
-    return "".join(f"; {line}" for line in dict.fromkeys(odd))
+    fits = [("ω", entry.fit) for entry in bounds.omega]
+    if name == "l_bound":
+        fits = [("L", bounds.lipschitz)] if bounds.lipschitz else []
+    doubtful = [f"{what}: status {fit.status}" for what, fit in fits if fit.status != "ok"]
+    return "".join(f"; {line}" for line in dict.fromkeys(doubtful))
 
 
-def _certified_card(smoothing: Summary | None) -> Card | None:
+def _certified_card(smoothing: SmoothingSummary | None) -> Card | None:
     entry = _certified_entry(smoothing)
-    if entry is None:
+    if smoothing is None or entry is None:
         return None
-    how = f"when smoothed{in_precision(smoothing or {})}"
-    text = f"of images certified within l2 radius {decimal(entry['radius'])}, {how}"
-    return Card("certified", percent(entry["value"]), text)
+    how = f"when smoothed{in_precision(smoothing.precision)}"
+    text = f"of images certified to l2 radius {decimal(entry.radius)}, {how}"
+    return Card("certified", percent(entry.value), text)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from .overview import Overview, Share
+    from .overview import AccuracyInterval, Overview
 
 LOOKS = {
     "measured": ("tab:blue", "o"),
@@ -63,14 +63,15 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
-    """Certified accuracy at the radii within reach, with bands of 95 %."""
+    """Certified accuracy at the attainable radii, with bands of 95 %."""
     for model, row in zip(names(rows), rows, strict=True):
         for curve in row.certified_curves:
-            points = [point for point in curve["points"] if point.get("attainable", True)]
+            points = [point for point in curve.points if point.attainable]
             radii, shares, low, high = (
-                [point[name] for point in points] for name in ("radius", "value", "lower", "upper")
+                [getattr(point, name) for point in points]
+                for name in ("radius", "value", "lower", "upper")
             )
-            name = f"{model}, {curve['name']} (certified)"
+            name = f"{model}, {curve.name} (certified)"
             style = STYLES[len(axes.lines) // 10 % len(STYLES)]  # colours repeat after ten
             (line,) = axes.plot(radii, shares, style, markersize=4, label=name)
             axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
@@ -95,16 +96,16 @@ def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
     axes.set_xlabel("accuracy")
 
 
-def _shares(axes: Axes, claim: str, name: str, shares: Sequence[Share | None]) -> None:
+def _shares(axes: Axes, claim: str, name: str, shares: Sequence[AccuracyInterval | None]) -> None:
     colour, mark = LOOKS[claim]
     known = [(y, share) for y, share in enumerate(shares) if share is not None]
     if not known:
         return
     places, found = [y for y, _ in known], [share for _, share in known]
-    values = [share["value"] for share in found]
+    values = [share.value for share in found]
     reach = (
-        [share["value"] - (share["lower"] or 0.0) for share in found],
-        [(1.0 if share["upper"] is None else share["upper"]) - share["value"] for share in found],
+        [share.value - share.lower for share in found],
+        [share.upper - share.value for share in found],
     )
     axes.errorbar(values, places, xerr=reach, fmt=mark, color=colour, label=name, alpha=0.85)
 

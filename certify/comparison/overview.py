@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.attacks import reach, share_at
-from robcert.certify.auditing import audit_record, labelled, latest, results
+from robcert.certify.attacks import AttackSummary, reach, share_at
+from robcert.certify.auditing import CleanSummary, audit_record, labelled, latest, of_kind, results
+from robcert.certify.local_linearity import LinearitySummary
+from robcert.certify.masking import MaskingSummary
+from robcert.certify.radius_bounds import BoundsSummary
+from robcert.certify.smoothing import SmoothingSummary
+from robcert.certify.store import plain
 from robcert.certify.tables import (
     DASH,
     UNLABELLED,
-    Summary,
     Table,
     decimal,
     margin_name,
@@ -22,14 +27,36 @@ from robcert.certify.tables import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from robcert.certify.auditing import Result
-    from robcert.certify.store import ResultStore
+    from robcert.certify.attacks import RobustAccuracy
+    from robcert.certify.smoothing import CertifiedAccuracy
+    from robcert.certify.store import AnalysisGroup, ResultStore
+    from robcert.certify.tables import Share
 
-Share = dict[str, Any]
-"""A proportion as JSON: value, lower, upper, n."""
 
-Curve = dict[str, Any]
-"""Certified accuracy of one smoothing run by radius, as JSON."""
+@dataclass(frozen=True, slots=True)
+class AccuracyInterval:
+    """An accuracy with its 95 % interval; ``n`` images, None where the summary does not say."""
+
+    value: float
+    lower: float
+    upper: float
+    n: int | None
+
+    @classmethod
+    def of(cls, share: Share | None) -> AccuracyInterval | None:
+        """``share``; None where nothing was observed."""
+        if share is None or math.isnan(share.value):
+            return None
+        return cls(share.value, share.lower, share.upper, getattr(share, "n", None))
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedCurve:
+    """Certified accuracy of one smoothing run by radius."""
+
+    sigma: float
+    name: str
+    points: tuple[CertifiedAccuracy, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +88,8 @@ class Overview:
     results: str
     labelled: bool
     images: int
-    clean: Share | None
-    attacked: Share | None
+    clean: AccuracyInterval | None
+    attacked: AccuracyInterval | None
     epsilon: float | None
     norm: str | None
     distance: float | None
@@ -70,15 +97,15 @@ class Overview:
     margin: str | None
     l_bound: float | None
     omega_bound: float | None
-    certified: Share | None
+    certified: AccuracyInterval | None
     radius: float | None
-    certified_curves: tuple[Curve, ...]
+    certified_curves: tuple[CertifiedCurve, ...]
     masking: str | None
     seconds: float | None
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
-        return asdict(self)
+        return dict(plain(asdict(self)))
 
 
 def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
@@ -91,44 +118,47 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
     """
     found = results(store)
     clean, gamma, bounds, smoothing, masking = (
-        _summary(latest(found, name))
-        for name in ("clean", "linearity", "bounds", "smoothing", "masking")
+        latest(found, CleanSummary)[0],
+        latest(found, LinearitySummary)[0],
+        latest(found, BoundsSummary)[0],
+        latest(found, SmoothingSummary)[0],
+        latest(found, MaskingSummary)[0],
     )
-    by_attack = latest(found, "attack")
-    attack, attacked = _summary(by_attack), _attacked(by_attack, epsilon)
-    radii = [entry for entry in smoothing.get("certified_accuracy", ()) if entry["radius"] > 0]
-    certified = min(radii, key=lambda entry: entry["radius"], default=None)
-    radius = bounds.get("radius") or {}
+    attack, group = latest(found, AttackSummary)
+    attacked = None if attack is None or group is None else _attacked(attack, group, epsilon)
+    radii = (
+        [entry for entry in smoothing.certified_accuracy if entry.radius > 0] if smoothing else []
+    )
+    certified = min(radii, key=lambda entry: entry.radius, default=None)
     seconds = audit_record(store).get("seconds")
     return Overview(
         model=str(store.model["file"]),
         results=str(store.path),
         labelled=labelled(store),
         images=len(store.indices),
-        clean=_share(clean.get("clean_accuracy")),
-        attacked=_share(attacked),
-        epsilon=(attacked or {}).get("epsilon"),
-        norm=attack.get("norm"),
-        distance=attack.get("median_distance"),
-        gamma=(gamma.get("gamma") or {}).get("mean"),
-        margin=bounds.get("margin"),
-        l_bound=(radius.get("l_bound") or {}).get("mean"),
-        omega_bound=(radius.get("omega_bound") or {}).get("mean"),
-        certified=_share(certified),
-        radius=(certified or {}).get("radius"),
+        clean=AccuracyInterval.of(clean.clean_accuracy if clean else None),
+        attacked=AccuracyInterval.of(attacked),
+        epsilon=attacked.epsilon if attacked else None,
+        norm=attack.norm if attack else None,
+        distance=attack.median_distance if attack else None,
+        gamma=_known(gamma.gamma.mean) if gamma else None,
+        margin=bounds.margin if bounds else None,
+        l_bound=_mean_radius(bounds, "l_bound"),
+        omega_bound=_mean_radius(bounds, "omega_bound"),
+        certified=AccuracyInterval.of(certified),
+        radius=certified.radius if certified else None,
         certified_curves=tuple(
-            {"sigma": run["sigma"], "name": smoothed_name(run), "points": run["certified_accuracy"]}
-            for run in (one.summary for one in found if one.analysis == "smoothing")
+            CertifiedCurve(run.sigma, smoothed_name(run), run.certified_accuracy)
+            for run, _ in of_kind(found, SmoothingSummary)
         ),
-        masking=masking.get("verdict"),
+        masking=str(masking.verdict) if masking else None,
         seconds=sum(seconds.values()) if seconds else None,
     )
 
 
-def smoothed_name(run: Summary) -> str:
+def smoothed_name(run: SmoothingSummary) -> str:
     """What tells one smoothing run of a model from the others."""
-    precision = run.get("precision", "float32")
-    return f"σ = {run['sigma']:g}" + ("" if precision == "float32" else f", {precision}")
+    return f"σ = {run.sigma:g}" + ("" if run.precision == "float32" else f", {run.precision}")
 
 
 def names(rows: Sequence[Overview]) -> list[str]:
@@ -152,10 +182,10 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     )
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
         note += " The files do not share one radius: the header names that of the first."
-    margins = dict.fromkeys(margin_name({"margin": row.margin}) for row in rows if row.margin)
+    margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
     if len(margins) > 1 or "probability margin" in margins:
         told = zip(names(rows), rows, strict=True)
-        each = (f"{name} {margin_name({'margin': row.margin})}" for name, row in told if row.margin)
+        each = (f"{name} {margin_name(row.margin)}" for name, row in told if row.margin)
         note += f" Bounds: {', '.join(each)}."
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
@@ -165,30 +195,28 @@ def overview_table(rows: Sequence[Overview]) -> Table:
 
 def _cells(row: Overview) -> tuple[str, ...]:
     return (
-        *(percent((share or {}).get("value")) for share in (row.clean, row.attacked)),
+        *(percent(share.value if share else None) for share in (row.clean, row.attacked)),
         *(decimal(v, 3) for v in (row.gamma, row.l_bound, row.omega_bound)),
-        percent((row.certified or {}).get("value")),
+        percent(row.certified.value if row.certified else None),
         row.masking or DASH,
         decimal(row.seconds, 3),
     )
 
 
-def _summary(result: Result | None) -> Summary:
-    return {} if result is None else result.summary
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
-def _attacked(result: Result | None, epsilon: float | None) -> dict[str, Any] | None:
+def _mean_radius(bounds: BoundsSummary | None, name: str) -> float | None:
+    return _known(bounds.radius[name].mean) if bounds and name in bounds.radius else None
+
+
+def _attacked(
+    attack: AttackSummary, group: AnalysisGroup, epsilon: float | None
+) -> RobustAccuracy | None:
     """Accuracy at ``epsilon``, by default at the radius that the attacks were made for."""
-    if result is None:
-        return None
-    radius = result.summary["headline_epsilon"] if epsilon is None else epsilon
-    indices = result.group.indices
-    distance = result.group.column("distance", indices[result.group.computed(indices)])
-    within = reach(result.group, radius)
-    return asdict(share_at(distance > within, radius)) if len(distance) else None
-
-
-def _share(entry: dict[str, Any] | None) -> Share | None:
-    if not entry or entry.get("value") is None:
-        return None
-    return {key: entry.get(key) for key in ("value", "lower", "upper", "n")}
+    radius = attack.headline_epsilon if epsilon is None else epsilon
+    indices = group.indices
+    distance = group.column("distance", indices[group.computed(indices)])
+    within = reach(group, radius)
+    return share_at(distance > within, radius) if len(distance) else None

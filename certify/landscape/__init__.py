@@ -5,13 +5,15 @@ from .schema import SURFACE, TAYLOR
 from .surface import SurfaceSettings, SurfaceSummary, grids, loss_surface
 from .surface import analyse as analyse_surface
 from .surface import summarise as summarise_surface
-from .taylor import TaylorSettings, TaylorSummary, mean_curves
+from .tables import surface_tables, taylor_tables
+from .taylor import Line, TaylorSettings, TaylorSummary, mean_curves
 from .taylor import analyse as analyse_taylor
 from .taylor import summarise as summarise_taylor
 
 __all__ = [
     "SURFACE",
     "TAYLOR",
+    "Line",
     "SurfaceSettings",
     "SurfaceSummary",
     "TaylorSettings",
@@ -25,4 +27,6 @@ __all__ = [
     "save_taylor",
     "summarise_surface",
     "summarise_taylor",
+    "surface_tables",
+    "taylor_tables",
 ]

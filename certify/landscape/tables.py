@@ -7,43 +7,47 @@ from typing import TYPE_CHECKING
 from robcert.certify.tables import DASH, Table, decimal, percent, pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from robcert.certify.tables import Summary
+    from .surface import SurfaceSummary
+    from .taylor import TaylorSummary
 
 
-def _surface(summary: Summary) -> Iterator[Table]:
-    rows = tuple(
-        (
-            str(row["index"]),
-            decimal(row["cross_entropy"]),
-            decimal(row["largest_cross_entropy"]),
-            decimal(row["turns"]),
-            percent(row["lost"]),
+def surface_tables(summaries: Sequence[SurfaceSummary]) -> Iterator[Table]:
+    """One row per image."""
+    for summary in summaries:
+        rows = tuple(
+            (
+                str(row.index),
+                decimal(row.cross_entropy),
+                decimal(row.largest_cross_entropy),
+                decimal(row.turns),
+                percent(row.lost),
+            )
+            for row in summary.images
         )
-        for row in summary["images"]
-    )
-    header = ("image", "cross-entropy", "largest in the plane", "turns", "other class")
-    note = "Turns between rise and fall along the attack: 0 to 2 where smooth, many where jagged."
-    yield Table(f"loss surface within {pixel(summary['epsilon'])}", "measured", header, rows, note)
+        header = ("image", "cross-entropy", "largest in the plane", "turns", "other class")
+        note = "Turns: changes between rise and fall along the attack direction; 0 to 2 on a "
+        note += "smooth surface, many on a jagged one."
+        title = f"loss surface within {pixel(summary.epsilon)}"
+        yield Table(title, "measured", header, rows, note)
 
 
-def _taylor(summary: Summary) -> Iterator[Table]:
-    rows = (
-        ("exact product", decimal(summary["exact"]), DASH),
-        *(
-            (f"h = {row['step']:g}", decimal(row["taylor"]), percent(row["gradient_norm"]))
-            for row in summary["steps"]
-        ),
-    )
-    header = ("Hessian-vector product", "mean error of the loss", "of the gradient norm")
-    yield Table(f"Taylor curves to {pixel(summary['epsilon'])}", "measured", header, rows)
-    regulariser = (
-        ("mean, one direction", decimal(summary["penalty_one"])),
-        ("mean, all directions", decimal(summary["penalty_all"])),
-        ("variation within an image", percent(summary["penalty_variation"])),
-    )
-    yield Table("SOAR's regulariser", "measured", ("", ""), regulariser)
-
-
-TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {"surface": _surface, "taylor": _taylor}
+def taylor_tables(summaries: Sequence[TaylorSummary]) -> Iterator[Table]:
+    """Errors of the second-order approximations, and SOAR's regulariser."""
+    for summary in summaries:
+        rows = (
+            ("exact product", decimal(summary.exact), DASH),
+            *(
+                (f"h = {row.step:g}", decimal(row.taylor), percent(row.gradient_norm))
+                for row in summary.steps
+            ),
+        )
+        header = ("Hessian-vector product", "mean error of the loss", "of the gradient norm")
+        yield Table(f"Taylor curves to {pixel(summary.epsilon)}", "measured", header, rows)
+        regulariser = (
+            ("mean, one direction", decimal(summary.penalty_one)),
+            ("mean, all directions", decimal(summary.penalty_all)),
+            ("variation between directions", percent(summary.penalty_variation)),
+        )
+        yield Table("SOAR's regulariser", "measured", ("what", "value"), regulariser)

@@ -16,8 +16,8 @@ from .deviation import (
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
 from .settings import LinearitySettings, Steps
-from .summary import LinearitySummary, summarise
-from .tables import _linearity
+from .summary import LinearitySummary, combined, summarise
+from .tables import tables
 
 __all__ = [
     "LINEARITY",
@@ -29,16 +29,17 @@ __all__ = [
     "Sided",
     "Steps",
     "Tangent",
-    "_linearity",
     "adam_rule",
     "analyse",
     "better_of",
     "climb",
+    "combined",
     "halving_rule",
     "largest_deviation",
     "save_course",
     "save_histogram",
     "series_table",
     "summarise",
+    "tables",
     "tangent",
 ]

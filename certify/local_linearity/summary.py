@@ -12,6 +12,8 @@ from robcert.certify.stats import Spread, spread
 from robcert.certify.store import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from robcert.certify.store import ResultStore
@@ -116,6 +118,15 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
         warnings=_warnings(columns, below, straight_through=group.attribute("straight_through")),
         complete=group.complete,
     )
+
+
+def combined(summaries: Sequence[LinearitySummary]) -> dict[str, Any]:
+    """JSON of the runs of one command, which differ in epsilon: `gamma` by run, and `runs`."""
+    runs = [one.to_json() for one in summaries]
+    shared = ("norm", "epsilon", "loss", "sided")
+    entries = [{**{key: one[key] for key in shared}, **one["gamma"]} for one in runs]
+    warnings = [line for one in summaries for line in one.warnings]
+    return {"gamma": entries, "runs": runs, "warnings": list(dict.fromkeys(warnings))}
 
 
 def _relative(gamma: NDArray[np.float64], reach: NDArray[np.float64]) -> float:

@@ -9,51 +9,46 @@ from robcert.certify.tables import DASH, Table, decimal, percent, pixel
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from robcert.certify.tables import Summary
-
-
-def _linearity(summary: Summary) -> Iterator[Table]:
-    gamma = summary["gamma"]
-    entries = gamma if isinstance(gamma, list) else [{**summary, **gamma}]
-    rows = tuple(
-        (
-            str(entry.get("norm", DASH)),
-            pixel(entry.get("epsilon")),
-            *(decimal(entry.get(key)) for key in ("mean", "median", "q95", "max")),
-            str(entry.get("n", DASH)),
-        )
-        for entry in entries
-    )
-    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
-    note = "γ: how far the loss leaves its tangent within ε. Found by search, so a lower estimate."
-    note += _which(entries[0])
-    yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
-    yield from _implied(summary.get("runs") or [summary])
-
+    from .summary import LinearitySummary
 
 _SIDES = {
-    "upper": " Deviations above the tangent alone.",
-    "lower": " Deviations below the tangent alone.",
+    "upper": " Only deviations above the tangent count.",
+    "lower": " Only deviations below the tangent count.",
 }
 
 
-def _which(entry: Summary) -> str:
+def tables(summaries: Sequence[LinearitySummary]) -> Iterator[Table]:
+    """γ, one row per run, and the change of the loss that it implies."""
+    rows = tuple(
+        (
+            one.norm,
+            pixel(one.epsilon),
+            *(decimal(n) for n in (one.gamma.mean, one.gamma.median, one.gamma.q95, one.gamma.max)),
+            str(one.gamma.n),
+        )
+        for one in summaries
+    )
+    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
+    note = (
+        "γ: largest deviation of the loss from its tangent within ε. Found by search, so a lower "
+    )
+    note += f"estimate.{_which(summaries[0])}"
+    yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
+    yield from _implied([one for one in summaries if one.sided == "two"])
+
+
+def _which(summary: LinearitySummary) -> str:
     """Which loss and which side, where they are not the cross-entropy and both."""
-    loss = " Of the margin." if entry.get("loss") == "margin" else ""
-    return loss + _SIDES.get(str(entry.get("sided")), "")
+    loss = " The loss is the margin." if summary.loss == "margin" else ""
+    return loss + _SIDES.get(summary.sided, "")
 
 
-def _implied(runs: Sequence[Summary]) -> Iterator[Table]:
-    """What gamma says of the loss within the ball (LLR, Propositions 4.1 and C.2)."""
-    told = [
-        run
-        for run in runs
-        if run.get("sided") == "two" and isinstance(run.get("proposition_4_1"), dict)
-    ]
-    alone = any(run.get("proposition_c2") for run in told)
-    rows = tuple(_change_of(run, alone=alone) for run in told)
-    if not rows:
+def _implied(runs: Sequence[LinearitySummary]) -> Iterator[Table]:
+    """What gamma implies for the loss within the ball (LLR, Propositions 4.1 and C.2)."""
+    if not runs:
         return
+    alone = any(run.proposition_c2 for run in runs)
+    rows = tuple(_change_of(run, alone=alone) for run in runs)
     header: tuple[str, ...] = ("ε", "by ε‖∇‖ + γ", "broken at δ")
     note = "Median over the images of the largest change. By the gradient and γ: Proposition 4.1, "
     note += "exact for the true γ."
@@ -61,16 +56,18 @@ def _implied(runs: Sequence[Summary]) -> Iterator[Table]:
         header += ("by γ alone", "held at δ", "held in the ball")
         note += (
             " By γ alone: Proposition C.2, an approximation that leaves out the error of the "
-            "Gauss–Newton model; how often it held is beside it."
+            "Gauss–Newton model; the next columns say how often it held."
         )
     yield Table("change of the loss within ε", "estimated", header, rows, note)
 
 
-def _change_of(run: Summary, *, alone: bool) -> tuple[str, ...]:
-    change = decimal(run["proposition_4_1"].get("median"))
-    cells = (pixel(run.get("epsilon")), change, str(run.get("proposition_4_1_violations", DASH)))
+def _change_of(run: LinearitySummary, *, alone: bool) -> tuple[str, ...]:
+    change = decimal(run.proposition_4_1.median)
+    cells = (pixel(run.epsilon), change, str(run.proposition_4_1_violations))
     if not alone:
         return cells
-    implied = run.get("proposition_c2") or {}
-    held = (percent(implied.get(key)) for key in ("held_at_delta", "held_in_ball"))
-    return (*cells, decimal((implied.get("change") or {}).get("median")), *held)
+    implied = run.proposition_c2
+    if implied is None:
+        return (*cells, DASH, DASH, DASH)
+    held = (percent(share) for share in (implied.held_at_delta, implied.held_in_ball))
+    return (*cells, decimal(implied.change.median), *held)

@@ -1,16 +1,21 @@
 """Gradient masking: the attacks, the checklist of indicators, the verdict."""
 
-from .analysis import analyse, summarise
+from .analysis import analyse
+from .remedies import Remedy
 from .schema import MASKING
 from .settings import MaskingSettings
-from .tables import state_of, where_hidden
-from .verdict import Verdict, Weight
+from .summary import MaskingSummary, summarise
+from .tables import state_of, tables, where_hidden
+from .verdict import Indicator, MaskingVerdict, Weight
 from .views import as_checked, as_shipped, averaged, judged_by_mean, mostly_wrong
 
 __all__ = [
     "MASKING",
+    "Indicator",
     "MaskingSettings",
-    "Verdict",
+    "MaskingSummary",
+    "MaskingVerdict",
+    "Remedy",
     "Weight",
     "analyse",
     "as_checked",
@@ -20,5 +25,6 @@ __all__ = [
     "mostly_wrong",
     "state_of",
     "summarise",
+    "tables",
     "where_hidden",
 ]

@@ -2,97 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from robcert.certify.attacks import reach
-from robcert.certify.store import ledger
-
-from .checklist import Columns, Facts, indicators_of, slope_mismatch
+from .checklist import slope_mismatch
 from .evidence import evidence
 from .images import save_pictures
-from .indicators import (
-    HOPSKIPJUMP_WINS,
-    INNER_WINS,
-    LABELS_WIN,
-    LONG_WINS,
-    NOISE_WINS,
-    SEARCH_WINS,
-    STRONGER_CE,
-    STRONGER_FILE,
-    TRANSFER_START_WINS,
-    TRANSFER_WINS,
-)
-from .remedies import NAIVE, Remedy, remedies_of, robust_accuracy, share
-from .schema import ADDED, MASKING
+from .schema import MASKING
 from .settings import MaskingSettings, axes
 from .sources import Sources
-from .verdict import Indicator, Verdict, change_of, reason_of, verdict_of
 from .views import as_checked
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from robcert.certify.model import Classifier, ModelInfo
     from robcert.certify.session import Session
-    from robcert.certify.stats import Proportion
-    from robcert.certify.store import AnalysisGroup, ResultStore
-
-_NO_GRADIENT_LEADS = {
-    text.name
-    for text in (
-        *(SEARCH_WINS, LABELS_WIN, HOPSKIPJUMP_WINS, NOISE_WINS),
-        *(TRANSFER_WINS, TRANSFER_START_WINS, LONG_WINS, INNER_WINS),
-    )
-}
-
-
-@dataclass(frozen=True, slots=True)
-class MaskingSummary:
-    """Answer of the check.
-
-    Attributes:
-        verdict: clear, suspect, masked or unknown.
-        reason: the evidence behind it, in one sentence.
-        would_change: what would change it, in one sentence.
-        hidden_in: what hides its gradient: ``file`` (its own output alone), ``cross-entropy`` (of
-            the logits), ``both``, ``every loss`` (only attacks without gradients get through),
-            ``nothing``, or ``unknown``.
-        naive: attacked: robust accuracy by PGD on the file's own output.
-        corrected: attacked: robust accuracy by the best of all attacks of the check.
-        indicators: the checklist.
-        remedies: robust accuracy by each fix.
-        norm: norm of the ball.
-        epsilon: its radius, pixel units.
-    """
-
-    verdict: Verdict
-    reason: str
-    would_change: str
-    hidden_in: str
-    naive: Proportion
-    corrected: Proportion
-    indicators: tuple[Indicator, ...]
-    remedies: tuple[Remedy, ...]
-    norm: str
-    epsilon: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "verdict": str(self.verdict),
-            "reason": self.reason,
-            "would_change": self.would_change,
-            "hidden_in": self.hidden_in,
-            "norm": self.norm,
-            "epsilon": self.epsilon,
-            "naive_robust_accuracy": share(self.naive),
-            "corrected_robust_accuracy": share(self.corrected),
-            "remedies": [remedy.to_json() for remedy in self.remedies],
-            "indicators": [indicator.to_json() for indicator in self.indicators],
-        }
 
 
 def analyse(
@@ -146,75 +69,3 @@ def _disagreement(info: ModelInfo) -> float | None:
     if info.parity is None or info.random:
         return None
     return 1 - info.parity.top1_agreement
-
-
-def summarise(store: ResultStore, path: str) -> MaskingSummary:
-    """Verdict and checklist of the masking table at ``path``."""
-    group = store.at(path)
-    columns = _columns(store, group)
-    indicators = tuple(indicators_of(columns, _facts(store, group)))
-    through = bool(group.attribute("straight_through", []))
-    found = verdict_of(indicators)
-    return MaskingSummary(
-        verdict=found,
-        reason=reason_of(indicators),
-        would_change=change_of(indicators),
-        hidden_in="unknown" if found is Verdict.UNKNOWN else _hidden_in(indicators),
-        naive=robust_accuracy(columns, NAIVE),
-        corrected=robust_accuracy(columns),
-        indicators=indicators,
-        remedies=remedies_of(columns, straight_through=through),
-        norm=str(group.settings["norm"]),
-        epsilon=float(group.settings["epsilon"]),
-    )
-
-
-def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
-    rows, there = group.computed(), set(group.columns)
-    columns = {c.name: group.column(c.name)[rows] for c in MASKING.columns if c.name in there}
-    never = np.full(int(rows.sum()), -1, dtype=np.int8)
-    absent = {name: never for name in ADDED if name not in there}
-    return {**columns, **absent, "earlier": _earlier(store, group)[rows]}
-
-
-def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
-    """1 where an attack in the file stood within the radius, 0 where none did, -1 unknown."""
-    within = np.full(len(store.indices), -1, np.int8)
-    for attack in store.existing("attack"):
-        if attack.settings["norm"] == group.settings["norm"]:
-            distance = np.asarray(attack.column("distance"), dtype=np.float64)
-            stood = distance <= reach(attack, float(group.settings["epsilon"]))
-            within = np.maximum(within, np.where(np.isnan(distance), -1, stood).astype(np.int8))
-    return within
-
-
-def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
-    violations, through = ledger(store), group.attribute("straight_through", [])
-    return Facts(
-        hint_nodes=len({*group.attribute("hint_nodes", []), *through}),
-        disagreement=group.attribute("disagreement", None),
-        slope_mismatch=group.attribute("slope_mismatch", None),
-        names_one_class=_names_one_class(store, group),
-        compared=int(violations["compared"]),
-        crossings=int(violations["count"]),
-    )
-
-
-def _names_one_class(store: ResultStore, group: AnalysisGroup) -> bool:
-    """Whether exactly the images of one label are classified correctly, among images of several."""
-    rows = group.computed()
-    labels, correct = store.labels[rows], group.column("correct")[rows] == 1
-    named = np.unique(labels[correct])
-    if len(named) != 1 or len(np.unique(labels)) == 1:
-        return False
-    return bool((correct == (labels == named[0])).all())
-
-
-def _hidden_in(indicators: tuple[Indicator, ...]) -> str:
-    flagged = {i.name for i in indicators if i.flagged}
-    if flagged & _NO_GRADIENT_LEADS:
-        return "every loss"
-    in_file, in_logits = STRONGER_FILE.name in flagged, STRONGER_CE.name in flagged
-    if in_file and in_logits:
-        return "both"
-    return "file" if in_file else "cross-entropy" if in_logits else "nothing"

@@ -1,112 +1,102 @@
-"""The masking check as tables: the checklist, then robust accuracy naive and by every fix."""
+"""The masking check as tables: the checklist, then robust accuracy by each attack."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
-from robcert.certify.tables import DASH, Table, decimal, interval, percent, pixel
+from robcert.certify.tables import Table, decimal, interval, percent, pixel
+
+from .verdict import Weight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from robcert.certify.tables import Summary
+    from robcert.certify.stats import Proportion
+
+    from .remedies import Remedy
+    from .summary import MaskingSummary
+    from .verdict import Indicator
+
+NAIVE_NAME = "PGD on the file's own output (naive)"
+BEST_NAME = "the best of all (corrected)"
 
 
-def _masking(summary: Summary) -> Iterator[Table]:
-    yield _checklist(summary)
-    rows = tuple(_accuracies(summary))
-    if rows:
-        title = f"robust accuracy at ε = {pixel(summary.get('epsilon'))} ({summary.get('norm')})"
+def tables(summaries: Sequence[MaskingSummary]) -> Iterator[Table]:
+    """The checklist with the verdict, and robust accuracy by each attack of the check."""
+    for summary in summaries:
+        yield _checklist(summary)
+        title = f"robust accuracy at ε = {pixel(summary.epsilon)} ({summary.norm})"
         header = ("by", "accuracy", "95 % interval", "breaks beyond naive")
-        yield Table(
-            title, "attacked", header, rows, where_hidden(str(summary.get("hidden_in", "")))
-        )
+        rows = tuple(_accuracies(summary))
+        yield Table(title, "attacked", header, rows, where_hidden(summary.hidden_in))
 
 
-def _checklist(summary: Summary) -> Table:
-    indicators = summary.get("indicators") or ()
+def _checklist(summary: MaskingSummary) -> Table:
     rows = tuple(
         (
-            str(indicator["name"]).replace("_", " "),
-            f"{_value(indicator.get('value'))}{_limits(indicator)}",
-            _value(indicator.get("threshold")),
+            indicator.name.replace("_", " "),
+            f"{decimal(indicator.value, 3)}{_limits(indicator)}",
+            decimal(indicator.threshold, 3),
             state_of(indicator),
             _sentences(indicator),
         )
-        for indicator in indicators
+        for indicator in summary.indicators
     )
-    header = ("indicator", "value [95 %]", "above", "", "meaning")
-    parts = (summary.get("reason"), summary.get("would_change"))
-    note = " ".join(str(part) for part in parts if part).replace("_", " ")
-    return Table(f"gradient masking: {summary['verdict']}", "measured", header, rows, note)
+    header = ("indicator", "value [95 %]", "threshold", "", "meaning")
+    parts = (summary.reason, summary.would_change)
+    note = " ".join(part for part in parts if part).replace("_", " ")
+    return Table(f"gradient masking: {summary.verdict}", "measured", header, rows, note)
 
 
-def _accuracies(summary: Summary) -> Iterator[tuple[str, ...]]:
-    naive = summary.get("naive_robust_accuracy")
-    if naive:
-        yield ("PGD on the file's own output (naive)", *_accuracy(naive), "")
-    for remedy in summary.get("remedies") or ():
-        yield (
-            str(remedy["name"]),
-            *_accuracy(remedy["robust_accuracy"]),
-            _beyond(remedy),
-        )
-    corrected = summary.get("corrected_robust_accuracy")
-    if corrected:
-        yield ("the best of all (corrected)", *_accuracy(corrected), "")
+def _accuracies(summary: MaskingSummary) -> Iterator[tuple[str, ...]]:
+    yield (NAIVE_NAME, *_accuracy(summary.naive), "")
+    for remedy in summary.remedies:
+        yield (remedy.name, *_accuracy(remedy.robust), _beyond(remedy))
+    yield (BEST_NAME, *_accuracy(summary.corrected), "")
 
 
-def _accuracy(share: Summary) -> tuple[str, str]:
-    if share.get("value") is None:
-        return "not run", ""
-    return percent(share["value"]), interval(share)
+def _accuracy(share: Proportion) -> tuple[str, str]:
+    return (percent(share.value), interval(share)) if share.n else ("not run", "")
 
 
-def _beyond(remedy: Summary) -> str:
-    share = remedy["broken_beyond_naive"]
-    if share.get("value") is None:
+def _beyond(remedy: Remedy) -> str:
+    share = remedy.broken_beyond
+    if share.n == 0:
         return ""
-    return f"{percent(share['value'])}{' GETS THROUGH' if remedy['gets_through'] else ''}"
+    return f"{percent(share.value)}{' GETS THROUGH' if remedy.gets_through else ''}"
 
 
 def where_hidden(hidden_in: str) -> str:
     """One sentence on what hides the gradient; empty where nothing does."""
     return {
-        "file": "The file's own output hides the gradient: attacks on it as it stands find too "
-        "little. Its logits, which robcert attacks, do not hide it.",
+        "file": "The file's own output hides the gradient: attacks on that output find too few "
+        "adversarial images. The logits, which robcert attacks, do not hide it.",
         "cross-entropy": "Cross-entropy hides the gradient; other losses of the logits do not.",
         "both": "The file's output and cross-entropy of its logits hide the gradient.",
-        "every loss": "No loss of the output has a gradient that leads: searches get through, or "
-        "attacks on the network inside.",
+        "every loss": "No loss of the output has a useful gradient: only attacks without gradients "
+        "succeed, or attacks on the network's inside.",
     }.get(hidden_in, "")
 
 
-def _sentences(indicator: Summary) -> str:
-    meaning, advice = str(indicator.get("meaning", "")), str(indicator.get("advice", ""))
-    shown = indicator.get("flagged") or indicator.get("near")
-    return f"{meaning} → {advice}" if shown and advice else meaning
+def _sentences(indicator: Indicator) -> str:
+    shown = (indicator.flagged or indicator.near) and indicator.advice
+    return f"{indicator.meaning} → {indicator.advice}" if shown else indicator.meaning
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return decimal(float(value), 3)
-    return DASH if value is None else str(value)
+def _limits(indicator: Indicator) -> str:
+    lower, upper = indicator.lower, indicator.upper
+    if math.isnan(lower) or math.isnan(upper):
+        return ""
+    return f" [{decimal(lower, 2)}, {decimal(upper, 2)}]"
 
 
-def _limits(indicator: Summary) -> str:
-    lower, upper = indicator.get("lower"), indicator.get("upper")
-    return "" if lower is None or upper is None else f" [{decimal(lower, 2)}, {decimal(upper, 2)}]"
-
-
-def state_of(indicator: Summary) -> str:
-    """A hint that is flagged changes no verdict, so it does not shout."""
-    if not indicator.get("ran", indicator.get("flagged") is not None):
-        return "not run" if indicator.get("required", True) else "not run (optional)"
-    if indicator.get("near"):
+def state_of(indicator: Indicator) -> str:
+    """State of an indicator in a word or two; a flagged hint changes no verdict."""
+    if not indicator.ran:
+        return "not run" if indicator.required else "not run (optional)"
+    if indicator.near:
         return "half way (suspect)"
-    if not indicator.get("flagged"):
+    if not indicator.flagged:
         return "ok"
-    return "hint" if indicator.get("weight") == "hint" else f"FLAGGED ({indicator['weight']})"
-
-
-TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {"masking": _masking}
+    return "hint" if indicator.weight is Weight.HINT else f"FLAGGED ({indicator.weight})"

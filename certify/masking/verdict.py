@@ -26,7 +26,7 @@ LEVEL = 0.95
 _LISTED = 4
 
 
-class Verdict(StrEnum):
+class MaskingVerdict(StrEnum):
     """Answer to: are the gradient-based numbers of this model meaningful?"""
 
     CLEAR = "clear"
@@ -140,7 +140,7 @@ class IndicatorText:
         )
 
 
-def verdict_of(indicators: Sequence[Indicator]) -> Verdict:
+def verdict_of(indicators: Sequence[Indicator]) -> MaskingVerdict:
     """The verdict by rule.
 
     ``masked`` if a decisive indicator is flagged; else ``suspect`` if a supporting one is, or a
@@ -148,18 +148,18 @@ def verdict_of(indicators: Sequence[Indicator]) -> Verdict:
     """
     flagged = {indicator.weight for indicator in indicators if indicator.flagged}
     if Weight.DECISIVE in flagged:
-        return Verdict.MASKED
+        return MaskingVerdict.MASKED
     if Weight.SUPPORTING in flagged or any(indicator.near for indicator in indicators):
-        return Verdict.SUSPECT
+        return MaskingVerdict.SUSPECT
     if any(indicator.required and not indicator.ran for indicator in indicators):
-        return Verdict.UNKNOWN
-    return Verdict.CLEAR
+        return MaskingVerdict.UNKNOWN
+    return MaskingVerdict.CLEAR
 
 
 def reason_of(indicators: Sequence[Indicator]) -> str:
     """One sentence: which evidence made the verdict."""
     verdict = verdict_of(indicators)
-    if verdict is Verdict.UNKNOWN:
+    if verdict is MaskingVerdict.UNKNOWN:
         missing = [i.name for i in indicators if i.required and not i.ran]
         return f"not computed: {_listed(missing)}; the verdict needs them."
     largest = sorted(_behind(indicators, verdict), key=lambda i: -i.value)
@@ -169,9 +169,9 @@ def reason_of(indicators: Sequence[Indicator]) -> str:
             for i in largest
         ]
     )
-    if verdict is Verdict.MASKED:
+    if verdict is MaskingVerdict.MASKED:
         return f"{evidence}: an attack gets through where the gradient does not lead."
-    if verdict is Verdict.SUSPECT:
+    if verdict is MaskingVerdict.SUSPECT:
         return f"{evidence}: {_through(indicators)}."
     return "no attack got further than the plain gradient, and no indicator of masking is flagged."
 
@@ -197,12 +197,12 @@ def _through(indicators: Sequence[Indicator]) -> str:
 def change_of(indicators: Sequence[Indicator]) -> str:
     """One sentence: what would change the verdict."""
     verdict = verdict_of(indicators)
-    if verdict is Verdict.UNKNOWN:
+    if verdict is MaskingVerdict.UNKNOWN:
         return (
             "What is missing decides; where it is the gradient, robcert inspect says why the model "
             "has none that is trusted."
         )
-    if verdict is Verdict.MASKED:
+    if verdict is MaskingVerdict.MASKED:
         return "It stays unless a stronger gradient attack gets as far as the others got here."
     decisive = [i for i in indicators if i.weight is Weight.DECISIVE and i.ran]
     if not decisive:
@@ -213,7 +213,7 @@ def change_of(indicators: Sequence[Indicator]) -> str:
         f"(now {round(nearest.value * nearest.n)}); more images, --profile thorough and --source "
         "look harder"
     )
-    if verdict is Verdict.CLEAR:
+    if verdict is MaskingVerdict.CLEAR:
         return f"{text}."
     names = _listed([i.name for i in _behind(indicators, verdict)])
     return f"{text}; without {names} it would be clear."
@@ -230,7 +230,7 @@ def needed_for(indicator: Indicator) -> int:
     return indicator.n + 1
 
 
-def _behind(indicators: Sequence[Indicator], verdict: Verdict) -> list[Indicator]:
-    if verdict is Verdict.SUSPECT:
+def _behind(indicators: Sequence[Indicator], verdict: MaskingVerdict) -> list[Indicator]:
+    if verdict is MaskingVerdict.SUSPECT:
         return [i for i in indicators if i.near or (i.flagged and i.weight is Weight.SUPPORTING)]
     return [i for i in indicators if i.flagged and i.weight is Weight.DECISIVE]

@@ -2,13 +2,14 @@
 
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
+from .fits import FitSummary, OmegaSummary
 from .gradient_norm import largest_gradient_norm
 from .radii import epsilon_grid
 from .residuals import ResidualSearch, largest_residuals
 from .schema import BOUNDS, BOUNDS_SAMPLE
 from .settings import BoundsSettings, Margin, Region
 from .summary import BoundsSummary, summarise
-from .tables import fit_state
+from .tables import fit_state, tables
 
 __all__ = [
     "BLOCK_SIZE",
@@ -16,7 +17,9 @@ __all__ = [
     "BOUNDS_SAMPLE",
     "BoundsSettings",
     "BoundsSummary",
+    "FitSummary",
     "Margin",
+    "OmegaSummary",
     "Region",
     "ResidualSearch",
     "analyse",
@@ -26,4 +29,5 @@ __all__ = [
     "largest_residuals",
     "local_lipschitz",
     "summarise",
+    "tables",
 ]

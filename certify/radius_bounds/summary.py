@@ -60,6 +60,14 @@ class ErrorAt:
 
 
 @dataclass(frozen=True, slots=True)
+class GradientNorm:
+    """Mean and largest dual norm of the sampled gradients."""
+
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
 class BoundsSummary:
     """What the bounds say.
 
@@ -78,7 +86,7 @@ class BoundsSummary:
         offenders: images whose radius exceeds such a distance, the worst first.
         error_at: by radius.
         residual: mean over the sampled images of the largest residual found, by radius of omega.
-        gradient_norm: mean and largest dual norm of the sampled gradients.
+        gradient_norm: of the sampled images; None before the sample is finished.
         vanishing_share: share of sampled images whose gradient is as good as zero.
         censored: share of images whose radius ends where the search did, at the largest epsilon of
             the grid, by column; such a radius may be larger.
@@ -104,7 +112,7 @@ class BoundsSummary:
     offenders: tuple[Offender, ...]
     error_at: tuple[ErrorAt, ...]
     residual: tuple[float, ...]
-    gradient_norm: dict[str, float]
+    gradient_norm: GradientNorm | None
     vanishing_share: float
     censored: dict[str, float]
     n: int
@@ -117,7 +125,8 @@ class BoundsSummary:
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
         omega = [entry.to_json() for entry in self.omega]
-        return dict(plain({**asdict(self), "omega": omega}))
+        slopes = asdict(self.gradient_norm) if self.gradient_norm else {}
+        return dict(plain({**asdict(self), "omega": omega, "gradient_norm": slopes}))
 
 
 def summarise(store: ResultStore, key: str) -> BoundsSummary:
@@ -133,6 +142,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     lipschitz = FitSummary.of(fits[0], "a gradient norm") if fits else None
     curved = group.attribute("curvature_fit")
     curvature = FitSummary.of(curved, "a curvature") if curved else None
+    slopes = group.attribute("sampled_gradients", {})
     correct = columns["loss"] < 0
     radii = {name: columns[name] for name in (*RADII, *POINTS) if _said(columns, name)}
     top_k = settings.get("top_k", 1)
@@ -156,7 +166,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         ),
         error_at=_errors(radii, ~correct, distance, sorted({*epsilons, settings["epsilon"]})),
         residual=tuple(group.attribute("sampled_residuals", [])),
-        gradient_norm=group.attribute("sampled_gradients", {}),
+        gradient_norm=GradientNorm(**slopes) if slopes else None,
         vanishing_share=float(group.attribute("vanishing_share", float("nan"))),
         censored=_censored(radii, settings["region"], epsilons),
         n=len(indices),

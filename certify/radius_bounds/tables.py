@@ -1,173 +1,173 @@
-"""Tables of local linearity and of the bounds, in the papers' form."""
+"""Tables of the bounds, in the papers' form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from robcert.certify.local_linearity import _linearity
 from robcert.certify.tables import DASH, Table, bound_name, decimal, margin_name, percent, pixel
 
+from .summary import RADII
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from robcert.certify.tables import Summary
-
-BOUNDS = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
-"""Radii in the order of the columns."""
+    from .fits import FitSummary
+    from .summary import BoundsSummary, ErrorAt
 
 MOST_OFFENDERS = 20
 
 
-def _bounds(summary: Summary) -> Iterator[Table]:
-    yield _extremes(summary)
-    yield from _regularity(summary)
-    yield from _radii(summary)
-    yield from _errors(summary)
-    yield from _offenders(summary)
+def tables(summaries: Sequence[BoundsSummary]) -> Iterator[Table]:
+    """Fits, gradients and residuals, radii, errors by radius, images that refute an estimate."""
+    for summary in summaries:
+        yield _extremes(summary)
+        yield from _regularity(summary)
+        yield from _radii(summary)
+        yield from _errors(summary)
+        yield from _offenders(summary)
 
 
-def _extremes(summary: Summary) -> Table:
-    lipschitz = {"name": "L", **(summary.get("lipschitz") or {})}
-    omegas = [{"name": f"ω({pixel(o['epsilon'])})", **o} for o in summary.get("omega") or ()]
-    curvature = summary.get("curvature")
-    curved = [{"name": "curvature", **curvature}] if curvature else []
-    rows = tuple(
-        (
-            entry["name"],
-            *(decimal(entry.get(key)) for key in ("max", "point", "upper", "shape")),
-            f"{entry.get('blocks', DASH)} × {entry.get('block_size', DASH)}",
-            decimal(entry.get("gof_p"), 2),
-            fit_state(entry),
-        )
-        for entry in (lipschitz, *omegas, *curved)
-    )
-    header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
-    note = " ".join(filter(None, (str(lipschitz.get("wilks") or ""), _quantile_note(lipschitz))))
-    title = f"extreme-value estimates ({_what(summary)})"
-    return Table(title, "estimated", header, rows, note)
-
-
-def fit_state(fit: Summary) -> str:
-    """Whether a fit came about, and what to know before using it: "ok" or "heavy tail"."""
-    flags = [str(flag).partition(":")[0] for flag in fit.get("flags") or ()]
-    status = str(fit.get("status", DASH))
-    return ", ".join(flags) if status == "ok" and flags else status
-
-
-def _what(summary: Summary) -> str:
-    """Norm and margin that a summary is about."""
-    return f"{summary.get('norm')}, {margin_name(summary)}"
-
-
-def _quantile_note(fit: Summary) -> str:
-    """What the point estimate of a fit is."""
-    if fit.get("status") != "ok":
-        return ""
-    if fit.get("method") == "reverse-weibull":
-        return "Point: the end of the law that was fitted."
-    share = float(fit["exceedance"])
-    return (
-        f"Point: the largest of a block exceeds it with probability {share:g}, one image with "
-        f"about {share / int(fit['block_size']):.1g}."
-    )
-
-
-def _regularity(summary: Summary) -> Iterator[Table]:
-    """Gradient norms and residuals over the sampled images (IGR, Table B.3)."""
-    slopes = summary.get("gradient_norm") or {}
-    if not slopes:
-        return
-    rows = [("gradient norm", decimal(slopes.get("mean")), decimal(slopes.get("max")))]
-    rows += [
-        (f"residual within {pixel(omega['epsilon'])}", decimal(mean), decimal(omega.get("max")))
-        for omega, mean in zip(
-            summary.get("omega") or (), summary.get("residual") or (), strict=False
-        )
+def _extremes(summary: BoundsSummary) -> Table:
+    lipschitz = summary.lipschitz
+    rows = [
+        _fit("L", lipschitz) if lipschitz else ("L", *(DASH,) * 4, f"{DASH} × {DASH}", DASH, DASH)
     ]
-    title = f"regularity of the {margin_name(summary)} ({summary.get('norm')})"
+    rows += [_fit(f"ω({pixel(one.epsilon)})", one.fit) for one in summary.omega]
+    if summary.curvature:
+        rows.append(_fit("curvature", summary.curvature))
+    header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
+    notes = (lipschitz.wilks, _quantile_note(lipschitz)) if lipschitz else ()
+    title = f"extreme-value estimates ({_what(summary)})"
+    return Table(title, "estimated", header, tuple(rows), " ".join(filter(None, notes)))
+
+
+def _fit(name: str, fit: FitSummary) -> tuple[str, ...]:
+    return (
+        name,
+        *(decimal(number) for number in (fit.max, fit.point, fit.upper, fit.shape)),
+        f"{fit.blocks} × {fit.block_size}",
+        decimal(fit.gof_p, 2),
+        fit_state(fit),
+    )
+
+
+def fit_state(fit: FitSummary) -> str:
+    """Whether a fit came about, and what to know before using it: "ok" or "heavy tail"."""
+    flags = [flag.partition(":")[0] for flag in fit.flags]
+    return ", ".join(flags) if fit.status == "ok" and flags else fit.status
+
+
+def _what(summary: BoundsSummary) -> str:
+    """Norm and margin of a summary."""
+    return f"{summary.norm}, {margin_name(summary.margin)}"
+
+
+def _quantile_note(fit: FitSummary) -> str:
+    """What the point estimate of a fit is."""
+    if fit.status != "ok":
+        return ""
+    if fit.method == "reverse-weibull":
+        return "Point: the end of the law that was fitted."
+    return (
+        f"Point: the largest value of a block exceeds it with probability {fit.exceedance:g}, that "
+        f"of one image with about {fit.exceedance / fit.block_size:.1g}."
+    )
+
+
+def _regularity(summary: BoundsSummary) -> Iterator[Table]:
+    """Gradient norms and residuals over the sampled images (IGR, Table B.3)."""
+    slopes = summary.gradient_norm
+    if slopes is None:
+        return
+    rows = [("gradient norm", decimal(slopes.mean), decimal(slopes.max))]
+    rows += [
+        (f"residual within {pixel(omega.epsilon)}", decimal(mean), decimal(omega.fit.max))
+        for omega, mean in zip(summary.omega, summary.residual, strict=False)
+    ]
+    title = f"regularity of the {margin_name(summary.margin)} ({summary.norm})"
     note = "Over the sampled images; gradients are measured, residuals found by search."
     yield Table(title, "estimated", ("", "mean", "largest"), tuple(rows), note)
 
 
-def _radii(summary: Summary) -> Iterator[Table]:
-    radius = {
-        name: entry
-        for name, entry in (summary.get("radius") or {}).items()
-        if isinstance(entry, dict)
-    }
-    rows = [_distance_row(bound_name(name), "estimated", entry) for name, entry in radius.items()]
-    attacked = summary.get("attacked") or {}
+def _radii(summary: BoundsSummary) -> Iterator[Table]:
+    rows = [_distance(bound_name(n), "estimated", one) for n, one in summary.radius.items()]
     if not rows:
         return
-    note = f"{summary.get('statement') or ''} Misclassified images count 0; the last column is "
-    note = f"{note}without them.".strip()
-    if censored := summary.get("censored"):
-        ended = ", ".join(f"{bound_name(name)} {percent(at)}" for name, at in censored.items())
+    note = f"{summary.statement} Misclassified images count as 0; the last column leaves them out."
+    if summary.censored:
+        ended = ", ".join(
+            f"{bound_name(name)} {percent(at)}" for name, at in summary.censored.items()
+        )
         note += f" Ended at the largest ε that was searched, and may be larger: {ended}."
-    if attacked.get("n"):
-        rows.append(_distance_row("nearest adversarial image", "attacked", attacked))
+    if summary.attacked.n:
+        rows.append(_distance("nearest adversarial image", "attacked", summary.attacked))
         note += _attacked_note(summary)
-    if "gamma_bound" in radius:
+    if "gamma_bound" in summary.radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
-    header = ("radius or distance", "claim", "mean", "median", "mean of those right")
+    header = ("radius or distance", "claim", "mean", "median", "mean of correct images")
     yield Table(f"radii ({_what(summary)})", "", header, tuple(rows), note)
 
 
-def _distance_row(name: str, claim: str, entry: Summary) -> tuple[str, ...]:
-    return (name, claim, *(decimal(entry.get(key)) for key in ("mean", "median", "mean_correct")))
+class _Distances(Protocol):
+    """Mean and median over all images, and the mean over those classified correctly."""
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def median(self) -> float: ...
+
+    @property
+    def mean_correct(self) -> float: ...
 
 
-def _attacked_note(summary: Summary) -> str:
-    attacked = summary["attacked"]
-    note = f" Attacked: {attacked['n']} of {summary.get('n')} images."
-    if attacked.get("not_found"):
-        note += f" {attacked['not_found']} of them were not broken, which leaves no mean."
+def _distance(name: str, claim: str, entry: _Distances) -> tuple[str, ...]:
+    return (name, claim, *map(decimal, (entry.mean, entry.median, entry.mean_correct)))
+
+
+def _attacked_note(summary: BoundsSummary) -> str:
+    attacked = summary.attacked
+    note = f" Attacked: {attacked.n} of {summary.n} images."
+    if attacked.not_found:
+        note += f" For {attacked.not_found} of them no adversarial image was found, so there is no "
+        note += "mean."
     return note
 
 
-def _errors(summary: Summary) -> Iterator[Table]:
-    entries = summary.get("error_at") or ()
-    shown = [
-        name
-        for name in (*BOUNDS, "attacked")
-        if any(entry.get(name) is not None for entry in entries)
-    ]
-    rows = tuple(
-        (pixel(entry["epsilon"]), *(percent(entry.get(name)) for name in shown))
-        for entry in entries
-    )
+def _errors(summary: BoundsSummary) -> Iterator[Table]:
+    entries = [(one.epsilon, _by_column(one)) for one in summary.error_at]
+    shown = [n for n in (*RADII, "attacked") if any(e[n] is not None for _, e in entries)]
+    rows = tuple((pixel(eps), *(percent(entry[name]) for name in shown)) for eps, entry in entries)
     if not rows:
         return
     attacked = "attacked" in shown
     header = ("ε", *(n if n == "attacked" else f"by {bound_name(n)}" for n in shown))
-    rank = summary.get("top_k") or 1
     title = f"error at ε: images whose radius is below ({_what(summary)})"
-    if rank > 1:
-        title += f"; right where y is among the first {rank}"
+    if summary.top_k > 1:
+        title += f"; correct where y is among the first {summary.top_k}"
     note = "The attacked error can only be too low, an estimated one should not be." * attacked
     yield Table(title, "" if attacked else "estimated", header, rows, note)
 
 
-def _offenders(summary: Summary) -> Iterator[Table]:
-    entries: list[dict[str, Any]] = list(summary.get("offenders") or ())
+def _by_column(error: ErrorAt) -> dict[str, float | None]:
+    return {
+        "l_bound": error.l_bound,
+        "omega_bound": error.omega_bound,
+        "gamma_bound": error.gamma_bound,
+        "curvature_bound": error.curvature_bound,
+        "clever_bound": error.clever_bound,
+        "attacked": error.attacked,
+    }
+
+
+def _offenders(summary: BoundsSummary) -> Iterator[Table]:
     rows = tuple(
-        (
-            str(entry["index"]),
-            bound_name(entry["bound"]),
-            decimal(entry["radius"]),
-            decimal(entry["distance"]),
-        )
-        for entry in entries[:MOST_OFFENDERS]
+        (str(one.index), bound_name(one.bound), decimal(one.radius), decimal(one.distance))
+        for one in summary.offenders[:MOST_OFFENDERS]
     )
     if rows:
-        more = len(entries) - len(rows)
+        more = len(summary.offenders) - len(rows)
         note = f"{more} more in --json." if more else ""
         header = ("image", "bound", "estimated radius", "attacked distance")
-        title = f"violations ({_what(summary)}): here the estimate is wrong"
+        title = f"violations ({_what(summary)}): images where the estimate is wrong"
         yield Table(title, "", header, rows, note)
-
-
-TABLES: dict[str, Callable[[Summary], Iterator[Table]]] = {
-    "linearity": _linearity,
-    "bounds": _bounds,
-}

@@ -14,8 +14,7 @@ from .svg import picture
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robcert.certify.auditing import Result
-    from robcert.certify.store import ResultStore
+    from robcert.certify.store import AnalysisGroup, ResultStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,10 @@ class Example:
     caption: str
 
 
-def examples(store: ResultStore, attack: Result | None) -> list[Example]:
-    """Pictures of the images that ``attack`` stored; empty where it stored none."""
-    if attack is None or "examples/index" not in attack.group:
+def examples(store: ResultStore, group: AnalysisGroup | None) -> list[Example]:
+    """Pictures of the images that the attack table ``group`` stored; empty where it stored none."""
+    if group is None or "examples/index" not in group:
         return []
-    group = attack.group
     indices = group.array("examples/index")
     clean, adversarial = group.array("examples/clean"), group.array("examples/adversarial")
     labels = store.labels[store.rows(indices)]

@@ -9,7 +9,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.auditing import SCHEMAS, results
+from robcert.certify.auditing import SCHEMAS, results, verdict_of
 from robcert.certify.store import ledger, plain
 from robcert.certify.tables import Table
 
@@ -53,16 +53,17 @@ def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:
         "groups": [
             {
                 "path": result.group.path,
-                "analysis": result.analysis,
+                "analysis": result.analysis.name,
                 "complete": result.group.complete,
                 "seed": result.group.seed,
                 "settings": plain(result.group.settings),
-                "summary": result.summary,
+                "summary": result.to_json(),
             }
             for result in results(store)
             if wanted in (None, result.group.path)
         ],
-        "violations": plain(ledger(store)),
+        "violations": plain(ledger(store).to_json()),
+        "verdict": verdict_of(store).to_json(),
     }
 
 

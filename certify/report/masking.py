@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.masking import state_of, where_hidden
+from robcert.certify.masking import MaskingVerdict, Weight, state_of, where_hidden
 from robcert.certify.tables import UNLABELLED, decimal, interval, percent, pixel
 
 from .figures import Figure
@@ -16,12 +16,12 @@ from .svg import SMALL, Series, curves, histogram_rows, limit_bar, picture, surf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robcert.certify.auditing import Result
+    from robcert.certify.masking import Indicator, MaskingSummary, Remedy
+    from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup
-    from robcert.certify.tables import Summary
 
-_TONES = {"clear": "good", "masked": "bad"}
-_WEIGHTS = ("decisive", "supporting", "hint")
+_TONES = {MaskingVerdict.CLEAR: "good", MaskingVerdict.MASKED: "bad"}
+_WEIGHTS = (Weight.DECISIVE, Weight.SUPPORTING, Weight.HINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,42 +70,38 @@ class MaskingView:
     note: str
 
 
-def masking_view(result: Result | None, *, labelled: bool) -> MaskingView | None:
-    """The masking check of ``result`` as a person wants to see it; None without one.
+def masking_view(summary: MaskingSummary, group: AnalysisGroup, *, labelled: bool) -> MaskingView:
+    """The masking check in the table ``group`` as a person wants to see it.
 
     Where the images are not ``labelled`` it says that it refers to the model's own prediction.
     """
-    if result is None:
-        return None
-    summary, group = result.summary, result.group
-    verdict = str(summary["verdict"])
     said = (
         _numbers(summary),
-        summary["reason"],
-        where_hidden(str(summary["hidden_in"])),
-        summary["would_change"],
+        summary.reason,
+        where_hidden(summary.hidden_in),
+        summary.would_change,
     )
     return MaskingView(
-        verdict=verdict,
-        tone=_TONES.get(verdict, "warn"),
-        sentences=tuple(_sentence(str(text)) for text in said if text),
-        radius=f"ε = {pixel(summary['epsilon'])} ({summary['norm']})",
+        verdict=str(summary.verdict),
+        tone=_TONES.get(summary.verdict, "warn"),
+        sentences=tuple(_sentence(text) for text in said if text),
+        radius=f"ε = {pixel(summary.epsilon)} ({summary.norm})",
         figures=tuple(_figures(group, summary)),
-        checklist=tuple(_check(indicator) for indicator in _sorted(summary["indicators"])),
+        checklist=tuple(_check(indicator) for indicator in _sorted(summary.indicators)),
         fixes=tuple(_fixes(summary)),
         images=tuple(_images(group)),
         note="" if labelled else UNLABELLED,
     )
 
 
-def _numbers(summary: Summary) -> str:
-    naive, best = (summary[f"{name}_robust_accuracy"]["value"] for name in ("naive", "corrected"))
-    if naive is None:
-        return (
-            "" if best is None else f"robust accuracy {percent(best)} by attacks without gradient."
-        )
+def _numbers(summary: MaskingSummary) -> str:
+    naive, best = summary.naive, summary.corrected
+    if not naive.n:
+        without = f"robust accuracy {percent(best.value)} under attacks without gradient."
+        return without if best.n else ""
     return (
-        f"robust accuracy {percent(naive)} by the naive attack, {percent(best)} by the best of all."
+        f"robust accuracy {percent(naive.value)} under the naive attack, {percent(best.value)} "
+        "under the best of all."
     )
 
 
@@ -115,70 +111,67 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _sorted(indicators: list[Summary]) -> list[Summary]:
+def _sorted(indicators: tuple[Indicator, ...]) -> list[Indicator]:
     """Flagged ones first, then by weight; what was not run comes last."""
     return sorted(
         indicators,
-        key=lambda i: (
-            *(not i["ran"], not i["flagged"], not i.get("near")),
-            _WEIGHTS.index(str(i["weight"])),
-        ),
+        key=lambda i: (not i.ran, not i.flagged, not i.near, _WEIGHTS.index(i.weight)),
     )
 
 
-def _check(indicator: Summary) -> Line:
-    value, threshold = indicator["value"], float(indicator["threshold"])
-    limits = (indicator["lower"], indicator["upper"])
-    share = value is not None and limits[0] is not None
-    flagged, near = bool(indicator["flagged"]), bool(indicator.get("near"))
+def _check(indicator: Indicator) -> Line:
+    value, limits = indicator.value, (indicator.lower, indicator.upper)
+    share = not np.isnan((value, indicator.lower)).any()
     tone = "quiet"
-    if flagged:
-        tone = {"decisive": "bad", "supporting": "warn"}.get(str(indicator["weight"]), "quiet")
-    elif near or (not indicator["ran"] and indicator["required"]):
+    if indicator.flagged:
+        tone = {Weight.DECISIVE: "bad", Weight.SUPPORTING: "warn"}.get(indicator.weight, "quiet")
+    elif indicator.near or (not indicator.ran and indicator.required):
         tone = "warn"
     return Line(
-        name=str(indicator["name"]).replace("_", " "),
+        name=indicator.name.replace("_", " "),
         state=state_of(indicator),
         tone=tone,
-        bar=limit_bar(value, limits, threshold) if share else "",
+        bar=limit_bar(value, limits, indicator.threshold) if share else "",
         value=decimal(value, 3),
-        text=str(indicator["meaning"]),
-        advice=str(indicator["advice"]) if flagged or near else "",
+        text=indicator.meaning,
+        advice=indicator.advice if indicator.flagged or indicator.near else "",
     )
 
 
-def _fixes(summary: Summary) -> list[Line]:
-    """Robust accuracy by the naive attack, by every fix, by the best of all."""
-    lines = [_fix("PGD on the file's own output (naive)", summary["naive_robust_accuracy"], {})]
-    lines += [_fix(str(one["name"]), one["robust_accuracy"], one) for one in summary["remedies"]]
-    best = _fix("the best of all (corrected)", summary["corrected_robust_accuracy"], {})
-    return [*lines, best]
+def _fixes(summary: MaskingSummary) -> list[Line]:
+    """Robust accuracy under the naive attack, under every fix, under the best of all."""
+    return [
+        _fix("PGD on the file's own output (naive)", summary.naive),
+        *(_fix(remedy.name, remedy.robust, remedy) for remedy in summary.remedies),
+        _fix("the best of all (corrected)", summary.corrected),
+    ]
 
 
-def _fix(name: str, accuracy: Summary, remedy: Summary) -> Line:
-    if accuracy["value"] is None:
+def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
+    if not accuracy.n:
         return Line(name, "not run", "quiet", "", "", "")
-    through = bool(remedy.get("gets_through"))
-    beyond = (remedy.get("broken_beyond_naive") or {}).get("value")
-    said = "" if beyond is None else f"{percent(beyond)} beyond naive"
+    through = remedy is not None and remedy.gets_through
+    said = ""
+    if remedy is not None and remedy.broken_beyond.n:
+        said = f"{percent(remedy.broken_beyond.value)} beyond naive"
     return Line(
         name=name,
-        state="gets through" if through else "",
+        state="succeeds" if through else "",
         tone="bad" if through else "quiet",
-        bar=limit_bar(accuracy["value"], (accuracy["lower"], accuracy["upper"]), None),
-        value=percent(accuracy["value"]),
+        bar=limit_bar(accuracy.value, (accuracy.lower, accuracy.upper), None),
+        value=percent(accuracy.value),
         text=" · ".join(part for part in (interval(accuracy), said) if part),
     )
 
 
-def _figures(group: AnalysisGroup, summary: Summary) -> list[Figure]:
+def _figures(group: AnalysisGroup, summary: MaskingSummary) -> list[Figure]:
     rows = group.indices
     correct = group.column("correct", rows) == 1
     found = [
         _loss_figure(np.asarray(group.column("loss_curve", rows))[correct]),
         _strength_figure(group, rows, correct, summary),
         _confidence_figure(group, rows),
-        _surface_figure(group, float(summary["epsilon"])),
+        _surface_figure(group, summary.epsilon),
     ]
     return [figure for figure in found if figure is not None]
 
@@ -204,12 +197,15 @@ def _loss_figure(losses: NDArray[np.float64]) -> Figure | None:
 
 
 def _strength_figure(
-    group: AnalysisGroup, rows: NDArray[np.int64], correct: NDArray[np.bool_], summary: Summary
+    group: AnalysisGroup,
+    rows: NDArray[np.int64],
+    correct: NDArray[np.bool_],
+    summary: MaskingSummary,
 ) -> Figure | None:
     """Accuracy that PGD leaves at several radii, and that of all attacks at epsilon."""
     if "naive_at" not in group.columns or not len(correct):
         return None
-    epsilon = float(summary["epsilon"])
+    epsilon = summary.epsilon
     radii = [0.0, *(epsilon * factor for factor in group.settings["strengths"])]
     series = []
     for name, column, style in (
@@ -221,13 +217,13 @@ def _strength_figure(
             left = [correct.mean(), *(correct[:, None] & (broken != 1)).mean(0)]
             points = tuple((r, float(v)) for r, v in zip(radii, left, strict=True))
             series.append(Series(name, "attacked", points, style=style))
-    best = summary["corrected_robust_accuracy"]["value"]
-    if not series or best is None:
+    best = summary.corrected
+    if not series or not best.n:
         return None
-    series.append(Series("all attacks", "attacked", ((epsilon, float(best)),), style="best"))
+    series.append(Series("all attacks", "attacked", ((epsilon, best.value),), style="best"))
     svg = curves(
         tuple(series),
-        x_label=f"radius ε ({summary['norm']})",
+        x_label=f"radius ε ({summary.norm})",
         y_label="accuracy",
         title="accuracy against attack strength",
         size=SMALL,

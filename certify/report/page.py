@@ -7,20 +7,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robcert.certify.attacks import AttackSummary
 from robcert.certify.auditing import (
-    Result,
+    Section,
     audit_record,
     cards,
-    contradictions,
-    incomplete,
+    findings_of,
     labelled,
     latest,
     results,
-    tables,
     verdict,
     violations_table,
 )
-from robcert.certify.store import ResultStore, ledger
+from robcert.certify.masking import MaskingSummary
+from robcert.certify.store import ResultStore
 from robcert.certify.tables import Table, fact, known
 
 from .examples import examples
@@ -28,13 +28,7 @@ from .figures import curve_figures, extreme_figures, ledger_figures
 from .masking import masking_view
 
 if TYPE_CHECKING:
-    from robcert.certify.tables import Summary
-
-NUMBERS = (
-    *("clean", "attack", "transfer", "corruption"),
-    *("smoothing", "smoothing_prediction", "bounds", "linearity"),
-)
-"""Analyses in the section of numbers, in its order; masking has a section of its own."""
+    from robcert.certify.auditing import Readings
 
 MODEL_FACTS = (
     ("file", "file"),
@@ -81,29 +75,26 @@ def render(store: ResultStore) -> str:
 def _content(store: ResultStore) -> dict[str, Any]:
     """What the template shows."""
     found = results(store)
-    newest = {result.analysis: result.summary for result in found}
-    violations = ledger(store)
+    findings = findings_of(store)
     record = audit_record(store)
-    masking, bounds = latest(found, "masking"), latest(found, "bounds")
+    masking, masking_group = latest(found, MaskingSummary)
     named = labelled(store)
+    shown = None
+    if masking is not None and masking_group is not None:
+        shown = masking_view(masking, masking_group, labelled=named)
     return {
         **_header(store),
-        "verdict": verdict(
-            newest,
-            violations,
-            quantised=bool(store.model.get("straight_through")),
-            incomplete=incomplete(record),
-        ),
-        "cards": cards(newest, contradictions(violations, bounds.group.path if bounds else "")),
+        "verdict": verdict(findings),
+        "cards": cards(findings),
         "warnings": _warnings(store, found),
         "sections": _sections(found, named=named),
         "not_available": sorted(record.get("not_available", {}).items()),
-        "masking": masking_view(masking, labelled=named),
-        "ledger": violations_table(violations),
+        "masking": shown,
+        "ledger": violations_table(findings.ledger),
         "ledger_plots": ledger_figures(found),
         "curves": curve_figures(store, found),
         "extremes": extreme_figures(found),
-        "examples": examples(store, latest(found, "attack")),
+        "examples": examples(store, latest(found, AttackSummary)[1]),
         "commands": _commands(store, found, record),
         "groups": _settings(found),
     }
@@ -124,19 +115,19 @@ def _header(store: ResultStore) -> dict[str, Any]:
     }
 
 
-def _sections(found: tuple[Result, ...], *, named: bool) -> list[Table]:
+def _sections(found: Readings, *, named: bool) -> list[Table]:
     """The tables of every result; a second run of the same analysis says how it differs."""
     sections: list[Table] = []
-    for analysis in NUMBERS:
-        several = [result for result in found if result.analysis == analysis]
-        for result in several:
-            for table in tables(analysis, result.summary, labelled=named):
-                title = f"{table.title} · {result.group.key}" if len(several) > 1 else table.title
-                sections.append(Table(title, table.claim, table.header, table.rows, table.note))
+    placed = [reading for reading in found if reading.analysis.section < Section.MASKING]
+    for reading in sorted(placed, key=lambda reading: reading.analysis.section):
+        several = sum(other.analysis is reading.analysis for other in found) > 1
+        for table in reading.tables_for(labelled=named):
+            title = f"{table.title} · {reading.group.key}" if several else table.title
+            sections.append(Table(title, table.claim, table.header, table.rows, table.note))
     return sections
 
 
-def _warnings(store: ResultStore, found: tuple[Result, ...]) -> list[str]:
+def _warnings(store: ResultStore, found: Readings) -> list[str]:
     lines = []
     if not labelled(store):
         lines.append(
@@ -149,13 +140,12 @@ def _warnings(store: ResultStore, found: tuple[Result, ...]) -> list[str]:
         for result in found
         if not result.group.complete
     ]
-    for result in found:
-        about = result.analysis.replace("_", " ")
-        lines += [f"{about}: {line}" for line in result.summary.get("warnings") or ()]
+    for reading in found:
+        lines += [f"{reading.analysis.title}: {line}" for line in reading.warnings]
     return list(dict.fromkeys(lines))
 
 
-def _commands(store: ResultStore, found: tuple[Result, ...], record: dict[str, Any]) -> list[str]:
+def _commands(store: ResultStore, found: Readings, record: dict[str, Any]) -> list[str]:
     """The command lines that filled the file, else what can be said of them."""
     lines = [str(record["command"])] if record.get("command") else []
     lines += [str(line) for result in found if (line := result.group.attribute("command"))]
@@ -164,7 +154,7 @@ def _commands(store: ResultStore, found: tuple[Result, ...], record: dict[str, A
     return list(dict.fromkeys(lines))
 
 
-def _settings(found: tuple[Result, ...]) -> list[Summary]:
+def _settings(found: Readings) -> list[dict[str, str]]:
     return [
         {
             "path": result.group.path,

@@ -14,13 +14,14 @@ from .procedures import certification
 from .sampler import Job, Sampler
 from .schema import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
 from .settings import Mode, SmoothingSettings, attainable_radii, certification_rule
-from .summary import SmoothingSummary, summarise
-from .tables import _prediction, _smoothing, _smoothing_attack
+from .summary import CertifiedAccuracy, SmoothingSummary, combined, summarise
+from .tables import attack_tables, prediction_tables, tables
 
 __all__ = [
     "SMOOTHING",
     "SMOOTHING_ATTACK",
     "SMOOTHING_PREDICTION",
+    "CertifiedAccuracy",
     "Job",
     "Mode",
     "Precision",
@@ -31,19 +32,20 @@ __all__ = [
     "SmoothingAttackSummary",
     "SmoothingSettings",
     "SmoothingSummary",
-    "_prediction",
-    "_smoothing",
-    "_smoothing_attack",
     "analyse",
     "analyse_attack",
     "analyse_prediction",
+    "attack_tables",
     "attainable_radii",
     "certification",
     "certification_rule",
+    "combined",
     "forecast",
     "in_precision",
+    "prediction_tables",
     "standard_radius",
     "summarise",
     "summarise_attack",
     "summarise_prediction",
+    "tables",
 ]

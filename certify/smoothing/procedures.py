@@ -18,7 +18,7 @@ from .certificate import ABSTAIN, top_two
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .rules import Rule, Verdict
+    from .rules import Rule, TestDecision
 
     Counts = NDArray[np.int64]
 
@@ -56,7 +56,7 @@ class Outcome:
     """
 
     selected: int
-    verdict: Verdict
+    verdict: TestDecision
     path: Counts
 
     @property

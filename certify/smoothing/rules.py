@@ -33,7 +33,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TestDecision:
     """What the draws so far say of one image; valid at any look, whatever made one stop there.
 
     Attributes:
@@ -62,8 +62,8 @@ class Rule(Protocol):
     def schedule(self) -> Schedule:
         """Looks and what they spend."""
 
-    def judge(self, counts: Integers, selected: int) -> Verdict:
-        """Verdict on ``selected`` from ``counts (j, k)``, the class counts at the first j looks."""
+    def judge(self, counts: Integers, selected: int) -> TestDecision:
+        """Decision on ``selected`` from ``counts (j, k)``, the counts at the first j looks."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class UnionBoundRule:
         table = open_boundaries if self.open_ended else union_bound_boundaries
         return table(self.schedule, _thresholds(self.radii))
 
-    def judge(self, counts: Integers, selected: int) -> Verdict:
-        """Verdict from the limits of all looks so far."""
+    def judge(self, counts: Integers, selected: int) -> TestDecision:
+        """Decision from the limits of all looks so far."""
         path = counts[:, selected]
         decisions = decide(self.boundaries, path[None])
         p_lower = float(self.limits(path).max())
-        return Verdict(
+        return TestDecision(
             done=bool(decisions.stopped[0]),
             certified=p_lower > 0.5,
             n_used=self.schedule.looks[len(path) - 1],
@@ -127,13 +127,13 @@ class GroupSequentialRule:
         """Counts that decide."""
         return group_sequential_boundaries(self.schedule, _thresholds(self.radii))
 
-    def judge(self, counts: Integers, selected: int) -> Verdict:
-        """Verdict: the largest radius whose smaller ones are all certified too."""
+    def judge(self, counts: Integers, selected: int) -> TestDecision:
+        """Decision: the largest radius whose smaller ones are all certified too."""
         path = counts[:, selected]
         decisions = decide(self.boundaries, path[None])
         passed = int(decisions.passed[0])
         z = self.radii[passed - 1] if passed else 0.0
-        return Verdict(
+        return TestDecision(
             done=bool(decisions.stopped[0]),
             certified=passed > 0,
             n_used=self.schedule.looks[len(path) - 1],
@@ -156,8 +156,8 @@ class RunnerUpRule:
     schedule: Schedule
     radii: tuple[float, ...] = ()
 
-    def judge(self, counts: Integers, selected: int) -> Verdict:
-        """Verdict: the best radius over the looks so far."""
+    def judge(self, counts: Integers, selected: int) -> TestDecision:
+        """Decision: the best radius over the looks so far."""
         spending = self.schedule.spending
         limits = [
             _two_limits(now, selected, alpha) for now, alpha in zip(counts, spending, strict=False)
@@ -167,7 +167,7 @@ class RunnerUpRule:
         reach = 0.0 if at_last else self._within_reach(counts[-1], selected)
         open_radii = [r for r in self.radii if z < r <= reach]
         all_certified = bool(self.radii) and z >= self.radii[-1]
-        return Verdict(
+        return TestDecision(
             done=at_last or (bool(self.radii) and not open_radii),
             certified=z > 0,
             n_used=self.schedule.looks[len(counts) - 1],
@@ -201,14 +201,14 @@ class PredictionRule:
 
     schedule: Schedule
 
-    def judge(self, counts: Integers, selected: int = -1) -> Verdict:
-        """Verdict at the last look given; ``selected`` is not used, the winner is tested."""
+    def judge(self, counts: Integers, selected: int = -1) -> TestDecision:
+        """Decision at the last look given; ``selected`` is not used, the winner is tested."""
         first, second = top_two(counts[-1])
         p_value = two_sided_p_value(int(counts[-1, first]), int(counts[-1, second]))
         seen = len(counts)
         certified = p_value <= self.schedule.spending[seen - 1]
         at_last = seen == len(self.schedule.looks)
-        return Verdict(
+        return TestDecision(
             done=certified or at_last,
             certified=certified,
             n_used=self.schedule.looks[seen - 1],

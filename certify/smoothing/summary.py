@@ -1,4 +1,4 @@
-"""What the certificates in a results file say of the data set."""
+"""Summary of a smoothing table: certified accuracy, draws, warnings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from .precision import Precision
 from .settings import Mode, SmoothingSettings, attainable_radii, guarantee, schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -60,11 +62,28 @@ class NormRadii:
 
 @dataclass(frozen=True, slots=True)
 class SampleBin:
-    """Images that needed ``low`` to ``high`` draws, both included."""
+    """Images that took ``low`` to ``high`` draws, both included."""
 
     low: int
     high: int
     images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An image that the time budget cut off: what its interim analyses certify so far.
+
+    Attributes:
+        index: position in the data set.
+        prediction: certified class, -1 for none.
+        n_used: draws so far.
+        radius: certified l2 radius.
+    """
+
+    index: int
+    prediction: int
+    n_used: int
+    radius: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +92,7 @@ class SmoothingSummary:
 
     Attributes:
         sigma: standard deviation of the noise, pixel units.
-        mode: how many draws an image got.
+        mode: rule that ends the draws.
         precision: numbers that the model was computed in.
         n: images with a certificate or an abstention.
         reference: what counts as right: the labels, or the model's own predictions.
@@ -83,7 +102,7 @@ class SmoothingSummary:
         smoothed_accuracy: share whose most frequent class under noise is the reference.
         clean_accuracy: share right without noise.
         average_certified_radius: mean l2 radius, 0 where abstained or wrong.
-        mean_samples: mean draws an image, those that chose the class included.
+        mean_samples: mean draws per image, those that chose the class included.
         median_samples: median of the same.
         share_at_cap: share of images that used all draws without a decision.
         samples: histogram of the draws.
@@ -91,7 +110,7 @@ class SmoothingSummary:
         expected_false: expected number of wrong certificates, at most.
         false_at_most: certificates that are wrong at most, with probability 95 %.
         stop_reasons: images by reason.
-        in_progress: images that a time budget cut off, with what their looks so far certify.
+        in_progress: images that a time budget cut off, with what is certified so far.
         guarantee: what a certificate promises.
         warnings: what the reader must know.
         complete: whether every image asked for has its row.
@@ -116,7 +135,7 @@ class SmoothingSummary:
     expected_false: float
     false_at_most: int
     stop_reasons: dict[str, int]
-    in_progress: tuple[dict[str, Any], ...]
+    in_progress: tuple[Unfinished, ...]
     guarantee: str
     warnings: tuple[str, ...]
     complete: bool
@@ -159,11 +178,27 @@ def summarise(store: ResultStore, key: str) -> SmoothingSummary:
             for code, name in reasons.items()
             if (count := int((rows.reason == int(code)).sum()))
         },
-        in_progress=tuple(group.attribute("in_progress", [])),
+        in_progress=tuple(Unfinished(**one) for one in group.attribute("in_progress", [])),
         guarantee=guarantee(settings),
         warnings=_warnings(settings, rows),
         complete=group.complete,
     )
+
+
+def combined(summaries: Sequence[SmoothingSummary]) -> dict[str, Any]:
+    """JSON of the runs of one command; of several σ all certified accuracies and `runs`."""
+    runs = [one.to_json() for one in summaries]
+    if len(runs) == 1:
+        return runs[0]
+    curves = [
+        {"sigma": one["sigma"], **entry} for one in runs for entry in one["certified_accuracy"]
+    ]
+    warnings = [f"σ = {one.sigma:g}: {line}" for one in summaries for line in one.warnings]
+    warnings.append(
+        "each σ is a smoothed classifier of its own with an alpha of its own: the largest radius "
+        "of an image over several σ is no certificate"
+    )
+    return {"certified_accuracy": curves, "runs": runs, "warnings": warnings}
 
 
 def settings_of(group: AnalysisGroup) -> SmoothingSettings:
@@ -256,9 +291,9 @@ def _histogram(samples: NDArray[np.int64]) -> tuple[SampleBin, ...]:
 
 def _warnings(settings: SmoothingSettings, rows: Rows) -> tuple[str, ...]:
     found = []
-    out_of_reach = [r for r in settings.radii if r not in attainable_radii(settings)]
-    if out_of_reach:
-        radii = ", ".join(f"{r:g}" for r in out_of_reach)
+    unattainable = [r for r in settings.radii if r not in attainable_radii(settings)]
+    if unattainable:
+        radii = ", ".join(f"{r:g}" for r in unattainable)
         found.append(
             f"no image can be certified at {radii}: with n = {settings.n} and these settings the "
             f"largest radius is {largest_certifiable(settings):.3g}"

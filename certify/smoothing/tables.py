@@ -4,96 +4,118 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robcert.certify.tables import Table, decimal, in_precision, interval, percent
+from robcert.certify.tables import (
+    DASH,
+    Table,
+    decimal,
+    in_precision,
+    interval,
+    percent,
+    share_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from robcert.certify.tables import Summary
-
-
-def _smoothing(summary: Summary) -> Iterator[Table]:
-    for run in summary.get("runs") or [summary]:
-        yield from _smoothed(run)
+    from .attack import SmoothingAttackSummary
+    from .prediction import PredictionSummary
+    from .summary import SmoothingSummary
 
 
-def _smoothed(summary: Summary) -> Iterator[Table]:
+def tables(summaries: Sequence[SmoothingSummary]) -> Iterator[Table]:
+    """Tables of certification runs, one after the other."""
+    for summary in summaries:
+        yield _certified(summary)
+        yield _course(summary)
+        yield from _other_norms(summary)
+        yield from _draws(summary)
+        yield from _unfinished(summary)
+
+
+def _certified(summary: SmoothingSummary) -> Table:
     rows = tuple(
         (
-            decimal(entry["radius"]),
-            percent(entry.get("value")),
+            decimal(entry.radius),
+            percent(entry.value),
             interval(entry),
-            percent(entry.get("population_lower")),
+            percent(entry.population_lower),
         )
-        for entry in summary["certified_accuracy"]
+        for entry in summary.certified_accuracy
     )
     header = ("l2 radius", "certified accuracy", "95 % interval", "unseen images, at least")
-    note = str(summary.get("guarantee") or "")
-    title = f"the smoothed classifier{in_precision(summary)}, σ = {decimal(summary.get('sigma'))}"
-    yield Table(title, "certified", header, rows, note)
-    facts = tuple(
-        (label, text)
-        for label, text in (
-            ("abstained", percent(summary.get("abstained"))),
-            ("certified for a wrong class", percent(summary.get("certified_wrong"))),
-            ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
-            ("median samples an image", decimal(summary.get("median_samples"), 6)),
-            ("images that used all draws", percent(summary.get("share_at_cap"))),
-        )
+    classifier = f"the smoothed classifier{in_precision(summary.precision)}"
+    title = f"{classifier}, σ = {decimal(summary.sigma)}"
+    return Table(title, "certified", header, rows, summary.guarantee)
+
+
+def _course(summary: SmoothingSummary) -> Table:
+    facts = (
+        ("abstained", percent(summary.abstained)),
+        ("certified for a wrong class", percent(summary.certified_wrong)),
+        ("mean samples per image", decimal(summary.mean_samples, 6)),
+        ("median samples per image", decimal(summary.median_samples, 6)),
+        ("images that used all draws", percent(summary.share_at_cap)),
     )
-    yield Table("how the smoothing went", "measured", ("what", "value"), facts)
-    yield from _other_norms(summary)
-    yield from _draws_and_cut_off(summary)
+    return Table("abstentions and draws", "measured", ("what", "value"), facts)
 
 
-def _draws_and_cut_off(summary: Summary) -> Iterator[Table]:
-    bins = tuple(
-        (f"{entry['low']} to {entry['high']}", str(entry["images"]))
-        for entry in summary.get("samples") or ()
-        if entry["images"]
-    )
-    if bins:
-        yield Table("draws an image took", "measured", ("draws", "images"), bins)
-    cut = tuple(
-        (str(e["index"]), "abstained" if e["prediction"] < 0 else str(e["prediction"]),
-         str(e["n_used"]), decimal(e["radius"]))
-        for e in summary.get("in_progress") or ()
-    )  # fmt: skip
-    if cut:
-        header = ("image", "class", "draws", "l2 radius")
-        yield Table("cut off by the time budget, so far", "certified", header, cut)
-
-
-def _other_norms(summary: Summary) -> Iterator[Table]:
+def _other_norms(summary: SmoothingSummary) -> Iterator[Table]:
     rows = tuple(
         (
-            entry["norm"],
-            decimal(entry["average_certified_radius"]),
-            decimal(entry["largest_certifiable"]),
+            entry.norm,
+            decimal(entry.average_certified_radius),
+            decimal(entry.largest_certifiable),
         )
-        for entry in summary.get("radii") or ()
+        for entry in summary.radii
     )
     if rows:
-        header = ("norm", "average radius", "largest within reach")
+        header = ("norm", "average radius", "largest attainable")
         yield Table("the same certificates in each norm", "certified", header, rows)
 
 
-def _prediction(summary: Summary) -> Iterator[Table]:
-    accuracy = summary.get("accuracy") or {}
-    rows = (
-        ("accuracy", f"{percent(accuracy.get('value'))} {interval(accuracy)}"),
-        ("abstained", percent(summary.get("abstained"))),
-        ("mean samples an image", decimal(summary.get("mean_samples"), 6)),
+def _draws(summary: SmoothingSummary) -> Iterator[Table]:
+    bins = tuple(
+        (f"{one.low} to {one.high}", str(one.images)) for one in summary.samples if one.images
     )
-    note = str(summary.get("guarantee") or "")
-    yield Table("predictions of the smoothed model", "certified", ("what", "value"), rows, note)
+    if bins:
+        yield Table("draws per image", "measured", ("draws", "images"), bins)
 
 
-def _smoothing_attack(summary: Summary) -> Iterator[Table]:
+def _unfinished(summary: SmoothingSummary) -> Iterator[Table]:
     rows = tuple(
-        (decimal(entry["epsilon"]), percent(entry.get("value")), interval(entry))
-        for entry in summary["robust_accuracy"]
+        (
+            str(one.index),
+            "abstained" if one.prediction < 0 else str(one.prediction),
+            str(one.n_used),
+            decimal(one.radius),
+        )
+        for one in summary.in_progress
     )
-    header = ("l2 distance", "not moved to another class", "95 % interval")
-    note = f"{summary['guarantee']} Median distance: {decimal(summary.get('median_distance'))}."
-    yield Table("the smoothed classifier under attack", "attacked", header, rows, note)
+    if rows:
+        header = ("image", "class", "draws", "l2 radius")
+        yield Table("cut off by the time budget: certified so far", "certified", header, rows)
+
+
+def prediction_tables(summaries: Sequence[PredictionSummary]) -> Iterator[Table]:
+    """One table per run of predictions."""
+    for summary in summaries:
+        accuracy = share_text(summary.accuracy) if summary.accuracy else DASH
+        rows = (
+            ("accuracy", accuracy),
+            ("abstained", percent(summary.abstained)),
+            ("mean samples per image", decimal(summary.mean_samples, 6)),
+        )
+        title = "predictions of the smoothed classifier"
+        yield Table(title, "certified", ("what", "value"), rows, summary.guarantee)
+
+
+def attack_tables(summaries: Sequence[SmoothingAttackSummary]) -> Iterator[Table]:
+    """One table per attack on the smoothed classifier."""
+    for summary in summaries:
+        rows = tuple(
+            (decimal(entry.epsilon), percent(entry.value), interval(entry))
+            for entry in summary.robust_accuracy
+        )
+        header = ("l2 distance", "not moved to another class", "95 % interval")
+        note = f"{summary.guarantee} Median distance: {decimal(summary.median_distance)}."
+        yield Table("the smoothed classifier under attack", "attacked", header, rows, note)

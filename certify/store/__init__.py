@@ -2,7 +2,7 @@
 
 from .column import Column, Schema, declare
 from .json_values import Outcome, plain
-from .ledger import crossings, ledger
+from .ledger import Comparison, Ledger, crossings, ledger
 from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import AnalysisGroup, ResultStore
 
@@ -13,6 +13,8 @@ __all__ = [
     "IMAGES",
     "AnalysisGroup",
     "Column",
+    "Comparison",
+    "Ledger",
     "Outcome",
     "ResultStore",
     "Schema",

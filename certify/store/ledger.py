@@ -1,9 +1,8 @@
-"""The ledger: does any estimated radius lie above a distance at which somebody stood?
+"""The ledger: does an estimated radius exceed the distance of an adversarial image?
 
-Per image and norm, ``estimated <= attacked`` should hold for the base classifier. A crossing (a
-*violation*) indicts the estimator or reveals masked gradients; it is counted and listed, never
-hidden. A certified radius of smoothing speaks of the smoothed classifier, so it is compared with
-attacks on that one only.
+Per image and norm, ``estimated <= attacked`` should hold for the base classifier. Where it does not
+(a *violation*), the estimate is wrong; every violation is counted and listed. A certified radius of
+smoothing is about the smoothed classifier, so it is compared with attacks on that classifier only.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ RELATIVE_TOLERANCE = 1e-6
 """A radius equal to the distance up to float32 rounding is no crossing."""
 
 ESTIMATES = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
-"""Columns of a bounds group that claim a radius of the base classifier."""
+"""Columns of a bounds group that are radii of the base classifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Comparison:
         estimate: group and column of the estimated radius.
         attack: group of the attacked distance.
         norm: norm of both.
-        margin: logit or prob, what the radius is about; empty for one of smoothing.
+        margin: margin that the radius is about, logit or prob; empty for one of smoothing.
         compared: images that have a radius and for which an adversarial image was found; those
             that the model gets wrong have neither.
         count: images whose estimated radius exceeds the attacked distance.
@@ -79,19 +78,53 @@ def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
     return (*estimated, *certified)
 
 
-def ledger(store: ResultStore) -> dict[str, Any]:
-    """Violations of ``store`` as JSON: how many pairs were compared, how many cross, and which."""
-    found = comparisons(store)
-    return {
-        "count": sum(comparison.count for comparison in found),
-        "compared": sum(comparison.compared for comparison in found),
-        "comparisons": [comparison.to_json() for comparison in found],
-        "sentence": _sentence(found),
-    }
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Every comparison of a results file."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def count(self) -> int:
+        """Pairs of radius and distance in which the radius is larger."""
+        return sum(comparison.count for comparison in self.comparisons)
+
+    @property
+    def compared(self) -> int:
+        """Pairs of radius and distance."""
+        return sum(comparison.compared for comparison in self.comparisons)
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        if self.compared == 0:
+            if self.comparisons:
+                return "nothing to compare: no image has both a radius and an attacked distance"
+            return "nothing to compare: the file holds no bounds and attacks in one norm"
+        if self.count == 0:
+            return f"none of {self.compared} estimated radii exceeds its attacked distance"
+        return (
+            f"{self.count} of {self.compared} estimated radii exceed the distance of an "
+            "adversarial image: there the estimate is wrong"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Number of pairs and of violations, the comparisons, the sentence."""
+        return {
+            "count": self.count,
+            "compared": self.compared,
+            "comparisons": [comparison.to_json() for comparison in self.comparisons],
+            "sentence": self.sentence,
+        }
+
+
+def ledger(store: ResultStore) -> Ledger:
+    """The ledger of ``store``."""
+    return Ledger(comparisons(store))
 
 
 def crossings(radius: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where ``radius`` claims more than ``distance`` allows; NaN in either is no statement."""
+    """Where ``radius`` exceeds ``distance`` by more than rounding; False where either is NaN."""
     return np.asarray(radius > distance * (1 + RELATIVE_TOLERANCE))
 
 
@@ -146,20 +179,4 @@ def _comparison(
         count=int(crossing.sum()),
         indices=tuple(int(index) for index in store.indices[order]),
         worst_ratio=float(ratio.max(initial=0.0)),
-    )
-
-
-def _sentence(found: tuple[Comparison, ...]) -> str:
-    """What the ledger says, in one sentence."""
-    compared = sum(comparison.compared for comparison in found)
-    if compared == 0:
-        if found:
-            return "nothing to compare: no image has both a radius and an attacked distance"
-        return "nothing to compare: the file holds no bounds and attacks in one norm"
-    count = sum(comparison.count for comparison in found)
-    if count == 0:
-        return f"none of {compared} estimated radii lies above its attacked distance"
-    return (
-        f"{count} of {compared} estimated radii lie above the distance of an adversarial image: "
-        "there the estimate is wrong"
     )

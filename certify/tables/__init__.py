@@ -4,6 +4,8 @@ from .picture_files import require_picture, save_picture
 from .wording import (
     DASH,
     UNLABELLED,
+    Limits,
+    Share,
     Summary,
     Table,
     bound_name,
@@ -15,11 +17,14 @@ from .wording import (
     margin_name,
     percent,
     pixel,
+    share_text,
 )
 
 __all__ = [
     "DASH",
     "UNLABELLED",
+    "Limits",
+    "Share",
     "Summary",
     "Table",
     "bound_name",
@@ -33,4 +38,5 @@ __all__ = [
     "pixel",
     "require_picture",
     "save_picture",
+    "share_text",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 Summary = dict[str, Any]
 """Summary of one analysis as JSON."""
@@ -35,13 +36,33 @@ class Table:
     note: str = ""
 
 
+class Limits(Protocol):
+    """An estimate with a lower and an upper limit."""
+
+    @property
+    def lower(self) -> float:
+        """The lower limit; NaN where there is none."""
+
+    @property
+    def upper(self) -> float:
+        """The upper limit; NaN where there is none."""
+
+
+class Share(Limits, Protocol):
+    """A share with its limits."""
+
+    @property
+    def value(self) -> float:
+        """The observed share; NaN where nothing was observed."""
+
+
 def pixel(value: float | None) -> str:
     """A distance in pixel units, as a fraction of 255 where it is one.
 
     >>> pixel(8 / 255), pixel(0.5), pixel(None)
     ('8/255', '0.5', '–')
     """
-    if value is None:
+    if value is None or not math.isfinite(value):
         return DASH
     steps = value * 255
     if 0.5 < steps < 64 and abs(steps - round(steps)) < 1e-6:
@@ -50,29 +71,34 @@ def pixel(value: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
-    """``value`` with ``digits`` significant digits; a dash where there is none."""
-    return DASH if value is None else f"{value:.{digits}g}"
+    """``value`` with ``digits`` significant digits; a dash where it is missing or not finite.
+
+    >>> decimal(0.123456), decimal(float("inf")), decimal(None)
+    ('0.1235', '–', '–')
+    """
+    return f"{value:.{digits}g}" if value is not None and math.isfinite(value) else DASH
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage.
+    """A share as a percentage; a dash where it is missing or NaN.
 
     >>> percent(0.912)
     '91.2 %'
     """
-    return DASH if value is None else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %" if value is not None and math.isfinite(value) else DASH
 
 
-def interval(entry: Summary) -> str:
+def interval(estimate: Limits) -> str:
     """The limits of an estimate of a share, ``[lower, upper]`` in percent."""
-    lower, upper = entry.get("lower"), entry.get("upper")
-    if lower is None and upper is None:
+    limits = (estimate.lower, estimate.upper)
+    if all(math.isnan(limit) for limit in limits):
         return DASH
-    return f"[{_number(lower)}, {_number(upper)}]"
+    return f"[{', '.join(DASH if math.isnan(x) else f'{100 * x:.1f}' for x in limits)}]"
 
 
-def _number(share: float | None) -> str:
-    return DASH if share is None else f"{100 * share:.1f}"
+def share_text(share: Share) -> str:
+    """A share with its limits, such as ``91.2 % [85.0, 95.4]``."""
+    return f"{percent(share.value)} {interval(share)}"
 
 
 def fact(value: Any) -> str:
@@ -97,7 +123,7 @@ def known(value: Any) -> bool:
 
 
 def bound_name(column: str) -> str:
-    """What people call a column of radii.
+    """The name of a column of radii in words.
 
     >>> bound_name("l_bound"), bound_name("omega_bound_point"), bound_name("curvature_bound")
     ('L-bound', 'ω-bound, point estimate', 'curvature bound')
@@ -112,17 +138,15 @@ def bound_name(column: str) -> str:
     return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")
 
 
-def margin_name(bounds: Summary) -> str:
-    """Which margin the settings or the summary of ``bounds`` speak of.
+def margin_name(margin: str | None) -> str:
+    """The name of a margin, as settings of bounds store it, in words.
 
-    >>> margin_name({"margin": "prob"}), margin_name({"margin": "logit"}), margin_name({})
+    >>> margin_name("prob"), margin_name("logit"), margin_name(None)
     ('probability margin', 'logit margin', 'margin')
     """
-    name = {"logit": "logit ", "prob": "probability "}.get(str(bounds.get("margin")), "")
-    return f"{name}margin"
+    return {"logit": "logit ", "prob": "probability "}.get(margin or "", "") + "margin"
 
 
-def in_precision(smoothing: Summary) -> str:
-    """What to say after "smoothed classifier" where it is not that of the file's own numbers."""
-    precision = smoothing.get("precision", "float32")
+def in_precision(precision: str) -> str:
+    """What follows "the smoothed classifier" where the model was not computed in float32."""
     return "" if precision == "float32" else f" in {precision}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,7 +12,11 @@ from robcert.certify.errors import InvalidParameterError
 from . import values
 
 if TYPE_CHECKING:
-    from robcert.certify.tables import Summary
+    from collections.abc import Sequence
+
+    from robcert.certify.attacks import AttackSummary
+    from robcert.certify.auditing import AuditSummary, Reading, Summary
+    from robcert.certify.smoothing import SmoothingSummary
 
 NAMES = ("clean_accuracy", "robust_accuracy", "certified_accuracy", "median_distance")
 
@@ -28,37 +33,62 @@ def parsed(texts: list[str] | None, command: str) -> dict[str, float]:
     return bars
 
 
-def enforce(bars: dict[str, float], summaries: dict[str, Summary]) -> None:
-    """Exit with 1 if a number is below its bar, or is not there at all."""
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a bar can be about; None for what was not computed."""
+
+    attack: AttackSummary | None = None
+    smoothing: SmoothingSummary | None = None
+    clean_accuracy: float | None = None
+
+    @classmethod
+    def of_audit(cls, audit: AuditSummary) -> Numbers:
+        """Those of an audit."""
+        found = cls.of_readings(tuple(audit.readings.values()))
+        inspected = (audit.facts.get("clean_accuracy") or {}).get("value")
+        return replace(found, clean_accuracy=inspected)
+
+    @classmethod
+    def of_readings(cls, readings: Sequence[Reading[Summary]]) -> Numbers:
+        """Those of the analyses of one command."""
+        from robcert.certify.attacks import AttackSummary
+        from robcert.certify.auditing import latest
+        from robcert.certify.smoothing import SmoothingSummary
+
+        return cls(latest(readings, AttackSummary)[0], latest(readings, SmoothingSummary)[0])
+
+    def called(self, name: str) -> float | None:
+        """The number ``name``; of a curve the last entry, or the one at ``@place``."""
+        kind, _, place = name.partition("@")
+        at = values.number(place) if place else None
+        if kind == "certified_accuracy":
+            curve = () if self.smoothing is None else self.smoothing.certified_accuracy
+            return _on_curve([(entry.radius, entry.value) for entry in curve], at)
+        if self.attack is None:
+            return self.clean_accuracy if kind == "clean_accuracy" else None
+        if kind == "robust_accuracy":
+            points = [(entry.epsilon, entry.value) for entry in self.attack.robust_accuracy]
+            return _on_curve(points, at)
+        if kind == "median_distance":
+            return self.attack.median_distance
+        return self.attack.clean_accuracy.value
+
+
+def enforce(bars: dict[str, float], numbers: Numbers) -> None:
+    """Exit with 1 if a number is below its bar, or was not computed."""
     failed = False
     for name, bar in bars.items():
-        value = number_called(name, summaries)
+        value = numbers.called(name)
         if value is None or not value >= bar:
-            shown = "not available" if value is None else f"{value:.4g}"
+            shown = "not available" if value is None or value != value else f"{value:.4g}"
             typer.echo(f"failed: {name} is {shown}, below {bar:g}", err=True)
             failed = True
     if failed:
         raise typer.Exit(1)
 
 
-def number_called(name: str, summaries: dict[str, Summary]) -> float | None:
-    """The number ``name`` in ``summaries``; of a curve the last entry, or the one at ``@place``."""
-    kind, _, place = name.partition("@")
-    source = "smoothing" if kind == "certified_accuracy" else "attack"
-    entry = (summaries.get(source) or {}).get(kind)
-    if entry is None and kind == "clean_accuracy":
-        entry = (summaries.get("inspect") or {}).get(kind)
-    if isinstance(entry, list):
-        entry = _at(entry, values.number(place) if place else None)
-    if isinstance(entry, dict):
-        entry = entry.get("value")
-    return None if entry is None else float(entry)
-
-
-def _at(curve: list[Summary], place: float | None) -> Summary | None:
+def _on_curve(curve: list[tuple[float, float]], place: float | None) -> float | None:
     if place is None:
-        return curve[-1] if curve else None
-    near = [
-        e for e in curve if abs(float(e["epsilon" if "epsilon" in e else "radius"]) - place) < 1e-9
-    ]
+        return curve[-1][1] if curve else None
+    near = [value for at, value in curve if abs(at - place) < 1e-9]
     return near[0] if near else None

@@ -1,4 +1,7 @@
-"""The options that every analysis shares, declared once."""
+"""The options that commands share, declared once.
+
+A command takes the groups of shared options that its output depends on; its help lists no other.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import typer
 
+from robcert.certify.core import Norm
+
+from . import names, values
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 R = TypeVar("R")
-NormName = Literal["l1", "l2", "linf"]
 ProfileName = Literal["quick", "standard", "thorough"]
 
 
-@dataclass(frozen=True, slots=True)
-class AnalysisOptions:
-    """What the shared options of an analysis command said, as typed."""
+def norm_option(doc: str, *, show_default: str | bool = True) -> Any:
+    """Option `--norm`, which takes the names that people write: l2, L2, inf, Linf.
+
+    Args:
+        doc: what it is the norm of.
+        show_default: the default as the help shows it; True for that of the parameter.
+    """
+    return typer.Option(
+        "--norm",
+        help=doc,
+        show_default=show_default,
+        parser=values.norm,
+        metavar="[l1|l2|linf]",
+        autocompletion=names.completing(tuple(Norm)),
+    )
+
+
+@dataclass(frozen=True)  # without slots: classes with slots cannot be combined by inheritance
+class ModelOptions:
+    """Which model, and how pixels become its input."""
 
     model: Annotated[
         Path | None,
@@ -28,271 +51,219 @@ class AnalysisOptions:
             "--model", "-m", help="ONNX file, checkpoint or run folder [default: the demo model]."
         ),
     ] = None
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            "-d",
-            help="Images: a data set by name (see robcert datasets), an .npz, .npy or HDF5 file, "
-            "or a folder [default: what the model names, else the bundled images if they fit].",
-        ),
-    ] = None
-    data_root: Annotated[
-        Path | None, typer.Option("--data-root", help="Where data sets by name are kept.")
-    ] = None
-    limit: Annotated[int | None, typer.Option("--limit", help="The first N images only.")] = None
-    every: Annotated[int | None, typer.Option("--every", help="Every K-th image only.")] = None
-    indices: Annotated[
-        str | None, typer.Option("--indices", help="These images only, for instance 0,5,10-19.")
-    ] = None
-    norm: Annotated[NormName, typer.Option("--norm", help="Norm of distances.")] = "linf"
-    eps: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--eps",
-            help="Distance in pixel units of [0, 1], such as 8/255 or 0.03; may be given again "
-            "[default: 8/255 for linf, 0.5 for l2, 12 for l1].",
-        ),
-    ] = None
-    seed: Annotated[int, typer.Option("--seed", help="Seed of every random draw.")] = 0
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda or cuda:1, for instance.")
-    ] = "auto"
-    batch_size: Annotated[
-        str, typer.Option("--batch-size", help="Images a step; changes speed only. auto or N.")
-    ] = "auto"
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads [default: all cores].")
-    ] = None
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Results file [default: robcert-results/<model>-<sha8>.h5]."
-        ),
-    ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the results file anew.")] = (
-        False
-    )
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
-    profile: Annotated[ProfileName, typer.Option("--profile", help="How much work to spend.")] = (
-        "standard"
-    )
     preprocess: Annotated[
         Path | None,
         typer.Option("--preprocess", help="JSON file: how pixels become the model's input."),
     ] = None
     mean: Annotated[
-        str | None, typer.Option("--mean", help="Subtracted, one number or one a channel: 0.5,0.5.")
+        str | None,
+        typer.Option("--mean", help="Subtracted: one number, or one per channel as in 0.5,0.5."),
     ] = None
     std: Annotated[
-        str | None, typer.Option("--std", help="Divided by, one number or one a channel.")
+        str | None, typer.Option("--std", help="Divided by: one number, or one per channel.")
     ] = None
     value_range: Annotated[
-        str | None, typer.Option("--range", help="What black and white become first, as 0,255.")
+        str | None,
+        typer.Option("--range", help="Values of black and white before --mean, such as 0,255."),
     ] = None
     layout: Annotated[
         Literal["NCHW", "NHWC", "flat"] | None,
         typer.Option("--layout", help="Axis order of the model's input."),
     ] = None
     output: Annotated[
-        str | None, typer.Option("--output", help="Which output of the model holds the scores.")
+        str | None, typer.Option("--output", help="Output of the model with the class scores.")
     ] = None
     arch: Annotated[
         str | None,
-        typer.Option("--arch", help="module:factory that a checkpoint names, if you trust it."),
+        typer.Option(
+            "--arch",
+            help="module:factory that a checkpoint names; its code runs, so pass it only if you "
+            "trust it.",
+        ),
     ] = None
-    allow_low_accuracy: Annotated[
-        bool,
-        typer.Option("--allow-low-accuracy", help="Go on even if the model is at chance."),
-    ] = False
-    time_budget: Annotated[
-        str | None, typer.Option("--time-budget", help="Begin nothing new after 90s, 10m or 1h.")
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda or cuda:1, for instance.")
+    ] = "auto"
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads [default: all cores].")
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What the shared options of `robcert train METHOD` said, as typed; None is the default."""
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images."""
 
     data: Annotated[
         str | None,
         typer.Option(
             "--data",
             "-d",
-            help="Training images: a name, file or folder [default: fashion-mnist where it can be "
-            "had, else the bundled images].",
+            help="Images: a data set by name (see robcert datasets), an .npz, .npy or HDF5 file, "
+            "or a folder [default: the data set that the model names, else bundled images if they "
+            "fit].",
+            autocompletion=names.completing(names.DATA_SETS),
         ),
     ] = None
     data_root: Annotated[
-        Path | None, typer.Option("--data-root", help="Where data sets by name are kept.")
+        Path | None, typer.Option("--data-root", help="Folder of the data sets by name.")
     ] = None
-    subset: Annotated[
-        int | None, typer.Option("--subset", help="The first N training images only.")
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which of the images are reported on."""
+
+    limit: Annotated[int | None, typer.Option("--limit", help="The first N images only.")] = None
+    every: Annotated[int | None, typer.Option("--every", help="Every K-th image only.")] = None
+    indices: Annotated[
+        str | None, typer.Option("--indices", help="These images only, for instance 0,5,10-19.")
     ] = None
-    validation: Annotated[
-        bool | None,
+
+
+@dataclass(frozen=True)
+class BallOptions:
+    """Norm and radius of the perturbations."""
+
+    norm: Annotated[Norm, norm_option("Norm of distances.")] = Norm.LINF
+    eps: Annotated[
+        list[str] | None,
         typer.Option(
-            "--validation/--no-validation",
-            help="Hold training images out to choose the best epoch by, else use the test images.",
-            show_default="validation",
+            "--eps",
+            help="Distance in pixel units of [0, 1], such as 8/255 or 0.03; may be repeated "
+            "[default: 8/255 for linf, 0.5 for l2, 12 for l1].",
         ),
     ] = None
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            "--arch",
-            help="See robcert architectures; or module:factory, your own code.",
-            show_default="cnn4",
-        ),
-    ] = None
-    activation: Annotated[
-        Literal["relu", "softplus", "c2relu"] | None,
-        typer.Option(
-            "--activation",
-            help="Non-linearity; c2relu is a twice differentiable ReLU.",
-            show_default="relu",
-        ),
-    ] = None
-    width: Annotated[int | None, typer.Option("--width", help="Channels of the first layer.")] = (
-        None
-    )
-    denoise: Annotated[
-        bool | None,
-        typer.Option(
-            "--denoise/--no-denoise",
-            help="Feature-denoising blocks in a residual network.",
-            show_default="no-denoise",
-        ),
-    ] = None
-    crop: Annotated[
-        int | None,
-        typer.Option("--crop", help="Pixels of padding before a random crop.", show_default="0"),
-    ] = None
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Mirror half of the images.", show_default="no-flip"),
-    ] = None
-    cutout: Annotated[
-        int | None,
-        typer.Option(
-            "--cutout", help="Side of a random square set to zero, pixels.", show_default="0"
-        ),
-    ] = None
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the data.", show_default="15")
-    ] = None
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """How much work to spend."""
+
+    profile: Annotated[
+        ProfileName, typer.Option("--profile", help="How much work to spend per image.")
+    ] = "standard"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How an analysis is run, and the results file that it fills."""
+
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random draw.")] = 0
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Images a step.", show_default="128")
-    ] = None
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", help="Peak of the schedule.", show_default="0.05"),
-    ] = None
-    schedule: Annotated[
-        Literal["constant", "cosine", "onecycle"] | None,
-        typer.Option("--schedule", help="Of the learning rate.", show_default="onecycle"),
-    ] = None
-    weight_decay: Annotated[
-        float | None,
-        typer.Option("--weight-decay", help="Factor of the weights.", show_default="0.0005"),
-    ] = None
-    init_from: Annotated[
-        str | None, typer.Option("--init-from", help="Run folder or checkpoint to start from.")
-    ] = None
-    preset: Annotated[
-        str | None,
-        typer.Option("--preset", help="A paper's recipe by name; options win over it."),
-    ] = None
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="A config.json of an earlier run; options win over it."),
-    ] = None
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of every random draw.", show_default="0")
-    ] = None
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda or cuda:1, for instance.")
+        str, typer.Option("--batch-size", help="Images per step, auto or N; changes speed only.")
     ] = "auto"
-    devices: Annotated[
-        int,
-        typer.Option(
-            "--devices",
-            help="Processes, each with its own GPU if there are any; they share every batch. "
-            "Under torchrun its number counts.",
-        ),
-    ] = 1
-    precision: Annotated[
-        Literal["32", "bf16-mixed", "16-mixed"] | None,
-        typer.Option("--precision", help="Of the layers; losses keep 32 bits.", show_default="32"),
-    ] = None
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", help="CPU threads of a process [default: all cores, shared]."),
-    ] = None
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/METHOD].")
-    ] = None
-    keep_every: Annotated[
-        int | None,
+        Path | None,
         typer.Option(
-            "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="0"
+            "--out", "-o", help="Results file [default: robcert-results/<model>-<sha8>.h5]."
         ),
     ] = None
-    attack_every: Annotated[
-        int | None,
-        typer.Option(
-            "--attack-every", help="Attack after every N-th epoch; 0: never.", show_default="5"
-        ),
-    ] = None
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results file if there is one.")
     ] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away a run in --out.")] = (
-        False
-    )
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False
+    allow_low_accuracy: Annotated[
+        bool,
+        typer.Option(
+            "--allow-low-accuracy", help="Continue even if clean accuracy is at chance level."
+        ),
+    ] = False
+    time_budget: Annotated[
+        str | None, typer.Option("--time-budget", help="Start no new work after 90s, 10m or 1h.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is printed."""
+
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+    ] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")
+    ] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
 
 
-def analysis_options(command: Callable[..., R]) -> Callable[..., R]:
-    """``command`` with its parameter ``options`` spread into the fields of AnalysisOptions."""
-    return _spread(command, AnalysisOptions)
+@dataclass(frozen=True)
+class AnalysisOptions(
+    OutputOptions,
+    RunOptions,
+    ProfileOptions,
+    BallOptions,
+    SelectionOptions,
+    DataOptions,
+    ModelOptions,
+):
+    """Values of all shared options; those of groups that a command does not take are defaults."""
 
 
-def train_options(command: Callable[..., R]) -> Callable[..., R]:
-    """``command`` with its parameter ``options`` spread into the fields of TrainOptions."""
-    return _spread(command, TrainOptions)
+ModelAndData = (ModelOptions, DataOptions)
+Run = (RunOptions, OutputOptions)
+EveryGroup = (*ModelAndData, SelectionOptions, BallOptions, ProfileOptions, *Run)
+"""What most analyses depend on."""
 
 
-def _spread(command: Callable[..., R], kind: type[Any]) -> Callable[..., R]:
-    """``command`` with the fields of ``kind`` in the place of its parameter ``options``.
+def analysis_options(
+    *groups: type[Any],
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Decorator: the parameter ``options`` of a command becomes the shared options of ``groups``.
 
-    Typer reads the new signature; the command still receives one ``options`` object.
+    The command receives one AnalysisOptions.
     """
-    hints = get_type_hints(kind, include_extras=True)
+
+    def decorated(command: Callable[..., R]) -> Callable[..., R]:
+        return _expand(command, AnalysisOptions, groups)
+
+    return decorated
+
+
+def shared_options() -> frozenset[str]:
+    """Spellings of the options in all groups, such as ``--limit`` and ``-d``."""
+    hints = get_type_hints(AnalysisOptions, include_extras=True).values()
+    found = [hint.__metadata__[0] for hint in hints]
+    # inside Annotated, Typer keeps the first spelling where a default would stand
+    return frozenset(name for info in found for name in (info.default, *info.param_decls))
+
+
+def spread_options(
+    command: Callable[..., R], kind: type[Any], name: str = "options"
+) -> Callable[..., R]:
+    """``command`` with the fields of ``kind`` in the place of its parameter ``name``."""
+    return _expand(command, kind, (kind,), name)
+
+
+def _expand(
+    command: Callable[..., R], kind: type[Any], groups: tuple[type[Any], ...], name: str = "options"
+) -> Callable[..., R]:
+    """``command`` with the fields of ``groups`` in the place of its parameter ``name``.
+
+    Typer reads the new signature; the command still receives one object of the class ``kind``.
+    """
     shared = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=hints[field.name],
+            annotation=hint,
         )
-        for field in fields(kind)
+        for group in groups
+        for field, hint in zip(
+            fields(group), get_type_hints(group, include_extras=True).values(), strict=True
+        )
     ]
     signature = inspect.signature(command, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
 
     @wraps(command)
-    def spread(**given: Any) -> R:
-        options = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        return command(options=options, **given)
+    def expanded(**typed: Any) -> R:
+        options = kind(**{parameter.name: typed.pop(parameter.name) for parameter in shared})
+        return command(**{name: options}, **typed)
 
     parameters = [*own, *shared]
-    spread.__signature__ = signature.replace(  # type: ignore[attr-defined]
+    expanded.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     )
-    spread.__annotations__ = {p.name: p.annotation for p in parameters}
-    del spread.__wrapped__
-    return spread
+    expanded.__annotations__ = {p.name: p.annotation for p in parameters}
+    del expanded.__wrapped__
+    return expanded

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from robcert.certify.auditing import Verdict
+    from robcert.certify.auditing import AuditVerdict
     from robcert.certify.store import Outcome
     from robcert.certify.tables import Table
 
@@ -56,7 +56,7 @@ def print_tables(found: Iterable[Table]) -> None:
         console.print()
 
 
-def print_verdict(verdict: Verdict, *, name: str = "") -> None:
+def print_verdict(verdict: AuditVerdict, *, name: str = "") -> None:
     """The headline and its sentences."""
     from rich.text import Text
 

@@ -11,24 +11,26 @@ from .session import note, opened
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from robcert.certify.tables import Summary, Table
+    from robcert.certify.auditing import Reading, Summary
+    from robcert.certify.store import Ledger
+    from robcert.certify.tables import Table
 
     from .options import AnalysisOptions
-    from .session import Opened
+    from .session import CommandContext
 
 
 def run_analysis(
     options: AnalysisOptions,
     command: str,
     analysis: str,
-    analyse: Callable[[Opened], Sequence[str]],
-) -> Summary:
-    """Open what the options name, analyse, print; the summary as JSON.
+    analyse: Callable[[CommandContext], Sequence[str]],
+) -> Reading[Summary]:
+    """Open what the options name, analyse, print; what the tables say.
 
     Args:
         options: the shared options.
         command: its name, for the output.
-        analysis: module of `analyses` that summarises the groups.
+        analysis: its name in the registry.
         analyse: fills groups of the results file and returns their paths.
     """
     with opened(options) as context:
@@ -36,59 +38,52 @@ def run_analysis(
         return report_groups(context, command, analysis, paths)
 
 
-def report_groups(context: Opened, command: str, analysis: str, paths: tuple[str, ...]) -> Summary:
-    """Print what the groups at ``paths`` say, with the ledger; the summary as JSON."""
-    from robcert.certify.auditing import combined, labelled, summary_of, tables
-
-    store = context.session.store
-    _remember_command(context, paths)
-    summary = combined(analysis, [summary_of(store, analysis, path) for path in paths])
-    shown = tables(analysis, summary, labelled=labelled(store))
-    _warn(context, summary)
-    _print(context, command, paths, summary, shown)
-    return summary
+def report_groups(
+    context: CommandContext, command: str, analysis: str, paths: tuple[str, ...]
+) -> Reading[Summary]:
+    """Print what the groups at ``paths`` say, with the ledger."""
+    return report_parts(context, command, [("", analysis, paths)])[0]
 
 
-def report_parts(context: Opened, command: str, parts: list[tuple[str, str, str]]) -> Summary:
-    """Print what several analyses of one command found; one summary as JSON.
+def report_parts(
+    context: CommandContext, command: str, parts: Sequence[tuple[str, str, Sequence[str]]]
+) -> list[Reading[Summary]]:
+    """Print what several analyses of one command found.
 
     Args:
         context: what was opened.
         command: its name.
         parts: for each part its key in the summary (empty for the keys of the summary itself), its
-            analysis and the path of its group.
+            analysis, and the paths of its groups.
     """
-    from robcert.certify.auditing import labelled, summary_of, tables
+    from robcert.certify.auditing import analysis_named, labelled
 
     store = context.session.store
-    summary: Summary = {}
-    paths = tuple(path for _, _, path in parts)
-    _remember_command(context, paths)
+    summary: dict[str, Any] = {}
     shown: list[Table] = []
-    for key, analysis, path in parts:
-        one = summary_of(store, analysis, path)
-        shown += tables(analysis, one, labelled=labelled(store))
-        _warn(context, one)
-        summary |= {key: one} if key else one
-    _print(context, command, paths, summary, shown)
-    return summary
+    readings = []
+    for key, name, paths in parts:
+        _remember_command(context, paths)
+        reading = analysis_named(name).read(store, *paths)
+        readings.append(reading)
+        shown += reading.tables_for(labelled=labelled(store))
+        for line in reading.warnings:
+            context.warn(line)
+        summary |= {key: reading.to_json()} if key else reading.to_json()
+    _print(context, command, [path for _, _, paths in parts for path in paths], summary, shown)
+    return readings
 
 
-def _remember_command(context: Opened, paths: tuple[str, ...]) -> None:
+def _remember_command(context: CommandContext, paths: Sequence[str]) -> None:
     for path in paths:
         context.session.store.at(path).set_attributes(command=command_line())
 
 
-def _warn(context: Opened, summary: Summary) -> None:
-    for line in summary.get("warnings") or ():
-        context.warn(str(line))
-
-
 def _print(
-    context: Opened,
+    context: CommandContext,
     command: str,
-    paths: tuple[str, ...],
-    summary: Summary,
+    paths: Sequence[str],
+    summary: dict[str, Any],
     shown: Sequence[Table],
 ) -> None:
     """The summary as tables or as JSON, with the ledger."""
@@ -96,24 +91,25 @@ def _print(
     from robcert.certify.store import ledger
 
     store, options = context.session.store, context.options
-    _warn_unfinished(context, paths)
+    for path in paths:
+        context.opened.warn_unfinished(path)
     violations = ledger(store)
     if options.as_json:
         settings = {path: store.at(path).settings for path in paths}
         print_outcome(context, command, settings, summary, violations)
         return
     print_tables(shown)
-    if violations["compared"]:
+    if violations.compared:
         print_tables([violations_table(violations)])
     note(options, f"results: {store.path}")
 
 
 def print_outcome(
-    context: Opened,
+    context: CommandContext,
     command: str,
     settings: dict[str, Any],
-    summary: Summary,
-    violations: dict[str, Any],
+    summary: dict[str, Any],
+    violations: Ledger | None,
 ) -> None:
     """The JSON object of a command."""
     from robcert.certify.store import Outcome
@@ -127,33 +123,8 @@ def print_outcome(
             data={**session.store.data, **reported},
             settings={"seed": session.seed, "norm": context.options.norm, "groups": settings},
             summary=summary,
-            violations=violations,
+            violations=violations.to_json() if violations else {},
             warnings=tuple(context.warnings),
             results=str(session.store.path),
         )
     )
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Those of ``options`` that the user gave."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _warn_unfinished(context: Opened, paths: tuple[str, ...]) -> None:
-    """Say how far a time budget let the analyses get, and which images the model failed on."""
-    session = context.session
-    total = len(session.indices)
-    for path in paths:
-        group = session.store.at(path)
-        left = [int(index) for index in group.missing(session.indices)]
-        if left and session.out_of_time:
-            context.warn(
-                f"incomplete: the time budget ended with {total - len(left)} of {total} images "
-                f"done in {path}; the same command with more time continues"
-            )
-        elif left:
-            reasons = group.attribute("failed", {})
-            context.warn(
-                f"the model failed on {len(left)} of {total} images, which are left out of {path}; "
-                f"the first is image {left[0]}: {reasons.get(str(left[0]), 'no reason recorded')}"
-            )

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import math
 import re
-from fractions import Fraction
+from typing import TypeVar
 
+from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 
+T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def either(given: T | None, default: T) -> T:
+    """``given``, or ``default`` where the option was not given.
+
+    >>> either(None, 3), either(0, 3)
+    (3, 0)
+    """
+    return default if given is None else given
+
+
+def norm(text: str) -> Norm:
+    """Norm by one of the names that people write; a ValueError for others, as Typer expects.
+
+    >>> norm("L2"), norm("inf")
+    (<Norm.L2: 'l2'>, <Norm.LINF: 'linf'>)
+    """
+    try:
+        return Norm(text)
+    except ValueError:
+        message = f"{text!r} is not a norm; it is one of l1, l2, linf"
+        raise ValueError(message) from None
 
 
 def number(text: str) -> float:
@@ -19,6 +43,8 @@ def number(text: str) -> float:
     >>> number("8/255") == 8 / 255, number("0.5")
     (True, 0.5)
     """
+    from fractions import Fraction  # takes longer to import than the rest of this module
+
     try:
         value = float(Fraction(text.replace(" ", "")))
     except (ValueError, ZeroDivisionError, OverflowError):
@@ -31,7 +57,7 @@ def number(text: str) -> float:
 
 
 def epsilon(text: str, norm: str = "") -> float:
-    """Positive distance in pixel units of [0, 1]; no more than 1 in linf, where all pixels end."""
+    """Positive distance in pixel units of [0, 1]; at most 1 in linf, the range of a pixel."""
     value = number(text)
     if value <= 0:
         message = f"--eps must be positive, got {text}"
@@ -87,7 +113,7 @@ def seconds(text: str) -> float:
 
 
 def batch_size(text: str) -> int | None:
-    """Images a step, or None for `auto`."""
+    """Images per step, or None for `auto`."""
     if text == "auto":
         return None
     if not text.isdigit() or int(text) < 1:

@@ -1,16 +1,19 @@
-"""`robcert train METHOD`: a network, its checkpoint, its ONNX file."""
+"""`robcert train METHOD`: trains a network and exports it as ONNX."""
 
 from __future__ import annotations
 
 import typer
 
+from ..shell.command_group import CommandGroup
 from .train_attacks import adversarial, free, gaussian, smoothadv, standard, trades
 from .train_penalties import cure, gradient, jacobian, llr, soar
 
 train = typer.Typer(
+    cls=CommandGroup,
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Train a network; ends with an ONNX file and the line that audits it.",
+    help="Train a network, export it as ONNX and print the command that audits it.",
 )
 
 for _method in (standard, adversarial, free, trades, cure, llr, gradient, jacobian, soar):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from places import FIXTURES
 
-MODEL = Path(__file__).parents[1] / "fixtures" / "fashion-honest.onnx"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = FIXTURES / "fashion-honest.onnx"
 
 PEAK = """
 import resource
@@ -99,7 +103,7 @@ def test_bounds_need_no_more_memory_for_ten_times_the_sample(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_smoothing_needs_no_more_memory_for_fifty_times_the_draws(tmp_path: Path) -> None:
     peaks = [
-        run(tmp_path, "smoothing certify --mode cohen --limit 4", "--n", n)
+        run(tmp_path, "smoothing certify --design cohen --limit 4", "--n", n)
         for n in ("500", "25000")
     ]
     assert abs(peaks[1] - peaks[0]) < 0.05 * peaks[0]

@@ -1,4 +1,4 @@
-"""`robcert attack`: transfer, random changes and the picture, from the command line."""
+"""`robcert attack` and `robcert corruption`: transfer, random changes and the picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from command_line import Ended, robcert
 from onnx import TensorProto, helper, save
 
 from robcert.certify.attacks.catalogue import CATALOGUE
+from robcert.certify.auditing.open import bundled
 from robcert.certify.store.store import ResultStore
-from robcert.cli.shell.session import bundled
 
 MODEL, SOURCE = str(bundled("fashion-honest.onnx")), str(bundled("fashion-gaussian.onnx"))
 COMMON = ("-m", MODEL, "-d", "fashion-mnist-2000", "--limit", "6", "--profile", "quick", "-q")
@@ -78,7 +78,23 @@ def test_a_source_alone_replaces_the_suite_and_can_be_read_again() -> None:
     assert "other models" in Path("r.html").read_text(encoding="utf-8")
 
 
-def test_random_changes_and_a_suite_in_one_run_with_a_picture() -> None:
+def test_random_changes_have_a_command_of_their_own() -> None:
+    changes = ("--spatial", "10,0.05", "--spatial", "50,0.3", "--gaussian", "0.1", "--draws", "2")
+    few = ("-m", MODEL, "-d", "fashion-mnist-2000", "--limit", "6", "-q", "-o", "r.h5")
+    ended = robcert("corruption", *few, *changes, "--json")
+    assert ended.status == 0, ended
+    outcome = json.loads(ended.stdout)
+    assert (outcome["command"], list(outcome["summary"])) == ("corruption", ["spatial", "gaussian"])
+    before = set(outcome["settings"]["groups"])
+    old = attack(*changes, "--json")  # the old spelling fills the same groups
+    assert set(json.loads(old.stdout)["settings"]["groups"]) == before
+    assert robcert("corruption", *few, "--gaussian", "0.1", "--clip").status == 0
+    with ResultStore.read(Path("r.h5")) as store:
+        clipped = [group.settings["clip"] for group in store.existing("corruption")]
+    assert sorted(clipped) == [False, False, True]
+
+
+def test_the_old_spelling_of_random_changes_beside_a_suite() -> None:
     changes = ("--spatial", "10,0.05", "--spatial", "50,0.3", "--gaussian", "0.1", "--draws", "2")
     ended = attack(*changes, "--attack", "fgsm", "--source", SOURCE, "--plot", "p.svg", "--json")
     assert ended.status == 0, ended
@@ -116,10 +132,10 @@ def test_whether_an_attack_has_a_radius_is_what_its_rows_say(name: str) -> None:
     assert (found[0] == found[1]) is not CATALOGUE[name].at_radius
 
 
-def test_every_step_spends_more_on_what_stands() -> None:
+def test_without_early_stopping_surviving_images_cost_more() -> None:
     asked = ("--attack", "pgd", "--fixed-radius", "--eps", "1/255", "--json")
     assert attack(*asked).status == 0
-    assert attack(*asked, "--every-step").status == 0
+    assert attack(*asked, "--no-early-stopping").status == 0
     with ResultStore.read(Path("r.h5")) as store:
         groups = store.existing("attack")
         spent = {
@@ -157,7 +173,7 @@ def test_sources_that_do_not_fit() -> None:
         (("--gaussian", "-1"), ("standard deviation",)),
         (("--gaussian", "0.1", "--draws", "0"), ("draws must be at least 1",)),
         (("--draws", "5"), ("--draws has no effect without --spatial or --gaussian",)),
-        (("--clip-noise",), ("--clip-noise has no effect",)),
+        (("--clip-noise",), ("clipping has no effect",)),
         (("--source-attack", "pgd-ce"), ("--source-attack has no effect",)),
         (("--plot", "picture.txt"), ("picture.txt is no picture",)),
         (("--gaussian", "0.1", "--plot", "p.png"), ("--plot draws accuracy against distance",)),

@@ -10,7 +10,7 @@ import pytest
 from command_line import Ended, robcert
 from onnx import TensorProto, helper
 
-from robcert.cli.shell.session import bundled
+from robcert.certify.auditing.open import bundled
 
 MODEL = str(bundled("fashion-honest.onnx"))
 GENERATOR = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def test_a_distance_in_steps_of_255_is_asked_about() -> None:
 
 def test_a_choice_that_does_not_exist() -> None:
     ended = attack("-m", MODEL, "--norm", "l7")
-    refused(ended, "Invalid value for '--norm': 'l7' is not one of 'l1', 'l2', 'linf'")
+    refused(ended, "Invalid value for '--norm': 'l7' is not a norm; it is one of l1, l2, linf")
 
 
 def test_a_place_that_cannot_be_written() -> None:

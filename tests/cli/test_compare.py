@@ -91,7 +91,9 @@ def test_what_was_found_at_a_radius_counts_at_it(tmp_path: Path) -> None:
     shares = []
     for path in (free, held):
         with ResultStore.read(Path(path)) as store:
-            shares.append((overview(store).attacked or {})["value"])
+            attacked = overview(store).attacked
+            assert attacked is not None
+            shares.append(attacked.value)
     assert shares == [1, 0]
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from command_line import Ended, robcert
+from places import FIXTURES
 
 from robcert.certify.auditing.summaries import results
-from robcert.certify.auditing.tables import tables
 from robcert.certify.comparison.figures import save_picture
 from robcert.certify.comparison.overview import overview
 from robcert.certify.report.figures import curve_figures
+from robcert.certify.smoothing.summary import SmoothingSummary, Unfinished
+from robcert.certify.smoothing.tables import tables
 from robcert.certify.store.store import ResultStore
 
-GAUSSIAN = Path(__file__).parents[2] / "fixtures" / "fashion-gaussian.onnx"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GAUSSIAN = FIXTURES / "fashion-gaussian.onnx"
 FEW = ("--model", GAUSSIAN, "--indices", "0,1,2,3,5", "--quiet", "--n", "600")
 
 
@@ -59,14 +63,14 @@ def test_one_alpha_for_all_images_makes_certificates_harder(plain: Path, tmp_pat
 
 
 def test_group_sequential_boundaries_need_no_more_draws(plain: Path, tmp_path: Path) -> None:
-    certify(tmp_path / "r.h5", "--exact")
+    certify(tmp_path / "r.h5", "--design", "group-sequential")
     exact = column(tmp_path / "r.h5", "n_used")
     assert exact.sum() <= column(plain, "n_used").sum()
     assert set(column(tmp_path / "r.h5", "radius")) <= {0.0, 0.25, 0.5}  # of the grid alone
 
 
 def test_the_second_class_is_limited_too(plain: Path, tmp_path: Path) -> None:
-    certify(tmp_path / "r.h5", "--runner-up")
+    certify(tmp_path / "r.h5", "--design", "runner-up")
     upper = column(tmp_path / "r.h5", "p_upper")
     assert np.isfinite(upper).all()
     assert np.isnan(column(plain, "p_upper")).all()
@@ -82,8 +86,8 @@ def test_the_label_itself_is_tested(tmp_path: Path) -> None:
 
 def test_an_open_ended_run_says_so_and_may_go_on(tmp_path: Path) -> None:
     out = tmp_path / "r.h5"
-    certify(out, "--open-ended")
-    assert certify(out, "--open-ended", "--n", "900")["summary"]["n"] == 5
+    certify(out, "--design", "open-ended")
+    assert certify(out, "--design", "open-ended", "--n", "900")["summary"]["n"] == 5
     with ResultStore.read(out) as store:
         short, long = sorted(
             (group.column("path", group.indices) for group in store.existing("smoothing")),
@@ -100,9 +104,9 @@ def test_radii_and_numbers_of_draws_are_as_asked(tmp_path: Path) -> None:
 
 
 def test_the_mode_of_the_paper_draws_all(tmp_path: Path) -> None:
-    certify(tmp_path / "r.h5", "--mode", "cohen")
+    certify(tmp_path / "r.h5", "--design", "cohen")
     assert (column(tmp_path / "r.h5", "n_used") == 600).all()
-    certify(tmp_path / "two.h5", "--mode", "radius", "--tolerance", "0.2", "--n", "2000")
+    certify(tmp_path / "two.h5", "--design", "two-stage", "--tolerance", "0.2", "--n", "2000")
     assert column(tmp_path / "two.h5", "n_used").mean() < 2000
 
 
@@ -125,7 +129,7 @@ def test_pictures_of_several_runs_are_told_apart(tmp_path: Path) -> None:
         assert f'class="band run{number}"' in curve.svg
     assert [figure.claim for figure in draws] == ["measured", "measured"]
     assert "draws on average" in draws[0].caption
-    assert [c["sigma"] for c in row.certified_curves] == [0.25, 0.5]
+    assert [c.sigma for c in row.certified_curves] == [0.25, 0.5]
     save_picture([row, replace(row, model="other.onnx")], tmp_path / "c.svg")
     text = (tmp_path / "c.svg").read_text()
     for model in ("fashion-gaussian.onnx", "other.onnx"):
@@ -158,8 +162,10 @@ def test_a_time_budget_ends_soundly_and_the_next_run_goes_on(plain: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--mode", "cohen", "--exact"), "need mode grid"),
-        (("--exact", "--runner-up"), "exact boundaries"),
+        (("--mode", "cohen", "--exact"), "--mode cohen --exact cannot be combined"),
+        (("--exact", "--runner-up"), "--exact --runner-up cannot be combined"),
+        (("--design", "cohen", "--exact"), "--exact cannot be combined with --design"),
+        (("--design", "cohen", "--label-mode"), "needs a sequential design"),
         (("--sigma", "0"), "sigma must be a positive"),
         (("--alpha", "1"), "alpha must lie in"),
         (("--radii", "0.5,0.25"), "radii must be at least 0 and increase"),
@@ -176,14 +182,15 @@ def test_what_contradicts_itself_is_one_line(
 def test_tables_hold_every_norm_the_draws_and_what_was_cut_off(plain: Path) -> None:
     with ResultStore.read(plain) as store:
         (result,) = results(store)
-    cut = {"index": 7, "prediction": 2, "n_used": 128, "radius": 0.25}
-    found = {table.title: table for table in tables("smoothing", result.summary)}
-    assert "cut off by the time budget, so far" not in found
+    assert isinstance(result.summary, SmoothingSummary)
+    found = {table.title: table for table in result.tables}
+    assert "cut off by the time budget: certified so far" not in found
     norms = found["the same certificates in each norm"]
     assert norms.claim == "certified"
     assert [row[0] for row in norms.rows] == ["l1", "l2", "linf"]
     assert sum(int(row[1]) for row in found["draws an image took"].rows) == 5
-    *_, last = tables("smoothing", {**result.summary, "in_progress": [cut]})
+    cut_off = replace(result.summary, in_progress=(Unfinished(7, 2, 128, 0.25),))
+    *_, last = tables([cut_off])
     assert (last.claim, last.rows) == ("certified", (("7", "2", "128", "0.25"),))
 
 

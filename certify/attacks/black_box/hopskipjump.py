@@ -132,7 +132,13 @@ class _Walk:
     """
 
     def __init__(
-        self, state: SearchState, rows: Tensor, here: Tensor, queries: int, spent: Tensor, block: int
+        self,
+        state: SearchState,
+        rows: Tensor,
+        here: Tensor,
+        queries: int,
+        spent: Tensor,
+        block: int,
     ) -> None:
         self._state, self.rows, self.here = state, rows, here
         self._queries, self._spent = queries, spent
@@ -226,7 +232,9 @@ class _Walk:
             high[some[hit]], low[some[~hit]] = middle[hit], middle[~hit]
         self.here = self._between(x, outer, high)
         self._spent[self.rows] += 1
-        self._state.verify_candidates(self.rows, self.here, self._state.logits(self.rows, self.here))
+        self._state.verify_candidates(
+            self.rows, self.here, self._state.logits(self.rows, self.here)
+        )
 
     def _between(self, x: Tensor, outer: Tensor, share: Tensor) -> Tensor:
         """The point at ``share`` of the distance: on the segment in l2, clipped to a cube in linf.

@@ -126,7 +126,9 @@ class _Rays:
         if near.any():
             rows = rows[near]
             point = self._point(rows, self.signs[some][near], self.radius[some][near])
-            claimed[near] = self._state.verify_candidates(rows, point, self._state.logits(rows, point))
+            claimed[near] = self._state.verify_candidates(
+                rows, point, self._state.logits(rows, point)
+            )
         return claimed
 
     def _hit(self, rows: Tensor, signs: Tensor, radius: Tensor) -> Tensor:

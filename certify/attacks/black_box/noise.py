@@ -34,7 +34,9 @@ def noise_search(
     return state.result()
 
 
-def run_noise(state: SearchState, rows: Tensor, epsilon: Tensor, *, draws: int, block: int = 0) -> None:
+def run_noise(
+    state: SearchState, rows: Tensor, epsilon: Tensor, *, draws: int, block: int = 0
+) -> None:
     """Noise search on a search state; ``epsilon (b,)`` speaks of all rows of the batch."""
     for draw in range(draws):
         rows = standing(state, rows, epsilon)

@@ -111,7 +111,12 @@ def _task(model: Classifier) -> str:
 
 
 def _climbed(
-    state: SearchState, rows: Tensor, epsilon: Tensor, source: Classifier, recipe: Recipe, block: int
+    state: SearchState,
+    rows: Tensor,
+    epsilon: Tensor,
+    source: Classifier,
+    recipe: Recipe,
+    block: int,
 ) -> Tensor:
     """Images ``(r, c, h, w)`` that the source likes least."""
     x, y = state.x(rows), state.y(rows)

@@ -59,7 +59,9 @@ def transfer_start(
     run_square(state, todo, radius, queries=queries // 2, first_share=0.1, start=start)
     todo = standing(state, state.correct, radius)
     if norm is Norm.LINF:
-        known = torch.where(state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - batch.x, start)
+        known = torch.where(
+            state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - batch.x, start
+        )
         signs = torch.where(known < 0, -1.0, 1.0).to(batch.x)
         run_rays(state, todo, radius, queries=queries // 2, first=signs)
     else:
@@ -67,7 +69,9 @@ def transfer_start(
     return replace(state.result(), found=state.within(radius))
 
 
-def _climbed(state: SearchState, rows: Tensor, epsilon: Tensor, source: Classifier, steps: int) -> Tensor:
+def _climbed(
+    state: SearchState, rows: Tensor, epsilon: Tensor, source: Classifier, steps: int
+) -> Tensor:
     """Perturbations ``(b, c, h, w)`` that mislead the source most; what misleads both is kept."""
     found = torch.zeros_like(state.batch.x)
     for some in torch.split(rows, state.active_batch_size):

@@ -17,7 +17,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Loss, feasible, normalised, per_row, project, random_start
 
 from ..search.radius import loss_score, radii, standing
-from ..search.state import Found, SearchState, Score
+from ..search.state import Found, Score, SearchState
 from .apgd_l1 import ascend_sparsely
 
 if TYPE_CHECKING:
@@ -197,7 +197,13 @@ def _ascend(
 
 
 def _ascend_together(
-    state: SearchState, rows: Tensor, score: Score, epsilon: Tensor, steps: int, name: str, block: int
+    state: SearchState,
+    rows: Tensor,
+    score: Score,
+    epsilon: Tensor,
+    steps: int,
+    name: str,
+    block: int,
 ) -> None:
     x, norm = state.x(rows), state.norm
     indices = state.batch.index[rows.cpu().numpy()]
@@ -219,7 +225,9 @@ def _ascend_together(
         if step in judged:
             halved = ascents.judge(since).view(-1, 1, 1, 1)
             gradient, since = torch.where(halved, ascents.best_gradient, gradient), 0
-        _move(ascents, gradient, state.x(ascents.rows), norm, momentum=1.0 if step == 0 else _MOMENTUM)
+        _move(
+            ascents, gradient, state.x(ascents.rows), norm, momentum=1.0 if step == 0 else _MOMENTUM
+        )
     point = state.x(ascents.rows) + ascents.delta
     state.verify_candidates(ascents.rows, point, state.twin_logits(ascents.rows, point))
 

@@ -18,7 +18,7 @@ from robcert.certify.core import Norm
 from robcert.certify.numerics import feasible, per_row, project, random_start
 
 if TYPE_CHECKING:
-    from ..search.state import SearchState, Score
+    from ..search.state import Score, SearchState
 
 _STAGES = ((3.0, 0.3), (2.0, 0.3))  # (radii, share of the steps) before the radius itself
 _FIRST_SHARE = 0.2  # of the pixels, changed by the first steps
@@ -29,7 +29,13 @@ _LEAST_STEP = 0.1  # of the radius
 
 
 def ascend_sparsely(
-    state: SearchState, rows: Tensor, score: Score, epsilon: Tensor, steps: int, name: str, block: int
+    state: SearchState,
+    rows: Tensor,
+    score: Score,
+    epsilon: Tensor,
+    steps: int,
+    name: str,
+    block: int,
 ) -> None:
     """One ascent of ``score`` for each of ``rows`` together; ``epsilon (r,)`` are their radii."""
     x = state.x(rows)
@@ -49,7 +55,9 @@ def ascend_sparsely(
     _within(state, _SparseAscents(rows, delta, epsilon, changed, x), score, left, steps)
 
 
-def _within(state: SearchState, ascents: _SparseAscents, score: Score, left: int, steps: int) -> None:
+def _within(
+    state: SearchState, ascents: _SparseAscents, score: Score, left: int, steps: int
+) -> None:
     """The last stage: what the runtime confirms leaves."""
     for step in range(left):
         point = state.x(ascents.rows) + ascents.delta

@@ -108,7 +108,12 @@ def _search(
 
 
 def _descend(
-    state: SearchState, rows: Tensor, rivals: Tensor | None, weight: Tensor, steps: int, sizes: Tensor
+    state: SearchState,
+    rows: Tensor,
+    rivals: Tensor | None,
+    weight: Tensor,
+    steps: int,
+    sizes: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nearest misclassified iterates, their distances, inf where there is none, and classes."""
     x, y = state.x(rows), state.y(rows)

@@ -12,7 +12,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Loss, feasible, into_box, normalised, per_row
 
 from ..search.boundary_tangents import nearest_class_boundary, target_margin
-from ..search.state import Found, SearchState, Score, adversarial
+from ..search.state import Found, Score, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier

@@ -59,7 +59,9 @@ def run_fmn(
         _descend(state, rows[missed], nearest, steps, length)
 
 
-def _descend(state: SearchState, rows: Tensor, rivals: Tensor | None, steps: int, first: float) -> Tensor:
+def _descend(
+    state: SearchState, rows: Tensor, rivals: Tensor | None, steps: int, first: float
+) -> Tensor:
     r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the state.
 
     The radius starts where the tangent plane puts the boundary, :math:`\|\delta\| + |m| /

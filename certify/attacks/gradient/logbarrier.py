@@ -53,7 +53,9 @@ def run_log_barrier(state: SearchState, rows: Tensor, *, steps: int, rivals: int
     state.shrink_and_verify(some, _descend(state, some, images, inner))
 
 
-def _beyond_nearest_boundary(state: SearchState, rows: Tensor, rivals: int) -> tuple[Tensor, Tensor]:
+def _beyond_nearest_boundary(
+    state: SearchState, rows: Tensor, rivals: int
+) -> tuple[Tensor, Tensor]:
     """Rows that missed their nearest face, and misclassified images ``(r, c, h, w)`` beyond it."""
     nearest, distance = nearest_class_boundary(state, rows, rivals)
     rows = rows[distance[rows] < _NEARER * state.distance[rows]]

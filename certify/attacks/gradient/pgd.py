@@ -12,7 +12,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Direction, Loss, StepRule, feasible, per_row, project
 
 from ..search.ascent import Curve, climb
-from ..search.early_stopping import loss_margin, early_stopping_of
+from ..search.early_stopping import early_stopping_of, loss_margin
 from ..search.radius import loss_score, radii, random_starts, standing
 from ..search.state import Found, SearchState
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robcert.certify.numerics import Loss, Moments, StepRule
 
     from .early_stopping import EarlyStopping
-    from .state import SearchState, Score
+    from .state import Score, SearchState
 
 Start = Callable[[Tensor], Tensor]
 """Rows to their first perturbations."""
@@ -71,9 +71,13 @@ class Curve:
 
     def keep(self, active_batch_size: _Lanes, point: Tensor, logits: Tensor) -> None:
         """Note the losses before the next step, and verify_candidates the rows that nothing has broken yet."""
-        self.losses[active_batch_size.rows, active_batch_size.t.long() - 1] = self.loss.of(logits, self.state.y(active_batch_size.rows))
+        self.losses[active_batch_size.rows, active_batch_size.t.long() - 1] = self.loss.of(
+            logits, self.state.y(active_batch_size.rows)
+        )
         open_still = self.state.distance[active_batch_size.rows].isinf()
-        self.state.verify_candidates(active_batch_size.rows[open_still], point[open_still], logits[open_still])
+        self.state.verify_candidates(
+            active_batch_size.rows[open_still], point[open_still], logits[open_still]
+        )
 
 
 def climb(
@@ -104,11 +108,17 @@ def climb(
     while len(active_batch_size.rows) + len(waiting):
         free = state.active_batch_size - len(active_batch_size.rows)
         if free and len(waiting):
-            active_batch_size, waiting = active_batch_size.joined(begin(waiting[:free])), waiting[free:]
+            active_batch_size, waiting = (
+                active_batch_size.joined(begin(waiting[:free])),
+                waiting[free:],
+            )
         active_batch_size = _one_step(state, active_batch_size, score, rule, curve, outlook)
         done = active_batch_size.t > steps
         if done.any():
-            active_batch_size, finished = active_batch_size[~done], finished.joined(active_batch_size[done])
+            active_batch_size, finished = (
+                active_batch_size[~done],
+                finished.joined(active_batch_size[done]),
+            )
         if len(finished.rows) >= state.active_batch_size:
             _look(state, finished, curve)
             finished = finished[:0]
@@ -128,20 +138,35 @@ def _one_step(
     if curve is None:
         going = ~state.verify_candidates(active_batch_size.rows, point, logits)
         if not going.all():
-            active_batch_size, gradient, point = active_batch_size[going], gradient[going], point[going]
+            active_batch_size, gradient, point = (
+                active_batch_size[going],
+                gradient[going],
+                point[going],
+            )
             logits = logits[going]
     else:
         curve.keep(active_batch_size, point, logits)
     by_pixel = state.norm is Norm.LINF and rule.direction is Direction.SIGN
     uphill = gradient if by_pixel else feasible(gradient, point)  # by pixel the projection stops it
     unit, moments = rule.unit(uphill, active_batch_size.t, active_batch_size.moments)
-    moved = active_batch_size.delta + unit * per_row(rule.sizes(active_batch_size.t, active_batch_size.radius), unit)
+    moved = active_batch_size.delta + unit * per_row(
+        rule.sizes(active_batch_size.t, active_batch_size.radius), unit
+    )
     delta = project(moved, state.norm, active_batch_size.radius, x=active_batch_size.x)
     stepped = replace(active_batch_size, delta=delta, t=active_batch_size.t + 1, moments=moments)
     if outlook is None:
         return stepped
     step = delta - active_batch_size.delta
-    return stepped[outlook.open(active_batch_size.rows, active_batch_size.t, active_batch_size.delta, logits, gradient, step)]
+    return stepped[
+        outlook.open(
+            active_batch_size.rows,
+            active_batch_size.t,
+            active_batch_size.delta,
+            logits,
+            gradient,
+            step,
+        )
+    ]
 
 
 def _look(state: SearchState, active_batch_size: _Lanes, curve: Curve | None) -> None:

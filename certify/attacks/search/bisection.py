@@ -43,7 +43,11 @@ class Targets:
 
 
 def bisect(
-    state: SearchState, attack: RadiusAttack, *, halvings: int = HALVINGS, faces: Targets | None = None
+    state: SearchState,
+    attack: RadiusAttack,
+    *,
+    halvings: int = HALVINGS,
+    faces: Targets | None = None,
 ) -> None:
     r"""Run ``attack`` at radii that close in on the smallest at which each image breaks.
 

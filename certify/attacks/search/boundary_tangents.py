@@ -50,7 +50,9 @@ def boundary_distances(state: SearchState, margins: Tensor, gradients: Tensor) -
     return torch.where(slopes > 0, margins.abs() / slopes, torch.inf).nan_to_num(nan=torch.inf)
 
 
-def target_margin(state: SearchState, logits: Tensor, rows: Tensor, rivals: Tensor | None) -> Tensor:
+def target_margin(
+    state: SearchState, logits: Tensor, rows: Tensor, rivals: Tensor | None
+) -> Tensor:
     """Margin over y of the rivals ``(b,)``, or of the largest other class: ``(r,)``."""
     y = state.y(rows)
     if rivals is not None:

@@ -115,7 +115,11 @@ def early_stopping_of(
     state: SearchState, epsilon: Tensor, steps: int, margin: Margin, *, early_stopping: bool
 ) -> EarlyStopping | None:
     """A new climb's, if it is wanted; not in l1, where the steps begin far outside of the ball."""
-    return EarlyStopping(state, epsilon, steps, margin) if early_stopping and state.norm is not Norm.L1 else None
+    return (
+        EarlyStopping(state, epsilon, steps, margin)
+        if early_stopping and state.norm is not Norm.L1
+        else None
+    )
 
 
 def loss_margin(state: SearchState, loss: Loss) -> Margin:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from robcert.certify.numerics import Loss
 
     from .ascent import Start
-    from .state import SearchState, Score
+    from .state import Score, SearchState
 
 
 def radii(state: SearchState, epsilon: float | Tensor) -> Tensor:

@@ -145,7 +145,9 @@ class SearchState:
         self.n_forward[rows] += 1
         if not len(rows):
             return x.new_zeros(0, self.classifier.num_classes)
-        return torch.cat([self.classifier.logits(part) for part in torch.split(x, self.active_batch_size)])
+        return torch.cat(
+            [self.classifier.logits(part) for part in torch.split(x, self.active_batch_size)]
+        )
 
     def twin_logits(self, rows: Tensor, x: Tensor) -> Tensor:
         """Logits by the twin, without gradient."""
@@ -154,7 +156,10 @@ class SearchState:
             return x.new_zeros(0, self.classifier.num_classes)
         with torch.no_grad():
             return torch.cat(
-                [self.classifier.twin_logits(part) for part in torch.split(x, self.active_batch_size)]
+                [
+                    self.classifier.twin_logits(part)
+                    for part in torch.split(x, self.active_batch_size)
+                ]
             )
 
     def gradient(self, rows: Tensor, x: Tensor, score: Score) -> tuple[Tensor, Tensor]:
@@ -175,7 +180,9 @@ class SearchState:
         parts = [
             value_and_gradient(values(part_rows), part)[1]
             for part_rows, part in zip(
-                torch.split(rows, self.active_batch_size), torch.split(x, self.active_batch_size), strict=True
+                torch.split(rows, self.active_batch_size),
+                torch.split(x, self.active_batch_size),
+                strict=True,
             )
         ]
         gradient = torch.cat(parts)
@@ -195,7 +202,9 @@ class SearchState:
             if self.target is not None:
                 confirmed[at] = predicted == self.target[row]
                 if confirmed[at]:
-                    self.target_distance[row] = min(self.target_distance[row], self._length(row, point))
+                    self.target_distance[row] = min(
+                        self.target_distance[row], self._length(row, point)
+                    )
         return confirmed
 
     def shrink_and_verify(self, rows: Tensor, x: Tensor) -> None:

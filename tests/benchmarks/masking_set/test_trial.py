@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from masking_set.entries import ENTRIES
 from masking_set.networks import Kit
-from masking_set.trial import GAP, Evidence, Trial, tried
+from masking_set.trial import GAP, Evidence, Trial, TrialPlan, tried
 
-from robcert.certify.auditing.profiles import settings_of
-from robcert.certify.core import Norm
 from robcert.certify.data.load import load_images
-from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.settings import MaskingSettings
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.trainers.data.sources import training_images
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EPSILON = 0.1
-"""Networks trained for seconds have small slopes: at 8/255 there is little to hide."""
+"""Larger than 8/255, because networks trained for seconds have small gradients."""
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    """Networks trained on the bundled images: a few seconds each."""
+    """Kit on the bundled images, where training a network takes a few seconds."""
     split = training_images("fashion-mnist-2000")
     folder = tmp_path_factory.mktemp("runs")
     return Kit(split.train, split.evaluation, folder, EPSILON, epochs=10)
 
 
 def trial(name: str, kit: Kit, folder: Path) -> Trial:
-    settings = settings_of("masking", "quick", norm=Norm.LINF, epsilon=EPSILON)
+    settings = replace(MaskingSettings.of_profile("quick"), epsilon=EPSILON)
     images = load_images("fashion-mnist-2000")
-    return tried(BY_NAME[name], kit, images, folder, settings, limit=40)
+    return tried(BY_NAME[name], TrialPlan(kit, images, folder, settings, limit=40))
 
 
 def test_a_gap_of_ten_points_makes_it_masked() -> None:
@@ -49,7 +49,7 @@ def test_a_gap_of_ten_points_makes_it_masked() -> None:
 def test_no_hidden_gradient_is_clear(name: str, kit: Kit, tmp_path: Path) -> None:
     found = trial(name, kit, tmp_path)
     assert found.evidence.masks, found.to_json()
-    assert found.verdict in {Verdict.MASKED, Verdict.SUSPECT}, found.reason
+    assert found.verdict in {MaskingVerdict.MASKED, MaskingVerdict.SUSPECT}, found.reason
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_no_hidden_gradient_is_clear(name: str, kit: Kit, tmp_path: Path) -> Non
 def test_no_honest_model_is_masked(name: str, kit: Kit, tmp_path: Path) -> None:
     found = trial(name, kit, tmp_path)
     assert not found.evidence.masks, found.to_json()
-    assert found.verdict is Verdict.CLEAR, found.reason
+    assert found.verdict is MaskingVerdict.CLEAR, found.reason
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from robcert.certify.attacks.analysis import analyse, summarise
 from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.suites import BUDGETS, Suite
-from robcert.certify.auditing.tables import tables
+from robcert.certify.attacks.tables import tables
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import from_arrays
 from robcert.certify.errors import InvalidParameterError
@@ -71,7 +71,7 @@ def test_the_table_holds_the_exact_distances_and_the_summary_follows(tmp_path: P
         adversarial = torch.from_numpy(group.column("adversarial"))
         assert torch.equal(Norm.LINF.of((adversarial - x).double()), torch.from_numpy(distance))
     assert summary.n == COUNT
-    assert summary.clean_accuracy["value"] == 0.9
+    assert summary.clean_accuracy.value == 0.9
     assert [entry.epsilon for entry in summary.robust_accuracy] == [0.004]
     assert summary.robust_accuracy[0].value == pytest.approx((exact > 0.004).mean())
     assert summary.robust_accuracy[0].lower < summary.robust_accuracy[0].value
@@ -130,7 +130,7 @@ def test_without_labels_the_prediction_stands_for_the_class(tmp_path: Path) -> N
     run = session(tmp_path / "r.h5", labelled=False)
     with run.store:
         summary = summarise(run.store, analyse(run, AttackSettings(suite=Suite.QUICK)))
-    assert summary.clean_accuracy["value"] == 1.0
+    assert summary.clean_accuracy.value == 1.0
 
 
 def test_bad_settings_are_named(tmp_path: Path) -> None:
@@ -159,6 +159,6 @@ def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_pa
     assert (target[hit] >= distance[hit]).all()
     assert summary.targeted_success[-1].value == 1.0
     assert summary.radii == (0.004, 0.5)
-    assert "Searched within 0.004, 0.5" in next(iter(tables("attack", summary.to_json()))).note
+    assert "Searched within 0.004, 0.5" in next(iter(tables([summary]))).note
     assert summary.eight_bit is not None
-    assert sum(summary.eight_bit.values()) == COUNT - 1
+    assert summary.eight_bit.survives + summary.eight_bit.lost == COUNT - 1

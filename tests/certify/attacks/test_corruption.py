@@ -1,4 +1,4 @@
-"""`robcert attack --spatial` and `--gaussian`."""
+"""`robcert corruption`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from linear_models import SHAPE, linear_classifier, linear_module, near_grey
 from torch import nn
 
 from robcert.certify.attacks.corruption import Change, CorruptionSettings, analyse, summarise
-from robcert.certify.auditing.tables import tables
+from robcert.certify.attacks.tables import corruption_tables
 from robcert.certify.data.load import from_arrays
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.model.classifier import Classifier
@@ -52,9 +52,9 @@ def test_noise_errs_as_often_as_the_normal_distribution_says(tmp_path: Path) -> 
         assert abs(wrong[:, at].mean() / 20 - expected.mean()) < 4 * spread
         assert summary.accuracy[at].mean == pytest.approx(1 - wrong[:, at].mean() / 20)
         one, worst = summary.accuracy[at].one_draw, summary.accuracy[at].worst
-        assert worst["value"] == (wrong[:, at] == 0).mean()
-        assert worst["value"] <= one["value"]
-        assert one["lower"] < one["value"] < one["upper"]
+        assert worst.value == (wrong[:, at] == 0).mean()
+        assert worst.value <= one.value
+        assert one.lower < one.value < one.upper
 
 
 def test_a_symmetric_model_is_blind_to_motions_that_a_shifted_image_shows(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_a_symmetric_model_is_blind_to_motions_that_a_shifted_image_shows(tmp_pa
     with run.store:
         summary = summarise(run.store, analyse(run, settings))
     small, large = summary.accuracy
-    assert small.worst["value"] == 1.0  # at most a hundredth of the light is lost
-    assert large.worst["value"] == 0.0  # of 30 shifts by up to a whole side, one loses nearly all
+    assert small.worst.value == 1.0  # at most a hundredth of the light is lost
+    assert large.worst.value == 0.0  # of 30 shifts by up to a whole side, one loses nearly all
 
 
 @pytest.mark.parametrize("change", list(Change))
@@ -107,9 +107,9 @@ def test_clipping_is_said_and_changes_what_leaves_the_range(tmp_path: Path) -> N
         clipped = summarise(
             run.store, analyse(run, CorruptionSettings(Change.GAUSSIAN, strengths, clip=True))
         )
-    assert free.accuracy[0].one_draw["value"] == 0.0
-    assert clipped.accuracy[0].one_draw["value"] == 1.0
-    shown = tables("corruption", clipped.to_json())
+    assert free.accuracy[0].one_draw.value == 0.0
+    assert clipped.accuracy[0].one_draw.value == 1.0
+    shown = tuple(corruption_tables([clipped]))
     assert [table.claim for table in shown] == ["measured", "attacked"]
     assert "clipped" in shown[0].note
 

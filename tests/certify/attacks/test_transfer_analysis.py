@@ -9,8 +9,8 @@ import pytest
 import torch
 from linear_models import exact_distance, linear_classifier, near_grey
 
+from robcert.certify.attacks.tables import transfer_tables
 from robcert.certify.attacks.transfer_analysis import TransferSettings, analyse, summarise
-from robcert.certify.auditing.tables import tables
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import from_arrays
 from robcert.certify.errors import DataError, InvalidParameterError, TwinUnavailableError
@@ -71,7 +71,7 @@ def test_the_model_as_its_own_source_breaks_what_the_exact_distances_say(tmp_pat
     assert (nearest >= exact * (1 - 1e-5)).all()
     assert [one.source for one in summary.sources] == ["model.onnx", "other.onnx"]
     own = summary.sources[0]
-    assert own.clean_accuracy["value"] == 0.9
+    assert own.clean_accuracy.value == 0.9
     assert [entry.epsilon for entry in own.robust_accuracy] == sorted(radii)
     assert own.robust_accuracy == own.source_accuracy  # the same model, asked twice
     assert own.robust_accuracy[0].lower < own.robust_accuracy[0].value
@@ -110,9 +110,9 @@ def test_what_transfers_contradicts_a_radius_that_is_too_large(tmp_path: Path) -
         zeros = {c.name: np.zeros((COUNT, *(1 for _ in c.trailing))) for c in rest}
         bounds.append(run.indices, {**radii, **zeros})
         found = ledger(run.store)
-    by_column = {entry["estimate"].rsplit(":", 1)[1]: entry for entry in found["comparisons"]}
-    assert by_column["l_bound"]["count"] == COUNT
-    assert by_column["omega_bound"]["count"] == 1  # the misclassified image alone
+    by_column = {entry.estimate.rsplit(":", 1)[1]: entry for entry in found.comparisons}
+    assert by_column["l_bound"].count == COUNT
+    assert by_column["omega_bound"].count == 1  # the misclassified image alone
 
 
 def test_a_source_at_chance_is_named_and_tables_say_attacked(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_source_at_chance_is_named_and_tables_say_attacked(tmp_path: Path) -> 
         path = analyse(run, TransferSettings(radii=(0.01,)), (wrong,))
         summary = summarise(run.store, path)
     assert "wrong.onnx itself is right on 10 %" in summary.warnings[0]
-    shown = tables("transfer", summary.to_json())
+    shown = tuple(transfer_tables([summary]))
     assert {table.claim for table in shown} == {"attacked"}
     assert shown[0].rows[0][0] == "wrong.onnx"
 

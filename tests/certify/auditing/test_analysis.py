@@ -18,7 +18,7 @@ from torch import nn
 from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.suites import Suite
 from robcert.certify.auditing import analysis as audit
-from robcert.certify.auditing.analysis import PARTS, AuditSettings, selected
+from robcert.certify.auditing.settings import PARTS, AuditSettings, selected
 from robcert.certify.core import Norm
 from robcert.certify.data.load import ImageSet, from_arrays
 from robcert.certify.errors import InvalidParameterError

@@ -11,11 +11,11 @@ from known_functions import quadratic, two_logits
 
 import robcert.certify.landscape.surface as surface
 import robcert.certify.landscape.taylor as taylor
-from robcert.certify.auditing.tables import tables
 from robcert.certify.core import Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.landscape.figures import save_surface, save_taylor
+from robcert.certify.landscape.tables import surface_tables, taylor_tables
 from robcert.certify.numerics.losses import Loss
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
@@ -53,7 +53,7 @@ def test_surface_rows_arrays_and_picture(session: Session, tmp_path: Path) -> No
         target = tmp_path / f"surface.{ending}"
         save_surface(target, grids, epsilon=0.1, title="test")
         assert target.stat().st_size > 1000
-    assert len(tables("surface", summary.to_json())[0].rows) == 2
+    assert len(next(iter(surface_tables([summary]))).rows) == 2
 
 
 def test_taylor_rows_summary_and_picture(session: Session, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_taylor_rows_summary_and_picture(session: Session, tmp_path: Path) -> No
     assert [name for name, _ in curves] == ["exact product", "h = 0.1", "h = 1"]
     save_taylor(tmp_path / "t.png", t, loss, curves, title="test")
     assert (tmp_path / "t.png").stat().st_size > 1000
-    assert len(tables("taylor", summary.to_json())) == 2
+    assert len(list(taylor_tables([summary]))) == 2
 
 
 def test_random_line_does_not_depend_on_company(session: Session) -> None:

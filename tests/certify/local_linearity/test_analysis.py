@@ -12,7 +12,6 @@ import pytest
 import torch
 from known_functions import quadratic, two_logits
 
-from robcert.certify.auditing.profiles import settings_of
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.data.load import load_images
@@ -27,6 +26,7 @@ from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
+    from robcert.certify.core import Profile
     from robcert.certify.data.image_set import ImageSet
     from robcert.certify.model.classifier import Classifier
     from robcert.certify.store.group import AnalysisGroup
@@ -155,16 +155,17 @@ def test_thorough_is_never_below_standard_in_linf() -> None:
     indices = np.arange(8)
     batch = Batch(indices, images.pixels(indices), torch.from_numpy(images.labels[indices]).long())
     plane = tangent(classifier, batch.x, batch.y, Loss.CE)
+    profiles: tuple[Profile, ...] = ("standard", "thorough")
     standard, thorough = (
         largest_deviation(
             plane,
             batch,
-            settings_of("linearity", profile, norm=Norm.LINF).search,
+            LinearitySettings.of_profile(profile).search,
             epsilon=8 / 255,
             seed=0,
             stream="test",
         ).value
-        for profile in ("standard", "thorough")
+        for profile in profiles
     )
     assert (thorough >= standard).all()
     assert thorough.mean() > 1.05 * standard.mean()

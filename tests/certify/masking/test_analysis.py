@@ -14,12 +14,13 @@ from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
-from robcert.certify.masking.analysis import MaskingSummary, analyse, summarise
+from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.schema import MASKING
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import bundled_sources
-from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.summary import MaskingSummary, summarise
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
@@ -161,26 +162,26 @@ def test_a_model_that_names_one_class_is_clear(tmp_path: Path) -> None:
         session = Session(classifier, images, np.arange(60), store)
         summary = summarise(store, analyse(session, QUICK, sources=()))
     assert summary.corrected.value == 0.5
-    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert summary.verdict is MaskingVerdict.CLEAR, summary.reason
 
 
 def test_a_linear_model_that_is_not_robust_is_clear(tmp_path: Path) -> None:
     summary = checked(Linear(), tmp_path)
-    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert summary.verdict is MaskingVerdict.CLEAR, summary.reason
     assert summary.corrected.value == 0
 
 
 def test_a_robust_linear_model_is_clear(tmp_path: Path) -> None:
     # sum(x) - 8 >= 16 * 0.05 and eps = 0.01 moves the sum by at most 0.16
     summary = checked(Linear(), tmp_path, replace(QUICK, epsilon=0.01, steps=5, queries=50))
-    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert summary.verdict is MaskingVerdict.CLEAR, summary.reason
     assert summary.corrected.value == 1
 
 
 def test_saturated_cross_entropy_is_masked_and_the_margin_attack_says_so(tmp_path: Path) -> None:
     # margins of 1000 times 0.8 ... 2.4: exp(-104) is 0 in float32, so the CE gradient is exactly 0
     summary = checked(Linear(scale=1000.0), tmp_path)
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert summary.hidden_in == "both"
     assert summary.naive.value == 1
     assert summary.corrected.value == 0
@@ -195,7 +196,7 @@ def test_saturated_cross_entropy_is_masked_and_the_margin_attack_says_so(tmp_pat
 
 def test_a_staircase_is_masked_because_search_gets_through(tmp_path: Path) -> None:
     summary = checked(Staircase(), tmp_path)
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     by_name = {indicator.name: indicator for indicator in summary.indicators}
     assert by_name["vanishing_gradient_margin"].value == 1
     assert by_name["search_beats_gradient"].flagged
@@ -204,7 +205,7 @@ def test_a_staircase_is_masked_because_search_gets_through(tmp_path: Path) -> No
 
 def test_where_scores_are_flat_labels_and_transfer_still_get_through(tmp_path: Path) -> None:
     summary = checked(Labels(), tmp_path, sources=(classifier_of(Linear()),))
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert summary.hidden_in == "every loss"
     assert {"labels_beat_gradient", "transfer_beats_gradient"} <= flagged(summary)
     fixes = by_fix(summary)
@@ -217,7 +218,7 @@ def test_images_in_doubt_are_searched_for_long(tmp_path: Path) -> None:
     # one question by scores or labels finds nothing, and no source is at hand
     few = replace(QUICK, queries=1, noise_draws=1, long_queries=300)
     summary = checked(Pattern(), tmp_path, few)
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert "all_searches_beat_gradient" in flagged(summary)
     found = by_fix(summary)["long search of images in doubt"]
     assert found.robust.n > 0
@@ -235,14 +236,14 @@ def test_no_image_of_an_honest_model_is_in_doubt(tmp_path: Path) -> None:
 
 def test_labels_and_transfer_add_nothing_where_gradients_are_honest(tmp_path: Path) -> None:
     summary = checked(Linear(), tmp_path, sources=(classifier_of(Linear()),))
-    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert summary.verdict is MaskingVerdict.CLEAR, summary.reason
     assert by_fix(summary)["transfer from other models"].robust.value == 0
     assert not any(remedy.gets_through for remedy in summary.remedies)
 
 
 def test_gradients_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     summary = checked(Poisoned(), tmp_path)
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert "gradient_not_a_number" in flagged(summary)
 
 
@@ -251,14 +252,14 @@ def test_a_lucky_draw_is_no_success(tmp_path: Path) -> None:
     settings = replace(QUICK, epsilon=0.001, steps=5, queries=50, draws=8)
     summary = checked(Noisy(0.5), tmp_path, settings)
     assert "answers_differ" in flagged(summary)
-    assert summary.verdict is Verdict.SUSPECT, summary.reason
+    assert summary.verdict is MaskingVerdict.SUSPECT, summary.reason
     assert summary.corrected.value > 0.95
 
 
 def test_attacks_on_the_average_break_a_noisy_model(tmp_path: Path) -> None:
     settings = replace(QUICK, steps=5, unbounded_steps=5, noise_draws=5, queries=20, draws=4)
     summary = checked(Noisy(0.5), tmp_path, settings)
-    assert summary.verdict is not Verdict.CLEAR
+    assert summary.verdict is not MaskingVerdict.CLEAR
     assert summary.corrected.value < 0.05
 
 
@@ -277,7 +278,7 @@ def test_what_an_attack_left_in_the_file_counts(tmp_path: Path, held: bool) -> N
         distances.append(session.indices, rows | {"distance": np.full(60, found)})
         summary = summarise(store, path)
     assert by_fix(summary)["attacks already in the file"].robust.value == 0
-    assert summary.verdict is Verdict.MASKED
+    assert summary.verdict is MaskingVerdict.MASKED
 
 
 def test_bundled_sources_fit_the_model_and_are_others() -> None:
@@ -301,7 +302,7 @@ def test_without_a_twin_the_verdict_is_unknown_at_best(tmp_path: Path) -> None:
     batch = batch_of(images_near_the_boundary(), 0, 20)
     assert (evidence(classifier, batch, QUICK, seed=0)["pgd_ce"] == -1).all()
     summary = summary_of(classifier, tmp_path)
-    assert summary.verdict is Verdict.UNKNOWN
+    assert summary.verdict is MaskingVerdict.UNKNOWN
     assert "pgd_ce" in summary.reason or "hidden" in summary.reason
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from places import DOCS
+from summaries import masking
 
 from robcert.certify.masking import indicators as masking_texts
 from robcert.certify.masking.checklist import ATTACKS, Facts, indicators_of
 from robcert.certify.masking.remedies import remedies_of
 from robcert.certify.masking.schema import MASKING
-from robcert.certify.masking.tables import TABLES
+from robcert.certify.masking.tables import tables
 from robcert.certify.masking.verdict import (
     Indicator,
     IndicatorText,
-    Verdict,
+    MaskingVerdict,
     Weight,
     change_of,
     needed_for,
@@ -59,7 +60,7 @@ def flagged(columns: dict[str, NDArray[Any]], facts: Facts | None = None) -> set
 def test_an_honest_table_is_clear() -> None:
     indicators = indicators_of(honest(), Facts())
     assert [i.name for i in indicators if i.flagged] == []
-    assert verdict_of(indicators) is Verdict.CLEAR
+    assert verdict_of(indicators) is MaskingVerdict.CLEAR
     assert {i.name for i in indicators if not i.ran} == {
         "twin_disagrees",
         "gradient_is_no_slope",
@@ -155,7 +156,7 @@ def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
     clear = indicators_of(honest(), Facts())
     assert "would make it masked" in change_of(clear)
     still = indicators_of(honest() | {"moved": np.zeros(N, np.int8)}, Facts())
-    assert verdict_of(still) is Verdict.SUSPECT
+    assert verdict_of(still) is MaskingVerdict.SUSPECT
     assert "without attack_stands_still it would be clear" in change_of(still)
     masked = indicators_of(honest() | {"label_search": np.ones(N, np.int8)}, Facts())
     assert "stays unless a stronger gradient attack" in change_of(masked)
@@ -166,8 +167,10 @@ def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
 def test_the_table_says_what_was_not_run_and_whether_it_was_needed() -> None:
     columns = honest() | {"transfer": np.full(N, -1, np.int8)}
     columns["moved"] = np.full(N, -1, np.int8)
-    indicators = [i.to_json() for i in indicators_of(columns, Facts())]
-    (table,) = TABLES["masking"]({"verdict": "unknown", "indicators": indicators})
+    found = masking(
+        verdict=MaskingVerdict.UNKNOWN, indicators=tuple(indicators_of(columns, Facts()))
+    )
+    table = next(t for t in tables([found]) if t.header[0] == "indicator")
     states = {row[0]: row[3] for row in table.rows}
     assert states["transfer beats gradient"] == "not run (optional)"
     assert states["attack stands still"] == "not run"
@@ -185,7 +188,7 @@ def test_no_slope_at_a_robust_image_is_no_sign_if_pgd_leaves_it() -> None:
 
 
 def test_the_page_lists_every_indicator_with_its_threshold() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "masking.md").read_text(encoding="utf-8")
+    page = (DOCS / "masking.md").read_text(encoding="utf-8")
     texts = [text for text in vars(masking_texts).values() if isinstance(text, IndicatorText)]
     assert {text.name for text in texts} == {i.name for i in indicators_of(honest(), Facts())}
     for text in texts:

@@ -16,9 +16,10 @@ from onnx_models import model, node, saved
 
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import load_classifier
-from robcert.certify.masking.analysis import MaskingSummary, analyse, summarise
+from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.settings import MaskingSettings
-from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.summary import MaskingSummary, summarise
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
 
@@ -141,7 +142,7 @@ def test_averaged_attacks_break_a_graph_with_noise(operator: str, tmp_path: Path
     assert any(operator in name for name in classifier.info.hint_nodes)
     near = checked(classifier, tmp_path, 0.15)
     assert near.corrected.value == 0
-    assert near.verdict is Verdict.SUSPECT, near.reason
+    assert near.verdict is MaskingVerdict.SUSPECT, near.reason
     assert "answers_differ" in near.reason
     # what two draws say of one image is no disagreement of twin and runtime
     assert not {"twin_disagrees", "gradient_is_no_slope"} & flagged(near)
@@ -150,14 +151,14 @@ def test_averaged_attacks_break_a_graph_with_noise(operator: str, tmp_path: Path
 def test_no_lucky_draw_counts(tmp_path: Path) -> None:
     summary = checked(loaded(ADDED_NOISE["RandomNormalLike"], tmp_path), tmp_path, 0.002)
     assert summary.corrected.value == 1, summary.reason
-    assert summary.verdict is Verdict.SUSPECT
+    assert summary.verdict is MaskingVerdict.SUSPECT
 
 
 def test_a_graph_that_draws_its_class_is_masked_for_only_others_lead_to_it(tmp_path: Path) -> None:
     classifier = loaded(DRAWN_CLASS, tmp_path)
     assert classifier.info.random
     summary = checked(classifier, tmp_path, 0.15)
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert {"vanishing_gradient_margin", "transfer_beats_gradient"} <= flagged(summary)
     assert summary.naive.value > 0.9
     assert summary.corrected.value < 0.1
@@ -169,5 +170,5 @@ def test_dropout_in_training_mode_is_not_random_where_the_runtime_leaves_it_out(
     classifier = loaded(DROPOUT, tmp_path)
     assert not classifier.info.random
     summary = checked(classifier, tmp_path, 0.15)
-    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert summary.verdict is MaskingVerdict.CLEAR, summary.reason
     assert summary.corrected.value == 0

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from robcert.certify.auditing.profiles import settings_of
-from robcert.certify.core import Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.data.load import load_images
 from robcert.certify.importer.load import load_classifier
-from robcert.certify.masking.analysis import MaskingSummary, analyse, summarise
+from robcert.certify.masking.analysis import analyse
+from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import bundled_sources
-from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.summary import MaskingSummary, summarise
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.model.preprocessing import PreprocessOptions
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.slow
 def checked(
     classifier: Classifier, images: ImageSet, folder: Path, *, epsilon: float, limit: int = 40
 ) -> MaskingSummary:
-    settings = settings_of("masking", "quick", norm=Norm.LINF, epsilon=epsilon)
+    settings = replace(MaskingSettings.of_profile("quick"), epsilon=epsilon)
     indices = np.arange(min(limit, len(images)))
     with ResultStore.open(folder / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, indices, store)
@@ -48,12 +49,12 @@ def bundled(name: str) -> Classifier:
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [
-        ("fashion-honest.onnx", Verdict.CLEAR),
-        ("fashion-gaussian.onnx", Verdict.CLEAR),
-        ("fashion-masked.onnx", Verdict.MASKED),
+        ("fashion-honest.onnx", MaskingVerdict.CLEAR),
+        ("fashion-gaussian.onnx", MaskingVerdict.CLEAR),
+        ("fashion-masked.onnx", MaskingVerdict.MASKED),
     ],
 )
-def test_bundled_models(name: str, verdict: Verdict, tmp_path: Path) -> None:
+def test_bundled_models(name: str, verdict: MaskingVerdict, tmp_path: Path) -> None:
     classifier = bundled(name)
     sources = [source.info.file for source in bundled_sources(classifier)]
     assert sources
@@ -62,7 +63,7 @@ def test_bundled_models(name: str, verdict: Verdict, tmp_path: Path) -> None:
     assert summary.verdict is verdict, summary.reason
     tried = {remedy.name: remedy for remedy in summary.remedies}
     assert tried["transfer from other models"].robust.n == 40
-    if verdict is Verdict.MASKED:
+    if verdict is MaskingVerdict.MASKED:
         assert summary.corrected.value < summary.naive.value - 0.5
         assert tried["margin loss"].gets_through
 
@@ -78,7 +79,7 @@ def of_zoo(zoo: Path, name: str, images: ImageSet) -> Classifier:
 def test_robust_third_party_networks_are_clear(zoo: Path, name: str, tmp_path: Path) -> None:
     images = load_images(str(zoo / "data" / "cifar10_test.npz"))
     summary = checked(of_zoo(zoo, name, images), images, tmp_path, epsilon=2 / 255)
-    assert summary.verdict is Verdict.CLEAR, summary.reason
+    assert summary.verdict is MaskingVerdict.CLEAR, summary.reason
     assert summary.corrected.value > 0.5
 
 
@@ -90,5 +91,5 @@ def test_a_binarised_network_is_suspect_for_its_gradients(zoo: Path, tmp_path: P
     images = from_arrays("signs", pixels, np.array([labels[i] for i in range(len(pixels))]))
     classifier = of_zoo(zoo, "gtsrb_bnn_30x30.onnx", images)
     summary = checked(classifier, images, tmp_path, epsilon=3 / 255)
-    assert summary.verdict in {Verdict.SUSPECT, Verdict.MASKED}
-    assert "vanishing_gradient_margin" in summary.reason or summary.verdict is Verdict.MASKED
+    assert summary.verdict in {MaskingVerdict.SUSPECT, MaskingVerdict.MASKED}
+    assert "vanishing_gradient_margin" in summary.reason or summary.verdict is MaskingVerdict.MASKED

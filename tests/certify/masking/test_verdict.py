@@ -6,7 +6,7 @@ import pytest
 from robcert.certify.masking.verdict import (
     Indicator,
     IndicatorText,
-    Verdict,
+    MaskingVerdict,
     Weight,
     reason_of,
     verdict_of,
@@ -58,19 +58,19 @@ def test_no_images_means_not_run() -> None:
 @pytest.mark.parametrize(
     ("indicators", "verdict"),
     [
-        ([share(Weight.DECISIVE, 0), share(Weight.SUPPORTING, 0)], Verdict.CLEAR),
-        ([share(Weight.HINT, 100)], Verdict.CLEAR),
-        ([share(Weight.DECISIVE, 0), share(Weight.SUPPORTING, 50)], Verdict.SUSPECT),
-        ([share(Weight.DECISIVE, 50), share(Weight.SUPPORTING, 50)], Verdict.MASKED),
-        ([share(Weight.DECISIVE, 10), share(Weight.SUPPORTING, 10)], Verdict.CLEAR),
-        ([share(Weight.DECISIVE, 11)], Verdict.SUSPECT),
-        ([share(Weight.DECISIVE, 11), text(Weight.SUPPORTING).not_run()], Verdict.SUSPECT),
-        ([share(Weight.DECISIVE, 0), text(Weight.SUPPORTING).not_run()], Verdict.UNKNOWN),
-        ([share(Weight.DECISIVE, 50), text(Weight.SUPPORTING).not_run()], Verdict.MASKED),
-        ([text(Weight.SUPPORTING, required=False).not_run()], Verdict.CLEAR),
+        ([share(Weight.DECISIVE, 0), share(Weight.SUPPORTING, 0)], MaskingVerdict.CLEAR),
+        ([share(Weight.HINT, 100)], MaskingVerdict.CLEAR),
+        ([share(Weight.DECISIVE, 0), share(Weight.SUPPORTING, 50)], MaskingVerdict.SUSPECT),
+        ([share(Weight.DECISIVE, 50), share(Weight.SUPPORTING, 50)], MaskingVerdict.MASKED),
+        ([share(Weight.DECISIVE, 10), share(Weight.SUPPORTING, 10)], MaskingVerdict.CLEAR),
+        ([share(Weight.DECISIVE, 11)], MaskingVerdict.SUSPECT),
+        ([share(Weight.DECISIVE, 11), text(Weight.SUPPORTING).not_run()], MaskingVerdict.SUSPECT),
+        ([share(Weight.DECISIVE, 0), text(Weight.SUPPORTING).not_run()], MaskingVerdict.UNKNOWN),
+        ([share(Weight.DECISIVE, 50), text(Weight.SUPPORTING).not_run()], MaskingVerdict.MASKED),
+        ([text(Weight.SUPPORTING, required=False).not_run()], MaskingVerdict.CLEAR),
     ],
 )
-def test_the_verdict_follows_the_rule(indicators: list[Indicator], verdict: Verdict) -> None:
+def test_the_verdict_follows_the_rule(indicators: list[Indicator], verdict: MaskingVerdict) -> None:
     assert verdict_of(indicators) is verdict
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import load_classifier
-from robcert.certify.masking.analysis import analyse, summarise
+from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.settings import MaskingSettings
-from robcert.certify.masking.verdict import Verdict
+from robcert.certify.masking.summary import summarise
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.masking.views import as_checked
 from robcert.certify.model.classifier import Classifier, ModelInfo, rounds_by_itself
 from robcert.certify.session import Session
@@ -67,7 +68,7 @@ def test_a_shattered_gradient_is_doubted_and_found_out(tmp_path: Path) -> None:
         session = Session(classifier, images, np.arange(60), store)
         summary = summarise(store, analyse(session, QUICK, sources=()))
     flagged = {one.name for one in summary.indicators if one.flagged}
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert "gradient_is_no_slope" in flagged
     assert summary.corrected.value < summary.naive.value - 0.5
 
@@ -99,7 +100,7 @@ def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path
         session = Session(classifier, images, np.arange(60), store)
         summary = summarise(store, analyse(session, few, sources=()))
     fixes = {remedy.name: remedy for remedy in summary.remedies}
-    assert summary.verdict is Verdict.MASKED, summary.reason
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert summary.hidden_in == "every loss"
     assert "inner_scores_beat_gradient" in {one.name for one in summary.indicators if one.flagged}
     assert fixes["scores inside the graph"].gets_through

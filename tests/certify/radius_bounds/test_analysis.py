@@ -12,12 +12,12 @@ import torch
 from bounds_runs import SETTINGS, Run, curved, images, linear, run_lengths
 from known_functions import two_logits
 
-from robcert.certify.auditing.tables import tables
 from robcert.certify.core import Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.errors import InvalidParameterError, StoreError, TwinUnavailableError
 from robcert.certify.radius_bounds.analysis import analyse, summarise
 from robcert.certify.radius_bounds.settings import Margin, Region
+from robcert.certify.radius_bounds.tables import tables
 from robcert.certify.session import Session
 from robcert.certify.stats.extremes import Method
 from robcert.certify.store.store import ResultStore
@@ -50,7 +50,7 @@ def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None
     assert {entry.fit.status for entry in summary.omega} == {"degenerate"}
     assert all(entry.fit.upper < 1e-5 for entry in summary.omega)
     assert summary.n_correct == (exact > 0).sum()
-    notes = [table.note for table in tables("bounds", summary.to_json())]
+    notes = [table.note for table in tuple(tables([summary]))]
     assert any("L was looked for at sampled images only" in note for note in notes)
     ends = any("Ended at the largest ε that was searched" in note for note in notes)
     assert ends == bool((exact >= end).any())
@@ -155,7 +155,7 @@ def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> No
         assert sample.column("largest_gradient_norm") == pytest.approx(steepest, rel=1e-2)
         assert group.column("l_bound").max() <= 0.8
         summary = summarise(store, group.path)
-    notes = [table.note for table in tables("bounds", summary.to_json())]
+    notes = [table.note for table in tuple(tables([summary]))]
     assert any("radii are capped at its radius" in note for note in notes)
 
 
@@ -168,7 +168,7 @@ def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
         summary = summarise(store, group.path)
     assert 0 < capped < 1
     assert summary.censored["l_bound"] == pytest.approx(capped)
-    notes = [table.note for table in tables("bounds", summary.to_json())]
+    notes = [table.note for table in tuple(tables([summary]))]
     assert any("L-bound" in note for note in notes if "Ended at the largest" in note)
 
 

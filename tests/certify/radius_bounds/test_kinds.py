@@ -14,11 +14,11 @@ from known_functions import two_logits
 from torch import nn
 
 from robcert.certify.attacks.schema import ATTACK
-from robcert.certify.auditing.tables import tables
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.radius_bounds.analysis import summarise
+from robcert.certify.radius_bounds.tables import tables
 from robcert.certify.stats.extremes import Method
 from robcert.certify.store.ledger import comparisons
 
@@ -190,7 +190,7 @@ def test_offenders_are_listed_the_worst_first(tmp_path: Path) -> None:
     with store:
         attacked(store, np.array([0.01, 0.02, 0.03]), "too close")
         summary = summarise(store, group.path)
-        shown = tables("bounds", summary.to_json())
+        shown = tuple(tables([summary]))
     assert {one.index for one in summary.offenders} <= {0, 1, 2}
     ratios = [one.radius / one.distance for one in summary.offenders]
     assert ratios == sorted(ratios, reverse=True)
@@ -223,4 +223,4 @@ def test_tables_of_an_earlier_version_are_read(tmp_path: Path) -> None:
             *("l_bound", "omega_bound", "l_bound_point", "omega_bound_point")
         }
         assert len(comparisons(store)) == 2
-        assert tables("bounds", summary.to_json())
+        assert tuple(tables([summary]))

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from summaries import bounds, fit
+from summaries import linearity as blank_linearity
 
-from robcert.certify.auditing.tables import tables
+from robcert.certify.local_linearity import tables as linearity_tables
+from robcert.certify.local_linearity.summary import ImpliedBound
+from robcert.certify.radius_bounds.tables import fit_state, tables
+from robcert.certify.stats.summary_statistics import Spread
 
-FIT = {"status": "ok", "method": "gev", "exceedance": 0.001, "block_size": 20, "blocks": 100}
+if TYPE_CHECKING:
+    from robcert.certify.local_linearity.summary import LinearitySummary
+
+SPREAD = Spread(0.2, 0.1, 0.5, 1.0, 8)
 
 
-def summary(**changed: object) -> dict[str, object]:
-    spread = {"mean": 0.2, "median": 0.1, "q95": 0.5, "max": 1.0, "n": 8}
-    return {
+def linearity(**changed: Any) -> LinearitySummary:
+    implied = ImpliedBound(Spread(0.2, 0.7, 0.5, 1.0, 8), 0.75, 0.5)
+    given = {
         "norm": "linf",
         "epsilon": 8 / 255,
+        "loss": "ce",
         "sided": "two",
-        "gamma": spread,
-        "proposition_4_1": {**spread, "median": 0.3},
-        "proposition_4_1_violations": 0,
-        "proposition_c2": {
-            "change": {**spread, "median": 0.7},
-            "held_at_delta": 0.75,
-            "held_in_ball": 0.5,
-        },
-        **changed,
+        "gamma": SPREAD,
+        "proposition_4_1": Spread(0.2, 0.3, 0.5, 1.0, 8),
+        "proposition_c2": implied,
     }
+    return blank_linearity(**{**given, **changed})
 
 
 def test_change_of_the_loss_by_both_propositions() -> None:
-    gamma, change = tables("linearity", summary())
+    gamma, change = linearity_tables((linearity(),))
     assert gamma.rows == (("linf", "8/255", "0.2", "0.1", "0.5", "1", "8"),)
     assert change.rows == (("8/255", "0.3", "0", "0.7", "75.0 %", "50.0 %"),)
     assert change.claim == "estimated"
@@ -38,14 +42,14 @@ def test_change_of_the_loss_by_both_propositions() -> None:
 
 
 def test_margins_have_no_proposition_c2() -> None:
-    _, change = tables("linearity", summary(proposition_c2=None))
+    _, change = linearity_tables((linearity(proposition_c2=None),))
     assert change.rows == (("8/255", "0.3", "0"),)
     assert "C.2" not in change.note
 
 
 def test_one_side_bounds_no_change_and_is_named() -> None:
-    (gamma,) = tables("linearity", summary(sided="upper", loss="margin"))
-    assert gamma.note.endswith("Of the margin. Deviations above the tangent alone.")
+    (gamma,) = linearity_tables((linearity(sided="upper", loss="margin"),))
+    assert gamma.note.endswith("The loss is the margin. Only deviations above the tangent count.")
 
 
 def test_the_point_estimate_is_explained() -> None:
@@ -54,26 +58,25 @@ def test_the_point_estimate_is_explained() -> None:
         ({"method": "reverse-weibull"}, "Point: the end of the law that was fitted."),
         ({"status": "max"}, ""),
     ):
-        lipschitz = {**FIT, **changed}
-        extremes = tables("bounds", {"lipschitz": lipschitz, "omega": []})[0]
+        given: dict[str, Any] = {"exceedance": 0.001, "block_size": 20, "blocks": 100, **changed}
+        extremes = next(iter(tables([bounds(fit(**given))])))
         assert extremes.note.endswith(words)
         assert bool(extremes.note) is bool(words)
 
 
 @pytest.mark.parametrize(
-    ("fit", "state"),
+    ("given", "state"),
     [
-        ({**FIT, "flags": []}, "ok"),
-        ({**FIT, "flags": ["poor fit", "heavy tail: why"]}, "poor fit, heavy tail"),
-        ({"status": "atom", "flags": ["small blocks"]}, "atom"),
-        ({}, "–"),
+        ({"flags": ()}, "ok"),
+        ({"flags": ("poor fit", "heavy tail: why")}, "poor fit, heavy tail"),
+        ({"status": "atom", "flags": ("small blocks",)}, "atom"),
     ],
 )
-def test_a_doubtful_fit_is_not_called_ok(fit: dict[str, Any], state: str) -> None:
-    extremes = tables("bounds", {"lipschitz": fit, "omega": []})[0]
-    assert extremes.rows[0][-1] == state
+def test_a_doubtful_fit_is_not_called_ok(given: dict[str, Any], state: str) -> None:
+    assert fit_state(fit(**given)) == state
+    assert next(iter(tables([bounds(fit(**given))]))).rows[0][-1] == state
 
 
 def test_bounds_before_the_sample_is_finished() -> None:
-    (extremes,) = tables("bounds", {"lipschitz": None, "omega": [], "error_at": [], "radius": {}})
+    extremes = next(iter(tables([bounds(None)])))
     assert extremes.rows[0][0] == "L"

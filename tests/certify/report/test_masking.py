@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from robcert.certify.auditing.summaries import latest, results
 from robcert.certify.data.arrays import from_arrays
-from robcert.certify.masking.analysis import analyse, summarise
+from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.schema import ADDED
 from robcert.certify.masking.settings import MaskingSettings
+from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.report.masking import MaskingView, masking_view
 from robcert.certify.report.page import render
@@ -75,16 +76,17 @@ def results_of(
 
 def view_of(path: Path, *, labelled: bool = True) -> MaskingView:
     with ResultStore.read(path) as store:
-        view = masking_view(latest(results(store), "masking"), labelled=labelled)
-    assert view is not None
-    return view
+        summary, group = latest(results(store), MaskingSummary)
+        assert summary is not None
+        assert group is not None
+        return masking_view(summary, group, labelled=labelled)
 
 
 def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_path: Path) -> None:
     path = results_of(1000.0, tmp_path)
     view = view_of(path)
     assert (view.verdict, view.tone) == ("masked", "bad")
-    assert view.sentences[0].startswith("Robust accuracy 100.0 % by the naive attack, 0.0 %")
+    assert view.sentences[0].startswith("Robust accuracy 100.0 % under the naive attack, 0.0 %")
     assert [figure.title for figure in view.figures] == [
         "loss along the attack",
         "accuracy by radius",
@@ -94,7 +96,7 @@ def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_pat
     first = view.checklist[0]
     assert (first.name, first.tone) == ("hidden by the file", "bad")
     assert first.advice
-    assert [line.name for line in view.fixes if line.state == "gets through"]
+    assert [line.name for line in view.fixes if line.state == "succeeds"]
     assert len(view.images) == 4
     assert "broken by" in view.images[0].caption
     assert [text for _, text in view.images[0].pictures][:2] == ["class 1", "naive: still 1"]
@@ -115,7 +117,7 @@ def test_without_a_twin_there_are_no_pictures_of_gradients(tmp_path: Path) -> No
     view = view_of(results_of(1.0, tmp_path, twin=False, labels=False), labelled=False)
     assert (view.verdict, view.tone) == ("unknown", "warn")
     assert [figure.title for figure in view.figures] == ["confidence"]
-    assert "by attacks without gradient" in view.sentences[0]
+    assert "under attacks without gradient" in view.sentences[0]
     assert "own prediction" in view.note
     assert any(line.state == "not run" and line.tone == "warn" for line in view.checklist)
 
@@ -135,10 +137,6 @@ def test_a_file_from_before_the_pictures_is_still_read(tmp_path: Path) -> None:
     view = view_of(path)
     assert [figure.title for figure in view.figures] == ["loss along the attack", "confidence"]
     assert view.images == ()
-
-
-def test_no_check_no_view() -> None:
-    assert masking_view(None, labelled=True) is None
 
 
 def test_a_limit_bar_has_a_dot_a_bar_and_a_tick_where_they_belong() -> None:

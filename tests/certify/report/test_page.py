@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from command_line import robcert
+from summaries import attack, blank, bounds, findings, fit, masking, omega, robust
 
+from robcert.certify.auditing.open import bundled
 from robcert.certify.auditing.summaries import incomplete
-from robcert.certify.auditing.tables import tables
 from robcert.certify.auditing.verdict import cards, contradictions, verdict
+from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.report.svg import LARGE, TICK_LETTER, Series, curves, histogram
-from robcert.cli.shell.session import bundled
+from robcert.certify.stats.intervals import Proportion
+from robcert.certify.store.ledger import Comparison, Ledger
 
 MODEL = str(bundled("fashion-honest.onnx"))
-LEDGER = {
-    "comparisons": [
-        {"estimate": "/bounds/a:l_bound", "count": 1, "compared": 3},
-        {"estimate": "/bounds/a:l_bound", "count": 3, "compared": 3},
-        {"estimate": "/bounds/a:omega_bound", "count": 0, "compared": 3},
-        {"estimate": "/bounds/b:omega_bound", "count": 2, "compared": 3},
-    ]
-}
 
 
-def bounds(status: str = "ok", **radii: float) -> dict[str, Any]:
-    return {
-        "norm": "linf",
-        "radius": {name: {"mean": mean} for name, mean in radii.items()},
-        "lipschitz": {"status": status},
-        "omega": [{"status": "ok"}, {"status": "failed"}],
-    }
+def comparison(estimate: str, count: int) -> Comparison:
+    found: Comparison = blank(Comparison, estimate=estimate, count=count, compared=3)
+    return found
 
 
-def tile(summary: dict[str, Any], contradicted: dict[str, tuple[int, int]]) -> str:
-    (card,) = cards({"bounds": summary}, contradicted)
+LEDGER = Ledger(
+    (
+        comparison("/bounds/a:l_bound", 1),
+        comparison("/bounds/a:l_bound", 3),
+        comparison("/bounds/a:omega_bound", 0),
+        comparison("/bounds/b:omega_bound", 2),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Stands for the table of the bounds, of which a tile needs the path."""
+
+    path: str = "/bounds/a"
+
+
+def tile(ledger: Ledger, status: str = "ok", **radius: float) -> str:
+    summary = bounds(fit(status), radius=radius, omega=(omega(), omega("failed")))
+    (card,) = cards(findings(bounds=summary, bounds_group=Table(), ledger=ledger))
     return card.text
 
 
 def test_a_tile_says_that_its_bound_is_contradicted() -> None:
-    found = contradictions(LEDGER, "/bounds/a")
-    assert found == {"l_bound": (3, 3)}
-    assert "contradicted for 3 of 3 images" in tile(bounds(l_bound=0.1), found)
-    assert tile(bounds(l_bound=0.1), {}).endswith("pixel units")
+    assert contradictions(LEDGER, "/bounds/a") == {"l_bound": (3, 3)}
+    assert "contradicted for 3 of 3 images" in tile(LEDGER, l_bound=0.1)
+    assert tile(Ledger(()), l_bound=0.1).endswith("pixel units")
 
 
 def test_a_tile_says_that_the_fit_under_its_bound_failed() -> None:
-    assert tile(bounds("degenerate", l_bound=0.1), {}).endswith("; L: status degenerate")
-    assert tile(bounds(omega_bound=0.1), {}).endswith("; ω: status failed")
+    assert tile(Ledger(()), "degenerate", l_bound=0.1).endswith("; L: status degenerate")
+    assert tile(Ledger(()), omega_bound=0.1).endswith("; ω: status failed")
 
 
 @pytest.mark.parametrize(
@@ -60,8 +68,8 @@ def test_a_tile_says_that_the_fit_under_its_bound_failed() -> None:
 def test_the_verdict_names_quantisation_where_it_alone_hides(
     hidden_in: str, quantised: bool, said: bool
 ) -> None:
-    masking = {"verdict": "masked", "hidden_in": hidden_in}
-    found = verdict({"masking": masking}, {}, quantised=quantised)
+    check = masking(verdict=MaskingVerdict.MASKED, hidden_in=hidden_in)
+    found = verdict(findings(masking=check, quantised=quantised))
     assert ("because the model is quantised" in found.sentences[0]) is said
 
 
@@ -69,29 +77,20 @@ def test_the_verdict_names_quantisation_where_it_alone_hides(
     ("norm", "n", "left"), [("linf", 100, "98.0 %"), ("l2", 100, "99.0 %"), ("linf", 50, "99.0 %")]
 )
 def test_the_headline_counts_what_the_masking_check_broke(norm: str, n: int, left: str) -> None:
-    entry = {"epsilon": 0.1, "value": 0.99, "lower": 0.9, "upper": 1.0}
-    attack: dict[str, Any] = {"norm": "linf", "n": 100, "robust_accuracy": [entry]}
-    check = {"value": 0.98, "lower": 0.9, "upper": 1.0, "n": n}
-    masking = {"verdict": "clear", "norm": norm, "epsilon": 0.1, "corrected_robust_accuracy": check}
-    summaries: dict[str, dict[str, Any]] = {"attack": attack, "masking": masking}
-    assert verdict(summaries, {}).headline.startswith(left)
-    assert any(card.value == left for card in cards(summaries))
+    attacked = attack(n=100, robust_accuracy=(robust(0.1, 0.99),))
+    corrected = Proportion(0.98, 0.9, 1.0, n, 0.95)
+    check = masking(verdict=MaskingVerdict.CLEAR, norm=norm, epsilon=0.1, corrected=corrected)
+    found = findings(attack=attacked, masking=check)
+    assert verdict(found).headline.startswith(left)
+    assert any(card.value == left for card in cards(found))
 
 
 def test_the_verdict_says_that_it_is_incomplete() -> None:
     record = {"unfinished": {"attack": "2 of 9 images", "masking": "not begun"}}
     sentence = incomplete(record)
     assert "attack (2 of 9 images), masking (not begun)" in sentence
-    assert verdict({}, {}, incomplete=sentence).sentences[0] == sentence
+    assert verdict(findings(incomplete=sentence)).sentences[0] == sentence
     assert incomplete({}) == ""
-
-
-def test_every_table_says_that_labels_are_missing() -> None:
-    summary = {"clean_accuracy": {"value": 0.5, "lower": 0.1, "upper": 0.9, "n": 2}}
-    (without,) = tables("clean", summary, labelled=False)
-    (labelled,) = tables("clean", summary)
-    assert "the model's own prediction" in without.note
-    assert labelled.note == ""
 
 
 def test_a_command_on_unlabelled_images_that_ran_out_of_time(

@@ -133,7 +133,7 @@ def test_a_time_budget_leaves_no_half_rows(tmp_path: Path) -> None:
         assert summary.n < 24
         assert summary.in_progress
         for entry in summary.in_progress:
-            assert entry["radius"] <= lab.true_radius[entry["index"]]
+            assert entry.radius <= lab.true_radius[entry.index]
 
 
 def test_summary_of_known_certificates(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_certified_radii_stay_below_attacked_distances(tmp_path: Path) -> None:
         certify(lab.session(store), SmoothingSettings(n=5000, radii=(0.1, 0.2, 0.3)))
         analyse(lab.session(store), QUICK)
         entry = ledger(store)
-    assert entry["compared"] > 10
-    assert entry["count"] == 0
+    assert entry.compared > 10
+    assert entry.count == 0
 
 
 def test_a_constant_classifier_has_no_attacked_distance(tmp_path: Path) -> None:

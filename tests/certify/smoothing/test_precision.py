@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +8,8 @@ import pytest
 import torch
 from command_line import robcert
 from half_space import SHAPE, HalfSpace
+from places import FIXTURES
+from summaries import blank, findings
 
 from robcert.certify.auditing.verdict import cards
 from robcert.certify.data.load import load_images
@@ -18,12 +19,15 @@ from robcert.certify.model.classifier import Classifier
 from robcert.certify.smoothing.precision import Precision, computed_in, require_same_function
 from robcert.certify.smoothing.schema import SMOOTHING
 from robcert.certify.smoothing.settings import SmoothingSettings, guarantee
+from robcert.certify.smoothing.summary import CertifiedAccuracy, SmoothingSummary
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robcert.certify.data.image_set import ImageSet
 
-GAUSSIAN = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+GAUSSIAN = FIXTURES / "fashion-gaussian.onnx"
 HOW: Any = {"sigma": 0.25, "seed": 0}
 FEW = ("--model", str(GAUSSIAN), "--limit", "3", "--n", "500", "--quiet")
 
@@ -73,10 +77,10 @@ def test_the_sentence_says_of_which_function_it_speaks() -> None:
 
 
 def test_the_verdict_says_it_too() -> None:
-    entry = {"radius": 0.25, "value": 0.5, "lower": 0.4, "upper": 0.6}
+    entry = blank(CertifiedAccuracy, radius=0.25, value=0.5)
     for precision, words in (("float32", "when smoothed"), ("int8", "when smoothed in int8")):
-        summary = {"certified_accuracy": [entry], "precision": precision}
-        (card,) = (card for card in cards({"smoothing": summary}) if card.claim == "certified")
+        summary = blank(SmoothingSummary, certified_accuracy=(entry,), precision=precision)
+        (card,) = cards(findings(smoothing=summary))
         assert card.text.endswith(words)
 
 

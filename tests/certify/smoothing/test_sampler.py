@@ -3,14 +3,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from half_space import SHAPE, HalfSpace
 from onnx_models import model, node, weights
+from places import FIXTURES
 
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.classifier import Classifier, ModelInfo
@@ -26,6 +26,9 @@ from robcert.certify.smoothing.procedures import (
 from robcert.certify.smoothing.rules import UnionBoundRule
 from robcert.certify.smoothing.sampler import Job, Sampler, default_batch_size, default_workers
 from robcert.certify.smoothing.sequential import Schedule, geometric_looks, half_spending
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLASSIFIER = Classifier.from_module(HalfSpace(), image_shape=SHAPE, num_classes=2)
 RULE = UnionBoundRule(half_spending(geometric_looks(1500, block=64), 1e-3), (0.5, 1.0))
@@ -180,7 +183,7 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
 
 
 def test_the_runtime_for_many_calls_gives_the_same_scores_in_one_thread() -> None:
-    path = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+    path = FIXTURES / "fashion-gaussian.onnx"
     classifier = load_classifier(path, threads=2)
     x = torch.rand(33, *classifier.image_shape, generator=torch.Generator().manual_seed(0))
     many = classifier.many_calls()

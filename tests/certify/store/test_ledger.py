@@ -58,8 +58,8 @@ def test_crossings_are_counted_and_the_worst_comes_first(store: ResultStore) -> 
     assert (l_bound.attack, l_bound.norm) == (attack, "l2")
     assert (omega_bound.compared, omega_bound.count) == (4, 0)
     whole = ledger(store)
-    assert (whole["compared"], whole["count"]) == (8, 2)
-    assert whole["sentence"].startswith("2 of 8 estimated radii")
+    assert (whole.compared, whole.count) == (8, 2)
+    assert whole.sentence.startswith("2 of 8 estimated radii")
 
 
 def test_the_two_margins_and_two_runs_of_an_attack_are_told_apart(store: ResultStore) -> None:
@@ -73,7 +73,7 @@ def test_the_two_margins_and_two_runs_of_an_attack_are_told_apart(store: ResultS
         group = store.group(ATTACK, prefix="l2-quick", settings={"norm": "l2"}, seed=seed)
         group.append(INDICES, {n: np.zeros(6) for n in group.columns} | rows)
     found = ledger(store)
-    assert [entry["margin"] for entry in found["comparisons"]] == ["logit"] * 2 + ["prob"] * 2
+    assert [entry.margin for entry in found.comparisons] == ["logit"] * 2 + ["prob"] * 2
     named = [row[:2] for row in violations_table(found).rows]
     assert [radius for radius, _ in named] == ["L-bound, logit margin"] * 2 + [
         "L-bound, probability margin"
@@ -86,7 +86,7 @@ def test_norms_are_never_mixed(store: ResultStore) -> None:
     fill(store, BOUNDS, "l2", l_bound=[9.0] * 6)
     fill(store, ATTACK, "linf", distance=[0.1] * 6)
     assert comparisons(store) == ()
-    assert ledger(store)["count"] == 0
+    assert ledger(store).count == 0
 
 
 def test_only_images_with_an_adversarial_image_count_as_compared(store: ResultStore) -> None:

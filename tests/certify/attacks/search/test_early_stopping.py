@@ -13,14 +13,19 @@ from torch import nn
 
 from robcert.certify.attacks.gradient.pgd import pgd
 from robcert.certify.attacks.gradient.targeted import multi_targeted
-from robcert.certify.attacks.search.early_stopping import CAUTION, EarlyStopping, loss_margin, unit_slope
+from robcert.certify.attacks.search.early_stopping import (
+    CAUTION,
+    EarlyStopping,
+    loss_margin,
+    unit_slope,
+)
 from robcert.certify.attacks.search.state import SearchState
+from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import load_images
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import Loss
-from robcert.cli.shell.session import bundled
 
 STEPS = 20
 FIRST = 8
@@ -150,7 +155,12 @@ def test_a_real_model_costs_less_and_stands_no_better(name: str) -> None:
     epsilon = {"fashion-honest.onnx": 0.01}.get(name, 0.06)
     hasty, patient = (
         multi_targeted(
-            classifier, batch, norm=Norm.LINF, epsilon=epsilon, targets=3, early_stopping=early_stopping
+            classifier,
+            batch,
+            norm=Norm.LINF,
+            epsilon=epsilon,
+            targets=3,
+            early_stopping=early_stopping,
         )
         for early_stopping in (True, False)
     )

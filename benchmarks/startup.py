@@ -1,0 +1,58 @@
+"""How long the command line takes to start, against Python itself.
+
+    python benchmarks/startup.py [--rounds 15]
+
+Each round runs `python -c pass`, then `robcert` with each list of arguments, as processes of their
+own. Printed are the medians over the rounds of the seconds and of the ratio to the same round's
+`python -c pass`, which is what to compare between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from statistics import median
+
+PROGRAM = "from robcert.cli.main import main; main()"
+COMMANDS = (
+    "--help",
+    "--version",
+    "attack --help",
+    "smoothing certify --help",
+    "train trades --help",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    rounds = [measured() for _ in range(options.rounds)]
+    print(f"{'command':<34} {'seconds':>8} {'ratio':>6}")
+    for name in rounds[0]:
+        seconds = median(one[name] for one in rounds)
+        ratio = median(one[name] / one["python -c pass"] for one in rounds)
+        print(f"{name:<34} {seconds:8.3f} {ratio:6.1f}")
+
+
+def measured() -> dict[str, float]:
+    """Seconds of each command, once."""
+    found = {"python -c pass": seconds("pass")}
+    for arguments in COMMANDS:
+        found[f"robcert {arguments}"] = seconds(PROGRAM, *arguments.split())
+    return found
+
+
+def seconds(program: str, *arguments: str) -> float:
+    """Seconds of one process by the clock."""
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.DEVNULL, check=True
+    )
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
