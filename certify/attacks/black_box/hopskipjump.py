@@ -84,7 +84,7 @@ def run_hopskipjump(
     epsilon: Tensor | None = None,
     first_draws: int = FIRST_DRAWS,
 ) -> None:
-    """The search on a search state, from the nearest adversarial image that is known, else from noise.
+    """The search, from the nearest known adversarial example, else from noise.
 
     A walk ends at the nearest point of one face. So where none was known a walk begins in every
     other class, or in three of many; after each jump those that are far behind the nearest rest.
@@ -220,7 +220,7 @@ class _Walk:
         return there
 
     def _to_boundary(self) -> None:
-        """Bisect between each adversarial point and its image, and verify_candidates the adversarial end."""
+        """Bisect between each adversarial point and its image, and verify the adversarial end."""
         x, outer = self._state.x(self.rows), self.here
         low, high = torch.zeros_like(self._distance()), torch.ones_like(self._distance())
         for _ in range(_halvings(self._state.norm, x[0].numel())):

@@ -61,7 +61,7 @@ def run_carlini_wagner(
     first: float = 0.1,
     rivals: int = 9,
 ) -> None:
-    """The attack on a search state, and once more towards the nearest face where that is another class.
+    """The attack, and once more towards the nearest class boundary where that is another class.
 
     As in :mod:`fmn`: nearest in the tangents at the image, of the ``rivals`` with the largest
     clean logits. Adam's steps are no longer than a few of those distances, or it would never

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Direction, Loss, StepRule, feasible, per_row, project
 
-from ..search.ascent import Curve, climb
+from ..search.ascent import Curve, run_ascents
 from ..search.early_stopping import early_stopping_of, loss_margin
 from ..search.radius import loss_score, radii, random_starts, standing
 from ..search.state import Found, SearchState
@@ -173,7 +173,7 @@ def run_pgd(
     """PGD on a search state; ``epsilon (b,)`` speaks of all rows of the batch."""
     margin = loss_margin(state, loss)
     for restart in range(restarts):
-        climb(
+        run_ascents(
             state,
             standing(state, rows, epsilon) if restart else rows,
             loss_score(state, loss),
@@ -184,5 +184,7 @@ def run_pgd(
             if start_at_random
             else None,
             curve=curve if restart == 0 else None,
-            outlook=early_stopping_of(state, epsilon, steps, margin, early_stopping=early_stopping),
+            early_stopping=early_stopping_of(
+                state, epsilon, steps, margin, early_stopping=early_stopping
+            ),
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robcert.certify.numerics import generator, targeted_margin
 
-from ..search.ascent import climb
+from ..search.ascent import run_ascents
 from ..search.early_stopping import early_stopping_of, unit_slope
 from ..search.radius import radii, random_starts, standing
 from ..search.state import Found, SearchState
@@ -101,7 +101,7 @@ def run_towards(
     def margin(logits: Tensor, at: Tensor) -> Tensor:
         return targeted_margin(logits, state.y(at), target[at])
 
-    climb(
+    run_ascents(
         state,
         rows,
         margin,
@@ -109,7 +109,7 @@ def run_towards(
         steps=steps,
         rule=rule or default_rule(state.norm, steps),
         start=random_starts(state, epsilon, stream, block),
-        outlook=early_stopping_of(
+        early_stopping=early_stopping_of(
             state,
             epsilon,
             steps,

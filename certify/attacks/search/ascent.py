@@ -1,4 +1,4 @@
-"""Ascents of many images in few active_batch_size: an image that is done makes room for the next."""
+"""Batched ascents of fixed width: a finished image is replaced by the next one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Start = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class _Lanes:
-    """Ascents under way, one a row: where each began, and how far it has come."""
+class ActiveBatch:
+    """Running ascents, one per row: where each started, and how far it has come."""
 
     rows: Tensor
     x: Tensor
@@ -33,8 +33,8 @@ class _Lanes:
     t: Tensor
     moments: Moments
 
-    def __getitem__(self, keep: Tensor | slice) -> _Lanes:
-        return _Lanes(
+    def __getitem__(self, keep: Tensor | slice) -> ActiveBatch:
+        return ActiveBatch(
             self.rows[keep],
             self.x[keep],
             self.radius[keep],
@@ -43,9 +43,10 @@ class _Lanes:
             tuple(moment[keep] for moment in self.moments),
         )
 
-    def joined(self, other: _Lanes) -> _Lanes:
+    def joined(self, other: ActiveBatch) -> ActiveBatch:
+        """These ascents and those of ``other``."""
         pairs = zip(self.moments, other.moments, strict=True)
-        return _Lanes(
+        return ActiveBatch(
             torch.cat([self.rows, other.rows]),
             torch.cat([self.x, other.x]),
             torch.cat([self.radius, other.radius]),
@@ -69,18 +70,16 @@ class Curve:
         shape = (len(self.state.batch), self.steps + 1)
         self.losses = torch.full(shape, torch.nan, device=self.state.batch.x.device)
 
-    def keep(self, active_batch_size: _Lanes, point: Tensor, logits: Tensor) -> None:
-        """Note the losses before the next step, and verify_candidates the rows that nothing has broken yet."""
-        self.losses[active_batch_size.rows, active_batch_size.t.long() - 1] = self.loss.of(
-            logits, self.state.y(active_batch_size.rows)
+    def keep(self, active: ActiveBatch, point: Tensor, logits: Tensor) -> None:
+        """Note the losses before the next step, and verify the rows that are not broken yet."""
+        self.losses[active.rows, active.t.long() - 1] = self.loss.of(
+            logits, self.state.y(active.rows)
         )
-        open_still = self.state.distance[active_batch_size.rows].isinf()
-        self.state.verify_candidates(
-            active_batch_size.rows[open_still], point[open_still], logits[open_still]
-        )
+        open_still = self.state.distance[active.rows].isinf()
+        self.state.verify_candidates(active.rows[open_still], point[open_still], logits[open_still])
 
 
-def climb(
+def run_ascents(
     state: SearchState,
     rows: Tensor,
     score: Score,
@@ -90,34 +89,34 @@ def climb(
     rule: StepRule,
     start: Start | None = None,
     curve: Curve | None = None,
-    outlook: EarlyStopping | None = None,
+    early_stopping: EarlyStopping | None = None,
 ) -> None:
     """One ascent of ``score`` for each of ``rows``, until the runtime confirms a success.
 
-    An image that is done, or that ``outlook`` gives up, leaves and the next one takes its lane, so
-    the cost follows the images that may still fall.
+    A finished image, or one that ``early_stopping`` stops, is replaced by the next one, so the cost
+    is that of the images that may still be broken.
     """
 
-    def begin(new: Tensor) -> _Lanes:
+    def begin(new: Tensor) -> ActiveBatch:
         x, radius = state.x(new), epsilon[new]
         first = torch.zeros_like(x) if start is None else start(new)
         delta = project(first, state.norm, radius, x=x)
-        return _Lanes(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
+        return ActiveBatch(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
 
-    active_batch_size, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
-    while len(active_batch_size.rows) + len(waiting):
-        free = state.active_batch_size - len(active_batch_size.rows)
+    active, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
+    while len(active.rows) + len(waiting):
+        free = state.active_batch_size - len(active.rows)
         if free and len(waiting):
-            active_batch_size, waiting = (
-                active_batch_size.joined(begin(waiting[:free])),
+            active, waiting = (
+                active.joined(begin(waiting[:free])),
                 waiting[free:],
             )
-        active_batch_size = _one_step(state, active_batch_size, score, rule, curve, outlook)
-        done = active_batch_size.t > steps
+        active = _one_step(state, active, score, rule, curve, early_stopping)
+        done = active.t > steps
         if done.any():
-            active_batch_size, finished = (
-                active_batch_size[~done],
-                finished.joined(active_batch_size[done]),
+            active, finished = (
+                active[~done],
+                finished.joined(active[done]),
             )
         if len(finished.rows) >= state.active_batch_size:
             _look(state, finished, curve)
@@ -127,41 +126,39 @@ def climb(
 
 def _one_step(
     state: SearchState,
-    active_batch_size: _Lanes,
+    active: ActiveBatch,
     score: Score,
     rule: StepRule,
     curve: Curve | None,
-    outlook: EarlyStopping | None,
-) -> _Lanes:
-    point = active_batch_size.x + active_batch_size.delta
-    logits, gradient = state.gradient(active_batch_size.rows, point, score)
+    early_stopping: EarlyStopping | None,
+) -> ActiveBatch:
+    point = active.x + active.delta
+    logits, gradient = state.gradient(active.rows, point, score)
     if curve is None:
-        going = ~state.verify_candidates(active_batch_size.rows, point, logits)
+        going = ~state.verify_candidates(active.rows, point, logits)
         if not going.all():
-            active_batch_size, gradient, point = (
-                active_batch_size[going],
+            active, gradient, point = (
+                active[going],
                 gradient[going],
                 point[going],
             )
             logits = logits[going]
     else:
-        curve.keep(active_batch_size, point, logits)
+        curve.keep(active, point, logits)
     by_pixel = state.norm is Norm.LINF and rule.direction is Direction.SIGN
     uphill = gradient if by_pixel else feasible(gradient, point)  # by pixel the projection stops it
-    unit, moments = rule.unit(uphill, active_batch_size.t, active_batch_size.moments)
-    moved = active_batch_size.delta + unit * per_row(
-        rule.sizes(active_batch_size.t, active_batch_size.radius), unit
-    )
-    delta = project(moved, state.norm, active_batch_size.radius, x=active_batch_size.x)
-    stepped = replace(active_batch_size, delta=delta, t=active_batch_size.t + 1, moments=moments)
-    if outlook is None:
+    unit, moments = rule.unit(uphill, active.t, active.moments)
+    moved = active.delta + unit * per_row(rule.sizes(active.t, active.radius), unit)
+    delta = project(moved, state.norm, active.radius, x=active.x)
+    stepped = replace(active, delta=delta, t=active.t + 1, moments=moments)
+    if early_stopping is None:
         return stepped
-    step = delta - active_batch_size.delta
+    step = delta - active.delta
     return stepped[
-        outlook.open(
-            active_batch_size.rows,
-            active_batch_size.t,
-            active_batch_size.delta,
+        early_stopping.open(
+            active.rows,
+            active.t,
+            active.delta,
             logits,
             gradient,
             step,
@@ -169,13 +166,13 @@ def _one_step(
     ]
 
 
-def _look(state: SearchState, active_batch_size: _Lanes, curve: Curve | None) -> None:
+def _look(state: SearchState, active: ActiveBatch, curve: Curve | None) -> None:
     """Ask about the last iterates, of many images at once."""
-    if not len(active_batch_size.rows):
+    if not len(active.rows):
         return
-    point = active_batch_size.x + active_batch_size.delta
-    logits = state.twin_logits(active_batch_size.rows, point)
+    point = active.x + active.delta
+    logits = state.twin_logits(active.rows, point)
     if curve is None:
-        state.verify_candidates(active_batch_size.rows, point, logits)
+        state.verify_candidates(active.rows, point, logits)
     else:
-        curve.keep(active_batch_size, point, logits)
+        curve.keep(active, point, logits)

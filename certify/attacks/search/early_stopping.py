@@ -37,7 +37,7 @@ float32."""
 
 @dataclass(slots=True)
 class EarlyStopping:
-    r"""Whether the ascents of one climb are worth going on with.
+    r"""Whether the ascents of one run are worth continuing.
 
     An ascent is given up at the perturbation :math:`\delta` where its margin m has
 
@@ -114,7 +114,7 @@ class EarlyStopping:
 def early_stopping_of(
     state: SearchState, epsilon: Tensor, steps: int, margin: Margin, *, early_stopping: bool
 ) -> EarlyStopping | None:
-    """A new climb's, if it is wanted; not in l1, where the steps begin far outside of the ball."""
+    """Early stopping of a new run where it is wanted; none in l1 (steps start outside)."""
     return (
         EarlyStopping(state, epsilon, steps, margin)
         if early_stopping and state.norm is not Norm.L1

@@ -66,7 +66,7 @@ class SearchState:
         active_batch_size: see :data:`ACTIVE_BATCH_SIZE`; changes speed only.
         attack_name: name of the attack at work.
         attack_names: who found each row's nearest image, "" where nothing is found or needed.
-        target: classes ``(b,)`` that a targeted attack is after; while they are set an image is done
+        target: classes ``(b,)`` of a targeted attack; while they are set an image is done
             only once it is given that class.
         target_distance: nearest image of that class ``(b,)``, inf where none was found.
     """
