@@ -85,7 +85,7 @@ def robcert(task: Task, rule: StepRule | None) -> Tensor:
         loss=Loss.CE,
         restarts=task.restarts,
         seed=task.seed,
-        give_up=rule is None,
+        early_stopping=rule is None,
     )
     return found.found
 

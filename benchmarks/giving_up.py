@@ -26,14 +26,14 @@ from robcert.certify.numerics import Loss
 Attack = Callable[[bool], Found]
 
 
-def timed(attack: Attack, *, give_up: bool) -> tuple[Found, float]:
+def timed(attack: Attack, *, early_stopping: bool) -> tuple[Found, float]:
     start = time.perf_counter()
-    return attack(give_up), time.perf_counter() - start
+    return attack(early_stopping), time.perf_counter() - start
 
 
 def compare(name: str, attack: Attack) -> None:
-    patient, whole = timed(attack, give_up=False)
-    hasty, part = timed(attack, give_up=True)
+    patient, whole = timed(attack, early_stopping=False)
+    hasty, part = timed(attack, early_stopping=True)
     lost = int((patient.found & ~hasty.found).sum())
     gradients = [int(found.n_backward.sum()) for found in (patient, hasty)]
     print(
@@ -60,14 +60,23 @@ def main() -> None:
     for epsilon in options.eps:
         print(f"{options.model.name}, {norm} {epsilon:g}")
 
-        def ascent(give_up: bool, loss: Loss, epsilon: float = epsilon) -> Found:
-            return pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss, give_up=give_up)
+        def ascent(early_stopping: bool, loss: Loss, epsilon: float = epsilon) -> Found:
+            return pgd(
+                classifier,
+                batch,
+                norm=norm,
+                epsilon=epsilon,
+                loss=loss,
+                early_stopping=early_stopping,
+            )
 
-        def towards(give_up: bool, epsilon: float = epsilon) -> Found:
-            return multi_targeted(classifier, batch, norm=norm, epsilon=epsilon, give_up=give_up)
+        def towards(early_stopping: bool, epsilon: float = epsilon) -> Found:
+            return multi_targeted(
+                classifier, batch, norm=norm, epsilon=epsilon, early_stopping=early_stopping
+            )
 
-        compare("margin", lambda give_up: ascent(give_up, Loss.MARGIN))
-        compare("cross-entropy", lambda give_up: ascent(give_up, Loss.CE))
+        compare("margin", lambda early_stopping: ascent(early_stopping, Loss.MARGIN))
+        compare("cross-entropy", lambda early_stopping: ascent(early_stopping, Loss.CE))
         compare("each class", towards)
 
 

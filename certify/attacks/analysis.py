@@ -13,9 +13,9 @@ from robcert.certify.errors import require_positive
 from . import suites
 from .examples import save_examples
 from .schema import ATTACK
-from .search.state import Hunt, adversarial
+from .search.state import SearchState, adversarial
 from .settings import AttackSettings
-from .suites import EFFORTS
+from .suites import BUDGETS
 from .summary import AttackSummary, RobustAccuracy, summarise
 
 if TYPE_CHECKING:
@@ -67,11 +67,13 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
         sizes=axes if settings.save_images else None,
     )
     _note(group, names, settings, epsilons, differentiable=classifier.differentiable)
-    lanes, session.batch_size = session.batch_size, session.batch_size * IMAGES_AT_ONCE
+    active_batch_size, session.batch_size = session.batch_size, session.batch_size * IMAGES_AT_ONCE
     try:
-        session.fill(group, "attack", lambda batch: _rows(session, batch, settings, names, lanes))
+        session.fill(
+            group, "attack", lambda batch: _rows(session, batch, settings, names, active_batch_size)
+        )
     finally:
-        session.batch_size = lanes
+        session.batch_size = active_batch_size
     if settings.save_images:
         save_examples(session, group)
     return group.path
@@ -100,40 +102,44 @@ def _note(
 
 
 def _rows(
-    session: Session, batch: Batch, settings: AttackSettings, names: tuple[str, ...], lanes: int
+    session: Session,
+    batch: Batch,
+    settings: AttackSettings,
+    names: tuple[str, ...],
+    active_batch_size: int,
 ) -> Rows:
-    hunt = Hunt(session.classifier, batch, settings.norm, session.seed, lanes)
-    effort = EFFORTS[settings.suite]
+    state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
+    budget = BUDGETS[settings.suite]
     suites.run(
-        hunt,
+        state,
         names,
-        effort,
+        budget,
         restarts=settings.restarts,
         radii=settings.radii,
         every_step=settings.every_step,
     )
     rows: Rows = {
-        "distance": hunt.distance.cpu().numpy(),
-        "success": hunt.distance.isfinite().cpu().numpy().astype(np.int8),
-        "prediction": hunt.prediction.cpu().numpy().astype(np.int32),
-        "attack": np.array([names.index(n) if n else -1 for n in hunt.finders], np.int16),
-        "n_forward": hunt.n_forward.cpu().numpy(),
-        "n_backward": hunt.n_backward.cpu().numpy(),
-        "lost_in_runtime": hunt.n_lost.clamp_max(32767).cpu().numpy().astype(np.int16),
-        "target_distance": hunt.goal_distance.cpu().numpy(),
-        "eight_bit": _after_rounding(hunt) if settings.round_8_bit else np.full(len(batch), -1),
+        "distance": state.distance.cpu().numpy(),
+        "success": state.distance.isfinite().cpu().numpy().astype(np.int8),
+        "prediction": state.prediction.cpu().numpy().astype(np.int32),
+        "attack": np.array([names.index(n) if n else -1 for n in state.attack_names], np.int16),
+        "n_forward": state.n_forward.cpu().numpy(),
+        "n_backward": state.n_backward.cpu().numpy(),
+        "lost_in_runtime": state.n_lost.clamp_max(32767).cpu().numpy().astype(np.int16),
+        "target_distance": state.target_distance.cpu().numpy(),
+        "eight_bit": _after_rounding(state) if settings.round_8_bit else np.full(len(batch), -1),
     }
     if settings.save_images:
-        rows["adversarial"] = hunt.x_adv.cpu().numpy()
+        rows["adversarial"] = state.x_adv.cpu().numpy()
     return rows
 
 
-def _after_rounding(hunt: Hunt) -> NDArray[np.int8]:
+def _after_rounding(state: SearchState) -> NDArray[np.int8]:
     """1 where the nearest image, rounded to 8 bits, is adversarial still, 0 where not, else -1."""
-    survives = np.full(len(hunt.batch), -1, np.int8)
-    found = hunt.correct[hunt.distance[hunt.correct].isfinite()]
-    rounded = (hunt.x_adv * 255).round() / 255
+    survives = np.full(len(state.batch), -1, np.int8)
+    found = state.correct[state.distance[state.correct].isfinite()]
+    rounded = (state.x_adv * 255).round() / 255
     for row in found.tolist():
-        logits = hunt.logits(found[found == row], rounded[row : row + 1])
-        survives[row] = bool(adversarial(logits, hunt.y(found[found == row])))
+        logits = state.logits(found[found == row], rounded[row : row + 1])
+        survives[row] = bool(adversarial(logits, state.y(found[found == row])))
     return survives

@@ -23,7 +23,7 @@ from .gradient.logbarrier import run_log_barrier
 from .gradient.pgd import LLR_DROPS, SOAR_L2_RULE, SOAR_RULE, run_fgsm, run_pgd
 from .gradient.targeted import run_multi_targeted, run_random_targeted, run_towards
 from .search.adversarial_starts import run_gaussian
-from .search.bisection import Faces, at_radii, bisect
+from .search.bisection import Targets, at_radii, bisect
 from .search.radius import standing
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .search.bisection import RadiusAttack
-    from .search.budget import Effort
-    from .search.state import Hunt
+    from .search.budget import AttackBudget
+    from .search.state import SearchState
 
 
 _ALL = tuple(Norm)
@@ -46,13 +46,13 @@ class Attack:
 
     Attributes:
         doc: one line for people.
-        run: searches within a hunt.
+        run: searches on a search state.
         norms: norms that it has.
         gradient: whether it needs the twin.
     """
 
     doc: str
-    run: Callable[[Hunt, Effort], None]
+    run: Callable[[SearchState, AttackBudget], None]
     norms: tuple[Norm, ...] = _ALL
     gradient: bool = True
 
@@ -64,60 +64,60 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class _Bisected:
-    """An attack at a radius: at those of the effort, or at the smallest that succeeds."""
+    """An attack at a radius: at those of the budget, or at the smallest that succeeds."""
 
-    attack: Callable[[Effort], RadiusAttack]
-    faces: Callable[[Effort], Faces | None] = lambda _: None
+    attack: Callable[[AttackBudget], RadiusAttack]
+    faces: Callable[[AttackBudget], Targets | None] = lambda _: None
 
-    def __call__(self, hunt: Hunt, effort: Effort) -> None:
-        if effort.radii:
-            at_radii(hunt, self.attack(effort), effort.radii)
+    def __call__(self, state: SearchState, budget: AttackBudget) -> None:
+        if budget.radii:
+            at_radii(state, self.attack(budget), budget.radii)
         else:
-            bisect(hunt, self.attack(effort), halvings=effort.halvings, faces=self.faces(effort))
+            bisect(state, self.attack(budget), halvings=budget.halvings, faces=self.faces(budget))
 
 
-def _tangents(effort: Effort) -> Faces:
+def _tangents(budget: AttackBudget) -> Targets:
     """For attacks that try each class anyway."""
-    return Faces(effort.targets)
+    return Targets(budget.targets)
 
 
 def _pgd(
     loss: Loss, rule: Callable[[int], StepRule | None] = lambda _: None
 ) -> Callable[..., None]:
-    def may_stop(effort: Effort) -> bool:
-        return not effort.every_step and rule(effort.steps) is None
+    def may_stop(budget: AttackBudget) -> bool:
+        return not budget.every_step and rule(budget.steps) is None
 
-    def attack(effort: Effort) -> RadiusAttack:
-        return lambda hunt, rows, epsilon, block: run_pgd(
-            hunt,
+    def attack(budget: AttackBudget) -> RadiusAttack:
+        return lambda state, rows, epsilon, block: run_pgd(
+            state,
             rows,
             epsilon,
-            steps=effort.steps,
-            rule=rule(effort.steps),
+            steps=budget.steps,
+            rule=rule(budget.steps),
             loss=loss,
-            restarts=effort.restarts,
-            give_up=may_stop(effort),
+            restarts=budget.restarts,
+            early_stopping=may_stop(budget),
             block=block,
         )
 
-    def towards(effort: Effort, target: Tensor) -> RadiusAttack:
-        def run(hunt: Hunt, rows: Tensor, epsilon: Tensor, block: int) -> None:
-            for restart in range(effort.restarts):
+    def towards(budget: AttackBudget, target: Tensor) -> RadiusAttack:
+        def run(state: SearchState, rows: Tensor, epsilon: Tensor, block: int) -> None:
+            for restart in range(budget.restarts):
                 run_towards(
-                    hunt,
-                    standing(hunt, rows, epsilon),
+                    state,
+                    standing(state, rows, epsilon),
                     epsilon,
                     target,
-                    steps=effort.steps,
-                    rule=rule(effort.steps),
+                    steps=budget.steps,
+                    rule=rule(budget.steps),
                     stream=f"pgd-towards/{restart}",
-                    give_up=may_stop(effort),
+                    early_stopping=may_stop(budget),
                     block=block,
                 )
 
         return run
 
-    return _Bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
+    return _Bisected(attack, lambda budget: Targets(budget.targets, partial(towards, budget)))
 
 
 def _adam(steps: int) -> StepRule:
@@ -125,37 +125,37 @@ def _adam(steps: int) -> StepRule:
     return StepRule(Direction.ADAM, min(6 / steps, 1.0), relative=True, drops=drops)
 
 
-def _fgsm(_: Effort) -> RadiusAttack:
-    return lambda hunt, rows, epsilon, _: run_fgsm(hunt, rows, epsilon, loss=Loss.CE)
+def _fgsm(_: AttackBudget) -> RadiusAttack:
+    return lambda state, rows, epsilon, _: run_fgsm(state, rows, epsilon, loss=Loss.CE)
 
 
-def _fgsm20(_: Effort) -> RadiusAttack:
+def _fgsm20(_: AttackBudget) -> RadiusAttack:
     rule = StepRule(Direction.SIGN, 0.1, relative=True)  # LLR F.1: steps of a tenth of the radius
-    return lambda hunt, rows, epsilon, block: run_pgd(
-        hunt, rows, epsilon, steps=20, rule=rule, loss=Loss.CE, block=block
+    return lambda state, rows, epsilon, block: run_pgd(
+        state, rows, epsilon, steps=20, rule=rule, loss=Loss.CE, block=block
     )
 
 
-def _multi_targeted(effort: Effort) -> RadiusAttack:
-    return lambda hunt, rows, epsilon, block: run_multi_targeted(
-        hunt,
+def _multi_targeted(budget: AttackBudget) -> RadiusAttack:
+    return lambda state, rows, epsilon, block: run_multi_targeted(
+        state,
         rows,
         epsilon,
-        steps=effort.steps,
-        targets=effort.targets,
-        give_up=not effort.every_step,
+        steps=budget.steps,
+        targets=budget.targets,
+        early_stopping=not budget.every_step,
         block=block,
     )
 
 
 def _papers_pgd(
     steps: int, rule: StepRule, loss: Loss = Loss.CE, *, restarts: int = 1
-) -> Callable[[Hunt, Effort], None]:
-    """PGD as a paper runs it, whatever the effort."""
+) -> Callable[[SearchState, AttackBudget], None]:
+    """PGD as a paper runs it, whatever the budget."""
     return _Bisected(
         lambda _: (
-            lambda hunt, rows, epsilon, block: run_pgd(
-                hunt,
+            lambda state, rows, epsilon, block: run_pgd(
+                state,
                 rows,
                 epsilon,
                 steps=steps,
@@ -168,68 +168,68 @@ def _papers_pgd(
     )
 
 
-def _llr_multi_targeted(_: Effort) -> RadiusAttack:
+def _llr_multi_targeted(_: AttackBudget) -> RadiusAttack:
     rule = StepRule(Direction.ADAM, 0.1)
-    return lambda hunt, rows, epsilon, block: run_multi_targeted(
-        hunt, rows, epsilon, steps=_LLR_STEPS, restarts=_LLR_RESTARTS, rule=rule, block=block
+    return lambda state, rows, epsilon, block: run_multi_targeted(
+        state, rows, epsilon, steps=_LLR_STEPS, restarts=_LLR_RESTARTS, rule=rule, block=block
     )
 
 
 def _random_targeted(
     steps: int | None = None, restarts: int | None = None, rule: StepRule | None = None
-) -> Callable[[Hunt, Effort], None]:
+) -> Callable[[SearchState, AttackBudget], None]:
     return _Bisected(
-        lambda effort: (
-            lambda hunt, rows, epsilon, block: run_random_targeted(
-                hunt,
-                hunt.correct if effort.radii else rows,
+        lambda budget: (
+            lambda state, rows, epsilon, block: run_random_targeted(
+                state,
+                state.correct if budget.radii else rows,
                 epsilon,
-                steps=steps or effort.steps,
-                restarts=restarts or effort.restarts,
+                steps=steps or budget.steps,
+                restarts=restarts or budget.restarts,
                 rule=rule,
-                until_reached=bool(effort.radii),
+                until_reached=bool(budget.radii),
                 block=block,
             )
         )
     )
 
 
-def _apgd(*, ratio: bool) -> Callable[[Hunt, Effort], None]:
+def _apgd(*, ratio: bool) -> Callable[[SearchState, AttackBudget], None]:
     # it settles late: at 20 steps it ends behind plain PGD, at 100 well before it
-    def attack(effort: Effort) -> RadiusAttack:
-        return lambda hunt, rows, epsilon, block: run_apgd(
-            hunt,
+    def attack(budget: AttackBudget) -> RadiusAttack:
+        return lambda state, rows, epsilon, block: run_apgd(
+            state,
             rows,
             epsilon,
-            steps=5 * effort.steps,
-            restarts=effort.restarts,
+            steps=5 * budget.steps,
+            restarts=budget.restarts,
             ratio=ratio,
             block=block,
         )
 
-    def towards(effort: Effort, target: Tensor) -> RadiusAttack:
-        return lambda hunt, rows, epsilon, block: run_apgd_towards(
-            hunt, rows, epsilon, target, steps=5 * effort.steps, stream="towards/0", block=block
+    def towards(budget: AttackBudget, target: Tensor) -> RadiusAttack:
+        return lambda state, rows, epsilon, block: run_apgd_towards(
+            state, rows, epsilon, target, steps=5 * budget.steps, stream="towards/0", block=block
         )
 
-    return _Bisected(attack, lambda effort: Faces(effort.targets, partial(towards, effort)))
+    return _Bisected(attack, lambda budget: Targets(budget.targets, partial(towards, budget)))
 
 
-def _apgd_targeted(effort: Effort) -> RadiusAttack:
-    return lambda hunt, rows, epsilon, block: run_apgd_targeted(
-        hunt, rows, epsilon, steps=effort.steps, targets=effort.targets, block=block
+def _apgd_targeted(budget: AttackBudget) -> RadiusAttack:
+    return lambda state, rows, epsilon, block: run_apgd_targeted(
+        state, rows, epsilon, steps=budget.steps, targets=budget.targets, block=block
     )
 
 
-def _square(effort: Effort) -> RadiusAttack:
-    return lambda hunt, rows, epsilon, block: run_square(
-        hunt, rows, epsilon, queries=effort.queries, block=block
+def _square(budget: AttackBudget) -> RadiusAttack:
+    return lambda state, rows, epsilon, block: run_square(
+        state, rows, epsilon, queries=budget.queries, block=block
     )
 
 
-def _noise(effort: Effort) -> RadiusAttack:
-    return lambda hunt, rows, epsilon, block: run_noise(
-        hunt, rows, epsilon, draws=max(10, effort.queries // 10), block=block
+def _noise(budget: AttackBudget) -> RadiusAttack:
+    return lambda state, rows, epsilon, block: run_noise(
+        state, rows, epsilon, draws=max(10, budget.queries // 10), block=block
     )
 
 
@@ -247,16 +247,16 @@ CATALOGUE: dict[str, Attack] = {
     "random-targeted": Attack("PGD towards a class drawn once", _random_targeted()),
     "fmn": Attack(
         "fast minimum norm",
-        lambda hunt, e: run_fmn(hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets),
+        lambda state, e: run_fmn(state, state.correct, steps=e.descent_steps, rivals=e.targets),
     ),
     "ddn": Attack(
         "decoupled direction and norm",
-        lambda hunt, e: run_ddn(hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets),
+        lambda state, e: run_ddn(state, state.correct, steps=e.descent_steps, rivals=e.targets),
         (Norm.L2,),
     ),
     "deepfool": Attack(
         "steps onto the linearised boundary",
-        lambda hunt, e: run_deepfool(hunt, hunt.correct, steps=50, classes=e.targets),
+        lambda state, e: run_deepfool(state, state.correct, steps=50, classes=e.targets),
         _NOT_L1,
     ),
     "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False)),
@@ -266,29 +266,29 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "cw": Attack(
         "Carlini & Wagner",
-        lambda hunt, e: run_carlini_wagner(
-            hunt, hunt.correct, steps=e.descent_steps, rivals=e.targets
+        lambda state, e: run_carlini_wagner(
+            state, state.correct, steps=e.descent_steps, rivals=e.targets
         ),
         (Norm.L2,),
     ),
     "logbarrier": Attack(
         "logarithmic barrier, from inside",
-        lambda hunt, e: run_log_barrier(
-            hunt, hunt.correct, steps=2 * e.descent_steps, rivals=e.targets
+        lambda state, e: run_log_barrier(
+            state, state.correct, steps=2 * e.descent_steps, rivals=e.targets
         ),
         _NOT_L1,
     ),
     "boundary": Attack(
         "walk along the boundary, labels only",
-        lambda hunt, e: run_boundary(hunt, hunt.correct, queries=10 * e.queries),
+        lambda state, e: run_boundary(state, state.correct, queries=10 * e.queries),
         (Norm.L2,),
         gradient=False,
     ),
     "hopskipjump": Attack(
         "jumps along the boundary, labels only",
-        lambda hunt, e: run_hopskipjump(
-            hunt,
-            hunt.correct,
+        lambda state, e: run_hopskipjump(
+            state,
+            state.correct,
             queries=10 * e.queries,
             first_draws=max(10, min(100, e.queries // 4)),
         ),
@@ -297,7 +297,7 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "spatial": Attack(
         "worst of ten rotations and translations",
-        lambda hunt, _: run_spatial(hunt, hunt.correct),
+        lambda state, _: run_spatial(state, state.correct),
         gradient=False,
     ),
     "llr-pgd50": Attack(
@@ -331,12 +331,12 @@ CATALOGUE: dict[str, Attack] = {
     "noise": Attack("random points of the ball", _Bisected(_noise), gradient=False),
     "gaussian": Attack(
         "Gaussian noise that grows",
-        lambda hunt, _: run_gaussian(hunt, hunt.correct),
+        lambda state, _: run_gaussian(state, state.correct),
         gradient=False,
     ),
 }
 """Every attack by name. Those at a radius look for the smallest one by bisection, or search at
-``Effort.radii``."""
+``AttackBudget.radii``."""
 
 RANDOM_TARGETED = ("random-targeted", "llr-random-targeted")
 """Attacks that are after one class drawn for each image."""

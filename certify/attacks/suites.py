@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from robcert.certify.errors import InvalidParameterError
 
 from .catalogue import CATALOGUE
-from .search.budget import Effort
+from .search.budget import AttackBudget
 
 if TYPE_CHECKING:
     from robcert.certify.core import Norm
 
-    from .search.state import Hunt
+    from .search.state import SearchState
 
 
 class Suite(StrEnum):
@@ -26,10 +26,10 @@ class Suite(StrEnum):
     THOROUGH = "thorough"
 
 
-EFFORTS = {
-    Suite.QUICK: Effort(10, 1, 3, 50, 6, 100),
-    Suite.STANDARD: Effort(20, 2, 9, 200, 7, 300),
-    Suite.THOROUGH: Effort(50, 5, 9, 1000, 8, 2000),
+BUDGETS = {
+    Suite.QUICK: AttackBudget(10, 1, 3, 50, 6, 100),
+    Suite.STANDARD: AttackBudget(20, 2, 9, 200, 7, 300),
+    Suite.THOROUGH: AttackBudget(50, 5, 9, 1000, 8, 2000),
 }
 
 _SUITES: dict[Suite, tuple[str, ...]] = {
@@ -77,27 +77,27 @@ def without_radius(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def run(
-    hunt: Hunt,
+    state: SearchState,
     names: tuple[str, ...],
-    effort: Effort,
+    budget: AttackBudget,
     *,
     restarts: int | None = None,
     radii: tuple[float, ...] = (),
     every_step: bool = False,
 ) -> None:
-    """Run the attacks of ``names`` one after the other within a hunt.
+    """Run the attacks of ``names`` one after the other on a search state.
 
-    What is given after ``effort`` takes the place of what it says.
+    What is given after ``budget`` takes the place of what it says.
     """
-    effort = replace(
-        effort,
-        restarts=restarts or effort.restarts,
-        radii=radii or effort.radii,
-        every_step=every_step or effort.every_step,
+    budget = replace(
+        budget,
+        restarts=restarts or budget.restarts,
+        radii=radii or budget.radii,
+        every_step=every_step or budget.every_step,
     )
     for name in names:
-        hunt.finder = name
+        state.attack_name = name
         attack = CATALOGUE[name]
         # beside the runtime's threads torch's own slow both down
-        with nullcontext() if attack.gradient else hunt.classifier.forward_only():
-            attack.run(hunt, effort)
+        with nullcontext() if attack.gradient else state.classifier.forward_only():
+            attack.run(state, budget)

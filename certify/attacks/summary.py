@@ -106,7 +106,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     indices = group.indices
     indices = indices[group.computed(indices)]
     distance = group.column("distance", indices)
-    finder = group.column("attack", indices)
+    attack_name = group.column("attack", indices)
     names = tuple(group.attribute("attacks", []))
     radii = tuple(sorted(group.settings.get("radii") or ()))
     clean = proportion(int((distance > 0).sum()), len(distance), level=LEVEL)
@@ -124,7 +124,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         without_radius=without_radius(names) if radii else (),
         median_distance=median if np.isfinite(median) else None,
         not_found=int(np.isinf(distance).sum()),
-        by_attack={name: int((finder == at).sum()) for at, name in enumerate(names)},
+        by_attack={name: int((attack_name == at).sum()) for at, name in enumerate(names)},
         lost_in_runtime=lost,
         targeted_success=_targeted(group, names, indices),
         eight_bit=_eight_bit(group, indices),

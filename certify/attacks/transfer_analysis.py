@@ -17,7 +17,7 @@ from robcert.certify.store import plain
 from .black_box.transfer import Recipe, require_source, run_transfer
 from .gradient.pgd import SOAR_L2_RULE, SOAR_RULE
 from .schema import TRANSFER
-from .search.state import Hunt, adversarial
+from .search.state import SearchState, adversarial
 from .summary import LEVEL, RobustAccuracy, share_at
 
 if TYPE_CHECKING:
@@ -133,16 +133,16 @@ def _names(sources: tuple[Classifier, ...]) -> list[str]:
 def _rows(
     session: Session, batch: Batch, settings: TransferSettings, sources: tuple[Classifier, ...]
 ) -> Rows:
-    hunts = [
-        Hunt(session.classifier, batch, settings.norm, session.seed, session.batch_size)
+    states = [
+        SearchState(session.classifier, batch, settings.norm, session.seed, session.batch_size)
         for _ in sources
     ]
-    pairs = [_by_radius(hunt, one, settings) for hunt, one in zip(hunts, sources, strict=True)]
-    distances = torch.stack([hunt.distance for hunt in hunts])
+    pairs = [_by_radius(state, one, settings) for state, one in zip(states, sources, strict=True)]
+    distances = torch.stack([state.distance for state in states])
     nearest = distances.argmin(0)
     some = distances[nearest, torch.arange(len(batch), device=nearest.device)]
     found = some.isfinite()
-    predictions = torch.stack([hunt.prediction for hunt in hunts]).gather(0, nearest[None])[0]
+    predictions = torch.stack([state.prediction for state in states]).gather(0, nearest[None])[0]
     right = [~adversarial(source.logits(batch.x), batch.y) for source in sources]
     return {
         "distance": some.cpu().numpy(),
@@ -157,19 +157,21 @@ def _rows(
     }
 
 
-def _by_radius(hunt: Hunt, source: Classifier, settings: TransferSettings) -> tuple[Tensor, Tensor]:
+def _by_radius(
+    state: SearchState, source: Classifier, settings: TransferSettings
+) -> tuple[Tensor, Tensor]:
     """Where the model breaks, and where the source does ``(b, e)``, from the smallest radius up.
 
     An image that is broken within a radius is broken within the larger ones; the source is attacked
     until both are.
     """
-    wrong = adversarial(source.logits(hunt.batch.x), hunt.batch.y)
+    wrong = adversarial(source.logits(state.batch.x), state.batch.y)
     on_target, on_source = [], []
     for radius in settings.radii:
-        epsilon = torch.full_like(hunt.batch.x[:, 0, 0, 0], radius)
-        todo = hunt.everyone[~(wrong & hunt.within(epsilon))]
-        wrong = wrong | run_transfer(hunt, todo, epsilon, source=source, recipe=settings.how())
-        on_target.append(hunt.within(epsilon).to(torch.int8))
+        epsilon = torch.full_like(state.batch.x[:, 0, 0, 0], radius)
+        todo = state.all_rows[~(wrong & state.within(epsilon))]
+        wrong = wrong | run_transfer(state, todo, epsilon, source=source, recipe=settings.how())
+        on_target.append(state.within(epsilon).to(torch.int8))
         on_source.append(wrong.to(torch.int8))
     return torch.stack(on_target, dim=1), torch.stack(on_source, dim=1)
 

@@ -190,7 +190,7 @@ def largest_deviation(
     def one(restart: int) -> Deviation:
         first = restart * search.steps
         rule = (search.first_rule if restart == 0 else None) or search.rule
-        return climb(
+        return ascend(
             plane,
             replace(search, rule=rule),
             random_start(batch.index, plane.x, stream=stream, block=restart, **how),
@@ -204,7 +204,7 @@ def largest_deviation(
     return best
 
 
-def climb(
+def ascend(
     plane: Tangent,
     search: Search,
     start: Tensor,

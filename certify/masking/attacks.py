@@ -149,12 +149,12 @@ class Attacks:
         smooth, inside = smoothed(model, settings, self.seed), opened(model)
         found: dict[str, Attack] = {
             "fgsm": lambda: fgsm(model, batch, **self._ball),
-            "pgd_file": lambda: self._climb(as_shipped(self.plain), Loss.CE),
-            "pgd_ce": lambda: self._climb(model, Loss.CE),
-            "pgd_wide": lambda: self._climb(model, Loss.CE, epsilon=2 * settings.epsilon),
-            "pgd_small_logits": lambda: self._climb(rescaled(model, SMALLER), Loss.CE),
-            "pgd_large_logits": lambda: self._climb(rescaled(model, LARGER), Loss.CE),
-            "pgd_margin": lambda: self._climb(model, Loss.MARGIN, restarts=settings.restarts),
+            "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE),
+            "pgd_ce": lambda: self._ascend(model, Loss.CE),
+            "pgd_wide": lambda: self._ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
+            "pgd_small_logits": lambda: self._ascend(rescaled(model, SMALLER), Loss.CE),
+            "pgd_large_logits": lambda: self._ascend(rescaled(model, LARGER), Loss.CE),
+            "pgd_margin": lambda: self._ascend(model, Loss.MARGIN, restarts=settings.restarts),
             "multi_targeted": lambda: multi_targeted(
                 model,
                 batch,
@@ -163,13 +163,13 @@ class Attacks:
                 seed=self.seed,
                 **self._ball,
             ),
-            "averaged": lambda: self._climb(smooth, Loss.MARGIN),
+            "averaged": lambda: self._ascend(smooth, Loss.MARGIN),
             "unbounded": lambda: unbounded(
                 model, batch, steps=settings.unbounded_steps, seed=self.seed
             ),
         }
         if inside is not None:
-            found["inner"] = lambda: self._climb(inside, Loss.MARGIN, restarts=settings.restarts)
+            found["inner"] = lambda: self._ascend(inside, Loss.MARGIN, restarts=settings.restarts)
         return found
 
     def at_strengths(self) -> Rows:
@@ -181,7 +181,7 @@ class Attacks:
         radii = [factor * self.settings.epsilon for factor in self.settings.strengths]
         return {
             name: np.stack(
-                [self.succeeds(self._climb(target, loss, epsilon=radius)) for radius in radii], 1
+                [self.succeeds(self._ascend(target, loss, epsilon=radius)) for radius in radii], 1
             )
             for name, target, loss in (
                 ("naive_at", naive, Loss.CE),
@@ -201,7 +201,7 @@ class Attacks:
     def _ball(self) -> dict[str, Any]:
         return {"norm": self.settings.norm, "epsilon": self.settings.epsilon}
 
-    def _climb(self, target: Classifier, loss: Loss, **more: Any) -> Found:
+    def _ascend(self, target: Classifier, loss: Loss, **more: Any) -> Found:
         common = {**self._ball, "seed": self.seed, "steps": self.settings.steps}
         return pgd(target, self.batch, **{**common, "loss": loss, **more})
 

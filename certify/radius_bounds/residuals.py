@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from robcert.certify.local_linearity import (
     Search,
     Sided,
+    ascend,
     better_of,
-    climb,
     halving_rule,
     largest_deviation,
 )
@@ -94,7 +94,7 @@ class ResidualSearch:
         fine = StepRule(direction, 0.5, relative=True, drops=drops)
         near = Search(self.norm, Sided.UPPER, steps, fine, box=False)
         start = before * (epsilon / self.epsilons[position - 1])
-        return better_of(found, climb(plane, near, start, epsilon=epsilon), n_random)
+        return better_of(found, ascend(plane, near, start, epsilon=epsilon), n_random)
 
 
 @dataclass(frozen=True, slots=True)

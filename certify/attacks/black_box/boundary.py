@@ -18,7 +18,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import generator, normalised, per_row
 
 from ..search.adversarial_starts import start_classes, starts
-from ..search.state import Found, Hunt, adversarial
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -35,25 +35,25 @@ _BEHIND = (math.inf, 3.0, 2.0, 1.5, 1.2, 1.1)  # a walk so many times as far as 
 
 def boundary(classifier: Classifier, batch: Batch, *, queries: int = 2000, seed: int = 0) -> Found:
     """Nearest adversarial images in l2 that a walk of ``queries`` steps reaches."""
-    hunt = Hunt(classifier, batch, Norm.L2, seed)
-    run_boundary(hunt, hunt.correct, queries=queries)
-    return hunt.result()
+    state = SearchState(classifier, batch, Norm.L2, seed)
+    run_boundary(state, state.correct, queries=queries)
+    return state.result()
 
 
-def run_boundary(hunt: Hunt, rows: Tensor, *, queries: int) -> None:
-    """The walk within a hunt, ``queries`` steps an image beside the search for a start.
+def run_boundary(state: SearchState, rows: Tensor, *, queries: int) -> None:
+    """The walk on a search state, ``queries`` steps an image beside the search for a start.
 
     Where no adversarial image was known, three quarters of the steps go to walks in all other
     classes, or in three where there are many, and the rest to the one that came nearest, within
     any.
     """
-    known = hunt.distance[rows].isfinite()
-    for some, count in ((rows[known], 1), (rows[~known], start_classes(hunt))):
-        walk = _Walks(hunt, starts(hunt, some, most=count), count)
+    known = state.distance[rows].isfinite()
+    for some, count in ((rows[known], 1), (rows[~known], start_classes(state))):
+        walk = _Walks(state, starts(state, some, most=count), count)
         if count > 1:
             walk.try_classes(int(_TRIED * queries))
         walk.go(queries)
-        hunt.settle(walk.rows, walk.nearest())
+        state.shrink_and_verify(walk.rows, walk.nearest())
 
 
 class _Walks:
@@ -66,14 +66,14 @@ class _Walks:
     grows by a tenth where more than a quarter of the proposals succeed and shrinks otherwise.
     """
 
-    def __init__(self, hunt: Hunt, begun: list[tuple[Tensor, Tensor]], count: int) -> None:
-        self._hunt, self.rows = hunt, begun[0][0]
+    def __init__(self, state: SearchState, begun: list[tuple[Tensor, Tensor]], count: int) -> None:
+        self._state, self.rows = state, begun[0][0]
         self._streams = [
-            [generator(hunt.seed, "attack/boundary", int(index), walk) for walk in range(count)]
-            for index in hunt.batch.index[self.rows.cpu().numpy()]
+            [generator(state.seed, "attack/boundary", int(index), walk) for walk in range(count)]
+            for index in state.batch.index[self.rows.cpu().numpy()]
         ]
         self._spent = torch.zeros_like(self.rows)
-        self._here = hunt.x(self.rows).repeat(count, 1, 1, 1, 1)
+        self._here = state.x(self.rows).repeat(count, 1, 1, 1, 1)
         self._class = torch.full_like(self.rows, -1).repeat(count, 1)
         self._length = torch.full(self._class.shape, torch.inf, device=self.rows.device)
         self._size = torch.full_like(self._length, _FIRST_SIZE)
@@ -81,9 +81,9 @@ class _Walks:
         for walk, (rows, images) in enumerate(begun):
             at = torch.searchsorted(self.rows, rows)
             self._here[walk, at] = images
-            self._class[walk, at] = hunt.logits(rows, images).argmax(1)
+            self._class[walk, at] = state.logits(rows, images).argmax(1)
             self._spent[at] += 1
-            self._length[walk, at] = Norm.L2.of(images - hunt.x(rows))
+            self._length[walk, at] = Norm.L2.of(images - state.x(rows))
 
     def nearest(self) -> Tensor:
         """The nearest image of each row ``(r, c, h, w)``."""
@@ -110,7 +110,7 @@ class _Walks:
         for walk, length in enumerate(self._length):
             at = length.isfinite().nonzero().flatten()
             which, low = torch.full_like(at, walk), torch.zeros_like(length[at])
-            x = self._hunt.x(self.rows[at])
+            x = self._state.x(self.rows[at])
             for _ in range(_HALVINGS):
                 part = (low + 1) / 2
                 hit = self._ask(at, which, x + (self._here[walk, at] - x) * per_row(part, x))
@@ -124,7 +124,7 @@ class _Walks:
             self._step(at, order[self._spent[at] % count[at], at], within=within)
 
     def _step(self, at: Tensor, walk: Tensor, *, within: bool) -> None:
-        x, size = self._hunt.x(self.rows[at]), self._size[walk, at]
+        x, size = self._state.x(self.rows[at]), self._size[walk, at]
         streams = [self._streams[a][w] for a, w in zip(at.tolist(), walk.tolist(), strict=True)]
         draws = torch.stack([torch.randn(x.shape[1:], generator=stream) for stream in streams])
         there = _proposal(x, self._here[walk, at], draws.to(x), size)
@@ -136,11 +136,11 @@ class _Walks:
     def _ask(self, at: Tensor, walk: Tensor, there: Tensor, *, within: bool = True) -> Tensor:
         """Which of ``there`` the walks may step to; each that is nearer is taken, by its walk."""
         rows = self.rows[at]
-        logits = self._hunt.logits(rows, there)
+        logits = self._state.logits(rows, there)
         self._spent[at] += 1
-        hit, predicted = adversarial(logits, self._hunt.y(rows)), logits.argmax(1)
+        hit, predicted = adversarial(logits, self._state.y(rows)), logits.argmax(1)
         owner = self._owner(at, predicted) if within else walk
-        length = Norm.L2.of(there - self._hunt.x(rows))
+        length = Norm.L2.of(there - self._state.x(rows))
         nearer = hit & (owner >= 0) & (length < self._length[owner, at])
         to = owner[nearer], at[nearer]
         self._here[to], self._length[to] = there[nearer], length[nearer]

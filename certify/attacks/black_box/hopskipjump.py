@@ -27,7 +27,7 @@ from robcert.certify.numerics import generator, per_row
 
 from ..search.adversarial_starts import MORE_TRIES, start_classes, starts
 from ..search.radius import radii
-from ..search.state import Found, Hunt, adversarial
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -69,33 +69,33 @@ def hopskipjump(
     if norm not in NORMS:
         message = f"HopSkipJump has the norms {' and '.join(NORMS)}, not {norm}"
         raise InvalidParameterError(message)
-    hunt = Hunt(classifier, batch, norm, seed)
-    within = None if epsilon is None else radii(hunt, epsilon)
-    run_hopskipjump(hunt, hunt.correct, queries=queries, epsilon=within, first_draws=first_draws)
-    found = hunt.result()
-    return found if within is None else replace(found, found=hunt.within(within))
+    state = SearchState(classifier, batch, norm, seed)
+    within = None if epsilon is None else radii(state, epsilon)
+    run_hopskipjump(state, state.correct, queries=queries, epsilon=within, first_draws=first_draws)
+    found = state.result()
+    return found if within is None else replace(found, found=state.within(within))
 
 
 def run_hopskipjump(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     *,
     queries: int,
     epsilon: Tensor | None = None,
     first_draws: int = FIRST_DRAWS,
 ) -> None:
-    """The search within a hunt, from the nearest adversarial image that is known, else from noise.
+    """The search, from the nearest known adversarial example, else from noise.
 
     A walk ends at the nearest point of one face. So where none was known a walk begins in every
     other class, or in three of many; after each jump those that are far behind the nearest rest.
     An image without any start stands. ``epsilon (b,)`` ends the search of an image early.
     """
-    known, behind = hunt.distance[rows].isfinite(), _BEHIND[hunt.norm]
-    for some, classes in ((rows[known], 1), (rows[~known], start_classes(hunt))):
-        begun = starts(hunt, some, most=classes)
-        spent = torch.full_like(hunt.n_forward, MORE_TRIES if classes > 1 else 0)
+    known, behind = state.distance[rows].isfinite(), _BEHIND[state.norm]
+    for some, classes in ((rows[known], 1), (rows[~known], start_classes(state))):
+        begun = starts(state, some, most=classes)
+        spent = torch.full_like(state.n_forward, MORE_TRIES if classes > 1 else 0)
         walks = [
-            _Walk(hunt, *_open(hunt, start, epsilon), queries, spent, block)
+            _Walk(state, *_open(state, start, epsilon), queries, spent, block)
             for block, start in enumerate(begun)
         ]
         step = 0
@@ -109,19 +109,19 @@ def run_hopskipjump(
                 walk.keep(walk.lengths()[walk.rows] <= within[walk.rows])
                 walk.keep(spent[walk.rows] + draws + 2 <= queries)
                 if epsilon is not None:
-                    walk.keep(~hunt.within(epsilon)[walk.rows])
+                    walk.keep(~state.within(epsilon)[walk.rows])
                 if len(walk.rows):
                     walk.jump(step, draws)
 
 
 def _open(
-    hunt: Hunt, start: tuple[Tensor, Tensor], epsilon: Tensor | None
+    state: SearchState, start: tuple[Tensor, Tensor], epsilon: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Those of the rows and images that are not broken within ``epsilon``."""
     if epsilon is None:
         return start
     rows, images = start
-    going = ~hunt.within(epsilon)[rows]
+    going = ~state.within(epsilon)[rows]
     return rows[going], images[going]
 
 
@@ -132,13 +132,19 @@ class _Walk:
     """
 
     def __init__(
-        self, hunt: Hunt, rows: Tensor, here: Tensor, queries: int, spent: Tensor, block: int
+        self,
+        state: SearchState,
+        rows: Tensor,
+        here: Tensor,
+        queries: int,
+        spent: Tensor,
+        block: int,
     ) -> None:
-        self._hunt, self.rows, self.here = hunt, rows, here
+        self._state, self.rows, self.here = state, rows, here
         self._queries, self._spent = queries, spent
         self._streams = [
-            generator(hunt.seed, "attack/hopskipjump", int(index), block)
-            for index in hunt.batch.index[rows.cpu().numpy()]
+            generator(state.seed, "attack/hopskipjump", int(index), block)
+            for index in state.batch.index[rows.cpu().numpy()]
         ]
         if len(rows):
             self._to_boundary()
@@ -149,29 +155,29 @@ class _Walk:
 
     def lengths(self) -> Tensor:
         """How far the walk is from its images, inf for other rows ``(b,)``."""
-        lengths = torch.full_like(self._hunt.distance, torch.inf)
+        lengths = torch.full_like(self._state.distance, torch.inf)
         lengths[self.rows] = self._distance().double()
         return lengths
 
     def jump(self, step: int, draws: int) -> None:
-        """One step along the estimated slope, back to the boundary, and tell the hunt."""
+        """One step along the estimated slope, back to the boundary, and tell the state."""
         before, distance = self.here, self._distance()
         spread = torch.full_like(distance, _FIRST_SPREAD)
         if step > 1:
-            spread = distance / self._hunt.batch.x[0].numel()
+            spread = distance / self._state.batch.x[0].numel()
         slope = self._slope(draws, spread.clamp_min(_LEAST_SPREAD))
-        direction = slope.sign() if self._hunt.norm is Norm.LINF else slope
+        direction = slope.sign() if self._state.norm is Norm.LINF else slope
         self.here = self._forward(before, direction, distance / math.sqrt(step))
         self._to_boundary()
 
     def _distance(self) -> Tensor:
-        return self._hunt.norm.of(self.here - self._hunt.x(self.rows))
+        return self._state.norm.of(self.here - self._state.x(self.rows))
 
     def _hits(self, x: Tensor, some: Tensor | None = None) -> Tensor:
         """Which of ``x`` are adversarial, for all images under search or ``some`` of them."""
         rows = self.rows if some is None else self.rows[some]
         self._spent[rows] += 1
-        return adversarial(self._hunt.logits(rows, x), self._hunt.y(rows))
+        return adversarial(self._state.logits(rows, x), self._state.y(rows))
 
     def _slope(self, draws: int, spread: Tensor) -> Tensor:
         """Estimated direction of more adversarial labels ``(r, c, h, w)``, of l2 length one."""
@@ -191,7 +197,7 @@ class _Walk:
     def _unit(self) -> Tensor:
         """One point of the l2 sphere for each image, from its own stream."""
         shape = tuple(self.here.shape[1:])
-        if self._hunt.norm is Norm.LINF:
+        if self._state.norm is Norm.LINF:
             drawn = [torch.rand(shape, generator=s) * 2 - 1 for s in self._streams]
         else:
             drawn = [torch.randn(shape, generator=s) for s in self._streams]
@@ -214,10 +220,10 @@ class _Walk:
         return there
 
     def _to_boundary(self) -> None:
-        """Bisect between each adversarial point and its image, and claim the adversarial end."""
-        x, outer = self._hunt.x(self.rows), self.here
+        """Bisect between each adversarial point and its image, and verify the adversarial end."""
+        x, outer = self._state.x(self.rows), self.here
         low, high = torch.zeros_like(self._distance()), torch.ones_like(self._distance())
-        for _ in range(_halvings(self._hunt.norm, x[0].numel())):
+        for _ in range(_halvings(self._state.norm, x[0].numel())):
             some = (self._spent[self.rows] < self._queries).nonzero().flatten()
             if not len(some):
                 break
@@ -226,7 +232,9 @@ class _Walk:
             high[some[hit]], low[some[~hit]] = middle[hit], middle[~hit]
         self.here = self._between(x, outer, high)
         self._spent[self.rows] += 1
-        self._hunt.claim(self.rows, self.here, self._hunt.logits(self.rows, self.here))
+        self._state.verify_candidates(
+            self.rows, self.here, self._state.logits(self.rows, self.here)
+        )
 
     def _between(self, x: Tensor, outer: Tensor, share: Tensor) -> Tensor:
         """The point at ``share`` of the distance: on the segment in l2, clipped to a cube in linf.
@@ -234,9 +242,9 @@ class _Walk:
         The whole point itself at 1, without rounding.
         """
         part = per_row(share, x)
-        if self._hunt.norm is Norm.L2:
+        if self._state.norm is Norm.L2:
             return torch.where(part < 1, x + (outer - x) * part, outer)
-        reach = per_row(self._hunt.norm.of(outer - x), x) * part
+        reach = per_row(self._state.norm.of(outer - x), x) * part
         return torch.where(part < 1, torch.clamp(outer, x - reach, x + reach), outer)
 
 

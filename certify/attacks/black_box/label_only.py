@@ -18,7 +18,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import per_row
 
 from ..search.radius import radii
-from ..search.state import Found, Hunt, adversarial
+from ..search.state import Found, SearchState, adversarial
 from .boundary import run_boundary
 
 if TYPE_CHECKING:
@@ -45,44 +45,44 @@ def label_search(
     ``queries`` is the number of images that the runtime is asked about, for each image; ``found``
     speaks of the radius.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
-    radius = radii(hunt, epsilon)
+    state = SearchState(classifier, batch, norm, seed)
+    radius = radii(state, epsilon)
     if norm is Norm.LINF:
-        run_rays(hunt, hunt.correct, radius, queries=queries)
+        run_rays(state, state.correct, radius, queries=queries)
     else:
-        run_boundary(hunt, hunt.correct, queries=queries)
-    return replace(hunt.result(), found=hunt.within(radius))
+        run_boundary(state, state.correct, queries=queries)
+    return replace(state.result(), found=state.within(radius))
 
 
 def run_rays(
-    hunt: Hunt, rows: Tensor, epsilon: Tensor, *, queries: int, first: Tensor | None = None
+    state: SearchState, rows: Tensor, epsilon: Tensor, *, queries: int, first: Tensor | None = None
 ) -> None:
-    """RayS within a hunt, for those of ``rows`` that stand at ``epsilon (b,)``; no randomness.
+    """RayS on a search state, for those of ``rows`` that stand at ``epsilon (b,)``; no randomness.
 
     Directions ``first (b, c, h, w)`` of signs are tried before the usual ones.
     """
     if not len(rows):
         return
-    state = _Rays(hunt, rows, epsilon)
+    rays = _Rays(state, rows, epsilon)
     starts = [] if first is None else [first[rows]]
-    for start in starts + _starts(hunt, rows):
-        state.consider(start[state.at])
+    for start in starts + _starts(state, rows):
+        rays.consider(start[rays.at])
     blocks, block = 1, 0
-    while len(state.rows):
-        state.consider(_flipped(state.signs, blocks, block))
+    while len(rays.rows):
+        rays.consider(_flipped(rays.signs, blocks, block))
         block += 1
         if block == blocks:
-            blocks, block = min(2 * blocks, state.signs.shape[1:].numel()), 0
-        state.keep(state.spent < queries)
+            blocks, block = min(2 * blocks, rays.signs.shape[1:].numel()), 0
+        rays.keep(rays.spent < queries)
 
 
 class _Rays:
     """The best direction of every image under search and the distance of the boundary along it."""
 
-    def __init__(self, hunt: Hunt, rows: Tensor, epsilon: Tensor) -> None:
-        self._hunt, self._epsilon = hunt, epsilon
+    def __init__(self, state: SearchState, rows: Tensor, epsilon: Tensor) -> None:
+        self._state, self._epsilon = state, epsilon
         self.rows, self.at = rows, torch.arange(len(rows), device=rows.device)
-        self.signs = torch.ones_like(hunt.x(rows))
+        self.signs = torch.ones_like(state.x(rows))
         self.radius = torch.ones(len(rows), device=rows.device)
         self.spent = torch.zeros_like(rows)
 
@@ -102,7 +102,7 @@ class _Rays:
         self.radius[better] = self._boundary(better)
         self.spent[better] += HALVINGS
         done = torch.zeros_like(self.rows, dtype=torch.bool)
-        done[better] = self._claim(better)
+        done[better] = self._verify(better)
         self.keep(~done)
 
     def _boundary(self, some: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class _Rays:
             middle = (low + high) / 2
         return high
 
-    def _claim(self, some: Tensor) -> Tensor:
+    def _verify(self, some: Tensor) -> Tensor:
         """Which of ``some`` the runtime confirms at a point within their radius."""
         rows = self.rows[some]
         near = self.radius[some] <= self._epsilon[rows]
@@ -126,21 +126,23 @@ class _Rays:
         if near.any():
             rows = rows[near]
             point = self._point(rows, self.signs[some][near], self.radius[some][near])
-            claimed[near] = self._hunt.claim(rows, point, self._hunt.logits(rows, point))
+            claimed[near] = self._state.verify_candidates(
+                rows, point, self._state.logits(rows, point)
+            )
         return claimed
 
     def _hit(self, rows: Tensor, signs: Tensor, radius: Tensor) -> Tensor:
-        logits = self._hunt.logits(rows, self._point(rows, signs, radius))
-        return adversarial(logits, self._hunt.y(rows))
+        logits = self._state.logits(rows, self._point(rows, signs, radius))
+        return adversarial(logits, self._state.y(rows))
 
     def _point(self, rows: Tensor, signs: Tensor, radius: Tensor) -> Tensor:
-        x = self._hunt.x(rows)
+        x = self._state.x(rows)
         return (x + signs * per_row(radius, x)).clamp(0, 1)
 
 
-def _starts(hunt: Hunt, rows: Tensor) -> list[Tensor]:
+def _starts(state: SearchState, rows: Tensor) -> list[Tensor]:
     """First directions ``(r, c, h, w)``."""
-    like = hunt.x(rows)
+    like = state.x(rows)
     height, width = like.shape[2:]
     down, right = torch.arange(height).view(-1, 1), torch.arange(width).view(1, -1)
     boards = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from robcert.certify.numerics import into_box, random_start
 
 from ..search.radius import radii, standing
-from ..search.state import Found, Hunt
+from ..search.state import Found, SearchState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,26 +29,28 @@ def noise_search(
 
     ``epsilon`` is in pixel units, one number or one an image ``(b,)``.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
-    run_noise(hunt, hunt.correct, radii(hunt, epsilon), draws=draws)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm, seed)
+    run_noise(state, state.correct, radii(state, epsilon), draws=draws)
+    return state.result()
 
 
-def run_noise(hunt: Hunt, rows: Tensor, epsilon: Tensor, *, draws: int, block: int = 0) -> None:
-    """Noise search within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
+def run_noise(
+    state: SearchState, rows: Tensor, epsilon: Tensor, *, draws: int, block: int = 0
+) -> None:
+    """Noise search on a search state; ``epsilon (b,)`` speaks of all rows of the batch."""
     for draw in range(draws):
-        rows = standing(hunt, rows, epsilon)
+        rows = standing(state, rows, epsilon)
         if not len(rows):
             return
-        x = hunt.x(rows)
+        x = state.x(rows)
         delta = random_start(
-            hunt.batch.index[rows.cpu().numpy()],
+            state.batch.index[rows.cpu().numpy()],
             x,
-            norm=hunt.norm,
+            norm=state.norm,
             epsilon=epsilon[rows],
-            seed=hunt.seed,
+            seed=state.seed,
             stream=f"attack/noise/{draw}",
             block=block,
         )
         point = x + into_box(delta, x)
-        hunt.claim(rows, point, hunt.logits(rows, point))
+        state.verify_candidates(rows, point, state.logits(rows, point))

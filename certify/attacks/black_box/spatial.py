@@ -16,7 +16,7 @@ from torch.nn import functional
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import generator
 
-from ..search.state import Found, Hunt
+from ..search.state import Found, SearchState
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,21 +44,21 @@ def spatial(
         draws: k; 1 is the random attack, more the worst of k.
         seed: of the draws, from each image's own stream.
     """
-    hunt = Hunt(classifier, batch, Norm.LINF, seed)
-    run_spatial(hunt, hunt.correct, degrees=degrees, shift=shift, draws=draws)
-    return hunt.result()
+    state = SearchState(classifier, batch, Norm.LINF, seed)
+    run_spatial(state, state.correct, degrees=degrees, shift=shift, draws=draws)
+    return state.result()
 
 
 def run_spatial(
-    hunt: Hunt, rows: Tensor, *, degrees: float = 30.0, shift: float = 0.1, draws: int = 10
+    state: SearchState, rows: Tensor, *, degrees: float = 30.0, shift: float = 0.1, draws: int = 10
 ) -> None:
-    """The worst of k motions within a hunt; every draw is tried on every row."""
+    """The worst of k motions on a search state; every draw is tried on every row."""
     if not len(rows):
         return
-    motions = unit_motions(hunt.batch.index[rows.cpu().numpy()], draws, hunt.seed)
-    for motion in motions.to(hunt.batch.x).unbind(1):
-        moved = transformed(hunt.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
-        hunt.claim(rows, moved, hunt.logits(rows, moved))
+    motions = unit_motions(state.batch.index[rows.cpu().numpy()], draws, state.seed)
+    for motion in motions.to(state.batch.x).unbind(1):
+        moved = transformed(state.x(rows), motion[:, 0] * degrees, motion[:, 1:] * shift)
+        state.verify_candidates(rows, moved, state.logits(rows, moved))
 
 
 def unit_motions(indices: NDArray[np.int64], draws: int, seed: int) -> Tensor:

@@ -16,7 +16,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Loss, generator, per_row, project
 
 from ..search.radius import radii, standing
-from ..search.state import Found, Hunt
+from ..search.state import Found, SearchState
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -47,14 +47,14 @@ def square(
     ``epsilon`` is in pixel units, one number or one an image ``(b,)``; ``first_share`` is the part
     of the image that the first squares cover, by default :data:`FIRST_SHARES`.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
-    radius = radii(hunt, epsilon)
-    run_square(hunt, hunt.correct, radius, queries=queries, first_share=first_share)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm, seed)
+    radius = radii(state, epsilon)
+    run_square(state, state.correct, radius, queries=queries, first_share=first_share)
+    return state.result()
 
 
 def run_square(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     *,
@@ -63,24 +63,24 @@ def run_square(
     start: Tensor | None = None,
     block: int = 0,
 ) -> None:
-    """Square attack within a hunt; ``epsilon (b,)`` speaks of all rows of the batch.
+    """Square attack on a search state; ``epsilon (b,)`` speaks of all rows of the batch.
 
     It begins at the perturbations ``start (b, c, h, w)`` where there are any, else at stripes.
     """
-    rows = standing(hunt, rows, epsilon)
-    x, radius = hunt.x(rows), epsilon[rows]
-    draws = _Draws(hunt, rows, queries, block)
-    first = draws.stripes() * _height(hunt.norm, radius, x) if start is None else start[rows]
-    delta = project(first, hunt.norm, radius, x=x)
+    rows = standing(state, rows, epsilon)
+    x, radius = state.x(rows), epsilon[rows]
+    draws = _Draws(state, rows, queries, block)
+    first = draws.stripes() * _height(state.norm, radius, x) if start is None else start[rows]
+    delta = project(first, state.norm, radius, x=x)
     best = torch.full_like(radius, -torch.inf)
     trial = delta
     for query in range(queries):
-        logits = hunt.logits(rows, x + trial)
-        value = Loss.MARGIN.of(logits, hunt.y(rows))
+        logits = state.logits(rows, x + trial)
+        value = Loss.MARGIN.of(logits, state.y(rows))
         better = value > best
         best = torch.where(better, value, best)
         delta = torch.where(per_row(better.float(), trial) > 0, trial, delta)
-        going = ~hunt.claim(rows, x + trial, logits)
+        going = ~state.verify_candidates(rows, x + trial, logits)
         rows, x, radius, best, delta = (
             rows[going],
             x[going],
@@ -91,19 +91,19 @@ def run_square(
         draws.keep(going)
         if not len(rows):
             return
-        side = _side(hunt, query / queries, first_share or FIRST_SHARES[hunt.norm])
+        side = _side(state, query / queries, first_share or FIRST_SHARES[state.norm])
         window, sign = draws.window(query, side)
-        height = _height(hunt.norm, radius, x)
-        if hunt.norm is Norm.LINF:
+        height = _height(state.norm, radius, x)
+        if state.norm is Norm.LINF:
             moved = torch.where(window, sign * height, delta)
         else:
             moved = delta + torch.where(window, sign * height * 4, 0.0)
-        trial = project(moved, hunt.norm, radius, x=x)
+        trial = project(moved, state.norm, radius, x=x)
 
 
-def _side(hunt: Hunt, progress: float, first_share: float) -> int:
+def _side(state: SearchState, progress: float, first_share: float) -> int:
     """Side of the square, so that its area falls as the schedule says."""
-    _, height, width = hunt.batch.x.shape[1:]
+    _, height, width = state.batch.x.shape[1:]
     divisor = 1
     for share, factor in _SCHEDULE:
         if progress > share:
@@ -122,12 +122,12 @@ def _height(norm: Norm, radius: Tensor, x: Tensor) -> Tensor:
 class _Draws:
     """The random numbers of each image's search, from its own stream, drawn ahead."""
 
-    def __init__(self, hunt: Hunt, rows: Tensor, queries: int, block: int) -> None:
-        channels, self._height, self._width = hunt.batch.x.shape[1:]
+    def __init__(self, state: SearchState, rows: Tensor, queries: int, block: int) -> None:
+        channels, self._height, self._width = state.batch.x.shape[1:]
         device = rows.device
         numbers, stripes = [], []
-        for index in hunt.batch.index[rows.cpu().numpy()]:
-            stream = generator(hunt.seed, "attack/square", int(index), block)
+        for index in state.batch.index[rows.cpu().numpy()]:
+            stream = generator(state.seed, "attack/square", int(index), block)
             numbers.append(torch.rand(queries, 2 + channels, generator=stream))
             stripes.append(torch.rand(channels, 1, self._width, generator=stream))
         empty = torch.zeros(0, queries, 2 + channels)

@@ -13,7 +13,7 @@ from robcert.certify.numerics import Loss, StepRule, maximise, random_start
 
 from ..gradient.pgd import default_rule
 from ..search.radius import radii
-from ..search.state import Found, Hunt, adversarial
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch, Norm
@@ -37,10 +37,10 @@ def transfer(
         TwinUnavailableError: the source has no gradients.
     """
     require_source(source, classifier)
-    hunt = Hunt(classifier, batch, norm, seed)
+    state = SearchState(classifier, batch, norm, seed)
     recipe = Recipe(steps)
-    run_transfer(hunt, hunt.correct, radii(hunt, epsilon), source=source, recipe=recipe)
-    return hunt.result()
+    run_transfer(state, state.correct, radii(state, epsilon), source=source, recipe=recipe)
+    return state.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def require_same_task(source: Classifier, target: Classifier) -> None:
 
 
 def run_transfer(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     *,
@@ -91,17 +91,17 @@ def run_transfer(
     recipe: Recipe,
     block: int = 0,
 ) -> Tensor:
-    """Transfer within a hunt: all steps are taken on the source, then its best image is tried.
+    """Transfer on a search state: all steps are taken on the source, then its best image is tried.
 
     Returned is where the source itself was misled ``(b,)``, by its own runtime; False for other
     rows than ``rows``. ``epsilon (b,)`` speaks of all rows of the batch.
     """
-    misled = torch.zeros(len(hunt.batch), dtype=torch.bool, device=rows.device)
-    for some in torch.split(rows, hunt.lanes):
+    misled = torch.zeros(len(state.batch), dtype=torch.bool, device=rows.device)
+    for some in torch.split(rows, state.active_batch_size):
         if len(some):
-            point = _climbed(hunt, some, epsilon, source, recipe, block)
-            misled[some] = adversarial(source.logits(point), hunt.y(some))
-            hunt.claim(some, point, hunt.logits(some, point))
+            point = _climbed(state, some, epsilon, source, recipe, block)
+            misled[some] = adversarial(source.logits(point), state.y(some))
+            state.verify_candidates(some, point, state.logits(some, point))
     return misled
 
 
@@ -111,29 +111,34 @@ def _task(model: Classifier) -> str:
 
 
 def _climbed(
-    hunt: Hunt, rows: Tensor, epsilon: Tensor, source: Classifier, recipe: Recipe, block: int
+    state: SearchState,
+    rows: Tensor,
+    epsilon: Tensor,
+    source: Classifier,
+    recipe: Recipe,
+    block: int,
 ) -> Tensor:
     """Images ``(r, c, h, w)`` that the source likes least."""
-    x, y = hunt.x(rows), hunt.y(rows)
+    x, y = state.x(rows), state.y(rows)
     start = random_start(
-        hunt.batch.index[rows.cpu().numpy()],
+        state.batch.index[rows.cpu().numpy()],
         x,
-        norm=hunt.norm,
+        norm=state.norm,
         epsilon=epsilon[rows],
-        seed=hunt.seed,
+        seed=state.seed,
         stream="attack/transfer",
         block=block,
     )
     climbed = maximise(
         lambda delta: recipe.loss.of(source.twin_logits(x + delta), y),
         x,
-        norm=hunt.norm,
+        norm=state.norm,
         epsilon=epsilon[rows],
         steps=recipe.steps,
-        rule=recipe.rule or default_rule(hunt.norm, recipe.steps),
+        rule=recipe.rule or default_rule(state.norm, recipe.steps),
         start=start,
         box=True,
     )
-    hunt.n_backward[rows] += recipe.steps
-    hunt.n_forward[rows] += recipe.steps + 1
+    state.n_backward[rows] += recipe.steps
+    state.n_forward[rows] += recipe.steps + 1
     return x + climbed.best_delta

@@ -18,7 +18,7 @@ from robcert.certify.numerics import Loss, maximise
 
 from ..gradient.pgd import default_rule
 from ..search.radius import radii, standing
-from ..search.state import Found, Hunt
+from ..search.state import Found, SearchState
 from .boundary import run_boundary
 from .label_only import run_rays
 from .square import run_square
@@ -48,43 +48,47 @@ def transfer_start(
     the radius (pixel units, one number or one an image). The ascent on the source begins at the
     image, so the start is not random.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
-    radius = radii(hunt, epsilon)
+    state = SearchState(classifier, batch, norm, seed)
+    radius = radii(state, epsilon)
     start = torch.zeros_like(batch.x)
     for factor in reversed(FACTORS):
-        rows = standing(hunt, hunt.correct, radius)
-        start = _climbed(hunt, rows, factor * radius, source, steps)
-    todo = standing(hunt, hunt.correct, radius)
+        rows = standing(state, state.correct, radius)
+        start = _climbed(state, rows, factor * radius, source, steps)
+    todo = standing(state, state.correct, radius)
     # large squares would wipe the start out
-    run_square(hunt, todo, radius, queries=queries // 2, first_share=0.1, start=start)
-    todo = standing(hunt, hunt.correct, radius)
+    run_square(state, todo, radius, queries=queries // 2, first_share=0.1, start=start)
+    todo = standing(state, state.correct, radius)
     if norm is Norm.LINF:
-        known = torch.where(hunt.distance.isfinite().view(-1, 1, 1, 1), hunt.x_adv - batch.x, start)
+        known = torch.where(
+            state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - batch.x, start
+        )
         signs = torch.where(known < 0, -1.0, 1.0).to(batch.x)
-        run_rays(hunt, todo, radius, queries=queries // 2, first=signs)
+        run_rays(state, todo, radius, queries=queries // 2, first=signs)
     else:
-        run_boundary(hunt, todo, queries=queries // 2)
-    return replace(hunt.result(), found=hunt.within(radius))
+        run_boundary(state, todo, queries=queries // 2)
+    return replace(state.result(), found=state.within(radius))
 
 
-def _climbed(hunt: Hunt, rows: Tensor, epsilon: Tensor, source: Classifier, steps: int) -> Tensor:
+def _climbed(
+    state: SearchState, rows: Tensor, epsilon: Tensor, source: Classifier, steps: int
+) -> Tensor:
     """Perturbations ``(b, c, h, w)`` that mislead the source most; what misleads both is kept."""
-    found = torch.zeros_like(hunt.batch.x)
-    for some in torch.split(rows, hunt.lanes):
+    found = torch.zeros_like(state.batch.x)
+    for some in torch.split(rows, state.active_batch_size):
         if len(some):
-            x = hunt.x(some)
+            x = state.x(some)
             found[some] = maximise(
-                partial(_misled, source, x, hunt.y(some)),
+                partial(_misled, source, x, state.y(some)),
                 x,
-                norm=hunt.norm,
+                norm=state.norm,
                 epsilon=epsilon[some],
                 steps=steps,
-                rule=default_rule(hunt.norm, steps),
+                rule=default_rule(state.norm, steps),
                 box=True,
             ).best_delta
-            hunt.n_backward[some] += steps
-            hunt.n_forward[some] += steps + 1
-            hunt.claim(some, x + found[some], hunt.logits(some, x + found[some]))
+            state.n_backward[some] += steps
+            state.n_forward[some] += steps + 1
+            state.verify_candidates(some, x + found[some], state.logits(some, x + found[some]))
     return found
 
 

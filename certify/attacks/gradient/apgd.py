@@ -17,7 +17,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Loss, feasible, normalised, per_row, project, random_start
 
 from ..search.radius import loss_score, radii, standing
-from ..search.state import Found, Hunt, Score
+from ..search.state import Found, Score, SearchState
 from .apgd_l1 import ascend_sparsely
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def apgd(
 
     ``epsilon`` is in pixel units, one number or one an image ``(b,)``.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
-    radius = radii(hunt, epsilon)
-    run_apgd(hunt, hunt.correct, radius, steps=steps, restarts=restarts, ratio=False)
-    run_apgd(hunt, hunt.correct, radius, steps=steps, restarts=restarts, ratio=True)
-    run_apgd_targeted(hunt, hunt.correct, radius, steps=steps, targets=targets)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm, seed)
+    radius = radii(state, epsilon)
+    run_apgd(state, state.correct, radius, steps=steps, restarts=restarts, ratio=False)
+    run_apgd(state, state.correct, radius, steps=steps, restarts=restarts, ratio=True)
+    run_apgd_targeted(state, state.correct, radius, steps=steps, targets=targets)
+    return state.result()
 
 
 def run_apgd(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     *,
@@ -62,21 +62,21 @@ def run_apgd(
     ratio: bool,
     block: int = 0,
 ) -> None:
-    """APGD within a hunt, on the logit ratio (``ratio``) or on the cross-entropy."""
-    score = _ratio_score(hunt) if ratio else loss_score(hunt, Loss.CE)
+    """APGD on a search state, on the logit ratio (``ratio``) or on the cross-entropy."""
+    score = _ratio_score(state) if ratio else loss_score(state, Loss.CE)
     for restart in range(restarts):
         name = f"attack/apgd-{'dlr' if ratio else 'ce'}/{restart}"
-        _ascend(hunt, standing(hunt, rows, epsilon), score, epsilon, steps, name, block)
+        _ascend(state, standing(state, rows, epsilon), score, epsilon, steps, name, block)
 
 
 def run_apgd_targeted(
-    hunt: Hunt, rows: Tensor, epsilon: Tensor, *, steps: int, targets: int, block: int = 0
+    state: SearchState, rows: Tensor, epsilon: Tensor, *, steps: int, targets: int, block: int = 0
 ) -> None:
-    """APGD within a hunt towards each of the classes with the largest clean logits."""
-    ranked = hunt.ranked_classes(rows, targets)
+    """APGD on a search state towards each of the classes with the largest clean logits."""
+    ranked = state.ranked_classes(rows, targets)
     for rank in range(ranked.shape[1]):
         run_apgd_towards(
-            hunt,
+            state,
             rows,
             epsilon,
             ranked[:, rank],
@@ -87,7 +87,7 @@ def run_apgd_targeted(
 
 
 def run_apgd_towards(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     target: Tensor,
@@ -96,18 +96,18 @@ def run_apgd_towards(
     stream: str,
     block: int,
 ) -> None:
-    """One ascent of the targeted ratio towards the classes ``target (b,)``, within a hunt."""
-    score = _targeted_score(hunt, target)
-    todo = standing(hunt, rows, epsilon)
-    _ascend(hunt, todo, score, epsilon, steps, f"attack/apgd-{stream}", block)
+    """One ascent of the targeted ratio towards the classes ``target (b,)``, on a search state."""
+    score = _targeted_score(state, target)
+    todo = standing(state, rows, epsilon)
+    _ascend(state, todo, score, epsilon, steps, f"attack/apgd-{stream}", block)
 
 
-def _ratio_score(hunt: Hunt) -> Score:
-    return lambda logits, rows: logit_ratio(logits, hunt.y(rows))
+def _ratio_score(state: SearchState) -> Score:
+    return lambda logits, rows: logit_ratio(logits, state.y(rows))
 
 
-def _targeted_score(hunt: Hunt, target: Tensor) -> Score:
-    return lambda logits, rows: targeted_ratio(logits, hunt.y(rows), target[rows])
+def _targeted_score(state: SearchState, target: Tensor) -> Score:
+    return lambda logits, rows: targeted_ratio(logits, state.y(rows), target[rows])
 
 
 def logit_ratio(logits: Tensor, y: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     return tuple(math.ceil(round(share * steps, 6)) for share in shares[1:-1])
 
 
-class _State:
+class _Ascents:
     """Ascents under way; rows that are done are dropped from all tensors at once."""
 
     def __init__(self, rows: Tensor, delta: Tensor, epsilon: Tensor) -> None:
@@ -182,7 +182,7 @@ class _State:
 
 
 def _ascend(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     score: Score,
     epsilon: Tensor,
@@ -190,44 +190,52 @@ def _ascend(
     name: str,
     block: int,
 ) -> None:
-    together = ascend_sparsely if hunt.norm is Norm.L1 else _ascend_together
-    for some in torch.split(rows, hunt.lanes):
+    together = ascend_sparsely if state.norm is Norm.L1 else _ascend_together
+    for some in torch.split(rows, state.active_batch_size):
         if len(some):
-            together(hunt, some, score, epsilon[some], steps, name, block)
+            together(state, some, score, epsilon[some], steps, name, block)
 
 
 def _ascend_together(
-    hunt: Hunt, rows: Tensor, score: Score, epsilon: Tensor, steps: int, name: str, block: int
+    state: SearchState,
+    rows: Tensor,
+    score: Score,
+    epsilon: Tensor,
+    steps: int,
+    name: str,
+    block: int,
 ) -> None:
-    x, norm = hunt.x(rows), hunt.norm
-    indices = hunt.batch.index[rows.cpu().numpy()]
+    x, norm = state.x(rows), state.norm
+    indices = state.batch.index[rows.cpu().numpy()]
     start = random_start(
-        indices, x, norm=norm, epsilon=epsilon, seed=hunt.seed, stream=name, block=block
+        indices, x, norm=norm, epsilon=epsilon, seed=state.seed, stream=name, block=block
     )
-    state = _State(rows, project(start, norm, epsilon, x=x), epsilon)
+    ascents = _Ascents(rows, project(start, norm, epsilon, x=x), epsilon)
     judged, since = set(checkpoints(steps)), 0
     for step in range(steps):
-        x = hunt.x(state.rows)
-        logits, gradient = hunt.gradient(state.rows, x + state.delta, score)
-        state.note(score(logits, state.rows).nan_to_num(nan=-torch.inf), gradient)
-        going = ~hunt.claim(state.rows, x + state.delta, logits)
-        state.keep(going)
+        x = state.x(ascents.rows)
+        logits, gradient = state.gradient(ascents.rows, x + ascents.delta, score)
+        ascents.note(score(logits, ascents.rows).nan_to_num(nan=-torch.inf), gradient)
+        going = ~state.verify_candidates(ascents.rows, x + ascents.delta, logits)
+        ascents.keep(going)
         gradient = gradient[going]
-        if not len(state.rows):
+        if not len(ascents.rows):
             return
         since += 1
         if step in judged:
-            halved = state.judge(since).view(-1, 1, 1, 1)
-            gradient, since = torch.where(halved, state.best_gradient, gradient), 0
-        _move(state, gradient, hunt.x(state.rows), norm, momentum=1.0 if step == 0 else _MOMENTUM)
-    point = hunt.x(state.rows) + state.delta
-    hunt.claim(state.rows, point, hunt.twin_logits(state.rows, point))
+            halved = ascents.judge(since).view(-1, 1, 1, 1)
+            gradient, since = torch.where(halved, ascents.best_gradient, gradient), 0
+        _move(
+            ascents, gradient, state.x(ascents.rows), norm, momentum=1.0 if step == 0 else _MOMENTUM
+        )
+    point = state.x(ascents.rows) + ascents.delta
+    state.verify_candidates(ascents.rows, point, state.twin_logits(ascents.rows, point))
 
 
-def _move(state: _State, gradient: Tensor, x: Tensor, norm: Norm, *, momentum: float) -> None:
-    uphill = feasible(gradient, x + state.delta)
+def _move(ascents: _Ascents, gradient: Tensor, x: Tensor, norm: Norm, *, momentum: float) -> None:
+    uphill = feasible(gradient, x + ascents.delta)
     unit = uphill.sign() if norm is Norm.LINF else normalised(uphill)
-    ahead = project(state.delta + unit * per_row(state.size, unit), norm, state.epsilon, x=x)
-    mixed = state.delta + momentum * (ahead - state.delta)
-    mixed = mixed + (1 - momentum) * (state.delta - state.before)
-    state.before, state.delta = state.delta, project(mixed, norm, state.epsilon, x=x)
+    ahead = project(ascents.delta + unit * per_row(ascents.size, unit), norm, ascents.epsilon, x=x)
+    mixed = ascents.delta + momentum * (ahead - ascents.delta)
+    mixed = mixed + (1 - momentum) * (ascents.delta - ascents.before)
+    ascents.before, ascents.delta = ascents.delta, project(mixed, norm, ascents.epsilon, x=x)

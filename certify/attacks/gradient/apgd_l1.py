@@ -18,7 +18,7 @@ from robcert.certify.core import Norm
 from robcert.certify.numerics import feasible, per_row, project, random_start
 
 if TYPE_CHECKING:
-    from ..search.state import Hunt, Score
+    from ..search.state import Score, SearchState
 
 _STAGES = ((3.0, 0.3), (2.0, 0.3))  # (radii, share of the steps) before the radius itself
 _FIRST_SHARE = 0.2  # of the pixels, changed by the first steps
@@ -29,46 +29,54 @@ _LEAST_STEP = 0.1  # of the radius
 
 
 def ascend_sparsely(
-    hunt: Hunt, rows: Tensor, score: Score, epsilon: Tensor, steps: int, name: str, block: int
+    state: SearchState,
+    rows: Tensor,
+    score: Score,
+    epsilon: Tensor,
+    steps: int,
+    name: str,
+    block: int,
 ) -> None:
     """One ascent of ``score`` for each of ``rows`` together; ``epsilon (r,)`` are their radii."""
-    x = hunt.x(rows)
-    indices = hunt.batch.index[rows.cpu().numpy()]
+    x = state.x(rows)
+    indices = state.batch.index[rows.cpu().numpy()]
     wide = _STAGES[0][0] * epsilon
     delta = random_start(
-        indices, x, norm=Norm.L1, epsilon=wide, seed=hunt.seed, stream=name, block=block
+        indices, x, norm=Norm.L1, epsilon=wide, seed=state.seed, stream=name, block=block
     )
     left, changed = steps, torch.full_like(epsilon, _FIRST_SHARE * x[0].numel())
     for factor, share in _STAGES:
-        state = _State(rows, delta, factor * epsilon, changed, x)
+        ascents = _SparseAscents(rows, delta, factor * epsilon, changed, x)
         for step in range(int(share * steps)):
-            logits, gradient = hunt.gradient(rows, x + state.delta, score)
-            state.step(score(logits, rows), gradient, x, look=_looks(step, steps))
+            logits, gradient = state.gradient(rows, x + ascents.delta, score)
+            ascents.step(score(logits, rows), gradient, x, look=_looks(step, steps))
         left -= int(share * steps)
-        delta, changed = state.best_delta, _count(state.best_delta) / _LESS
-    _within(hunt, _State(rows, delta, epsilon, changed, x), score, left, steps)
+        delta, changed = ascents.best_delta, _count(ascents.best_delta) / _LESS
+    _within(state, _SparseAscents(rows, delta, epsilon, changed, x), score, left, steps)
 
 
-def _within(hunt: Hunt, state: _State, score: Score, left: int, steps: int) -> None:
+def _within(
+    state: SearchState, ascents: _SparseAscents, score: Score, left: int, steps: int
+) -> None:
     """The last stage: what the runtime confirms leaves."""
     for step in range(left):
-        point = hunt.x(state.rows) + state.delta
-        logits, gradient = hunt.gradient(state.rows, point, score)
-        going = ~hunt.claim(state.rows, point, logits)
-        state.keep(going)
-        if not len(state.rows):
+        point = state.x(ascents.rows) + ascents.delta
+        logits, gradient = state.gradient(ascents.rows, point, score)
+        going = ~state.verify_candidates(ascents.rows, point, logits)
+        ascents.keep(going)
+        if not len(ascents.rows):
             return
-        value, x = score(logits[going], state.rows), hunt.x(state.rows)
-        state.step(value, gradient[going], x, look=_looks(step, steps))
-    point = hunt.x(state.rows) + state.delta
-    hunt.claim(state.rows, point, hunt.twin_logits(state.rows, point))
+        value, x = score(logits[going], ascents.rows), state.x(ascents.rows)
+        ascents.step(value, gradient[going], x, look=_looks(step, steps))
+    point = state.x(ascents.rows) + ascents.delta
+    state.verify_candidates(ascents.rows, point, state.twin_logits(ascents.rows, point))
 
 
 def _looks(step: int, steps: int) -> bool:
     return (step + 1) % max(1, int(_PERIOD * steps)) == 0
 
 
-class _State:
+class _SparseAscents:
     """Ascents under way; rows that are done are dropped from all tensors at once."""
 
     def __init__(

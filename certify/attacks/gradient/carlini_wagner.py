@@ -15,8 +15,8 @@ from torch import Tensor
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Direction, StepRule, per_row
 
-from ..search.boundary_tangents import nearest_face, rival_margin
-from ..search.state import Found, Hunt, adversarial
+from ..search.boundary_tangents import nearest_class_boundary, target_margin
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -46,13 +46,13 @@ def carlini_wagner(
         step: Adam's first step in w; a fifth of it after half, a fifth again after 3/4.
         first: first value of c.
     """
-    hunt = Hunt(classifier, batch, Norm.L2)
-    run_carlini_wagner(hunt, hunt.correct, steps=steps, searches=searches, step=step, first=first)
-    return hunt.result()
+    state = SearchState(classifier, batch, Norm.L2)
+    run_carlini_wagner(state, state.correct, steps=steps, searches=searches, step=step, first=first)
+    return state.result()
 
 
 def run_carlini_wagner(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     *,
     steps: int,
@@ -61,25 +61,25 @@ def run_carlini_wagner(
     first: float = 0.1,
     rivals: int = 9,
 ) -> None:
-    """The attack within a hunt, and once more towards the nearest face where that is another class.
+    """The attack, and once more towards the nearest class boundary where that is another class.
 
     As in :mod:`fmn`: nearest in the tangents at the image, of the ``rivals`` with the largest
     clean logits. Adam's steps are no longer than a few of those distances, or it would never
-    settle at a near boundary.
+    shrink_and_verify at a near boundary.
     """
     if not len(rows):
         return
-    nearest, distance = nearest_face(hunt, rows, rivals)
+    nearest, distance = nearest_class_boundary(state, rows, rivals)
     # a step moves a grey pixel by half of it
-    longest = 2 * _STRIDES * distance / math.sqrt(hunt.batch.x[0].numel())
+    longest = 2 * _STRIDES * distance / math.sqrt(state.batch.x[0].numel())
     sizes = longest.clamp(_LEAST, step).float()
-    reached = _search(hunt, rows, None, steps, searches, sizes, first)
+    reached = _search(state, rows, None, steps, searches, sizes, first)
     missed = rows[nearest[rows] != reached]
-    _search(hunt, missed, nearest, steps, searches, sizes, first)
+    _search(state, missed, nearest, steps, searches, sizes, first)
 
 
 def _search(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     rivals: Tensor | None,
     steps: int,
@@ -87,31 +87,36 @@ def _search(
     sizes: Tensor,
     first: float,
 ) -> Tensor:
-    """Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the hunt.
+    """Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the state.
 
     c is multiplied by ten until the attack succeeds, then bisected.
     """
     weight = torch.full((len(rows),), first, device=rows.device)
     low, high = torch.zeros_like(weight), torch.full_like(weight, _LARGEST)
-    best, best_norm = hunt.x(rows).clone(), torch.full_like(weight, torch.inf)
+    best, best_norm = state.x(rows).clone(), torch.full_like(weight, torch.inf)
     reached = torch.full_like(rows, -1)
     for _ in range(searches if len(rows) else 0):
-        found, found_norm, found_class = _descend(hunt, rows, rivals, weight, steps, sizes[rows])
+        found, found_norm, found_class = _descend(state, rows, rivals, weight, steps, sizes[rows])
         better = found_norm < best_norm
         best[better], best_norm[better] = found[better], found_norm[better]
         reached[better] = found_class[better]
         hit = found_norm.isfinite()
         low, high = torch.where(hit, low, weight), torch.where(hit, weight, high)
         weight = torch.where(high < _LARGEST, (low + high) / 2, weight * 10)
-    hunt.settle(rows[best_norm.isfinite()], best[best_norm.isfinite()])
+    state.shrink_and_verify(rows[best_norm.isfinite()], best[best_norm.isfinite()])
     return reached
 
 
 def _descend(
-    hunt: Hunt, rows: Tensor, rivals: Tensor | None, weight: Tensor, steps: int, sizes: Tensor
+    state: SearchState,
+    rows: Tensor,
+    rivals: Tensor | None,
+    weight: Tensor,
+    steps: int,
+    sizes: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nearest misclassified iterates, their distances, inf where there is none, and classes."""
-    x, y = hunt.x(rows), hunt.y(rows)
+    x, y = state.x(rows), state.y(rows)
     drops = ((steps // 2, 0.2), (3 * steps // 4, 0.2))
     rule = StepRule(Direction.ADAM, 1.0, relative=True, drops=drops, smoothing=1e-8)
     # in float32 it rounds by an entry's place in the batch; of float64 that is cut off
@@ -121,8 +126,8 @@ def _descend(
     reached = torch.full_like(rows, -1)
     for t in range(1, steps + 1):
         point = (w.tanh() + 1) / 2
-        logits, gradient = hunt.gradient(
-            rows, point, lambda logits, at: rival_margin(hunt, logits, at, rivals).clamp_max(0)
+        logits, gradient = state.gradient(
+            rows, point, lambda logits, at: target_margin(state, logits, at, rivals).clamp_max(0)
         )
         size = Norm.L2.of(point - x)
         better = adversarial(logits, y) & (size < best_norm)

@@ -11,8 +11,8 @@ from torch import Tensor
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Loss, feasible, into_box, normalised, per_row
 
-from ..search.boundary_tangents import nearest_face, rival_margin
-from ..search.state import Found, Hunt, Score, adversarial
+from ..search.boundary_tangents import nearest_class_boundary, target_margin
+from ..search.state import Found, Score, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -24,13 +24,13 @@ def ddn(
     classifier: Classifier, batch: Batch, *, steps: int = 100, loss: Loss = Loss.MARGIN
 ) -> Found:
     """Nearest adversarial images in l2; the paper climbs the cross-entropy."""
-    hunt = Hunt(classifier, batch, Norm.L2)
-    run_ddn(hunt, hunt.correct, steps=steps, loss=loss)
-    return hunt.result()
+    state = SearchState(classifier, batch, Norm.L2)
+    run_ddn(state, state.correct, steps=steps, loss=loss)
+    return state.result()
 
 
 def run_ddn(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     *,
     steps: int,
@@ -38,36 +38,36 @@ def run_ddn(
     gamma: float = 0.05,
     rivals: int = 9,
 ) -> None:
-    """DDN within a hunt, and once more towards the nearest face where that is another class.
+    """DDN on a search state, and once more towards the nearest face where that is another class.
 
     As in :mod:`fmn`: nearest in the tangents at the image, of the ``rivals`` with the largest
     clean logits.
     """
     if not len(rows):
         return
-    nearest, distance = nearest_face(hunt, rows, rivals)
+    nearest, distance = nearest_class_boundary(state, rows, rivals)
     first = torch.where(distance.isfinite(), distance, 1.0).clamp_min(_LEAST).float()
-    reached = _descend(hunt, rows, lambda z, at: loss.of(z, hunt.y(at)), first, steps, gamma)
+    reached = _descend(state, rows, lambda z, at: loss.of(z, state.y(at)), first, steps, gamma)
     missed = rows[nearest[rows] != reached]
-    _descend(hunt, missed, lambda z, at: rival_margin(hunt, z, at, nearest), first, steps, gamma)
+    _descend(state, missed, lambda z, at: target_margin(state, z, at, nearest), first, steps, gamma)
 
 
 def _descend(
-    hunt: Hunt, rows: Tensor, score: Score, first: Tensor, steps: int, gamma: float
+    state: SearchState, rows: Tensor, score: Score, first: Tensor, steps: int, gamma: float
 ) -> Tensor:
-    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the hunt.
+    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the state.
 
     A step along the gradient, then the perturbation's length is set: it begins at ``first (b,)``,
     shrinks by the factor :math:`1 - \gamma` at an adversarial iterate and grows by
     :math:`1 + \gamma` elsewhere; the step falls from 1 to 0.01 by a cosine. The paper begins at
     length 1, from where small distances take long to reach.
     """
-    x, y, length = hunt.x(rows), hunt.y(rows), first[rows]
+    x, y, length = state.x(rows), state.y(rows), first[rows]
     delta, reached = torch.zeros_like(x), torch.full_like(rows, -1)
     best, best_norm = x.clone(), torch.full_like(length, torch.inf)
     for t in range(steps if len(rows) else 0):
         step = 0.01 + 0.99 * (1 + math.cos(math.pi * t / steps)) / 2
-        logits, gradient = hunt.gradient(rows, x + delta, score)
+        logits, gradient = state.gradient(rows, x + delta, score)
         hit, size = adversarial(logits, y), Norm.L2.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
@@ -76,5 +76,5 @@ def _descend(
         uphill = normalised(feasible(gradient, x + delta))
         moved = into_box(delta + step * uphill, x)
         delta = into_box(normalised(moved) * per_row(length, moved), x)
-    hunt.settle(rows[best_norm.isfinite()], best[best_norm.isfinite()])
+    state.shrink_and_verify(rows[best_norm.isfinite()], best[best_norm.isfinite()])
     return reached

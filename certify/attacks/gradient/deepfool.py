@@ -10,8 +10,8 @@ from torch import Tensor
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import normalised, per_row
 
-from ..search.boundary_tangents import face_distances, faces
-from ..search.state import Found, Hunt, adversarial
+from ..search.boundary_tangents import boundary_distances, faces
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -29,13 +29,13 @@ def deepfool(
         steps: most steps an image takes.
         classes: other classes looked at, those with the largest clean logits.
     """
-    hunt = Hunt(classifier, batch, norm)
-    run_deepfool(hunt, hunt.correct, steps=steps, classes=classes)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm)
+    run_deepfool(state, state.correct, steps=steps, classes=classes)
+    return state.result()
 
 
-def run_deepfool(hunt: Hunt, rows: Tensor, *, steps: int, classes: int = 10) -> None:
-    r"""DeepFool within a hunt.
+def run_deepfool(state: SearchState, rows: Tensor, *, steps: int, classes: int = 10) -> None:
+    r"""DeepFool on a search state.
 
     The face of class i is :math:`|z_i - z_y| / \|\nabla(z_i - z_y)\|_q` away; the step is
     :math:`|m| \operatorname{sign}(w) / \|w\|_1` in linf and :math:`|m| w / \|w\|_2^2` in l2. The
@@ -43,29 +43,29 @@ def run_deepfool(hunt: Hunt, rows: Tensor, *, steps: int, classes: int = 10) -> 
     """
     if not len(rows):
         return
-    ranked = hunt.ranked_classes(rows, classes)[rows]
-    total = torch.zeros_like(hunt.x(rows))
+    ranked = state.ranked_classes(rows, classes)[rows]
+    total = torch.zeros_like(state.x(rows))
     going = torch.arange(len(rows), device=rows.device)
     done = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     for _ in range(steps):
-        point = (hunt.x(rows[going]) + 1.02 * total[going]).clamp(0, 1)
-        outside = adversarial(hunt.twin_logits(rows[going], point), hunt.y(rows[going]))
+        point = (state.x(rows[going]) + 1.02 * total[going]).clamp(0, 1)
+        outside = adversarial(state.twin_logits(rows[going], point), state.y(rows[going]))
         done[going[outside]] = True
         going, point = going[~outside], point[~outside]
         if not len(going):
             break
-        margins, gradients = faces(hunt, rows[going], point, ranked[going])
-        total[going] += _step(hunt, margins, gradients)
-    point = (hunt.x(rows) + 1.02 * total).clamp(0, 1)
-    last = adversarial(hunt.twin_logits(rows, point), hunt.y(rows)) | done
-    hunt.settle(rows[last], point[last])
+        margins, gradients = faces(state, rows[going], point, ranked[going])
+        total[going] += _step(state, margins, gradients)
+    point = (state.x(rows) + 1.02 * total).clamp(0, 1)
+    last = adversarial(state.twin_logits(rows, point), state.y(rows)) | done
+    state.shrink_and_verify(rows[last], point[last])
 
 
-def _step(hunt: Hunt, margins: Tensor, gradients: Tensor) -> Tensor:
+def _step(state: SearchState, margins: Tensor, gradients: Tensor) -> Tensor:
     """Step ``(r, c, h, w)`` onto the nearest face; 0 where no gradient leads anywhere."""
-    distance = face_distances(hunt, margins, gradients)
+    distance = boundary_distances(state, margins, gradients)
     row, nearest = torch.arange(len(margins), device=margins.device), distance.argmin(1)
     gradient, length = gradients[row, nearest], distance[row, nearest]
-    unit = gradient.sign() if hunt.norm is Norm.LINF else normalised(gradient)
+    unit = gradient.sign() if state.norm is Norm.LINF else normalised(gradient)
     # a little more than onto the face, or the last steps creep for ever
     return torch.where(per_row(length, unit).isfinite(), unit * per_row(length + 1e-4, unit), 0.0)

@@ -11,8 +11,8 @@ from torch import Tensor
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import feasible, normalised, project
 
-from ..search.boundary_tangents import nearest_face, rival_margin
-from ..search.state import Found, Hunt, adversarial
+from ..search.boundary_tangents import nearest_class_boundary, target_margin
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -35,15 +35,15 @@ def fmn(
         steps: gradients an image.
         step: see :data:`FIRST_STEP`.
     """
-    hunt = Hunt(classifier, batch, norm)
-    run_fmn(hunt, hunt.correct, steps=steps, step=step)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm)
+    run_fmn(state, state.correct, steps=steps, step=step)
+    return state.result()
 
 
 def run_fmn(
-    hunt: Hunt, rows: Tensor, *, steps: int, step: float | None = None, rivals: int = 9
+    state: SearchState, rows: Tensor, *, steps: int, step: float | None = None, rivals: int = 9
 ) -> None:
-    """FMN within a hunt, and once more towards the nearest face where that is another class.
+    """FMN on a search state, and once more towards the nearest face where that is another class.
 
     The plain attack follows the class with the largest logit. Where the boundary of another class
     (of the ``rivals`` with the largest clean logits) is nearer in the tangent at the image, that
@@ -51,37 +51,39 @@ def run_fmn(
     """
     if not len(rows):
         return
-    length = step or FIRST_STEP[hunt.norm]
-    reached = _descend(hunt, rows, None, steps, length)
-    if rivals and hunt.classifier.num_classes > 2:
-        nearest, _ = nearest_face(hunt, rows, rivals)
+    length = step or FIRST_STEP[state.norm]
+    reached = _descend(state, rows, None, steps, length)
+    if rivals and state.classifier.num_classes > 2:
+        nearest, _ = nearest_class_boundary(state, rows, rivals)
         missed = nearest[rows] != reached
-        _descend(hunt, rows[missed], nearest, steps, length)
+        _descend(state, rows[missed], nearest, steps, length)
 
 
-def _descend(hunt: Hunt, rows: Tensor, rivals: Tensor | None, steps: int, first: float) -> Tensor:
-    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the hunt.
+def _descend(
+    state: SearchState, rows: Tensor, rivals: Tensor | None, steps: int, first: float
+) -> Tensor:
+    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the state.
 
     The radius starts where the tangent plane puts the boundary, :math:`\|\delta\| + |m| /
     \|\nabla m\|_*` for the margin m; it shrinks by the factor :math:`1 - \gamma` at an adversarial
     iterate and grows by :math:`1 + \gamma` elsewhere. Step and :math:`\gamma` fall by a cosine.
     """
-    x, y, norm = hunt.x(rows), hunt.y(rows), hunt.norm
+    x, y, norm = state.x(rows), state.y(rows), state.norm
     delta = torch.zeros_like(x)
     best, best_norm = x.clone(), torch.full((len(rows),), torch.inf, device=x.device)
     radius, reached = best_norm.clone(), torch.full_like(rows, -1)
     for t in range(steps if len(rows) else 0):
         decay = (1 + math.cos(math.pi * t / steps)) / 2
         gamma = 0.001 + 0.049 * decay
-        logits, gradient = hunt.gradient(
-            rows, x + delta, lambda logits, at: rival_margin(hunt, logits, at, rivals)
+        logits, gradient = state.gradient(
+            rows, x + delta, lambda logits, at: target_margin(state, logits, at, rivals)
         )
         hit, size = adversarial(logits, y), norm.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
         best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
         slope = norm.dual.of(gradient).clamp_min(torch.finfo(size.dtype).tiny)
-        ahead = size + rival_margin(hunt, logits, rows, rivals).abs() / slope
+        ahead = size + target_margin(state, logits, rows, rivals).abs() / slope
         # also grown, unlike the paper's: exactly on the boundary of a flat model it would stay
         outward = torch.where(best_norm.isfinite(), radius, ahead) * (1 + gamma)
         radius = torch.where(hit, torch.minimum(radius * (1 - gamma), best_norm), outward)
@@ -89,5 +91,5 @@ def _descend(hunt: Hunt, rows: Tensor, rivals: Tensor | None, steps: int, first:
         moved = delta + first * (0.01 + 0.99 * decay) * uphill
         delta = project(moved, norm, radius.clamp_max(_LARGE), x=x)
     found = best_norm.isfinite()
-    hunt.settle(rows[found], best[found])
+    state.shrink_and_verify(rows[found], best[found])
     return reached

@@ -16,8 +16,8 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Loss, feasible, normalised, per_row, steepest
 
 from ..search.adversarial_starts import starts
-from ..search.boundary_tangents import faces, nearest_face
-from ..search.state import Found, Hunt, adversarial
+from ..search.boundary_tangents import faces, nearest_class_boundary
+from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
@@ -33,13 +33,13 @@ def log_barrier(
     classifier: Classifier, batch: Batch, *, norm: Norm, steps: int = 450, seed: int = 0
 ) -> Found:
     """Nearest adversarial images; fifteen outer loops of ``steps`` in all from each start."""
-    hunt = Hunt(classifier, batch, norm, seed)
-    run_log_barrier(hunt, hunt.correct, steps=steps)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm, seed)
+    run_log_barrier(state, state.correct, steps=steps)
+    return state.result()
 
 
-def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int, rivals: int = 9) -> None:
-    """LogBarrier within a hunt, from the nearest image that is known, else from noise.
+def run_log_barrier(state: SearchState, rows: Tensor, *, steps: int, rivals: int = 9) -> None:
+    """LogBarrier on a search state, from the nearest image that is known, else from noise.
 
     ``steps`` gradients from each start. A descent ends at the nearest point of one class only, so
     where no adversarial image was known there are several starts, of as many classes. In any case
@@ -47,29 +47,31 @@ def run_log_barrier(hunt: Hunt, rows: Tensor, *, steps: int, rivals: int = 9) ->
     tangents at the image, of the ``rivals`` with the largest clean logits.
     """
     inner = max(1, steps // _OUTER)
-    for some, images in starts(hunt, rows):
-        hunt.settle(some, _descend(hunt, some, images, inner))
-    some, images = _beyond_nearest_face(hunt, rows, rivals)
-    hunt.settle(some, _descend(hunt, some, images, inner))
+    for some, images in starts(state, rows):
+        state.shrink_and_verify(some, _descend(state, some, images, inner))
+    some, images = _beyond_nearest_boundary(state, rows, rivals)
+    state.shrink_and_verify(some, _descend(state, some, images, inner))
 
 
-def _beyond_nearest_face(hunt: Hunt, rows: Tensor, rivals: int) -> tuple[Tensor, Tensor]:
+def _beyond_nearest_boundary(
+    state: SearchState, rows: Tensor, rivals: int
+) -> tuple[Tensor, Tensor]:
     """Rows that missed their nearest face, and misclassified images ``(r, c, h, w)`` beyond it."""
-    nearest, distance = nearest_face(hunt, rows, rivals)
-    rows = rows[distance[rows] < _NEARER * hunt.distance[rows]]
-    _, gradients = faces(hunt, rows, hunt.x(rows), nearest[rows, None])
-    step = steepest(hunt.norm, gradients[:, 0])
+    nearest, distance = nearest_class_boundary(state, rows, rivals)
+    rows = rows[distance[rows] < _NEARER * state.distance[rows]]
+    _, gradients = faces(state, rows, state.x(rows), nearest[rows, None])
+    step = steepest(state.norm, gradients[:, 0])
     step = step * per_row(distance[rows].to(step), step)
-    images, found = hunt.x(rows), torch.zeros_like(rows, dtype=torch.bool)
+    images, found = state.x(rows), torch.zeros_like(rows, dtype=torch.bool)
     for factor in _BEYOND:
         todo = (~found).nonzero().flatten()
-        points = (hunt.x(rows[todo]) + factor * step[todo]).clamp(0, 1)
-        hit = adversarial(hunt.twin_logits(rows[todo], points), hunt.y(rows[todo]))
+        points = (state.x(rows[todo]) + factor * step[todo]).clamp(0, 1)
+        hit = adversarial(state.twin_logits(rows[todo], points), state.y(rows[todo]))
         images[todo[hit]], found[todo[hit]] = points[hit], True
     return rows[found], images[found]
 
 
-def _descend(hunt: Hunt, rows: Tensor, here: Tensor, inner: int) -> Tensor:
+def _descend(state: SearchState, rows: Tensor, here: Tensor, inner: int) -> Tensor:
     """Nearest misclassified iterates ``(r, c, h, w)``; ``inner`` steps in each outer loop.
 
     A step that would leave the misclassified region is not taken, and the next one is half as long;
@@ -78,26 +80,26 @@ def _descend(hunt: Hunt, rows: Tensor, here: Tensor, inner: int) -> Tensor:
     """
     if not len(rows):
         return here
-    x, alpha, order = hunt.x(rows), 0.1, 10.0
+    x, alpha, order = state.x(rows), 0.1, 10.0
     best, size = here.clone(), torch.full((len(rows),), _STEP, device=x.device)
     there, slope, margin = here, torch.zeros_like(here), torch.zeros_like(size)
     for step in range(_OUTER * inner):
-        logits, gradient = hunt.gradient(
-            rows, there, lambda logits, at: Loss.PROBABILITY_MARGIN.of(logits, hunt.y(at))
+        logits, gradient = state.gradient(
+            rows, there, lambda logits, at: Loss.PROBABILITY_MARGIN.of(logits, state.y(at))
         )
-        inside, value = adversarial(logits, hunt.y(rows)), _probability_margin(hunt, logits, rows)
+        inside, value = adversarial(logits, state.y(rows)), _probability_margin(state, logits, rows)
         new = inside | (step == 0)
         here, slope = (
             torch.where(_wide(new), *pair) for pair in ((there, here), (gradient, slope))
         )
         margin = torch.where(new, value, margin)
-        nearer = inside & (hunt.norm.of(here - x) < hunt.norm.of(best - x))
+        nearer = inside & (state.norm.of(here - x) < state.norm.of(best - x))
         best = torch.where(_wide(nearer), here, best)
         size = torch.where(inside, size * 1.1, size / 2).clamp(1e-5, _STEP)
         barrier = slope * per_row(alpha / margin.clamp_min(1e-6), slope)
         # length 1 at distance 1: the barrier's weight is in units of the distance
-        pull = barrier * per_row(hunt.norm.of(here - x), barrier) - _inward(
-            hunt.norm, here - x, order
+        pull = barrier * per_row(state.norm.of(here - x), barrier) - _inward(
+            state.norm, here - x, order
         )
         unit = normalised(feasible(pull, here))
         length = per_row(size * Norm.L2.of(here - x), unit)
@@ -107,8 +109,8 @@ def _descend(hunt: Hunt, rows: Tensor, here: Tensor, inner: int) -> Tensor:
     return best
 
 
-def _probability_margin(hunt: Hunt, logits: Tensor, rows: Tensor) -> Tensor:
-    return Loss.PROBABILITY_MARGIN.of(logits, hunt.y(rows))
+def _probability_margin(state: SearchState, logits: Tensor, rows: Tensor) -> Tensor:
+    return Loss.PROBABILITY_MARGIN.of(logits, state.y(rows))
 
 
 def _wide(rows: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from robcert.certify.core import Batch, Norm
 from robcert.certify.numerics import Direction, Loss, StepRule, feasible, per_row, project
 
-from ..search.ascent import Curve, climb
-from ..search.early_stopping import loss_margin, outlook_of
+from ..search.ascent import Curve, run_ascents
+from ..search.early_stopping import early_stopping_of, loss_margin
 from ..search.radius import loss_score, radii, random_starts, standing
-from ..search.state import Found, Hunt
+from ..search.state import Found, SearchState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,9 +65,9 @@ def fgsm(
     loss: Loss = Loss.CE,
 ) -> Found:
     """One step of steepest ascent from the clean image to the edge of the ball."""
-    hunt = Hunt(classifier, batch, norm)
-    run_fgsm(hunt, hunt.correct, radii(hunt, epsilon), loss=loss)
-    return hunt.result()
+    state = SearchState(classifier, batch, norm)
+    run_fgsm(state, state.correct, radii(state, epsilon), loss=loss)
+    return state.result()
 
 
 def pgd(
@@ -83,7 +83,7 @@ def pgd(
     seed: int = 0,
     random_start: bool = True,
     rule: StepRule | None = None,
-    give_up: bool = False,
+    early_stopping: bool = False,
     track_loss: bool = False,
 ) -> Found:
     """PGD at radius ``epsilon``, pixel units, one number or one an image.
@@ -100,29 +100,29 @@ def pgd(
         seed: of the random starts, which come from each image's own stream.
         random_start: begin anywhere in the ball; else at the clean image.
         rule: steps of another kind, e.g. Adam's; wins over ``step_size``.
-        give_up: leave an image whose boundary is out of reach, see
-            :class:`~robcert.certify.attacks.search.early_stopping.Outlook`; the next restart
+        early_stopping: leave an image whose boundary is out of reach, see
+            :class:`~robcert.certify.attacks.search.early_stopping.EarlyStopping`; the next restart
             tries it again.
         track_loss: also return the losses of the first run, on all images classified correctly,
             none of which then leaves early.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
+    state = SearchState(classifier, batch, norm, seed)
     if rule is None and step_size is not None:
         rule = StepRule(direction_for(norm), step_size)
-    curve = Curve(hunt, steps, loss) if track_loss else None
+    curve = Curve(state, steps, loss) if track_loss else None
     run_pgd(
-        hunt,
-        hunt.correct,
-        radii(hunt, epsilon),
+        state,
+        state.correct,
+        radii(state, epsilon),
         steps=steps,
         rule=rule,
         loss=loss,
         restarts=restarts,
         start_at_random=random_start,
-        give_up=give_up and curve is None,
+        early_stopping=early_stopping and curve is None,
         curve=curve,
     )
-    return hunt.result(None if curve is None else curve.losses)
+    return state.result(None if curve is None else curve.losses)
 
 
 def unbounded(
@@ -137,27 +137,27 @@ def unbounded(
     return pgd(classifier, batch, norm=Norm.LINF, epsilon=1.0, steps=steps, loss=loss, seed=seed)
 
 
-def run_fgsm(hunt: Hunt, rows: Tensor, epsilon: Tensor, *, loss: Loss) -> None:
-    """FGSM within a hunt; ``epsilon (b,)`` speaks of all rows of the batch.
+def run_fgsm(state: SearchState, rows: Tensor, epsilon: Tensor, *, loss: Loss) -> None:
+    """FGSM on a search state; ``epsilon (b,)`` speaks of all rows of the batch.
 
     In l1 the gradient gives two points: the best of ball and box to first order, and one spread
     over more pixels, for the loss is not linear so far. A long step projected is the former.
     """
-    x = hunt.x(rows)
-    _, gradient = hunt.gradient(rows, x, loss_score(hunt, loss))
+    x = state.x(rows)
+    _, gradient = state.gradient(rows, x, loss_score(state, loss))
     uphill = feasible(gradient, x)
-    for direction, size in _FGSM[hunt.norm]:
+    for direction, size in _FGSM[state.norm]:
         if not len(rows):
             return
         unit, _ = StepRule(direction, size).unit(uphill, epsilon[rows], ())
         radius = epsilon[rows].to(x)
-        delta = project(unit * per_row(size * radius, x), hunt.norm, radius, x=x)
-        going = ~hunt.claim(rows, x + delta, hunt.twin_logits(rows, x + delta))
+        delta = project(unit * per_row(size * radius, x), state.norm, radius, x=x)
+        going = ~state.verify_candidates(rows, x + delta, state.twin_logits(rows, x + delta))
         rows, x, uphill = rows[going], x[going], uphill[going]
 
 
 def run_pgd(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     *,
@@ -167,22 +167,24 @@ def run_pgd(
     restarts: int = 1,
     start_at_random: bool = True,
     block: int = 0,
-    give_up: bool = False,
+    early_stopping: bool = False,
     curve: Curve | None = None,
 ) -> None:
-    """PGD within a hunt; ``epsilon (b,)`` speaks of all rows of the batch."""
-    margin = loss_margin(hunt, loss)
+    """PGD on a search state; ``epsilon (b,)`` speaks of all rows of the batch."""
+    margin = loss_margin(state, loss)
     for restart in range(restarts):
-        climb(
-            hunt,
-            standing(hunt, rows, epsilon) if restart else rows,
-            loss_score(hunt, loss),
+        run_ascents(
+            state,
+            standing(state, rows, epsilon) if restart else rows,
+            loss_score(state, loss),
             epsilon=epsilon,
             steps=steps,
-            rule=rule or default_rule(hunt.norm, steps),
-            start=random_starts(hunt, epsilon, f"pgd/{restart}", block)
+            rule=rule or default_rule(state.norm, steps),
+            start=random_starts(state, epsilon, f"pgd/{restart}", block)
             if start_at_random
             else None,
             curve=curve if restart == 0 else None,
-            outlook=outlook_of(hunt, epsilon, steps, margin, give_up=give_up),
+            early_stopping=early_stopping_of(
+                state, epsilon, steps, margin, early_stopping=early_stopping
+            ),
         )

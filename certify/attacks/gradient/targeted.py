@@ -13,10 +13,10 @@ from torch import Tensor
 
 from robcert.certify.numerics import generator, targeted_margin
 
-from ..search.ascent import climb
-from ..search.early_stopping import outlook_of, unit_slope
+from ..search.ascent import run_ascents
+from ..search.early_stopping import early_stopping_of, unit_slope
 from ..search.radius import radii, random_starts, standing
-from ..search.state import Found, Hunt
+from ..search.state import Found, SearchState
 from .pgd import default_rule
 
 if TYPE_CHECKING:
@@ -35,28 +35,28 @@ def multi_targeted(
     targets: int | None = None,
     seed: int = 0,
     rule: StepRule | None = None,
-    give_up: bool = False,
+    early_stopping: bool = False,
 ) -> Found:
     """PGD towards each other class by itself; success if any is reached.
 
     ``targets`` is how many of the classes with the largest clean logits are tried; None: all.
-    ``give_up``: see :func:`~robcert.certify.attacks.gradient.pgd.pgd`.
+    ``early_stopping``: see :func:`~robcert.certify.attacks.gradient.pgd.pgd`.
     """
-    hunt = Hunt(classifier, batch, norm, seed)
+    state = SearchState(classifier, batch, norm, seed)
     run_multi_targeted(
-        hunt,
-        hunt.correct,
-        radii(hunt, epsilon),
+        state,
+        state.correct,
+        radii(state, epsilon),
         steps=steps,
         targets=targets,
         rule=rule,
-        give_up=give_up,
+        early_stopping=early_stopping,
     )
-    return hunt.result()
+    return state.result()
 
 
 def run_multi_targeted(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     *,
@@ -64,28 +64,28 @@ def run_multi_targeted(
     targets: int | None = None,
     restarts: int = 1,
     rule: StepRule | None = None,
-    give_up: bool = False,
+    early_stopping: bool = False,
     block: int = 0,
 ) -> None:
-    """Multi-Targeted within a hunt."""
-    ranked = hunt.ranked_classes(rows, targets)
+    """Multi-Targeted on a search state."""
+    ranked = state.ranked_classes(rows, targets)
     for restart in range(restarts):
         for rank in range(ranked.shape[1]):
             run_towards(
-                hunt,
-                standing(hunt, rows, epsilon),
+                state,
+                standing(state, rows, epsilon),
                 epsilon,
                 ranked[:, rank],
                 steps=steps,
                 rule=rule,
                 stream=_named(f"multi-targeted/{rank + 1}", restart),
                 block=block,
-                give_up=give_up,
+                early_stopping=early_stopping,
             )
 
 
 def run_towards(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     target: Tensor,
@@ -94,33 +94,33 @@ def run_towards(
     rule: StepRule | None,
     stream: str,
     block: int,
-    give_up: bool = False,
+    early_stopping: bool = False,
 ) -> None:
-    """One ascent of the margin of the classes ``target (b,)`` over y, within a hunt."""
+    """One ascent of the margin of the classes ``target (b,)`` over y, on a search state."""
 
     def margin(logits: Tensor, at: Tensor) -> Tensor:
-        return targeted_margin(logits, hunt.y(at), target[at])
+        return targeted_margin(logits, state.y(at), target[at])
 
-    climb(
-        hunt,
+    run_ascents(
+        state,
         rows,
         margin,
         epsilon=epsilon,
         steps=steps,
-        rule=rule or default_rule(hunt.norm, steps),
-        start=random_starts(hunt, epsilon, stream, block),
-        outlook=outlook_of(
-            hunt,
+        rule=rule or default_rule(state.norm, steps),
+        start=random_starts(state, epsilon, stream, block),
+        early_stopping=early_stopping_of(
+            state,
             epsilon,
             steps,
             lambda logits, at: unit_slope(margin(logits, at)),
-            give_up=give_up,
+            early_stopping=early_stopping,
         ),
     )
 
 
 def run_random_targeted(
-    hunt: Hunt,
+    state: SearchState,
     rows: Tensor,
     epsilon: Tensor,
     *,
@@ -135,19 +135,19 @@ def run_random_targeted(
     With ``until_reached`` an image is done only once it is given the drawn class, as the paper
     counts; the nearest image of any other class is kept all the same.
     """
-    target = hunt.batch.y.clone()
+    target = state.batch.y.clone()
     for row in rows.tolist():
-        stream = generator(hunt.seed, "attack/random-target", int(hunt.batch.index[row]))
-        shift = torch.randint(1, hunt.classifier.num_classes, (), generator=stream)
-        target[row] = (target[row] + int(shift)) % hunt.classifier.num_classes
-    hunt.goal = target if until_reached else None
+        stream = generator(state.seed, "attack/random-target", int(state.batch.index[row]))
+        shift = torch.randint(1, state.classifier.num_classes, (), generator=stream)
+        target[row] = (target[row] + int(shift)) % state.classifier.num_classes
+    state.target = target if until_reached else None
     for restart in range(restarts):
         if until_reached:
-            todo = rows[hunt.goal_distance[rows].isinf()]
+            todo = rows[state.target_distance[rows].isinf()]
         else:
-            todo = standing(hunt, rows, epsilon) if restart else rows
+            todo = standing(state, rows, epsilon) if restart else rows
         run_towards(
-            hunt,
+            state,
             todo,
             epsilon,
             target,
@@ -156,7 +156,7 @@ def run_random_targeted(
             stream=_named("random-targeted", restart),
             block=block,
         )
-    hunt.goal = None
+    state.target = None
 
 
 def _named(stream: str, restart: int) -> str:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from robcert.certify.numerics import generator
 
 if TYPE_CHECKING:
-    from .state import Hunt
+    from .state import SearchState
 
 
 PATCHWORKS = 40
@@ -29,42 +29,42 @@ MORE_TRIES = GAUSSIAN_STEPS + 8
 _ALL_CLASSES, _SOME_CLASSES = 11, 3
 
 
-def run_gaussian(hunt: Hunt, rows: Tensor, *, draws: int = 5) -> None:
+def run_gaussian(state: SearchState, rows: Tensor, *, draws: int = 5) -> None:
     """Gaussian noise of growing size until it is misclassified, then shrunk; clipped to the box."""
-    found = torch.zeros(len(hunt.batch), dtype=torch.bool, device=rows.device)
+    found = torch.zeros(len(state.batch), dtype=torch.bool, device=rows.device)
     for level in range(GAUSSIAN_STEPS):
         sigma = _sigma(level)
         for draw in range(draws):
             todo = rows[~found[rows]]
             if not len(todo):
                 return
-            point = (hunt.x(todo) + sigma * _normal(hunt, todo, level * draws + draw)).clamp(0, 1)
-            hit = hunt.claim(todo, point, hunt.logits(todo, point))
-            hunt.settle(todo[hit], point[hit])
+            point = (state.x(todo) + sigma * _normal(state, todo, level * draws + draw)).clamp(0, 1)
+            hit = state.verify_candidates(todo, point, state.logits(todo, point))
+            state.shrink_and_verify(todo[hit], point[hit])
             found[todo[hit]] = True
 
 
-def run_start(hunt: Hunt, rows: Tensor) -> None:
+def run_start(state: SearchState, rows: Tensor) -> None:
     """Some adversarial image, however far: Gaussian noise, else a patchwork of random greys.
 
     Fine noise is one class to many models, and tells nothing of images of that class.
     """
-    run_gaussian(hunt, rows)
+    run_gaussian(state, rows)
     for draw in range(PATCHWORKS):
-        todo = rows[hunt.distance[rows].isinf()]
+        todo = rows[state.distance[rows].isinf()]
         if not len(todo):
             return
-        point = _patchwork(hunt, todo, draw)
-        hunt.claim(todo, point, hunt.logits(todo, point))
+        point = _patchwork(state, todo, draw)
+        state.verify_candidates(todo, point, state.logits(todo, point))
 
 
-def start_classes(hunt: Hunt) -> int:
+def start_classes(state: SearchState) -> int:
     """In how many classes searches by labels begin: in all others, or in three of many."""
-    others = hunt.classifier.num_classes - 1
+    others = state.classifier.num_classes - 1
     return others if others <= _ALL_CLASSES else _SOME_CLASSES
 
 
-def starts(hunt: Hunt, rows: Tensor, *, most: int = 3) -> list[tuple[Tensor, Tensor]]:
+def starts(state: SearchState, rows: Tensor, *, most: int = 3) -> list[tuple[Tensor, Tensor]]:
     """Adversarial images of several classes: pairs of rows and images ``(r, c, h, w)``.
 
     A search that walks along the boundary of one class can end far from the nearest one, even on a
@@ -72,36 +72,36 @@ def starts(hunt: Hunt, rows: Tensor, *, most: int = 3) -> list[tuple[Tensor, Ten
     :func:`run_start` finds; where that had to be looked for, others hold an image of another class
     each, the finest noise or patchwork of that class.
     """
-    unknown = rows[hunt.distance[rows].isinf()]
-    with hunt.classifier.forward_only():
-        run_start(hunt, unknown)
-        reached = rows[hunt.distance[rows].isfinite()]
-        kept = [(reached, hunt.x_adv[reached].clone())]
-        seen = torch.zeros(len(hunt.batch), hunt.classifier.num_classes, dtype=torch.bool)
+    unknown = rows[state.distance[rows].isinf()]
+    with state.classifier.forward_only():
+        run_start(state, unknown)
+        reached = rows[state.distance[rows].isfinite()]
+        kept = [(reached, state.x_adv[reached].clone())]
+        seen = torch.zeros(len(state.batch), state.classifier.num_classes, dtype=torch.bool)
         seen = seen.to(rows.device)
-        seen[rows, hunt.y(rows)] = True
-        seen[reached, hunt.prediction[reached]] = True
-        unknown = unknown[hunt.distance[unknown].isfinite()]
-        others = _of_other_classes(hunt, unknown, seen, most - 1)
+        seen[rows, state.y(rows)] = True
+        seen[reached, state.prediction[reached]] = True
+        unknown = unknown[state.distance[unknown].isfinite()]
+        others = _of_other_classes(state, unknown, seen, most - 1)
     return kept + [pair for pair in others if len(pair[0])]
 
 
 def _of_other_classes(
-    hunt: Hunt, rows: Tensor, seen: Tensor, most: int
+    state: SearchState, rows: Tensor, seen: Tensor, most: int
 ) -> list[tuple[Tensor, Tensor]]:
     """Up to ``most`` images a row, of classes that are not ``seen (b, k)``, which is filled in."""
-    count = torch.zeros(len(hunt.batch), dtype=torch.int64, device=rows.device)
-    images = torch.zeros(most, *hunt.batch.x.shape).to(hunt.batch.x)
+    count = torch.zeros(len(state.batch), dtype=torch.int64, device=rows.device)
+    images = torch.zeros(most, *state.batch.x.shape).to(state.batch.x)
     for draw in range(MORE_TRIES):
         todo = rows[(count[rows] < most) & ~seen[rows].all(1)]
         if not len(todo):
             break
         if draw < GAUSSIAN_STEPS:
-            noise = _normal(hunt, todo, GAUSSIAN_STEPS * PATCHWORKS + draw)
-            point = (hunt.x(todo) + _sigma(draw) * noise).clamp(0, 1)
+            noise = _normal(state, todo, GAUSSIAN_STEPS * PATCHWORKS + draw)
+            point = (state.x(todo) + _sigma(draw) * noise).clamp(0, 1)
         else:
-            point = _patchwork(hunt, todo, draw - GAUSSIAN_STEPS)
-        logits = hunt.logits(todo, point)
+            point = _patchwork(state, todo, draw - GAUSSIAN_STEPS)
+        logits = state.logits(todo, point)
         predicted = logits.argmax(1)
         new = ~seen[todo, predicted] & ~logits.isnan().any(1)
         hit = todo[new]
@@ -115,23 +115,23 @@ def _sigma(level: int) -> float:
     return 2.0 ** (-6 + level / 2)
 
 
-def _patchwork(hunt: Hunt, rows: Tensor, draw: int) -> Tensor:
+def _patchwork(state: SearchState, rows: Tensor, draw: int) -> Tensor:
     """Images ``(r, c, h, w)`` of a few random greys."""
-    shape = (hunt.batch.x.shape[1], 2 + draw % 4, 2 + draw % 4)
+    shape = (state.batch.x.shape[1], 2 + draw % 4, 2 + draw % 4)
     coarse = torch.stack(
         [
-            torch.rand(shape, generator=generator(hunt.seed, "attack/patchwork", int(i), draw))
-            for i in hunt.batch.index[rows.cpu().numpy()]
+            torch.rand(shape, generator=generator(state.seed, "attack/patchwork", int(i), draw))
+            for i in state.batch.index[rows.cpu().numpy()]
         ]
-    ).to(hunt.batch.x)
-    size = list(hunt.batch.x.shape[2:])
+    ).to(state.batch.x)
+    size = list(state.batch.x.shape[2:])
     return functional.interpolate(coarse, size=size, mode="nearest")
 
 
-def _normal(hunt: Hunt, rows: Tensor, block: int) -> Tensor:
-    shape = tuple(hunt.batch.x.shape[1:])
+def _normal(state: SearchState, rows: Tensor, block: int) -> Tensor:
+    shape = tuple(state.batch.x.shape[1:])
     draws = [
-        torch.randn(shape, generator=generator(hunt.seed, "attack/gaussian", int(index), block))
-        for index in hunt.batch.index[rows.cpu().numpy()]
+        torch.randn(shape, generator=generator(state.seed, "attack/gaussian", int(index), block))
+        for index in state.batch.index[rows.cpu().numpy()]
     ]
-    return torch.stack(draws).to(hunt.batch.x)
+    return torch.stack(draws).to(state.batch.x)

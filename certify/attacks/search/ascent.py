@@ -1,4 +1,4 @@
-"""Ascents of many images in few lanes: an image that is done makes room for the next."""
+"""Batched ascents of fixed width: a finished image is replaced by the next one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from robcert.certify.numerics import Direction, feasible, per_row, project
 if TYPE_CHECKING:
     from robcert.certify.numerics import Loss, Moments, StepRule
 
-    from .early_stopping import Outlook
-    from .state import Hunt, Score
+    from .early_stopping import EarlyStopping
+    from .state import Score, SearchState
 
 Start = Callable[[Tensor], Tensor]
 """Rows to their first perturbations."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Lanes:
-    """Ascents under way, one a row: where each began, and how far it has come."""
+class ActiveBatch:
+    """Running ascents, one per row: where each started, and how far it has come."""
 
     rows: Tensor
     x: Tensor
@@ -33,8 +33,8 @@ class _Lanes:
     t: Tensor
     moments: Moments
 
-    def __getitem__(self, keep: Tensor | slice) -> _Lanes:
-        return _Lanes(
+    def __getitem__(self, keep: Tensor | slice) -> ActiveBatch:
+        return ActiveBatch(
             self.rows[keep],
             self.x[keep],
             self.radius[keep],
@@ -43,9 +43,10 @@ class _Lanes:
             tuple(moment[keep] for moment in self.moments),
         )
 
-    def joined(self, other: _Lanes) -> _Lanes:
+    def joined(self, other: ActiveBatch) -> ActiveBatch:
+        """These ascents and those of ``other``."""
         pairs = zip(self.moments, other.moments, strict=True)
-        return _Lanes(
+        return ActiveBatch(
             torch.cat([self.rows, other.rows]),
             torch.cat([self.x, other.x]),
             torch.cat([self.radius, other.radius]),
@@ -59,25 +60,27 @@ class _Lanes:
 class Curve:
     """Losses of one run; while it is kept, no image leaves early."""
 
-    hunt: Hunt
+    state: SearchState
     steps: int
     loss: Loss
     losses: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """No losses yet."""
-        shape = (len(self.hunt.batch), self.steps + 1)
-        self.losses = torch.full(shape, torch.nan, device=self.hunt.batch.x.device)
+        shape = (len(self.state.batch), self.steps + 1)
+        self.losses = torch.full(shape, torch.nan, device=self.state.batch.x.device)
 
-    def keep(self, lanes: _Lanes, point: Tensor, logits: Tensor) -> None:
-        """Note the losses before the next step, and claim the rows that nothing has broken yet."""
-        self.losses[lanes.rows, lanes.t.long() - 1] = self.loss.of(logits, self.hunt.y(lanes.rows))
-        open_still = self.hunt.distance[lanes.rows].isinf()
-        self.hunt.claim(lanes.rows[open_still], point[open_still], logits[open_still])
+    def keep(self, active: ActiveBatch, point: Tensor, logits: Tensor) -> None:
+        """Note the losses before the next step, and verify the rows that are not broken yet."""
+        self.losses[active.rows, active.t.long() - 1] = self.loss.of(
+            logits, self.state.y(active.rows)
+        )
+        open_still = self.state.distance[active.rows].isinf()
+        self.state.verify_candidates(active.rows[open_still], point[open_still], logits[open_still])
 
 
-def climb(
-    hunt: Hunt,
+def run_ascents(
+    state: SearchState,
     rows: Tensor,
     score: Score,
     *,
@@ -86,71 +89,90 @@ def climb(
     rule: StepRule,
     start: Start | None = None,
     curve: Curve | None = None,
-    outlook: Outlook | None = None,
+    early_stopping: EarlyStopping | None = None,
 ) -> None:
     """One ascent of ``score`` for each of ``rows``, until the runtime confirms a success.
 
-    An image that is done, or that ``outlook`` gives up, leaves and the next one takes its lane, so
-    the cost follows the images that may still fall.
+    A finished image, or one that ``early_stopping`` stops, is replaced by the next one, so the cost
+    is that of the images that may still be broken.
     """
 
-    def begin(new: Tensor) -> _Lanes:
-        x, radius = hunt.x(new), epsilon[new]
+    def begin(new: Tensor) -> ActiveBatch:
+        x, radius = state.x(new), epsilon[new]
         first = torch.zeros_like(x) if start is None else start(new)
-        delta = project(first, hunt.norm, radius, x=x)
-        return _Lanes(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
+        delta = project(first, state.norm, radius, x=x)
+        return ActiveBatch(new, x, radius, delta, torch.ones_like(radius), rule.moments(delta))
 
-    lanes, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
-    while len(lanes.rows) + len(waiting):
-        free = hunt.lanes - len(lanes.rows)
+    active, waiting, finished = begin(rows[:0]), rows, begin(rows[:0])
+    while len(active.rows) + len(waiting):
+        free = state.active_batch_size - len(active.rows)
         if free and len(waiting):
-            lanes, waiting = lanes.joined(begin(waiting[:free])), waiting[free:]
-        lanes = _one_step(hunt, lanes, score, rule, curve, outlook)
-        done = lanes.t > steps
+            active, waiting = (
+                active.joined(begin(waiting[:free])),
+                waiting[free:],
+            )
+        active = _one_step(state, active, score, rule, curve, early_stopping)
+        done = active.t > steps
         if done.any():
-            lanes, finished = lanes[~done], finished.joined(lanes[done])
-        if len(finished.rows) >= hunt.lanes:
-            _look(hunt, finished, curve)
+            active, finished = (
+                active[~done],
+                finished.joined(active[done]),
+            )
+        if len(finished.rows) >= state.active_batch_size:
+            _look(state, finished, curve)
             finished = finished[:0]
-    _look(hunt, finished, curve)
+    _look(state, finished, curve)
 
 
 def _one_step(
-    hunt: Hunt,
-    lanes: _Lanes,
+    state: SearchState,
+    active: ActiveBatch,
     score: Score,
     rule: StepRule,
     curve: Curve | None,
-    outlook: Outlook | None,
-) -> _Lanes:
-    point = lanes.x + lanes.delta
-    logits, gradient = hunt.gradient(lanes.rows, point, score)
+    early_stopping: EarlyStopping | None,
+) -> ActiveBatch:
+    point = active.x + active.delta
+    logits, gradient = state.gradient(active.rows, point, score)
     if curve is None:
-        going = ~hunt.claim(lanes.rows, point, logits)
+        going = ~state.verify_candidates(active.rows, point, logits)
         if not going.all():
-            lanes, gradient, point = lanes[going], gradient[going], point[going]
+            active, gradient, point = (
+                active[going],
+                gradient[going],
+                point[going],
+            )
             logits = logits[going]
     else:
-        curve.keep(lanes, point, logits)
-    by_pixel = hunt.norm is Norm.LINF and rule.direction is Direction.SIGN
+        curve.keep(active, point, logits)
+    by_pixel = state.norm is Norm.LINF and rule.direction is Direction.SIGN
     uphill = gradient if by_pixel else feasible(gradient, point)  # by pixel the projection stops it
-    unit, moments = rule.unit(uphill, lanes.t, lanes.moments)
-    moved = lanes.delta + unit * per_row(rule.sizes(lanes.t, lanes.radius), unit)
-    delta = project(moved, hunt.norm, lanes.radius, x=lanes.x)
-    stepped = replace(lanes, delta=delta, t=lanes.t + 1, moments=moments)
-    if outlook is None:
+    unit, moments = rule.unit(uphill, active.t, active.moments)
+    moved = active.delta + unit * per_row(rule.sizes(active.t, active.radius), unit)
+    delta = project(moved, state.norm, active.radius, x=active.x)
+    stepped = replace(active, delta=delta, t=active.t + 1, moments=moments)
+    if early_stopping is None:
         return stepped
-    step = delta - lanes.delta
-    return stepped[outlook.open(lanes.rows, lanes.t, lanes.delta, logits, gradient, step)]
+    step = delta - active.delta
+    return stepped[
+        early_stopping.open(
+            active.rows,
+            active.t,
+            active.delta,
+            logits,
+            gradient,
+            step,
+        )
+    ]
 
 
-def _look(hunt: Hunt, lanes: _Lanes, curve: Curve | None) -> None:
+def _look(state: SearchState, active: ActiveBatch, curve: Curve | None) -> None:
     """Ask about the last iterates, of many images at once."""
-    if not len(lanes.rows):
+    if not len(active.rows):
         return
-    point = lanes.x + lanes.delta
-    logits = hunt.twin_logits(lanes.rows, point)
+    point = active.x + active.delta
+    logits = state.twin_logits(active.rows, point)
     if curve is None:
-        hunt.claim(lanes.rows, point, logits)
+        state.verify_candidates(active.rows, point, logits)
     else:
-        curve.keep(lanes, point, logits)
+        curve.keep(active, point, logits)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .boundary_tangents import nearest_face
+from .boundary_tangents import nearest_class_boundary
 from .radius import standing
 from .state import box_diameter
 
 if TYPE_CHECKING:
-    from .state import Hunt
+    from .state import SearchState
 
-RadiusAttack = Callable[["Hunt", Tensor, Tensor, int], None]
-"""(hunt, rows, radii ``(b,)``, block of the random streams): search within those radii."""
+RadiusAttack = Callable[["SearchState", Tensor, Tensor, int], None]
+"""(state, rows, radii ``(b,)``, block of the random streams): search within those radii."""
 
 HALVINGS = 7
 """Bisections of an octave: the radii come to lie within 0.6 % of each other."""
@@ -30,7 +30,7 @@ _LEAST = -40.0  # octaves; float32 pixels tell nothing nearer apart
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class Targets:
     """The faces of other classes, for an attack that looks at gradients.
 
     Attributes:
@@ -43,7 +43,11 @@ class Faces:
 
 
 def bisect(
-    hunt: Hunt, attack: RadiusAttack, *, halvings: int = HALVINGS, faces: Faces | None = None
+    state: SearchState,
+    attack: RadiusAttack,
+    *,
+    halvings: int = HALVINGS,
+    faces: Targets | None = None,
 ) -> None:
     r"""Run ``attack`` at radii that close in on the smallest at which each image breaks.
 
@@ -57,41 +61,41 @@ def bisect(
     ``faces`` that have an attack ``towards`` classes, an image whose nearest face lies, in the
     tangent, nearer than what was found is searched once more, towards that class.
     """
-    rows, distance = hunt.correct, torch.full_like(hunt.distance, torch.inf)
+    rows, distance = state.correct, torch.full_like(state.distance, torch.inf)
     if faces is not None:
-        nearest, distance = nearest_face(hunt, rows, faces.classes)
-    _close_in(hunt, rows, attack, distance, halvings)
+        nearest, distance = nearest_class_boundary(state, rows, faces.classes)
+    _close_in(state, rows, attack, distance, halvings)
     if faces is not None and faces.towards is not None:
-        beyond = distance[rows] < hunt.distance[rows] * 2 ** -(2.0**-halvings)
-        _close_in(hunt, rows[beyond], faces.towards(nearest), distance, halvings)
+        beyond = distance[rows] < state.distance[rows] * 2 ** -(2.0**-halvings)
+        _close_in(state, rows[beyond], faces.towards(nearest), distance, halvings)
 
 
-def at_radii(hunt: Hunt, attack: RadiusAttack, radii: tuple[float, ...]) -> None:
+def at_radii(state: SearchState, attack: RadiusAttack, radii: tuple[float, ...]) -> None:
     """Run ``attack`` at each of ``radii`` (pixel units), smallest first, on what still stands.
 
     The accuracy at those radii is the attack's own; distances in between are not looked for.
     """
     for block, epsilon in enumerate(sorted(radii)):
-        radius = torch.full_like(hunt.distance, epsilon).to(hunt.batch.x.dtype)
-        todo = standing(hunt, hunt.correct, radius)
+        radius = torch.full_like(state.distance, epsilon).to(state.batch.x.dtype)
+        todo = standing(state, state.correct, radius)
         if len(todo):
-            attack(hunt, todo, radius, block)
+            attack(state, todo, radius, block)
 
 
 def _close_in(
-    hunt: Hunt, rows: Tensor, attack: RadiusAttack, tangent: Tensor, halvings: int
+    state: SearchState, rows: Tensor, attack: RadiusAttack, tangent: Tensor, halvings: int
 ) -> None:
     """Bisection of some rows; ``tangent (b,)`` are distances to begin at, inf for none."""
-    before, bracket, block = hunt.distance.clone(), _Bracket(hunt, tangent, 2.0**-halvings), 0
+    before, bracket, block = state.distance.clone(), _Bracket(state, tangent, 2.0**-halvings), 0
     while len(going := rows[bracket.open()[rows]]):
         radius = bracket.radius()
-        todo = standing(hunt, going, radius)
+        todo = standing(state, going, radius)
         if len(todo):
-            attack(hunt, todo, radius, block)
-        bracket.narrow(going, hunt.within(radius), hunt.distance)
+            attack(state, todo, radius, block)
+        bracket.narrow(going, state.within(radius), state.distance)
         block += 1
-    nearer = rows[hunt.distance[rows] < before[rows]]
-    hunt.settle(nearer, hunt.x_adv[nearer])
+    nearer = rows[state.distance[rows] < before[rows]]
+    state.shrink_and_verify(nearer, state.x_adv[nearer])
 
 
 class _Bracket:
@@ -103,12 +107,12 @@ class _Bracket:
         next: where to look next.
     """
 
-    def __init__(self, hunt: Hunt, tangent: Tensor, width: float) -> None:
-        self._top, self._width = box_diameter(hunt.norm, tuple(hunt.batch.x.shape[1:])), width
-        self._dtype = hunt.batch.x.dtype
+    def __init__(self, state: SearchState, tangent: Tensor, width: float) -> None:
+        self._top, self._width = box_diameter(state.norm, tuple(state.batch.x.shape[1:])), width
+        self._dtype = state.batch.x.dtype
         first = (self._octaves(tangent) + _BEYOND).clamp(_LEAST, 0)
         first = torch.where(tangent.isfinite(), first, _FIRST)
-        self.high = self._octaves(hunt.distance)
+        self.high = self._octaves(state.distance)
         self.low = torch.full_like(self.high, -torch.inf)
         self.next = torch.where(self.high.isfinite(), self.high - width, first)
         self._stride = torch.full_like(self.high, _STRIDE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class AttackBudget:
     """How hard each attack of a run tries.
 
     Attributes:

@@ -18,7 +18,7 @@ from robcert.certify.core import Norm
 from robcert.certify.numerics import Loss, feasible
 
 if TYPE_CHECKING:
-    from .state import Hunt
+    from .state import SearchState
 
 Margin = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Logits ``(r, k)`` and their rows ``(r,)`` to margins ``(r,)``, below 0 until the attack succeeds,
@@ -36,8 +36,8 @@ float32."""
 
 
 @dataclass(slots=True)
-class Outlook:
-    r"""Whether the ascents of one climb are worth going on with.
+class EarlyStopping:
+    r"""Whether the ascents of one run are worth continuing.
 
     An ascent is given up at the perturbation :math:`\delta` where its margin m has
 
@@ -49,7 +49,7 @@ class Outlook:
     as standing, as one does where the steps ran out.
 
     Attributes:
-        hunt: the hunt.
+        state: the state.
         epsilon: radii ``(b,)``, pixel units.
         steps: steps of an ascent.
         margin: see :data:`Margin`.
@@ -58,7 +58,7 @@ class Outlook:
         flattest: least dual norm of a gradient so far ``(b,)``.
     """
 
-    hunt: Hunt
+    state: SearchState
     epsilon: Tensor
     steps: int
     margin: Margin
@@ -95,7 +95,7 @@ class Outlook:
         strayed = torch.where(t > 1, (margin - self.expected[rows]).abs(), 0.0)
         self.error[rows] = torch.maximum(self.error[rows], strayed)
         self.expected[rows] = margin + _dot(gradient, step) / slope
-        steepness = self.hunt.norm.dual.of(gradient) / slope
+        steepness = self.state.norm.dual.of(gradient) / slope
         self.flattest[rows] = torch.minimum(self.flattest[rows], steepness)
         doubtful = (t > PATIENCE * self.steps + 1) & (margin + CAUTION * self.error[rows] < 0)
         if doubtful.any():
@@ -107,28 +107,32 @@ class Outlook:
 
     def _gap(self, rows: Tensor, delta: Tensor, gradient: Tensor) -> Tensor:
         """What is climbed could rise by this much, were it linear; pixels count up to the box."""
-        most = self.epsilon[rows] * self.hunt.norm.dual.of(feasible(gradient, self.hunt.x(rows)))
+        most = self.epsilon[rows] * self.state.norm.dual.of(feasible(gradient, self.state.x(rows)))
         return most - _dot(gradient, delta)
 
 
-def outlook_of(
-    hunt: Hunt, epsilon: Tensor, steps: int, margin: Margin, *, give_up: bool
-) -> Outlook | None:
-    """A new climb's, if it is wanted; not in l1, where the steps begin far outside of the ball."""
-    return Outlook(hunt, epsilon, steps, margin) if give_up and hunt.norm is not Norm.L1 else None
+def early_stopping_of(
+    state: SearchState, epsilon: Tensor, steps: int, margin: Margin, *, early_stopping: bool
+) -> EarlyStopping | None:
+    """Early stopping of a new run where it is wanted; none in l1 (steps start outside)."""
+    return (
+        EarlyStopping(state, epsilon, steps, margin)
+        if early_stopping and state.norm is not Norm.L1
+        else None
+    )
 
 
-def loss_margin(hunt: Hunt, loss: Loss) -> Margin:
+def loss_margin(state: SearchState, loss: Loss) -> Margin:
     r"""Margin behind a loss, by itself but for the cross-entropy.
 
     That is :math:`\log(1 + e^s)` with :math:`s = \log \sum_{i \ne y} e^{z_i} - z_y`, which is
     positive where an attack has succeeded and as straight as the logits.
     """
     if loss is not Loss.CE:
-        return lambda logits, rows: unit_slope(loss.of(logits, hunt.y(rows)))
+        return lambda logits, rows: unit_slope(loss.of(logits, state.y(rows)))
 
     def soft_margin(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        y = hunt.y(rows).unsqueeze(1)
+        y = state.y(rows).unsqueeze(1)
         scores = logits.double()
         others = scores.scatter(1, y, -torch.inf).logsumexp(1)
         margin = others - scores.gather(1, y).squeeze(1)

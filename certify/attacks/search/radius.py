@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from robcert.certify.numerics import Loss
 
     from .ascent import Start
-    from .state import Hunt, Score
+    from .state import Score, SearchState
 
 
-def radii(hunt: Hunt, epsilon: float | Tensor) -> Tensor:
+def radii(state: SearchState, epsilon: float | Tensor) -> Tensor:
     """One radius an image ``(b,)``."""
-    return per_row(epsilon, hunt.batch.x).flatten()
+    return per_row(epsilon, state.batch.x).flatten()
 
 
-def standing(hunt: Hunt, rows: Tensor, epsilon: Tensor) -> Tensor:
+def standing(state: SearchState, rows: Tensor, epsilon: Tensor) -> Tensor:
     """Those of ``rows`` that nothing found so far breaks within ``epsilon (b,)``."""
-    return rows[~hunt.within(epsilon)[rows]]
+    return rows[~state.within(epsilon)[rows]]
 
 
-def loss_score(hunt: Hunt, loss: Loss) -> Score:
+def loss_score(state: SearchState, loss: Loss) -> Score:
     """What an untargeted attack climbs."""
-    return lambda logits, rows: loss.of(logits, hunt.y(rows))
+    return lambda logits, rows: loss.of(logits, state.y(rows))
 
 
-def random_starts(hunt: Hunt, epsilon: Tensor, name: str, block: int) -> Start:
+def random_starts(state: SearchState, epsilon: Tensor, name: str, block: int) -> Start:
     """Uniform points of the balls of ``epsilon (b,)``, from each image's stream of that name."""
 
     def start(rows: Tensor) -> Tensor:
         return random_start(
-            hunt.batch.index[rows.cpu().numpy()],
-            hunt.x(rows),
-            norm=hunt.norm,
+            state.batch.index[rows.cpu().numpy()],
+            state.x(rows),
+            norm=state.norm,
             epsilon=epsilon[rows],
-            seed=hunt.seed,
+            seed=state.seed,
             stream=f"attack/{name}",
             block=block,
         )

@@ -1,4 +1,4 @@
-"""The hunt for the nearest adversarial image of every image of a batch: what all attacks share."""
+"""The state for the nearest adversarial image of every image of a batch: what all attacks share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(r, k)`` and the rows ``(r,)`` of the batch they belong to, to what an attack climbs
 ``(r,)``."""
 
-LANES = 64
+ACTIVE_BATCH_SIZE = 64
 """Images in one gradient batch; when one is done the next takes its lane."""
 
 _HALVINGS = 10
@@ -55,7 +55,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Hunt:
+class SearchState:
     """State of the search on one batch: the nearest image so far, and what it has cost.
 
     Every method takes the rows of the batch it speaks of; what happens to one row never depends
@@ -63,55 +63,55 @@ class Hunt:
 
     Attributes:
         seed: of the run; draws come from each image's own streams.
-        lanes: see :data:`LANES`; changes speed only.
-        finder: name of the attack at work.
-        finders: who found each row's nearest image, "" where nothing is found or needed.
-        goal: classes ``(b,)`` that a targeted attack is after; while they are set an image is done
+        active_batch_size: see :data:`ACTIVE_BATCH_SIZE`; changes speed only.
+        attack_name: name of the attack at work.
+        attack_names: who found each row's nearest image, "" where nothing is found or needed.
+        target: classes ``(b,)`` of a targeted attack; while they are set an image is done
             only once it is given that class.
-        goal_distance: nearest image of that class ``(b,)``, inf where none was found.
+        target_distance: nearest image of that class ``(b,)``, inf where none was found.
     """
 
     classifier: Classifier
     batch: Batch
     norm: Norm
     seed: int = 0
-    lanes: int = LANES
-    finder: str = ""
-    finders: list[str] = field(init=False)
+    active_batch_size: int = ACTIVE_BATCH_SIZE
+    attack_name: str = ""
+    attack_names: list[str] = field(init=False)
     x_adv: Tensor = field(init=False)
     distance: Tensor = field(init=False)
     prediction: Tensor = field(init=False)
     n_forward: Tensor = field(init=False)
     n_backward: Tensor = field(init=False)
     n_lost: Tensor = field(init=False)
-    goal: Tensor | None = None
-    goal_distance: Tensor = field(init=False)
+    target: Tensor | None = None
+    target_distance: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """Look at the clean images: the misclassified ones are at distance 0."""
         count, device = len(self.batch), self.batch.x.device
-        self.finders = [""] * count
+        self.attack_names = [""] * count
         self.x_adv = self.batch.x.clone()
         self.n_forward = torch.zeros(count, dtype=torch.int64, device=device)
         self.n_backward, self.n_lost = self.n_forward.clone(), self.n_forward.clone()
         self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
         self.prediction = torch.full((count,), -1, dtype=torch.int64, device=device)
-        self.goal_distance = self.distance.clone()
+        self.target_distance = self.distance.clone()
         if count:
-            logits = self.logits(self.everyone, self.batch.x)
+            logits = self.logits(self.all_rows, self.batch.x)
             wrong = adversarial(logits, self.batch.y)
             self.distance[wrong] = 0.0
             self.prediction[wrong] = logits.argmax(1)[wrong]
 
     @property
-    def everyone(self) -> Tensor:
+    def all_rows(self) -> Tensor:
         """All rows."""
         return torch.arange(len(self.batch), device=self.batch.x.device)
 
     @property
     def correct(self) -> Tensor:
         """Rows whose clean image is classified as y."""
-        return self.everyone[self.distance > 0]
+        return self.all_rows[self.distance > 0]
 
     def within(self, epsilon: Tensor) -> Tensor:
         """Which rows are known to break within ``epsilon (b,)``, up to the rounding of pixels.
@@ -145,7 +145,9 @@ class Hunt:
         self.n_forward[rows] += 1
         if not len(rows):
             return x.new_zeros(0, self.classifier.num_classes)
-        return torch.cat([self.classifier.logits(part) for part in torch.split(x, self.lanes)])
+        return torch.cat(
+            [self.classifier.logits(part) for part in torch.split(x, self.active_batch_size)]
+        )
 
     def twin_logits(self, rows: Tensor, x: Tensor) -> Tensor:
         """Logits by the twin, without gradient."""
@@ -154,7 +156,10 @@ class Hunt:
             return x.new_zeros(0, self.classifier.num_classes)
         with torch.no_grad():
             return torch.cat(
-                [self.classifier.twin_logits(part) for part in torch.split(x, self.lanes)]
+                [
+                    self.classifier.twin_logits(part)
+                    for part in torch.split(x, self.active_batch_size)
+                ]
             )
 
     def gradient(self, rows: Tensor, x: Tensor, score: Score) -> tuple[Tensor, Tensor]:
@@ -175,30 +180,34 @@ class Hunt:
         parts = [
             value_and_gradient(values(part_rows), part)[1]
             for part_rows, part in zip(
-                torch.split(rows, self.lanes), torch.split(x, self.lanes), strict=True
+                torch.split(rows, self.active_batch_size),
+                torch.split(x, self.active_batch_size),
+                strict=True,
             )
         ]
         gradient = torch.cat(parts)
         return torch.cat(seen).detach(), finite(gradient)
 
-    def claim(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
+    def verify_candidates(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
         """Which of ``x`` the runtime confirms as adversarial ``(r,)``; the nearer ones are kept.
 
         ``logits`` say which are candidates; each of those is asked at batch size one. With a
-        ``goal``, which of them the runtime gives that class.
+        ``target``, which of them the runtime gives that class.
         """
         confirmed = adversarial(logits, self.y(rows))
         for at in confirmed.nonzero().flatten().tolist():
             row, point = int(rows[at]), x[at : at + 1]
             predicted = self._confirm(row, point)
             confirmed[at] = predicted >= 0
-            if self.goal is not None:
-                confirmed[at] = predicted == self.goal[row]
+            if self.target is not None:
+                confirmed[at] = predicted == self.target[row]
                 if confirmed[at]:
-                    self.goal_distance[row] = min(self.goal_distance[row], self._length(row, point))
+                    self.target_distance[row] = min(
+                        self.target_distance[row], self._length(row, point)
+                    )
         return confirmed
 
-    def settle(self, rows: Tensor, x: Tensor) -> None:
+    def shrink_and_verify(self, rows: Tensor, x: Tensor) -> None:
         """Keep the adversarial images ``x`` after shrinking each towards its clean image.
 
         An image that the runtime denies is moved away from the clean one by up to 5 %, and is lost
@@ -240,7 +249,7 @@ class Hunt:
         if distance < self.distance[row]:
             self.distance[row], self.x_adv[row] = distance, x[0]
             self.prediction[row] = predicted
-            self.finders[row] = self.finder
+            self.attack_names[row] = self.attack_name
         return predicted
 
     def _length(self, row: int, x: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from linear_models import exact_distance, linear_classifier, near_grey
 from robcert.certify.attacks import analysis as attack
 from robcert.certify.attacks import suites
 from robcert.certify.attacks.analysis import analyse, summarise
-from robcert.certify.attacks.search.budget import Effort
+from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.settings import AttackSettings
-from robcert.certify.attacks.suites import EFFORTS, Suite
+from robcert.certify.attacks.suites import BUDGETS, Suite
 from robcert.certify.attacks.tables import tables
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import from_arrays
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from robcert.certify.model.classifier import Classifier
 
 SEED, COUNT = 3, 10
-SMALL = Effort(steps=5, restarts=1, targets=3, descent_steps=40, halvings=8, queries=30)
+SMALL = AttackBudget(steps=5, restarts=1, targets=3, descent_steps=40, halvings=8, queries=30)
 
 
 @pytest.fixture(autouse=True)
-def small_effort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EFFORTS, Suite.QUICK, SMALL)
+def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUDGETS, Suite.QUICK, SMALL)
 
 
 def session(

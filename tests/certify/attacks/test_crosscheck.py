@@ -16,8 +16,8 @@ from robcert.certify.attacks.gradient.carlini_wagner import carlini_wagner
 from robcert.certify.attacks.gradient.ddn import ddn
 from robcert.certify.attacks.gradient.deepfool import deepfool
 from robcert.certify.attacks.gradient.fmn import fmn
-from robcert.certify.attacks.search.state import Found, Hunt
-from robcert.certify.attacks.suites import EFFORTS, Suite
+from robcert.certify.attacks.search.state import Found, SearchState
+from robcert.certify.attacks.suites import BUDGETS, Suite
 from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.importer.load import load_classifier
@@ -133,9 +133,9 @@ def test_robust_accuracy_is_no_higher_than_that_of_autoattack(norm: Norm, epsilo
     )
     adversarial = theirs.run_standard_evaluation(batch.x, batch.y)[0]
     reached = distances(model, batch, adversarial, norm) <= epsilon * (1 + 1e-5)
-    hunt = Hunt(model, batch, norm)
+    state = SearchState(model, batch, norm)
     names = suites.attacks_of(Suite.THOROUGH, (), norm, differentiable=True)
-    suites.run(hunt, names, EFFORTS[Suite.THOROUGH], radii=(epsilon,))
-    ours = hunt.within(torch.full((len(batch),), epsilon))
+    suites.run(state, names, BUDGETS[Suite.THOROUGH], radii=(epsilon,))
+    ours = state.within(torch.full((len(batch),), epsilon))
     assert 0.05 < reached.double().mean() < 0.95  # or the comparison says little
     assert ours.sum() >= reached.sum() - 1

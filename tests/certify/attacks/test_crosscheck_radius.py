@@ -17,7 +17,7 @@ from torch import Tensor
 from robcert.certify.attacks.black_box.square import square
 from robcert.certify.attacks.gradient.apgd import run_apgd
 from robcert.certify.attacks.gradient.pgd import fgsm, pgd
-from robcert.certify.attacks.search.state import Found, Hunt
+from robcert.certify.attacks.search.state import Found, SearchState
 from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.importer.load import load_classifier
@@ -68,10 +68,10 @@ def ours_of(attack: Callable[..., Found], norm: Norm, **settings: Any) -> Ours:
 
 
 def our_apgd(model: Classifier, batch: Batch, *, norm: Norm, epsilon: float, ratio: bool) -> Found:
-    hunt = Hunt(model, batch, norm)
+    state = SearchState(model, batch, norm)
     radius = torch.full((len(batch),), epsilon)
-    run_apgd(hunt, hunt.correct, radius, steps=50, ratio=ratio)
-    return hunt.result()
+    run_apgd(state, state.correct, radius, steps=50, ratio=ratio)
+    return state.result()
 
 
 def pairs() -> dict[str, tuple[Norm, Peer, Ours]]:

@@ -14,11 +14,11 @@ from robcert.certify.attacks.black_box.boundary import run_boundary
 from robcert.certify.attacks.catalogue import CATALOGUE
 from robcert.certify.attacks.gradient.pgd import pgd
 from robcert.certify.attacks.search.adversarial_starts import run_gaussian
-from robcert.certify.attacks.search.budget import Effort
-from robcert.certify.attacks.search.state import Hunt
+from robcert.certify.attacks.search.budget import AttackBudget
+from robcert.certify.attacks.search.state import SearchState
 from robcert.certify.core import Norm
 
-EFFORT = Effort(steps=20, restarts=1, targets=9, descent_steps=100, halvings=8, queries=50)
+BUDGET = AttackBudget(steps=20, restarts=1, targets=9, descent_steps=100, halvings=8, queries=50)
 NEAREST = (
     *("fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam"),
     *("multi-targeted", "apgd-targeted", "apgd-ce", "apgd-dlr"),
@@ -44,9 +44,9 @@ def test_every_distance_is_within_one_percent_of_the_exact_one(
     for seed in range(SEEDS.get(name, 3)):
         classifier = linear_classifier(seed, classes=classes)
         batch = near_grey(classifier, 16)
-        hunt = Hunt(classifier, batch, norm)
-        suites.run(hunt, (name,), EFFORT)
-        ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+        state = SearchState(classifier, batch, norm)
+        suites.run(state, (name,), BUDGET)
+        ratio = state.distance / exact_distance(seed, batch, norm, classes=classes)
         assert ratio.min() >= 1 - FLOAT32
         assert ratio.max() <= 1.01
 
@@ -56,10 +56,10 @@ def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
     """For K = 2 loss and margin point the same way everywhere, so bisection alone limits FGSM."""
     classifier = linear_classifier(5, classes=2)
     batch = near_grey(classifier, 8)
-    hunt = Hunt(classifier, batch, norm)
-    suites.run(hunt, ("fgsm",), EFFORT)
+    state = SearchState(classifier, batch, norm)
+    suites.run(state, ("fgsm",), BUDGET)
     exact = exact_distance(5, batch, norm, classes=2)
-    assert torch.allclose(hunt.distance, exact, rtol=0.01)
+    assert torch.allclose(state.distance, exact, rtol=0.01)
 
 
 @pytest.mark.parametrize("seed", SLOWER)
@@ -72,11 +72,11 @@ def test_log_barrier_comes_within_five_percent(
     """Also from an image that is known, which is seldom of the nearest class."""
     classifier = linear_classifier(seed, classes=classes)
     batch = near_grey(classifier, 16)
-    hunt = Hunt(classifier, batch, norm)
+    state = SearchState(classifier, batch, norm)
     if known:
-        suites.run(hunt, ("gaussian",), EFFORT)
-    suites.run(hunt, ("logbarrier",), replace(EFFORT, descent_steps=200))
-    ratio = hunt.distance / exact_distance(seed, batch, norm, classes=classes)
+        suites.run(state, ("gaussian",), BUDGET)
+    suites.run(state, ("logbarrier",), replace(BUDGET, descent_steps=200))
+    ratio = state.distance / exact_distance(seed, batch, norm, classes=classes)
     assert ratio.min() >= 1 - FLOAT32
     assert ratio.max() <= 1.05
 
@@ -87,13 +87,13 @@ def test_boundary_walks_come_within_five_percent(classes: int, seed: int) -> Non
     """Also where the nearest of the faces is not the first that is found."""
     classifier = linear_classifier(seed, classes=classes)
     batch = near_grey(classifier, 16)
-    hunt = Hunt(classifier, batch, Norm.L2)
-    suites.run(hunt, ("boundary",), replace(EFFORT, queries=200))
-    ratio = hunt.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
+    state = SearchState(classifier, batch, Norm.L2)
+    suites.run(state, ("boundary",), replace(BUDGET, queries=200))
+    ratio = state.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
     assert ratio.min() >= 1 - FLOAT32
     assert ratio.max() <= 1.05
     # beside the steps: a look at the image, the search for a start, 30 to confirm and shrink
-    assert hunt.n_forward.max() <= 2000 + 130
+    assert state.n_forward.max() <= 2000 + 130
 
 
 def test_rows_of_boundary_do_not_depend_on_their_company() -> None:
@@ -101,12 +101,12 @@ def test_rows_of_boundary_do_not_depend_on_their_company() -> None:
     classifier = linear_classifier(1, classes=10)
     batch = near_grey(classifier, 2)
     parts = [batch.part(np.array(rows)) for rows in ([0, 1], [0], [1])]
-    hunts = [Hunt(classifier, part, Norm.L2) for part in parts]
-    for hunt in hunts:
-        known = hunt.everyone[torch.from_numpy(hunt.batch.index == 0)]
-        run_gaussian(hunt, known)
-        run_boundary(hunt, hunt.everyone, queries=200)
-    assert torch.equal(hunts[0].x_adv, torch.cat([hunts[1].x_adv, hunts[2].x_adv]))
+    states = [SearchState(classifier, part, Norm.L2) for part in parts]
+    for state in states:
+        known = state.all_rows[torch.from_numpy(state.batch.index == 0)]
+        run_gaussian(state, known)
+        run_boundary(state, state.all_rows, queries=200)
+    assert torch.equal(states[0].x_adv, torch.cat([states[1].x_adv, states[2].x_adv]))
 
 
 @pytest.mark.parametrize("norm", list(Norm))

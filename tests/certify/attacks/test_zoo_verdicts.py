@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from robcert.certify.attacks import suites
-from robcert.certify.attacks.search.state import Hunt
-from robcert.certify.attacks.suites import EFFORTS, Suite
+from robcert.certify.attacks.search.state import SearchState
+from robcert.certify.attacks.suites import BUDGETS, Suite
 from robcert.certify.core import Batch, Norm
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.preprocessing import PreprocessOptions
@@ -61,10 +61,10 @@ def batch_of(zoo: Path, rows: list[dict[str, str]]) -> Batch:
 def test_distances_agree_with_the_verdicts(zoo: Path, model: str, suite: Suite) -> None:
     rows = verdicts(zoo, model)
     classifier, batch = classifier_of(zoo, model), batch_of(zoo, rows)
-    hunt = Hunt(classifier, batch, Norm.LINF)
+    state = SearchState(classifier, batch, Norm.LINF)
     names = suites.attacks_of(suite, (), Norm.LINF, differentiable=True)
-    suites.run(hunt, names, EFFORTS[suite])
-    distance = dict(zip(batch.index.tolist(), hunt.distance.tolist(), strict=True))
+    suites.run(state, names, BUDGETS[suite])
+    distance = dict(zip(batch.index.tolist(), state.distance.tolist(), strict=True))
     proven = [row for row in rows if row["truth"] == "unsat"]
     broken = [row for row in rows if row["truth"] == "sat"]
     # the file gives the radius to six decimals

@@ -13,8 +13,13 @@ from torch import nn
 
 from robcert.certify.attacks.gradient.pgd import pgd
 from robcert.certify.attacks.gradient.targeted import multi_targeted
-from robcert.certify.attacks.search.early_stopping import CAUTION, Outlook, loss_margin, unit_slope
-from robcert.certify.attacks.search.state import Hunt
+from robcert.certify.attacks.search.early_stopping import (
+    CAUTION,
+    EarlyStopping,
+    loss_margin,
+    unit_slope,
+)
+from robcert.certify.attacks.search.state import SearchState
 from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import load_images
@@ -34,7 +39,7 @@ def test_on_a_linear_model_what_is_out_of_reach_is_left_at_once(norm: Norm, loss
     batch = near_grey(classifier, 30)
     distance = exact_distance(2, batch, norm, classes=2)
     epsilon = float(distance.median())
-    found = pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss, give_up=True)
+    found = pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss, early_stopping=True)
     beyond = distance > 1.2 * epsilon
     assert beyond.any()
     assert (found.n_backward[beyond] == FIRST).all()
@@ -48,19 +53,19 @@ def test_what_strays_from_its_tangents_is_tried_to_the_end() -> None:
     batch = Batch(
         np.arange(5), torch.linspace(0.3, 0.6, 30).view(5, 1, 1, 6), torch.zeros(5).long()
     )
-    found = pgd(classifier, batch, norm=Norm.LINF, epsilon=0.1, give_up=True)
+    found = pgd(classifier, batch, norm=Norm.LINF, epsilon=0.1, early_stopping=True)
     assert (found.n_backward == STEPS).all()
 
 
-def outlook(norm: Norm, epsilon: float) -> Outlook:
+def outlook(norm: Norm, epsilon: float) -> EarlyStopping:
     classifier = two_logits(lambda x: x.sum(1), 4)
     batch = Batch(np.arange(1), torch.full((1, 1, 1, 4), 0.5), torch.zeros(1).long())
-    hunt = Hunt(classifier, batch, norm)
-    margin = loss_margin(hunt, Loss.MARGIN)
-    return Outlook(hunt, torch.tensor([epsilon]), STEPS, margin)
+    state = SearchState(classifier, batch, norm)
+    margin = loss_margin(state, Loss.MARGIN)
+    return EarlyStopping(state, torch.tensor([epsilon]), STEPS, margin)
 
 
-def look(at: Outlook, t: int, margin: float, slope: float, promised: float = 0.0) -> bool:
+def look(at: EarlyStopping, t: int, margin: float, slope: float, promised: float = 0.0) -> bool:
     """Whether an image at the centre of its ball goes on; the gradient is ``slope`` everywhere."""
     gradient = torch.full((1, 1, 1, 4), slope)
     step = torch.full((1, 1, 1, 4), promised / (4 * slope))
@@ -94,19 +99,19 @@ def test_the_margin_behind_the_cross_entropy_has_its_gradient() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(40, 6, generator=generator, requires_grad=True)
     y = torch.arange(40) % 6
-    hunt = Hunt(
+    state = SearchState(
         Classifier.from_module(nn.Flatten(), image_shape=(1, 1, 6), num_classes=6),
         Batch(np.arange(40), torch.rand(40, 1, 1, 6, generator=generator), y),
         Norm.LINF,
     )
-    margin, slope = loss_margin(hunt, Loss.CE)(logits, torch.arange(40))
+    margin, slope = loss_margin(state, Loss.CE)(logits, torch.arange(40))
     loss = Loss.CE.of(logits, y)
     torch.testing.assert_close(torch.log1p(margin.exp()), loss.double())
     of_margin = torch.autograd.grad(margin.sum(), logits, retain_graph=True)[0]
     of_loss = torch.autograd.grad(loss.sum(), logits)[0]
     torch.testing.assert_close(of_margin * slope[:, None].detach().float(), of_loss)
     sure = torch.tensor([[30.0, 0, 0, 0, 0, 0]])
-    assert loss_margin(hunt, Loss.CE)(sure, torch.tensor([0]))[1].isnan().all()
+    assert loss_margin(state, Loss.CE)(sure, torch.tensor([0]))[1].isnan().all()
     assert (unit_slope(loss)[1] == 1).all()
 
 
@@ -131,7 +136,7 @@ def test_until_an_image_is_given_up_nothing_changes(
     batch = Batch(np.arange(8), x, classifier.logits(x).argmax(1))
     epsilon = share * {Norm.LINF: 0.1, Norm.L2: 0.3, Norm.L1: 1.0}[norm]
     patient = pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss)
-    hasty = pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss, give_up=True)
+    hasty = pgd(classifier, batch, norm=norm, epsilon=epsilon, loss=loss, early_stopping=True)
     assert torch.equal(hasty.x_adv[hasty.found], patient.x_adv[hasty.found])
     assert torch.equal(hasty.n_backward[hasty.found], patient.n_backward[hasty.found])
     assert (hasty.n_backward <= patient.n_backward).all()
@@ -150,9 +155,14 @@ def test_a_real_model_costs_less_and_stands_no_better(name: str) -> None:
     epsilon = {"fashion-honest.onnx": 0.01}.get(name, 0.06)
     hasty, patient = (
         multi_targeted(
-            classifier, batch, norm=Norm.LINF, epsilon=epsilon, targets=3, give_up=give_up
+            classifier,
+            batch,
+            norm=Norm.LINF,
+            epsilon=epsilon,
+            targets=3,
+            early_stopping=early_stopping,
         )
-        for give_up in (True, False)
+        for early_stopping in (True, False)
     )
     assert hasty.n_backward.sum() < 0.7 * patient.n_backward.sum()
     assert torch.equal(hasty.found, patient.found)

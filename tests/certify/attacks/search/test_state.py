@@ -18,8 +18,8 @@ from robcert.certify.attacks.black_box.noise import noise_search
 from robcert.certify.attacks.black_box.square import square
 from robcert.certify.attacks.gradient.pgd import fgsm, pgd, unbounded
 from robcert.certify.attacks.gradient.targeted import multi_targeted
-from robcert.certify.attacks.search.budget import Effort
-from robcert.certify.attacks.search.state import Hunt
+from robcert.certify.attacks.search.budget import AttackBudget
+from robcert.certify.attacks.search.state import SearchState
 from robcert.certify.attacks.suites import Suite
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError
@@ -38,7 +38,7 @@ NAMED = [
     for name in CATALOGUE
 ]
 
-TINY = Effort(steps=3, restarts=2, targets=2, descent_steps=8, halvings=6, queries=12)
+TINY = AttackBudget(steps=3, restarts=2, targets=2, descent_steps=8, halvings=6, queries=12)
 RADIUS = {Norm.LINF: 0.2, Norm.L2: 0.7, Norm.L1: 2.2}
 
 
@@ -73,14 +73,14 @@ def test_rows_depend_on_the_image_alone(name: str, norm: Norm) -> None:
     classifier = network()
     batch = images(classifier)
 
-    def rows(part: Batch, lanes: int) -> Hunt:
-        hunt = Hunt(classifier, part, norm, 7, lanes)
-        suites.run(hunt, (name,), TINY)
-        return hunt
+    def rows(part: Batch, active_batch_size: int) -> SearchState:
+        state = SearchState(classifier, part, norm, 7, active_batch_size)
+        suites.run(state, (name,), TINY)
+        return state
 
     together = rows(batch, 64)
-    for order, lanes in (([4], 64), ([8, 0, 3, 4, 1], 3)):
-        apart = rows(subset(batch, order), lanes)
+    for order, active_batch_size in (([4], 64), ([8, 0, 3, 4, 1], 3)):
+        apart = rows(subset(batch, order), active_batch_size)
         assert torch.equal(apart.x_adv, together.x_adv[order])
         for column in ("distance", "n_forward", "n_backward", "prediction", "n_lost"):
             assert torch.equal(getattr(apart, column), getattr(together, column)[order]), column
@@ -91,9 +91,9 @@ def test_what_is_found_is_adversarial_and_as_far_as_it_says(name: str) -> None:
     classifier = network()
     batch = images(classifier)
     norm = CATALOGUE[name].norms[0]
-    hunt = Hunt(classifier, batch, norm)
-    suites.run(hunt, (name,), TINY)
-    found = hunt.result()
+    state = SearchState(classifier, batch, norm)
+    suites.run(state, (name,), TINY)
+    found = state.result()
     assert found.distance[1] == 0
     assert torch.equal(found.x_adv[1], batch.x[1])
     assert found.x_adv.min() >= 0
@@ -130,10 +130,10 @@ def test_a_longer_suite_is_never_worse(norm: Norm) -> None:
     batch, names, before = images(classifier), [], torch.tensor(torch.inf)
     for name in ("fgsm", "noise", "pgd", "fmn"):
         names.append(name)
-        hunt = Hunt(classifier, batch, norm)
-        suites.run(hunt, tuple(names), TINY)
-        assert (hunt.distance <= before).all()
-        before = hunt.distance
+        state = SearchState(classifier, batch, norm)
+        suites.run(state, tuple(names), TINY)
+        assert (state.distance <= before).all()
+        before = state.distance
 
 
 def test_an_image_that_is_broken_costs_nothing_more() -> None:
@@ -206,15 +206,15 @@ def test_an_image_that_gives_nan_leaves_the_others_alone(name: str) -> None:
     y = clean.logits(x).argmax(1)
     x[2, 0, 0, 0] = 1.0
     batch, norm = Batch(np.arange(4), x, y), CATALOGUE[name].norms[0]
-    hunts = [Hunt(c, batch, norm) for c in (clean, poisoned)]
-    effort = replace(TINY, halvings=3)
-    for hunt in hunts:
-        suites.run(hunt, (name,), effort)
+    states = [SearchState(c, batch, norm) for c in (clean, poisoned)]
+    budget = replace(TINY, halvings=3)
+    for state in states:
+        suites.run(state, (name,), budget)
     others = [0, 1, 3]
     if name != "spatial":  # which finds nothing near these images
-        assert hunts[1].distance[others].isfinite().any()
-    near = hunts[0].distance[others] < 0.3  # farther away the poisoned corner may be in the way
-    assert torch.equal(hunts[0].distance[others][near], hunts[1].distance[others][near])
+        assert states[1].distance[others].isfinite().any()
+    near = states[0].distance[others] < 0.3  # farther away the poisoned corner may be in the way
+    assert torch.equal(states[0].distance[others][near], states[1].distance[others][near])
 
 
 def test_unbounded_breaks_a_plain_network() -> None:
@@ -226,10 +226,10 @@ def test_without_gradients_a_search_remains() -> None:
     classifier = network()
     blind = replace(classifier, twin=None)
     names = suites.attacks_of(Suite.STANDARD, (), Norm.LINF, differentiable=False)
-    hunt = Hunt(blind, images(classifier), Norm.LINF)
-    suites.run(hunt, names, replace(TINY, queries=60))
-    assert hunt.distance.isfinite().all()
-    assert (hunt.n_backward == 0).all()
+    state = SearchState(blind, images(classifier), Norm.LINF)
+    suites.run(state, names, replace(TINY, queries=60))
+    assert state.distance.isfinite().all()
+    assert (state.n_backward == 0).all()
 
 
 def test_attacks_that_do_not_fit_are_named() -> None:
@@ -248,13 +248,13 @@ def test_attacks_without_gradients_leave_the_processor_to_the_runtime(
 
     @contextmanager
     def forward_only(_: Classifier) -> Iterator[None]:
-        entered.append(hunt.finder)
+        entered.append(state.attack_name)
         yield
 
     monkeypatch.setattr(Classifier, "forward_only", forward_only)
     classifier = network()
-    hunt = Hunt(classifier, images(classifier, 2), Norm.L2)
-    suites.run(hunt, ("fgsm", "square", "noise", "spatial"), TINY)
+    state = SearchState(classifier, images(classifier, 2), Norm.L2)
+    suites.run(state, ("fgsm", "square", "noise", "spatial"), TINY)
     assert entered == ["square", "noise", "spatial"]
 
 
@@ -272,6 +272,6 @@ def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, no
         return plain.twin_logits(x)
 
     classifier = replace(linear_classifier(), twin=strict)
-    hunt = Hunt(classifier, near_grey(classifier, 1), norm)
-    suites.run(hunt, (name,), TINY, radii=(RADIUS[norm],))
-    assert hunt.n_forward.min() > 0
+    state = SearchState(classifier, near_grey(classifier, 1), norm)
+    suites.run(state, (name,), TINY, radii=(RADIUS[norm],))
+    assert state.n_forward.min() > 0
