@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.core import Batch
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
 __all__ = ["AttackSettings", "AttackSummary", "RobustAccuracy", "analyse", "summarise"]
@@ -101,7 +101,7 @@ def _note(
 
 def _rows(
     session: Session, batch: Batch, settings: AttackSettings, names: tuple[str, ...], lanes: int
-) -> Rows:
+) -> Columns:
     hunt = Hunt(session.classifier, batch, settings.norm, session.seed, lanes)
     effort = EFFORTS[settings.suite]
     suites.run(
@@ -112,7 +112,7 @@ def _rows(
         radii=settings.radii,
         every_step=settings.every_step,
     )
-    rows: Rows = {
+    rows: Columns = {
         "distance": hunt.distance.cpu().numpy(),
         "success": hunt.distance.isfinite().cpu().numpy().astype(np.int8),
         "prediction": hunt.prediction.cpu().numpy().astype(np.int32),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch, Norm
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows
+    from robcert.certify.session import Columns
 
 
 def evidence(
@@ -32,7 +32,7 @@ def evidence(
     *,
     seed: int,
     sources: tuple[Classifier, ...] = (),
-) -> Rows:
+) -> Columns:
     """Columns of the masking table for one batch; without a twin some say "not computed".
 
     Rows depend on their own image alone, unless the model itself draws at random.
@@ -62,11 +62,11 @@ def evidence(
     return rows
 
 
-def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Rows:
+def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Columns:
     return {name: attacks.succeeds(attack()) for name, attack in run.items()}
 
 
-def _where_in_doubt(attacks: Attacks, rows: Rows, sources: tuple[Classifier, ...]) -> Rows:
+def _where_in_doubt(attacks: Attacks, rows: Columns, sources: tuple[Classifier, ...]) -> Columns:
     """Long searches of the images in doubt; the others are left out."""
     some = np.flatnonzero(in_doubt(rows, attacks.classifier.info))
     found = rows["long_search"].copy()
@@ -76,7 +76,7 @@ def _where_in_doubt(attacks: Attacks, rows: Rows, sources: tuple[Classifier, ...
     return {"long_search": found}
 
 
-def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:
+def _nothing_yet(count: int, settings: MaskingSettings) -> Columns:
     lengths = axes(settings)
     return {
         column.name: np.full(
@@ -86,7 +86,7 @@ def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:
     }
 
 
-def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Rows:
+def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Columns:
     def of(model: Classifier, loss: Loss) -> NDArray[np.float64]:
         _, gradient = value_and_gradient(
             lambda x: loss.of(model.twin_logits(x, straight_through=False), batch.y), batch.x
@@ -102,7 +102,7 @@ def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Rows:
 
 def _along_the_attack(
     classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
-) -> Rows:
+) -> Columns:
     norm, epsilon = settings.norm, settings.epsilon
     watched = trace(classifier, batch, norm=norm, epsilon=epsilon, steps=settings.steps, seed=seed)
     gamma, linear = bend(classifier, batch, norm=norm, epsilon=epsilon, seed=seed)

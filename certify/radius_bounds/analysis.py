@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch
     from robcert.certify.local_linearity import Tangent
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
 __all__ = ["BoundsSettings", "BoundsSummary", "analyse", "summarise"]
@@ -178,7 +178,7 @@ def _rows(
     settings: BoundsSettings,
     fits: Fits,
     known: dict[int, NDArray[np.float64]],
-) -> Rows:
+) -> Columns:
     """Radii of one batch."""
     plane = tangent(session.classifier, batch.x, batch.y, settings.loss)
     loss = plane.value.double().cpu().numpy()

@@ -8,7 +8,7 @@ import numpy as np
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import StoreError
-from robcert.certify.failures import in_parts, require_hope
+from robcert.certify.failures import in_parts, require_progress
 from robcert.certify.local_linearity import tangent
 
 from .curvature import largest_curvature
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
     from .settings import BoundsSettings
@@ -99,7 +99,7 @@ def _fill(
     images, block = blocks.ravel(), np.repeat(np.arange(len(blocks)), blocks.shape[1])
     missing, failed = sample.missing(rows), dict[int, Exception]()
 
-    def found(some: NDArray[np.int64]) -> Rows:
+    def found(some: NDArray[np.int64]) -> Columns:
         return _rows(session.classifier, session.batch(images[some]), settings, session.seed)
 
     for start in range(0, len(missing), session.batch_size):
@@ -109,7 +109,7 @@ def _fill(
         part = missing[start : start + session.batch_size]
         for some, values in in_parts(found, part, failed):
             sample.append(some, {"index": images[some], "block": block[some], **values})
-        require_hope(failed, done=bool(sample.computed().any()), asked=len(missing))
+        require_progress(failed, done=bool(sample.computed().any()), requested=len(missing))
     session.progress("sampling L and omega", blocks.size, blocks.size)
     sample.finish(np.setdiff1d(rows, list(failed)))
     if failed:
@@ -118,7 +118,7 @@ def _fill(
     return True
 
 
-def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Rows:
+def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Columns:
     """Gradient norms, largest residuals and curvatures of one batch of sampled images."""
     norm = Norm(settings.norm)
     plane = tangent(classifier, batch.x, batch.y, settings.loss)
