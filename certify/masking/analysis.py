@@ -1,4 +1,4 @@
-"""`robcert masking-check`: are the gradient-based numbers of this model meaningful?"""
+"""`robcert masking-check`: whether the gradient-based numbers of a model are meaningful."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from robcert.certify.attacks import reach
 from robcert.certify.store import ledger
 
-from .checklist import Columns, Facts, indicators_of, slope_mismatch
+from .checklist import Facts, indicators_of, slope_mismatch
 from .evidence import evidence
 from .images import save_pictures
 from .indicators import (
@@ -25,7 +25,7 @@ from .indicators import (
     TRANSFER_START_WINS,
     TRANSFER_WINS,
 )
-from .remedies import NAIVE, Remedy, remedies_of, robust_accuracy, share
+from .remedies import NAIVE, Remedy, proportion_values, remedies_of, robust_accuracy
 from .schema import ADDED, MASKING
 from .settings import MaskingSettings, axes
 from .sources import Sources
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.model import Classifier, ModelInfo
-    from robcert.certify.session import Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup, ResultStore
 
-_NO_GRADIENT_LEADS = {
+_GRADIENT_FREE_WINS = {
     text.name
     for text in (
         *(SEARCH_WINS, LABELS_WIN, HOPSKIPJUMP_WINS, NOISE_WINS),
@@ -51,21 +51,21 @@ _NO_GRADIENT_LEADS = {
 
 @dataclass(frozen=True, slots=True)
 class MaskingSummary:
-    """Answer of the check.
+    """Result of the masking check.
 
     Attributes:
         verdict: clear, suspect, masked or unknown.
-        reason: the evidence behind it, in one sentence.
-        would_change: what would change it, in one sentence.
-        hidden_in: what hides its gradient: ``file`` (its own output alone), ``cross-entropy`` (of
-            the logits), ``both``, ``every loss`` (only attacks without gradients get through),
-            ``nothing``, or ``unknown``.
-        naive: attacked: robust accuracy by PGD on the file's own output.
-        corrected: attacked: robust accuracy by the best of all attacks of the check.
+        reason: the evidence for the verdict, in one sentence.
+        would_change: what would change the verdict, in one sentence.
+        hidden_in: what hides the gradient: ``file`` (only the file's own output), ``cross-entropy``
+            (of the logits), ``both``, ``every loss`` (only attacks without gradients of the output
+            succeed), ``nothing``, or ``unknown``.
+        naive: attacked: robust accuracy under PGD on the file's own output.
+        corrected: attacked: robust accuracy under all attacks of the check together.
         indicators: the checklist.
-        remedies: robust accuracy by each fix.
+        remedies: robust accuracy under each remedy.
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
+        epsilon: radius of the ball, in pixel units.
     """
 
     verdict: Verdict
@@ -80,7 +80,7 @@ class MaskingSummary:
     epsilon: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain JSON values."""
         return {
             "verdict": str(self.verdict),
             "reason": self.reason,
@@ -88,8 +88,8 @@ class MaskingSummary:
             "hidden_in": self.hidden_in,
             "norm": self.norm,
             "epsilon": self.epsilon,
-            "naive_robust_accuracy": share(self.naive),
-            "corrected_robust_accuracy": share(self.corrected),
+            "naive_robust_accuracy": proportion_values(self.naive),
+            "corrected_robust_accuracy": proportion_values(self.corrected),
             "remedies": [remedy.to_json() for remedy in self.remedies],
             "indicators": [indicator.to_json() for indicator in self.indicators],
         }
@@ -98,16 +98,16 @@ class MaskingSummary:
 def analyse(
     session: Session, settings: MaskingSettings, *, sources: tuple[Classifier, ...] | None = None
 ) -> str:
-    """Fill the masking table for the session's images; return its path in the file.
+    """Path of the masking table, filled in for the session's images.
 
     Args:
         session: model, images, results file.
-        settings: of the check; its ``sources`` are filled in here.
-        sources: models whose adversarial images are tried; None for bundled ones that fit, else a
-            surrogate that is distilled here.
+        settings: of the check; ``sources`` is set here.
+        sources: source models of transfer attacks; None for the bundled ones that fit or, if none
+            does, a surrogate trained here.
 
     Raises:
-        DataError: a source takes other images or has other classes.
+        DataError: a source model has another input shape or number of classes.
     """
     session = replace(session, classifier=as_checked(session.classifier))
     classifier, images = session.classifier, session.images
@@ -115,20 +115,7 @@ def analyse(
         Sources.by_default(classifier, images, settings) if sources is None else Sources.of(sources)
     )
     settings = replace(settings, sources=chosen.names)
-    group = session.store.group(
-        MASKING,
-        prefix=f"{settings.norm}-{settings.epsilon:.4g}",
-        settings=settings,
-        seed=session.seed,
-        sizes=axes(settings),
-    )
-    info = classifier.info
-    group.set_attributes(
-        hint_nodes=list(info.hint_nodes),
-        straight_through=list(info.straight_through),
-        disagreement=_disagreement(info),
-        slope_mismatch=slope_mismatch(info),
-    )
+    group = _table(session, settings)
     models: tuple[Classifier, ...] = ()
     if len(group.missing(session.indices)) and not session.out_of_time:
         models = chosen.ready(classifier, images, settings, seed=session.seed)
@@ -141,19 +128,38 @@ def analyse(
     return group.path
 
 
+def _table(session: Session, settings: MaskingSettings) -> AnalysisGroup:
+    """The table of these settings, new or resumed, with the properties of the model."""
+    group = session.store.group(
+        MASKING,
+        prefix=f"{settings.norm}-{settings.epsilon:.4g}",
+        settings=settings,
+        seed=session.seed,
+        sizes=axes(settings),
+    )
+    info = session.classifier.info
+    group.set_attributes(
+        hint_nodes=list(info.hint_nodes),
+        straight_through=list(info.straight_through),
+        disagreement=_disagreement(info),
+        slope_mismatch=slope_mismatch(info),
+    )
+    return group
+
+
 def _disagreement(info: ModelInfo) -> float | None:
-    """Share of images that twin and runtime see differently; None where each draws for itself."""
+    """Share of images with different classes in twin and runtime; None for a random model."""
     if info.parity is None or info.random:
         return None
     return 1 - info.parity.top1_agreement
 
 
 def summarise(store: ResultStore, path: str) -> MaskingSummary:
-    """Verdict and checklist of the masking table at ``path``."""
+    """Summary of the masking table at ``path``, from the file alone."""
     group = store.at(path)
     columns = _columns(store, group)
     indicators = tuple(indicators_of(columns, _facts(store, group)))
-    through = bool(group.attribute("straight_through", []))
+    straight_through = bool(group.attribute("straight_through", []))
     found = verdict_of(indicators)
     return MaskingSummary(
         verdict=found,
@@ -163,35 +169,36 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
         naive=robust_accuracy(columns, NAIVE),
         corrected=robust_accuracy(columns),
         indicators=indicators,
-        remedies=remedies_of(columns, straight_through=through),
+        remedies=remedies_of(columns, straight_through=straight_through),
         norm=str(group.settings["norm"]),
         epsilon=float(group.settings["epsilon"]),
     )
 
 
 def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
-    rows, there = group.computed(), set(group.columns)
-    columns = {c.name: group.column(c.name)[rows] for c in MASKING.columns if c.name in there}
-    never = np.full(int(rows.sum()), -1, dtype=np.int8)
-    absent = {name: never for name in ADDED if name not in there}
+    rows, available = group.computed(), set(group.columns)
+    columns = {c.name: group.column(c.name)[rows] for c in MASKING.columns if c.name in available}
+    not_run = np.full(int(rows.sum()), -1, dtype=np.int8)
+    absent = {name: not_run for name in ADDED if name not in available}
     return {**columns, **absent, "earlier": _earlier(store, group)[rows]}
 
 
 def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
-    """1 where an attack in the file stood within the radius, 0 where none did, -1 unknown."""
+    """1 if an attack in the file succeeded within epsilon, 0 if none did, -1 if none was run."""
     within = np.full(len(store.indices), -1, np.int8)
     for attack in store.existing("attack"):
         if attack.settings["norm"] == group.settings["norm"]:
             distance = np.asarray(attack.column("distance"), dtype=np.float64)
-            stood = distance <= reach(attack, float(group.settings["epsilon"]))
-            within = np.maximum(within, np.where(np.isnan(distance), -1, stood).astype(np.int8))
+            succeeded = distance <= reach(attack, float(group.settings["epsilon"]))
+            within = np.maximum(within, np.where(np.isnan(distance), -1, succeeded).astype(np.int8))
     return within
 
 
 def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
-    violations, through = ledger(store), group.attribute("straight_through", [])
+    violations = ledger(store)
+    straight_through = group.attribute("straight_through", [])
     return Facts(
-        hint_nodes=len({*group.attribute("hint_nodes", []), *through}),
+        hint_nodes=len({*group.attribute("hint_nodes", []), *straight_through}),
         disagreement=group.attribute("disagreement", None),
         slope_mismatch=group.attribute("slope_mismatch", None),
         names_one_class=_names_one_class(store, group),
@@ -201,7 +208,7 @@ def _facts(store: ResultStore, group: AnalysisGroup) -> Facts:
 
 
 def _names_one_class(store: ResultStore, group: AnalysisGroup) -> bool:
-    """Whether exactly the images of one label are classified correctly, among images of several."""
+    """Whether, of images with several labels, exactly those of one label are correct."""
     rows = group.computed()
     labels, correct = store.labels[rows], group.column("correct")[rows] == 1
     named = np.unique(labels[correct])
@@ -212,7 +219,7 @@ def _names_one_class(store: ResultStore, group: AnalysisGroup) -> bool:
 
 def _hidden_in(indicators: tuple[Indicator, ...]) -> str:
     flagged = {i.name for i in indicators if i.flagged}
-    if flagged & _NO_GRADIENT_LEADS:
+    if flagged & _GRADIENT_FREE_WINS:
         return "every loss"
     in_file, in_logits = STRONGER_FILE.name in flagged, STRONGER_CE.name in flagged
     if in_file and in_logits:

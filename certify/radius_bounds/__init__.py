@@ -2,7 +2,7 @@
 
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
-from .gradient_norm import largest_gradient_norm
+from .gradient_norm import GradientNormSearch, largest_gradient_norm
 from .radii import epsilon_grid
 from .residuals import ResidualSearch, largest_residuals
 from .schema import BOUNDS, BOUNDS_SAMPLE
@@ -16,6 +16,7 @@ __all__ = [
     "BOUNDS_SAMPLE",
     "BoundsSettings",
     "BoundsSummary",
+    "GradientNormSearch",
     "Margin",
     "Region",
     "ResidualSearch",

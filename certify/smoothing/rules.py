@@ -63,7 +63,7 @@ class Rule(Protocol):
         """The analyses and what they spend."""
 
     def judge(self, counts: Integers, selected: int) -> Verdict:
-        """Result for ``selected`` from ``counts (j, k)``, the class counts at the first analyses."""
+        """Result for ``selected`` from ``counts (j, k)``, class counts at the first analyses."""
 
 
 @dataclass(frozen=True)

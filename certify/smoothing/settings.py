@@ -195,9 +195,9 @@ def prediction_rule(*, n: int, alpha: float) -> PredictionRule:
 
 def guarantee(settings: SmoothingSettings) -> str:
     """The guarantee of the certificates, in one sentence."""
-    scope = (
-        f"For all {settings.family} images together" if together else "For each image separately"
-    )
+    scope = "For each image separately"
+    if settings.family > 1:
+        scope = f"For all {settings.family} images together"
     analyses = schedule(settings).analyses
     stop = (
         f", at whichever of the {len(analyses)} planned interim analyses sampling stopped,"

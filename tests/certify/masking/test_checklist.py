@@ -31,7 +31,7 @@ STEPS = 4
 
 
 def honest(n: int = N) -> dict[str, NDArray[Any]]:
-    """Everybody classified correctly, half of them broken by every gradient attack."""
+    """All images classified correctly, half of them misclassified under every gradient attack."""
     columns: dict[str, NDArray[Any]] = {}
     half = np.arange(n) < n // 2
     for column in MASKING.columns:
@@ -153,12 +153,12 @@ def test_the_count_that_would_flag_is_the_smallest(n: int) -> None:
 
 def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
     clear = indicators_of(honest(), Facts())
-    assert "would make it masked" in change_of(clear)
+    assert "the verdict would be 'masked'" in change_of(clear)
     still = indicators_of(honest() | {"moved": np.zeros(N, np.int8)}, Facts())
     assert verdict_of(still) is Verdict.SUSPECT
-    assert "without attack_stands_still it would be clear" in change_of(still)
+    assert "Without attack_stands_still the verdict would be 'clear'" in change_of(still)
     masked = indicators_of(honest() | {"label_search": np.ones(N, np.int8)}, Facts())
-    assert "stays unless a stronger gradient attack" in change_of(masked)
+    assert "Only a gradient attack as strong" in change_of(masked)
     unknown = [i for i in clear if i.weight is not Weight.DECISIVE]
     assert change_of(unknown)
 
@@ -185,7 +185,7 @@ def test_no_slope_at_a_robust_image_is_no_sign_if_pgd_leaves_it() -> None:
 
 
 def test_the_page_lists_every_indicator_with_its_threshold() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "masking.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "masking.md").read_text(encoding="utf-8")
     texts = [text for text in vars(masking_texts).values() if isinstance(text, IndicatorText)]
     assert {text.name for text in texts} == {i.name for i in indicators_of(honest(), Facts())}
     for text in texts:
