@@ -36,6 +36,7 @@ from robcert.certify.model import Classifier
 from robcert.certify.numerics import Loss, keep_freed_memory
 from robcert.certify.radius_bounds import (
     BLOCK_SIZE,
+    GradientNormSearch,
     ResidualSearch,
     epsilon_grid,
     largest_gradient_norm,
@@ -119,8 +120,8 @@ def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[]
         return largest_residuals(plane(), batch, grid)
 
     def ball() -> object:
-        how = {"norm": Norm.LINF, "radius": EPSILON, "steps": ASCENT_STEPS, "seed": 0}
-        return largest_gradient_norm(plane(), batch, restarts=1, **how)
+        search = GradientNormSearch(Norm.LINF, EPSILON, ASCENT_STEPS, restarts=1, seed=0)
+        return largest_gradient_norm(plane(), batch, search)
 
     # a forward after the last step of each search; omega looks at a random point of each radius
     looks = 3 * len(grid.epsilons)
@@ -247,7 +248,8 @@ def report_known(blocks: int, pixels: int = 784) -> None:
         model = Classifier.from_module(module, image_shape=(1, 1, pixels), num_classes=2)
         plane = tangent(model, batch.x, batch.y, Loss.MARGIN)
         (fit,) = local_lipschitz(plane, batch, blocks=blocks, **how)
-        top = largest_gradient_norm(plane, batch, steps=ASCENT_STEPS, restarts=restarts, **how)
+        search = GradientNormSearch(Norm.L2, RADIUS, ASCENT_STEPS, restarts, seed=0)
+        top = largest_gradient_norm(plane, batch, search)
         line = f"  {name:15s} ascent {float(top) / truth:.3f}   CLEVER {fit.point / truth:.3f}"
         if (clever_t := toolbox()) is not None:
             np.random.seed(0)  # noqa: NPY002 - the toolbox draws from numpy's global stream

@@ -14,7 +14,7 @@ from cohen_loop import LoopProcess, Rate, rate
 
 from robcert.certify.importer import available_cores
 from robcert.certify.smoothing import (
-    Job,
+    ImageTask,
     Sampler,
     SmoothingSettings,
     certification,
@@ -96,8 +96,8 @@ def _engine(bench: Bench, sigma: float, seconds: float) -> Rate:
     rule = certification_rule(SmoothingSettings(sigma=sigma))
     chosen = bench.indices[:64]
     pixels = bench.images.pixels(chosen)
-    jobs = (
-        Job(
+    tasks = (
+        ImageTask(
             int(chosen[k % len(chosen)]),
             pixels[k % len(chosen)],
             certification(lambda _: rule, n_select=100),
@@ -108,7 +108,7 @@ def _engine(bench: Bench, sigma: float, seconds: float) -> Rate:
     sampler = Sampler(
         bench.classifier, sigma=sigma, seed=bench.seed, deadline=time.monotonic() + seconds
     )
-    for _ in sampler.run(jobs):
+    for _ in sampler.run(tasks):
         pass
     return Rate(
         sampler.drawn / (time.perf_counter() - start), sampler.drawn / (time.process_time() - cpu)

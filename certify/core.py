@@ -1,4 +1,4 @@
-"""Words that every analysis shares: norms, the kinds of claim, batches, progress."""
+"""Types that every analysis shares: norms, kinds of claim, batches, progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Profile = Literal["quick", "standard", "thorough"]
-"""How much work an analysis spends; ``standard`` is its settings' own defaults."""
+"""Amount of computation per analysis; ``standard`` is the defaults of its settings."""
 
 
 class Norm(StrEnum):
@@ -50,7 +50,7 @@ class Norm(StrEnum):
 
     @property
     def usual_radius(self) -> float:
-        """Radius in pixel units where none is given."""
+        """Default radius in pixel units."""
         return {Norm.L1: 12.0, Norm.L2: 0.5, Norm.LINF: 8 / 255}[self]
 
     def require_epsilon(self, epsilon: float) -> None:
@@ -70,23 +70,23 @@ class Norm(StrEnum):
         """Norms ``(b,)`` of ``x (b, ...)``, one per example."""
         import torch  # only here: the command line needs the names of the norms, not torch
 
-        if self is Norm.LINF:  # torch's own takes seven times as long
+        if self is Norm.LINF:  # seven times faster than torch.linalg.vector_norm
             return x.flatten(1).abs().amax(1)
         return torch.linalg.vector_norm(x.flatten(1), ord=self.order, dim=1)
 
 
 class Kind(StrEnum):
-    """What a number claims."""
+    """Kind of claim that a number makes."""
 
     CERTIFIED = "certified"  # holds with the stated probability
     ESTIMATED = "estimated"  # heuristic, may be wrong
     ATTACKED = "attacked"  # an adversarial example was found and re-checked
-    MEASURED = "measured"  # a fact
+    MEASURED = "measured"  # a plain fact
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A radius that holds with probability at least 1 - alpha over robcert's own randomness."""
+    """A radius that is valid with probability at least 1 - alpha over the noise robcert draws."""
 
     norm: Norm
     radius: float
@@ -106,7 +106,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images of one step of an analysis.
+    """Images that are processed together.
 
     Attributes:
         index: position of each image in the data set ``(b,)``.
@@ -128,11 +128,11 @@ class Batch:
 
 
 class Progress(Protocol):
-    """Told how far a task is; ``done == total`` ends it."""
+    """Callback that is told how far a task is; ``done == total`` ends the task."""
 
     def __call__(self, task: str, done: int, total: int) -> None:
         """Report ``done`` of ``total`` units of ``task``."""
 
 
 def silent(task: str, done: int, total: int) -> None:
-    """Progress that is not shown."""
+    """Callback that discards progress."""

@@ -1,7 +1,7 @@
-"""One image's failure never stops the others.
+"""Isolation of images on which the model fails, so that the other images are still processed.
 
-A runtime can fail on an input that it was fine with in shape: an index that the pixels lead out of
-range, a step too large for the memory. What is asked of many images is then asked of fewer.
+A runtime can fail on an input of the right shape: an index computed from the pixels is out of
+range, or the batch does not fit into memory. The batch is then split in half, and so on.
 """
 
 from __future__ import annotations
@@ -17,43 +17,42 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 FAILURES = (ModelFileError, RuntimeError, IndexError)
-"""What a model's operators raise: the runtime's errors, and torch's of the twin."""
+"""Errors raised by a model's operators, in the runtime or in the PyTorch twin."""
+
+MOST_FAILURES = 8
+"""After this many failures and no result, the error is taken to be the model's and is raised."""
 
 
-HOPELESS = 8
-"""When so many images fail before one has a row it is the model's fault, not the images'."""
-
-
-def require_hope(failed: dict[int, Exception], *, done: bool, asked: int) -> None:
-    """Raise the first error where nothing has come of ``asked`` images and it is no use to go on.
+def require_progress(failed: dict[int, Exception], *, done: bool, requested: int) -> None:
+    """Raise the first error if all of the first ``MOST_FAILURES`` images (or of fewer) failed.
 
     Raises:
-        Exception: what the model raised.
+        Exception: the error that the model raised.
     """
-    if not done and len(failed) >= min(HOPELESS, max(1, asked)):
+    if not done and len(failed) >= min(MOST_FAILURES, max(1, requested)):
         raise next(iter(failed.values()))
 
 
 def in_parts(
-    work: Callable[[NDArray[np.int64]], Found],
+    work: Callable[[NDArray[np.int64]], Result],
     indices: NDArray[np.int64],
     failed: dict[int, Exception],
-) -> Iterator[tuple[NDArray[np.int64], Found]]:
-    """``work`` of ``indices``, of both halves where it fails on the whole, and so on.
+) -> Iterator[tuple[NDArray[np.int64], Result]]:
+    """Results of ``work`` on ``indices``; where it fails, on both halves separately, recursively.
 
-    An image that fails by itself is left out and goes to ``failed`` with its error.
+    A single image on which ``work`` fails is skipped, and its error is entered into ``failed``.
     """
     try:
-        found = work(indices)
+        result = work(indices)
     except FAILURES as error:
         if len(indices) == 1:
             failed[int(indices[0])] = error
             return
     else:
-        yield indices, found
+        yield indices, result
         return
     for half in np.array_split(indices, 2):
         yield from in_parts(work, half, failed)

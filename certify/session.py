@@ -1,17 +1,17 @@
-"""What an analysis is given: a model, images, a results file, and how to go about it."""
+"""The session of an analysis: one model, one data set, one results file."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from .core import Batch, Progress, silent
-from .failures import in_parts, require_hope
+from .failures import in_parts, require_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
     from robcert.certify.store import AnalysisGroup, ResultStore
 
-Rows = dict[str, NDArray[np.generic]]
-"""Columns of finished images, by name; first axis as in the batch."""
+Columns = dict[str, NDArray[Any]]
+"""Values of a table by column name; the first axis is the image, in the order of the batch."""
 
 
 @dataclass(slots=True)
 class Session:
-    """One model, one data set, one results file, which gets room for the images reported on.
+    """One model, one data set and one results file, which is extended by the images reported on.
 
     Raises a DataError if the images or their labels do not fit the model.
 
     Attributes:
         indices: positions of the images that are reported on.
-        batch_size: images a step; changes speed only, never a row.
-        deadline: ``time.monotonic()`` after which no new step begins; None for no limit.
+        batch_size: images per batch; changes speed only, never a row.
+        deadline: ``time.monotonic()`` after which no new batch is started; None for no limit.
     """
 
     classifier: Classifier
@@ -56,7 +56,7 @@ class Session:
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """One batch; y is the label, or the model's own prediction where there are no labels."""
+        """The images at ``indices``; y is the label, or the model's prediction without labels."""
         x = self.images.pixels(indices).to(self.classifier.device)
         labels = self.images.labels
         y = (
@@ -66,16 +66,18 @@ class Session:
         )
         return Batch(indices, x, y.to(self.classifier.device))
 
-    def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Rows]) -> None:
-        """Compute the rows that ``group`` lacks, batch by batch, each made durable at once.
+    def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Columns]) -> None:
+        """Compute the rows that ``group`` lacks, batch by batch; each batch is written at once.
 
-        An image that the model fails on has no row; the attribute ``failed`` says why, and the
-        same command tries it again.
+        An image on which the model fails gets no row: the attribute ``failed`` holds the error, and
+        running the same command again retries it.
 
         Args:
-            group: the table; marked complete once every other image of the session has its row.
-            task: what ``progress`` is told.
-            compute: rows of one batch; they depend on the images alone, not on their company.
+            group: the table; marked complete once all images of the session without an error have
+                a row.
+            task: name of the task for ``progress``.
+            compute: columns of one batch; each row must not depend on the other images of the
+                batch.
         """
         missing = group.missing(self.indices)
         done, failed = len(self.indices) - len(missing), dict[int, Exception]()
@@ -84,10 +86,10 @@ class Session:
             if self.out_of_time:
                 return
             step = missing[start : start + self.batch_size]
-            for indices, rows in in_parts(lambda at: compute(self.batch(at)), step, failed):
-                group.append(indices, rows)
+            for indices, columns in in_parts(lambda at: compute(self.batch(at)), step, failed):
+                group.append(indices, columns)
                 done += len(indices)
-            require_hope(failed, done=bool(done), asked=len(missing))
+            require_progress(failed, done=bool(done), requested=len(missing))
             self.progress(task, done, len(self.indices))
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
         group.finish(kept)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.core import Batch
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
 __all__ = ["AttackSettings", "AttackSummary", "RobustAccuracy", "analyse", "summarise"]
@@ -107,7 +107,7 @@ def _rows(
     settings: AttackSettings,
     names: tuple[str, ...],
     active_batch_size: int,
-) -> Rows:
+) -> Columns:
     state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
     budget = BUDGETS[settings.suite]
     suites.run(
@@ -118,7 +118,7 @@ def _rows(
         radii=settings.radii,
         every_step=settings.every_step,
     )
-    rows: Rows = {
+    rows: Columns = {
         "distance": state.distance.cpu().numpy(),
         "success": state.distance.isfinite().cpu().numpy().astype(np.int8),
         "prediction": state.prediction.cpu().numpy().astype(np.int32),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from robcert.certify.core import Batch
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import ResultStore
 
     Strength = tuple[float, ...]
@@ -96,7 +96,7 @@ def analyse(session: Session, settings: CorruptionSettings) -> str:
     return group.path
 
 
-def _rows(session: Session, batch: Batch, settings: CorruptionSettings) -> Rows:
+def _rows(session: Session, batch: Batch, settings: CorruptionSettings) -> Columns:
     classifier = session.classifier
     wrong = torch.zeros(len(batch), len(settings.strengths), dtype=torch.int32)
     first = torch.zeros_like(wrong, dtype=torch.int8)

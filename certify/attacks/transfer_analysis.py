@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch, Profile
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 RECIPES = ("pgd", "pgd-ce", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100")
@@ -132,7 +132,7 @@ def _names(sources: tuple[Classifier, ...]) -> list[str]:
 
 def _rows(
     session: Session, batch: Batch, settings: TransferSettings, sources: tuple[Classifier, ...]
-) -> Rows:
+) -> Columns:
     states = [
         SearchState(session.classifier, batch, settings.norm, session.seed, session.batch_size)
         for _ in sources

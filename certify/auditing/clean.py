@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from robcert.certify.core import Batch
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import ResultStore
 
 
@@ -49,7 +49,7 @@ def analyse(session: Session) -> str:
     return group.path
 
 
-def rows(session: Session, batch: Batch) -> Rows:
+def rows(session: Session, batch: Batch) -> Columns:
     """Columns of the table for one batch, from the runtime's float32 logits in float64."""
     logits = session.classifier.logits(batch.x).double()
     columns = {

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 
@@ -249,7 +249,9 @@ def turns(loss: NDArray[np.float64]) -> float:
     return found / loss.shape[1]
 
 
-def _row(session: Session, group: AnalysisGroup, batch: Batch, settings: SurfaceSettings) -> Rows:
+def _row(
+    session: Session, group: AnalysisGroup, batch: Batch, settings: SurfaceSettings
+) -> Columns:
     found = loss_surface(
         session.classifier,
         batch,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch
     from robcert.certify.local_linearity import Tangent
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 
@@ -319,7 +319,7 @@ def mean_curves(
     return np.linspace(0, 1, len(loss)), loss, named
 
 
-def _rows(session: Session, batch: Batch, settings: TaylorSettings) -> Rows:
+def _rows(session: Session, batch: Batch, settings: TaylorSettings) -> Columns:
     norm = Norm(settings.norm)
     plane = tangent(session.classifier, batch.x, batch.y, Loss(settings.loss))
     eta = _direction(plane, batch, settings, session.seed)

@@ -14,7 +14,7 @@ from .schema import LINEARITY
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
 
     from .settings import LinearitySettings
 
@@ -46,7 +46,7 @@ def analyse(session: Session, settings: LinearitySettings) -> str:
     return group.path
 
 
-def _rows(classifier: Classifier, batch: Batch, settings: LinearitySettings, seed: int) -> Rows:
+def _rows(classifier: Classifier, batch: Batch, settings: LinearitySettings, seed: int) -> Columns:
     plane = tangent(classifier, batch.x, batch.y, Loss(settings.loss))
     found = largest_deviation(
         plane, batch, settings.search, epsilon=settings.epsilon, seed=seed, stream=STREAM

@@ -1,4 +1,4 @@
-"""`robcert masking-check`: are the gradient-based numbers of this model meaningful?"""
+"""`robcert masking-check`: whether the gradient-based numbers of a model are meaningful."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from .views import as_checked
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier, ModelInfo
     from robcert.certify.session import Session
+    from robcert.certify.store import AnalysisGroup
 
 
 def analyse(
     session: Session, settings: MaskingSettings, *, sources: tuple[Classifier, ...] | None = None
 ) -> str:
-    """Fill the masking table for the session's images; return its path in the file.
+    """Path of the masking table, filled in for the session's images.
 
     Args:
         session: model, images, results file.
-        settings: of the check; its ``sources`` are filled in here.
-        sources: models whose adversarial images are tried; None for bundled ones that fit, else a
-            surrogate that is distilled here.
+        settings: of the check; ``sources`` is set here.
+        sources: source models of transfer attacks; None for the bundled ones that fit or, if none
+            does, a surrogate trained here.
 
     Raises:
-        DataError: a source takes other images or has other classes.
+        DataError: a source model has another input shape or number of classes.
     """
     session = replace(session, classifier=as_checked(session.classifier))
     classifier, images = session.classifier, session.images
@@ -38,20 +39,7 @@ def analyse(
         Sources.by_default(classifier, images, settings) if sources is None else Sources.of(sources)
     )
     settings = replace(settings, sources=chosen.names)
-    group = session.store.group(
-        MASKING,
-        prefix=f"{settings.norm}-{settings.epsilon:.4g}",
-        settings=settings,
-        seed=session.seed,
-        sizes=axes(settings),
-    )
-    info = classifier.info
-    group.set_attributes(
-        hint_nodes=list(info.hint_nodes),
-        straight_through=list(info.straight_through),
-        disagreement=_disagreement(info),
-        slope_mismatch=slope_mismatch(info),
-    )
+    group = _table(session, settings)
     models: tuple[Classifier, ...] = ()
     if len(group.missing(session.indices)) and not session.out_of_time:
         models = chosen.ready(classifier, images, settings, seed=session.seed)
@@ -64,8 +52,27 @@ def analyse(
     return group.path
 
 
+def _table(session: Session, settings: MaskingSettings) -> AnalysisGroup:
+    """The table of these settings, new or resumed, with the properties of the model."""
+    group = session.store.group(
+        MASKING,
+        prefix=f"{settings.norm}-{settings.epsilon:.4g}",
+        settings=settings,
+        seed=session.seed,
+        sizes=axes(settings),
+    )
+    info = session.classifier.info
+    group.set_attributes(
+        hint_nodes=list(info.hint_nodes),
+        straight_through=list(info.straight_through),
+        disagreement=_disagreement(info),
+        slope_mismatch=slope_mismatch(info),
+    )
+    return group
+
+
 def _disagreement(info: ModelInfo) -> float | None:
-    """Share of images that twin and runtime see differently; None where each draws for itself."""
+    """Share of images with different classes in twin and runtime; None for a random model."""
     if info.parity is None or info.random:
         return None
     return 1 - info.parity.top1_agreement

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.attacks import Found
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows
+    from robcert.certify.session import Columns
 
     from .settings import MaskingSettings
 
@@ -172,7 +172,7 @@ class Attacks:
             found["inner"] = lambda: self._ascend(inside, Loss.MARGIN, restarts=settings.restarts)
         return found
 
-    def at_strengths(self) -> Rows:
+    def at_strengths(self) -> Columns:
         """Whether PGD breaks each image at the radii of the settings ``(b, strength)``.
 
         As shipped on cross-entropy, and on the margin.

@@ -1,9 +1,8 @@
-"""From the evidence of the masking table to indicators.
+"""The checklist: indicators from the columns of the masking table.
 
-Images in doubt: they stand, and what is seen of them says that no gradient could have led.
-
-Only these are searched for long, so that the verdict on such a model rests on attacks and not on a
-look at its gradient, and an honest model pays nothing.
+It also selects the images in doubt: those that survived every attack although their gradient looks
+unusable. Only these get the long black-box search, so the verdict rests on attacks rather than on
+properties of the gradient, and the check of an honest model costs no more.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .indicators import (
     CONFIDENCE_RANDOM,
     CROSSINGS,
     DISAGREES,
-    GONE,
+    GRADIENT_FLOOR,
     HOPSKIPJUMP_WINS,
     INNER_WINS,
     LABELS_WIN,
@@ -56,12 +55,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.model import ModelInfo
+    from robcert.certify.session import Columns
 
     from .verdict import Indicator, IndicatorText
 
-
-Columns = dict[str, "NDArray[Any]"]
-"""Columns of the masking table, by name, and ``earlier``; all of one length."""
 
 BY_GRADIENT = (
     "pgd_ce",
@@ -70,34 +67,35 @@ BY_GRADIENT = (
     "pgd_small_logits",
     "pgd_large_logits",
 )
-"""Attacks on the logits that follow gradients."""
+"""Gradient attacks on the logits."""
 
 WITHOUT_GRADIENT = (
     *("search", "label_search", "hopskipjump", "noise"),
     *("transfer", "transfer_start", "long_search"),
 )
+"""Attacks that need no gradient of the audited model."""
 
 ATTACKS = (
     *BY_GRADIENT,
     *WITHOUT_GRADIENT,
     *("inner", "averaged", "fgsm", "pgd_file", "earlier"),
 )
-"""Everything that gets through within epsilon; ``earlier`` is what the file already knows."""
+"""All attacks within epsilon; ``earlier`` are the attacks of `robcert attack` in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the file says of the model beside the masking table.
+    """Properties of the model that the masking table does not hold.
 
     Attributes:
-        hint_nodes: nodes of the graph that have no useful gradient.
-        disagreement: share of images where twin and runtime name different classes; None without
-            a comparison.
-        slope_mismatch: 1 minus the correlation of the gradient with the runtime's differences;
-            None where slopes decide nothing.
-        names_one_class: whether every image gets the same class, which no attack can change.
-        compared: estimated radii that could be compared with attacked distances.
-        crossings: those that lie above.
+        hint_nodes: number of nodes without a useful gradient.
+        disagreement: share of images where twin and runtime predict different classes; None
+            without a comparison.
+        slope_mismatch: 1 minus the correlation of the gradient with finite differences of the
+            runtime; None where it is not meaningful.
+        names_one_class: whether the model predicts one class for every image.
+        compared: number of estimated radii with an attacked distance to compare with.
+        crossings: number of those that exceed the attacked distance.
     """
 
     hint_nodes: int = 0
@@ -109,83 +107,85 @@ class Facts:
 
 
 def indicators_of(columns: Columns, facts: Facts) -> list[Indicator]:
-    """The checklist filled in from the finished rows of a masking table, the decisive ones first.
+    """All indicators, from the finished rows of a masking table (and ``earlier``), decisive first.
 
-    Shares of attacks are among the images that the runtime classifies correctly.
+    Shares of attacks refer to the images that the runtime classifies correctly.
     """
     return [
-        *_who_gets_through(columns),
+        *_attack_comparisons(columns),
         *_gradients(columns),
-        *_on_the_way(columns, facts),
+        *_attack_paths(columns, facts),
         *_outputs(columns, facts),
     ]
 
 
 def known(column: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a value was computed: neither NaN nor the integer fill."""
+    """Mask of the values that were computed: neither NaN nor the integer fill value."""
     return ~np.isnan(column) if column.dtype.kind == "f" else column >= 0
 
 
 def broken_by(columns: Columns, names: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Images that some attack of ``names`` breaks."""
+    """Mask of the images that are misclassified under an attack of ``names``."""
     return np.asarray(np.logical_or.reduce([columns[name] == 1 for name in names]))
 
 
 def _among(columns: Columns, needed: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Correctly classified images for which all of ``needed`` was computed."""
+    """Mask of the correctly classified images for which all of ``needed`` was computed."""
     computed = np.logical_and.reduce([known(columns[name]) for name in needed])
     return np.asarray((columns["correct"] == 1) & computed)
 
 
-def _who_gets_through(columns: Columns) -> Iterator[Indicator]:
+def _attack_comparisons(columns: Columns) -> Iterator[Indicator]:
     by_gradient = broken_by(columns, BY_GRADIENT)
-    anyhow = broken_by(columns, ATTACKS)
+    by_any = broken_by(columns, ATTACKS)
 
     def beats(text: IndicatorText, name: str) -> Indicator:
         shown = broken_by(columns, (name,)) & ~by_gradient
         return text.of_share(shown, _among(columns, (name, "pgd_ce")))
 
-    def withstands(text: IndicatorText, name: str) -> Indicator:
-        return text.of_share(anyhow & (columns[name] != 1), _among(columns, (name,)))
+    def survives(text: IndicatorText, name: str) -> Indicator:
+        return text.of_share(by_any & (columns[name] != 1), _among(columns, (name,)))
 
-    yield withstands(STRONGER_FILE, "pgd_file")
-    yield withstands(STRONGER_CE, "pgd_ce")
+    yield survives(STRONGER_FILE, "pgd_file")
+    yield survives(STRONGER_CE, "pgd_ce")
     yield beats(SEARCH_WINS, "search")
     yield beats(LABELS_WIN, "label_search")
     yield beats(HOPSKIPJUMP_WINS, "hopskipjump")
     yield beats(TRANSFER_WINS, "transfer")
     yield beats(TRANSFER_START_WINS, "transfer_start")
-    free = broken_by(columns, WITHOUT_GRADIENT) & ~by_gradient
-    yield LONG_WINS.of_share(free, _among(columns, ("search", "pgd_ce")))
+    gradient_free = broken_by(columns, WITHOUT_GRADIENT) & ~by_gradient
+    yield LONG_WINS.of_share(gradient_free, _among(columns, ("search", "pgd_ce")))
     yield beats(INNER_WINS, "inner")
     yield beats(AVERAGING_WINS, "averaged")
     yield beats(NOISE_WINS, "noise")
     rescaled = broken_by(columns, ("pgd_small_logits", "pgd_large_logits"))
-    woken = rescaled & (columns["pgd_ce"] != 1)
-    yield RESCALED_WINS.of_share(woken, _among(columns, ("pgd_ce", "pgd_small_logits")))
+    gained = rescaled & (columns["pgd_ce"] != 1)
+    yield RESCALED_WINS.of_share(gained, _among(columns, ("pgd_ce", "pgd_small_logits")))
 
 
 def _gradients(columns: Columns) -> Iterator[Indicator]:
-    anyhow, stuck = broken_by(columns, ATTACKS), (columns["moved"] == 0) | ~climbs(columns)
+    by_any, stuck = broken_by(columns, ATTACKS), (columns["moved"] == 0) | ~ascends(columns)
     for text, norm, attack in (
         (VANISHING_FILE, "gradient_norm_file", "pgd_file"),
         (VANISHING_CE, "gradient_norm_ce", "pgd_ce"),
     ):
-        # confident models, robust ones too, have no slope at the image and one beside it
-        hides = (columns[attack] != 1) & (anyhow | stuck)
-        yield text.of_share((columns[norm] < GONE) & hides, _among(columns, (norm, attack)))
+        # confident models, robust ones included, may have a zero gradient only at the image itself
+        hides = (columns[attack] != 1) & (by_any | stuck)
+        yield text.of_share(
+            (columns[norm] < GRADIENT_FLOOR) & hides, _among(columns, (norm, attack))
+        )
     margin = "gradient_norm_margin"
-    yield VANISHING_MARGIN.of_share(columns[margin] < GONE, _among(columns, (margin,)))
+    yield VANISHING_MARGIN.of_share(columns[margin] < GRADIENT_FLOOR, _among(columns, (margin,)))
     yield NOT_A_NUMBER.of_share(columns["gradient_nan"] == 1, _among(columns, ("gradient_nan",)))
 
 
-def climbs(columns: Columns) -> NDArray[np.bool_]:
-    """Where some point on the way of PGD is better than its start; never by scores that are NaN."""
+def ascends(columns: Columns) -> NDArray[np.bool_]:
+    """Mask of images whose margin loss at some step of PGD exceeds its start; False for NaN."""
     margins = columns["margin_curve"]
     return np.asarray((margins[:, 1:] > margins[:, :1]).any(1))
 
 
-def _on_the_way(columns: Columns, facts: Facts) -> Iterator[Indicator]:
+def _attack_paths(columns: Columns, facts: Facts) -> Iterator[Indicator]:
     yield ONE_STEP.of_share(
         (columns["fgsm"] == 1) & (columns["pgd_ce"] != 1), _among(columns, ("fgsm", "pgd_ce"))
     )
@@ -193,25 +193,25 @@ def _on_the_way(columns: Columns, facts: Facts) -> Iterator[Indicator]:
         (columns["pgd_ce"] == 1) & (columns["pgd_wide"] != 1),
         _among(columns, ("pgd_ce", "pgd_wide")),
     )
-    margins, watched = columns["margin_curve"], _among(columns, ("moved",))
+    margins, traced = columns["margin_curve"], _among(columns, ("moved",))
     before, last = margins[:, :-1] > 0, margins[:, -1]
-    yield UNSTEADY.of_share(before.any(1) & ~(last > 0), watched)
-    yield NOT_RISING.of_share(~climbs(columns), watched)
-    yield STILL.of_share(columns["moved"] == 0, watched)
-    stands = (columns["unbounded"] != 1) & (not facts.names_one_class)
-    yield UNBOUNDED.of_share(stands, _among(columns, ("unbounded",)))
+    yield UNSTEADY.of_share(before.any(1) & ~(last > 0), traced)
+    yield NOT_RISING.of_share(~ascends(columns), traced)
+    yield STILL.of_share(columns["moved"] == 0, traced)
+    survived = (columns["unbounded"] != 1) & (not facts.names_one_class)
+    yield UNBOUNDED.of_share(survived, _among(columns, ("unbounded",)))
     bent = columns["gamma"] > columns["linear_change"]
     yield NOT_LINEAR.of_share(bent, _among(columns, ("gamma", "linear_change")))
     yield NOISY.of_mean(columns["high_frequency"])
 
 
 def _outputs(columns: Columns, facts: Facts) -> Iterator[Indicator]:
-    everyone = np.ones(len(columns["correct"]), dtype=np.bool_)
-    yield ANSWERS_DIFFER.of_share(columns["answers_differ"] == 1, everyone)
+    all_images = np.ones(len(columns["correct"]), dtype=np.bool_)
+    yield ANSWERS_DIFFER.of_share(columns["answers_differ"] == 1, all_images)
     yield CONFIDENCE.of_mean(columns["confidence"])
     yield CONFIDENCE_RANDOM.of_mean(columns["confidence_random"])
     yield CONFIDENCE_PGD1.of_mean(columns["confidence_pgd1"])
-    yield SATURATED.of_share(columns["confidence"] == 1, everyone)
+    yield SATURATED.of_share(columns["confidence"] == 1, all_images)
     yield NO_GRADIENT_NODES.of_value(facts.hint_nodes)
     yield DISAGREES.of_value(facts.disagreement)
     yield OTHER_SLOPE.of_value(facts.slope_mismatch)
@@ -220,31 +220,32 @@ def _outputs(columns: Columns, facts: Facts) -> Iterator[Indicator]:
 
 
 def in_doubt(columns: Columns, info: ModelInfo) -> NDArray[np.bool_]:
-    """Images ``(b,)`` that are classified correctly, withstand everything, and show a sign.
+    """Mask ``(b,)`` of the images in doubt, which get the long black-box search.
 
-    A sign is an attack that stands still or nowhere climbs, a gradient that is no number, an attack
-    without a radius that fails, an answer that differs from call to call, or a gradient that is not
-    the slope over small steps. A model without any gradient is not in doubt but unknown.
+    They are classified correctly, survived every attack, and have a gradient that looks unusable:
+    PGD never moves or its loss never rises, the gradient is NaN, the unbounded attack fails,
+    outputs differ between calls, or the gradient disagrees with finite differences. Without a
+    differentiable model no image is in doubt: the verdict is ``unknown``.
     """
-    stands = (columns["correct"] == 1) & ~broken_by(columns, tuple(set(ATTACKS) & set(columns)))
+    survived = (columns["correct"] == 1) & ~broken_by(columns, tuple(set(ATTACKS) & set(columns)))
     if not known(columns["pgd_ce"]).all():
-        return np.zeros_like(stands)
-    stuck = (columns["moved"] == 0) | ~climbs(columns)
+        return np.zeros_like(survived)
+    stuck = (columns["moved"] == 0) | ~ascends(columns)
     signs = stuck | (columns["gradient_nan"] == 1) | (columns["unbounded"] != 1)
     signs |= columns["answers_differ"] == 1
-    return np.asarray(stands & (signs | shattered(info)))
+    return np.asarray(survived & (signs | shattered(info)))
 
 
 def shattered(info: ModelInfo) -> bool:
-    """Whether the gradient is not the runtime's slope over small steps."""
+    """Whether the gradient disagrees with finite differences of the runtime."""
     mismatch = slope_mismatch(info)
     return mismatch is not None and mismatch > OTHER_SLOPE.threshold
 
 
 def slope_mismatch(info: ModelInfo) -> float | None:
-    """1 minus the correlation of gradient and differences; None where slopes decide nothing."""
+    """1 minus the correlation of gradient and finite differences; None if not meaningful."""
     if info.parity is None or info.parity.gradient_correlation is None or info.straight_through:
         return None
-    if info.random:  # differences of two draws are no slope
+    if info.random:  # differences of two random outputs are not derivatives
         return None
     return 1 - info.parity.gradient_correlation

@@ -1,4 +1,4 @@
-"""What the masking check looks at, per image: confidences, gradients, and who gets through."""
+"""Evidence of the masking check per image: confidences, gradients, success of each attack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch, Norm
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows
+    from robcert.certify.session import Columns
 
 
 def evidence(
@@ -32,10 +32,10 @@ def evidence(
     *,
     seed: int,
     sources: tuple[Classifier, ...] = (),
-) -> Rows:
-    """Columns of the masking table for one batch; without a twin some say "not computed".
+) -> Columns:
+    """Columns of the masking table for one batch; some keep their fill value without a twin.
 
-    Rows depend on their own image alone, unless the model itself draws at random.
+    A row does not depend on the other images of the batch, unless the model itself is random.
     """
     differ = answers_differ(classifier, batch)
     attacks = Attacks.on(classifier, batch, settings, seed)
@@ -44,39 +44,39 @@ def evidence(
     wrong = logits.argmax(1) != batch.y
     if drawn is not None:
         wrong = mostly_wrong(drawn, batch.x, batch.y, 2 * settings.draws)
-    rows = _nothing_yet(len(batch), settings) | {
+    columns = _blank(len(batch), settings) | {
         "correct": _flags(~wrong),
         "answers_differ": _flags(differ),
         "confidence": _confidence(logits),
         "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
     }
     with classifier.forward_only():
-        rows |= _outcomes(attacks, attacks.without_gradients())
-    rows |= _outcomes(attacks, attacks.by_transfer(sources))
+        columns |= _outcomes(attacks, attacks.without_gradients())
+    columns |= _outcomes(attacks, attacks.by_transfer(sources))
     if classifier.differentiable:
-        rows |= _gradient_norms(classifier, batch, settings.norm)
-        rows |= _outcomes(attacks, attacks.by_gradient())
-        rows |= attacks.at_strengths()
-        rows |= _along_the_attack(model, batch, settings, seed)
-        rows |= _where_in_doubt(attacks, rows, sources)
-    return rows
+        columns |= _gradient_norms(classifier, batch, settings.norm)
+        columns |= _outcomes(attacks, attacks.by_gradient())
+        columns |= attacks.at_strengths()
+        columns |= _attack_path(model, batch, settings, seed)
+        columns |= _long_search(attacks, columns, sources)
+    return columns
 
 
-def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Rows:
+def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Columns:
     return {name: attacks.succeeds(attack()) for name, attack in run.items()}
 
 
-def _where_in_doubt(attacks: Attacks, rows: Rows, sources: tuple[Classifier, ...]) -> Rows:
-    """Long searches of the images in doubt; the others are left out."""
-    some = np.flatnonzero(in_doubt(rows, attacks.classifier.info))
-    found = rows["long_search"].copy()
+def _long_search(attacks: Attacks, columns: Columns, sources: tuple[Classifier, ...]) -> Columns:
+    """Outcome of the long search of the images in doubt; the other images keep their fill value."""
+    some = np.flatnonzero(in_doubt(columns, attacks.classifier.info))
+    found = columns["long_search"].copy()
     if len(some):
         doubtful = attacks.on_rows(torch.from_numpy(some).to(attacks.batch.x.device))
         found[some] = doubtful.succeeds(doubtful.long_search(sources))
     return {"long_search": found}
 
 
-def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:
+def _blank(count: int, settings: MaskingSettings) -> Columns:
     lengths = axes(settings)
     return {
         column.name: np.full(
@@ -86,7 +86,7 @@ def _nothing_yet(count: int, settings: MaskingSettings) -> Rows:
     }
 
 
-def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Rows:
+def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Columns:
     def of(model: Classifier, loss: Loss) -> NDArray[np.float64]:
         _, gradient = value_and_gradient(
             lambda x: loss.of(model.twin_logits(x, straight_through=False), batch.y), batch.x
@@ -100,20 +100,20 @@ def _gradient_norms(classifier: Classifier, batch: Batch, norm: Norm) -> Rows:
     }
 
 
-def _along_the_attack(
+def _attack_path(
     classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
-) -> Rows:
+) -> Columns:
     norm, epsilon = settings.norm, settings.epsilon
-    watched = trace(classifier, batch, norm=norm, epsilon=epsilon, steps=settings.steps, seed=seed)
+    traced = trace(classifier, batch, norm=norm, epsilon=epsilon, steps=settings.steps, seed=seed)
     gamma, linear = bend(classifier, batch, norm=norm, epsilon=epsilon, seed=seed)
     one_step = one_step_from_random(classifier, batch, settings, seed)
     return {
         "confidence_pgd1": _confidence(classifier.logits(one_step)),
-        "loss_curve": _numbers(watched.losses),
-        "margin_curve": _numbers(watched.margins),
-        "moved": _flags(watched.moved),
-        "gradient_nan": _flags(watched.not_a_number),
-        "high_frequency": _numbers(high_frequency_share(watched.delta)),
+        "loss_curve": _numbers(traced.losses),
+        "margin_curve": _numbers(traced.margins),
+        "moved": _flags(traced.moved),
+        "gradient_nan": _flags(traced.not_a_number),
+        "high_frequency": _numbers(high_frequency_share(traced.delta)),
         "gamma": _numbers(gamma),
         "linear_change": _numbers(linear),
     }

@@ -1,4 +1,4 @@
-"""A few images of the masking check as pixels, and one loss surface: what a report shows."""
+"""Pictures of the masking check for the report: a few images and one loss surface."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
     from .settings import MaskingSettings
 
-MOST = 4
-"""Images that are kept."""
+MOST_PICTURES = 4
+"""Number of images that are stored."""
 
 RESOLUTION, ASCENT_STEPS = 25, 30
+"""Grid points per axis of the loss surface, and steps of the ascent to its first axis."""
 
-_ORDER = (
+_PREFERENCE = (
     *("pgd_margin", "multi_targeted", *BY_GRADIENT, "inner", "averaged"),
     *(*WITHOUT_GRADIENT, "fgsm"),
 )
@@ -44,11 +45,11 @@ def save_pictures(
     *,
     sources: tuple[Classifier, ...],
 ) -> None:
-    """Keep some images with the naive attack's end and an adversarial image, and a surface.
+    """Store some images with the naive attack's result and an adversarial example, and a surface.
 
-    Those come first that withstand the naive attack and not another; nothing is computed where the
-    table is unfinished or has its pictures. What broke an image is run again on it, with the same
-    outcome, for rows do not depend on their company.
+    Images that survive the naive attack but not another are preferred. Nothing is computed if the
+    table is unfinished or has its pictures. The successful attack of each image is repeated, with
+    the same outcome, because a row does not depend on the other images of the batch.
     """
     if not group.complete or "pictures/index" in group:
         return
@@ -66,24 +67,24 @@ def save_pictures(
 
 
 def _chosen(group: AnalysisGroup) -> tuple[NDArray[np.int64], list[str]]:
-    """Images to keep, and which attack broke each ("" for none)."""
+    """Images to store, and the name of a successful attack on each ("" if there is none)."""
     indices = group.indices
-    there = set(group.columns)
-    order = [name for name in dict.fromkeys(_ORDER) if name in there]
+    available = set(group.columns)
+    order = [name for name in dict.fromkeys(_PREFERENCE) if name in available]
     broken = np.stack([group.column(name, indices) == 1 for name in order])
     correct = group.column("correct", indices) == 1
     hidden = correct & broken.any(0) & (group.column("pgd_file", indices) != 1)
     rank = np.where(hidden, 0, np.where(correct & broken.any(0), 1, np.where(correct, 2, 3)))
-    best = np.argsort(rank, kind="stable")[:MOST]
+    best = np.argsort(rank, kind="stable")[:MOST_PICTURES]
     best = best[rank[best] < 3]
     by = [order[int(broken[:, i].argmax())] if broken[:, i].any() else "" for i in best]
     return indices[best], by
 
 
 def _naive_ends(attacks: Attacks) -> Tensor:
-    """Where PGD on the file's own output stops ``(b, c, h, w)``, successful or not."""
+    """Last iterates of PGD on the file's own output ``(b, c, h, w)``, successful or not."""
     settings, batch = attacks.settings, attacks.batch
-    watched = trace(
+    traced = trace(
         as_shipped(attacks.plain),
         batch,
         norm=settings.norm,
@@ -91,28 +92,28 @@ def _naive_ends(attacks: Attacks) -> Tensor:
         steps=settings.steps,
         seed=attacks.seed,
     )
-    return batch.x + watched.delta
+    return batch.x + traced.delta
 
 
 def _breaking(
     attacks: Attacks, by: list[str], sources: tuple[Classifier, ...]
 ) -> tuple[Tensor, list[str]]:
-    """The adversarial images that ``by`` found, and who did; the image itself where none was."""
+    """Adversarial examples of the attacks ``by``, and their names; the image itself if none."""
     run = attacks.without_gradients() | attacks.by_transfer(sources)
     run["long_search"] = lambda: attacks.long_search(sources)
     if attacks.classifier.differentiable:
         run |= attacks.by_gradient()
     found = attacks.batch.x.clone()
     for name in sorted(set(by) & set(run)):
-        mine = torch.tensor([one == name for one in by], device=found.device)
-        found[mine] = run[name]().x_adv[mine]
+        rows = torch.tensor([one == name for one in by], device=found.device)
+        found[rows] = run[name]().x_adv[rows]
     return found, [name if name in run else "" for name in by]
 
 
 def _save_images(
     group: AnalysisGroup, batch: Batch, ends: Tensor | None, breaks: Tensor, model: Classifier
 ) -> None:
-    kept: dict[str, tuple[Any, Kind, str, str]] = {
+    arrays: dict[str, tuple[NDArray[Any], Kind, str, str]] = {
         "index": (batch.index, Kind.MEASURED, "positions of these images in the data set", ""),
         "label": (_array(batch.y), Kind.MEASURED, "class y of each", "class"),
         "clean": (_array(batch.x), Kind.MEASURED, "the images as they are", "pixel"),
@@ -120,9 +121,9 @@ def _save_images(
         "broken_class": (_classes(model, breaks), Kind.ATTACKED, "their classes", "class"),
     }
     if ends is not None:
-        kept["naive"] = (_array(ends), Kind.MEASURED, "where the naive attack ended", "pixel")
-        kept["naive_class"] = (_classes(model, ends), Kind.MEASURED, "classes there", "class")
-    for name, (array, kind, doc, units) in kept.items():
+        arrays["naive"] = (_array(ends), Kind.MEASURED, "where the naive attack ended", "pixel")
+        arrays["naive_class"] = (_classes(model, ends), Kind.MEASURED, "classes there", "class")
+    for name, (array, kind, doc, units) in arrays.items():
         group.save_array(f"pictures/{name}", array, kind=kind, doc=doc, units=units)
 
 
@@ -138,12 +139,12 @@ def _save_surface(
         steps=ASCENT_STEPS,
         seed=seed,
     )
-    kept = (
+    arrays = (
         ("cross_entropy", found.cross_entropy, "cross-entropy, first axis adversarial", "nat"),
         ("margin", found.margin, "margin loss there", "logit"),
         ("prediction", found.prediction, "class there", "class"),
     )
-    for name, values, doc, units in kept:
+    for name, values, doc, units in arrays:
         group.save_array(
             f"pictures/surface/{name}", _array(values), kind=Kind.MEASURED, doc=doc, units=units
         )

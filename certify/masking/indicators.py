@@ -1,42 +1,58 @@
-"""Every indicator of the masking check: its threshold and why, what it says, what to do next."""
+"""The indicators of the masking check: name, threshold with its reason, weight, meaning, advice."""
 
 from __future__ import annotations
 
 from .verdict import IndicatorText, Weight
 
-GONE = 1e-12
-"""Gradients below this are counted as vanished: float32 resolves them to noise at best."""
+GRADIENT_FLOOR = 1e-12
+"""Gradient norms below this count as zero: in float32 they are at best rounding noise."""
 
-# Thresholds. An honest, adversarially trained network loses 2 to 8 % of its images between PGD on
-# cross-entropy and the multi-targeted margin attack (LLR, Table 2), so a tenth is where a gap
-# stops being ordinary. Random points and score search follow no gradient at all: a few images
-# where they alone succeed are chance at the decision boundary, a twentieth is not. The same attack
-# on the same loss at another scale gained nothing on 736 images of honest networks (the first
-# collection of the validation set), so three in a hundred tell. Where the gradient is exactly zero,
-# no number or leads nowhere, one image in a hundred is already more than rounding does. Small
-# samples do not flag by chance, for the lower confidence limit must pass the threshold.
-GAP, CHANCE, SCALE, FEW = 0.10, 0.05, 0.03, 0.01
+LOSS_GAP = 0.10
+"""Threshold for differences between attacks that follow gradients.
+
+Honest, adversarially trained networks lose 2 to 8 % of their images between PGD on cross-entropy
+and the multi-targeted margin attack (LLR, Table 2).
+"""
+
+GRADIENT_FREE_SHARE = 0.05
+"""Threshold for images on which an attack without gradients, or a weaker attack, does better.
+
+A few such images near the decision boundary are chance, a twentieth is not.
+"""
+
+RESCALING_SHARE = 0.03
+"""Threshold for images on which rescaled logits help.
+
+The same attack on the same loss at another scale gained nothing on 736 images of honest networks
+(the tuning collection of the validation set).
+"""
+
+RARE_SHARE = 0.01
+"""Threshold for gradients that are zero, NaN or lead nowhere: rounding alone stays below it."""
+
+# A share is flagged only if its lower confidence limit exceeds the threshold, so small samples are
+# not flagged by chance.
 
 CONFIDENCE = IndicatorText(
     "confidence",
     0.99,
     Weight.HINT,
-    "Mean largest probability on the images; outputs that saturate leave cross-entropy no slope.",
-    "Nothing by itself: honest models are confident too. Look at the vanishing gradients.",
+    "Mean largest probability on the images; cross-entropy of saturated outputs has no slope.",
+    "No action by itself: honest models are confident too. See the vanishing gradients.",
 )
 CONFIDENCE_RANDOM = IndicatorText(
     "confidence_random",
     0.99,
     Weight.HINT,
-    "The same after random noise of size epsilon (SOAR, Table 5).",
+    "Mean largest probability after random noise of size epsilon (SOAR, Table 5).",
     "Compare with the clean value: both near 1 hint at saturated outputs.",
 )
 CONFIDENCE_PGD1 = IndicatorText(
     "confidence_pgd1",
     0.99,
     Weight.HINT,
-    "The same after one gradient step from a random start (SOAR, Table 5).",
-    "Near 1 where the attack should confuse the model hints at saturated outputs.",
+    "Mean largest probability after one gradient step from a random start (SOAR, Table 5).",
+    "A value near 1, although the attack should confuse the model, hints at saturated outputs.",
 )
 SATURATED = IndicatorText(
     "saturated_outputs",
@@ -47,215 +63,215 @@ SATURATED = IndicatorText(
 )
 VANISHING_FILE = IndicatorText(
     "vanishing_gradient_file",
-    FEW,
+    RARE_SHARE,
     Weight.SUPPORTING,
-    "Share of images whose true gradient of the file's output is zero, and PGD fails for that.",
-    "Attack the logits (robcert does), or use straight-through gradients and search.",
+    "Share of images with a zero gradient of the file's output, for which PGD on it fails.",
+    "Attack the logits (as robcert does), or use straight-through gradients and search.",
 )
 VANISHING_CE = IndicatorText(
     "vanishing_gradient_ce",
-    FEW,
+    RARE_SHARE,
     Weight.SUPPORTING,
-    "Share of images whose true cross-entropy gradient (logits) is zero, and PGD fails for that.",
+    "Share of images with a zero cross-entropy gradient (logits), for which PGD on it fails.",
     "Use the logit margin as the loss, or rescale the logits.",
 )
 VANISHING_MARGIN = IndicatorText(
     "vanishing_gradient_margin",
-    FEW,
+    RARE_SHARE,
     Weight.SUPPORTING,
-    "Share of images where the true gradient of the logit margin is zero (below 1e-12).",
-    "No loss helps: use straight-through gradients, score search or transfer.",
+    "Share of images with a zero gradient of the logit margin (norm below 1e-12).",
+    "No other loss helps: use straight-through gradients, score search or transfer.",
 )
 STRONGER_FILE = IndicatorText(
     "hidden_by_the_file",
-    GAP,
+    LOSS_GAP,
     Weight.DECISIVE,
-    "Share of images that withstand PGD on the file's own output but not another attack here.",
-    "Trust the corrected robust accuracy, not the naive one.",
+    "Share of images that survive PGD on the file's own output but not another attack.",
+    "Use the corrected robust accuracy, not the naive one.",
 )
 STRONGER_CE = IndicatorText(
     "hidden_from_cross_entropy",
-    GAP,
+    LOSS_GAP,
     Weight.DECISIVE,
-    "Share of images that withstand PGD on cross-entropy of the logits but not another attack.",
+    "Share of images that survive PGD on cross-entropy of the logits but not another attack.",
     "Use margin losses; cross-entropy numbers of this model are too optimistic.",
 )
 SEARCH_WINS = IndicatorText(
     "search_beats_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that score search breaks and no gradient attack does.",
-    "Run longer searches: the gradient misleads here.",
+    "Share of images misclassified under score search but under no gradient attack.",
+    "The gradient is misleading: run longer searches.",
 )
 LONG_WINS = IndicatorText(
     "all_searches_beat_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that noise, search or transfer breaks, long search of images in doubt "
-    "included, and no gradient attack does.",
-    "Gradients mislead here: trust the corrected robust accuracy, and search longer.",
+    "Share of images misclassified under noise, search (the long one included) or transfer but "
+    "under no gradient attack.",
+    "The gradient is misleading: use the corrected robust accuracy, and run longer searches.",
 )
 INNER_WINS = IndicatorText(
     "inner_scores_beat_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that PGD on scores inside the graph breaks and no gradient of its output.",
-    "What stands before or behind the network hides its gradient: attack the network inside.",
+    "Share of images misclassified under PGD on scores inside the graph but on none of its output.",
+    "Layers before or after the network hide its gradient: attack the network inside.",
     required=False,
 )
 NOISE_WINS = IndicatorText(
     "noise_beats_gradient",
-    FEW,
+    RARE_SHARE,
     Weight.DECISIVE,
-    "Share of images that random points of the ball break and no gradient attack does.",
-    "The gradient is worse than chance here: use search.",
+    "Share of images misclassified at random points of the ball but under no gradient attack.",
+    "The gradient is worse than random points: use search.",
 )
 ONE_STEP = IndicatorText(
     "one_step_beats_many",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
-    "Share of images that one step breaks and many steps on the same loss do not.",
-    "The loss surface is jagged: more restarts, smaller steps, other losses.",
+    "Share of images misclassified after one step but not after many steps on the same loss.",
+    "The loss surface is jagged: use more restarts, smaller steps or other losses.",
 )
 UNBOUNDED = IndicatorText(
     "withstands_unbounded",
-    FEW,
+    RARE_SHARE,
     Weight.SUPPORTING,
-    "Share of images that PGD without a radius does not break; every honest model breaks.",
-    "The attack's gradients carry no information: use search.",
+    "Share of images that survive PGD without a radius; on an honest model none does.",
+    "The gradients carry no information: use search.",
 )
 ANSWERS_DIFFER = IndicatorText(
     "answers_differ",
     0.0,
     Weight.SUPPORTING,
-    "Share of images that got two different outputs for the same input.",
-    "Average the attack's gradients over draws.",
+    "Share of images with different outputs in two calls on the same input.",
+    "Average the gradients of attacks over several draws.",
 )
 NO_GRADIENT_NODES = IndicatorText(
     "nodes_without_gradient",
     0.0,
     Weight.HINT,
-    "Rounding, quantising, comparing or random nodes in the graph.",
-    "Nothing by itself: the same layers can be honest.",
+    "Number of rounding, quantising, comparing or random nodes in the graph.",
+    "No action by itself: honest models have such nodes too.",
     required=False,
 )
 LABELS_WIN = IndicatorText(
     "labels_beat_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that search by labels alone breaks and no gradient attack does.",
-    "Neither gradients nor scores lead anywhere: run longer label searches, or transfer.",
+    "Share of images misclassified under label-only search but under no gradient attack.",
+    "Neither gradients nor scores help: run longer label-only searches, or transfer.",
 )
 TRANSFER_WINS = IndicatorText(
     "transfer_beats_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that another model's adversarial image breaks and no gradient attack does.",
-    "Attack through models whose gradients are honest: the own gradient misleads here.",
+    "Share of images misclassified under transfer from another model but no gradient attack.",
+    "The model's own gradient is misleading: transfer attacks from other models.",
     required=False,
 )
 AVERAGING_WINS = IndicatorText(
     "averaging_beats_gradient",
-    GAP,
+    LOSS_GAP,
     Weight.DECISIVE,
-    "Share of images that the mean gradient of noisy copies breaks and no plain gradient does.",
+    "Share of images misclassified under noise-averaged gradients but under no plain gradient.",
     "The gradient is shattered: average it over noise, or use search.",
     required=False,
 )
 HOPSKIPJUMP_WINS = IndicatorText(
     "hopskipjump_beats_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that HopSkipJump (labels only) breaks and no gradient attack does.",
-    "Neither gradients nor scores lead anywhere: run longer label searches, or transfer.",
+    "Share of images misclassified under HopSkipJump (label-only) but under no gradient attack.",
+    "Neither gradients nor scores help: run longer label-only searches, or transfer.",
     required=False,
 )
 TRANSFER_START_WINS = IndicatorText(
     "transfer_start_beats_gradient",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images that search from another model's adversarial image breaks, no gradient does.",
-    "Begin searches at adversarial images of other models: the own gradient misleads here.",
+    "Share of images misclassified under search from a transferred start but no gradient attack.",
+    "The model's own gradient is misleading: start searches at transferred images.",
     required=False,
 )
 RESCALED_WINS = IndicatorText(
     "rescaling_helps",
-    SCALE,
+    RESCALING_SHARE,
     Weight.SUPPORTING,
-    "Share of images that withstand PGD on cross-entropy unless the logits are scaled first.",
-    "Cross-entropy is saturated or flat at this scale: use the margin, or divide the logits.",
+    "Share of images that survive PGD on cross-entropy unless the logits are rescaled.",
+    "Cross-entropy is saturated or flat at this scale: use the margin, or rescale the logits.",
 )
 WIDER = IndicatorText(
     "larger_radius_fails",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
-    "Share of images that PGD breaks within epsilon and the same attack not within twice epsilon.",
-    "A larger ball holds the smaller one: the attack is lost, not the adversarial image.",
+    "Share of images misclassified under PGD within epsilon but not within twice epsilon.",
+    "The larger ball contains the smaller one, so the attack fails for lack of a gradient.",
 )
 UNSTEADY = IndicatorText(
     "more_steps_fail",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
-    "Share of images misclassified on the way of PGD but not at its end.",
-    "The loss surface is jagged: keep the best point, average gradients over small noise.",
+    "Share of images misclassified at some step of PGD but not at the last.",
+    "The loss surface is jagged: keep the best point, or average gradients over small noise.",
 )
 NOT_RISING = IndicatorText(
     "attack_does_not_climb",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
-    "Share of images whose margin nowhere on the way of PGD is better than at its start.",
-    "The gradient does not point uphill: use straight-through gradients, search or transfer.",
+    "Share of images whose margin loss is at no step of PGD larger than at its start.",
+    "The gradient is no ascent direction: use straight-through gradients, search or transfer.",
 )
 STILL = IndicatorText(
     "attack_stands_still",
-    FEW,
+    RARE_SHARE,
     Weight.SUPPORTING,
     "Share of images whose PGD never leaves its random start.",
-    "There is no gradient to follow: use the margin, rescaled logits or search.",
+    "The gradient is zero: use the margin, rescaled logits or search.",
 )
 NOT_A_NUMBER = IndicatorText(
     "gradient_not_a_number",
-    FEW,
+    RARE_SHARE,
     Weight.SUPPORTING,
-    "Share of images where a gradient of PGD held NaN or infinity, which moves no pixel.",
-    "Find the operator that overflows; until then only search says anything.",
+    "Share of images where a gradient of PGD contained NaN or infinity, so no step was taken.",
+    "Find the operator that overflows; until then only searches are meaningful.",
 )
 NOT_LINEAR = IndicatorText(
     "bent_loss",
     0.5,
     Weight.HINT,
-    "Share of images whose margin leaves its tangent by more than the tangent falls in the ball.",
-    "One step says little here; trust many steps and restarts. Undefended models show it too.",
+    "Share of images whose margin deviates from its tangent by more than the tangent changes.",
+    "One step is unreliable: use many steps and restarts. Undefended models show this too.",
 )
 NOISY = IndicatorText(
     "perturbation_like_noise",
     0.75,
     Weight.HINT,
-    "Mean share of the perturbation's energy above a quarter cycle a pixel; white noise has 0.80.",
-    "Look at the images: structure speaks for a gradient that means something (LLR, Figure F2).",
-    required=False,  # a perturbation that is the same everywhere has no frequencies
+    "Mean energy share of the perturbation above 0.25 cycles per pixel; white noise has 0.80.",
+    "Look at the images: structure indicates a meaningful gradient (LLR, Figure F2).",
+    required=False,  # undefined for a constant perturbation
 )
 DISAGREES = IndicatorText(
     "twin_disagrees",
     0.02,
     Weight.SUPPORTING,
-    "Share of images, noise among them, where twin and runtime name different classes.",
-    "The gradients are of another function than the file's: see robcert inspect.",
+    "Share of images and noise inputs on which twin and runtime predict different classes.",
+    "The gradients belong to another function than the file's: see robcert inspect.",
     required=False,
 )
 OTHER_SLOPE = IndicatorText(
     "gradient_is_no_slope",
     0.2,
     Weight.SUPPORTING,
-    "1 minus the correlation of the gradient with the runtime's differences over small steps.",
-    "The gradient holds at the point alone: average it over noisy copies, or search.",
+    "1 minus the correlation between the gradient and finite differences of the runtime.",
+    "The gradient is valid only at the point itself: average it over noisy copies, or search.",
     required=False,
 )
 CROSSINGS = IndicatorText(
     "estimates_above_attacks",
-    CHANCE,
+    GRADIENT_FREE_SHARE,
     Weight.HINT,
-    "Share of estimated radii in this file above the distance of an adversarial image.",
-    "The estimate is wrong there, or the gradient that it rests on: see the ledger.",
+    "Share of estimated radii in this file above the distance of an adversarial example.",
+    "The estimate, or the gradient behind it, is wrong there: see the ledger.",
     required=False,
 )

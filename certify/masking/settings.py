@@ -1,4 +1,4 @@
-"""Settings of `robcert masking-check`, with every default."""
+"""Settings of `robcert masking-check`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class MaskingSettings:
 
     Attributes:
         norm: norm of the ball that the attacks share.
-        epsilon: its radius, pixel units.
+        epsilon: radius of the ball, in pixel units.
         steps: gradient steps of PGD.
         restarts: runs of PGD on the margin.
-        targets: classes that the multi-targeted attack tries.
+        targets: target classes of the multi-targeted attack.
         unbounded_steps: steps of the attack that only the pixel box bounds.
-        noise_draws: random points an image.
-        queries: model queries of the score search and of the label search, an image each.
-        long_queries: model queries of each search of an image in doubt.
-        decision_queries: model queries of HopSkipJump, an image; 0 leaves it out.
-        strengths: radii of the curve of accuracy against strength, in units of epsilon.
-        noisy_copies: copies whose gradients are averaged, an even number.
-        surrogate_queries: questions that teach a surrogate where no other source fits; 0 for none.
-        draws: answers that are averaged where they differ from call to call.
-        sources: SHA-256 of the models whose adversarial images are tried; filled in by the run.
+        noise_draws: random points per image.
+        queries: model queries per image of the score search, and of the label-only search.
+        long_queries: model queries per image of each long search of images in doubt.
+        decision_queries: model queries per image of HopSkipJump; 0 disables it.
+        strengths: radii of the accuracy curve, in units of epsilon.
+        noisy_copies: noisy copies whose gradients are averaged, an even number.
+        surrogate_queries: model queries that train a surrogate if no other source fits; 0 for none.
+        draws: outputs that are averaged for a model whose outputs differ between calls.
+        sources: SHA-256 of the source models of transfer attacks; set by the run.
     """
 
     norm: Norm = Norm.LINF
@@ -48,7 +48,7 @@ class MaskingSettings:
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
             "quick": cls(
                 steps=20,

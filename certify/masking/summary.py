@@ -10,7 +10,7 @@ import numpy as np
 from robcert.certify.attacks import reach
 from robcert.certify.store import ledger
 
-from .checklist import Columns, Facts, indicators_of
+from .checklist import Facts, indicators_of
 from .indicators import (
     HOPSKIPJUMP_WINS,
     INNER_WINS,
@@ -23,13 +23,14 @@ from .indicators import (
     TRANSFER_START_WINS,
     TRANSFER_WINS,
 )
-from .remedies import NAIVE, Remedy, remedies_of, robust_accuracy, share
+from .remedies import NAIVE, Remedy, proportion_values, remedies_of, robust_accuracy
 from .schema import ADDED, MASKING
 from .verdict import Indicator, MaskingVerdict, change_of, reason_of, verdict_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from robcert.certify.session import Columns
     from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup, ResultStore
 
@@ -81,8 +82,8 @@ class MaskingSummary:
             "hidden_in": self.hidden_in,
             "norm": self.norm,
             "epsilon": self.epsilon,
-            "naive_robust_accuracy": share(self.naive),
-            "corrected_robust_accuracy": share(self.corrected),
+            "naive_robust_accuracy": proportion_values(self.naive),
+            "corrected_robust_accuracy": proportion_values(self.corrected),
             "remedies": [remedy.to_json() for remedy in self.remedies],
             "indicators": [indicator.to_json() for indicator in self.indicators],
         }

@@ -1,8 +1,8 @@
-"""Is the gradient honest? Indicators of gradient masking and the rule for the verdict.
+"""Indicators of gradient masking and the rule for the verdict.
 
 After Athalye, Carlini, Wagner (2018, arXiv:1802.00420), Carlini et al. (2019, arXiv:1902.06705)
-and the confidence check of SOAR, Table 5 (Ma, Faghri, Farahmand 2020). No single indicator
-decides; the last word is an attack that gets through where gradients did not.
+and the confidence check of SOAR, Table 5 (Ma, Faghri, Farahmand 2020). No single property of
+the gradient decides, only attacks that succeed where gradient attacks fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 """Level of the two-sided intervals of indicators."""
 
-_LISTED = 4
+_MOST_LISTED = 4
 
 
 class MaskingVerdict(StrEnum):
@@ -36,11 +36,11 @@ class MaskingVerdict(StrEnum):
 
 
 class Weight(StrEnum):
-    """What a flagged indicator does to the verdict."""
+    """Effect of a flagged indicator on the verdict."""
 
-    HINT = "hint"  # nothing: honest models show it too
+    HINT = "hint"  # none: honest models show it too
     SUPPORTING = "supporting"  # suspect
-    DECISIVE = "decisive"  # masked: an attack got through where the gradient did not
+    DECISIVE = "decisive"  # masked: an attack succeeded where gradient attacks failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ class Indicator:
     """One line of the checklist.
 
     Attributes:
-        value: measured; NaN where it could not be computed.
-        lower: limits of its interval at ``LEVEL``; NaN where it has none.
-        upper: see ``lower``.
-        threshold: flagged where the lower limit (the value, if there is no interval) exceeds it.
-        flagged: False also where the indicator was not run.
+        value: measured value; NaN if it could not be computed.
+        lower: lower limit of its interval at ``LEVEL``; NaN if it has none.
+        upper: upper limit, likewise.
+        threshold: flagged if the lower limit (or the value, if there is no interval) exceeds it.
+        flagged: False also if the indicator was not run.
         near: decisive, not flagged, but its lower limit exceeds half the threshold.
         ran: whether it could be computed.
         required: without it the verdict is ``unknown`` at best.
-        meaning: what the number says, in one sentence.
+        meaning: what the value measures, in one sentence.
         advice: what to do next, in one sentence.
     """
 
@@ -75,13 +75,13 @@ class Indicator:
     advice: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; NaN becomes None."""
+        """Plain JSON values; NaN becomes None."""
         return {k: None if v != v else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class IndicatorText:
-    """What is fixed of an indicator: its name, rule and sentences."""
+    """The definition of an indicator: name, threshold, weight and texts."""
 
     name: str
     threshold: float
@@ -91,9 +91,9 @@ class IndicatorText:
     required: bool = True
 
     def of_share(self, shown: NDArray[np.bool_], among: NDArray[np.bool_]) -> Indicator:
-        """Share of the images ``among`` that ``shown`` it, with its Clopper–Pearson interval.
+        """Share of ``shown`` within the images ``among``, with its Clopper–Pearson interval.
 
-        Flagged where the lower limit exceeds the threshold.
+        Flagged if the lower limit exceeds the threshold.
         """
         n = int(among.sum())
         if n == 0:
@@ -102,7 +102,7 @@ class IndicatorText:
         return self._make(share.value, share.lower, share.upper, share.lower > self.threshold, n)
 
     def of_mean(self, values: NDArray[np.float64]) -> Indicator:
-        """Mean of ``values`` over the images that have one, with its normal interval."""
+        """Mean of the ``values`` that are not NaN, with its normal interval."""
         known = values[~np.isnan(values)]
         if known.size == 0:
             return self.not_run()
@@ -111,14 +111,14 @@ class IndicatorText:
         return self._make(mean, mean - half, mean + half, mean > self.threshold, known.size)
 
     def of_value(self, value: float | None) -> Indicator:
-        """A plain number, flagged above the threshold; None was not computed."""
+        """A number without an interval, flagged above the threshold; None if not computed."""
         if value is None:
             return self.not_run()
         nan = float("nan")
         return self._make(float(value), nan, nan, value > self.threshold, 1)
 
     def not_run(self) -> Indicator:
-        """The indicator where it could not be computed."""
+        """The indicator that could not be computed."""
         nan = float("nan")
         return self._make(nan, nan, nan, flagged=False, n=0)
 
@@ -157,72 +157,77 @@ def verdict_of(indicators: Sequence[Indicator]) -> MaskingVerdict:
 
 
 def reason_of(indicators: Sequence[Indicator]) -> str:
-    """One sentence: which evidence made the verdict."""
+    """One sentence with the evidence for the verdict."""
     verdict = verdict_of(indicators)
     if verdict is MaskingVerdict.UNKNOWN:
         missing = [i.name for i in indicators if i.required and not i.ran]
-        return f"not computed: {_listed(missing)}; the verdict needs them."
-    largest = sorted(_behind(indicators, verdict), key=lambda i: -i.value)
+        return f"Required indicators could not be computed: {_listed(missing)}."
+    largest = sorted(_evidence(indicators, verdict), key=lambda i: -i.value)
     evidence = _listed(
         [
-            f"{i.name} {i.value:.3g} ({'half way to' if i.near else 'above'} {i.threshold:g})"
+            f"{i.name} {i.value:.3g} ({'more than half of' if i.near else 'above'} {i.threshold:g})"
             for i in largest
         ]
     )
     if verdict is MaskingVerdict.MASKED:
-        return f"{evidence}: an attack gets through where the gradient does not lead."
+        return f"{evidence}: an attack succeeds where gradient attacks fail."
     if verdict is MaskingVerdict.SUSPECT:
-        return f"{evidence}: {_through(indicators)}."
-    return "no attack got further than the plain gradient, and no indicator of masking is flagged."
+        return f"{evidence}: {_successes(indicators)}."
+    return (
+        "No attack does better than plain gradient attacks, and no indicator of masking is flagged."
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The first of ``names``, and how many more there are."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    """The first of ``names``, and the number of the others."""
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
-def _through(indicators: Sequence[Indicator]) -> str:
-    """How far attacks got where gradients did not lead, without being enough for a verdict."""
+def _successes(indicators: Sequence[Indicator]) -> str:
+    """On how many images attacks succeeded where gradient attacks failed, below the threshold."""
     decisive = [i for i in indicators if i.weight is Weight.DECISIVE and i.ran]
     most = max(decisive, key=lambda i: i.value, default=None)
     if most is None or most.value == 0:
-        return "no attack has yet got through where the gradient did not lead"
+        return "no attack succeeded where gradient attacks failed"
     return (
-        f"attacks got through where the gradient did not lead on {round(most.value * most.n)} of "
-        f"{most.n} images, too few to be no chance"
+        f"attacks succeeded where gradient attacks failed on {round(most.value * most.n)} of "
+        f"{most.n} images, which may be chance"
     )
 
 
 def change_of(indicators: Sequence[Indicator]) -> str:
-    """One sentence: what would change the verdict."""
+    """One sentence on what would change the verdict."""
     verdict = verdict_of(indicators)
     if verdict is MaskingVerdict.UNKNOWN:
         return (
-            "What is missing decides; where it is the gradient, robcert inspect says why the model "
-            "has none that is trusted."
+            "The missing indicators would decide. If the gradient is missing, robcert inspect "
+            "explains why."
         )
     if verdict is MaskingVerdict.MASKED:
-        return "It stays unless a stronger gradient attack gets as far as the others got here."
+        return "Only a gradient attack as strong as the best attack here would change the verdict."
     decisive = [i for i in indicators if i.weight is Weight.DECISIVE and i.ran]
     if not decisive:
-        return "An attack that gets through where gradients do not would make it masked."
+        return (
+            "An attack that succeeds where gradient attacks fail would change the verdict to "
+            "'masked'."
+        )
     nearest = min(decisive, key=lambda i: needed_for(i) - round(i.value * i.n))
     text = (
-        f"{needed_for(nearest)} of {nearest.n} images in {nearest.name} would make it masked "
-        f"(now {round(nearest.value * nearest.n)}); more images, --profile thorough and --source "
-        "look harder"
+        f"Had {nearest.name} been found on {needed_for(nearest)} of {nearest.n} images instead of "
+        f"{round(nearest.value * nearest.n)}, the verdict would be 'masked'; more images, the "
+        "profile thorough and further source models make the check stronger"
     )
     if verdict is MaskingVerdict.CLEAR:
         return f"{text}."
-    names = _listed([i.name for i in _behind(indicators, verdict)])
-    return f"{text}; without {names} it would be clear."
+    names = _listed([i.name for i in _evidence(indicators, verdict)])
+    return f"{text}. Without {names} the verdict would be 'clear'."
 
 
 def needed_for(indicator: Indicator) -> int:
-    """Images out of ``indicator.n`` at which a share is flagged; one more than there are if none.
+    """Smallest number of images at which a share is flagged; ``indicator.n + 1`` if none is.
 
-    The smallest count whose lower Clopper-Pearson limit exceeds the threshold.
+    Flagged means that the lower Clopper-Pearson limit exceeds the threshold.
     """
     for count in range(indicator.n + 1):
         if proportion(count, indicator.n, level=LEVEL).lower > indicator.threshold:
@@ -230,7 +235,7 @@ def needed_for(indicator: Indicator) -> int:
     return indicator.n + 1
 
 
-def _behind(indicators: Sequence[Indicator], verdict: MaskingVerdict) -> list[Indicator]:
+def _evidence(indicators: Sequence[Indicator], verdict: MaskingVerdict) -> list[Indicator]:
     if verdict is MaskingVerdict.SUSPECT:
         return [i for i in indicators if i.near or (i.flagged and i.weight is Weight.SUPPORTING)]
     return [i for i in indicators if i.flagged and i.weight is Weight.DECISIVE]

@@ -3,7 +3,7 @@
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
 from .fits import FitSummary, OmegaSummary
-from .gradient_norm import largest_gradient_norm
+from .gradient_norm import GradientNormSearch, largest_gradient_norm
 from .radii import epsilon_grid
 from .residuals import ResidualSearch, largest_residuals
 from .schema import BOUNDS, BOUNDS_SAMPLE
@@ -18,6 +18,7 @@ __all__ = [
     "BoundsSettings",
     "BoundsSummary",
     "FitSummary",
+    "GradientNormSearch",
     "Margin",
     "OmegaSummary",
     "Region",

@@ -1,4 +1,4 @@
-"""What attacks in the same file say about the images of a bounds table."""
+"""Attacked distances in the same file, compared with the estimated radii of a bounds table."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from robcert.certify.store import ResultStore
 
 ATTACKS = ("attack", "transfer")
-"""Kinds of tables that hold attacked distances of the base classifier."""
+"""Schemas of tables with attacked distances of the base classifier."""
 
 ROUNDING = 1e-4
-"""What float32 pixels may add to a distance, as a share of the radius it was held to."""
+"""Relative rounding error of distances between float32 images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """Distances of the nearest adversarial images found, over all attacks of the norm.
+    """Distances of the nearest adversarial examples, over all attacks in the norm.
 
     Attributes:
         n: images of the table that were attacked.
-        not_found: those of them that nothing broke.
-        mean: over the n, misclassified ones at 0; infinite where one was not broken.
-        median: the same.
+        not_found: those of them without an adversarial example.
+        mean: over the n, misclassified ones at 0; infinite if an image has no adversarial example.
+        median: likewise.
         mean_correct: over those that are classified as y.
     """
 
@@ -43,7 +43,7 @@ class Attacked:
 
     @classmethod
     def of(cls, distance: NDArray[np.float64]) -> Attacked:
-        """From distances ``(n,)``; NaN where there was no attack."""
+        """Statistics of distances ``(n,)``; NaN means not attacked."""
         known = distance[~np.isnan(distance)]
         right = known[known > 0]
         nothing = float("nan")
@@ -58,7 +58,7 @@ class Attacked:
 
 @dataclass(frozen=True, slots=True)
 class Offender:
-    """An image whose estimated radius exceeds the distance of an adversarial image."""
+    """An image whose estimated radius exceeds the distance of an adversarial example."""
 
     index: int
     bound: str
@@ -69,7 +69,7 @@ class Offender:
 def attacked_distances(
     store: ResultStore, norm: str, indices: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Smallest distance of each image over all attacks in ``norm``; NaN where there was none."""
+    """Smallest distance per image over all attacks in ``norm``; NaN if not attacked."""
     nearest = np.full(len(indices), np.nan)
     for kind in ATTACKS:
         for group in store.existing(kind):
@@ -79,7 +79,7 @@ def attacked_distances(
 
 
 def attacked_error(distance: NDArray[np.float64], epsilon: float) -> float | None:
-    """Share of the attacked images that were broken within ``epsilon``; None without attacks."""
+    """Share of the attacked images misclassified within ``epsilon``; None without attacks."""
     known = distance[~np.isnan(distance)]
     return float((known <= epsilon * (1 + ROUNDING)).mean()) if len(known) else None
 
@@ -89,7 +89,7 @@ def offenders(
     distance: NDArray[np.float64],
     indices: NDArray[np.int64],
 ) -> tuple[Offender, ...]:
-    """Every crossing, the largest ratio of radius to distance first.
+    """All crossings, the largest ratio of radius to distance first.
 
     Args:
         radii: estimated radii ``(n,)`` by column.

@@ -1,10 +1,10 @@
 r"""A Lipschitz constant of each image from gradients at random points around it: CLEVER.
 
 Block maxima of :math:`\|\nabla \ell(x + v)\|_*` over points v drawn uniformly from the ball, and
-the endpoint of a reverse Weibull law fitted to them (Weng et al. 2018, arXiv:1801.10578). Every
-point is drawn once and belongs to one block; blocks drawn again from a pool, as is also done,
-depend on one another. In image dimension random points look alike and miss steep directions, where
-the ascent of `gradient_norm` does not: see benchmarks/bounds.py.
+the endpoint of a reverse Weibull distribution fitted to them (Weng et al. 2018, arXiv:1801.10578).
+Every point is drawn once and belongs to one block; blocks resampled from a pool, as in the paper's
+code, would depend on one another. In image dimension random points miss steep directions, which the
+ascent of `gradient_norm` finds: see benchmarks/bounds.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from robcert.certify.numerics import generator, points_in_ball, value_and_gradie
 from robcert.certify.stats import ExtremeValueFit, Method, fit_extremes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from robcert.certify.core import Batch, Norm
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 STREAM = "bounds/clever"
 
 BLOCK_SIZE = 64
-"""Points of a block: a batch of gradients."""
+"""Points per block: one batch of gradients."""
 
 
 def local_lipschitz(
@@ -34,42 +33,40 @@ def local_lipschitz(
 ) -> list[ExtremeValueFit]:
     """Fits of the largest gradient norm within ``radius`` of each image, without the pixel box.
 
-    Costs ``blocks * BLOCK_SIZE`` gradients an image.
+    Costs ``blocks * BLOCK_SIZE`` gradients per image.
 
     Args:
         plane: tangents of the images.
         batch: the images' positions in the data set, which seed their points.
         norm: norm of the ball.
-        radius: its radius, pixel units.
-        blocks: blocks an image.
+        radius: radius of the ball, pixel units.
+        blocks: blocks per image.
         seed: seed of the run.
     """
-    return [
-        fit_extremes(
-            _block_maxima(plane, row, int(index), norm, radius, blocks, seed),
+    fits = []
+    for row, index in enumerate(batch.index):
+        maxima = np.empty(blocks)
+        for block in range(blocks):
+            draws = generator(seed, STREAM, int(index), block)
+            shape = tuple(plane.x[row].shape)
+            points = points_in_ball(norm, radius, BLOCK_SIZE, shape, generator=draws)
+            maxima[block] = float(norm.dual.of(_gradients(plane, row, points)).max())
+        fit = fit_extremes(
+            maxima,
             block_size=BLOCK_SIZE,
             method=Method.REVERSE_WEIBULL,
             seed=seed,
             bootstrap=0,
         )
-        for row, index in enumerate(batch.index)
-    ]
+        fits.append(fit)
+    return fits
 
 
-def _block_maxima(
-    plane: Tangent, row: int, index: int, norm: Norm, radius: float, blocks: int, seed: int
-) -> NDArray[np.float64]:
-    """Largest gradient norm of each block of points around one image ``(blocks,)``."""
-    centre, y = plane.x[row], plane.y[row].expand(BLOCK_SIZE)
+def _gradients(plane: Tangent, row: int, points: Tensor) -> Tensor:
+    """Gradients ``(n, c, h, w)`` at the image at ``row`` plus ``points (n, c, h, w)``."""
+    centre, y = plane.x[row], plane.y[row].expand(len(points))
 
     def loss(point: Tensor) -> Tensor:
         return plane.loss.of(plane.classifier.twin_logits(point), y)
 
-    maxima = np.empty(blocks)
-    for block in range(blocks):
-        draws = generator(seed, STREAM, index, block)
-        shape = tuple(centre.shape)
-        points = points_in_ball(norm, radius, BLOCK_SIZE, shape, generator=draws).to(centre)
-        _, gradient = value_and_gradient(loss, centre + points)
-        maxima[block] = float(norm.dual.of(gradient).max())
-    return maxima
+    return value_and_gradient(loss, centre + points.to(centre))[1]

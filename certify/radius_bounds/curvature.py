@@ -1,9 +1,9 @@
 r"""The largest eigenvalue of a loss's Hessian at each image, for the curvature bound in l2.
 
-Lanczos' method on exact Hessian-vector products, every image by itself (Lanczos 1950; as in the
-public code of Finlay & Oberman 2019, arXiv:1905.11468). What it finds lies below the eigenvalue.
-The Hessian at a point says nothing of kinks: a network of ReLU with a margin of logits has none,
-so `kinked_share` asks whether the residuals that search found can be of such a curvature.
+Lanczos' method on exact Hessian-vector products, separately for every image (Lanczos 1950; as in
+the public code of Finlay & Oberman 2019, arXiv:1905.11468). It gives lower estimates. The Hessian
+does not see kinks: that of the logit margin of a ReLU network is zero almost everywhere. So
+`kinked_share` tests whether the curvature can explain the residuals that the search found.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Product = Callable[["Tensor"], "Tensor"]
 """Vectors ``(b, d)`` to the Hessians' products with them ``(b, d)``."""
 
 BREAKDOWN = 1e-6
-"""A rest this small beside the largest product seen is rounding: the space is exhausted."""
+"""A remainder this small relative to the largest product is rounding: the space is exhausted."""
 
-KINKED = 0.1
-"""Share of images with a residual that curvature does not explain, above which no radius counts."""
+MOST_KINKED = 0.1
+"""Share of images with residuals that curvature does not explain above which the fit is invalid."""
 
 
 def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) -> Tensor:
-    r""":math:`\max(\lambda_{max}(\nabla^2 \ell(x)), 0)`, ``(b,)``, as far as it is found.
+    r""":math:`\max(\lambda_{max}(\nabla^2 \ell(x)), 0)`, ``(b,)``, a lower estimate.
 
-    Costs ``steps`` products an image, about two gradients each.
+    Costs ``steps`` products per image, each about as much as two gradients.
     """
     starts = [
         torch.randn(plane.x[0].numel(), generator=generator(seed, STREAM, int(index)))
@@ -71,13 +71,13 @@ def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) ->
 
 
 def largest_eigenvalue(product: Product, start: Tensor, *, steps: int) -> Tensor:
-    """Largest Ritz values ``(b,)`` in the Krylov spaces of ``start (b, d)``, one matrix a row.
+    """Largest Ritz values ``(b,)`` in the Krylov spaces of ``start (b, d)``, one matrix per row.
 
     Every new vector is orthogonalised twice against all before it. A row whose space is exhausted
-    goes on with zeros, which adds eigenvalues 0.
+    continues with zeros, which adds zero eigenvalues.
     """
     vector = start / start.norm(dim=1, keepdim=True)
-    basis, diagonal, beside = [vector], [], []
+    basis, diagonal, off_diagonal = [vector], [], []
     largest = torch.zeros_like(start[:, 0])
     for _ in range(min(steps, start.shape[1])):
         image = product(basis[-1])
@@ -86,21 +86,22 @@ def largest_eigenvalue(product: Product, start: Tensor, *, steps: int) -> Tensor
         known = torch.stack(basis, 1)
         for _ in range(2):
             image = image - (known * (known @ image.unsqueeze(2))).sum(1)
-        rest = image.norm(dim=1)
-        rest = torch.where(rest > BREAKDOWN * largest, rest, 0.0)
-        beside.append(rest)
-        if not rest.any():
+        remainder = image.norm(dim=1)
+        remainder = torch.where(remainder > BREAKDOWN * largest, remainder, 0.0)
+        off_diagonal.append(remainder)
+        if not remainder.any():
             break
-        scale = torch.where(rest > 0, 1 / rest.clamp_min(torch.finfo(rest.dtype).tiny), 0.0)
+        tiny = torch.finfo(remainder.dtype).tiny
+        scale = torch.where(remainder > 0, 1 / remainder.clamp_min(tiny), 0.0)
         basis.append(image * scale[:, None])
-    return _largest_of_tridiagonal(diagonal, beside[: len(diagonal) - 1])
+    return _largest_of_tridiagonal(diagonal, off_diagonal[: len(diagonal) - 1])
 
 
-def _largest_of_tridiagonal(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:
+def _largest_of_tridiagonal(diagonal: list[Tensor], off_diagonal: list[Tensor]) -> Tensor:
     """Largest eigenvalues ``(b,)`` of symmetric tridiagonal matrices, given by their entries."""
     matrices = torch.diag_embed(torch.stack(diagonal, 1).double())
-    if beside:
-        entries = torch.stack(beside, 1).double()
+    if off_diagonal:
+        entries = torch.stack(off_diagonal, 1).double()
         matrices += torch.diag_embed(entries, 1) + torch.diag_embed(entries, -1)
     return torch.linalg.eigvalsh(matrices)[:, -1].to(diagonal[0].dtype)
 
@@ -112,16 +113,16 @@ def kinked_share(
     *,
     epsilon: float,
 ) -> float:
-    r"""Share of images whose residual within a small ``epsilon`` is no work of their curvature.
+    r"""Share of images whose residual within a small ``epsilon`` is not explained by curvature.
 
-    A loss with two derivatives has :math:`\gamma^+ \approx \tfrac12 \lambda \epsilon^2`; here more
-    than twice that counts, where the residual is clear of rounding. Bends of ReLU and of max-pool
-    within the ball do this.
+    A loss with two derivatives has :math:`\gamma^+ \approx \tfrac12 \lambda \epsilon^2`; images
+    with more than twice that count, if the residual exceeds rounding. Kinks of ReLU and
+    max-pooling within the ball are the cause.
 
     Args:
         curvature: largest eigenvalues at the images ``(n,)``.
         residual: largest one-sided residuals within ``epsilon`` ``(n,)``.
-        floor: size below which they may be rounding ``(n,)``.
+        floor: size below which residuals may be rounding ``(n,)``.
         epsilon: radius, pixel units in l2.
     """
     clear = residual > 10 * floor

@@ -1,20 +1,164 @@
-"""What the extreme-value fits of a bounds table say."""
+"""The extreme-value fits of L, omega and the curvature: made from the sample, and summarised."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.stats import Status
+import numpy as np
+
+from robcert.certify.core import Kind
+from robcert.certify.errors import DataError
+from robcert.certify.stats import ExtremeValueFit, Method, Status, fit_extremes
 from robcert.certify.tables import pixel
+
+from .curvature import MOST_KINKED, kinked_share
+from .radii import vanishing_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
+    from robcert.certify.store import AnalysisGroup
+
+    from .settings import BoundsSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Fits of the suprema: L, omega at each epsilon, and the curvature (None without it)."""
+
+    lipschitz: ExtremeValueFit
+    omegas: tuple[ExtremeValueFit, ...]
+    curvature: ExtremeValueFit | None
+
+    def suprema(self, *, upper: bool) -> tuple[float, NDArray[np.float64]]:
+        """L and all omegas: upper confidence limits, or point estimates."""
+        omegas = [fit.upper if upper else fit.point for fit in self.omegas]
+        return self.lipschitz.upper if upper else self.lipschitz.point, np.array(omegas)
+
+
+def fit_sample(
+    group: AnalysisGroup,
+    sample: AnalysisGroup,
+    settings: BoundsSettings,
+    blocks: NDArray[np.int64],
+) -> Fits:
+    """Fits of L, omega at each epsilon and the curvature, stored in ``group`` with block maxima.
+
+    Args:
+        group: table of the radii.
+        sample: the sampled rows, complete.
+        settings: of the fits.
+        blocks: the sampled images ``(blocks, size)``.
+
+    Raises:
+        DataError: the model failed on so many images that no block is left.
+    """
+    rows, size = sample.indices, blocks.shape[1]
+    vanishing = vanishing_share(sample.column("gradient_norm", rows))
+    resolution = float(np.median(sample.column("floor", rows)))
+    fits = []
+    for name, values in _sampled_values(sample, settings).items():
+        maxima = _blocks(values, size).max(1)
+        fit = fit_extremes(
+            maxima,
+            block_size=size,
+            method=Method(settings.evt),
+            exceedance=settings.exceedance,
+            level=settings.level,
+            seed=group.seed,
+            resolution=resolution if name.startswith("omega") else 0.0,
+        )
+        fits.append(_with_vanishing_flag(fit, vanishing))
+        if f"{name}/block_maxima" not in group:
+            doc = "largest value of each block of sampled images"
+            group.save_array(f"{name}/block_maxima", maxima, kind=Kind.ESTIMATED, doc=doc)
+    curvature = _with_curvature_flag(fits.pop(), sample, settings) if settings.curved else None
+    group.set_attributes(
+        fits=[asdict(fit) for fit in fits],
+        curvature_fit=asdict(curvature) if curvature else None,
+        vanishing_share=vanishing,
+        **_sample_attributes(sample, settings, blocks),
+    )
+    return Fits(fits[0], tuple(fits[1:]), curvature)
+
+
+def _sampled_values(
+    sample: AnalysisGroup, settings: BoundsSettings
+) -> dict[str, NDArray[np.float64]]:
+    """Sampled values ``(n,)`` of each quantity that is fitted, by its name in the file."""
+    rows = sample.indices
+    residuals = sample.column("residual", rows).T
+    values = {"lipschitz": sample.column("largest_gradient_norm", rows)}
+    values |= {
+        f"omega/{epsilon:.6g}": column
+        for epsilon, column in zip(settings.epsilons, residuals, strict=True)
+    }
+    if settings.curved:
+        values["curvature"] = sample.column("curvature", rows)
+    return values
+
+
+def _sample_attributes(
+    sample: AnalysisGroup, settings: BoundsSettings, blocks: NDArray[np.int64]
+) -> dict[str, object]:
+    """Attributes of the table of the radii that describe the sample."""
+    rows = sample.indices
+    slopes = sample.column("gradient_norm", rows)
+    return {
+        "epsilons": list(settings.epsilons),
+        "sampled_gradients": {"mean": float(slopes.mean()), "max": float(slopes.max())},
+        "sampled_residuals": sample.column("residual", rows).mean(0).tolist(),
+        "omega_random": sample.column("residual_random", rows).max(0).tolist(),
+        "sampling_failed": sample.attribute("failed", {}),
+        "gradient_passes": settings.gradient_passes(blocks.size, 0),
+    }
+
+
+def _blocks(column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Sampled values in blocks ``(n, size)``; rows of failed images are skipped."""
+    if len(column) < size:
+        message = f"the model failed on all but {len(column)} of the sampled images"
+        raise DataError(message)
+    return column[: len(column) // size * size].reshape(-1, size)
+
+
+def _with_vanishing_flag(fit: ExtremeValueFit, vanishing: float) -> ExtremeValueFit:
+    """``fit`` with a flag if gradients vanish; invalid if all of them do."""
+    if vanishing == 1:
+        flags = (*fit.flags, "the gradient vanishes at every sampled image")
+        return replace(fit, status=Status.INVALID, flags=flags)
+    if vanishing > 0.01:
+        return replace(fit, flags=(*fit.flags, "possible gradient masking"))
+    return fit
+
+
+def _with_curvature_flag(
+    fit: ExtremeValueFit, sample: AnalysisGroup, settings: BoundsSettings
+) -> ExtremeValueFit:
+    """The fit of the curvature, flagged if residuals exceed it, invalid if kinks dominate."""
+    rows = sample.indices
+    residual, floor = sample.column("residual", rows), sample.column("floor", rows)
+    share = kinked_share(
+        sample.column("curvature", rows), residual[:, 0], floor, epsilon=settings.epsilons[0]
+    )
+    if share > MOST_KINKED:
+        flag = f"the loss bends where it has no curvature, at {share:.0%} of the sampled images"
+        return replace(fit, status=Status.INVALID, flags=(*fit.flags, flag))
+    limit = 0.5 * fit.upper * np.square(settings.epsilons)
+    exceeds = (residual - floor[:, None] > limit).any(0)
+    if exceeds.any():
+        first = settings.epsilons[int(exceeds.argmax())]
+        flag = f"a residual found within {first:.4g} exceeds ½ C ε²"
+        return replace(fit, flags=(*fit.flags, flag))
+    return fit
+
 
 @dataclass(frozen=True, slots=True)
 class FitSummary:
-    """An extreme-value fit (see `extremes.ExtremeValueFit`), with the Wilks statement in words."""
+    """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words."""
 
     point: float
     upper: float
@@ -58,7 +202,7 @@ class OmegaSummary:
     Attributes:
         epsilon: the radius, pixel units.
         fit: the fit.
-        random: largest residual at one random point an image, to show what ascent adds.
+        random: largest residual at one random point per image, to show what ascent adds.
     """
 
     epsilon: float
@@ -66,7 +210,7 @@ class OmegaSummary:
     random: float
 
     def to_json(self) -> dict[str, Any]:
-        """The fit's keys beside `epsilon` and `random`."""
+        """The keys of the fit, with `epsilon` and `random`."""
         return {"epsilon": self.epsilon, **asdict(self.fit), "random": self.random}
 
 
@@ -85,23 +229,23 @@ def fit_warnings(
     omega: tuple[OmegaSummary, ...],
     curvature: FitSummary | None,
 ) -> tuple[str, ...]:
-    """What the fits say that the reader must know."""
+    """Warnings about the fits."""
     if lipschitz is None:
-        return ("the sample of L and omega is not finished: run the same command again",)
+        return ("the sample of L and omega is incomplete: run the same command again",)
     found = []
     if lipschitz.status == Status.INVALID:
-        found.append("the gradient vanishes at every sampled image: no radius is claimed")
+        found.append("the gradient vanishes at every sampled image: no radius is reported")
     if lipschitz.status == Status.INSUFFICIENT:
         blocks = "1 block" if lipschitz.blocks == 1 else f"{lipschitz.blocks} blocks"
         found.append(
-            f"too few for a fit, {blocks} of {lipschitz.block_size} images: "
-            "the largest values seen stand for L and omega, which is too optimistic"
+            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): L and "
+            "omega are the largest sampled values, which is too optimistic"
         )
     entries = [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega)]
     if curvature is not None:
         entries.append(("curvature", curvature))
         if curvature.status == Status.INVALID and lipschitz.status != Status.INVALID:
-            found.append("no radius is claimed from the curvature")
+            found.append("the curvature bound is not reported")
     flags = dict.fromkeys(flag for _, fit in entries for flag in fit.flags)
     for flag in flags:
         names = [name for name, fit in entries if flag in fit.flags]
@@ -110,22 +254,22 @@ def fit_warnings(
     return tuple(found)
 
 
-def through_jumps(nodes: Sequence[str]) -> tuple[str, ...]:
-    """What to say of a model with straight-through gradients at ``nodes``."""
+def straight_through_warnings(nodes: Sequence[str]) -> tuple[str, ...]:
+    """Warning for a model with straight-through gradients at ``nodes``."""
     if not nodes:
         return ()
     return (
-        "gradients of quantised nodes are straight-through ones: the model itself jumps, and what "
-        "follows from L or omega does not hold across a jump",
+        "gradients of quantised nodes are straight-through: the model itself is discontinuous, and "
+        "radii from L or omega do not hold across its jumps",
     )
 
 
-def left_out(failed: dict[str, str]) -> tuple[str, ...]:
-    """How many images the sample lacks because the model failed on them, by their reasons."""
+def sampling_failure_warnings(failed: dict[str, str]) -> tuple[str, ...]:
+    """Warning with the number of sampled images on which the model failed."""
     if not failed:
         return ()
     first, reason = next(iter(failed.items()))
     return (
-        f"the model failed on {len(failed)} sampled images, which L and omega know nothing of; "
-        f"the first is image {first}: {reason}",
+        f"the model failed on {len(failed)} sampled images, which L and omega do not cover; the "
+        f"first is image {first}: {reason}",
     )

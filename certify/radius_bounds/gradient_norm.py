@@ -1,13 +1,15 @@
-"""The steepest slope of a loss in a ball around each image: a local Lipschitz constant.
+"""The largest gradient norm of a loss in a ball around each image: a local Lipschitz constant.
 
-CLEVER (Weng et al. 2018, arXiv:1801.10578) draws gradients at random points of the ball; in image
-dimension they all look alike. Here each image climbs on the norm of its gradient. What is found
-is a lower estimate of the supremum.
+CLEVER (Weng et al. 2018, arXiv:1801.10578) samples gradients at random points of the ball, which
+in image dimension miss steep directions. Here the gradient norm is maximised by ascent, which
+gives a lower estimate of the supremum.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,34 +32,52 @@ if TYPE_CHECKING:
 STREAM = "bounds/ball"
 
 
-def largest_gradient_norm(
-    plane: Tangent, batch: Batch, *, norm: Norm, radius: float, steps: int, restarts: int, seed: int
-) -> Tensor:
-    r"""Largest dual norms ``(b,)`` of the loss gradient seen within ``radius``, without pixel box.
+@dataclass(frozen=True, slots=True)
+class GradientNormSearch:
+    """How the largest gradient norm is searched for.
+
+    Attributes:
+        norm: norm of the ball.
+        radius: radius of the ball, pixel units.
+        steps: steps of each restart.
+        restarts: random initial perturbations.
+        seed: of the random perturbations.
+    """
+
+    norm: Norm
+    radius: float
+    steps: int
+    restarts: int
+    seed: int
+
+
+def largest_gradient_norm(plane: Tangent, batch: Batch, search: GradientNormSearch) -> Tensor:
+    r"""Largest dual norms ``(b,)`` of the loss gradient found in the ball, without pixel box.
 
     The ascent direction is :math:`\nabla \ell(x + \delta + h u) - \nabla \ell(x + \delta)` with u
     the steepest direction of the loss and h half the radius: a finite difference of the Hessian-
     vector product that also sees the kinks of ReLU, where the Hessian itself is 0. Costs two
-    gradients a step.
+    gradients per step.
     """
+    norm, radius, steps = search.norm, search.radius, search.steps
     best = norm.dual.of(plane.gradient)
     rule = halving_rule(norm, steps)
-    reach = per_row(radius, plane.x).flatten()
-    how: dict[str, Any] = {"norm": norm, "epsilon": radius, "seed": seed}
-    for restart in range(restarts):
-        delta = random_start(batch.index, plane.x, stream=STREAM, block=restart, **how)
+    radii = per_row(radius, plane.x).flatten()
+    random_point = partial(random_start, norm=norm, epsilon=radius, seed=search.seed)
+    for restart in range(search.restarts):
+        delta = random_point(batch.index, plane.x, stream=STREAM, block=restart)
         for step in range(1, steps + 1):
             here = _gradient(plane, delta)
             ahead = project(delta + 0.5 * radius * steepest(norm, here), norm, radius)
             there = _gradient(plane, ahead)
             best = torch.maximum(best, torch.maximum(norm.dual.of(here), norm.dual.of(there)))
-            t = torch.full_like(reach, step)
+            t = torch.full_like(radii, step)
             bend = there - here
-            delta = delta + steepest(norm, bend) * per_row(rule.sizes(t, reach), delta)
-            if (flat := ~bend.flatten(1).any(1)).any():  # affine as far as was looked
+            delta = delta + steepest(norm, bend) * per_row(rule.sizes(t, radii), delta)
+            if (flat := ~bend.flatten(1).any(1)).any():  # locally affine: no ascent direction
                 some, block = batch.index[flat.cpu().numpy()], restart * steps + step
-                delta[flat] = random_start(
-                    some, plane.x[flat], stream=f"{STREAM}/elsewhere", block=block, **how
+                delta[flat] = random_point(
+                    some, plane.x[flat], stream=f"{STREAM}/elsewhere", block=block
                 )
             delta = project(delta, norm, radius)
         best = torch.maximum(best, norm.dual.of(_gradient(plane, delta)))

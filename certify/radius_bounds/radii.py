@@ -18,7 +18,7 @@ from robcert.certify.numerics import generator
 Array = NDArray[np.float64]
 
 LEAST_BLOCK_SIZE = 10
-"""Blocks are merged rather than made smaller than this."""
+"""Smallest block size; with fewer images there are fewer blocks."""
 
 VANISHING = 1e-12
 """Gradient norms below this count as zero."""
@@ -30,7 +30,7 @@ def sample_blocks(
     """Images of disjoint random blocks, ``(blocks, size)``, drawn without replacement.
 
     With fewer images than ``blocks * block_size`` the blocks get smaller, and below 10 images
-    fewer. The same data, seed and numbers give the same sample, whatever is reported on.
+    fewer. The same data, seed and numbers give the same sample for any selection of images.
     """
     size = min(block_size, n_images // blocks)
     if size < min(LEAST_BLOCK_SIZE, block_size):
@@ -53,7 +53,7 @@ def epsilon_grid(epsilon: float, points: int) -> tuple[float, ...]:
 def l_bound(loss: Array, lipschitz: float) -> Array:
     """Radii gap / L ``(n,)``; 0 where misclassified, and everywhere for L = 0.
 
-    L = 0 says that no gradient was seen, not that no image can change its class.
+    L = 0 means that no gradient was found, not that no image can change its class.
     """
     gap = np.maximum(-loss, 0.0)
     return gap / lipschitz if lipschitz > 0 else np.zeros_like(gap)
@@ -62,36 +62,35 @@ def l_bound(loss: Array, lipschitz: float) -> Array:
 def omega_bound(
     loss: Array, gradient_norm: Array, *, epsilons: tuple[float, ...], omegas: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
-    r"""Radii ``(n,)`` and whether they end at the largest epsilon because the grid does.
+    r"""Radii ``(n,)`` and whether they are limited by the largest epsilon of the grid.
 
     :math:`r = \max_j \max(0, \min(\epsilon_j, (gap - \omega(\epsilon_j)) / G))`: within
     :math:`\epsilon_j` no residual exceeds :math:`\omega(\epsilon_j)`, so omega between two points
     of the grid is replaced by its value at the upper one. With each image's own residuals
-    :math:`\gamma^+(\epsilon_j, x)` for omega, which it needs no more than, this is the
-    gamma-bound.
+    :math:`\gamma^+(\epsilon_j, x)` in place of omega, this is the gamma-bound.
 
     Args:
         loss: margin losses ``(n,)``.
         gradient_norm: dual norms G of their gradients ``(n,)``.
         epsilons: ascending grid, pixel units.
-        omegas: omega at each ``(m,)``, or one row an image ``(n, m)``; made non-decreasing first,
-            for independent fits need not be. NaN claims nothing.
+        omegas: omega at each ``(m,)``, or one row per image ``(n, m)``; made non-decreasing, which
+            independent fits need not be. NaN counts as infinite.
     """
     rising = np.maximum.accumulate(np.nan_to_num(omegas, nan=np.inf, posinf=np.inf), axis=-1)
-    rest = np.maximum(-loss, 0.0)[:, None] - rising
+    remaining = np.maximum(-loss, 0.0)[:, None] - rising
     slope = np.asarray(gradient_norm, dtype=np.float64)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = np.where(slope > 0, rest / slope, np.where(rest >= 0, np.inf, -np.inf))
-    right = (loss < 0)[:, None]
-    radii = np.where(right, np.clip(np.minimum(epsilons, reach), 0.0, None), 0.0).max(1)
+        linear = np.where(slope > 0, remaining / slope, np.where(remaining >= 0, np.inf, -np.inf))
+    correct = (loss < 0)[:, None]
+    radii = np.where(correct, np.clip(np.minimum(epsilons, linear), 0.0, None), 0.0).max(1)
     return radii, radii >= epsilons[-1]
 
 
 def curvature_bound(loss: Array, gradient_norm: Array, curvature: float) -> Array:
     r"""Radii :math:`(\sqrt{G^2 + 2 C\,gap} - G) / C`, ``(n,)``: the omega-bound of ½ C eps² in l2.
 
-    0 where misclassified, and where both C and the gradient are 0: that says that no slope was
-    seen, not that no image can change its class.
+    0 where misclassified, and where both C and the gradient are 0, which does not mean that no
+    image can change its class.
 
     Args:
         loss: margin losses ``(n,)``.
@@ -100,10 +99,10 @@ def curvature_bound(loss: Array, gradient_norm: Array, curvature: float) -> Arra
     """
     gap = np.maximum(-np.asarray(loss, dtype=np.float64), 0.0)
     slope = np.asarray(gradient_norm, dtype=np.float64)
-    below = slope + np.sqrt(slope**2 + 2 * curvature * gap)  # this form of the root bears C = 0
+    below = slope + np.sqrt(slope**2 + 2 * curvature * gap)  # this form of the root allows C = 0
     return np.divide(2 * gap, below, out=np.zeros_like(gap), where=below > 0)
 
 
 def vanishing_share(gradient_norm: Array) -> float:
-    """Share of images whose gradient is as good as zero: a sign of masked gradients."""
+    """Share of images with a gradient norm below `VANISHING`: a sign of masked gradients."""
     return float((gradient_norm < VANISHING).mean())

@@ -1,4 +1,4 @@
-"""The sample that L, omega and the curvature are fitted on: rows of a table under the radii."""
+"""The sample behind the fits of L, omega and the curvature: a table below that of the radii."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import StoreError
-from robcert.certify.failures import in_parts, require_hope
+from robcert.certify.failures import in_parts, require_progress
 from robcert.certify.local_linearity import tangent
 
 from .curvature import largest_curvature
-from .gradient_norm import largest_gradient_norm
+from .gradient_norm import GradientNormSearch, largest_gradient_norm
 from .residuals import largest_residuals
 from .schema import BOUNDS_SAMPLE
 from .settings import Region
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
 
     from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
     from .settings import BoundsSettings
-
-PLACE = "bounds-sample"
-"""Name of the table of sampled rows, under that of the radii."""
 
 
 def finished_sample(
@@ -39,28 +36,26 @@ def finished_sample(
     *,
     refit: bool,
 ) -> AnalysisGroup | None:
-    """The sampled rows; None where the time budget ended before the last.
+    """The sampled rows; None if the time budget ended before they were complete.
 
-    Rows that are in the file are kept, also those of a run that differs in the fit alone.
+    Existing rows are kept, also those of a run that differs only in the fit.
 
     Args:
         session: model, images, results file.
         group: table of the radii.
         settings: everything that changes a row.
         blocks: the sampled images ``(blocks, size)``.
-        refit: never sample.
+        refit: use an existing sample only.
 
     Raises:
-        StoreError: ``refit`` and the file has no finished sample of these settings.
+        StoreError: ``refit`` is set and the file has no complete sample of these settings.
     """
-    sample = session.store.group(
+    sample = session.store.sample_group(
+        group,
         BOUNDS_SAMPLE,
-        prefix="",
         settings=settings.sampling,
-        seed=session.seed,
         sizes={"epsilon": settings.points},
         n_rows=blocks.size,
-        under=group.path,
     )
     if not sample.complete:
         _reuse(session, sample, refit=refit)
@@ -70,8 +65,8 @@ def finished_sample(
 
 
 def _reuse(session: Session, sample: AnalysisGroup, *, refit: bool) -> None:
-    """Copy the finished sample of a run that differs in the fit alone, if there is one."""
-    for other in session.store.existing(PLACE):
+    """Copy the complete sample of a run that differs only in the fit, if there is one."""
+    for other in session.store.existing(BOUNDS_SAMPLE.name):
         same = other.settings == sample.settings and other.seed == sample.seed
         if same and other.complete and other.path != sample.path:
             rows = other.indices
@@ -80,8 +75,8 @@ def _reuse(session: Session, sample: AnalysisGroup, *, refit: bool) -> None:
             sample.set_attributes(failed=other.attribute("failed", {}))
             return
     if refit:
-        message = "there is nothing to fit again: the file has no finished sample of these settings"
-        hint = "run the same command without --refit; norm, epsilon, margin and blocks must agree"
+        message = "cannot repeat the fit: the file has no complete sample of these settings"
+        hint = "run once without refit; norm, epsilon, margin and blocks must agree"
         raise StoreError(message, hint=hint)
 
 
@@ -91,15 +86,15 @@ def _fill(
     settings: BoundsSettings,
     blocks: NDArray[np.int64],
 ) -> bool:
-    """Compute the sampled rows that are missing; whether all of them are there now.
+    """Compute the missing sampled rows; whether all of them are complete now.
 
-    An image that the model fails on has no row; the attribute ``failed`` says why.
+    An image on which the model fails gets no row; the attribute ``failed`` holds the error.
     """
     rows = np.arange(blocks.size)
     images, block = blocks.ravel(), np.repeat(np.arange(len(blocks)), blocks.shape[1])
     missing, failed = sample.missing(rows), dict[int, Exception]()
 
-    def found(some: NDArray[np.int64]) -> Rows:
+    def columns(some: NDArray[np.int64]) -> Columns:
         return _rows(session.classifier, session.batch(images[some]), settings, session.seed)
 
     for start in range(0, len(missing), session.batch_size):
@@ -107,9 +102,9 @@ def _fill(
         if session.out_of_time:
             return False
         part = missing[start : start + session.batch_size]
-        for some, values in in_parts(found, part, failed):
+        for some, values in in_parts(columns, part, failed):
             sample.append(some, {"index": images[some], "block": block[some], **values})
-        require_hope(failed, done=bool(sample.computed().any()), asked=len(missing))
+        require_progress(failed, done=bool(sample.computed().any()), requested=len(missing))
     session.progress("sampling L and omega", blocks.size, blocks.size)
     sample.finish(np.setdiff1d(rows, list(failed)))
     if failed:
@@ -118,7 +113,7 @@ def _fill(
     return True
 
 
-def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Rows:
+def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Columns:
     """Gradient norms, largest residuals and curvatures of one batch of sampled images."""
     norm = Norm(settings.norm)
     plane = tangent(classifier, batch.x, batch.y, settings.loss)
@@ -129,11 +124,9 @@ def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: 
         steepest = largest_gradient_norm(
             plane,
             batch,
-            norm=norm,
-            radius=settings.epsilons[-1],
-            steps=settings.steps,
-            restarts=settings.restarts,
-            seed=seed,
+            GradientNormSearch(
+                norm, settings.epsilons[-1], settings.steps, settings.restarts, seed
+            ),
         )
     if settings.curved:
         curvature = largest_curvature(plane, batch, steps=settings.curvature_steps, seed=seed)

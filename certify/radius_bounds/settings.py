@@ -1,10 +1,10 @@
-"""Settings of `robcert bounds` and what they cost."""
+"""Settings of `robcert bounds` and their cost."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import (
@@ -30,23 +30,40 @@ if TYPE_CHECKING:
 
 
 class Margin(StrEnum):
-    """Whose margin is bounded."""
+    """Which scores the bounded margin is taken of."""
 
     LOGIT = "logit"
     PROBABILITY = "prob"
 
     def loss(self, top_k: int = 1) -> ImageLoss:
-        """The margin as a loss, negative where y is among the ``top_k`` first."""
+        """The margin as a loss, negative where y is among the ``top_k`` largest."""
         if top_k > 1:
             return TopMargin(top_k, probability=self is Margin.PROBABILITY)
         return Loss.MARGIN if self is Margin.LOGIT else Loss.PROBABILITY_MARGIN
 
 
 class Region(StrEnum):
-    """Where gradients are looked for."""
+    """Where gradients are sampled."""
 
     DATA = "data"  # at the images themselves
     BALL = "ball"  # in the ball of the largest epsilon around each image
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """The part of the settings that the sampled rows depend on; see `BoundsSettings`."""
+
+    norm: Norm
+    epsilon: float
+    margin: Margin
+    blocks: int
+    block_size: int
+    region: Region
+    points: int
+    steps: int
+    restarts: int
+    top_k: int
+    curvature_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +75,19 @@ class BoundsSettings:
         epsilon: radius in the middle of the grid of omega, pixel units.
         margin: margin of logits (the same at any temperature) or of probabilities (the papers').
         blocks: disjoint blocks of images that L and omega are fitted on.
-        block_size: images a block.
-        exceedance: probability that a block maximum exceeds the quantile reported.
-        level: confidence of its upper limit.
-        evt: how the supremum is read off the block maxima.
-        region: where the gradients for L are looked for.
-        points: radii of the grid of omega, from epsilon / 8 to 2 epsilon; 5, 9 or 13 put epsilon
-            itself on it, and a bound uses omega at the next point up.
+        block_size: images per block.
+        exceedance: probability that a block maximum exceeds the reported quantile.
+        level: confidence level of its upper limit.
+        evt: how the supremum is estimated from the block maxima.
+        region: where the gradients for L are sampled.
+        points: radii of the grid of omega, from epsilon / 8 to 2 epsilon; with 5, 9 or 13
+            points epsilon is one of them; a bound uses omega at the next larger point.
         steps: gradient steps of each search for a residual (or a gradient norm).
-        restarts: random starts of each.
-        top_k: an image counts as classified where y is among so many first classes.
+        restarts: random initial perturbations of each.
+        top_k: an image counts as correct if y is among this many top classes.
         curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
-        clever_blocks: blocks of random points around each image reported on, for its own L within
-            the largest radius of the grid; 0 for none.
+        clever_blocks: blocks of random points around each reported image, for its own L within the
+            largest radius of the grid; 0 for none.
     """
 
     norm: Norm = Norm.LINF
@@ -91,7 +108,7 @@ class BoundsSettings:
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
             "quick": cls(blocks=30, block_size=10, points=5, steps=8, restarts=1),
             "thorough": cls(steps=40, restarts=4),
@@ -114,12 +131,10 @@ class BoundsSettings:
         return epsilon_grid(self.epsilon, self.points)
 
     @property
-    def sampling(self) -> dict[str, Any]:
+    def sampling(self) -> SamplingSettings:
         """Settings that the sampled rows depend on; the others only change the fit."""
-        settings = asdict(self)
-        for name in ("exceedance", "level", "evt", "clever_blocks"):
-            settings.pop(name)
-        return settings
+        names = (field.name for field in fields(SamplingSettings))
+        return SamplingSettings(**{name: getattr(self, name) for name in names})
 
     def blocks_of(self, images: ImageSet, seed: int) -> NDArray[np.int64]:
         """Positions of the sampled images ``(blocks, size)``."""
@@ -133,12 +148,12 @@ class BoundsSettings:
 
     @property
     def loss(self) -> ImageLoss:
-        """The margin that is bounded, as a loss."""
+        """The bounded margin as a loss."""
         return Margin(self.margin).loss(self.top_k)
 
     @property
     def curved(self) -> bool:
-        """Whether the curvature bound is asked for; eigenvalues of the Hessian speak of l2."""
+        """Whether the curvature bound is computed; it exists in l2 only."""
         return self.norm == Norm.L2 and self.curvature_steps > 0
 
     @property
@@ -148,24 +163,24 @@ class BoundsSettings:
         return f"{self.norm}-{self.epsilon:.4g}-{self.margin}{ranked}"
 
     def search(self, seed: int) -> ResidualSearch:
-        """How residuals are looked for."""
+        """Configuration of the search for residuals."""
         return ResidualSearch(Norm(self.norm), self.epsilons, self.steps, self.restarts, seed)
 
     def require_fit(self, num_classes: int) -> None:
-        """Raise an InvalidParameterError unless a model of ``num_classes`` has such a margin."""
+        """Raise an InvalidParameterError unless top_k is below ``num_classes``."""
         if self.top_k >= num_classes:
             message = f"top_k must be below the number of classes ({num_classes}), got {self.top_k}"
             raise InvalidParameterError(message)
 
     def gradient_passes(self, n_sampled: int, n_reported: int, n_apart: int = 0) -> int:
-        """Gradients that sampling and reporting cost at most, resumed rows not deducted.
+        """Largest number of gradients for sampling and reporting, as if no row were in the file.
 
-        A product with the Hessian counts as two.
+        A Hessian-vector product counts as two.
 
         Args:
             n_sampled: images that L and omega are fitted on.
             n_reported: images reported on.
-            n_apart: those of them that were not sampled; others have their residuals already.
+            n_apart: those of them that are not in the sample and need their own residuals.
         """
         search = self.search(0).n_gradients
         ball = 2 * self.steps * self.restarts if self.region == Region.BALL else 0

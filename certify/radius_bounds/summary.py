@@ -10,7 +10,14 @@ import numpy as np
 from robcert.certify.store import plain
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
-from .fits import FitSummary, OmegaSummary, fit_warnings, left_out, omega_summaries, through_jumps
+from .fits import (
+    FitSummary,
+    OmegaSummary,
+    fit_warnings,
+    omega_summaries,
+    sampling_failure_warnings,
+    straight_through_warnings,
+)
 from .settings import Region
 
 if TYPE_CHECKING:
@@ -175,8 +182,8 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         gradient_passes=int(group.attribute("gradient_passes", 0)),
         warnings=(
             *fit_warnings(lipschitz, omega, curvature),
-            *through_jumps(store.model.get("straight_through") or ()),
-            *left_out(group.attribute("sampling_failed", {})),
+            *straight_through_warnings(store.model.get("straight_through") or ()),
+            *sampling_failure_warnings(group.attribute("sampling_failed", {})),
         ),
         complete=group.complete,
     )

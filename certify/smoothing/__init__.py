@@ -11,7 +11,7 @@ from .prediction import PredictionSettings, PredictionSummary
 from .prediction import analyse as analyse_prediction
 from .prediction import summarise as summarise_prediction
 from .procedures import certification
-from .sampler import Job, Sampler
+from .sampler import ImageTask, Sampler
 from .schema import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
 from .settings import Mode, SmoothingSettings, attainable_radii, certification_rule
 from .summary import CertifiedAccuracy, SmoothingSummary, combined, summarise
@@ -22,7 +22,7 @@ __all__ = [
     "SMOOTHING_ATTACK",
     "SMOOTHING_PREDICTION",
     "CertifiedAccuracy",
-    "Job",
+    "ImageTask",
     "Mode",
     "Precision",
     "PredictionSettings",

@@ -1,4 +1,4 @@
-"""Randomized smoothing of the images of a session: certified radii of the smoothed classifier."""
+"""`robcert smoothing certify`: certified radii of the smoothed classifier."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.certify.errors import DataError
-from robcert.certify.failures import in_parts, require_hope
+from robcert.certify.failures import in_parts, require_progress
 
 from .precision import Precision, computed_in, require_same_function
 from .procedures import certification, label_certification
-from .sampler import Finished, Job, Sampler
+from .sampler import Finished, ImageTask, Sampler
 from .schema import SMOOTHING
 from .sequential import StopReason
 from .settings import Mode, SmoothingSettings, certification_rule, schedule, two_stage_rule
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
     from .procedures import Outcome, Procedure
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 __all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "in_precision", "summarise"]
 
 IMAGES_AHEAD = 64
-"""Images that are read at once."""
+"""Images that are read together."""
 
-SECONDS_A_WRITE = 0.5
-"""What a kill can lose; one write an image would cost more than the images."""
+SECONDS_PER_WRITE = 0.5
+"""Interval between writes; a kill loses at most this. One write per image would dominate."""
 
 
 def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | None = None) -> str:
     """Path of the table with a certificate for each image of the session.
 
-    Rows that are there are kept. Images are finished in their order but for those in the same
-    batches; each is written when it ends. At the session's deadline no further batch is begun:
-    images that were not finished get no row (a later run begins them anew with the same noise and
-    ends as if it had not been interrupted), and what the looks so far certify of them, which is as
-    valid, goes to the attribute ``in_progress``.
+    Existing rows are kept. Images finish roughly in their order, and each is written when it
+    finishes. At the session's deadline no new batch is started: unfinished images get no row (a
+    later run restarts them with the same noise and ends as if it had not been interrupted), and
+    what the analyses so far certify of them, which is equally valid, is stored in the attribute
+    ``in_progress``.
 
     Args:
         session: model, images, results file.
-        settings: what to certify.
+        settings: everything that changes a row.
         batch_size: noisy images in one forward pass; changes speed only.
 
     Raises:
         DataError: label mode without labels.
-        InvalidParameterError: the model cannot be computed in the precision asked for.
+        InvalidParameterError: the model cannot be computed in this precision.
     """
     session = in_precision(session, settings)
     group = _table(session, settings)
@@ -67,7 +67,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
         deadline=session.deadline,
     )
 
-    def rows(finished: Finished) -> Rows:
+    def rows(finished: Finished) -> Columns:
         x = session.images.pixels(finished.indices).to(session.classifier.device)
         clean = session.classifier.logits(x).argmax(1).cpu().numpy()
         return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
@@ -78,7 +78,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
 
 
 def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
-    """The table of these settings, begun or taken up again."""
+    """The table of these settings, new or resumed."""
     plain = session.classifier.precision == Precision.FLOAT32
     suffix = "" if plain else f"-{settings.precision}"
     group = session.store.group(
@@ -86,7 +86,7 @@ def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
         prefix=f"sigma-{settings.sigma:g}-{settings.mode}{suffix}",
         settings=settings,
         seed=session.seed,
-        sizes={"class": session.classifier.num_classes, "look": len(schedule(settings).looks)},
+        sizes={"class": session.classifier.num_classes, "look": len(schedule(settings).analyses)},
     )
     group.set_attributes(
         stop_reasons={str(int(reason)): reason.name.lower() for reason in StopReason},
@@ -117,22 +117,22 @@ def run(
     group: AnalysisGroup,
     sampler: Sampler,
     procedure_of: Callable[[int], Procedure],
-    rows_of: Callable[[Finished], Rows],
+    rows_of: Callable[[Finished], Columns],
 ) -> None:
-    """Run a procedure on each image that ``group`` lacks, and write its row when it ends.
+    """Run a procedure on each image that ``group`` lacks, and write its row when it finishes.
 
-    ``finish`` marks the request as complete unless time ran out. An image that the model fails on,
-    itself or one of its noisy copies, has no row; the attribute ``failed`` says why.
+    The table is marked complete unless time ran out. An image gets no row if the model fails on it
+    or on one of its noisy copies; the attribute ``failed`` holds the error.
     """
     missing = group.missing(session.indices)
     done = len(session.indices) - len(missing)
     session.progress("smoothing", done, len(session.indices))
-    jobs = (Job(index, x, procedure_of(index)) for index, x in _images(session, missing))
-    for chunk in in_chunks(sampler.run(jobs)):
+    tasks = (ImageTask(index, x, procedure_of(index)) for index, x in _images(session, missing))
+    for chunk in in_chunks(sampler.run(tasks)):
         done += _append(group, chunk, rows_of, sampler.failed)
         session.progress("smoothing", done, len(session.indices))
     failed = sampler.failed
-    require_hope(failed, done=bool(done), asked=len(missing))
+    require_progress(failed, done=bool(done), requested=len(missing))
     if done + len(failed) == len(session.indices):
         group.finish(np.setdiff1d(session.indices, list(failed)))
     if failed or group.attribute("failed"):
@@ -142,10 +142,10 @@ def run(
 def _append(
     group: AnalysisGroup,
     chunk: Finished,
-    rows_of: Callable[[Finished], Rows],
+    rows_of: Callable[[Finished], Columns],
     failed: dict[int, Exception],
 ) -> int:
-    """Write the rows of ``chunk`` but of images that go to ``failed``; how many they are."""
+    """Number of rows of ``chunk`` written; images without a row are entered into ``failed``."""
     written, lost = 0, dict[int, Exception]()
     places = np.arange(len(chunk.indices))
     for at, rows in in_parts(lambda at: rows_of(chunk.part(at)), places, lost):
@@ -156,14 +156,14 @@ def _append(
 
 
 def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:
-    """``stream`` in pieces worth a write: what has finished within SECONDS_A_WRITE."""
+    """``stream`` grouped for writing: the images finished within SECONDS_PER_WRITE."""
     indices: list[NDArray[np.int64]] = []
     outcomes: list[Outcome] = []
     last = time.monotonic()
     for finished in stream:
         indices.append(finished.indices)
         outcomes += finished.outcomes
-        if time.monotonic() - last >= SECONDS_A_WRITE:
+        if time.monotonic() - last >= SECONDS_PER_WRITE:
             yield Finished(np.concatenate(indices), outcomes)
             indices, outcomes, last = [], [], time.monotonic()
     if outcomes:
@@ -192,11 +192,11 @@ def _procedures(session: Session, settings: SmoothingSettings) -> Callable[[int]
     return lambda index: label_certification(rule, int(labels[index]))
 
 
-def _rows(outcomes: list[Outcome], settings: SmoothingSettings) -> Rows:
+def _rows(outcomes: list[Outcome], settings: SmoothingSettings) -> Columns:
     verdicts = [outcome.verdict for outcome in outcomes]
     counts = np.stack([outcome.path[-1] for outcome in outcomes])
     selected = np.array([outcome.selected for outcome in outcomes])
-    path = np.full((len(outcomes), len(schedule(settings).looks)), -1)
+    path = np.full((len(outcomes), len(schedule(settings).analyses)), -1)
     for row, outcome in zip(path, outcomes, strict=True):
         row[: len(outcome.path)] = outcome.path[:, outcome.selected]
     return {

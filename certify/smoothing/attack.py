@@ -1,7 +1,4 @@
-"""Attacked distances of the smoothed classifier: the counterpart of certified radii.
-
-What the attacked distances of a smoothed classifier say of the data set.
-"""
+"""`robcert smoothing attack`: attacked distances of the smoothed classifier, and their summary."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from .certificate import ABSTAIN
 from .nearest import nearest_candidates
 from .procedures import sequential_prediction
 from .rules import PredictionRule
-from .sampler import Job, Sampler
+from .sampler import ImageTask, Sampler
 from .schema import SMOOTHING_ATTACK
 from .sequential import Schedule
 from .settings import prediction_rule
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from robcert.certify.core import Profile
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import ResultStore
 
     from .procedures import Outcome
@@ -46,14 +43,14 @@ if TYPE_CHECKING:
 
 __all__ = ["SmoothingAttackSettings", "SmoothingAttackSummary", "analyse", "summarise"]
 
-Columns = dict[str, "NDArray[Any]"]
+EXTENSIONS = (0.0, 0.03, 0.08, 0.2, 0.5)
+"""Lengths added to a candidate for its re-checks, in units of sigma."""
 
-LADDER = (0.0, 0.03, 0.08, 0.2, 0.5)
-"""How much farther than the votes suggest a candidate is put to the test, in units of sigma."""
+BISECTIONS = 8
+"""Bisection steps of a candidate's length."""
 
-HALVINGS = 8
 NOISY_VALUES = 2**24
-"""Pixel values of all noisy copies in one gradient step."""
+"""Pixel values of all noisy copies per gradient step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +61,10 @@ class SmoothingAttackSettings:
         sigma: standard deviation of the noise, in pixel units of [0, 1].
         steps: gradient steps.
         draws: noisy copies in each step.
-        votes: draws that a halving of the distance looks at.
+        votes: draws per bisection step of the distance.
         n: most draws that establish a class.
-        alpha: probability that a class which is reported (the image's, or that of the attacked
-            image) is not the smoothed classifier's.
+        alpha: probability that a reported class (of the image or of the attacked image) is not the
+            smoothed classifier's.
     """
 
     sigma: float = 0.25
@@ -79,7 +76,7 @@ class SmoothingAttackSettings:
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
             "quick": cls(steps=30, draws=8, n=5000),
             "thorough": cls(steps=150, draws=32),
@@ -117,7 +114,7 @@ def analyse(
 
 
 class _Attack:
-    """Attack on the images of a batch: reference class, search, halving, re-check."""
+    """Attack on the images of a batch: reference class, search, bisection, re-check."""
 
     def __init__(
         self, session: Session, settings: SmoothingAttackSettings, batch_size: int | None
@@ -126,7 +123,7 @@ class _Attack:
         self.settings = settings
         self.batch_size = batch_size
 
-    def rows(self, batch: Batch) -> Rows:
+    def rows(self, batch: Batch) -> Columns:
         """Columns of the batch."""
         alpha = self.settings.alpha / 2  # half for the image's class, half for the attacked one's
         own = self._established(batch.index, batch.x, "reference", alpha)
@@ -140,17 +137,17 @@ class _Attack:
         delta = torch.cat([self._candidates(part) for part in self._parts(attacked)])
         found = np.flatnonzero(_lengths(delta) > 0)
         if len(found):
-            standing = _part(attacked, found)
-            delta = delta[found] * self._shortest(standing, delta[found]).view(-1, 1, 1, 1)
+            targets = attacked.part(found)
+            delta = delta[found] * self._shortest(targets, delta[found]).view(-1, 1, 1, 1)
             rows["candidate"][decided[found]] = _lengths(delta)
-            self._test(standing, delta, rows, decided[found], alpha / len(LADDER))
+            self._recheck(targets, delta, rows, decided[found], alpha / len(EXTENSIONS))
         return rows
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """``batch`` in pieces whose noisy copies fit into memory."""
+        """Parts of ``batch`` whose noisy copies fit into memory."""
         size = max(1, NOISY_VALUES // (self.settings.draws * batch.x[0].numel()))
         rows = np.arange(len(batch))
-        return [_part(batch, rows[first : first + size]) for first in rows[::size]]
+        return [batch.part(rows[first : first + size]) for first in rows[::size]]
 
     def _candidates(self, batch: Batch) -> Tensor:
         return nearest_candidates(
@@ -163,41 +160,41 @@ class _Attack:
             start=torch.full((len(batch),), self.settings.sigma),
         )
 
-    def _test(
+    def _recheck(
         self, batch: Batch, delta: Tensor, rows: Columns, where: NDArray[np.int64], alpha: float
     ) -> None:
-        """Fill the rows at ``where``: each candidate, longer and longer, until one is proven.
+        """Fill the rows at ``where``: each candidate is lengthened until its class is established.
 
-        Every rung has noise of its own and its own part of alpha.
+        Every attempt has its own noise and its own part of alpha.
         """
-        for rung, extra in enumerate(LADDER):
+        for attempt, extra in enumerate(EXTENSIONS):
             factor = 1 + extra * self.settings.sigma / torch.from_numpy(_lengths(delta)).to(delta)
             x = (batch.x + factor.view(-1, 1, 1, 1) * delta).clamp(0, 1)
-            seen = self._established(batch.index, x, f"recheck-{rung}", alpha)
-            outcomes = [seen[i] for i in batch.index.tolist()]
+            found = self._established(batch.index, x, f"recheck-{attempt}", alpha)
+            outcomes = [found[i] for i in batch.index.tolist()]
             classes = np.array([outcome.prediction for outcome in outcomes])
             moved = (classes != ABSTAIN) & (classes != batch.y.cpu().numpy())
-            there = where[moved]
-            if len(there):
+            rows_moved = where[moved]
+            if len(rows_moved):
                 chosen = [one for one, yes in zip(outcomes, moved, strict=True) if yes]
-                rows["distance"][there] = _lengths(x - batch.x)[moved]
-                rows["success"][there] = 1
-                rows["prediction"][there] = classes[moved]
-                rows["n_recheck"][there] = [one.verdict.n_used for one in chosen]
-                rows["counts"][there] = [one.path[-1] for one in chosen]
+                rows["distance"][rows_moved] = _lengths(x - batch.x)[moved]
+                rows["success"][rows_moved] = 1
+                rows["prediction"][rows_moved] = classes[moved]
+                rows["n_recheck"][rows_moved] = [one.verdict.n_used for one in chosen]
+                rows["counts"][rows_moved] = [one.path[-1] for one in chosen]
             left = np.flatnonzero(~moved)
             if len(left) == 0:
                 return
-            batch, delta, where = _part(batch, left), delta[left], where[left]
+            batch, delta, where = batch.part(left), delta[left], where[left]
 
     def _shortest(self, batch: Batch, delta: Tensor) -> Tensor:
-        """Part of each perturbation ``(b,)`` at which votes still prefer another class."""
+        """Smallest factors ``(b,)`` at which the votes still prefer another class."""
         low = torch.zeros(len(batch), device=delta.device)
         high = torch.ones(len(batch), device=delta.device)
-        for halving in range(HALVINGS):
+        for bisection in range(BISECTIONS):
             middle = (low + high) / 2
             x = batch.x + middle.view(-1, 1, 1, 1) * delta
-            counts = self._votes(batch.index, x, f"halving-{halving}")
+            counts = self._votes(batch.index, x, f"halving-{bisection}")
             leading = np.array([counts[i].argmax() for i in batch.index.tolist()])
             other = torch.from_numpy(leading).to(batch.y) != batch.y
             high = torch.where(other, middle, high)
@@ -226,13 +223,13 @@ class _Attack:
             seed=self.session.seed,
             batch_size=self.batch_size,
         )
-        jobs = [
-            Job(index, one, sequential_prediction(rule, stream=stream))
+        tasks = [
+            ImageTask(index, one, sequential_prediction(rule, stream=stream))
             for index, one in zip(indices.tolist(), x, strict=True)
         ]
         found = {
             int(index): outcome
-            for finished in sampler.run(jobs)
+            for finished in sampler.run(tasks)
             for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
         }
         if sampler.failed:
@@ -251,10 +248,6 @@ def _blank(classes: int, reference: NDArray[np.int64]) -> Columns:
         "n_recheck": np.zeros(n, np.int64),
         "counts": np.full((n, classes), -1),
     }
-
-
-def _part(batch: Batch, rows: NDArray[np.int64]) -> Batch:
-    return Batch(batch.index[rows], batch.x[rows], batch.y[rows])
 
 
 def _lengths(x: Tensor) -> NDArray[np.float64]:
@@ -278,11 +271,11 @@ class SmoothingAttackSummary:
 
     Attributes:
         n: images whose own smoothed class is established.
-        undecided: images whose own class is not; they are not attacked.
+        undecided: images without an established class; they are not attacked.
         success: share of the n images moved to another established class.
-        median_distance: median l2 distance over the n images; infinite where most stood.
-        robust_accuracy: shares that stood, by distance.
-        guarantee: what a distance says.
+        median_distance: median l2 distance over the n images; infinite if most were not moved.
+        robust_accuracy: shares of images that were not moved, by distance.
+        guarantee: what a distance guarantees.
     """
 
     n: int
@@ -293,7 +286,7 @@ class SmoothingAttackSummary:
     guarantee: str
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON values."""
         return dict(plain(self))
 
 
@@ -313,7 +306,7 @@ def summarise(store: ResultStore, key: str) -> SmoothingAttackSummary:
         success=proportion(int(np.isfinite(distance).sum()), n),
         median_distance=float(np.median(distance)) if n else float("nan"),
         robust_accuracy=tuple(
-            _stood(distance, epsilon) for epsilon in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+            _robust_share(distance, epsilon) for epsilon in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
         ),
         guarantee=(
             f"For each image separately, with probability at least {level:g} over the noise that "
@@ -324,6 +317,6 @@ def summarise(store: ResultStore, key: str) -> SmoothingAttackSummary:
     )
 
 
-def _stood(distance: NDArray[np.float64], epsilon: float) -> RobustShare:
+def _robust_share(distance: NDArray[np.float64], epsilon: float) -> RobustShare:
     share = proportion(int((distance > epsilon).sum()), len(distance))
     return RobustShare(epsilon, share.value, share.lower, share.upper)

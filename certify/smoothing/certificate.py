@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ABSTAIN = -1
-"""Prediction that says: no class could be certified."""
+"""Prediction where no class could be certified."""
 
 
 def threshold(radius: float, *, sigma: float) -> float:
@@ -56,7 +56,7 @@ def l2_certificate(top_count: int, trials: int, *, sigma: float, alpha: float) -
 
 
 def largest_radius(trials: int, *, sigma: float, alpha: float) -> float:
-    r"""Radius :math:`\sigma \Phi^{-1}(\alpha^{1/n})` of n draws that all agree: none is larger.
+    r"""Radius :math:`\sigma \Phi^{-1}(\alpha^{1/n})` of n unanimous draws, the largest possible.
 
     >>> largest_radius(100_000, sigma=1.0, alpha=1e-3)
     3.811456...
@@ -68,7 +68,7 @@ def largest_radius(trials: int, *, sigma: float, alpha: float) -> float:
 
 
 def runner_up_limit(counts: NDArray[np.int64], selected: int, *, alpha: float) -> float:
-    r"""Upper limit that no class but ``selected`` exceeds, with probability at least 1 - alpha.
+    r"""Upper limit on every class but ``selected``, with probability at least 1 - alpha.
 
     :math:`\max_{j \ne A} \overline p(k_j; n, \alpha / (K - 1))`, a union bound over the K - 1
     others; it is attained at the largest count.
@@ -86,7 +86,7 @@ def two_class_radius(p_lower: float, other_upper: float) -> float:
     other = min(other_upper, 1 - p_lower)
     if p_lower <= 0:
         return 0.0
-    if other <= 0:  # both limits are exact only if p_lower is 1; no finite sample says so
+    if other <= 0:  # only if p_lower is 1, which no finite sample gives
         return standard_radius(p_lower)
     return max(0.0, float(special.ndtri(p_lower) - special.ndtri(other)) / 2)
 
@@ -94,8 +94,8 @@ def two_class_radius(p_lower: float, other_upper: float) -> float:
 def prediction(counts: NDArray[np.int64], *, alpha: float) -> int:
     """Class of the smoothed classifier, or ABSTAIN (Cohen's PREDICT).
 
-    A class that is returned is wrong with probability at most alpha: the two largest counts are
-    put to a two-sided binomial test (Hung & Fithian 2019, arXiv:1610.03944).
+    A returned class is wrong with probability at most alpha: the two largest counts are compared
+    by a two-sided binomial test (Hung & Fithian 2019, arXiv:1610.03944).
     """
     first, second = top_two(counts)
     p_value = two_sided_p_value(int(counts[first]), int(counts[second]))
@@ -109,8 +109,8 @@ def top_two(counts: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def norm_factor(norm: Norm, pixels: int) -> float:
-    r"""What an l2 radius is multiplied by to hold in ``norm``: 1 for l1 and l2, 1/sqrt(d) for linf.
+    r"""Factor that converts an l2 radius to ``norm``: 1 for l1 and l2, 1/sqrt(d) for linf.
 
-    :math:`\|v\|_2 \le \|v\|_1` and :math:`\|v\|_2 \le \sqrt d \|v\|_\infty`, d values an image.
+    :math:`\|v\|_2 \le \|v\|_1` and :math:`\|v\|_2 \le \sqrt d \|v\|_\infty`, d values per image.
     """
     return 1 / math.sqrt(pixels) if norm is Norm.LINF else 1.0

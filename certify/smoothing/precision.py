@@ -1,4 +1,4 @@
-"""A classifier computed in fewer bits: another function, with certificates of its own."""
+"""A classifier computed in lower precision: a different function with its own certificates."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CALIBRATION = "smoothing/calibration"
 CALIBRATION_IMAGES = 64
 
 ROWS = 64
-"""Rows a call of bfloat16 operators on a CPU, whose last bits may depend on how many there are."""
+"""Batch size of bfloat16 on a CPU; fixed, because the last bits may depend on it."""
 
 
 class Precision(StrEnum):
-    """Numbers that the model is computed in."""
+    """Number format that the model is computed in."""
 
-    FLOAT32 = "float32"  # as the file says
+    FLOAT32 = "float32"  # as in the file
     BFLOAT16 = "bfloat16"
     INT8 = "int8"
 
@@ -37,27 +37,29 @@ class Precision(StrEnum):
 def computed_in(
     classifier: Classifier, precision: Precision, images: ImageSet, *, sigma: float, seed: int
 ) -> Classifier:
-    """``classifier`` with its runtime in ``precision``; it has no gradient of its own.
+    """``classifier`` with its runtime in ``precision``, without gradients.
 
     bfloat16: the graph in torch operations under autocast. int8: static quantisation by ONNX
-    Runtime, with ranges from noisy copies of images spread over the data set; so the function is
-    fixed by the model, the data set, sigma and the seed before any draw is made for a certificate.
+    Runtime, with ranges from noisy copies of images spread over the data set. The function is thus
+    fixed by the model, the data set, sigma and the seed before any draw for a certificate.
 
     Args:
-        classifier: in float32, or in ``precision`` already, which changes nothing.
-        precision: what to compute in.
+        classifier: in float32, or in ``precision`` already (then returned as it is).
+        precision: number format.
         images: the data set.
         sigma: standard deviation of the noise, pixel units.
-        seed: of the noise for the ranges.
+        seed: of the calibration noise.
 
     Raises:
-        InvalidParameterError: it cannot be had in this precision.
+        InvalidParameterError: the model cannot be computed in this precision.
         ModelFileError: quantisation fails.
     """
     if classifier.precision == precision:
         return classifier
     if classifier.precision != Precision.FLOAT32:
-        message = f"the model is in {classifier.precision} already, {precision} needs the original"
+        message = (
+            f"the model is already in {classifier.precision}; {precision} needs the float32 model"
+        )
         raise InvalidParameterError(message)
     if precision is Precision.BFLOAT16:
         logits = _in_bfloat16(classifier)
@@ -71,19 +73,19 @@ def computed_in(
 def require_same_function(
     group: AnalysisGroup, classifier: Classifier, images: ImageSet, *, sigma: float, seed: int
 ) -> None:
-    """Note the function's scores in ``group``, or compare them with those noted by an earlier run.
+    """Store a digest of the model's scores in ``group``, or compare it with the stored one.
 
     Raises:
-        StoreError: another version of a library, or another machine, makes another function.
+        StoreError: they differ, as with another library version or another machine.
     """
     x = _noisy(images, sigma=sigma, seed=seed)[:8].to(classifier.device)
     digest = sha256(classifier.logits(x).float().cpu().numpy().tobytes()).hexdigest()
     if group.attribute("precision_digest", digest) != digest:
         message = (
-            f"{group.path}: the {classifier.precision} model that it speaks of gave other scores "
-            "than the one made here"
+            f"{group.path}: its {classifier.precision} model gave other scores than the one "
+            "computed here"
         )
-        raise StoreError(message, hint="give another --out, or --overwrite")
+        raise StoreError(message, hint="write to another results file, or overwrite this one")
     group.set_attributes(precision_digest=digest)
 
 
@@ -97,31 +99,31 @@ def _noisy(images: ImageSet, *, sigma: float, seed: int) -> Tensor:
 def _in_bfloat16(classifier: Classifier) -> Logits:
     if not classifier.differentiable:
         why = classifier.info.twin_unavailable
-        message = f"bfloat16 is computed in torch, and {classifier.info.file} has no twin: {why}"
-        raise InvalidParameterError(message, hint="leave out the precision")
+        message = f"bfloat16 needs a PyTorch twin, and {classifier.info.file} has none: {why}"
+        raise InvalidParameterError(message, hint="use float32")
     device = classifier.device.type
     if device == "cuda" and not torch.cuda.is_bf16_supported():
-        message = "this GPU has no bfloat16"
-        raise InvalidParameterError(message, hint="leave out the precision")
+        message = "this GPU does not support bfloat16"
+        raise InvalidParameterError(message, hint="use float32")
 
     def logits(x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16):
             if device == "cuda":
                 return classifier.twin_logits(x).float()
-            return torch.cat([_whole(classifier, part) for part in torch.split(x, ROWS)]).float()
+            return torch.cat([_padded(classifier, part) for part in torch.split(x, ROWS)]).float()
 
     return logits
 
 
-def _whole(classifier: Classifier, x: Tensor) -> Tensor:
-    """Scores of ``x`` in a batch of ROWS, filled with copies of the first."""
-    filling = x[:1].expand(ROWS - len(x), *x.shape[1:])
-    return classifier.twin_logits(torch.cat([x, filling]))[: len(x)]
+def _padded(classifier: Classifier, x: Tensor) -> Tensor:
+    """Scores of ``x`` in a batch of ROWS, padded with copies of the first image."""
+    padding = x[:1].expand(ROWS - len(x), *x.shape[1:])
+    return classifier.twin_logits(torch.cat([x, padding]))[: len(x)]
 
 
 def _in_int8(classifier: Classifier, noisy: Tensor) -> Logits:
     if classifier.quantised is None:
-        message = f"int8 is for ONNX files on a CPU, not for {classifier.info.file} here"
+        message = f"int8 needs an ONNX file on the CPU, which {classifier.info.file} is not here"
         hint = "export a checkpoint with robcert export; use --device cpu"
         raise InvalidParameterError(message, hint=hint)
     return classifier.quantised(noisy)

@@ -1,4 +1,4 @@
-"""Predictions of the smoothed classifier, with as few draws as each image needs."""
+"""`robcert smoothing predict`: predictions of the smoothed classifier, sampled sequentially."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .settings import prediction_rule
 
 if TYPE_CHECKING:
     from robcert.certify.core import Profile
-    from robcert.certify.session import Rows, Session
+    from robcert.certify.session import Columns, Session
     from robcert.certify.store import ResultStore
 
     from .sampler import Finished
@@ -33,7 +33,7 @@ class PredictionSettings:
 
     Attributes:
         sigma: standard deviation of the noise, in pixel units of [0, 1].
-        n: most draws an image.
+        n: most draws per image.
         alpha: probability that a class is returned that is not the smoothed classifier's.
     """
 
@@ -43,7 +43,7 @@ class PredictionSettings:
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
             "quick": cls(n=2000),
         }
@@ -60,10 +60,10 @@ class PredictionSummary:
     """Numbers of one prediction run.
 
     Attributes:
-        accuracy: share predicted right (an abstention is not); None without labels.
+        accuracy: share predicted correctly (abstentions count as errors); None without labels.
         abstained: share without a prediction.
-        mean_samples: mean draws an image.
-        guarantee: what a prediction promises.
+        mean_samples: mean draws per image.
+        guarantee: what a prediction guarantees.
     """
 
     accuracy: Proportion | None
@@ -72,7 +72,7 @@ class PredictionSummary:
     guarantee: str
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON values."""
         return dict(plain(self))
 
 
@@ -117,14 +117,14 @@ def summarise(store: ResultStore, key: str) -> PredictionSummary:
         mean_samples=float(group.column("n_used", indices).mean()) if len(labels) else float("nan"),
         guarantee=(
             "For each image separately, with probability at least "
-            f"{1 - settings['alpha']:g} over the noise that robcert drew, the class given (if one "
-            "is) is the most probable class of the model under unclipped Gaussian noise of "
+            f"{1 - settings['alpha']:g} over the noise that robcert drew, the given class (if any) "
+            "is the most probable class of the model under unclipped Gaussian noise of "
             f"σ = {settings['sigma']:g} in pixel units."
         ),
     )
 
 
-def _rows(finished: Finished) -> Rows:
+def _rows(finished: Finished) -> Columns:
     outcomes = finished.outcomes
     return {
         "prediction": np.array([outcome.prediction for outcome in outcomes]),

@@ -1,8 +1,8 @@
-"""What is drawn for one image, and what comes of it, as a conversation with the sampler.
+"""Sampling procedures of one image, as coroutines of the sampler.
 
-A procedure is a generator: it asks for draws (``Draws``), is sent their class counts ``(k,)``, and
-returns an ``Outcome``. It knows neither the model nor the noise, so that the same procedure
-runs on a network, on stored counts, or on simulated ones.
+A procedure is a generator: it yields requests (``DrawRequest``), is sent the class counts ``(k,)``
+of the draws, and returns an ``Outcome``. It has no access to the model or the noise, so the same
+procedure runs on a network, on stored counts, or on simulated ones.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 SELECTION = "smoothing/select"
 ESTIMATION = "smoothing/estimate"
 PREDICTION = "smoothing/predict"
-"""Names of the noise streams. The class is never chosen from the draws that certify it."""
+"""Names of the noise streams; selection and certification never share draws."""
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class DrawRequest:
     """A request: the draws ``start`` to ``stop`` of a noise stream.
 
     Attributes:
         stream: name of the stream.
         start: first draw, a multiple of the noise block.
         stop: one past the last draw.
-        so_far: what is known before these draws; what is left if time runs out.
+        so_far: outcome before these draws, which is kept if time runs out.
     """
 
     stream: str
@@ -47,12 +47,12 @@ class Draws:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What one image got.
+    """Result of the procedure for one image.
 
     Attributes:
         selected: class that was tested.
-        verdict: what the rule said of it.
-        path: class counts at each look ``(j, k)``.
+        verdict: result of the rule for it.
+        path: class counts at each analysis ``(j, k)``.
     """
 
     selected: int
@@ -61,39 +61,39 @@ class Outcome:
 
     @property
     def prediction(self) -> int:
-        """Class that is certified, or ABSTAIN."""
+        """The certified class, or ABSTAIN."""
         return self.selected if self.verdict.certified else ABSTAIN
 
 
-Procedure = Generator[Draws, "Counts", Outcome]
+Procedure = Generator[DrawRequest, "Counts", Outcome]
 
 
 def certification(rule_for: Callable[[Counts], Rule], *, n_select: int) -> Procedure:
-    """Choose the class with ``n_select`` draws, then test it with fresh ones.
+    """Procedure that selects the class with ``n_select`` draws, then tests it with fresh ones.
 
     Args:
         rule_for: the rule, which may depend on the counts of the selection (two-stage designs).
         n_select: draws that choose the class.
     """
-    counts = yield Draws(SELECTION, 0, n_select)
+    counts = yield DrawRequest(SELECTION, 0, n_select)
     return (yield from label_certification(rule_for(counts), int(counts.argmax())))
 
 
 def label_certification(rule: Rule, selected: int) -> Procedure:
-    """Test the class ``selected``, which was not chosen by draws of this stream."""
-    return (yield from _looks(rule, ESTIMATION, lambda _: selected))
+    """Procedure that tests the class ``selected``, which must not depend on this stream."""
+    return (yield from _interim_analyses(rule, ESTIMATION, lambda _: selected))
 
 
 def sequential_prediction(rule: Rule, *, stream: str = PREDICTION) -> Procedure:
-    """Draw from ``stream`` until the leading class is established."""
-    return (yield from _looks(rule, stream, lambda counts: top_two(counts)[0]))
+    """Procedure that draws from ``stream`` until the leading class is established."""
+    return (yield from _interim_analyses(rule, stream, lambda counts: top_two(counts)[0]))
 
 
-def _looks(rule: Rule, stream: str, class_of: Callable[[Counts], int]) -> Procedure:
+def _interim_analyses(rule: Rule, stream: str, class_of: Callable[[Counts], int]) -> Procedure:
     outcome: Outcome | None = None
     drawn = 0
-    for look in rule.schedule.looks:
-        counts = (yield Draws(stream, drawn, look, outcome))[None]
+    for stop in rule.schedule.analyses:
+        counts = (yield DrawRequest(stream, drawn, stop, outcome))[None]
         path = (
             counts if outcome is None else np.concatenate([outcome.path, outcome.path[-1] + counts])
         )
@@ -101,6 +101,6 @@ def _looks(rule: Rule, stream: str, class_of: Callable[[Counts], int]) -> Proced
         outcome = Outcome(selected, rule.judge(path, selected), path)
         if outcome.verdict.done:
             break
-        drawn = look
-    assert outcome is not None  # a schedule has at least one look
+        drawn = stop
+    assert outcome is not None  # a schedule has at least one analysis
     return outcome

@@ -1,4 +1,4 @@
-"""What a certificate is made of: rules that judge the counts of one image at each look."""
+"""Rules that test the class counts of one image at each interim analysis."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class TestDecision:
-    """What the draws so far say of one image; valid at any look, whatever made one stop there.
+    """Result of the draws of one image so far; valid at any analysis, for any reason to stop.
 
     Attributes:
-        done: no further look is needed.
+        done: no further analysis is needed.
         certified: the class is certified (else: abstain).
         n_used: estimation draws seen.
         z: certified l2 radius in units of sigma.
         p_lower: lower limit of the probability of the class.
         p_upper: upper limit of every other class; NaN where the rule does not use it.
-        reason: why it is done; meaningless before.
+        reason: why sampling ended; undefined before.
     """
 
     done: bool
@@ -56,26 +56,27 @@ class TestDecision:
 
 
 class Rule(Protocol):
-    """Judges the class counts of one image."""
+    """A test of the class counts of one image."""
 
     @property
     def schedule(self) -> Schedule:
-        """Looks and what they spend."""
+        """The analyses and what they spend."""
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
-        """Decision on ``selected`` from ``counts (j, k)``, the counts at the first j looks."""
+        """Result for ``selected`` from ``counts (j, k)``, class counts at the first analyses."""
 
 
 @dataclass(frozen=True)
 class UnionBoundRule:
-    """The best Clopper-Pearson limit over the looks.
+    """The best Clopper-Pearson limit over the analyses.
 
-    Without radii it runs to the last look; with one look that is Cohen's CERTIFY.
+    Without radii it runs to the last analysis; with a single analysis that is Cohen's CERTIFY.
 
     Attributes:
-        schedule: looks and what they spend.
+        schedule: analyses and what they spend.
         radii: radii to decide, in units of sigma, increasing.
-        open_ended: the last look is a pause, not an end, so no radius is given up because of it.
+        open_ended: sampling may continue after the last analysis, which therefore makes no radius
+            futile.
     """
 
     schedule: Schedule
@@ -84,19 +85,19 @@ class UnionBoundRule:
 
     @cached_property
     def boundaries(self) -> Boundaries:
-        """Counts that decide."""
+        """Counts at which radii are decided."""
         table = open_boundaries if self.open_ended else union_bound_boundaries
         return table(self.schedule, _thresholds(self.radii))
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
-        """Decision from the limits of all looks so far."""
+        """Decision from the limits of all analyses so far."""
         path = counts[:, selected]
         decisions = decide(self.boundaries, path[None])
         p_lower = float(self.limits(path).max())
         return TestDecision(
             done=bool(decisions.stopped[0]),
             certified=p_lower > 0.5,
-            n_used=self.schedule.looks[len(path) - 1],
+            n_used=self.schedule.analyses[len(path) - 1],
             z=standard_radius(p_lower),
             p_lower=p_lower,
             p_upper=NAN,
@@ -104,10 +105,10 @@ class UnionBoundRule:
         )
 
     def limits(self, paths: Integers) -> NDArray[np.float64]:
-        """Lower limit of each look, for counts ``(..., j)``."""
+        """Lower limit at each analysis, for counts ``(..., j)``."""
         seen = paths.shape[-1]
-        looks = np.array(self.schedule.looks[:seen])
-        return clopper_pearson_lower(paths, looks, np.array(self.schedule.spending[:seen]))
+        analyses = np.array(self.schedule.analyses[:seen])
+        return clopper_pearson_lower(paths, analyses, np.array(self.schedule.spending[:seen]))
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class GroupSequentialRule:
     """Exact group-sequential boundaries; certifies one of its radii or none.
 
     Attributes:
-        schedule: looks and what they spend.
+        schedule: analyses and what they spend.
         radii: radii to decide, in units of sigma, increasing.
     """
 
@@ -124,7 +125,7 @@ class GroupSequentialRule:
 
     @cached_property
     def boundaries(self) -> Boundaries:
-        """Counts that decide."""
+        """Counts at which radii are decided."""
         return group_sequential_boundaries(self.schedule, _thresholds(self.radii))
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
@@ -136,7 +137,7 @@ class GroupSequentialRule:
         return TestDecision(
             done=bool(decisions.stopped[0]),
             certified=passed > 0,
-            n_used=self.schedule.looks[len(path) - 1],
+            n_used=self.schedule.analyses[len(path) - 1],
             z=z,
             p_lower=float(special.ndtr(z)) if passed else 0.0,
             p_upper=NAN,
@@ -146,10 +147,10 @@ class GroupSequentialRule:
 
 @dataclass(frozen=True)
 class RunnerUpRule:
-    """Limits on both sides: half of each look's spending on the class, half on all others.
+    """Two-sided limits: each analysis spends half on the class, half on all others.
 
     Attributes:
-        schedule: looks and what they spend.
+        schedule: analyses and what they spend.
         radii: radii to decide, in units of sigma, increasing.
     """
 
@@ -157,66 +158,66 @@ class RunnerUpRule:
     radii: tuple[float, ...] = ()
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
-        """Decision: the best radius over the looks so far."""
+        """TestDecision: the best radius over the analyses so far."""
         spending = self.schedule.spending
         limits = [
             _two_limits(now, selected, alpha) for now, alpha in zip(counts, spending, strict=False)
         ]
         z, p_lower, p_upper = max((two_class_radius(*pair), *pair) for pair in limits)
         at_last = len(counts) == len(spending)
-        reach = 0.0 if at_last else self._within_reach(counts[-1], selected)
-        open_radii = [r for r in self.radii if z < r <= reach]
+        attainable = 0.0 if at_last else self._attainable(counts[-1], selected)
+        open_radii = [r for r in self.radii if z < r <= attainable]
         all_certified = bool(self.radii) and z >= self.radii[-1]
         return TestDecision(
             done=at_last or (bool(self.radii) and not open_radii),
             certified=z > 0,
-            n_used=self.schedule.looks[len(counts) - 1],
+            n_used=self.schedule.analyses[len(counts) - 1],
             z=z,
             p_lower=p_lower,
             p_upper=p_upper,
             reason=_named_reason(len(spending), at_last=at_last, all_certified=all_certified),
         )
 
-    def _within_reach(self, counts: Integers, selected: int) -> float:
-        """Radius at the last look if the class does as well as it still may (a guess)."""
+    def _attainable(self, counts: Integers, selected: int) -> float:
+        """Radius at the last analysis under optimistic final counts (a heuristic for futility)."""
         n, last = int(counts.sum()), self.schedule.last
         other = int(np.delete(counts, selected).max())
         top = min(last, round(clopper_pearson_upper(int(counts[selected]), n, FUTILITY) * last))
         least = round(clopper_pearson_lower(other, n, FUTILITY) * last)
-        spread = max(least, -(-(last - top) // (len(counts) - 1)))  # the rest, spread evenly
+        even_share = max(least, -(-(last - top) // (len(counts) - 1)))  # the rest, equal parts
         alpha = self.schedule.spending[-1] / 2
         return two_class_radius(
             clopper_pearson_lower(top, last, alpha),
-            clopper_pearson_upper(min(spread, last), last, alpha / (len(counts) - 1)),
+            clopper_pearson_upper(min(even_share, last), last, alpha / (len(counts) - 1)),
         )
 
 
 @dataclass(frozen=True)
 class PredictionRule:
-    """Cohen's PREDICT at every look: two-sided test of the two largest counts.
+    """Cohen's PREDICT at every analysis: two-sided test of the two largest counts.
 
     Attributes:
-        schedule: looks and what they spend.
+        schedule: analyses and what they spend.
     """
 
     schedule: Schedule
 
     def judge(self, counts: Integers, selected: int = -1) -> TestDecision:
-        """Decision at the last look given; ``selected`` is not used, the winner is tested."""
+        """Result at the last analysis given; tests the largest count and ignores ``selected``."""
         first, second = top_two(counts[-1])
         p_value = two_sided_p_value(int(counts[-1, first]), int(counts[-1, second]))
         seen = len(counts)
         certified = p_value <= self.schedule.spending[seen - 1]
-        at_last = seen == len(self.schedule.looks)
+        at_last = seen == len(self.schedule.analyses)
         return TestDecision(
             done=certified or at_last,
             certified=certified,
-            n_used=self.schedule.looks[seen - 1],
+            n_used=self.schedule.analyses[seen - 1],
             z=0.0,
             p_lower=NAN,
             p_upper=NAN,
             reason=_named_reason(
-                len(self.schedule.looks), at_last=at_last, all_certified=certified
+                len(self.schedule.analyses), at_last=at_last, all_certified=certified
             ),
         )
 
@@ -233,14 +234,14 @@ def _thresholds(radii: tuple[float, ...]) -> tuple[float, ...]:
 
 def _reason(schedule: Schedule, thresholds: int, decisions: Decisions) -> StopReason:
     return _named_reason(
-        len(schedule.looks),
-        at_last=int(decisions.looks[0]) == len(schedule.looks),
+        len(schedule.analyses),
+        at_last=int(decisions.analyses[0]) == len(schedule.analyses),
         all_certified=thresholds > 0 and int(decisions.passed[0]) == thresholds,
     )
 
 
-def _named_reason(looks: int, *, at_last: bool, all_certified: bool) -> StopReason:
-    if looks == 1:
+def _named_reason(analyses: int, *, at_last: bool, all_certified: bool) -> StopReason:
+    if analyses == 1:
         return StopReason.FIXED
     if all_certified:
         return StopReason.CERTIFIED

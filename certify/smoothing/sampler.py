@@ -1,13 +1,13 @@
 """Class counts of noisy copies of many images, in full batches.
 
 One queue of images feeds the runtime: an image that needs two hundred draws and one that needs a
-hundred thousand share batches, so the device never waits for one image. Each processor core draws
-the noise of a batch of its own and asks the runtime about it at once, in one thread: the noise is
-still in the core's cache, no core waits for another, and nothing but counts is kept.
+hundred thousand share batches, so the device never waits for a single image. Each worker thread
+draws the noise of its own batch and evaluates it at once: the noise is still in the core's cache,
+no core waits for another, and only counts are kept.
 
-Noise comes in blocks of 64 draws, each from its own generator (seed, stream, image, block), and an
-image is looked at only where its procedure says. So the counts do not depend on the batch size, on
-the number of workers, on the order of the images, or on where a run was taken up again.
+Noise comes in blocks of 64 draws, each from its own generator (seed, stream, image, block), and
+counts are evaluated only at the analyses that the procedure requests. So the counts do not depend
+on the batch size, the number of workers, the order of the images, or interruptions of the run.
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ if TYPE_CHECKING:
 
     from robcert.certify.model import Classifier, Logits
 
-    from .procedures import Draws, Outcome, Procedure
+    from .procedures import DrawRequest, Outcome, Procedure
 
 VALUES_PER_BATCH = 256 * 3 * 32 * 32
-"""Pixel values that one forward pass gets by default on a CPU."""
+"""Default number of pixel values per forward pass on a CPU."""
 
 GPU_FACTOR = 32
 MOST_ROWS = 512
-"""Larger batches bring no speed on a CPU."""
+"""Largest default batch on a CPU; larger ones are no faster."""
 
-SECONDS_A_BATCH = 0.25
-"""What a deadline can be overrun by; more rows a batch bring no speed where they take so long."""
+SECONDS_PER_BATCH = 0.25
+"""Target time per batch: limits the overrun of a deadline, and larger batches are no faster."""
 
 GPU_WORKERS = 2
-"""One batch is counted and drawn while the device works on the other."""
+"""Noise for one batch is drawn while the device evaluates the other."""
 
 
 @dataclass(slots=True)
-class Job:
+class ImageTask:
     """One image in the queue.
 
     Attributes:
-        index: its position in the data set; names its noise.
+        index: its position in the data set, which seeds its noise.
         x: pixels ``(c, h, w)``.
-        procedure: what to draw.
+        procedure: requests the draws.
     """
 
     index: int
     x: Tensor
     procedure: Procedure
-    request: Draws = field(init=False)
+    request: DrawRequest = field(init=False)
     issued: int = field(init=False)
     counted: int = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
     failed: bool = False
 
-    def ask(self, request: Draws, classes: int) -> None:
-        """Take ``request`` as the next thing to be drawn."""
+    def accept(self, request: DrawRequest, classes: int) -> None:
+        """Make ``request`` the next draws of the image."""
         self.request = request
         self.issued = self.counted = request.start
         self.counts = np.zeros(classes, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Part of a noise block in a batch: draws ``first`` to ``first + rows`` of a stream."""
+class NoiseChunk:
+    """A noise block (or its beginning) in a batch: draws ``first`` to ``first + rows``."""
 
-    job: Job
+    task: ImageTask
     stream: str
     first: int
     rows: int
@@ -89,38 +89,38 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finished:
-    """Images whose procedures ended, and what they returned."""
+    """Images whose procedures ended, with their outcomes."""
 
     indices: NDArray[np.int64]
     outcomes: list[Outcome]
 
     def part(self, at: NDArray[np.int64]) -> Finished:
-        """Those at the positions ``at``."""
+        """The images at the positions ``at``."""
         return Finished(self.indices[at], [self.outcomes[place] for place in at])
 
 
 NO_VOTE = -1
-"""Class of a draw that the model failed on."""
+"""Class of a draw on which the model failed."""
 
-Ahead = tuple["list[Piece]", "Future[NDArray[np.int64]]"]
-"""A batch that was given to a worker, and its votes to come."""
+PendingBatch = tuple["list[NoiseChunk]", "Future[NDArray[np.int64]]"]
+"""A batch that was submitted to a worker, and the future of its votes."""
 
 
 class Sampler:
     """Runs procedures on images.
 
     Args:
-        classifier: its runtime is asked.
+        classifier: evaluated in its runtime.
         sigma: standard deviation of the noise, in pixel units; the noise is not clipped.
         seed: seed of all noise streams.
-        batch_size: noisy images in one forward pass; by default as many as their size and the
-            model's pace suggest. Changes speed only.
-        workers: batches that are worked on at once; by default one a core, two on a GPU. Changes
+        batch_size: noisy images per forward pass; chosen by default from the image size and the
+            model's speed. Changes speed only.
+        workers: batches evaluated concurrently; by default one per core, two on a GPU. Changes
             speed only.
-        deadline: ``time.monotonic()`` after which no further batch is begun.
+        deadline: ``time.monotonic()`` after which no new batch is started.
 
     Attributes:
-        failed: images that the model failed on and its errors; they have no outcome.
+        failed: errors of the images on which the model failed; they have no outcome.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class Sampler:
         self.deadline = deadline
         self.drawn = 0
         self.failed: dict[int, Exception] = {}
-        self._active: deque[Job] = deque()
+        self._active: deque[ImageTask] = deque()
         self._capacity = max(self.batch_size, NOISE_BLOCK)
-        self._pace = 0.0 if batch_size else math.inf  # seconds a row, the best seen
+        self._seconds_per_row = 0.0 if batch_size else math.inf  # seconds per row, the best seen
         shape = (self._capacity + NOISE_BLOCK, *classifier.image_shape)
         self._buffers: SimpleQueue[Tensor] = SimpleQueue()
         for _ in range(self.workers):
@@ -151,18 +151,18 @@ class Sampler:
 
     @property
     def unfinished(self) -> dict[int, Outcome | None]:
-        """What is known of the images that were begun and not finished, by index."""
-        return {job.index: job.request.so_far for job in self._active}
+        """Outcomes so far of the images that were started and not finished, by index."""
+        return {task.index: task.request.so_far for task in self._active}
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
-        """Outcomes of ``jobs``, as they finish; ends early at the deadline."""
-        waiting = iter(jobs)
+    def run(self, tasks: Iterable[ImageTask]) -> Iterator[Finished]:
+        """Outcomes of ``tasks``, as they finish; ends early at the deadline."""
+        waiting = iter(tasks)
         logits = self.classifier.many_calls()
         with one_torch_thread(), ThreadPoolExecutor(self.workers) as pool:
-            ahead: deque[Ahead] = deque()
-            while self._submit(pool, logits, waiting, ahead) or ahead:
-                pieces, votes = ahead.popleft()
-                finished = self._deliver(pieces, votes.result())
+            pending: deque[PendingBatch] = deque()
+            while self._submit(pool, logits, waiting, pending) or pending:
+                chunks, votes = pending.popleft()
+                finished = self._deliver(chunks, votes.result())
                 if len(finished.indices):
                     yield finished
 
@@ -170,120 +170,122 @@ class Sampler:
         self,
         pool: ThreadPoolExecutor,
         logits: Logits,
-        waiting: Iterator[Job],
-        ahead: deque[Ahead],
+        waiting: Iterator[ImageTask],
+        pending: deque[PendingBatch],
     ) -> bool:
-        """Give each worker a batch and one to go on with; whether there was any to give."""
-        given = False
-        while len(ahead) <= self.workers:
+        """Whether a batch was submitted; keeps one batch more than there are workers pending."""
+        submitted = False
+        while len(pending) <= self.workers:
             if self.deadline is not None and time.monotonic() > self.deadline:
                 break
-            pieces = self._next_pieces(waiting)
-            if not pieces:
+            chunks = self._next_chunks(waiting)
+            if not chunks:
                 break
-            ahead.append((pieces, pool.submit(self._votes, logits, pieces)))
-            given = True
-        return given
+            pending.append((chunks, pool.submit(self._votes, logits, chunks)))
+            submitted = True
+        return submitted
 
-    def _next_pieces(self, waiting: Iterator[Job]) -> list[Piece]:
-        """Pieces of the next batch: the oldest images first, new ones while there is room."""
-        pieces: list[Piece] = []
-        room = self._room()
+    def _next_chunks(self, waiting: Iterator[ImageTask]) -> list[NoiseChunk]:
+        """Chunks of the next batch: the oldest images first, new ones while there is room."""
+        chunks: list[NoiseChunk] = []
+        room = self._next_batch_size()
         position = 0
         while room >= NOISE_BLOCK:
             if position == len(self._active):
-                job = next(waiting, None)
-                if job is None:
+                task = next(waiting, None)
+                if task is None:
                     break
-                job.ask(next(job.procedure), self.classifier.num_classes)
-                self._active.append(job)
-            job = self._active[position]
-            while room >= NOISE_BLOCK and job.issued < job.request.stop:
-                rows = min(NOISE_BLOCK, job.request.stop - job.issued)
-                pieces.append(Piece(job, job.request.stream, job.issued, rows))
-                job.issued += rows
+                task.accept(next(task.procedure), self.classifier.num_classes)
+                self._active.append(task)
+            task = self._active[position]
+            while room >= NOISE_BLOCK and task.issued < task.request.stop:
+                rows = min(NOISE_BLOCK, task.request.stop - task.issued)
+                chunks.append(NoiseChunk(task, task.request.stream, task.issued, rows))
+                task.issued += rows
                 room -= rows
             position += 1
-        return pieces
+        return chunks
 
-    def _room(self) -> int:
-        """Rows of the next batch; one noise block until the model's pace is known."""
-        if self._pace == 0.0:
+    def _next_batch_size(self) -> int:
+        """Size of the next batch; one noise block until the model's speed is known."""
+        if self._seconds_per_row == 0.0:
             return self._capacity
-        return max(NOISE_BLOCK, min(self._capacity, int(SECONDS_A_BATCH / self._pace)))
+        return max(NOISE_BLOCK, min(self._capacity, int(SECONDS_PER_BATCH / self._seconds_per_row)))
 
-    def _votes(self, logits: Logits, pieces: list[Piece]) -> NDArray[np.int64]:
-        """Classes of the draws of ``pieces``, ``NO_VOTE`` for those of a piece that fails alone."""
+    def _votes(self, logits: Logits, chunks: list[NoiseChunk]) -> NDArray[np.int64]:
+        """Classes of the draws of ``chunks``, ``NO_VOTE`` where a single chunk fails."""
         try:
-            return self._asked(logits, pieces)
+            return self._evaluated(logits, chunks)
         except FAILURES as error:
-            if len(pieces) == 1:
-                self.failed.setdefault(pieces[0].job.index, error)
-                return np.full(pieces[0].rows, NO_VOTE)
-        return np.concatenate([self._votes(logits, [piece]) for piece in pieces])
+            if len(chunks) == 1:
+                self.failed.setdefault(chunks[0].task.index, error)
+                return np.full(chunks[0].rows, NO_VOTE)
+        return np.concatenate([self._votes(logits, [chunk]) for chunk in chunks])
 
-    def _asked(self, logits: Logits, pieces: list[Piece]) -> NDArray[np.int64]:
-        """Classes of the draws of ``pieces``; runs in a worker."""
+    def _evaluated(self, logits: Logits, chunks: list[NoiseChunk]) -> NDArray[np.int64]:
+        """Classes of the draws of ``chunks``; runs in a worker."""
         buffer = self._buffers.get()
         start = time.perf_counter()
         try:
-            images = self._noisy_images(pieces, buffer)
+            images = self._noisy_images(chunks, buffer)
             parts = torch.split(images, self.batch_size)
             votes = torch.cat([logits(part).argmax(1) for part in parts]).cpu().numpy()
-            self._pace = min(self._pace, (time.perf_counter() - start) / len(votes))
+            self._seconds_per_row = min(
+                self._seconds_per_row, (time.perf_counter() - start) / len(votes)
+            )
             return votes
         finally:
             self._buffers.put(buffer)
 
-    def _noisy_images(self, pieces: list[Piece], buffer: Tensor) -> Tensor:
-        """Noisy copies of the images, piece after piece, in ``buffer``.
+    def _noisy_images(self, chunks: list[NoiseChunk], buffer: Tensor) -> Tensor:
+        """Noisy copies of the images, chunk after chunk, in ``buffer``.
 
         A block is always drawn whole, because torch's generator gives other numbers when a
-        request is cut differently; rows that are not wanted are overwritten by the next piece.
+        request is cut differently; surplus rows are overwritten by the next chunk.
         """
         filled = 0
-        for piece in pieces:
+        for chunk in chunks:
             stream = generator(
                 self.seed,
-                piece.stream,
-                piece.job.index,
-                piece.first // NOISE_BLOCK,
+                chunk.stream,
+                chunk.task.index,
+                chunk.first // NOISE_BLOCK,
                 device=buffer.device,
             )
             block = buffer[filled : filled + NOISE_BLOCK]
             block.normal_(0, self.sigma, generator=stream)
-            block[: piece.rows].add_(piece.job.x)
-            filled += piece.rows
+            block[: chunk.rows].add_(chunk.task.x)
+            filled += chunk.rows
         return buffer[:filled]
 
-    def _deliver(self, pieces: list[Piece], votes: NDArray[np.int64]) -> Finished:
-        """Count the votes; images that have all they asked for go on or finish."""
+    def _deliver(self, chunks: list[NoiseChunk], votes: NDArray[np.int64]) -> Finished:
+        """Count the votes; images with all requested draws continue or finish."""
         classes = self.classifier.num_classes
         self.drawn += len(votes)
         start = 0
         done: list[tuple[int, Outcome]] = []
-        for piece in pieces:
-            job, own = piece.job, votes[start : start + piece.rows]
-            start += piece.rows
-            if NO_VOTE in own and not job.failed:
-                job.failed = True
-                self._active.remove(job)
-            if job.failed:
+        for chunk in chunks:
+            task, own = chunk.task, votes[start : start + chunk.rows]
+            start += chunk.rows
+            if NO_VOTE in own and not task.failed:
+                task.failed = True
+                self._active.remove(task)
+            if task.failed:
                 continue
-            job.counts += np.bincount(own, minlength=classes)
-            job.counted += piece.rows
-            if job.counted < job.request.stop:
+            task.counts += np.bincount(own, minlength=classes)
+            task.counted += chunk.rows
+            if task.counted < task.request.stop:
                 continue
             try:
-                job.ask(job.procedure.send(job.counts), classes)
+                task.accept(task.procedure.send(task.counts), classes)
             except StopIteration as end:
-                self._active.remove(job)
-                done.append((job.index, end.value))
+                self._active.remove(task)
+                done.append((task.index, end.value))
         return Finished(np.array([i for i, _ in done], np.int64), [o for _, o in done])
 
 
 def default_batch_size(classifier: Classifier) -> int:
-    """Noisy images in one forward pass: about the same number of values for every image size."""
+    """Noisy images per forward pass: about the same number of values for every image size."""
     on_gpu = classifier.device.type == "cuda"
     values = VALUES_PER_BATCH * (GPU_FACTOR if on_gpu else 1)
     rows = max(4, values // int(np.prod(classifier.image_shape)))
@@ -293,5 +295,5 @@ def default_batch_size(classifier: Classifier) -> int:
 
 
 def default_workers(classifier: Classifier) -> int:
-    """Batches that are worked on at once."""
+    """Batches that are evaluated concurrently."""
     return GPU_WORKERS if classifier.device.type == "cuda" else classifier.cores

@@ -1,7 +1,4 @@
-"""What a smoothing run is asked for, and the statistical design that follows from it.
-
-What a certificate of smoothing promises, in words.
-"""
+"""Settings of randomized smoothing, their statistical design, and the guarantee in words."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ from .sequential import (
     FUTILITY,
     Schedule,
     equal_spending,
-    geometric_looks,
+    geometric_analyses,
     half_spending,
-    open_looks,
+    open_ended_analyses,
     open_spending,
 )
 
@@ -43,10 +40,10 @@ TWO_STAGE_RATIO = 1.1
 
 
 class Mode(StrEnum):
-    """How many draws an image gets."""
+    """How the number of draws per image is chosen."""
 
     GRID = "grid"  # until each radius of the grid is decided
-    RADIUS = "radius"  # a pilot says how many, for a radius near that of all n
+    RADIUS = "radius"  # a pilot chooses it, for a radius near that of all n draws
     COHEN = "cohen"  # all n, as in the paper
 
 
@@ -59,17 +56,17 @@ class SmoothingSettings:
         n0: draws that choose the class.
         n: most draws that certify it.
         alpha: probability that a certificate is wrong, for each image separately.
-        mode: how many draws an image gets.
+        mode: how the number of draws per image is chosen.
         radii: l2 radii that ``mode`` grid decides, in pixel units.
         exact: group-sequential boundaries; radii of the grid only, fewer draws.
         runner_up: limits on both sides, so that p_B may be less than 1 - p_A.
         label_mode: test the label itself; certified accuracy only.
         open_ended: spend alpha so that runs with larger n may follow; n is rounded up to the next
-            look of one endless sequence, which all of them share.
-        tolerance: loss of radius that ``mode`` radius accepts on average, as a share.
-        pilot: draws of its first stage, which choose the class too.
+            interim analysis of one infinite sequence, which all of them share.
+        tolerance: relative loss of radius that ``mode`` radius accepts on average.
+        pilot: draws of its first stage, which also select the class.
         family: images that share alpha; 1 for a statement about each image separately.
-        precision: numbers that the model is computed in; another one is another function.
+        precision: number format of the model; each precision is a different function.
     """
 
     sigma: float = 0.25
@@ -89,7 +86,7 @@ class SmoothingSettings:
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
             "quick": cls(n=2000, radii=(0.25, 0.5)),
         }
@@ -102,13 +99,13 @@ class SmoothingSettings:
         for name in ("n0", "n", "pilot", "family"):
             require_at_least(name, getattr(self, name), 1)
         if self.mode is not Mode.GRID and (self.exact or self.label_mode or self.open_ended):
-            message = f"exact, label mode and open-ended need mode grid, got {self.mode}"
+            message = f"exact, label mode and open-ended require mode grid, got {self.mode}"
             raise InvalidParameterError(message)
         if self.exact and (self.runner_up or self.open_ended):
-            message = "exact boundaries test one class with a fixed last look"
+            message = "exact boundaries test one class and need a fixed last interim analysis"
             raise InvalidParameterError(message, hint="leave out runner-up and open-ended")
         if self.runner_up and (self.open_ended or self.mode is Mode.RADIUS):
-            message = "the runner-up's limit is for the modes grid and cohen with a last look"
+            message = "the runner-up's limit needs mode grid or cohen and a fixed last analysis"
             raise InvalidParameterError(message)
         if not all(a < b for a, b in zip((-1.0, *self.radii), self.radii, strict=False)):
             message = f"radii must be at least 0 and increase, got {self.radii}"
@@ -124,13 +121,13 @@ class SmoothingSettings:
 
 
 def schedule(settings: SmoothingSettings) -> Schedule:
-    """Looks (whole noise blocks) and spending; mode radius plans one look for each image."""
+    """Interim analyses (whole noise blocks) and spending; a single one unless the mode is grid."""
     alpha = settings.image_alpha
     if settings.mode is not Mode.GRID:
         return Schedule((settings.n,), (alpha,))
     if settings.open_ended:
-        return open_spending(open_looks(settings.n, block=NOISE_BLOCK), alpha)
-    return half_spending(geometric_looks(settings.n, block=NOISE_BLOCK), alpha)
+        return open_spending(open_ended_analyses(settings.n, block=NOISE_BLOCK), alpha)
+    return half_spending(geometric_analyses(settings.n, block=NOISE_BLOCK), alpha)
 
 
 def attainable_radii(settings: SmoothingSettings) -> tuple[float, ...]:
@@ -152,7 +149,7 @@ def certification_rule(
 ) -> UnionBoundRule | GroupSequentialRule | RunnerUpRule:
     """The rule of the modes grid and cohen.
 
-    A grid without an attainable radius is replaced by the radius 0: is the class certain?
+    A grid without an attainable radius is replaced by the radius 0, which tests the class itself.
     """
     plan = schedule(settings)
     if settings.mode is Mode.COHEN:
@@ -166,13 +163,13 @@ def certification_rule(
 
 
 def two_stage_rule(settings: SmoothingSettings, pilot: NDArray[np.int64]) -> Rule:
-    """One look at the smallest n whose radius is expected to be near that of all n.
+    """Rule with one analysis, at the smallest n whose expected radius is near that of all draws.
 
-    n is chosen from the pilot alone, so the fresh draws may spend all of alpha at once
+    n depends on the pilot alone, so the fresh draws may spend all of alpha at once
     (after Chen et al. 2022, Input-specific robustness certification).
 
     Args:
-        settings: what was asked for.
+        settings: of the run.
         pilot: class counts of the pilot ``(k,)``.
     """
     alpha, last = settings.image_alpha, settings.n
@@ -186,31 +183,34 @@ def two_stage_rule(settings: SmoothingSettings, pilot: NDArray[np.int64]) -> Rul
     if goal > 0:
         while n < last and expected(n) < goal:
             n = min(last, max(n + 1, int(n * TWO_STAGE_RATIO)))
-    elif clopper_pearson_upper(top, n0, FUTILITY) > 0.5:  # the class may have a majority yet
+    elif clopper_pearson_upper(top, n0, FUTILITY) > 0.5:  # the class may still have a majority
         n = last
     return UnionBoundRule(Schedule((n,), (alpha,)))
 
 
 def prediction_rule(*, n: int, alpha: float) -> PredictionRule:
     """Sequential PREDICT with equal spending, which suits it best."""
-    return PredictionRule(equal_spending(geometric_looks(n, block=NOISE_BLOCK), alpha))
+    return PredictionRule(equal_spending(geometric_analyses(n, block=NOISE_BLOCK), alpha))
 
 
 def guarantee(settings: SmoothingSettings) -> str:
-    """What the certificates promise, in one sentence."""
-    together = settings.family > 1
-    whom = f"For all {settings.family} images together" if together else "For each image separately"
-    looks = schedule(settings).looks
+    """The guarantee of the certificates, in one sentence."""
+    scope = "For each image separately"
+    if settings.family > 1:
+        scope = f"For all {settings.family} images together"
+    analyses = schedule(settings).analyses
     stop = (
-        f", whichever of the {len(looks)} declared looks ended the draws" if len(looks) > 1 else ""
+        f", at whichever of the {len(analyses)} planned interim analyses sampling stopped,"
+        if len(analyses) > 1
+        else ""
     )
     model, itself = "the model", "the model itself"
     if settings.precision is not Precision.FLOAT32:
-        model = f"the model computed in {settings.precision}, which is another function,"
+        model = f"the model computed in {settings.precision}, which is a different function,"
         itself = f"the model itself, nor for the model in {Precision.FLOAT32}"
     return (
-        f"{whom}, with probability at least {1 - settings.alpha:g} over the noise that robcert "
-        f"drew{stop}, the class given is the one that the smoothed classifier ({model} under "
+        f"{scope}, with probability at least {1 - settings.alpha:g} over the noise that robcert "
+        f"drew{stop or ','} the given class is the one that the smoothed classifier ({model} under "
         f"unclipped Gaussian noise of σ = {settings.sigma:g} in pixel units) returns at every "
         "input closer to the image than the given l2 radius; this holds in real arithmetic, for "
         f"the smoothed classifier and not for {itself}."

@@ -40,15 +40,15 @@ class ResultStore(ResultFile):
 
     @classmethod
     def open(cls, path: Path, *, model: ModelInfo, data: DataInfo, overwrite: bool = False) -> Self:
-        """Results file at ``path`` for writing; begun if there is none.
+        """Results file at ``path`` for writing; created if there is none.
 
-        A new file appears with its first row, and only then takes the place of an old one
-        (``overwrite``); a new table of a file that is there likewise. A run that fails before
-        leaves no trace. What a killed run left behind is cleaned up.
+        A new file appears with its first row, and replaces an old one (``overwrite``) only then;
+        likewise a new table in an existing file. A run that fails earlier leaves no trace.
+        Temporary files of a killed run are removed.
 
         Raises:
-            StoreError: another program is writing it, it holds results of another model or data
-                set, is not a results file, or the place cannot be written.
+            StoreError: another program is writing the file, it holds results of another model or
+                data set, it is not a results file, or the path cannot be written.
         """
         file = SafeFile.write(path, overwrite=overwrite)
         try:
@@ -96,7 +96,7 @@ class ResultStore(ResultFile):
             self.close()
 
     def close(self) -> None:
-        """Close the file; what waits for a first row is forgotten."""
+        """Close the file; changes that wait for a first row are discarded."""
         try:
             if not self._replaces:
                 self.file.discard()
@@ -111,12 +111,12 @@ class ResultStore(ResultFile):
 
     @property
     def model(self) -> dict[str, Any]:
-        """What the file says of the model."""
+        """Facts about the model, as stored."""
         return self._attributes("model")
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the file says of the data set."""
+        """Facts about the data set, as stored."""
         return self._attributes("data")
 
     def describe_model(self, **values: object) -> None:
@@ -134,28 +134,74 @@ class ResultStore(ResultFile):
         seed: int,
         sizes: Mapping[str, int] | None = None,
         n_rows: int | None = None,
-        under: str = "",
     ) -> AnalysisGroup:
-        """The table for these settings, begun or taken up again.
+        """The table for these settings, new or resumed.
 
         Args:
             schema: its columns.
             prefix: readable part of the key; empty for a table without settings.
-            settings: frozen dataclass of everything that changes a row, but the seed.
+            settings: frozen dataclass of everything that changes a row, except the seed.
             seed: seed of the random draws.
             sizes: lengths of the axes after the first.
-            n_rows: rows of a table of samples; those of images have one a known image.
-            under: path of the group that this one belongs to.
+            n_rows: rows of a table of samples; a table of images has one row per known image.
         """
-        content = canonical_json({"seed": seed, "settings": settings})
-        path = f"{under.rstrip('/')}/{schema.name}"
+        path = f"/{schema.name}"
         if prefix:
+            content = canonical_json({"seed": seed, "settings": settings})
             digest = sha256(content.encode()).hexdigest()[:8]
             path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
-        if path in self.file.hdf5:
-            found = self._checked(path, schema)
-            self.has_rows |= bool(found.computed().any())
-            return found
+        return self._resumed(path, schema) or self._created(
+            path,
+            schema,
+            {"settings": canonical_json({} if settings is None else settings), "seed": seed},
+            len(self.indices) if n_rows is None else n_rows,
+            sizes or {},
+        )
+
+    def sample_group(
+        self,
+        parent: AnalysisGroup,
+        schema: Schema,
+        *,
+        settings: object,
+        sizes: Mapping[str, int],
+        n_rows: int,
+    ) -> AnalysisGroup:
+        """The table of samples below the table ``parent``, with its seed; new or resumed.
+
+        Args:
+            parent: the table that the samples belong to.
+            schema: columns of the samples.
+            settings: frozen dataclass of everything that changes a sampled row, except the seed.
+            sizes: lengths of the axes after the first.
+            n_rows: number of samples.
+        """
+        path = f"{parent.path}/{schema.name}"
+        return self._resumed(path, schema) or self._created(
+            path,
+            schema,
+            {"settings": canonical_json(settings), "seed": parent.seed},
+            n_rows,
+            sizes,
+        )
+
+    def _resumed(self, path: str, schema: Schema) -> AnalysisGroup | None:
+        """The table at ``path``, None if there is none."""
+        if path not in self.file.hdf5:
+            return None
+        found = self._checked(path, schema)
+        self.has_rows |= bool(found.computed().any())
+        return found
+
+    def _created(
+        self,
+        path: str,
+        schema: Schema,
+        key: Mapping[str, object],
+        rows: int,
+        sizes: Mapping[str, int],
+    ) -> AnalysisGroup:
+        """A new table at ``path`` without a finished row; ``key`` holds its settings and seed."""
         self.file.stage()
         with self.file.change() as file:
             place = file.create_group(path)
@@ -164,14 +210,12 @@ class ResultStore(ResultFile):
                 "schema_version": schema.version,
                 "doc": schema.doc,
                 "axis": schema.axis,
-                "settings": canonical_json({} if settings is None else settings),
-                "seed": seed,
+                **key,
                 "complete": False,
                 "created": now(),
             }
             write_attributes(place, attributes)
-            rows = len(self.indices) if n_rows is None else n_rows
-            create_table(place, schema, rows, sizes or {})
+            create_table(place, schema, rows, sizes)
         self._begun = True
         return AnalysisGroup(self, path)
 
@@ -200,7 +244,9 @@ class ResultStore(ResultFile):
         name = place.attrs["schema"]
         known = KNOWN.get(str(name))
         if known is None:
-            message = f"{self.path}: {path} has the schema {name!r}, which is unknown here"
+            message = (
+                f"{self.path}: {path} has the schema {name!r}, which this robcert does not know"
+            )
             raise StoreError(message, hint="read it with the version that wrote it")
         return self._checked(path, known)
 

@@ -15,7 +15,7 @@ from robcert.certify.failures import in_parts
 from robcert.certify.model.classifier import Classifier, ModelInfo
 from robcert.certify.smoothing.procedures import sequential_prediction
 from robcert.certify.smoothing.rules import PredictionRule
-from robcert.certify.smoothing.sampler import Job, Sampler
+from robcert.certify.smoothing.sampler import ImageTask, Sampler
 from robcert.certify.smoothing.sequential import Schedule
 
 if TYPE_CHECKING:
@@ -152,10 +152,13 @@ def counts_of(
 ) -> tuple[dict[int, Any], set[int]]:
     sampler = Sampler(classifier, sigma=0.02, seed=0, batch_size=128, workers=workers)
     rule = PredictionRule(Schedule((256, 512), (0.5, 0.5)))
-    jobs = [Job(i, torch.tensor([[[0.01, float(i)]]]), sequential_prediction(rule)) for i in images]
+    tasks = [
+        ImageTask(i, torch.tensor([[[0.01, float(i)]]]), sequential_prediction(rule))
+        for i in images
+    ]
     found = {
         int(index): outcome.path[-1].tolist()
-        for finished in sampler.run(jobs)
+        for finished in sampler.run(tasks)
         for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
     }
     return found, set(sampler.failed)

@@ -32,7 +32,7 @@ STEPS = 4
 
 
 def honest(n: int = N) -> dict[str, NDArray[Any]]:
-    """Everybody classified correctly, half of them broken by every gradient attack."""
+    """All images classified correctly, half of them misclassified under every gradient attack."""
     columns: dict[str, NDArray[Any]] = {}
     half = np.arange(n) < n // 2
     for column in MASKING.columns:
@@ -154,12 +154,12 @@ def test_the_count_that_would_flag_is_the_smallest(n: int) -> None:
 
 def test_the_sentence_of_what_would_change_names_counts_or_indicators() -> None:
     clear = indicators_of(honest(), Facts())
-    assert "would make it masked" in change_of(clear)
+    assert "the verdict would be 'masked'" in change_of(clear)
     still = indicators_of(honest() | {"moved": np.zeros(N, np.int8)}, Facts())
     assert verdict_of(still) is MaskingVerdict.SUSPECT
-    assert "without attack_stands_still it would be clear" in change_of(still)
+    assert "Without attack_stands_still the verdict would be 'clear'" in change_of(still)
     masked = indicators_of(honest() | {"label_search": np.ones(N, np.int8)}, Facts())
-    assert "stays unless a stronger gradient attack" in change_of(masked)
+    assert "Only a gradient attack as strong" in change_of(masked)
     unknown = [i for i in clear if i.weight is not Weight.DECISIVE]
     assert change_of(unknown)
 

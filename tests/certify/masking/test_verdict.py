@@ -39,7 +39,7 @@ def test_half_way_is_a_lower_limit_above_half_the_threshold() -> None:
     assert not near.flagged
     assert not share(Weight.DECISIVE, 30).near  # it is flagged
     assert not share(Weight.SUPPORTING, 11).near
-    assert "thing 0.11 (half way to 0.1)" in reason_of([near])
+    assert "thing 0.11 (more than half of 0.1)" in reason_of([near])
 
 
 def test_only_the_images_among_count() -> None:
@@ -76,13 +76,13 @@ def test_the_verdict_follows_the_rule(indicators: list[Indicator], verdict: Mask
 
 def test_the_reason_names_the_evidence() -> None:
     assert "thing" in reason_of([share(Weight.DECISIVE, 50)])
-    assert "not computed: thing" in reason_of([text(Weight.SUPPORTING).not_run()])
+    assert "could not be computed: thing" in reason_of([text(Weight.SUPPORTING).not_run()])
     several = [text(Weight.SUPPORTING).not_run() for _ in range(6)]
     assert "thing, thing, thing, thing and 2 more" in reason_of(several)
 
 
 def test_the_reason_of_a_suspicion_counts_what_got_through() -> None:
     none = [share(Weight.SUPPORTING, 50), share(Weight.DECISIVE, 0)]
-    assert "no attack has yet got through" in reason_of(none)
+    assert "no attack succeeded" in reason_of(none)
     some = [share(Weight.SUPPORTING, 50), share(Weight.DECISIVE, 9)]
-    assert "on 9 of 100 images, too few" in reason_of(some)
+    assert "on 9 of 100 images, which may be chance" in reason_of(some)

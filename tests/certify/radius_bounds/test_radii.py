@@ -14,7 +14,7 @@ from known_functions import flat_batch, quadratic, two_logits
 from robcert.certify.core import Batch, Norm
 from robcert.certify.local_linearity.deviation import tangent
 from robcert.certify.numerics.losses import Loss
-from robcert.certify.radius_bounds.gradient_norm import largest_gradient_norm
+from robcert.certify.radius_bounds.gradient_norm import GradientNormSearch, largest_gradient_norm
 from robcert.certify.radius_bounds.radii import (
     curvature_bound,
     epsilon_grid,
@@ -175,7 +175,7 @@ def test_gradient_norm_in_a_ball(norm: Norm, expected: float) -> None:
     classifier = two_logits(quadratic(torch.diag(torch.tensor([3, -1, 0.5]))), 3)
     batch = flat_batch(torch.zeros(2, 3))
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_gradient_norm(plane, batch, norm=norm, radius=0.5, steps=20, restarts=2, seed=0)
+    found = largest_gradient_norm(plane, batch, GradientNormSearch(norm, 0.5, 20, 2, seed=0))
     assert found.tolist() == pytest.approx([expected] * 2, rel=2e-2)
 
 
@@ -186,7 +186,7 @@ def test_gradient_norm_in_a_ball_sees_a_kink_ahead() -> None:
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
     for radius, expected in ((0.2, 5.1), (0.05, 0.1)):
         found = largest_gradient_norm(
-            plane, batch, norm=Norm.L2, radius=radius, steps=5, restarts=1, seed=0
+            plane, batch, GradientNormSearch(Norm.L2, radius, 5, 1, seed=0)
         )
         assert found.item() == pytest.approx(expected, rel=1e-3)
 
@@ -196,9 +196,7 @@ def test_gradient_norm_in_a_ball_leaves_an_affine_part() -> None:
     classifier = two_logits(lambda x: 3 * (x[:, 0] - 0.85).relu(), 2)
     batch = flat_batch(torch.full((32, 2), 0.5))
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_gradient_norm(
-        plane, batch, norm=Norm.L2, radius=0.4, steps=20, restarts=2, seed=0
-    )
+    found = largest_gradient_norm(plane, batch, GradientNormSearch(Norm.L2, 0.4, 20, 2, seed=0))
     assert found.max() == pytest.approx(3)
     assert (found > 0).double().mean() >= 0.3
 

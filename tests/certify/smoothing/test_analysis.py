@@ -109,7 +109,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
         if done >= 5:
             raise InterruptedRunError
 
-    monkeypatch.setattr(smoothing, "SECONDS_A_WRITE", 0)
+    monkeypatch.setattr(smoothing, "SECONDS_PER_WRITE", 0)
     with lab.store("cut") as store, pytest.raises(InterruptedRunError):
         analyse(lab.session(store, progress=stop), GRID, batch_size=64)
     with lab.store("cut") as store:

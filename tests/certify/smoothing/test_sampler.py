@@ -24,14 +24,19 @@ from robcert.certify.smoothing.procedures import (
     certification,
 )
 from robcert.certify.smoothing.rules import UnionBoundRule
-from robcert.certify.smoothing.sampler import Job, Sampler, default_batch_size, default_workers
-from robcert.certify.smoothing.sequential import Schedule, geometric_looks, half_spending
+from robcert.certify.smoothing.sampler import (
+    ImageTask,
+    Sampler,
+    default_batch_size,
+    default_workers,
+)
+from robcert.certify.smoothing.sequential import Schedule, geometric_analyses, half_spending
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CLASSIFIER = Classifier.from_module(HalfSpace(), image_shape=SHAPE, num_classes=2)
-RULE = UnionBoundRule(half_spending(geometric_looks(1500, block=64), 1e-3), (0.5, 1.0))
+RULE = UnionBoundRule(half_spending(geometric_analyses(1500, block=64), 1e-3), (0.5, 1.0))
 
 
 def image(index: int) -> torch.Tensor:
@@ -42,10 +47,10 @@ def outcomes(
     indices: list[int], *, rule: UnionBoundRule = RULE, batch_size: int = 256, **options: Any
 ) -> dict[int, Outcome]:
     sampler = Sampler(CLASSIFIER, sigma=0.25, seed=3, batch_size=batch_size, **options)
-    jobs = [Job(i, image(i), certification(lambda _: rule, n_select=100)) for i in indices]
+    tasks = [ImageTask(i, image(i), certification(lambda _: rule, n_select=100)) for i in indices]
     return {
         int(index): outcome
-        for finished in sampler.run(jobs)
+        for finished in sampler.run(tasks)
         for index, outcome in zip(finished.indices, finished.outcomes, strict=True)
     }
 
@@ -116,8 +121,8 @@ def test_an_image_that_wants_little_does_not_wait_for_one_that_wants_much() -> N
         image_shape=SHAPE,
     )
     sampler = Sampler(watched, sigma=0.25, seed=3, batch_size=256)
-    jobs = [Job(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(40)]
-    for _ in sampler.run(jobs):
+    tasks = [ImageTask(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(40)]
+    for _ in sampler.run(tasks):
         pass
     assert sampler.drawn == sum(calls)
     assert max(calls) <= 256
@@ -135,30 +140,33 @@ def test_a_slow_model_gets_short_batches_and_a_fast_one_long_ones() -> None:
             return CLASSIFIER.logits(x)
 
         sampler = Sampler(replace(CLASSIFIER, runtime=slow), sigma=0.25, seed=3, workers=1)
-        jobs = [Job(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(2)]
+        tasks = [
+            ImageTask(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(2)
+        ]
         if pause == 0.0:
-            jobs += [
-                Job(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(40)
+            tasks += [
+                ImageTask(i, image(i), certification(lambda _: RULE, n_select=100))
+                for i in range(40)
             ]
-        for _ in sampler.run(jobs):
+        for _ in sampler.run(tasks):
             pass
         assert calls[0] <= NOISE_BLOCK
         assert least <= max(calls) <= most
 
 
 def test_a_deadline_ends_the_run_and_says_what_is_known() -> None:
-    endless = UnionBoundRule(half_spending(geometric_looks(10**8, block=64), 1e-3), (5.0,))
+    endless = UnionBoundRule(half_spending(geometric_analyses(10**8, block=64), 1e-3), (5.0,))
     sampler = Sampler(
         CLASSIFIER, sigma=0.25, seed=0, batch_size=256, deadline=time.monotonic() + 0.3
     )
     far = image(0) + 3 * HalfSpace().w.view(SHAPE)
-    job = Job(0, far, certification(lambda _: endless, n_select=100))
-    assert list(sampler.run([job])) == []
+    task = ImageTask(0, far, certification(lambda _: endless, n_select=100))
+    assert list(sampler.run([task])) == []
     known = sampler.unfinished[0]
     assert known is not None
     assert not known.verdict.done
     assert known.verdict.certified
-    assert known.verdict.n_used in endless.schedule.looks
+    assert known.verdict.n_used in endless.schedule.analyses
 
 
 def test_torch_threads_are_given_back() -> None:
@@ -177,7 +185,7 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
 
     classifier = replace(CLASSIFIER, runtime=watched)
     sampler = Sampler(classifier, sigma=0.25, seed=0, workers=3)
-    for _ in sampler.run([Job(0, image(0), certification(lambda _: RULE, n_select=100))]):
+    for _ in sampler.run([ImageTask(0, image(0), certification(lambda _: RULE, n_select=100))]):
         pass
     assert set(seen) == {1}
 
@@ -215,8 +223,8 @@ def test_models_of_a_fixed_batch_are_asked_image_by_image(tmp_path: Path) -> Non
     found = []
     for batch_size, workers in ((64, 2), (7, 1)):
         sampler = Sampler(classifier, sigma=0.5, seed=3, batch_size=batch_size, workers=workers)
-        jobs = [Job(4, x, certification(lambda _: rule, n_select=10))]
-        found += [one.outcomes[0].path.tolist() for one in sampler.run(jobs)]
+        tasks = [ImageTask(4, x, certification(lambda _: rule, n_select=10))]
+        found += [one.outcomes[0].path.tolist() for one in sampler.run(tasks)]
     noise = torch.empty(2 * NOISE_BLOCK, 3, 4, 4)
     for block, part in enumerate(torch.split(noise, NOISE_BLOCK)):
         part.normal_(0, 0.5, generator=generator(3, ESTIMATION, 4, block))

@@ -22,11 +22,11 @@ from robcert.certify.smoothing.sequential import (
     crossing_probability,
     decide,
     equal_spending,
-    geometric_looks,
+    geometric_analyses,
     group_sequential_boundaries,
     half_spending,
     open_boundaries,
-    open_looks,
+    open_ended_analyses,
     open_spending,
     union_bound_boundaries,
 )
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ALPHA = 1e-3
-LOOKS = geometric_looks(100_000)
-BLOCK_LOOKS = geometric_looks(100_000, block=64)
+ANALYSES = geometric_analyses(100_000)
+BLOCK_ANALYSES = geometric_analyses(100_000, block=64)
 PROBABILITIES = (0.5, 0.6, 0.8, 0.9, 0.99, 0.999, 0.9999)
 GRID = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
@@ -54,49 +54,49 @@ def attainable(sigma: float, plan: Schedule) -> tuple[float, ...]:
 
 
 def test_looks_and_spending() -> None:
-    plan = half_spending(LOOKS, ALPHA)
-    assert len(LOOKS) == 32
-    assert LOOKS[:10] == (32, 42, 55, 71, 92, 119, 155, 201, 262, 340)
-    assert LOOKS[-3:] == (64493, 83840, 100000)
+    plan = half_spending(ANALYSES, ALPHA)
+    assert len(ANALYSES) == 32
+    assert ANALYSES[:10] == (32, 42, 55, 71, 92, 119, 155, 201, 262, 340)
+    assert ANALYSES[-3:] == (64493, 83840, 100000)
     assert sum(plan.spending) == pytest.approx(ALPHA)
     assert plan.spending[0] == pytest.approx(1.6129e-5, rel=1e-4)
     assert plan.spending[-1] == 5e-4
-    assert sum(equal_spending(LOOKS, ALPHA).spending) == pytest.approx(ALPHA)
+    assert sum(equal_spending(ANALYSES, ALPHA).spending) == pytest.approx(ALPHA)
     assert sum(open_spending(tuple(range(1, 10_000)), ALPHA).spending) < ALPHA
 
 
 @given(st.integers(1, 200_000), st.sampled_from([1, 64]))
 def test_looks_increase_in_whole_blocks_and_end_at_n(n: int, block: int) -> None:
-    looks = geometric_looks(n, block=block)
-    assert looks[-1] == n
-    assert all(a < b for a, b in pairwise(looks))
-    assert all(look % block == 0 for look in looks[:-1])
+    analyses = geometric_analyses(n, block=block)
+    assert analyses[-1] == n
+    assert all(a < b for a, b in pairwise(analyses))
+    assert all(n % block == 0 for n in analyses[:-1])
 
 
 @given(st.integers(1, 100_000), st.integers(1, 100_000), st.sampled_from([1, 64]))
 def test_open_ended_runs_share_one_sequence_of_looks(a: int, b: int, block: int) -> None:
-    """Else a look of the shorter run would spend alpha that the longer one spends again."""
-    short, long = (open_looks(n, block=block) for n in sorted((a, b)))
+    """Else an analysis of the shorter run would spend alpha that the longer one spends again."""
+    short, long = (open_ended_analyses(n, block=block) for n in sorted((a, b)))
     assert long[: len(short)] == short
     assert short[-1] >= min(a, b)
-    assert short[:-1] == tuple(look for look in short if look < min(a, b))
+    assert short[:-1] == tuple(n for n in short if n < min(a, b))
 
 
 def test_union_bound_boundary_at_one_sigma() -> None:
-    accept = union_bound_boundaries(half_spending(LOOKS, ALPHA), (special.ndtr(1.0),)).accept[0]
-    by_look = dict(zip(LOOKS, accept.tolist(), strict=True))
+    accept = union_bound_boundaries(half_spending(ANALYSES, ALPHA), (special.ndtr(1.0),)).accept[0]
+    by_look = dict(zip(ANALYSES, accept.tolist(), strict=True))
     assert [by_look[n] for n in (55, 71, 119, 155)] == [56, 71, 115, 148]
 
 
-@pytest.mark.parametrize("looks", [LOOKS, BLOCK_LOOKS])
+@pytest.mark.parametrize("analyses", [ANALYSES, BLOCK_ANALYSES])
 @pytest.mark.parametrize("p", PROBABILITIES)
-def test_error_of_every_rule_is_at_most_alpha(looks: tuple[int, ...], p: float) -> None:
+def test_error_of_every_rule_is_at_most_alpha(analyses: tuple[int, ...], p: float) -> None:
     """Exact: the probability of ever certifying at the threshold itself."""
-    half, endless = half_spending(looks, ALPHA), open_spending(looks, ALPHA)
+    half, endless = half_spending(analyses, ALPHA), open_spending(analyses, ALPHA)
     union = crossing_probability(half, union_bound_boundaries(half, (p,)).accept[0], p)
     group = crossing_probability(half, group_sequential_boundaries(half, (p,)).accept[0], p)
     open_ended = crossing_probability(endless, open_boundaries(endless, (p,)).accept[0], p)
-    fixed = Schedule((looks[-1],), (ALPHA,))
+    fixed = Schedule((analyses[-1],), (ALPHA,))
     cohen = crossing_probability(fixed, union_bound_boundaries(fixed, (p,)).accept[0], p)
     assert max(union, group, open_ended, cohen) <= ALPHA
     assert group >= union
@@ -107,7 +107,7 @@ def test_error_of_every_rule_is_at_most_alpha(looks: tuple[int, ...], p: float) 
     [(0.5, 0.755, 0.992), (0.9, 0.701, 0.987), (0.99, 0.588, 0.985), (0.9999, 0.499, 0.609)],
 )
 def test_exact_errors_are_the_known_ones(p: float, union: float, group: float) -> None:
-    plan = half_spending(LOOKS, ALPHA)
+    plan = half_spending(ANALYSES, ALPHA)
     for boundaries, expected in (
         (union_bound_boundaries(plan, (p,)), union),
         (group_sequential_boundaries(plan, (p,)), group),
@@ -117,7 +117,7 @@ def test_exact_errors_are_the_known_ones(p: float, union: float, group: float) -
 
 
 def test_the_checker_catches_repeated_clopper_pearson() -> None:
-    wrong = Schedule(LOOKS, (ALPHA,) * len(LOOKS))
+    wrong = Schedule(ANALYSES, (ALPHA,) * len(ANALYSES))
     error = crossing_probability(wrong, union_bound_boundaries(wrong, (0.5,)).accept[0], 0.5)
     assert error == pytest.approx(1.49e-2, rel=5e-3)
     assert error > 10 * ALPHA
@@ -137,28 +137,28 @@ def test_recursion_agrees_with_enumeration() -> None:
 @pytest.mark.parametrize("sigma", [0.12, 0.25, 0.5, 1.0])
 def test_draws_of_a_constant_classifier_are_known(sigma: float) -> None:
     expected = {0.12: (746, 0.25), 0.25: (10278, 0.75), 0.5: (49610, 1.75), 1.0: (574, 2.0)}
-    plan = half_spending(LOOKS, ALPHA)
+    plan = half_spending(ANALYSES, ALPHA)
     rule = UnionBoundRule(plan, attainable(sigma, plan))
-    paths = np.array([plan.looks, [0] * len(plan.looks)])
+    paths = np.array([plan.analyses, [0] * len(plan.analyses)])
     decisions = decide(rule.boundaries, paths)
-    n_used = [plan.looks[looks - 1] for looks in decisions.looks]
+    n_used = [plan.analyses[seen - 1] for seen in decisions.analyses]
     assert n_used == [expected[sigma][0], 32]
     assert GRID[decisions.passed[0] - 1] == expected[sigma][1]
     assert decisions.passed[1] == 0
 
 
 def test_a_threshold_that_is_one_in_floating_point_is_never_passed() -> None:
-    plan = half_spending(LOOKS, ALPHA)
+    plan = half_spending(ANALYSES, ALPHA)
     p = float(special.ndtr(2 / 0.12))
     assert p == 1.0
     for table in (union_bound_boundaries(plan, (p,)), group_sequential_boundaries(plan, (p,))):
-        assert decide(table, np.array([plan.looks])).passed.tolist() == [0]
+        assert decide(table, np.array([plan.analyses])).passed.tolist() == [0]
 
 
 @settings(max_examples=10)
 @given(st.integers(0, 10_000), st.floats(0.3, 1.0))
 def test_giving_up_early_only_loses_certificates(seed: int, p: float) -> None:
-    plan = half_spending(geometric_looks(20_000), ALPHA)
+    plan = half_spending(geometric_analyses(20_000), ALPHA)
     table = GroupSequentialRule(plan, (0.0, 0.5, 1.0, 2.0)).boundaries
     paths = simulated(plan, p, size=20, seed=seed)
     never = type(table)(table.accept, np.full_like(table.futile, -1))
@@ -168,12 +168,12 @@ def test_giving_up_early_only_loses_certificates(seed: int, p: float) -> None:
 @settings(max_examples=10)
 @given(st.integers(0, 10_000), st.floats(0.4, 1.0), st.sampled_from([0.25, 0.5]))
 def test_union_bound_radius_and_boundaries_say_the_same(seed: int, p: float, sigma: float) -> None:
-    plan = half_spending(geometric_looks(20_000, block=64), ALPHA)
+    plan = half_spending(geometric_analyses(20_000, block=64), ALPHA)
     rule = UnionBoundRule(plan, attainable(sigma, plan))
     for path in simulated(plan, p, size=5, seed=seed):
-        stop = int(decide(rule.boundaries, path[None]).looks[0])
+        stop = int(decide(rule.boundaries, path[None]).analyses[0])
         seen = path[:stop]
-        counts = np.stack([seen, np.array(plan.looks[:stop]) - seen], axis=1)
+        counts = np.stack([seen, np.array(plan.analyses[:stop]) - seen], axis=1)
         verdict = rule.judge(counts, 0)
         passed = int(decide(rule.boundaries, seen[None]).passed[0])
         assert verdict.done
@@ -181,8 +181,8 @@ def test_union_bound_radius_and_boundaries_say_the_same(seed: int, p: float, sig
 
 
 def simulated(plan: Schedule, p: float, *, size: int, seed: int) -> NDArray[np.int64]:
-    """Counts at the looks ``(size, K)``."""
-    steps = np.diff(plan.looks, prepend=0)
+    """Counts at the analyses ``(size, K)``."""
+    steps = np.diff(plan.analyses, prepend=0)
     rng = np.random.default_rng(seed)
     return np.cumsum(rng.binomial(steps, p, size=(size, len(steps))), axis=1)
 
@@ -198,7 +198,7 @@ def test_images_exactly_on_a_threshold(kind: str, z: float) -> None:
     radii = (0.0, 0.5, 1.0, 2.0, 3.0)
     endless = kind == "open"
     spend = open_spending if endless else half_spending
-    plan = spend(geometric_looks(20_000, block=64), ALPHA)
+    plan = spend(geometric_analyses(20_000, block=64), ALPHA)
     rule = (
         GroupSequentialRule(plan, radii)
         if kind == "group"
@@ -210,8 +210,8 @@ def test_images_exactly_on_a_threshold(kind: str, z: float) -> None:
 
 
 def test_repeated_clopper_pearson_is_caught_by_simulation_too() -> None:
-    looks = geometric_looks(20_000, block=64)
-    wrong_plan = Schedule(looks, (ALPHA,) * len(looks))
+    analyses = geometric_analyses(20_000, block=64)
+    wrong_plan = Schedule(analyses, (ALPHA,) * len(analyses))
     table = union_bound_boundaries(wrong_plan, (0.5,))
     paths = simulated(wrong_plan, 0.5, size=100_000, seed=7)
     assert decide(table, paths).passed.sum() > 5 * stats.binom.isf(1e-6, 100_000, ALPHA)
@@ -224,7 +224,7 @@ def test_runner_up_error_is_at_most_alpha_exactly() -> None:
     for p in ((0.5, 0.3, 0.2), (0.4, 0.35, 0.25), (0.7, 0.15, 0.15)):
         true = two_class_radius(p[0], max(p[1:]))
         law = {((0, 0, 0), False): 1.0}
-        for seen in range(len(plan.looks)):
+        for seen in range(len(plan.analyses)):
             law = advance(law, p, partial(too_large, plan.spending[seen], true))
         error = sum(mass for (_, wrong), mass in law.items() if wrong)
         assert sum(law.values()) == pytest.approx(1)
@@ -236,7 +236,7 @@ Law = dict[tuple[Counts3, bool], float]
 
 
 def too_large(spending: float, true: float, counts: Counts3) -> bool:
-    """Whether this look alone claims more than the true radius."""
+    """Whether this analysis alone claims more than the true radius."""
     rule = RunnerUpRule(Schedule((sum(counts),), (spending,)))
     return rule.judge(np.array([counts]), 0).z > true
 
@@ -262,13 +262,13 @@ def advance(law: Law, p: tuple[float, float, float], wrong_at: Callable[[Counts3
 
 def test_prediction_error_at_a_tie_is_at_most_alpha() -> None:
     """Both classes are wrong at a tie; each side is crossed with at most half of alpha."""
-    plan = equal_spending(geometric_looks(100_000, block=64), ALPHA)
+    plan = equal_spending(geometric_analyses(100_000, block=64), ALPHA)
     accept = [
         min(k for k in range(n // 2, n + 2) if k > n or two_sided_p_value(k, n - k) <= a)
-        for n, a in zip(plan.looks, plan.spending, strict=True)
+        for n, a in zip(plan.analyses, plan.spending, strict=True)
         if n < 3000
     ]
-    short = Schedule(plan.looks[: len(accept)], plan.spending[: len(accept)])
+    short = Schedule(plan.analyses[: len(accept)], plan.spending[: len(accept)])
     assert 0 < 2 * crossing_probability(short, np.array(accept), 0.5) <= ALPHA
 
 

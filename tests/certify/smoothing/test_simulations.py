@@ -17,7 +17,7 @@ from robcert.certify.smoothing.rules import PredictionRule, RunnerUpRule
 from robcert.certify.smoothing.sequential import (
     Schedule,
     equal_spending,
-    geometric_looks,
+    geometric_analyses,
     half_spending,
 )
 from robcert.certify.smoothing.settings import Mode, SmoothingSettings, two_stage_rule
@@ -33,8 +33,8 @@ IMAGES = 100_000
 
 
 def paths_of(plan: Schedule, p: float) -> NDArray[np.int64]:
-    """Counts at the looks ``(IMAGES, K)``."""
-    steps = np.diff(plan.looks, prepend=0)
+    """Counts at the analyses ``(IMAGES, K)``."""
+    steps = np.diff(plan.analyses, prepend=0)
     rng = np.random.default_rng(7)
     return np.cumsum(rng.binomial(steps, p, size=(IMAGES, len(steps))), axis=1)
 
@@ -65,7 +65,7 @@ def test_two_stage_certificates_of_1e5_images(p: float) -> None:
 
 
 def first_certified_beyond(rule: Rule, p: float) -> int:
-    """Smallest count at the only look whose radius exceeds the true one of ``p``."""
+    """Smallest count at the only analysis whose radius exceeds the true one of ``p``."""
     n = rule.schedule.last
     true = max(float(special.ndtri(p)), 0.0)
 
@@ -83,17 +83,17 @@ def first_certified_beyond(rule: Rule, p: float) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("p", [(0.45, 0.35, 0.2), (0.6, 0.3, 0.1), (0.95, 0.04, 0.01)])
 def test_runner_up_certificates_of_1e5_images(p: tuple[float, float, float]) -> None:
-    """A radius above the true one, sigma / 2 (Phi^-1(p_A) - Phi^-1(p_B)), at any look is wrong."""
-    plan = half_spending(geometric_looks(2000, block=64), ALPHA)
+    """A radius above the true sigma / 2 (Phi^-1(p_A) - Phi^-1(p_B)) at any analysis is wrong."""
+    plan = half_spending(geometric_analyses(2000, block=64), ALPHA)
     true = two_class_radius(p[0], p[1])
     rng = np.random.default_rng(7)
     counts = np.zeros((IMAGES, 3), np.int64)
     wrong = np.zeros(len(counts), bool)
     seen = 0
-    for look, spending in zip(plan.looks, plan.spending, strict=True):
-        counts += rng.multinomial(look - seen, p, size=len(counts))
-        seen = look
-        rule = RunnerUpRule(Schedule((look,), (spending,)))
+    for stop, spending in zip(plan.analyses, plan.spending, strict=True):
+        counts += rng.multinomial(stop - seen, p, size=len(counts))
+        seen = stop
+        rule = RunnerUpRule(Schedule((stop,), (spending,)))
         found, which = np.unique(counts, axis=0, return_inverse=True)
         beyond = np.array([rule.judge(one[None], 0).z > true for one in found])
         wrong |= beyond[which.reshape(-1)]
@@ -103,19 +103,19 @@ def test_runner_up_certificates_of_1e5_images(p: tuple[float, float, float]) -> 
 @pytest.mark.parametrize("p", [0.5, 0.499])
 def test_predictions_of_1e5_images_at_a_tie(p: float) -> None:
     """At p = 1/2 both classes are wrong, a little below it the first is."""
-    plan = equal_spending(geometric_looks(20_000, block=64), ALPHA)
+    plan = equal_spending(geometric_analyses(20_000, block=64), ALPHA)
     least = [
         next(k for k in range(n // 2, n + 2) if k > n or two_sided_p_value(k, n - k) <= a)
-        for n, a in zip(plan.looks, plan.spending, strict=True)
+        for n, a in zip(plan.analyses, plan.spending, strict=True)
     ]
     rule = PredictionRule(plan)
-    for n, k, j in zip(plan.looks, least, range(len(least)), strict=True):  # the rule's own ends
+    for n, k, j in zip(plan.analyses, least, range(len(least)), strict=True):  # the rule's own ends
         for count, certain in ((k, True), (k - 1, False)):
             path = np.full((j + 1, 2), [n - n // 2, n // 2])
             path[-1] = count, n - count
             assert rule.judge(path).certified == certain
     paths = paths_of(plan, p)
-    up, down = paths >= np.array(least), np.array(plan.looks) - paths >= np.array(least)
+    up, down = paths >= np.array(least), np.array(plan.analyses) - paths >= np.array(least)
     first = [np.where(side.any(1), side.argmax(1), len(least)) for side in (up, down)]
     wrong = first[0] < first[1]
     if p == 0.5:
