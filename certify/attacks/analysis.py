@@ -1,4 +1,4 @@
-"""`robcert attack`: how near is the nearest adversarial image that somebody finds?"""
+"""`robcert attack`: the smallest distance at which an adversarial example was found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GRID = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Radii of a summary, in units of the headline's, where none are asked for."""
 
 IMAGES_AT_ONCE = 2
-"""Batches of images in one step: when an image falls, one that waits takes its lane."""
+"""Batches of images per step: a finished image is replaced by the next one."""
 
 
 def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[float] = ()) -> str:

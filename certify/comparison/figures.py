@@ -63,7 +63,7 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
-    """Certified accuracy at the radii within reach, with bands of 95 %."""
+    """Certified accuracy at the attainable radii, with bands of 95 %."""
     for model, row in zip(names(rows), rows, strict=True):
         for curve in row.certified_curves:
             points = [point for point in curve.points if point.attainable]

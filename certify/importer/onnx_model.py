@@ -205,7 +205,7 @@ def _preprocessing(
         low, high = black_and_white
         assumed.append(f"assumed: black is {low:g} and white is {high:g}")
     if options.mean is None and options.std is None:
-        assumed.append("assumed: no mean or standard deviation is taken off")
+        assumed.append("assumed: no normalisation is applied")
     completed = options.completed(layout=layout.layout, dtype=dtype, input_shape=layout.shape)
     return completed, tuple(assumed)
 

@@ -63,7 +63,7 @@ class Attacks:
 
     Attributes:
         classifier: the model; where it answers at random, the mean of several draws.
-        plain: what somebody attacks who knows of no masking: the gradient of one draw.
+        plain: what an attack without knowledge of masking sees: the gradient of one draw.
         drawn: the model itself where it answers at random, to judge successes by; else None.
     """
 

@@ -1,4 +1,4 @@
-"""Models whose adversarial images are tried on the audited one: bundled ones that fit, or a pupil.
+"""Source models of transfer attacks on the audited one: bundled ones that fit, or a surrogate.
 
 A bundled model fits if it takes the same images, has the same classes and agrees with the audited
 one on the given images; where none does, a surrogate is distilled.

@@ -128,7 +128,8 @@ def chance_hint(classifier: Classifier, images: ImageSet) -> str:
         )
     if best is not None:
         share = f"{best.right} of {best.n}"
-        return f"with {best.name} it would be {share}; if that is meant, say so. {causes}"
+        options = "--range, --mean, --std, --layout"
+        return f"with {best.name} it would be {share}; if so, pass it ({options}). {causes}"
     return f"{causes}; none of the common preprocessings does better"
 
 

@@ -162,7 +162,7 @@ class SafeFile:
         self._lock.release()
         self._lock = None
         if not self.path.exists():
-            with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # another program has put something there
                 for folder in self._folders:
                     folder.rmdir()
 

@@ -1,4 +1,4 @@
-"""When an ascent is given up: the boundary is out of its reach.
+"""Early stopping: when an ascent cannot reach the boundary any more.
 
 How much a margin can still rise in the ball is told to first order by the gap at which Frank and
 Wolfe (1956) stop, and how far that can be trusted by how far the margin has strayed from its
@@ -39,13 +39,13 @@ float32."""
 class EarlyStopping:
     r"""Whether the ascents of one run are worth continuing.
 
-    An ascent is given up at the perturbation :math:`\delta` where its margin m has
+    An ascent is stopped at the perturbation :math:`\delta` where its margin m has
 
     .. math:: m + 3 (\rho \max_{v \in B} \langle \nabla m, v - \delta \rangle + e) < 0,
 
     B being the ball within the pixel box, e the largest error that a tangent had at the next
     iterate so far, and :math:`\rho` the dual norm of the gradient over the least so far: where a
-    model is flat at first the slope grows on the way. That is no proof: an image given up counts
+    model is flat at first the slope grows on the way. That is no proof: a stopped image counts
     as standing, as one does where the steps ran out.
 
     Attributes:

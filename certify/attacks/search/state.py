@@ -22,7 +22,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 ``(r,)``."""
 
 ACTIVE_BATCH_SIZE = 64
-"""Images in one gradient batch; when one is done the next takes its lane."""
+"""Images in one gradient batch; a finished image is replaced by the next one."""
 
 _HALVINGS = 10
 _OVERSHOOTS = (1.0, 1.001, 1.01, 1.05)

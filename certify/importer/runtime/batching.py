@@ -1,4 +1,4 @@
-"""Can a model take several images at once? Tried, never believed."""
+"""Whether the model accepts batches, decided by running it; the declared shape is not trusted."""
 
 from __future__ import annotations
 
