@@ -116,8 +116,8 @@ def kinked_share(
     r"""Share of images whose residual within a small ``epsilon`` is not explained by curvature.
 
     A loss with two derivatives has :math:`\gamma^+ \approx \tfrac12 \lambda \epsilon^2`; images
-    with more than twice that count, if the residual exceeds rounding. Kinks of ReLU and max-pooling within
-    the ball are the cause.
+    with more than twice that count, if the residual exceeds rounding. Kinks of ReLU and
+    max-pooling within the ball are the cause.
 
     Args:
         curvature: largest eigenvalues at the images ``(n,)``.

@@ -12,7 +12,7 @@ from robcert.certify.errors import DataError
 from robcert.certify.stats import ExtremeValueFit, Method, Status, fit_extremes
 from robcert.certify.tables import pixel
 
-from .curvature import kinked_share
+from .curvature import MOST_KINKED, kinked_share
 from .radii import vanishing_share
 
 if TYPE_CHECKING:
@@ -56,11 +56,9 @@ def fit_sample(
     Raises:
         DataError: the model failed on so many images that no block is left.
     """
-    size, vanishing = (
-        blocks.shape[1],
-        vanishing_share(sample.column("gradient_norm", sample.indices)),
-    )
-    resolution = float(np.median(sample.column("floor", sample.indices)))
+    rows, size = sample.indices, blocks.shape[1]
+    vanishing = vanishing_share(sample.column("gradient_norm", rows))
+    resolution = float(np.median(sample.column("floor", rows)))
     fits = []
     for name, values in _sampled_values(sample, settings).items():
         maxima = _blocks(values, size).max(1)
@@ -147,13 +145,13 @@ def _with_curvature_flag(
         sample.column("curvature", rows), residual[:, 0], floor, epsilon=settings.epsilons[0]
     )
     if share > MOST_KINKED:
-        flag = f"kinks of the loss, not its curvature, explain {share:.0%} of the sampled residuals"
+        flag = f"the loss bends where it has no curvature, at {share:.0%} of the sampled images"
         return replace(fit, status=Status.INVALID, flags=(*fit.flags, flag))
     limit = 0.5 * fit.upper * np.square(settings.epsilons)
     exceeds = (residual - floor[:, None] > limit).any(0)
     if exceeds.any():
         first = settings.epsilons[int(exceeds.argmax())]
-        flag = f"a residual within {first:.4g} exceeds ½ C ε²"
+        flag = f"a residual found within {first:.4g} exceeds ½ C ε²"
         return replace(fit, flags=(*fit.flags, flag))
     return fit
 
@@ -240,8 +238,8 @@ def fit_warnings(
     if lipschitz.status == Status.INSUFFICIENT:
         blocks = "1 block" if lipschitz.blocks == 1 else f"{lipschitz.blocks} blocks"
         found.append(
-            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): L and omega are "
-            "the largest sampled values, which is too optimistic"
+            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): L and "
+            "omega are the largest sampled values, which is too optimistic"
         )
     entries = [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega)]
     if curvature is not None:

@@ -62,7 +62,7 @@ def largest_gradient_norm(plane: Tangent, batch: Batch, search: GradientNormSear
     norm, radius, steps = search.norm, search.radius, search.steps
     best = norm.dual.of(plane.gradient)
     rule = halving_rule(norm, steps)
-    reach = per_row(radius, plane.x).flatten()
+    radii = per_row(radius, plane.x).flatten()
     random_point = partial(random_start, norm=norm, epsilon=radius, seed=search.seed)
     for restart in range(search.restarts):
         delta = random_point(batch.index, plane.x, stream=STREAM, block=restart)
@@ -71,9 +71,9 @@ def largest_gradient_norm(plane: Tangent, batch: Batch, search: GradientNormSear
             ahead = project(delta + 0.5 * radius * steepest(norm, here), norm, radius)
             there = _gradient(plane, ahead)
             best = torch.maximum(best, torch.maximum(norm.dual.of(here), norm.dual.of(there)))
-            t = torch.full_like(reach, step)
+            t = torch.full_like(radii, step)
             bend = there - here
-            delta = delta + steepest(norm, bend) * per_row(rule.sizes(t, reach), delta)
+            delta = delta + steepest(norm, bend) * per_row(rule.sizes(t, radii), delta)
             if (flat := ~bend.flatten(1).any(1)).any():  # locally affine: no ascent direction
                 some, block = batch.index[flat.cpu().numpy()], restart * steps + step
                 delta[flat] = random_point(

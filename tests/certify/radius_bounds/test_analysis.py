@@ -197,7 +197,7 @@ def test_few_images_give_no_fit(tmp_path: Path) -> None:
     assert summary.lipschitz.status == "insufficient"
     assert summary.lipschitz.upper == summary.lipschitz.max
     assert "With 95% confidence at most 0.049 of inputs" in summary.lipschitz.wilks
-    assert any("too few for a fit" in line for line in summary.warnings)
+    assert any("too few blocks for a fit" in line for line in summary.warnings)
 
 
 def test_sample_does_not_depend_on_the_images_reported_on(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_resumes_in_the_middle_of_the_sample(tmp_path: Path) -> None:
         path = analyse(session, SETTINGS)
         summary = summarise(store, path)
         assert summary.lipschitz is None
-        assert "not finished" in summary.warnings[0]
+        assert "incomplete" in summary.warnings[0]
         assert store.at(f"{path}/bounds-sample").computed().sum() == 128
         session.deadline, session.progress = None, lambda task, done, total: None
         assert analyse(session, SETTINGS) == path
@@ -239,7 +239,7 @@ def test_fit_is_changed_without_sampling_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path, two_logits(curved, 2), images())
-    with pytest.raises(StoreError, match="nothing to fit again"):
+    with pytest.raises(StoreError, match="cannot repeat the fit"):
         run(SETTINGS, refit=True)
     run(SETTINGS)[0].close()
     forbid_sampling(monkeypatch)

@@ -23,7 +23,7 @@ from robcert.certify.store.store import ResultStore
 if TYPE_CHECKING:
     from robcert.certify.data.image_set import ImageSet
 
-GAUSSIAN = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+GAUSSIAN = Path(__file__).parents[3] / "fixtures" / "fashion-gaussian.onnx"
 HOW: Any = {"sigma": 0.25, "seed": 0}
 FEW = ("--model", str(GAUSSIAN), "--limit", "3", "--n", "500", "--quiet")
 
@@ -68,7 +68,7 @@ def test_the_sentence_says_of_which_function_it_speaks() -> None:
     assert plain.endswith("not for the model itself.")
     for precision in (Precision.BFLOAT16, Precision.INT8):
         text = guarantee(SmoothingSettings(precision=precision))
-        assert f"computed in {precision}, which is another function" in text
+        assert f"computed in {precision}, which is a different function" in text
         assert text.endswith("nor for the model in float32.")
 
 

@@ -188,7 +188,7 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
 
 
 def test_the_runtime_for_many_calls_gives_the_same_scores_in_one_thread() -> None:
-    path = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+    path = Path(__file__).parents[3] / "fixtures" / "fashion-gaussian.onnx"
     classifier = load_classifier(path, threads=2)
     x = torch.rand(33, *classifier.image_shape, generator=torch.Generator().manual_seed(0))
     many = classifier.many_calls()

@@ -11,7 +11,7 @@ from robcert.certify.auditing.registry import SCHEMAS
 
 
 def test_the_page_is_made_from_the_schema() -> None:
-    page = Path(__file__).parents[1] / "docs" / "schema.md"
+    page = Path(__file__).parents[3] / "docs" / "schema.md"
     assert page.read_text(encoding="utf-8") == schema_page(), "run python docs/make.py"
 
 
