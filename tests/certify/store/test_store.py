@@ -476,7 +476,7 @@ def test_what_is_no_results_file_is_named_and_left_alone(tmp_path: Path) -> None
         assert path.read_bytes() == content
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(StoreError, match="not of robcert results"):
+    with pytest.raises(StoreError, match="not a results file of robcert"):
         opened(tmp_path / "other.h5")
     with pytest.raises(StoreError, match=r"cannot (open|write) .*"):
         opened(tmp_path)
