@@ -170,7 +170,7 @@ COMMANDS = {
     ),
     "show": LazyCommand("Print or export what a results file holds.", _show),
     "train": LazyCommand(
-        "Train a network; ends with an ONNX file and the line that audits it.", _train
+        "Train a network, export it as ONNX and print the command that audits it.", _train
     ),
     "export": LazyCommand(
         "Write a checkpoint as ONNX: logits, any batch, preprocessing and provenance inside.",

@@ -1,4 +1,4 @@
-"""Images in one array, and what its shape and type mean."""
+"""Images in one array, with the interpretation of its shape and type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ArraySource:
     """Images in one array, in memory or in a file.
 
     Attributes:
-        name: for messages.
+        name: name for messages.
         array: uint8 (0 to 255) or float (0 to 1).
         shape: (c, h, w) of an image.
         channels_last: whether the array's last axis is the channel; else the first after n.
@@ -45,19 +45,19 @@ class ArraySource:
         return self._pixels(self._ordered(self.array[unique])[where])
 
     def check(self, digest: Hash) -> None:
-        """Feed every image to ``digest``; raise a DataError for a pixel that is none."""
+        """Add every image to ``digest``; raise a DataError for an invalid pixel."""
         step = max(1, SCAN_BYTES // (int(np.prod(self.shape)) * 4))
         brightest = 0
         for first in range(0, len(self), step):
-            piece = self._ordered(self.array[first : first + step])
-            if piece.dtype.kind == "f":
-                require_pixels(self.name, piece, first)
-                piece = self._pixels(piece)
+            part = self._ordered(self.array[first : first + step])
+            if part.dtype.kind == "f":
+                require_pixels(self.name, part, first)
+                part = self._pixels(part)
             else:
-                brightest = max(brightest, int(piece.max()))
-            digest.update(np.ascontiguousarray(piece).data)
+                brightest = max(brightest, int(part.max()))
+            digest.update(np.ascontiguousarray(part).data)
         if self.array.dtype.kind != "f" and brightest <= 1:
-            message = f"{self.name} holds whole numbers of at most {brightest}, where white is 255"
+            message = f"{self.name} contains integers up to {brightest}, but white is 255"
             raise DataError(message, hint="store 0 to 255 as uint8, or 0 to 1 as float32")
 
     def _ordered(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -82,10 +82,10 @@ def from_arrays(
 ) -> ImageSet:
     """Image set of the array ``images``: (n, h, w), (n, h, w, c) or (n, c, h, w).
 
-    uint8 and other whole numbers count from 0 to 255, floats from 0 to 1.
+    uint8 and other integers range from 0 to 255, floats from 0 to 1.
 
     Raises:
-        DataError: the shape, a pixel or a label makes no sense.
+        DataError: the shape, a pixel or a label is invalid.
     """
     if 0 in images.shape:
         message = f"{name} holds no images: its shape is {images.shape}"
@@ -98,7 +98,7 @@ def from_arrays(
 
 
 def _usable(name: str, images: Any) -> tuple[Any, str]:
-    """``images`` as uint8 or float, with a note if that took a decision."""
+    """``images`` as uint8 or float, with a note if they were interpreted."""
     if images.ndim == 3 and images.shape[-1] in COLOURS and images.shape[0] > 3:
         images = images[:][None]
     if images.dtype == np.uint8 or images.dtype.kind == "f":
@@ -110,20 +110,24 @@ def _usable(name: str, images: Any) -> tuple[Any, str]:
         return images[:].astype(np.float32), "images are black (0) and white (1)"
     narrow = np.empty(images.shape, np.uint8)
     for first in range(0, len(images), 1024):
-        piece = images[first : first + 1024]
-        if piece.min() < 0 or piece.max() > 255:
-            message = f"images of {name} are whole numbers from {piece.min()} to {piece.max()}"
+        part = images[first : first + 1024]
+        if part.min() < 0 or part.max() > 255:
+            message = f"images of {name} are integers from {part.min()} to {part.max()}"
             raise DataError(message, hint="store 0 to 255 as uint8, or 0 to 1 as float32")
-        narrow[first : first + 1024] = piece
-    return narrow, f"images are {images.dtype}, taken as 0 to 255"
+        narrow[first : first + 1024] = part
+    return narrow, f"images are {images.dtype}, interpreted as 0 to 255"
 
 
 def _layout(name: str, shape: tuple[int, ...]) -> tuple[tuple[int, int, int], bool, str]:
-    """(c, h, w), whether the channel comes last, and a note if that took a decision."""
+    """(c, h, w), whether the channel comes last, and a note if the shape was ambiguous."""
     if len(shape) == 3:
         return (1, shape[1], shape[2]), False, ""
     if len(shape) == 2 and (side := math.isqrt(shape[1])) ** 2 == shape[1] and side > 1:
-        return (1, side, side), False, f"rows of {shape[1]} numbers, taken as {side}x{side} grey"
+        return (
+            (1, side, side),
+            False,
+            f"rows of {shape[1]} numbers, interpreted as {side}x{side} grey",
+        )
     if len(shape) == 4:
         last, first = shape[3] in COLOURS, shape[1] in COLOURS
         if not last and not first:

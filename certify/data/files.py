@@ -1,4 +1,4 @@
-"""Images in files of arrays: numpy (.npz, .npy), HDF5, idx; read piece by piece."""
+"""Images in files of arrays: numpy (.npz, .npy), HDF5, idx; read on demand."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ LABEL_KEYS = ("labels", "label", "y_test", "test_labels", "y", "targets", "targe
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class DiskArray:
-    """An array in a file in C order, of which only the rows that are asked for are read.
+    """An array in a file in C order, of which only the requested rows are read.
 
     Attributes:
         file: open for reading; closed when the array is no longer used.
-        start: where the first row begins.
+        start: offset of the first row in bytes.
     """
 
     file: BinaryIO
@@ -109,7 +109,7 @@ def _from_npy(path: Path) -> ImageSet:
             with readable(beside):
                 labels = np.load(beside, allow_pickle=False)
             return from_arrays(path.stem, images, labels, notes=(f"labels from {beside.name}",))
-    note = "no labels: no file beside it is called like it with 'labels' for 'images'"
+    note = "no labels: there is no labels.npy (or the like) beside it"
     return from_arrays(path.stem, images, notes=(note,))
 
 
@@ -129,7 +129,7 @@ def _disk_array(file: BinaryIO) -> DiskArray | NDArray[Any]:
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
         if file.seek(0, os.SEEK_END) - start < size:
-            message = "it is cut short"
+            message = "it is truncated"
             raise ValueError(message)
     except BaseException:
         file.close()
@@ -150,12 +150,12 @@ def _from_hdf5(path: Path) -> ImageSet:
 
 
 def _keys(path: Path, names: list[str]) -> tuple[str, str | None]:
-    """Names of the array of images and of that of labels, if there is one."""
+    """Names of the array of images and of the array of labels, None if there is none."""
     by_name = {name.lower(): name for name in names}
     images = next((by_name[key] for key in IMAGE_KEYS if key in by_name), None)
     if images is None:
         message = f"{path} has no array called images, only {', '.join(names) or 'nothing'}"
-        raise DataError(message, hint="call the images 'images' and the classes 'labels'")
+        raise DataError(message, hint="name the arrays 'images' and 'labels'")
     return images, next((by_name[key] for key in LABEL_KEYS if key in by_name), None)
 
 
@@ -167,7 +167,7 @@ def _key_notes(images: str, labels: str | None) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what is wrong with the file ``path`` into one line."""
+    """Convert errors of reading ``path`` into a DataError with a one-line message."""
     try:
         yield
     except OSError as error:
@@ -176,8 +176,8 @@ def readable(path: Path) -> Iterator[None]:
         raise DataError(message) from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         objects = "Object arrays" in str(error)
-        reason = "it holds Python objects, which are never loaded" if objects else str(error)
-        message = f"cannot read {path}: {reason.splitlines()[0] if reason else 'it is cut short'}"
+        reason = "it contains Python objects, which are never loaded" if objects else str(error)
+        message = f"cannot read {path}: {reason.splitlines()[0] if reason else 'it is truncated'}"
         raise DataError(message) from error
 
 
@@ -185,7 +185,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Array of an idx file of bytes (the format of MNIST), gzipped or not.
 
     Raises:
-        DataError: it is not such a file, or is cut short.
+        DataError: it is not such a file, or it is truncated.
     """
     with readable(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)
@@ -194,6 +194,6 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         size = math.prod(shape)
         content = file.read(size) if axes and len(shape) == axes else b""
     if not axes or len(content) != size:
-        message = f"{path} is not a whole idx file of bytes"
+        message = f"{path} is not a complete idx file of bytes"
         raise DataError(message)
     return np.frombuffer(content, np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""Images in a folder: one sub-folder a class, or flat with or without a table of labels."""
+"""Images in a folder: one sub-folder per class, or flat with or without a table of labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LABELS_FILE = "labels.csv"
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
-    """Image files, decoded when they are asked for.
+    """Image files, decoded on demand.
 
     Attributes:
         paths: the files.
@@ -55,7 +55,7 @@ class FolderSource:
         return images.astype(np.float32) / np.float32(255)
 
     def check(self, digest: Hash) -> None:
-        """Feed every image to ``digest``; raise a DataError for a file that is none.
+        """Add every image to ``digest``; raise a DataError for a file that is not an image.
 
         Pixels are hashed, and thereby every file decoded, unless that would take minutes: then
         the files' bytes are hashed, and a broken image is found when it is read.

@@ -1,4 +1,4 @@
-"""A set of labelled images, read batch by batch; only its source knows how they are stored."""
+"""A set of labelled images, read batch by batch from a source that hides the storage format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RANGE_TOLERANCE = 1e-6
-"""How far rounding may have carried a pixel out of [0, 1]."""
+"""Largest accepted rounding error of pixels outside [0, 1]."""
 
 SCAN_BYTES = 16_000_000
 """Images are checked and hashed in pieces of about this size."""
@@ -24,7 +24,7 @@ SCAN_BYTES = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """What identifies a data set; goes to ``/data`` of a results file."""
+    """Identity of a data set, stored in ``/data`` of a results file."""
 
     name: str
     sha256: str
@@ -32,14 +32,14 @@ class DataInfo:
 
 
 class Hash(Protocol):
-    """What a source's content is fed to."""
+    """A hash that is updated with the content of a source."""
 
     def update(self, data: Any, /) -> None:
-        """Take in some bytes."""
+        """Add bytes to the hash."""
 
 
 class PixelSource(Protocol):
-    """Images that are read when they are asked for."""
+    """Images that are read on demand."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,7 +51,7 @@ class PixelSource(Protocol):
         """Pixels ``(b, c, h, w)`` in [0, 1]."""
 
     def check(self, digest: Hash) -> None:
-        """Look at every image once: feed its content to ``digest``, raise if it is no image."""
+        """Read every image once: add it to ``digest``, raise a DataError for an invalid one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ class ImageSet:
         classes: tuple[str, ...] = (),
         notes: tuple[str, ...] = (),
     ) -> ImageSet:
-        """The images of ``source``, after a look at each of them.
+        """The images of ``source``, after a check of each of them.
 
         Raises:
-            DataError: there are no images, a pixel is NaN or outside [0, 1], or the labels are no
-                classes or not one an image.
+            DataError: there are no images, a pixel is NaN or outside [0, 1], or the labels are not
+                one class per image.
         """
         if len(source) == 0:
             message = f"{name} holds no images"
@@ -112,7 +112,7 @@ class ImageSet:
 
     @property
     def info(self) -> DataInfo:
-        """What a results file says of the set."""
+        """Identity of the set for a results file."""
         return DataInfo(self.name, self.sha256, len(self))
 
     def pixels(self, indices: NDArray[np.int64]) -> Tensor:
@@ -120,35 +120,37 @@ class ImageSet:
         return torch.from_numpy(self.source.read(np.asarray(indices, np.int64)))
 
     def require_fit(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
-        """Raise a DataError unless a model of this input and number of classes can take the set."""
+        """Raise a DataError unless a model of this input shape and number of classes fits."""
         if self.shape != image_shape:
             message = (
-                f"images of {self.name} are {_size(self.shape)}, the model takes "
+                f"images of {self.name} are {_size(self.shape)}, the model expects "
                 f"{_size(image_shape)}"
             )
             colours = {self.shape[0], image_shape[0]} == {1, 3}
             hint = "convert between grey and colour" if colours else "resize the images"
-            raise DataError(message, hint=f"{hint} yourself: it changes what is measured")
+            raise DataError(
+                message, hint=f"{hint} beforehand: robcert does not, because it changes the results"
+            )
         if self.labels is None or self.labels.max() < num_classes:
             return
         where = int(np.argmax(self.labels >= num_classes))
         message = (
-            f"label {self.labels[where]} of image {where} of {self.name} is no class of the "
-            f"model, which has {num_classes}"
+            f"label {self.labels[where]} of image {where} of {self.name} is not a class of "
+            f"the model, which has {num_classes} classes"
         )
         one_up = self.labels.max() == num_classes and self.labels.min() == 1
-        hint = "count the classes from 0" if one_up else "give the data the model was made for"
+        hint = "count the classes from 0" if one_up else "use data with the classes of the model"
         raise DataError(message, hint=hint)
 
     def selection_notes(self, indices: NDArray[np.int64]) -> tuple[str, ...]:
-        """What is odd about the images at ``indices``, one line each."""
+        """Warnings about the selection of images at ``indices``, one line each."""
         if self.labels is None or len(indices) < 10 or self.labels.min() == self.labels.max():
             return ()
         chosen = np.unique(self.labels[indices])
         if len(chosen) > 1:
             return ()
-        note = f"all {len(indices)} chosen images are of class {chosen[0]}: the set is sorted"
-        return (f"{note}, choose every k-th image instead of the first ones",)
+        note = f"all {len(indices)} selected images have class {chosen[0]}: the set is sorted"
+        return (f"{note}; select every k-th image instead of the first ones",)
 
 
 def select(
@@ -158,13 +160,13 @@ def select(
     every: int | None = None,
     indices: tuple[int, ...] = (),
 ) -> NDArray[np.int64]:
-    """Positions of the images to report on, out of ``n``.
+    """Indices of the selected images, out of ``n``.
 
     Args:
         n: size of the data set.
-        limit: at most so many.
-        every: only each ``every``-th.
-        indices: exactly these, instead.
+        limit: largest number of images.
+        every: select every ``every``-th image.
+        indices: select exactly these instead.
 
     >>> select(10, limit=2, every=4)
     array([0, 4])
@@ -174,7 +176,7 @@ def select(
         require_at_least("every", 1 if every is None else every, 1)
         return np.arange(0, n, every or 1, dtype=np.int64)[:limit]
     if limit is not None or every is not None:
-        message = "indices name the images one by one, limit and every cannot be added"
+        message = "indices cannot be combined with limit or every"
         raise InvalidParameterError(message)
     for index in indices:
         if not 0 <= index < n:
@@ -184,10 +186,10 @@ def select(
 
 
 def class_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1)`` are taken for what they mean.
+    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1)`` are converted.
 
     Raises:
-        DataError: they are no classes.
+        DataError: they are not classes.
     """
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -198,11 +200,11 @@ def class_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
         labels = labels.argmax(1)
     elif labels.ndim != 1:
-        problem = f"have the shape {labels.shape}, not one number an image"
+        problem = f"have the shape {labels.shape}, not one number per image"
     elif not (np.isfinite(labels) & (labels == np.floor(labels))).all():
         problem = "are not whole numbers"
     elif (labels < 0).any():
-        problem = f"go down to {labels.min()}, classes count from 0"
+        problem = f"have a minimum of {labels.min()}, but classes count from 0"
     if problem:
         message = f"labels of {name} {problem}"
         raise DataError(message)
@@ -223,8 +225,8 @@ def require_pixels(name: str, values: NDArray[Any], first: int) -> None:
     message = f"image {image} of {name} has pixels outside [0, 1]: from {low:.4g} to {high:.4g}"
     if low < -RANGE_TOLERANCE:
         hint = (
-            "they look normalised; give the pixels before that (x * std + mean), the "
-            "normalisation belongs to the model"
+            "they look normalised: store the original pixels (x * std + mean) and make the "
+            "normalisation part of the model"
         )
     elif high <= 255:
         hint = "they look like 0 to 255; divide by 255, or store them as uint8"

@@ -1,4 +1,4 @@
-"""Images by whatever name or path the user gives them."""
+"""Images by a name or a path."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = T
     """Image set of a name (``cifar10``, ``fashion-mnist-2000``), a file or a folder.
 
     Args:
-        source: a path that exists comes first, then a name.
+        source: an existing path, else a name.
         root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
 
     Raises:
-        DataError: there is no such thing, or it holds no usable images.
+        DataError: there is no such file, folder or data set, or it has no usable images.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -35,8 +35,8 @@ def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = T
     if path.is_file():
         if path.suffix.lower() in FILES:
             return from_file(path)
-        message = f"{path} is no file of images that robcert reads"
-        raise DataError(message, hint=f"give a folder or a file {', '.join(FILES)}")
+        message = f"{path} is not a file of images that robcert reads"
+        raise DataError(message, hint=f"use a folder or a file {', '.join(FILES)}")
     if isinstance(source, str) and is_name(source):
         return from_name(source, root=root, fetch=fetch)
     names = [*bundled_sets(), *NAMED, "imagenet"]

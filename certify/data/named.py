@@ -1,4 +1,4 @@
-"""Data sets by name: bundled ones, those that the system has, those that torchvision fetches."""
+"""Data sets by name: bundled, installed on the system, or downloaded by torchvision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .image_set import ImageSet
 
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts its idx files."""
+"""Folder of the idx files of Debian's package dataset-fashion-mnist."""
 
 IMAGENET_RESIZE, IMAGENET_CROP = 256, 224
 
@@ -48,7 +48,7 @@ class NamedSet:
     Attributes:
         torchvision: name of torchvision's class.
         classes: names of the classes if torchvision does not know them.
-        by_split: torchvision's argument is ``split`` and not ``train``.
+        by_split: whether torchvision's argument is ``split`` instead of ``train``.
     """
 
     torchvision: str
@@ -66,7 +66,7 @@ NAMED: dict[str, NamedSet] = {
     "svhn": NamedSet("SVHN", "house numbers, 32x32 colour", DIGITS, by_split=True),
     "stl10": NamedSet("STL10", "objects of 10 classes, 96x96 colour", by_split=True),
 }
-"""Data sets that are fetched; ``imagenet`` is read from a folder, the bundled ones are there."""
+"""Data sets that can be downloaded; ``imagenet`` is read from a folder."""
 
 
 def bundled_sets() -> tuple[str, ...]:
@@ -86,11 +86,11 @@ def from_name(text: str, *, root: Path | None, fetch: bool) -> ImageSet:
 
     Args:
         text: one of ``NAMED``, ``imagenet``, or a bundled set.
-        root: folder that holds the data, or where to put it; None for the user's cache.
-        fetch: whether to download what is not there.
+        root: folder of the data, also for downloads; None for the user's cache.
+        fetch: whether to download a missing data set.
 
     Raises:
-        DataError: it is not there and cannot be downloaded.
+        DataError: it is missing and cannot be downloaded.
     """
     name, _, part = text.lower().partition(":")
     if part not in ("", "test", "train"):
@@ -145,8 +145,8 @@ def _idx_folders(name: str, root: Path | None) -> list[Path]:
 def _imagenet(root: Path | None, part: str) -> ImageSet:
     folder = None if root is None else root / part
     if folder is None or not folder.is_dir():
-        message = f"imagenet is not fetched: there is no folder {part} with one sub-folder a class"
-        raise DataError(message, hint="name the folder that holds it as the data root")
+        message = f"imagenet cannot be downloaded, and there is no folder {part} of class folders"
+        raise DataError(message, hint="set the data root to the folder of the data set")
     return from_folder(folder, name="imagenet", resize=IMAGENET_RESIZE, crop=IMAGENET_CROP)
 
 
@@ -154,16 +154,14 @@ def _from_torchvision(name: str, root: Path, *, train: bool, fetch: bool) -> Ima
     from torchvision import datasets
 
     known = NAMED[name]
-    part: dict[str, Any] = (
-        {"split": "train" if train else "test"} if known.by_split else {"train": train}
-    )
+    part = {"split": "train" if train else "test"} if known.by_split else {"train": train}
     try:
         with contextlib.redirect_stdout(sys.stderr):
             data = getattr(datasets, known.torchvision)(str(root), download=fetch, **part)
     except (RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(": ") or type(error).__name__
-        message = f"{name} is not in {root} and could not be fetched: {reason}"
-        hint = "name the folder that holds it as the data root, or give the images as a file"
+        message = f"{name} is not in {root} and could not be downloaded: {reason}"
+        hint = "set the data root to the folder of the data set, or use a file of images"
         raise DataError(message, hint=hint) from error
     labels = data.labels if hasattr(data, "labels") else data.targets
     return from_arrays(

@@ -62,6 +62,7 @@ def fit_sample(
     fits = []
     for name, values in _sampled_values(sample, settings).items():
         maxima = _blocks(values, size).max(1)
+        _store_maxima(group, name, maxima)
         fit = fit_extremes(
             maxima,
             block_size=size,
@@ -72,9 +73,6 @@ def fit_sample(
             resolution=resolution if name.startswith("omega") else 0.0,
         )
         fits.append(_with_vanishing_flag(fit, vanishing))
-        if f"{name}/block_maxima" not in group:
-            doc = "largest value of each block of sampled images"
-            group.save_array(f"{name}/block_maxima", maxima, kind=Kind.ESTIMATED, doc=doc)
     curvature = _with_curvature_flag(fits.pop(), sample, settings) if settings.curved else None
     group.set_attributes(
         fits=[asdict(fit) for fit in fits],
@@ -83,6 +81,13 @@ def fit_sample(
         **_sample_attributes(sample, settings, blocks),
     )
     return Fits(fits[0], tuple(fits[1:]), curvature)
+
+
+def _store_maxima(group: AnalysisGroup, name: str, maxima: NDArray[np.float64]) -> None:
+    """Store the block maxima of the quantity ``name``, unless the file has them."""
+    if f"{name}/block_maxima" not in group:
+        doc = "largest value of each block of sampled images"
+        group.save_array(f"{name}/block_maxima", maxima, kind=Kind.ESTIMATED, doc=doc)
 
 
 def _sampled_values(

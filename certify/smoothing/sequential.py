@@ -258,8 +258,8 @@ def _exact_boundary(schedule: Schedule, p: float) -> tuple[int, ...]:
 
 def _binomial_window(n: int, p: float) -> tuple[Reals, int]:
     """Probabilities of Bin(n, p) over a window that misses at most about 1e-17, and its start."""
-    reach = 9 * math.sqrt(n * p * (1 - p)) + 40
-    low, high = max(0, math.floor(n * p - reach)), min(n, math.ceil(n * p + reach))
+    half_width = 9 * math.sqrt(n * p * (1 - p)) + 40
+    low, high = max(0, math.floor(n * p - half_width)), min(n, math.ceil(n * p + half_width))
     k = np.arange(low, high + 1)
     choose = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
     return np.exp(choose + special.xlogy(k, p) + special.xlog1py(n - k, -p)), low

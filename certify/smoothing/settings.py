@@ -99,7 +99,7 @@ class SmoothingSettings:
         for name in ("n0", "n", "pilot", "family"):
             require_at_least(name, getattr(self, name), 1)
         if self.mode is not Mode.GRID and (self.exact or self.label_mode or self.open_ended):
-            message = f"exact, label mode and open-ended require mode grid, got {self.mode}"
+            message = f"exact, label mode and open-ended need mode grid, got {self.mode}"
             raise InvalidParameterError(message)
         if self.exact and (self.runner_up or self.open_ended):
             message = "exact boundaries test one class and need a fixed last interim analysis"

@@ -1,4 +1,4 @@
-"""What a table of a results file is made of: columns with their claims and units."""
+"""Schemas of the tables of a results file: columns with kind of claim and units."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Column:
     Attributes:
         name: name of the HDF5 dataset.
         dtype: numpy type.
-        kind: what the number claims.
-        doc: one line for people.
+        kind: kind of claim of the number.
+        doc: one-line description.
         units: ``pixel`` for distances in [0, 1] pixels, ``logit``, ``nat``, ``class``, ``count``, …
         trailing: names of the axes after the first; their sizes are given when the group is made.
-        fill: value that says "not computed"; never zero.
-        images: one image a row: made only where the sizes of its axes are given, compressed, and
-            in the file once the group is finished or the file closed.
+        fill: value that means "not computed"; never zero.
+        images: whether each row is an image: created only if the sizes of its axes are given,
+            compressed, and written when the group is finished or the file closed.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Schema:
 
 
 KNOWN: dict[str, Schema] = {}
-"""Schemas by name, entered by the packages of the analyses; a file with another one is refused."""
+"""Known schemas by name, registered by the analyses; tables of other schemas are refused."""
 
 
 def declare(schema: Schema) -> Schema:
-    """``schema``, which readers of results files know from now on."""
+    """``schema``, after registering it for readers of results files."""
     KNOWN[schema.name] = schema
     return schema

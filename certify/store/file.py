@@ -1,9 +1,8 @@
-"""An HDF5 file that is whole at every moment: a kill never leaves one that does not open.
+"""An HDF5 file that is consistent at all times: a killed process never leaves a broken file.
 
 Changes of structure (groups, attributes, lengths) are made on a copy beside the file, which then
-replaces it in one step of the operating system. Between such changes only values of datasets that
-already have their place in the file are written. Power loss is not covered: nothing is forced out
-of the operating system's cache.
+replaces it in one step of the operating system. Between such changes only values of existing
+datasets are written. Power loss is not covered: the operating system's cache is not flushed.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ class SafeFile:
     """One HDF5 file, open for reading, or for writing by this process alone.
 
     Attributes:
-        path: where the results are, or will be once they are published.
-        hdf5: the open file; another object after every change of structure.
+        path: path of the results once they are published.
+        hdf5: the open file; a new object after every change of structure.
     """
 
     def __init__(self, path: Path, current: Path, lock: FileLock | None) -> None:
         self.path = path
         self.hdf5 = _open(current, "r" if lock is None else "r+")
-        self._current = current  # `path`, or a file beside it that nobody else looks at
-        self._target = current  # which of the two the next change of structure goes to
+        self._current = current  # `path`, or a private file beside it
+        self._target = current  # which of the two the next change of structure replaces
         self._lock = lock
-        self._folders: list[Path] = []  # that were made for it
+        self._folders: list[Path] = []  # created for it
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -56,8 +55,8 @@ class SafeFile:
 
         Args:
             path: the file.
-            overwrite: begin an empty file even if there is one at ``path``, which stays until
-                the new one is published.
+            overwrite: create an empty file even if there is one at ``path``, which is kept
+                until the new one is published.
         """
         path = path.resolve()
         with storage_errors(path, "cannot write"):
@@ -123,14 +122,14 @@ class SafeFile:
                 raise
 
     def publish(self) -> None:
-        """Put what waits beside the file in its place, which until then an older one keeps."""
+        """Move the staged file to ``path``, replacing an older one."""
         self._target = self.path
         if not self.published:
             with storage_errors(self.path, "cannot write"):
                 self._move(self._current, self.path)
 
     def discard(self) -> None:
-        """Forget what waits beside the file."""
+        """Discard the staged file."""
         self._target = self.path
         if not self.published:
             self.hdf5.close()
@@ -146,14 +145,14 @@ class SafeFile:
 
     @contextlib.contextmanager
     def values(self) -> Iterator[None]:
-        """Values of existing datasets are written in place, and are with the system at the end."""
+        """Context for writing values of existing datasets in place; flushed at its end."""
         self.require_writable()
         with storage_errors(self.path, "cannot write"):
             yield
             self.hdf5.flush()
 
     def close(self) -> None:
-        """Close the file; what was never published leaves no trace."""
+        """Close the file; unpublished changes are discarded."""
         self.hdf5.close()
         if self._lock is None:
             return
@@ -162,13 +161,13 @@ class SafeFile:
         self._lock.release()
         self._lock = None
         if not self.path.exists():
-            with contextlib.suppress(OSError):  # another program has put something there
+            with contextlib.suppress(OSError):  # another process has written into it
                 for folder in self._folders:
                     folder.rmdir()
 
 
 class FileLock:
-    """The right to write ``path``, held by one process; the system takes it back at a kill."""
+    """An exclusive lock for writing ``path``; the system releases it if the process is killed."""
 
     def __init__(self, path: Path) -> None:
         self._path = _beside(path, "lock")
@@ -192,29 +191,29 @@ class FileLock:
             raise StoreError(message, hint="wait for it, or write to another file") from None
 
     def _still_named(self) -> bool:
-        """Whether the locked file is the one that others find (its last owner deletes it)."""
+        """Whether the locked file still exists under its name (its last owner deletes it)."""
         try:
             return os.fstat(self._descriptor).st_ino == self._path.stat().st_ino
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Give the right back."""
+        """Release the lock."""
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path, action: str) -> Iterator[None]:
-    """Turn what the system or HDF5 says of ``path`` into one line."""
+    """Convert errors of the system or HDF5 into a StoreError with a one-line message."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # HDF5 ends a failed close in a RuntimeError
+    except (OSError, RuntimeError) as error:  # HDF5 raises a RuntimeError for a failed close
         number = _errno(error)
         reason = os.strerror(number) if number else str(error).splitlines()[0]
         message = f"{action} {path}: {reason}"
         full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        hint = "make room on the disk" if full else "check the folder, its permissions and the disk"
+        hint = "free disk space" if full else "check the folder, its permissions and the disk"
         raise StoreError(message, hint=hint) from error
 
 
@@ -230,10 +229,10 @@ def _open(path: Path, mode: str) -> h5py.File:
         if not path.is_file() or not os.access(path, os.R_OK) or h5py.is_hdf5(path):
             return h5py.File(path, mode, libver="earliest", locking=False)
     message = f"{path} is not an HDF5 file"
-    raise StoreError(message, hint="give a results file written by robcert, or another name")
+    raise StoreError(message, hint="use a results file written by robcert, or another name")
 
 
 def _errno(error: Exception) -> int | None:
-    """The system's error number, which HDF5 hides in its text."""
+    """The system's error number, which HDF5 reports only in its text."""
     inside = re.search(r"errno = (\d+)", str(error))
     return int(inside.group(1)) if inside else getattr(error, "errno", None)

@@ -1,4 +1,4 @@
-"""One analysis in a results file: a table of rows, its settings, and small arrays beside it."""
+"""One analysis in a results file: a table, its settings, and small arrays."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 class AnalysisGroup:
     """Rows of one analysis with one set of settings.
 
-    A row is an image of the store, named by its index in the data set; in a table of samples it
-    is a number from 0.
+    A row is identified by the image's index in the data set; in a table of samples by a number
+    from 0.
 
     Attributes:
-        path: place in the file, ``/attack/linf-quick-1f3a9c02``.
+        path: path in the file, ``/attack/linf-quick-1f3a9c02``.
     """
 
     def __init__(self, store: ResultFile, path: str) -> None:
@@ -69,14 +69,14 @@ class AnalysisGroup:
 
     @property
     def complete(self) -> bool:
-        """Whether the last request ran to its end; ``indices`` says which images it named."""
+        """Whether the last run finished; ``indices`` are its images."""
         return bool(self.attribute("complete"))
 
     @property
     def indices(self) -> NDArray[np.int64]:
-        """Rows that a summary speaks of, ascending.
+        """Indices of the rows that a summary covers, ascending.
 
-        Those of the last request that ran to its end, or all finished rows where none did.
+        Those of the last run that finished, or all finished rows if none did.
         """
         text = self.attribute("settings").get("indices")
         if text is not None:
@@ -106,7 +106,7 @@ class AnalysisGroup:
         return finished
 
     def column(self, name: str, indices: NDArray[np.int64] | None = None) -> NDArray[Any]:
-        """Values of ``name``, one a member of ``indices`` (default: all rows), fill where missing.
+        """Values of ``name`` for ``indices`` (default: all rows), the fill value where missing.
 
         Raises:
             StoreError: the table has no such column.
@@ -122,11 +122,11 @@ class AnalysisGroup:
         return values
 
     def append(self, indices: NDArray[np.int64], rows: Mapping[str, NDArray[Any]]) -> None:
-        """Write finished rows; once this returns a kill cannot lose them.
+        """Write finished rows; they survive a kill once this returns.
 
         Args:
             indices: images (or sample rows) of the batch.
-            rows: values by column, first axis as ``indices``; every column but those of images.
+            rows: values by column, first axis as ``indices``; columns of images are optional.
 
         Raises:
             StoreError: a column is missing or unknown, or has the wrong length.
@@ -148,7 +148,7 @@ class AnalysisGroup:
         self._store.has_rows = True
 
     def finish(self, indices: NDArray[np.int64]) -> None:
-        """Mark the request for ``indices`` as done; all of them have a row.
+        """Mark the table as complete for ``indices``, which must all have a row.
 
         Raises:
             StoreError: some have none.
@@ -166,7 +166,7 @@ class AnalysisGroup:
         return read_attribute(self._place, name, default)
 
     def set_attributes(self, **values: object) -> None:
-        """Set attributes, all at once; numbers and texts as they are, the rest as JSON."""
+        """Set attributes in one change; numbers and strings as they are, the rest as JSON."""
         if changed := changed_attributes(self._place, values):
             with self._store.file.change() as file:
                 write_attributes(file[self.path], changed)

@@ -1,4 +1,4 @@
-"""The header of a results file: what wrote it, and which model and data it speaks of."""
+"""The header of a results file: format, versions, model and data set."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
 def require_results(file: SafeFile) -> None:
     """Raise unless ``file`` holds robcert results of a known format version."""
     if file.hdf5.attrs.get("format") != FORMAT:
-        message = f"{file.path} is an HDF5 file, but not of robcert results"
-        raise StoreError(message, hint="give another name")
+        message = f"{file.path} is an HDF5 file, but not a results file of robcert"
+        raise StoreError(message, hint="use another name")
     stored = int(file.hdf5.attrs["format_version"])
     if stored != FORMAT_VERSION:
         message = (
@@ -69,16 +69,16 @@ def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:
     stored = str(place["sha256"])
     if stored == digest:
         return
-    called = place["file" if name == "model" else "name"]
+    stored_name = place["file" if name == "model" else "name"]
     message = (
-        f"{file.path} holds results of another {name}: {called} ({stored[:8]}), "
+        f"{file.path} holds results of another {name}: {stored_name} ({stored[:8]}), "
         f"not {given} ({digest[:8]})"
     )
     raise StoreError(message, hint="write to another file, or overwrite this one")
 
 
 def require_same_use(file: SafeFile, model: ModelInfo) -> None:
-    """Raise unless the model is used as before: another preprocessing is another function."""
+    """Raise unless preprocessing and output are as before: they change the function."""
     place = file.hdf5["model"].attrs
     for name, given in (("preprocessing", model.preprocessing), ("output_name", model.output_name)):
         stored = str(place.get(name, given))

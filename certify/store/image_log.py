@@ -1,7 +1,7 @@
-"""Images on their way into a results file: a log beside it, folded in when a group is finished.
+"""A log of images beside a results file, merged into it when a group is finished.
 
-Compressed datasets cannot be appended to in place without a moment at which a kill would leave a
-file that does not open. The log can: a record counts once it is complete.
+Appending to a compressed dataset in place could leave a broken file if the process is killed.
+Appending to the log cannot: incomplete records are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def append_images(
     results: Path, dataset: h5py.Dataset, rows: NDArray[np.int64], images: NDArray[Any]
 ) -> None:
-    """Log ``images`` as the future rows ``rows`` of ``dataset``."""
+    """Append ``images`` to the log, as rows ``rows`` of ``dataset``."""
     images = np.ascontiguousarray(images, dataset.dtype)
     path = results.with_name(f".{results.name}{dataset.name.replace('/', '@')}.images")
     with path.open("ab") as log:
@@ -35,7 +35,7 @@ def append_images(
 
 
 def pending_logs(results: Path) -> list[Path]:
-    """Logs that wait beside the results file."""
+    """Logs beside the results file that are not merged yet."""
     prefix = f".{results.name}@"
     beside = (path for path in results.parent.iterdir() if path.name.startswith(prefix))
     return sorted(path for path in beside if path.suffix == ".images")

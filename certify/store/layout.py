@@ -1,4 +1,4 @@
-"""How a results file is laid out in HDF5: tables, attributes, index lists."""
+"""Layout of a results file in HDF5: tables, attributes, index lists."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LONGEST_ATTRIBUTE = 60_000
 
 
 def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[str, int]) -> None:
-    """Lay out the datasets of ``schema`` with ``rows`` rows that say "not computed".
+    """Create the datasets of ``schema`` with ``rows`` rows of fill values.
 
-    Every dataset gets its place in the file now, so that writing rows later touches nothing else.
-    A column of images is made only where ``sizes`` has its axes.
+    Space for every dataset is allocated now, so that writing rows later changes values only. A
+    column of images is created only if ``sizes`` has its axes.
     """
     for column in (*schema.columns, COMPUTED):
         if column.images and not set(column.trailing) <= set(sizes):
@@ -54,7 +54,7 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
 
 
 def describe(data: h5py.Dataset, column: Column, axes: tuple[str, ...]) -> None:
-    """Say what ``data`` is and name its axes."""
+    """Store the description of ``data`` and the names of its axes."""
     data.attrs["doc"] = column.doc
     data.attrs["units"] = column.units
     data.attrs["kind"] = column.kind.value
@@ -90,10 +90,10 @@ def _copy_lengthened(source: h5py.Dataset, target: h5py.Group, rows: int) -> Non
 
 
 def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
-    """Store numbers and texts as they are, anything else as JSON.
+    """Store numbers and strings as they are, anything else as JSON.
 
     Raises:
-        StoreError: a table or an array has one of the names.
+        StoreError: a table or an array has the name of an attribute.
     """
     for name in values:
         if name in place and not _is_long_attribute(place[name]):
@@ -104,7 +104,7 @@ def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
 
 
 def changed_attributes(place: h5py.Group, values: Mapping[str, object]) -> dict[str, object]:
-    """Those of ``values`` that ``place`` does not hold already."""
+    """Those of ``values`` that differ from the attributes of ``place``."""
     nothing = "not set\0"
     return {
         name: value
@@ -126,12 +126,12 @@ def _write_attribute(place: h5py.Group, name: str, value: object) -> None:
 
 
 def _is_long_attribute(item: h5py.Group | h5py.Dataset) -> bool:
-    """Whether ``item`` is a text too long for an attribute of HDF5."""
+    """Whether ``item`` is a string too long for an HDF5 attribute."""
     return isinstance(item, h5py.Dataset) and item.shape == () and item.dtype.kind == "O"
 
 
 def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
-    """What ``write_attribute`` stored, or ``default`` if there is nothing of that name."""
+    """Attribute ``name`` of ``place``, or ``default`` if there is none."""
     if name in place.attrs:
         value = place.attrs[name]
     elif name in place and _is_long_attribute(place[name]):

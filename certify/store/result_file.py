@@ -1,4 +1,4 @@
-"""A results file as its tables see it: which images the rows stand for, and when it is written."""
+"""The part of a results file that its tables need: the images of the rows, and publishing."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 class ResultFile:
-    """The images that the rows of every table stand for, in one file.
+    """A results file with the list of images that its rows refer to.
 
     Attributes:
         file: the file behind it.
-        indices: positions in the data set of the images that the rows stand for ``(n,)``.
+        indices: positions in the data set of the images of the rows ``(n,)``.
         labels: their labels ``(n,)``, -1 where there is none.
-        has_rows: whether one of the tables that were asked for has a row in the file.
+        has_rows: whether a table used by this run has a row in the file.
     """
 
     def __init__(self, file: SafeFile) -> None:
         self.file = file
         self.indices: NDArray[np.int64]
         self.labels: NDArray[np.int32]
-        self._replaces = not file.published  # what is there, if anything
-        self._begun = False  # whether an analysis was
+        self._replaces = not file.published  # an existing file, if any
+        self._begun = False  # whether a new table was created
         self.has_rows = False
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the results file."""
         return self.file.path
 
     def add_images(self, indices: NDArray[np.int64], labels: NDArray[Any] | None) -> None:
-        """Make room for those of ``indices`` that the file does not have yet.
+        """Extend all tables by those of ``indices`` that are not in the file yet.
 
         Args:
             indices: positions in the data set.
@@ -70,15 +70,15 @@ class ResultFile:
         return np.where(self.indices[found] == indices, found, -1)
 
     def publish(self) -> None:
-        """Put in its place what waits for a first row."""
+        """Publish the file, or the new table, that waits for its first row."""
         if self._replaces:
-            for log in pending_logs(self.path):  # of the file that is being overwritten
+            for log in pending_logs(self.path):  # of the overwritten file
                 log.unlink()
         self.file.publish()
         self._replaces = False
 
     def fold_images(self) -> None:
-        """Move logged images into the file."""
+        """Merge logged images into the file."""
         logs = pending_logs(self.path) if self.file.writable and self.file.published else []
         if not logs:
             return
@@ -89,7 +89,7 @@ class ResultFile:
             log.unlink()
 
     def load_indices(self) -> None:
-        """Read which images the rows stand for."""
+        """Read the list of images of the rows."""
         self.indices = self.file.hdf5["data/index"][()]
         self.labels = self.file.hdf5["data/label"][()]
         self._order = np.argsort(self.indices)

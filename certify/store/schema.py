@@ -1,4 +1,4 @@
-"""What every results file holds: its format, the list of images, the mark of a finished row."""
+"""Parts of every results file: its format, the list of images, the mark of a finished row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGES = (
     Column("index", "i8", _M, "position of the image in the data set", fill=-1),
     Column("label", "i4", _M, "its label, -1 where there is none", "class", fill=-1),
 )
-"""Datasets of the group ``/data``: which image each row of every table stands for."""
+"""Datasets of the group ``/data``: the image of each row of every table."""
 
 COMPUTED = Column("computed", "i1", _M, "1 where the row is finished, else it says nothing", fill=0)
 """Every table's last column; a row counts once this is set, after its values are in the file."""

@@ -160,7 +160,7 @@ def test_values_that_make_no_sense(option: str, value: str) -> None:
 
 
 def test_a_distance_in_steps_of_255_is_asked_about() -> None:
-    refused(attack("-m", MODEL, "--eps", "4"), "--eps 4 is larger", "did you mean 4/255?")
+    refused(attack("-m", MODEL, "--eps", "4"), "epsilon 4 is larger", "did you mean 4/255?")
     refused(attack("-m", MODEL, "--eps", "29", "--norm", "l2"), "l2 distance", "at most 28 here")
 
 
@@ -225,13 +225,13 @@ def test_a_surface_of_too_many_points() -> None:
 
 def test_a_fit_of_nothing_leaves_no_file() -> None:
     ended = robcert("bounds", "-m", MODEL, "--refit", "--limit", "2", "-o", "r.h5")
-    refused(ended, "there is nothing to fit again", "hint: run the same command without --refit")
+    refused(ended, "cannot repeat the fit", "hint: run once without refit")
     assert list(Path().iterdir()) == []
     ended = robcert("linearity", "-m", MODEL, "--limit", "1", "--steps", "1", "-o", "r.h5")
     assert ended.status == 0
     before = Path("r.h5").read_bytes()
     ended = robcert("bounds", "-m", MODEL, "--refit", "--limit", "2", "-o", "r.h5")
-    refused(ended, "there is nothing to fit again")
+    refused(ended, "cannot repeat the fit")
     assert [path.name for path in Path().iterdir()] == ["r.h5"]
     assert Path("r.h5").read_bytes() == before
 

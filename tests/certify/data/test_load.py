@@ -123,8 +123,8 @@ BAD_ARRAYS = {
     "normalised": (GREY / 127.5 - 1, r"outside \[0, 1\]: from -1 to 1"),
     "to 255": (GREY.astype(np.float32), r"outside \[0, 1\]: from 0 to 255"),
     "just above": (np.full((2, 4, 4), 1 + 2e-6), "outside"),
-    "dark": (np.ones((2, 4, 4), np.uint8), "whole numbers of at most 1"),
-    "large": (np.full((2, 4, 4), 256, np.int16), "whole numbers from 256 to 256"),
+    "dark": (np.ones((2, 4, 4), np.uint8), "integers up to 1"),
+    "large": (np.full((2, 4, 4), 256, np.int16), "integers from 256 to 256"),
     "shape": (np.zeros((2, 3, 4, 5, 6), np.uint8), r"have the shape \(2, 3, 4, 5, 6\)"),
     "empty": (np.zeros((0, 4, 4), np.uint8), "holds no images"),
     "text": (np.array([[["a"]]]), "type <U1"),
@@ -143,7 +143,7 @@ def test_images_that_are_none_are_named(name: str) -> None:
     ("labels", "reason"),
     [
         (LABELS[:5], "12 images but 5 labels"),
-        (LABELS - 1, "go down to -1"),
+        (LABELS - 1, "minimum of -1"),
         (LABELS + 0.5, "not whole numbers"),
         (LABELS * np.nan, "not whole numbers"),
         (LABELS.astype(str), "not numbers"),
@@ -190,7 +190,7 @@ def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value), name
     with pytest.raises(DataError, match="only cats, dogs"):
         load_images(tmp_path / "keys.npz")
-    with pytest.raises(DataError, match=r"notes.txt is no file of images"):
+    with pytest.raises(DataError, match=r"notes.txt is not a file of images"):
         load_images(tmp_path / "notes.txt")
     with pytest.raises(DataError, match="no file, folder or data set cifar11") as caught:
         load_images("cifar11")
@@ -217,7 +217,7 @@ def test_folders_that_are_no_image_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lacks t10k"):
         load_images(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01\x00\x00\x00\x0cshort")
-    with pytest.raises(DataError, match="not a whole idx file"):
+    with pytest.raises(DataError, match="not a complete idx file"):
         load_images(tmp_path)
 
 
@@ -252,7 +252,7 @@ def test_selection() -> None:
         select(10, indices=(0, 10))
     with pytest.raises(InvalidParameterError, match="limit must be at least 1"):
         select(10, limit=0)
-    with pytest.raises(InvalidParameterError, match="cannot be added"):
+    with pytest.raises(InvalidParameterError, match="cannot be combined"):
         select(10, limit=1, indices=(1,))
 
 

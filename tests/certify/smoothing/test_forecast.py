@@ -38,7 +38,7 @@ def test_forecast_names_what_no_draws_can_reach(tmp_path: Path) -> None:
         expected = forecast(lab.session(store), GRID)
     assert expected.largest_radius == largest_radius(20_000, sigma=0.25, alpha=5e-4)
     assert expected.unattainable == (2.0,)
-    assert "out of reach: 2" in expected.sentence()
+    assert "not attainable: 2" in expected.sentence()
 
 
 def test_table_for_cohens_scripts(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_sentence_says_of_which_function_it_speaks() -> None:
     assert plain.endswith("not for the model itself.")
     for precision in (Precision.BFLOAT16, Precision.INT8):
         text = guarantee(SmoothingSettings(precision=precision))
-        assert f"computed in {precision}, which is another function" in text
+        assert f"computed in {precision}, which is a different function" in text
         assert text.endswith("nor for the model in float32.")
 
 
@@ -86,13 +86,13 @@ def test_the_verdict_says_it_too() -> None:
 
 def test_what_cannot_be_had_is_refused(original: Classifier, images: ImageSet) -> None:
     module = Classifier.from_module(HalfSpace(), image_shape=SHAPE, num_classes=2)
-    with pytest.raises(InvalidParameterError, match="int8 is for ONNX files"):
+    with pytest.raises(InvalidParameterError, match="int8 needs an ONNX file"):
         computed_in(module, Precision.INT8, images, **HOW)
     blind = replace(original, twin=None)
-    with pytest.raises(InvalidParameterError, match="bfloat16 is computed in torch"):
+    with pytest.raises(InvalidParameterError, match="bfloat16 needs a PyTorch twin"):
         computed_in(blind, Precision.BFLOAT16, images, **HOW)
     small = computed_in(original, Precision.INT8, images, **HOW)
-    with pytest.raises(InvalidParameterError, match="in int8 already"):
+    with pytest.raises(InvalidParameterError, match="already in int8"):
         computed_in(small, Precision.BFLOAT16, images, **HOW)
 
 

@@ -477,7 +477,7 @@ def test_what_is_no_results_file_is_named_and_left_alone(tmp_path: Path) -> None
         assert path.read_bytes() == content
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(StoreError, match="not of robcert results"):
+    with pytest.raises(StoreError, match="not a results file of robcert"):
         opened(tmp_path / "other.h5")
     with pytest.raises(StoreError, match=r"cannot (open|write) .*"):
         opened(tmp_path)
@@ -552,7 +552,9 @@ with opened(path) as store:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "r.h5"
-    paths = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(Path(__file__).parent), str(SUPPORT), os.environ.get("PYTHONPATH", "")]
+    )
     result = subprocess.run(
         [sys.executable, "-c", FULL, str(path)],
         env={**os.environ, "PYTHONPATH": paths},
