@@ -173,14 +173,14 @@ COMMANDS = {
         "Train a network, export it as ONNX and print the command that audits it.", _train
     ),
     "export": LazyCommand(
-        "Write a checkpoint as ONNX: logits, any batch, preprocessing and provenance inside.",
+        "Write a checkpoint as ONNX, with logits, dynamic batch, preprocessing and provenance.",
         _export,
     ),
     "datasets": LazyCommand("List the data sets that --data takes by name.", _datasets),
     "attacks": LazyCommand(
         "List the attacks that robcert attack --attack takes by name.", _attacks
     ),
-    "architectures": LazyCommand("List the networks that robcert train can build.", _architectures),
+    "architectures": LazyCommand("List the architectures that robcert train can build.", _architectures),
     "doctor": LazyCommand(
         "Show versions, devices and bundled files; test the numbers on request.", _doctor
     ),
