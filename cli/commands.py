@@ -180,7 +180,9 @@ COMMANDS = {
     "attacks": LazyCommand(
         "List the attacks that robcert attack --attack takes by name.", _attacks
     ),
-    "architectures": LazyCommand("List the architectures that robcert train can build.", _architectures),
+    "architectures": LazyCommand(
+        "List the architectures that robcert train can build.", _architectures
+    ),
     "doctor": LazyCommand(
         "Show versions, devices and bundled files; test the numbers on request.", _doctor
     ),

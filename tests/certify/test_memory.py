@@ -31,7 +31,7 @@ import sys
 import torch
 from torch import nn
 from robcert.certify.analyses import clean
-from robcert.certify.classifier import Classifier
+from robcert.certify.model.classifier import Classifier
 from robcert.certify.data import load_images, select
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore

@@ -19,8 +19,8 @@ PLAIN = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 EVERY_BATCH = """
 import torch
 from torch import nn
-from robcert.certify.classifier import Classifier
-from robcert.certify.gradients import value_and_gradient
+from robcert.certify.model.classifier import Classifier
+from robcert.certify.numerics.gradients import value_and_gradient
 
 torch.manual_seed(0)
 torch.set_num_threads({threads})

@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import resource, torch
-from robcert.certify.heap import keep_freed_memory
+from robcert.certify.numerics.memory import keep_freed_memory
 kept = {keep}
 assert not kept or keep_freed_memory()
 for _ in range(5):
