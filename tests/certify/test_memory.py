@@ -30,7 +30,7 @@ CLEAN = """
 import sys
 import torch
 from torch import nn
-from robcert.certify.analyses import clean
+from robcert.certify.auditing import clean
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.data import load_images, select
 from robcert.certify.session import Session
