@@ -284,7 +284,7 @@ def test_images_and_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1x4x4"):
         loaded(tmp_path, linear(), images=images(shape=(1, 4, 4)))
     labels = np.arange(12) % 7
-    with pytest.raises(DataError, match="no class of the model, which has 5"):
+    with pytest.raises(DataError, match="not a class of the model, which has 5 classes"):
         loaded(tmp_path, linear(), images=images(labels=labels))
 
 
