@@ -18,7 +18,7 @@ test: .venv/installed-dev
 test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow --timeout 3600
 
-LOWEST_TESTS := tests/certify/stats tests/certify/store/test_store.py tests/certify/comparison \
+LOWEST_TESTS := tests/trainers/test_export.py tests/certify/stats tests/certify/store/test_store.py tests/certify/comparison \
   tests/certify/importer/graph tests/certify/importer/test_load.py
 
 test-lowest: .venv-lowest/installed
