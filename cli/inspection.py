@@ -46,12 +46,12 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
 
     if options.data is not None:
         images = load_images(options.data, root=options.data_root)
-        found = inspect_model(model_path(options), images=images, **how_to_load(options))
+        found = inspect_model(model_path(options), how_to_load(options), images=images)
         return found, images.info
     try:
         classifier = load_model(options, None)
     except AmbiguousOutputError:
-        return inspect_model(model_path(options), **how_to_load(options)), None
+        return inspect_model(model_path(options), how_to_load(options)), None
     try:
         fitting = default_data(options, classifier)
     except DataError:
@@ -69,7 +69,7 @@ def _print_json(options: AnalysisOptions, inspection: Inspection, data: DataInfo
     print_json(
         Outcome(
             command="inspect",
-            model=asdict(inspection.info),
+            model=inspection.info.stored(),
             data=asdict(data) if data else {},
             settings={"output": options.output, "device": options.device},
             summary=inspection.to_json(),

@@ -124,8 +124,8 @@ def analyse(
     )
     info = classifier.info
     group.set_attributes(
-        hint_nodes=list(info.hint_nodes),
-        straight_through=list(info.straight_through),
+        hint_nodes=list(map(str, info.hint_nodes)),
+        straight_through=list(map(str, info.straight_through)),
         disagreement=_disagreement(info),
         slope_mismatch=slope_mismatch(info),
     )

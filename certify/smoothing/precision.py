@@ -54,18 +54,18 @@ def computed_in(
         InvalidParameterError: it cannot be had in this precision.
         ModelFileError: quantisation fails.
     """
-    if classifier.precision == precision:
+    present = classifier.runtime.precision
+    if present == precision:
         return classifier
-    if classifier.precision != Precision.FLOAT32:
-        message = f"the model is in {classifier.precision} already, {precision} needs the original"
+    if present != Precision.FLOAT32:
+        message = f"the model is in {present} already, {precision} needs the original"
         raise InvalidParameterError(message)
     if precision is Precision.BFLOAT16:
         logits = _in_bfloat16(classifier)
     else:
         logits = _in_int8(classifier, _noisy(images, sigma=sigma, seed=seed))
-    return replace(
-        classifier, runtime=logits, reopened=None, twin=None, exact_twin=None, precision=precision
-    )
+    runtime = replace(classifier.runtime, logits=logits, reopened=None, precision=precision)
+    return replace(classifier, runtime=runtime, twin=None)
 
 
 def require_same_function(
@@ -80,8 +80,8 @@ def require_same_function(
     digest = sha256(classifier.logits(x).float().cpu().numpy().tobytes()).hexdigest()
     if group.attribute("precision_digest", digest) != digest:
         message = (
-            f"{group.path}: the {classifier.precision} model that it speaks of gave other scores "
-            "than the one made here"
+            f"{group.path}: the {classifier.runtime.precision} model that it speaks of gave other "
+            "scores than the one made here"
         )
         raise StoreError(message, hint="give another --out, or --overwrite")
     group.set_attributes(precision_digest=digest)
@@ -120,8 +120,9 @@ def _whole(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def _in_int8(classifier: Classifier, noisy: Tensor) -> Logits:
-    if classifier.quantised is None:
+    quantised = classifier.runtime.quantised
+    if quantised is None:
         message = f"int8 is for ONNX files on a CPU, not for {classifier.info.file} here"
         hint = "export a checkpoint with robcert export; use --device cpu"
         raise InvalidParameterError(message, hint=hint)
-    return classifier.quantised(noisy)
+    return quantised(noisy)

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.data import ImageSet
+    from robcert.certify.importer import LoadOptions
     from robcert.certify.model import Classifier, PreprocessOptions
     from robcert.certify.session import Session
     from robcert.certify.store import ResultStore
@@ -131,7 +132,7 @@ def load_model(options: AnalysisOptions, images: ImageSet | None) -> Classifier:
     """The model that was named, else the demo model; ``images`` settle its input where known."""
     from robcert.certify.importer import load_classifier
 
-    return load_classifier(model_path(options), images=images, **how_to_load(options))
+    return load_classifier(model_path(options), how_to_load(options), images=images)
 
 
 def model_path(options: AnalysisOptions) -> Path:
@@ -142,20 +143,19 @@ def model_path(options: AnalysisOptions) -> Path:
     return bundled(DEMO_MODEL)
 
 
-def how_to_load(options: AnalysisOptions) -> dict[str, Any]:
-    """Arguments of `load_classifier` and `inspect_model` beside the file and the images."""
-    from robcert.trainers.loop import load_checkpoint
+def how_to_load(options: AnalysisOptions) -> LoadOptions:
+    """Options of `load_classifier` and `inspect_model`; `--arch` is allowed from here on."""
+    from robcert.certify.importer import LoadOptions
     from robcert.trainers.networks import allow
 
     if options.arch is not None:
         allow(options.arch)
-    return {
-        "preprocess": preprocessing(options),
-        "output": options.output,
-        "device": options.device,
-        "threads": options.threads or 0,
-        "checkpoint_loader": lambda file, device: load_checkpoint(file, device=device),
-    }
+    return LoadOptions(
+        preprocess=preprocessing(options),
+        output=options.output,
+        device=options.device,
+        threads=options.threads or 0,
+    )
 
 
 def preprocessing(options: AnalysisOptions) -> PreprocessOptions:

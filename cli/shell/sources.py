@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .session import how_to_load
@@ -26,11 +27,11 @@ def load_sources(context: Opened, files: Sequence[Path]) -> tuple[Classifier, ..
     from robcert.certify.importer import load_classifier
     from robcert.certify.model import PreprocessOptions
 
-    how = {**how_to_load(context.options), "preprocess": PreprocessOptions(), "output": None}
+    how = replace(how_to_load(context.options), preprocess=PreprocessOptions(), output=None)
     found: dict[str, Classifier] = {}
     for file in files:
         try:
-            source = load_classifier(file, images=context.session.images, **how)
+            source = load_classifier(file, how, images=context.session.images)
         except DataError as error:
             message = f"the source {file} does not take the model's images: {error}"
             raise DataError(message) from error

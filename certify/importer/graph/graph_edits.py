@@ -51,20 +51,6 @@ def restricted(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProt
     return copy
 
 
-def required_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Inputs that must be fed: those that are no initialiser (IR 3 lists these as inputs too)."""
-    defaults = {tensor.name for tensor in model.graph.initializer}
-    return [entry for entry in model.graph.input if entry.name not in defaults]
-
-
-def dimensions(entry: onnx.ValueInfoProto) -> list[int | str]:
-    """Declared shape: numbers where fixed, names (perhaps empty) where free."""
-    return [
-        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
-        for d in entry.type.tensor_type.shape.dim
-    ]
-
-
 def with_free_batch(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
     """Copy of ``model`` whose input has a free first axis.
 
