@@ -1,10 +1,10 @@
-"""One small network by every method on the same data and budget: trained, audited, compared.
+"""One small network trained by every method on the same data and budget, audited and compared.
 
     python benchmarks/family.py FOLDER [--data-root DIR] [--only METHOD ...] [--stage train|audit]
 
-Runs the commands that docs/family.md shows, one after the other, and prints each. What is finished
-in FOLDER is kept, so the same command goes on where an interrupted one stopped; ``--again`` audits
-anew where an analysis has changed.
+Runs the commands of docs/family.md one after the other and prints each. Finished results in FOLDER
+are kept, so that the same command continues after an interruption; ``--again`` repeats the audits,
+for an analysis that has changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ METHODS = (
     *("standard", "gaussian", "free", "gradient", "jacobian", "cure", "llr", "smoothadv"),
     *("soar", "adversarial", "trades"),
 )
-"""The cheap ones first; ``soar`` begins with the network of ``standard``."""
+"""Methods in the order of their cost; ``soar`` starts from the network of ``standard``."""
 
 BUDGET = (
     *("--arch", "cnn4", "--width", "8", "--epochs", "4", "--learning-rate", "0.1"),
@@ -28,7 +28,7 @@ OWN = {
     "adversarial": ("--steps", "5", "--step-size", "3/255"),
     "trades": ("--steps", "5", "--step-size", "0.014"),
 }
-"""Options of single methods: fewer and larger steps than their defaults, for time."""
+"""Options of single methods: fewer and larger steps than their defaults, to save time."""
 
 IMAGES = 100
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="folder of the data sets")
     parser.add_argument("--only", nargs="*", choices=METHODS, default=METHODS)
     parser.add_argument("--stage", choices=("train", "audit", "all"), default="all")
-    parser.add_argument("--again", action="store_true", help="throw audits away that are there")
+    parser.add_argument("--again", action="store_true", help="repeat existing audits")
     options = parser.parse_args()
     root = () if options.data_root is None else ("--data-root", str(options.data_root))
     for method in options.only:
@@ -47,7 +47,8 @@ def main() -> None:
             train(method, options.folder, root)
     if options.stage == "train":
         return
-    for method in options.only if options.again else ():  # all first: without it, goes on here
+    # all before the first audit, so that a run without --again can continue
+    for method in options.only if options.again else ():
         results(method, options.folder).unlink(missing_ok=True)
     for method in options.only:
         audit(method, options.folder, root)
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def train(method: str, folder: Path, root: tuple[str, ...]) -> None:
-    """Train and export, unless the ONNX file is there."""
+    """Train and export, unless the ONNX file exists."""
     out = folder / method
     if (out / "model.onnx").is_file():
         return
@@ -80,7 +81,7 @@ def train(method: str, folder: Path, root: tuple[str, ...]) -> None:
 
 
 def audit(method: str, folder: Path, root: tuple[str, ...]) -> None:
-    """Audit the test images' first few; rows that are in the file are kept."""
+    """Audit the first test images; rows that are in the results file are kept."""
     run(
         *(
             "audit",
@@ -101,7 +102,7 @@ def results(method: str, folder: Path) -> Path:
 
 
 def run(*command: str, to: Path | None = None) -> None:
-    """Run a command of robcert, its output to the file ``to``; stop if it fails."""
+    """Run a command of robcert, with its output in the file ``to``; exit if it fails."""
     print("robcert", *command, *(() if to is None else (">", str(to))), flush=True)
     code = "from robcert.cli.main import main; main()"
     pipe = None if to is None else subprocess.PIPE

@@ -1,12 +1,11 @@
-"""Does the masking check tell models that hide their gradient from honest ones?
+"""Validation of the masking check on models that hide their gradient and honest ones.
 
     python benchmarks/masking_validation.py FOLDER --half tuning --train fashion-mnist:train ...
 
-Trains and exports every model of masking_set.entries, asks the check about the ONNX file,
-and settles by attacks that the check does not have whether the model masks
-(masking_set.trial). One line of JSON a model goes to FOLDER/verdicts.jsonl; models
-that are there are not done again. `--table` prints what is there as tables for docs/masking.md, and
-keeps it in FOLDER/verdicts.json.
+Trains and exports every model of masking_set, runs the check on its ONNX file, and decides by
+attacks that the check lacks whether the model masks (masking_set.trial). Each model adds one line
+of JSON to FOLDER/verdicts.jsonl; models that are in it are skipped. `--table` prints the results as
+tables for docs/masking.md, and saves them in FOLDER/verdicts.json.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import torch
 from masking_set.entries import ENTRIES
 from masking_set.fresh import FRESH
 from masking_set.networks import Kit
-from masking_set.trial import Evidence, tried
+from masking_set.trial import Evidence, TrialPlan, tried
 
 from robcert.certify import masking
 from robcert.certify.auditing import settings_of
@@ -64,19 +63,12 @@ def main() -> None:
     lines = verdicts.read_text().splitlines() if verdicts.is_file() else []
     done = {row["name"]: row for row in map(json.loads, lines)}
     settings = settings_of("masking", options.profile, norm=Norm.LINF, epsilon=options.epsilon)
+    plan = TrialPlan(kit, images, options.folder, settings, options.limit)
     for entry in (*ENTRIES, *FRESH):
         wanted = entry.name in options.only if options.only else entry.half == options.half
         if not wanted or (entry.name in done and not options.again):
             continue
-        trial = tried(
-            entry,
-            kit,
-            images,
-            options.folder,
-            settings,
-            options.limit,
-            gathered=gathered(done.get(entry.name), options.limit),
-        )
+        trial = tried(entry, plan, gathered=gathered(done.get(entry.name), options.limit))
         row = {**trial.to_json(), "data": images.name, "images": options.limit}
         print(json.dumps(row), flush=True)
         with verdicts.open("a") as file:
@@ -131,18 +123,18 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=("tuning", "held out", "fresh"), default="tuning")
-    parser.add_argument("--only", nargs="*", help="names of models, whatever their half")
+    parser.add_argument("--only", nargs="*", help="names of models, of any collection")
     parser.add_argument("--train", default="fashion-mnist", help="training images")
     parser.add_argument("--test", default="fashion-mnist", help="images to attack")
     parser.add_argument("--data-root", type=Path, help="folder of the data sets")
-    parser.add_argument("--family", type=Path, help="runs of benchmarks/family.py to use")
+    parser.add_argument("--family", type=Path, help="existing runs of benchmarks/family.py")
     parser.add_argument("--epsilon", type=float, default=8 / 255, help="linf radius")
     parser.add_argument("--subset", type=int, default=10000, help="training images")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=100, help="images attacked")
     parser.add_argument("--profile", default="quick")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    parser.add_argument("--again", action="store_true", help="judge also what is there already")
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    parser.add_argument("--again", action="store_true", help="repeat finished models")
     return parser.parse_args()
 
 

@@ -1,16 +1,16 @@
-"""Cost of one training step of every method, as ratios to a standard step of the same network.
+"""Cost of one training step of every method, relative to a standard step of the same network.
 
-One run, one network at a time, every method in turns:
+One run measures the networks one by one and alternates between the methods:
 
     python benchmarks/training.py --arch cnn4 resnet18 --batch-size 64 --rounds 5
 
-prints for each method the count that theory asks for, the measured ratio, and measured by count. A
-standard step is one forward pass (1), one backward pass to the layers' inputs (1) and one to their
-parameters (1): 3 units. A gradient of the images alone costs 2. Differentiating a gradient again,
-with respect to the parameters, costs 2 for each of the two passes it is made of, on top of them: 6
-for a penalty on the gradient together with the loss itself. Steps are those of the loop, with
-optimiser and clipping. Ratios are medians over the rounds of processor time; on a quiet machine the
-clock says the same.
+It prints for each method the theoretical number of passes, the measured ratio, and the quotient of
+measured and theoretical ratio. A standard step is one forward pass (1), one backward pass to the
+layers' inputs (1) and one to their parameters (1): 3 units. A gradient by the images alone costs 2.
+Differentiating a gradient by the parameters costs another 2 for each of its two passes: 6 for a
+penalty on the gradient together with the loss itself. The steps are those of the training loop,
+with optimiser and clipping. The ratios are medians of processor time over the rounds; on an idle
+machine wall-clock time gives the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import nn
 
 from robcert.certify.numerics import keep_freed_memory
 from robcert.trainers.data import TrainingImages
-from robcert.trainers.loop import Run
+from robcert.trainers.loop import Run, RunPlan
 from robcert.trainers.methods import (
     Adversarial,
     Cure,
@@ -51,17 +51,20 @@ if TYPE_CHECKING:
 STEP = 3
 """Units of a standard step: forward, backward to inputs, backward to parameters."""
 IMAGE = 2
-"""Units of a gradient of the images alone."""
+"""Units of a gradient by the images alone."""
 FIRST, SECOND = 1.15, 1.4
-"""Most that a step may cost, by its count: of first-order methods, and of second-order ones."""
+"""Largest allowed quotient of measured and theoretical ratio: first order, second order."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method, the units that theory asks for, and how much more it may cost.
+    """A method with its theoretical and allowed cost.
 
     Attributes:
-        own_layers: robcert's convolution and batch norm, or torch's.
+        objective: the method.
+        units: theoretical units of a step.
+        most: largest allowed quotient of measured and theoretical ratio.
+        own_layers: whether the layers are robcert's convolution and batch norm, or torch's.
     """
 
     objective: Objective
@@ -78,11 +81,11 @@ METHODS = {
     "adversarial-7": Method(Adversarial(steps=7), STEP + 7 * IMAGE),
     "adversarial-10": Method(Adversarial(steps=10), STEP + 10 * IMAGE),
     "adversarial-30": Method(Adversarial(steps=30), STEP + 30 * IMAGE),
-    # the clean logits for the divergence, ten gradients, and a step on clean and perturbed images
+    # clean logits for the divergence, ten gradients, and a step on clean and perturbed images
     "trades-10": Method(Trades(), 1 + 10 * IMAGE + 2 * STEP),
     # two gradients of two copies of each image, and a step on two copies
     "smoothadv-2x2": Method(SmoothAdv(), 2 * (2 * IMAGE + STEP)),
-    # the gradient that gives the direction is one backward pass of the step's own forward pass
+    # the direction needs one backward pass of the step's own forward pass
     "gradient-forward": Method(Gradient(), 2 * STEP + 1),
     "gradient-central": Method(Gradient(scheme="central"), 3 * STEP + 1),
     # forward, gradient, and both differentiated with respect to the parameters
@@ -94,20 +97,20 @@ METHODS = {
     "cure": Method(Cure(), 2 * (2 + 2 * 2), SECOND),
     # the gradient at the image and its derivative, M gradients, and a step at the perturbed image
     "llr-2": Method(Llr(steps=2), (2 + 2 * 2) + 2 * IMAGE + STEP, SECOND),
-    # a first step, two gradients and their derivative, and the loss apart from the clipped penalty
+    # a sign step, two gradients and their derivative, and the loss without the clipped penalty
     "soar": Method(Soar(), IMAGE + 2 * (2 + 2 * 2) + 2, SECOND),
 }
 
 
 def run_of(architecture: Architecture, method: Method, batch: int, folder: Path) -> Run:
-    """A run that is about to begin, on random images of CIFAR-10's size."""
+    """New run on random images of CIFAR-10's size."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (batch, 3, 32, 32), generator=draws).to(torch.uint8)
     images = TrainingImages(pixels, torch.arange(batch) % 10, "noise")
     config = TrainConfig(
         objective=method.objective, architecture=architecture, batch_size=batch, normalize=False
     )
-    run = Run(config, images, images, folder, torch.device("cpu"))
+    run = Run(RunPlan(config, images, images, folder))
     for layer in () if method.own_layers else run.model.modules():
         if isinstance(layer, Convolution):
             layer.__class__ = nn.Conv2d
@@ -117,7 +120,7 @@ def run_of(architecture: Architecture, method: Method, batch: int, folder: Path)
 
 
 def seconds(run: Run, least: float) -> float:
-    """Processor seconds of a step, over as many steps as fill ``least`` seconds."""
+    """Processor seconds per step, over as many steps as fit in ``least`` seconds."""
     x, y = run.images.batch(torch.arange(len(run.images)), run.device)
     done, start, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < least or done == 0:
@@ -129,7 +132,7 @@ def seconds(run: Run, least: float) -> float:
 def measured(runs: dict[str, Run], rounds: int, least: float) -> dict[str, float]:
     """Median ratio of each method's step to the standard step measured just before it."""
     for run in runs.values():
-        seconds(run, 0.0)  # first calls allocate
+        seconds(run, 0.0)  # the first steps allocate memory
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -139,7 +142,7 @@ def measured(runs: dict[str, Run], rounds: int, least: float) -> dict[str, float
 
 
 def report(name: str, ratios: dict[str, float]) -> None:
-    print(f"\n{name}: units | by count | measured | measured by count (most)")
+    print(f"\n{name}: units | theory | measured | measured / theory (largest allowed)")
     for method, ratio in ratios.items():
         entry = METHODS[method]
         count = entry.units / STEP
@@ -155,13 +158,14 @@ def report(name: str, ratios: dict[str, float]) -> None:
 
 
 def compare(ratios: dict[str, float], dear: str, cheap: str, least: float) -> None:
-    """Print how much cheaper one method's step is than another's."""
+    """Print how much cheaper a step of one method is than of the other; at least ``least``."""
     if dear in ratios and cheap in ratios:
-        print(f"  {cheap} is {ratios[dear] / ratios[cheap]:.2f}x cheaper than {dear} ({least})")
+        quotient = ratios[dear] / ratios[cheap]
+        print(f"  {cheap} is {quotient:.2f} times cheaper than {dear} (at least {least})")
 
 
 def profile(run: Run, steps: int = 3) -> None:
-    """Print where the time of a step goes."""
+    """Print the operations on which a step spends its time."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         x, y = run.images.batch(torch.arange(len(run.images)), run.device)
         for number in range(steps):
@@ -175,9 +179,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, help="channels of the first layer")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="duration of each measurement")
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--profile", action="store_true", help="where the time goes, per method")
+    parser.add_argument("--profile", action="store_true", help="print the time per operation")
     options = parser.parse_args()
     keep_freed_memory()
     names = dict.fromkeys(["standard", *options.only])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
+from .errors import InvalidParameterError, require_positive
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -39,6 +41,19 @@ class Norm(StrEnum):
     def usual_radius(self) -> float:
         """Radius in pixel units where none is given."""
         return {Norm.L1: 12.0, Norm.L2: 0.5, Norm.LINF: 8 / 255}[self]
+
+    def require_epsilon(self, epsilon: float) -> None:
+        """Raise unless ``epsilon`` is a distance in pixel units of [0, 1] that this norm can have.
+
+        Raises:
+            InvalidParameterError: it is not positive and finite, or above 1 in linf.
+        """
+        require_positive("epsilon", epsilon)
+        if self is Norm.LINF and epsilon > 1:
+            message = f"epsilon {epsilon:g} is larger than the whole range of a pixel, which is 1"
+            meant = f"{epsilon:g}/255" if epsilon == int(epsilon) and epsilon < 255 else "8/255"
+            hint = f"did you mean {meant}? distances are in pixel units of [0, 1]"
+            raise InvalidParameterError(message, hint=hint)
 
     def of(self, x: Tensor) -> Tensor:
         """Norms ``(b,)`` of ``x (b, ...)``, one per example."""

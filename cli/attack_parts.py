@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robcert.certify.attacks import AttackSettings, CorruptionSettings, TransferSettings
 
     from .shell.options import AnalysisOptions
-    from .shell.session import Opened
+    from .shell.session import CommandContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def parts_of(
     )
 
 
-def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
+def fill(context: CommandContext, parts: Parts) -> list[tuple[str, str, str]]:
     """Run the parts: for each its name in the summary, its analysis, the path of its group."""
     from robcert.certify.attacks import (
         analyse,
@@ -135,7 +135,7 @@ def fill(context: Opened, parts: Parts) -> list[tuple[str, str, str]]:
     return done
 
 
-def _say_who_ignores_radii(context: Opened, settings: AttackSettings) -> None:
+def _say_who_ignores_radii(context: CommandContext, settings: AttackSettings) -> None:
     from robcert.certify.attacks import attacks_of, without_radius
 
     if not settings.radii:
@@ -162,7 +162,7 @@ def require_plot(plot: Path | None, parts: Parts) -> None:
         raise InvalidParameterError(message, hint="add --suite or --source")
 
 
-def draw(context: Opened, plot: Path, done: list[tuple[str, str, str]]) -> None:
+def draw(context: CommandContext, plot: Path, done: list[tuple[str, str, str]]) -> None:
     """Accuracy against distance of the suite and of the sources, as the picture ``plot``."""
     from robcert.certify.attacks import attack_curve, save_accuracy, transfer_curves
     from robcert.certify.auditing import summary_of

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from robcert.certify.auditing import AuditSettings
     from robcert.certify.tables import Summary
 
-    from .shell.session import Opened
+    from .shell.session import CommandContext
 
 
 @analysis_options
@@ -67,7 +67,7 @@ def audit(
     checks.enforce(bars, summary)
 
 
-def run_audit(context: Opened, settings: AuditSettings) -> Summary:
+def run_audit(context: CommandContext, settings: AuditSettings) -> Summary:
     """Run the audit and return its summary as JSON."""
     from robcert.certify import auditing
     from robcert.certify.store import plain
@@ -85,7 +85,7 @@ def run_audit(context: Opened, settings: AuditSettings) -> Summary:
     return summary
 
 
-def write_page(context: Opened) -> Path:
+def write_page(context: CommandContext) -> Path:
     """The report beside the results file."""
     from robcert.certify.report import write_report
 
@@ -94,7 +94,7 @@ def write_page(context: Opened) -> Path:
     return write_report(context.session.store.path)
 
 
-def _print(context: Opened, summary: Summary, page: Path) -> None:
+def _print(context: CommandContext, summary: Summary, page: Path) -> None:
     from robcert.certify.auditing import PARTS, Verdict, labelled, tables, violations_table
     from robcert.certify.store import ledger
 

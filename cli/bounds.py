@@ -8,7 +8,7 @@ import typer
 
 from .shell.options import AnalysisOptions, analysis_options
 from .shell.run import given, run_analysis
-from .shell.session import Opened, note, one_epsilon
+from .shell.session import CommandContext, note, one_epsilon
 
 MarginName = Annotated[
     Literal["logit", "prob"] | None,
@@ -95,7 +95,7 @@ def bounds(
         ),
     )
 
-    def analyse(context: Opened) -> list[str]:
+    def analyse(context: CommandContext) -> list[str]:
         session = context.session
         sampled = settings.blocks_of(session.images, session.seed)
         apart = len(set(session.indices.tolist()) - set(sampled.ravel().tolist()))

@@ -38,7 +38,7 @@ def attacks() -> None:
 
 
 def architectures() -> None:
-    """List the networks that robcert train can build.
+    """List the architectures that robcert train can build.
 
     Prints names only, no numbers about a model.
 
@@ -49,8 +49,6 @@ def architectures() -> None:
     for name in names():
         typer.echo(f"{name:16} {describe(name)}")
     typer.echo("torchvision:NAME any classification model of torchvision")
-    typer.echo(
-        "module:factory   your own factory(image_shape=(c, h, w), num_classes=k), from --arch"
-    )
-    typer.echo("                 alone, never from a file")
-    typer.echo("Activations: relu, softplus, c2relu; --denoise for the residual networks.")
+    typer.echo("module:factory   your own function factory(image_shape=(c, h, w), num_classes=k);")
+    typer.echo("                 imported only if --arch names it, never because a file does")
+    typer.echo("Activations: relu, softplus, c2relu. Residual networks also take --denoise.")

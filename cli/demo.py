@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell.options import AnalysisOptions
-from .shell.session import bundled, note, opened
+from .shell.session import note, opened
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import Verdict
@@ -32,6 +32,8 @@ def demo(
 
     Example: robcert demo --out-dir robcert-demo
     """
+    from robcert.certify.auditing import bundled
+
     from .shell.render import print_verdict
 
     pages = []

@@ -1,4 +1,4 @@
-"""`robcert export`: a checkpoint as an ONNX file."""
+"""`robcert export`: writes a checkpoint as an ONNX file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ def export(
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option("--arch", help="module:factory that the checkpoint names, if you trust it."),
+        typer.Option(
+            "--arch",
+            help="Architecture module:factory that the checkpoint names, if you trust it.",
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Write a checkpoint as ONNX: logits, any batch, preprocessing and provenance inside.
+    """Write a checkpoint as ONNX, with logits, dynamic batch, preprocessing and provenance.
 
-    Prints the path. The file is compared with the network first (a measured fact); an export that
-    computes something else is an error.
+    Prints the path. The outputs of the file are compared with those of the network (a measured
+    quantity); a difference is an error.
 
     Example: robcert export runs/standard
     """

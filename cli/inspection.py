@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
 
 from .shell.options import AnalysisOptions, analysis_options
-from .shell.session import default_data, how_to_load, load_model, model_path, note
+from .shell.session import note, request_of
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import Inspection
@@ -40,20 +41,31 @@ def inspect(options: AnalysisOptions) -> None:
 
 def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
     """What the file is, looked at with the images that were named or that fit."""
-    from robcert.certify.auditing import inspect_classifier, inspect_model
+    from robcert.certify.auditing import (
+        default_data,
+        demo_model,
+        inspect_classifier,
+        inspect_model,
+        load_model_of,
+    )
     from robcert.certify.data import load_images
     from robcert.certify.errors import AmbiguousOutputError
 
+    def tell(line: str) -> None:
+        note(options, line)
+
+    model = options.model or demo_model(tell)
+    request = replace(request_of(options), model=model)
     if options.data is not None:
         images = load_images(options.data, root=options.data_root)
-        found = inspect_model(model_path(options), how_to_load(options), images=images)
+        found = inspect_model(model, request.load_options, images=images)
         return found, images.info
     try:
-        classifier = load_model(options, None)
+        classifier = load_model_of(request, None, tell)
     except AmbiguousOutputError:
-        return inspect_model(model_path(options), how_to_load(options)), None
+        return inspect_model(model, request.load_options), None
     try:
-        fitting = default_data(options, classifier)
+        fitting = default_data(request, classifier, tell)
     except DataError:
         return inspect_classifier(classifier, None), None
     return inspect_classifier(classifier, fitting), fitting.info

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robcert.certify.local_linearity import LinearitySettings, Measured
 
     from .shell.options import AnalysisOptions
-    from .shell.session import Opened
+    from .shell.session import CommandContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ def run_series(
         with opened(chosen) as context:
             data = _same_data(context, data)
             found += _measured(context, runs, place)
-            context.warnings = warnings = list(dict.fromkeys([*warnings, *context.warnings]))
+            warnings = list(dict.fromkeys([*warnings, *context.warnings]))
+            context.warnings[:] = warnings
             if place is series[-1]:
                 _print(context, found)
     if plot is not None and found:
@@ -101,7 +102,7 @@ def run_series(
         note(options, f"picture: {plot}")
 
 
-def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
+def run_one(context: CommandContext, runs: Sequence[LinearitySettings], plot: Path | None) -> None:
     """Measure one model, print it, draw its histogram."""
     from robcert.certify.local_linearity import Measured, analyse, save_histogram
 
@@ -114,7 +115,9 @@ def run_one(context: Opened, runs: Sequence[LinearitySettings], plot: Path | Non
         note(context.options, f"picture: {plot}")
 
 
-def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) -> list[Measured]:
+def _measured(
+    context: CommandContext, runs: Sequence[LinearitySettings], place: Place
+) -> list[Measured]:
     from robcert.certify.local_linearity import Measured, analyse, summarise
 
     from .shell.invocation import command_line
@@ -131,7 +134,7 @@ def _measured(context: Opened, runs: Sequence[LinearitySettings], place: Place) 
     return [one for one in found if len(one.gamma)]
 
 
-def _print(context: Opened, found: Sequence[Measured]) -> None:
+def _print(context: CommandContext, found: Sequence[Measured]) -> None:
     """The table or the JSON object of all models."""
     from robcert.certify.local_linearity import series_table
 
@@ -147,7 +150,7 @@ def _print(context: Opened, found: Sequence[Measured]) -> None:
             note(context.options, f"results: {results}")
 
 
-def _same_data(context: Opened, before: str) -> str:
+def _same_data(context: CommandContext, before: str) -> str:
     """Hash of the images; raises if it is not that of the models ``before``."""
     images = context.session.images
     if before and images.sha256 != before:

@@ -13,7 +13,7 @@ from robcert.certify.errors import InvalidParameterError
 from .shell import values
 from .shell.options import AnalysisOptions, analysis_options
 from .shell.run import given, run_analysis
-from .shell.session import Opened, note
+from .shell.session import CommandContext, note
 
 smoothing = typer.Typer(
     no_args_is_help=True,
@@ -132,7 +132,7 @@ def certify(
     levels = [{"sigma": level} for level in sigma or ()] or [{}]
     require_one_table(tsv, levels)
 
-    def analyse(context: Opened) -> list[str]:
+    def analyse(context: CommandContext) -> list[str]:
         family = given(family=len(context.session.indices) if familywise else None)
         paths = certificates(context, [{**chosen, **family, **level} for level in levels])
         write_table(context, paths[0], tsv)
@@ -141,7 +141,7 @@ def certify(
     run_analysis(options, "smoothing certify", "smoothing", analyse)
 
 
-def certificates(context: Opened, runs: Sequence[dict[str, Any]]) -> list[str]:
+def certificates(context: CommandContext, runs: Sequence[dict[str, Any]]) -> list[str]:
     """Paths of the tables of ``runs``, each made with what it sets; its forecast is told first."""
     from robcert.certify.auditing import settings_of
     from robcert.certify.smoothing import analyse, forecast, in_precision
@@ -163,7 +163,7 @@ def require_one_table(tsv: Path | None, levels: Sequence[object]) -> None:
         raise InvalidParameterError(message, hint="run the command once for each")
 
 
-def write_table(context: Opened, path: str, tsv: Path | None) -> None:
+def write_table(context: CommandContext, path: str, tsv: Path | None) -> None:
     """Write the certificates at ``path`` of the results file to ``tsv``, if it is asked for."""
     from robcert.certify.report import cohen_lines
 

@@ -10,7 +10,7 @@ from robcert.certify.store import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES, Colu
 INTRODUCTION = f"""\
 # The results file
 
-Made from `certify/schema.py` by `python docs/make.py`; a test compares the two.
+Made from the `schema.py` of every analysis by `python docs/make.py`; a test compares the two.
 
 One HDF5 file holds what is known of one model on one data set. Any HDF5 reader opens it; h5py
 needs nothing of robcert:

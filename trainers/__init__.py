@@ -1,1 +1,1 @@
-"""Training methods, architectures and exports."""
+"""Training: data, networks, methods, recipes, the training loop and the export as ONNX."""

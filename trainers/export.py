@@ -1,13 +1,13 @@
-"""A checkpoint as an ONNX file: logits, a free batch, and in the metadata what the pixels need."""
+"""Export of a checkpoint as ONNX: logits, dynamic batch, preprocessing in the metadata."""
 
 from __future__ import annotations
 
 import json
 import logging
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.errors import TrainingError
+from robcert.certify.model import Preprocessing
 from robcert.certify.numerics import generator
 from robcert.trainers.loop import (
     MODEL,
@@ -25,9 +26,8 @@ from robcert.trainers.loop import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from robcert.certify.model import Preprocessing
 
 OPSET = 18
 INPUT, LOGITS = "image", "logits"
@@ -35,21 +35,44 @@ PREPROCESS_KEY = "robcert.preprocess"
 DATA_KEY = "robcert.data"
 PROVENANCE_KEY = "robcert.provenance"
 PARITY = 1e-4
-"""Largest difference of the logits, relative to their scale, that an export may show."""
+"""Largest allowed difference between exported and original logits, relative to their scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxMetadata:
+    """Metadata of an exported model.
+
+    Attributes:
+        preprocessing: conversion of pixels to the network's input.
+        data_name: data set that the model belongs to; empty for none.
+        provenance: how the model was made, in JSON types.
+    """
+
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    data_name: str = ""
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    def entries(self) -> dict[str, str]:
+        """Keys and values in the ONNX file."""
+        return {
+            PREPROCESS_KEY: json.dumps(asdict(self.preprocessing), sort_keys=True),
+            DATA_KEY: self.data_name,
+            PROVENANCE_KEY: json.dumps(self.provenance, sort_keys=True),
+        }
 
 
 def export_checkpoint(path: Path, out: Path | None = None) -> Path:
     """Write the checkpoint or run folder ``path`` as ONNX and return the file.
 
-    The graph is the network alone: pixels are prepared outside, as ``robcert.preprocess`` says.
+    The graph is the network without preprocessing, which is described in the metadata.
 
     Args:
         path: checkpoint or run folder.
-        out: file to write; by default ``model.onnx`` in the run folder.
+        out: file to write; None for ``model.onnx`` in the run folder.
 
     Raises:
         ModelFileError: the checkpoint cannot be read.
-        TrainingError: the exported file does not compute what the network computes.
+        TrainingError: the outputs of the exported file differ from those of the network.
     """
     target = out or checkpoint_file(path).with_name(MODEL)
     description = read_description(path)
@@ -68,9 +91,9 @@ def export_checkpoint(path: Path, out: Path | None = None) -> Path:
     content = onnx_bytes(
         network.network,
         image_shape=spec.image_shape,
-        preprocessing=spec.preprocessing,
-        data_name=str(description.data.get("name", "")),
-        provenance=provenance,
+        metadata=OnnxMetadata(
+            spec.preprocessing, str(description.data.get("name", "")), provenance
+        ),
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, content)
@@ -81,22 +104,18 @@ def onnx_bytes(
     network: nn.Module,
     *,
     image_shape: tuple[int, ...],
-    preprocessing: Preprocessing,
-    data_name: str,
-    provenance: dict[str, Any],
+    metadata: OnnxMetadata,
     output: str = LOGITS,
-    repeats_itself: bool = True,
+    deterministic: bool = True,
 ) -> bytes:
-    """ONNX file of ``network``, checked against it in ONNX Runtime.
+    """ONNX file of ``network``, whose outputs in ONNX Runtime are compared with the network's.
 
     Args:
-        network: prepared input ``(b, c, h, w)`` to logits, in evaluation mode.
+        network: maps preprocessed input ``(b, c, h, w)`` to logits.
         image_shape: shape (c, h, w) of one input.
-        preprocessing: what turns pixels into that input; goes to the metadata.
-        data_name: data set that the model belongs to; goes to the metadata.
-        provenance: what made the model; goes to the metadata.
+        metadata: metadata of the file.
         output: name of the output.
-        repeats_itself: False for a network that draws at random, whose file cannot be compared.
+        deterministic: False for a network with random outputs, which are not compared.
 
     Raises:
         TrainingError: the file's outputs differ from the network's.
@@ -106,24 +125,20 @@ def onnx_bytes(
     without_traces(model)
     model.producer_name, model.producer_version = "robcert", version("robcert")
     model.graph.name = "classifier"
-    for key, value in (
-        (PREPROCESS_KEY, json.dumps(asdict(preprocessing), sort_keys=True)),
-        (DATA_KEY, data_name),
-        (PROVENANCE_KEY, json.dumps(provenance, sort_keys=True)),
-    ):
+    for key, value in metadata.entries().items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
-    if repeats_itself:
+    if deterministic:
         _require_parity(content, network, image_shape)
     return content
 
 
 def without_traces(model: onnx.ModelProto) -> None:
-    """Drop what the exporter wrote about the source code: file names, lines, module paths.
+    """Remove what torch's exporter writes about the source code.
 
-    torch puts stack traces with paths of the machine into node metadata and doc strings.
+    It puts stack traces with file paths of this machine into node metadata and doc strings.
     """
     model.ClearField("doc_string")
     model.ClearField("metadata_props")
@@ -139,13 +154,13 @@ def without_traces(model: onnx.ModelProto) -> None:
 
 
 def _exported(network: nn.Module, example: Tensor, output: str) -> onnx.ModelProto:
-    """The graph as torch's exporter writes it."""
+    """Model from torch's exporter."""
     noisy = logging.getLogger("torch.onnx")
     level = noisy.level
     noisy.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # the exporter calls deprecated parts of torch itself
+            # the exporter itself calls deprecated parts of torch
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 network,
@@ -168,8 +183,8 @@ def _exported(network: nn.Module, example: Tensor, output: str) -> onnx.ModelPro
 
 
 def _require_parity(content: bytes, network: nn.Module, image_shape: tuple[int, ...]) -> None:
-    """Raise unless ONNX Runtime gives the network's outputs at batches of 1 and 5."""
-    import onnxruntime  # a second to import, and only exports need it
+    """Raise if ONNX Runtime's outputs differ from the network's at batches of 1 and 5."""
+    import onnxruntime  # takes a second to import; only exports need it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -183,6 +198,7 @@ def _require_parity(content: bytes, network: nn.Module, image_shape: tuple[int, 
         difference = float(np.abs(got - expected).max()) / scale
         if not difference <= PARITY:
             message = (
-                f"the exported model differs from the network by {difference:.2g} of its logits"
+                f"the logits of the exported model differ from the network's by {difference:.2g} "
+                f"of their scale; at most {PARITY:g} is allowed"
             )
             raise TrainingError(message, hint="report it with the versions of torch and onnx")

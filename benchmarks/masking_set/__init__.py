@@ -1,1 +1,1 @@
-"""Models that hide their gradient and models that do not, for validating the masking check."""
+"""Models with and without hidden gradients, on which the masking check is validated."""

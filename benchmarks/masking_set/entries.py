@@ -1,4 +1,4 @@
-"""The validation set of the masking check: what hides its gradient, what may, and what does not."""
+"""Validation set of the masking check: models that hide their gradient, may, or do not."""
 
 from __future__ import annotations
 
@@ -44,14 +44,15 @@ class Entry:
     """One model of the validation set.
 
     Attributes:
-        name: for people.
-        half: ``tuning`` or ``held out``.
-        meant: what its recipe is for; the evidence says what it is.
-        about: one sentence.
-        make: the model, pixels to its output, in evaluation mode.
-        inverse: a network with an honest gradient whose adversarial images should break it too.
-        random: whether it draws at random.
-        int8: whether the exported file is quantised to 8 bits afterwards.
+        name: name of the model.
+        half: collection of the model: ``tuning``, ``held out`` or ``fresh``.
+        meant: intention of the recipe; the evidence decides whether the model masks.
+        about: description in one sentence.
+        make: returns the model, from pixels to its output, in evaluation mode.
+        inverse: returns a network with an honest gradient whose adversarial images should also be
+            adversarial for the model; None if none is known.
+        random: whether the model's output is random.
+        int8: whether the exported file is then quantised to 8 bits.
     """
 
     name: str
@@ -78,14 +79,14 @@ class Scaled(nn.Module):
 
 
 def run(name: str) -> Callable[[Kit], nn.Module]:
-    """The network of the run ``name``."""
+    """Function that returns the network of the run ``name``."""
     return lambda kit: kit.trained(name)
 
 
 def plain(
     name: str, activation: Callable[[], nn.Module], architecture: Architecture = SMALL
 ) -> Callable[[Kit], nn.Module]:
-    """A network with other activations, trained plainly."""
+    """Function that returns a network with other activations, trained on cross-entropy."""
 
     def make(kit: Kit) -> nn.Module:
         network = fresh(kit, activation, architecture)
@@ -102,8 +103,10 @@ def student(kit: Kit) -> nn.Module:
         with torch.no_grad():
             return teacher(x).softmax(1)
 
-    pupil = fresh(kit, nn.ReLU, SMALL)
-    return kit.kept("student", pupil, lambda net: fitted(net, kit, targets=probabilities, passes=2))
+    network = fresh(kit, nn.ReLU, SMALL)
+    return kit.kept(
+        "student", network, lambda net: fitted(net, kit, targets=probabilities, passes=2)
+    )
 
 
 def around(
@@ -115,7 +118,7 @@ def around(
     network: str = "standard",
     random: bool = False,
 ) -> Entry:
-    """A network with its gradient hidden; the network itself is the inverse."""
+    """Entry of a network whose gradient ``wrap`` hides; the network itself is the inverse."""
     return Entry(
         name, half, "masked", about, lambda kit: wrap(kit.trained(network)), run(network), random
     )
@@ -140,8 +143,8 @@ WRAPPED = (
         random=True,
     ),
     around("look-up table", "tuning", "8-bit grey values replaced through a table", LookUp),
-    around("reversed slope", "held out", "input kept within a grid, its slope -1", Reversed),
-    around("root of the gap", "held out", "scores whose slope is not a number", RootGap),
+    around("reversed slope", "held out", "input close to a grid, with slope -1", Reversed),
+    around("root of the gap", "held out", "scores whose gradient is not a number", RootGap),
     Entry(
         "cosine blocks",
         "held out",
@@ -170,7 +173,7 @@ WRAPPED = (
         student,
     ),
 )
-"""Known inverses: what breaks the network inside breaks the model."""
+"""Models with a known inverse, whose adversarial images should be adversarial for them too."""
 
 TRAINED = (
     Entry("one step", "tuning", "may mask", "one-step adversarial training, long", run("one step")),
@@ -187,7 +190,7 @@ TRAINED = (
         plain("winners", WinnersTakeAll),
     ),
 )
-"""Recipes that may hide the gradient or not."""
+"""Models trained by recipes that may hide the gradient."""
 
 HONEST = (
     *(
@@ -249,4 +252,4 @@ HONEST = (
 )
 
 ENTRIES = (*WRAPPED, *TRAINED, *HONEST)
-"""The whole set."""
+"""The collections ``tuning`` and ``held out``."""

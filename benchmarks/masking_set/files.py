@@ -1,4 +1,4 @@
-"""Models of the masking check's validation set as ONNX files."""
+"""Export of the validation set's models as ONNX files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robcert.certify.model import Preprocessing
-from robcert.trainers.export import INPUT, onnx_bytes
+from robcert.trainers.export import INPUT, OnnxMetadata, onnx_bytes
 from robcert.trainers.loop import write_whole
 
 if TYPE_CHECKING:
@@ -21,24 +20,22 @@ if TYPE_CHECKING:
 
 
 def exported(entry: Entry, kit: Kit, path: Path) -> None:
-    """Write ``entry`` as an ONNX file that takes pixels."""
+    """Write the model of ``entry`` as an ONNX file whose input are pixels."""
     content = onnx_bytes(
         entry.make(kit).eval(),
         image_shape=kit.images.image_shape,
-        preprocessing=Preprocessing(),
-        data_name="",
-        provenance={"about": entry.about},
-        repeats_itself=not entry.random,
+        metadata=OnnxMetadata(provenance={"about": entry.about}),
+        deterministic=not entry.random,
     )
     write_whole(path, quantised(content, kit.some(256)) if entry.int8 else content)
 
 
 def quantised(content: bytes, images: Tensor) -> bytes:
-    """The ONNX file ``content`` on 8 bits, its ranges measured on ``images (b, c, h, w)``."""
+    """The ONNX file ``content`` quantised to 8 bits, calibrated on ``images (b, c, h, w)``."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
-        """One image at a time."""
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # has no type annotations
+        """Gives the images one by one."""
 
         def __init__(self) -> None:
             self.rest = iter(images)
@@ -52,7 +49,8 @@ def quantised(content: bytes, images: Tensor) -> bytes:
         before.write_bytes(content)
         root = logging.getLogger()
         level = root.level
-        root.setLevel(logging.ERROR)  # the quantiser advises passes that change nothing here
+        # the quantiser recommends a preprocessing that changes nothing here
+        root.setLevel(logging.ERROR)
         try:
             quantize_static(before, after, Reader(), quant_format=QuantFormat.QDQ)
         finally:

@@ -1,4 +1,4 @@
-"""The third collection of the masking check's validation set: other mechanisms, colour images."""
+"""Third collection of the validation set, ``fresh``: other mechanisms, on colour images."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def convolutions(
     """Three convolutions of 16, 32 and 32 channels for images of 32x32, and a linear layer.
 
     Args:
-        channels: of the images.
-        make: what follows a convolution of so many channels.
-        pool: what halves the sides.
+        channels: channels of the images.
+        make: returns the layers after a convolution, given its number of channels.
+        pool: returns the layer that halves the sides.
     """
     layers: list[nn.Module] = []
     for before, after in ((channels, 16), (16, 32), (32, 32)):
@@ -51,14 +51,14 @@ def convolutions(
 
 
 def pooled() -> nn.Module:
-    """The largest of four."""
+    """Max pooling over 2x2 pixels."""
     return nn.MaxPool2d(2)
 
 
 def trained(
     name: str, build: Callable[[], nn.Module], *, passes: int = 1, rate: float = 3e-3
 ) -> Callable[[Kit], nn.Module]:
-    """A network of another kind, trained plainly."""
+    """Function that returns the network of ``build``, trained on cross-entropy."""
 
     def make(kit: Kit) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -70,7 +70,7 @@ def trained(
 
 
 def thermometer(kit: Kit) -> nn.Module:
-    """Trained on bits."""
+    """Network on thermometer-encoded pixels."""
 
     def build() -> nn.Module:
         return Thermometer(convolutions(3 * LEVELS, lambda _: nn.ReLU(), pool=pooled), LEVELS)
@@ -79,7 +79,7 @@ def thermometer(kit: Kit) -> nn.Module:
 
 
 def soft_thermometer(kit: Kit) -> nn.Module:
-    """The same network on bits that rise."""
+    """The same network with continuous bits, as the inverse."""
     made = thermometer(kit)
     for part in made.modules():
         if isinstance(part, Thermometer):
@@ -88,7 +88,7 @@ def soft_thermometer(kit: Kit) -> nn.Module:
 
 
 def steps_inside(kit: Kit) -> nn.Module:
-    """Bits after every convolution but the last."""
+    """Network with binary activations after all convolutions except the last."""
     return trained(
         "steps-inside",
         lambda: convolutions(3, lambda c: nn.Sequential(nn.BatchNorm2d(c), Step()), pool=pooled),
@@ -97,7 +97,7 @@ def steps_inside(kit: Kit) -> nn.Module:
 
 
 def sigmoids(kit: Kit) -> nn.Module:
-    """A last hidden layer of sigmoids."""
+    """Network whose last hidden layer has sigmoids."""
 
     def build() -> nn.Module:
         front = convolutions(3, lambda _: nn.ReLU(), pool=pooled)[:-1]
@@ -107,7 +107,7 @@ def sigmoids(kit: Kit) -> nn.Module:
 
 
 def steep_sigmoids(kit: Kit) -> nn.Module:
-    """The same with sigmoids as good as steps, and a last layer that is fitted to them."""
+    """The same network with sigmoids close to step functions, and its last layer refitted."""
     steep = with_slope_of(sigmoids(kit), STEEP)
     for part in list(steep.children())[:-1]:
         part.requires_grad_(requires_grad=False)
@@ -115,7 +115,7 @@ def steep_sigmoids(kit: Kit) -> nn.Module:
 
 
 def waves(kit: Kit) -> nn.Module:
-    """Sines in the middle of a network."""
+    """Network with sine activations after the first convolution."""
 
     def make(channels: int) -> nn.Module:
         return Wave() if channels == 16 else nn.ReLU()
@@ -124,7 +124,7 @@ def waves(kit: Kit) -> nn.Module:
 
 
 def pruned(kit: Kit) -> nn.Module:
-    """The standard network, its activations pruned at random."""
+    """Standard network with randomly pruned activations."""
     return with_activation(kit.trained("standard"), Pruned)
 
 
@@ -142,12 +142,12 @@ class Mean(nn.Module):
 
 
 def two(kit: Kit) -> tuple[nn.Module, nn.Module]:
-    """Two networks for the same task."""
+    """Two trained networks for the same task."""
     return kit.trained("standard"), kit.trained("gaussian")
 
 
 class Standardised(nn.Module):
-    """Pixels to zero mean and unit deviation, channel by channel, inside the graph."""
+    """Network that first standardises each channel to zero mean and unit deviation."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -164,27 +164,27 @@ class Standardised(nn.Module):
 
 
 class Attention(nn.Module):
-    """One head over patches, then a layer of its own for each, both added to what came."""
+    """Transformer block: one attention head, then a feed-forward layer, both residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.ask, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.mix = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Patches ``(b, n, width)``."""
+        """Patch features ``(b, n, width)``."""
         z = self.norm(x)
-        weights = (self.ask(z) @ self.key(z).transpose(1, 2) / z.shape[2] ** 0.5).softmax(2)
+        weights = (self.query(z) @ self.key(z).transpose(1, 2) / z.shape[2] ** 0.5).softmax(2)
         x = x + weights @ self.value(z)
         mixed: Tensor = x + self.mix(self.second(x))
         return mixed
 
 
 class Patches(nn.Module):
-    """Patches of 4x4 pixels through two layers of attention (Dosovitskiy et al. 2021)."""
+    """Vision transformer of two blocks on patches of 4x4 pixels (Dosovitskiy et al. 2021)."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -218,12 +218,12 @@ def fresh(
     *,
     random: bool = False,
 ) -> Entry:
-    """A model that is meant to hide its gradient."""
+    """Entry of a model that is meant to hide its gradient."""
     return Entry(name, "fresh", "masked", about, make, inverse, random)
 
 
 MASKED = (
-    fresh("thermometer", "pixels as 8 bits, trained on them", thermometer, soft_thermometer),
+    fresh("thermometer", "pixels encoded as 8 threshold bits", thermometer, soft_thermometer),
     fresh(
         "shrunk details",
         "small Haar coefficients set to zero",
@@ -233,26 +233,38 @@ MASKED = (
     around("median filter", "fresh", "median of 3x3 pixels", MedianFilter),
     around("absorbed", "fresh", "logits plus 2^22 in float32", Absorbed),
     around("rounded", "fresh", "probabilities to one digit", RoundedProbabilities),
-    around("ranks", "fresh", "places of the logits in their order", Ranks),
-    fresh("steps inside", "bits after two of three convolutions", steps_inside),
-    fresh("steep sigmoids", "a hidden layer of sigmoids like steps", steep_sigmoids, sigmoids),
-    fresh("waves", "sines of ten times the first layer", waves),
-    fresh("pruned", "activations pruned at random", pruned, run("standard"), random=True),
-    around("holes", "fresh", "a fifth of the pixels grey", Holes, network="gaussian", random=True),
+    around("ranks", "fresh", "ranks of the logits", Ranks),
+    fresh("steps inside", "binary activations after two of three convolutions", steps_inside),
+    fresh(
+        "steep sigmoids",
+        "a hidden layer of sigmoids close to step functions",
+        steep_sigmoids,
+        sigmoids,
+    ),
+    fresh("waves", "sine activations of frequency ten after the first layer", waves),
+    fresh("pruned", "randomly pruned activations", pruned, run("standard"), random=True),
+    around(
+        "holes",
+        "fresh",
+        "a random fifth of the pixels set to grey",
+        Holes,
+        network="gaussian",
+        random=True,
+    ),
     fresh(
         "random member",
-        "one of two networks, drawn",
+        "one of two networks, chosen at random for each image",
         lambda kit: RandomMember(*two(kit)),
         lambda kit: Mean(*two(kit)),
         random=True,
     ),
     around("logit noise", "fresh", "normal noise on the logits", LogitNoise, random=True),
 )
-"""Mechanisms that are in neither of the other halves."""
+"""Models with mechanisms that the other two collections do not contain."""
 
 
 def honest(name: str, about: str, make: Callable[[Kit], nn.Module], *, int8: bool = False) -> Entry:
-    """A model whose gradient is meant to be honest."""
+    """Entry of a model whose gradient is meant to be honest."""
     return Entry(name, "fresh", "honest", about, make, int8=int8)
 
 
@@ -261,7 +273,7 @@ HONEST = (
     honest("decayed", "strong weight decay", run("decayed")),
     honest(
         "memorised",
-        "trained until it knows its images by heart",
+        "trained until it has memorised its images",
         trained("memorised", lambda: convolutions(3, lambda _: nn.ReLU(), pool=pooled), passes=4),
     ),
     honest("GELU", "GELU activations", plain("gelu", nn.GELU)),
@@ -303,6 +315,6 @@ HONEST = (
     honest("deep plain", "eight layers, no batch norm", trained("deep-plain", deep)),
     honest("int8 ensemble", "8-bit mean of two", lambda kit: Mean(*two(kit)), int8=True),
 )
-"""Honest models of kinds that are in neither of the other halves."""
+"""Honest models of kinds that the other two collections do not contain."""
 
 FRESH = (*MASKED, *HONEST)

@@ -1,7 +1,7 @@
-"""Trained networks for the validation of the masking check: honest ones, and some that may hide.
+"""Trained networks of the validation set: honest ones, and some that may hide their gradient.
 
-All are small, so that a set is trained in minutes on one core. ``Kit`` trains what is asked for
-once and keeps it in a folder.
+All are small, so that the set is trained in minutes on one core. ``Kit`` trains a network when
+it is first requested and keeps it in a folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robcert.certify.numerics import generator
-from robcert.trainers.loop import MODEL, fit, load_network
+from robcert.trainers.loop import MODEL, RunPlan, fit, load_network
 from robcert.trainers.methods import (
     Adversarial,
     Cure,
@@ -42,25 +42,25 @@ if TYPE_CHECKING:
     from robcert.trainers.methods import Objective
 
 SMALL = Architecture("cnn4", width=8)
-"""Network of most entries."""
+"""Architecture of most entries."""
 
 _DONE = "done"
 
 STARTS_FROM = "standard"
-"""Network that SOAR begins with."""
+"""Run that provides SOAR's initial weights."""
 
 
 @dataclass(slots=True)
 class Kit:
-    """Networks by name, trained when first asked for.
+    """What is needed to make a model of the set: images, budget, and the trained networks by name.
 
     Attributes:
-        images: to train on.
-        evaluation: to measure on while training.
-        folder: where runs are kept.
-        epsilon: linf radius that the networks are trained for and audited at, pixel units.
-        epochs: of every run.
-        ready: run folders that are there already, by method.
+        images: training images.
+        evaluation: images on which accuracy is measured during training.
+        folder: folder of the runs.
+        epsilon: linf radius of the training and of the check, pixel units.
+        epochs: epochs of an ordinary run.
+        ready: existing run folders by method, which are not trained again.
     """
 
     images: TrainingImages
@@ -71,15 +71,15 @@ class Kit:
     ready: dict[str, Path] = field(default_factory=dict)
 
     def trained(self, name: str) -> nn.Module:
-        """The network ``name`` of ``CONFIGS``, pixels to logits, in evaluation mode."""
+        """Network ``name`` of ``CONFIGS``, from pixels to logits, in evaluation mode."""
         run = self.run(name)
         if not _finished(run):
             config = CONFIGS[name](self)
-            start = None
+            initial_weights = None
             if config.objective.starts_trained:
                 self.trained(STARTS_FROM)
-                start = self.run(STARTS_FROM)
-            fit(config, self.images, self.evaluation, out=run, start=start)
+                initial_weights = self.run(STARTS_FROM)
+            fit(RunPlan(config, self.images, self.evaluation, run, initial_weights))
             (run / _DONE).touch()
         return load_network(run).eval()
 
@@ -89,7 +89,7 @@ class Kit:
         return ready if ready is not None and _finished(ready) else self.folder / name
 
     def config(self, objective: Objective, **changes: object) -> TrainConfig:
-        """Configuration that all the runs share."""
+        """The common configuration with this objective and these changes."""
         base = TrainConfig(
             objective=objective,
             architecture=SMALL,
@@ -100,7 +100,7 @@ class Kit:
         return replace(base, **changes)  # type: ignore[arg-type]
 
     def adversarial(self, steps: int = 7, *, random_start: bool = True) -> Adversarial:
-        """Adversarial training at the radius, with steps of 2.5 radii in all."""
+        """Adversarial training at the radius; the steps together are 2.5 radii long."""
         size = self.epsilon * min(1.25, 2.5 / steps)
         return Adversarial(
             epsilon=self.epsilon, steps=steps, step_size=size, random_start=random_start
@@ -109,7 +109,7 @@ class Kit:
     def kept(
         self, name: str, network: nn.Module, train: Callable[[nn.Module], object]
     ) -> nn.Module:
-        """``network`` with the weights that ``train`` gave it once, in evaluation mode."""
+        """``network`` in evaluation mode, with weights from ``train`` or from an earlier call."""
         file = self.folder / f"{name}.safetensors"
         if not file.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,13 +119,13 @@ class Kit:
         return network.eval()
 
     def some(self, count: int = 2000) -> Tensor:
-        """The first pixels to train on ``(count, c, h, w)`` in [0, 1]."""
+        """Pixels of the first training images ``(count, c, h, w)`` in [0, 1]."""
         first = self.images.first(count)
         return first.batch(torch.arange(len(first)), torch.device("cpu"))[0]
 
 
 def _finished(run: Path) -> bool:
-    """Whether the run was ended here, or by `robcert train`, which exports last."""
+    """Whether the run is finished, here or by `robcert train`, whose last step is the export."""
     return (run / _DONE).is_file() or (run / MODEL).is_file()
 
 
@@ -156,20 +156,7 @@ CONFIGS: dict[str, Callable[[Kit], TrainConfig]] = {
     "soar at the image": lambda k: k.config(Soar(epsilon=k.epsilon, start="zero")),
     "soar at random": lambda k: k.config(Soar(epsilon=k.epsilon, start="random")),
 }
-"""Runs of the training methods, by name."""
-
-
-class Scaled(nn.Module):
-    """``factor`` times the logits."""
-
-    def __init__(self, network: nn.Module, factor: float) -> None:
-        super().__init__()
-        self.network, self.factor = network, factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(b, k)``."""
-        logits: Tensor = self.factor * self.network(x)
-        return logits
+"""Configurations of the runs, by name."""
 
 
 def fitted(
@@ -180,14 +167,14 @@ def fitted(
     passes: int = 1,
     rate: float = 3e-3,
 ) -> None:
-    """Train ``network`` plainly, with Adam.
+    """Train ``network`` on cross-entropy with Adam.
 
     Args:
-        network: pixels to logits.
+        network: maps pixels to logits.
         kit: images and epochs.
-        targets: from pixels to class probabilities to fit; None for the labels.
-        passes: factor of the epochs.
-        rate: learning rate at the start; falls to zero linearly.
+        targets: maps pixels to the class probabilities to fit; None for the labels.
+        passes: factor of the number of epochs.
+        rate: initial learning rate, which decreases linearly to zero.
     """
     images, epochs, size = kit.images, passes * kit.epochs, 128
     steps = epochs * (len(images) // size)
@@ -206,7 +193,7 @@ def fitted(
 
 
 def fresh(kit: Kit, activation: Callable[[], nn.Module], architecture: Architecture) -> nn.Module:
-    """A network with other activations and fresh weights."""
+    """Network with the given activation and random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = architecture.build(

@@ -1,7 +1,7 @@
-"""One model of the validation set on trial: the check's verdict beside evidence it does not have.
+"""One model of the validation set: the verdict of the check, and evidence that the check lacks.
 
-A model masks if the known inverse, or attacks longer than the check's, bring its accuracy at least
-``GAP`` below what plain PGD on the file's own output leaves.
+A model masks if adversarial images of its inverse, or longer attacks than those of the check, bring
+its accuracy at least ``GAP`` below its accuracy under plain PGD on the file's own output.
 """
 
 from __future__ import annotations
@@ -45,20 +45,21 @@ if TYPE_CHECKING:
     from .networks import Kit
 
 GAP = 0.10
-"""Accuracy that other attacks must take beyond PGD for a model to count as masked."""
+"""Loss of accuracy beyond PGD from which a model counts as masking."""
 
 STEPS, RESTARTS, TARGETS, QUERIES, DRAWS = 60, 3, 4, 1000, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Accuracies of one model over all its images, all attacked or measured.
+    """Accuracies of one model over all its images, measured clean and under attack.
 
     Attributes:
-        accuracy: clean.
-        pgd: under 40 steps of PGD on cross-entropy of the file's own output, along the gradient of
-            one draw where it answers at random.
-        stronger: under that and the inverse's adversarial images, or the long attacks.
+        accuracy: accuracy on clean images.
+        pgd: accuracy under 40 steps of PGD on the cross-entropy of the file's own output; of a
+            random model along the gradient of one draw.
+        stronger: accuracy under this PGD, and also adversarial images of the inverse or long
+            attacks.
     """
 
     accuracy: float
@@ -67,17 +68,41 @@ class Evidence:
 
     @property
     def masks(self) -> bool:
-        """Whether the stronger attacks take at least ``GAP`` more."""
+        """Whether the stronger attacks reduce the accuracy by at least ``GAP`` more than PGD."""
         return self.pgd - self.stronger >= GAP - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What the check says of one model, and what is so.
+class TrialPlan:
+    """What all trials of a collection have in common.
 
     Attributes:
-        reason: the check's sentence on its verdict.
-        flagged: indicators that speak for masking.
+        kit: makes the models.
+        images: images that are attacked.
+        folder: folder of the ONNX and results files.
+        settings: settings of the check.
+        limit: number of images, counted from the first.
+    """
+
+    kit: Kit
+    images: ImageSet
+    folder: Path
+    settings: MaskingSettings
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Verdict of the check on one model, with the evidence.
+
+    Attributes:
+        entry: the model.
+        evidence: accuracies that decide whether it masks.
+        verdict: verdict of the check.
+        corrected: robust accuracy that the check reports in place of that under PGD.
+        hidden_in: where the check locates the masking.
+        reason: the check's explanation of its verdict.
+        flagged: indicators that point to masking.
         seconds: time of the check.
     """
 
@@ -109,21 +134,13 @@ class Trial:
         }
 
 
-def tried(
-    entry: Entry,
-    kit: Kit,
-    images: ImageSet,
-    folder: Path,
-    settings: MaskingSettings,
-    limit: int,
-    *,
-    gathered: Evidence | None = None,
-) -> Trial:
-    """Make the file of ``entry`` in ``folder`` if it is not there, check it, gather evidence.
+def tried(entry: Entry, plan: TrialPlan, *, gathered: Evidence | None = None) -> Trial:
+    """Export the model of ``entry`` unless its file exists, check it, and gather the evidence.
 
-    Evidence that was ``gathered`` before, on the same file and images, is not gathered again.
+    Evidence that was ``gathered`` before, on the same file and images, is reused.
     """
-    path = folder / f"{entry.name.replace(' ', '-')}.onnx"
+    kit, images, limit, settings = plan.kit, plan.images, plan.limit, plan.settings
+    path = plan.folder / f"{entry.name.replace(' ', '-')}.onnx"
     if not path.is_file():
         exported(entry, kit, path)
     classifier = load_classifier(path, LoadOptions(device="cpu", threads=1), images=images)
@@ -150,7 +167,7 @@ def tried(
 def evidence(
     entry: Entry, kit: Kit, classifier: Classifier, batch: Batch, epsilon: float
 ) -> Evidence:
-    """Accuracy clean, under PGD, and under what the check does not have (linf)."""
+    """Accuracies on clean images, under PGD, and under attacks that the check lacks (linf)."""
     ball: dict[str, Any] = {"norm": Norm.LINF, "epsilon": epsilon}
     model = averaged(classifier, DRAWS) if entry.random else classifier
     naive = judged_by_mean(classifier, DRAWS) if entry.random else classifier
@@ -162,7 +179,7 @@ def evidence(
 
     correct = ~broken(batch.x)
     stands = correct
-    if model.differentiable:  # else there is nothing for PGD to follow
+    if model.differentiable:  # else PGD has no gradient
         plain = pgd(as_shipped(naive), batch, steps=40, loss=Loss.CE, **ball)
         stands = correct & ~broken(plain.x_adv)
     left = stands
@@ -174,7 +191,7 @@ def evidence(
 def _stronger(
     entry: Entry, kit: Kit, model: Classifier, batch: Batch, ball: dict[str, Any]
 ) -> list[Tensor]:
-    """Adversarial images by the inverse; without one by the standard network and long attacks."""
+    """Adversarial images of the inverse; without one, of the standard network and long attacks."""
     inside = kit.trained("standard") if entry.inverse is None else entry.inverse(kit)
     source = Classifier.from_module(
         inside, image_shape=kit.images.image_shape, num_classes=kit.images.num_classes

@@ -1,9 +1,10 @@
-"""Ways to hide the gradient of a trained network, for the validation of the masking check.
+"""Mechanisms that hide the gradient of a trained network, for validating the masking check.
 
-Each is a module around (or a change inside) a network that maps pixels to logits, made to answer
-like it while its gradient leads nowhere. The network itself is the known inverse: what breaks it
-breaks the wrapped one. After the categories of Athalye, Carlini, Wagner 2018 (arXiv:1802.00420):
-shattered, stochastic, and vanishing or exploding gradients.
+Each is a module around (or a change inside) a network that maps pixels to logits. It predicts
+nearly the same classes, but its gradient is useless for attacks. The network itself is the known
+inverse: its adversarial images are adversarial for the wrapped network too. The categories are
+those of Athalye, Carlini, Wagner 2018 (arXiv:1802.00420): shattered, stochastic, and vanishing or
+exploding gradients.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Half = Literal["tuning", "held out", "fresh"]
-"""Thresholds may be fixed on the first alone; errors are reported on the others."""
+"""Collections: thresholds may be tuned on the first only; errors are reported on the others."""
 
 
 class Temperature(nn.Module):
-    """Probabilities of logits that are ``factor`` times too large: the softmax saturates."""
+    """Softmax of ``factor`` times the logits, which saturates."""
 
     def __init__(self, network: nn.Module, factor: float = 100.0) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class Temperature(nn.Module):
 
 
 class Staircase(nn.Module):
-    """The input on ``levels`` grey values, by rounding: the slope is zero almost everywhere."""
+    """Input rounded to ``levels`` grey values: the gradient is zero almost everywhere."""
 
     def __init__(self, network: nn.Module, levels: int = 8) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class Staircase(nn.Module):
 
 
 class Ripple(nn.Module):
-    """ReLU plus a small, fast wave: the value hardly changes, the slope is the wave's."""
+    """ReLU plus a sine of small amplitude and high frequency, which dominates the gradient."""
 
     def __init__(self, height: float = 0.02, frequency: float = 400.0) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class Ripple(nn.Module):
 
 
 class ClippedScores(nn.Module):
-    """Log-probabilities cut off below ``low`` and above ``high``: flat where the model is sure."""
+    """Log-probabilities clipped to [``low``, ``high``]: constant where the model is confident."""
 
     def __init__(self, network: nn.Module, low: float = -2.0, high: float = -0.5) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class ClippedScores(nn.Module):
 
 
 class Dither(nn.Module):
-    """The input rounded up or down at random to ``levels`` grey values, right on average."""
+    """Input rounded up or down at random to ``levels`` grey values, without bias."""
 
     def __init__(self, network: nn.Module, levels: int = 4) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Dither(nn.Module):
 
 
 class LookUp(nn.Module):
-    """Grey values of 8 bits, looked up in a table (here that of the identity): no gradient path."""
+    """8-bit grey values read from a table (of the identity), through which no gradient passes."""
 
     table: Tensor
 
@@ -105,7 +106,7 @@ class LookUp(nn.Module):
 
 
 class Reversed(nn.Module):
-    """Twice the input on a grid, minus the input: close to the input, with slope -1."""
+    """Twice the rounded input minus the input: close to the input, with slope -1."""
 
     def __init__(self, network: nn.Module, levels: int = 16) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class Reversed(nn.Module):
 
 
 class RootGap(nn.Module):
-    """Minus the root of each logit's distance to the largest: there its slope is no number."""
+    """Minus the root of the largest logit minus each logit, whose gradient is not a number."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class RootGap(nn.Module):
 
 
 class CosineBlocks(nn.Module):
-    """Blocks of 4x4 pixels as cosine coefficients, rounded to multiples of ``step`` and back."""
+    """Input whose cosine coefficients of 4x4 blocks are rounded to multiples of ``step``."""
 
     basis: Tensor
 
@@ -154,7 +155,7 @@ class CosineBlocks(nn.Module):
 
 
 class LabelOnly(nn.Module):
-    """1 for the class, 0 for all others: neither slope nor scores."""
+    """1 for the predicted class and 0 for the others: neither gradient nor scores."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -167,20 +168,20 @@ class LabelOnly(nn.Module):
 
 
 class SaturatedHeads(nn.Module):
-    """A steep sigmoid for each class, at probability one half: 0 or 1 in float32."""
+    """A steep sigmoid per class around probability one half, which is 0 or 1 in float32."""
 
     def __init__(self, network: nn.Module, slope: float = 100.0) -> None:
         super().__init__()
         self.network, self.slope = network, slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores ``(b, k)``; two classes are level only where no probability is near a half."""
+        """Scores ``(b, k)``; two are equal only if no probability is near one half."""
         log_probabilities = self.network(x).log_softmax(1)
         return torch.sigmoid(self.slope * (log_probabilities + 0.7))
 
 
 class Underflow(nn.Module):
-    """exp of ``slope`` times each logit's distance to the largest: float32 has only 1 and 0."""
+    """exp of ``slope`` times (logit - largest logit), which float32 rounds to 1 and 0."""
 
     def __init__(self, network: nn.Module, slope: float = 60.0) -> None:
         super().__init__()
@@ -193,11 +194,11 @@ class Underflow(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Each patch of 2x2 pixels replaced by the nearest of some fixed ones, by its number.
+    """Each patch of 2x2 pixels replaced by the nearest patch of a codebook, read by its index.
 
     Args:
-        network: pixels to logits.
-        patches: ``(m, channels * 4)``.
+        network: maps pixels to logits.
+        patches: the codebook ``(m, channels * 4)``.
     """
 
     patches: Tensor
@@ -220,7 +221,7 @@ class Codebook(nn.Module):
 
 
 class WinnersTakeAll(nn.Module):
-    """The largest ``share`` of an image's activations, the others zero (Xiao et al. 2020)."""
+    """The largest ``share`` of an image's activations; the others are zero (Xiao et al. 2020)."""
 
     def __init__(self, share: float = 0.1) -> None:
         super().__init__()
@@ -234,7 +235,7 @@ class WinnersTakeAll(nn.Module):
 
 
 def with_activation(network: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
-    """Copy of ``network`` with every ReLU replaced by what ``make`` makes."""
+    """Copy of ``network`` with every ReLU replaced by a layer from ``make``."""
     copied = copy.deepcopy(network)
     for owner in list(copied.modules()):
         for name, child in list(owner.named_children()):
@@ -244,7 +245,7 @@ def with_activation(network: nn.Module, make: Callable[[], nn.Module]) -> nn.Mod
 
 
 def patches_of(images: Tensor, count: int = 32, rounds: int = 10) -> Tensor:
-    """``(count, channels * 4)`` that stand for the patches of ``images (b, c, h, w)``: k-means."""
+    """k-means centres ``(count, channels * 4)`` of the 2x2 patches of ``images (b, c, h, w)``."""
     parts = functional.pixel_unshuffle(images, 2).permute(0, 2, 3, 1).flatten(0, 2)
     parts = torch.unique(parts, dim=0)
     drawn = torch.randperm(len(parts), generator=generator(0, "codebook", 0))

@@ -177,6 +177,14 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
     return AuditSummary(parts, found)
 
 
+def audit_warnings(store: ResultStore, path: str) -> tuple[str, ...]:
+    """What the reader of the audit at ``path`` must know, of every part, each line once."""
+    parts = summarise(store, path).parts.values()
+    lines = [str(line) for part in parts for line in part.get("warnings") or ()]
+    cut_off = incomplete(store.at(path).attribute("record", {}))
+    return tuple(dict.fromkeys([*lines, *([cut_off] if cut_off else [])]))
+
+
 _ORDER = ("attack", "linearity", "bounds", "smoothing", "masking")
 _RUN: dict[str, Callable[[Session, AuditSettings], str]] = {
     "attack": lambda session, settings: attacks.analyse(

@@ -62,6 +62,12 @@ def audit_record(store: ResultStore) -> dict[str, Any]:
     return dict(groups[-1].attribute("record", {})) if groups else {}
 
 
+def last_audit(store: ResultStore) -> str | None:
+    """Path of the audit that ran last; None where there was none."""
+    groups = store.existing("audit")
+    return groups[-1].path if groups else None
+
+
 def incomplete(record: dict[str, Any]) -> str:
     """What a time budget cut off the audit of ``record``; empty where it cut off nothing."""
     cut_off = ", ".join(f"{part} ({far})" for part, far in record.get("unfinished", {}).items())

@@ -1,6 +1,6 @@
 """Gradient masking: the attacks, the checklist of indicators, the verdict."""
 
-from .analysis import analyse, summarise
+from .analysis import MaskingSummary, analyse, summarise
 from .schema import MASKING
 from .settings import MaskingSettings
 from .tables import state_of, where_hidden
@@ -10,6 +10,7 @@ from .views import as_checked, as_shipped, averaged, judged_by_mean, mostly_wron
 __all__ = [
     "MASKING",
     "MaskingSettings",
+    "MaskingSummary",
     "Verdict",
     "Weight",
     "analyse",

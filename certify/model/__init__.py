@@ -20,6 +20,7 @@ from .clean_check import (
     clean_accuracy,
     near_chance,
 )
+from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "chance_hint",
     "check_clean_accuracy",
     "clean_accuracy",
+    "module_classifier",
     "near_chance",
     "one_torch_thread",
     "require_gradients",

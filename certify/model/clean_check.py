@@ -17,8 +17,6 @@ from robcert.certify.errors import PreprocessingError
 from robcert.certify.failures import in_parts
 from robcert.certify.stats import Proportion, proportion
 
-from .preprocessing import Preprocessing
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
 
     from .classifier import Classifier, Logits
+    from .preprocessing import Preprocessing
 
 CHECK_IMAGES = 200
 """Images on which clean accuracy is measured before an analysis."""
@@ -261,5 +260,5 @@ def _predictions(
 
 
 def _spread(n: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` positions spread evenly over ``n``, because sets are often sorted by class."""
+    """At most ``most`` positions spread evenly over ``n``: sets are often sorted by class."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)

@@ -70,7 +70,7 @@ class Preprocessing:
         return self._as_input_type(x)
 
     def _as_input_type(self, x: Tensor) -> Tensor:
-        """``x`` rounded to the input type, still a float tensor, with a straight-through gradient."""
+        """``x`` rounded to the input type, still a float tensor; straight-through gradient."""
         kind = getattr(torch, self.dtype)
         if kind.is_floating_point:
             return x

@@ -112,164 +112,17 @@ class AnalysisOptions:
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What the shared options of `robcert train METHOD` said, as typed; None is the default."""
-
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            "-d",
-            help="Training images: a name, file or folder [default: fashion-mnist where it can be "
-            "had, else the bundled images].",
-        ),
-    ] = None
-    data_root: Annotated[
-        Path | None, typer.Option("--data-root", help="Where data sets by name are kept.")
-    ] = None
-    subset: Annotated[
-        int | None, typer.Option("--subset", help="The first N training images only.")
-    ] = None
-    validation: Annotated[
-        bool | None,
-        typer.Option(
-            "--validation/--no-validation",
-            help="Hold training images out to choose the best epoch by, else use the test images.",
-            show_default="validation",
-        ),
-    ] = None
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            "--arch",
-            help="See robcert architectures; or module:factory, your own code.",
-            show_default="cnn4",
-        ),
-    ] = None
-    activation: Annotated[
-        Literal["relu", "softplus", "c2relu"] | None,
-        typer.Option(
-            "--activation",
-            help="Non-linearity; c2relu is a twice differentiable ReLU.",
-            show_default="relu",
-        ),
-    ] = None
-    width: Annotated[int | None, typer.Option("--width", help="Channels of the first layer.")] = (
-        None
-    )
-    denoise: Annotated[
-        bool | None,
-        typer.Option(
-            "--denoise/--no-denoise",
-            help="Feature-denoising blocks in a residual network.",
-            show_default="no-denoise",
-        ),
-    ] = None
-    crop: Annotated[
-        int | None,
-        typer.Option("--crop", help="Pixels of padding before a random crop.", show_default="0"),
-    ] = None
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Mirror half of the images.", show_default="no-flip"),
-    ] = None
-    cutout: Annotated[
-        int | None,
-        typer.Option(
-            "--cutout", help="Side of a random square set to zero, pixels.", show_default="0"
-        ),
-    ] = None
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the data.", show_default="15")
-    ] = None
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Images a step.", show_default="128")
-    ] = None
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", help="Peak of the schedule.", show_default="0.05"),
-    ] = None
-    schedule: Annotated[
-        Literal["constant", "cosine", "onecycle"] | None,
-        typer.Option("--schedule", help="Of the learning rate.", show_default="onecycle"),
-    ] = None
-    weight_decay: Annotated[
-        float | None,
-        typer.Option("--weight-decay", help="Factor of the weights.", show_default="0.0005"),
-    ] = None
-    init_from: Annotated[
-        str | None, typer.Option("--init-from", help="Run folder or checkpoint to start from.")
-    ] = None
-    preset: Annotated[
-        str | None,
-        typer.Option("--preset", help="A paper's recipe by name; options win over it."),
-    ] = None
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="A config.json of an earlier run; options win over it."),
-    ] = None
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of every random draw.", show_default="0")
-    ] = None
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda or cuda:1, for instance.")
-    ] = "auto"
-    devices: Annotated[
-        int,
-        typer.Option(
-            "--devices",
-            help="Processes, each with its own GPU if there are any; they share every batch. "
-            "Under torchrun its number counts.",
-        ),
-    ] = 1
-    precision: Annotated[
-        Literal["32", "bf16-mixed", "16-mixed"] | None,
-        typer.Option("--precision", help="Of the layers; losses keep 32 bits.", show_default="32"),
-    ] = None
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", help="CPU threads of a process [default: all cores, shared]."),
-    ] = None
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/METHOD].")
-    ] = None
-    keep_every: Annotated[
-        int | None,
-        typer.Option(
-            "--keep-every", help="Keep a checkpoint of every N-th epoch.", show_default="0"
-        ),
-    ] = None
-    attack_every: Annotated[
-        int | None,
-        typer.Option(
-            "--attack-every", help="Attack after every N-th epoch; 0: never.", show_default="5"
-        ),
-    ] = None
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
-    ] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away a run in --out.")] = (
-        False
-    )
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
-
-
 def analysis_options(command: Callable[..., R]) -> Callable[..., R]:
     """``command`` with its parameter ``options`` spread into the fields of AnalysisOptions."""
-    return _spread(command, AnalysisOptions)
+    return spread_options(command, AnalysisOptions)
 
 
-def train_options(command: Callable[..., R]) -> Callable[..., R]:
-    """``command`` with its parameter ``options`` spread into the fields of TrainOptions."""
-    return _spread(command, TrainOptions)
+def spread_options(
+    command: Callable[..., R], kind: type[Any], name: str = "options"
+) -> Callable[..., R]:
+    """``command`` with the fields of ``kind`` in the place of its parameter ``name``.
 
-
-def _spread(command: Callable[..., R], kind: type[Any]) -> Callable[..., R]:
-    """``command`` with the fields of ``kind`` in the place of its parameter ``options``.
-
-    Typer reads the new signature; the command still receives one ``options`` object.
+    Typer reads the new signature; the command still receives one object.
     """
     hints = get_type_hints(kind, include_extras=True)
     shared = [
@@ -282,12 +135,12 @@ def _spread(command: Callable[..., R], kind: type[Any]) -> Callable[..., R]:
         for field in fields(kind)
     ]
     signature = inspect.signature(command, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
 
     @wraps(command)
     def spread(**given: Any) -> R:
         options = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        return command(options=options, **given)
+        return command(**{name: options}, **given)
 
     parameters = [*own, *shared]
     spread.__signature__ = signature.replace(  # type: ignore[attr-defined]

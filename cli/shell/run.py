@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from robcert.certify.tables import Summary, Table
 
     from .options import AnalysisOptions
-    from .session import Opened
+    from .session import CommandContext
 
 
 def run_analysis(
     options: AnalysisOptions,
     command: str,
     analysis: str,
-    analyse: Callable[[Opened], Sequence[str]],
+    analyse: Callable[[CommandContext], Sequence[str]],
 ) -> Summary:
     """Open what the options name, analyse, print; the summary as JSON.
 
@@ -36,7 +36,9 @@ def run_analysis(
         return report_groups(context, command, analysis, paths)
 
 
-def report_groups(context: Opened, command: str, analysis: str, paths: tuple[str, ...]) -> Summary:
+def report_groups(
+    context: CommandContext, command: str, analysis: str, paths: tuple[str, ...]
+) -> Summary:
     """Print what the groups at ``paths`` say, with the ledger; the summary as JSON."""
     from robcert.certify.auditing import combined, labelled, summary_of, tables
 
@@ -49,7 +51,9 @@ def report_groups(context: Opened, command: str, analysis: str, paths: tuple[str
     return summary
 
 
-def report_parts(context: Opened, command: str, parts: list[tuple[str, str, str]]) -> Summary:
+def report_parts(
+    context: CommandContext, command: str, parts: list[tuple[str, str, str]]
+) -> Summary:
     """Print what several analyses of one command found; one summary as JSON.
 
     Args:
@@ -74,18 +78,18 @@ def report_parts(context: Opened, command: str, parts: list[tuple[str, str, str]
     return summary
 
 
-def _remember_command(context: Opened, paths: tuple[str, ...]) -> None:
+def _remember_command(context: CommandContext, paths: tuple[str, ...]) -> None:
     for path in paths:
         context.session.store.at(path).set_attributes(command=command_line())
 
 
-def _warn(context: Opened, summary: Summary) -> None:
+def _warn(context: CommandContext, summary: Summary) -> None:
     for line in summary.get("warnings") or ():
         context.warn(str(line))
 
 
 def _print(
-    context: Opened,
+    context: CommandContext,
     command: str,
     paths: tuple[str, ...],
     summary: Summary,
@@ -109,7 +113,7 @@ def _print(
 
 
 def print_outcome(
-    context: Opened,
+    context: CommandContext,
     command: str,
     settings: dict[str, Any],
     summary: Summary,
@@ -139,7 +143,7 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _warn_unfinished(context: Opened, paths: tuple[str, ...]) -> None:
+def _warn_unfinished(context: CommandContext, paths: tuple[str, ...]) -> None:
     """Say how far a time budget let the analyses get, and which images the model failed on."""
     session = context.session
     total = len(session.indices)

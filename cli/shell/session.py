@@ -1,17 +1,14 @@
-"""From the shared options to a session: the model, the images, the results file."""
+"""From the shared options to a session, and what a command says about it on stderr."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
-from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
+from robcert.certify.errors import InvalidParameterError
 
 from . import values
 from .invocation import remember_saved
@@ -21,48 +18,45 @@ from .render import print_warning
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from robcert.certify.data import ImageSet
-    from robcert.certify.importer import LoadOptions
-    from robcert.certify.model import Classifier, PreprocessOptions
+    from robcert.certify.auditing import SessionContext, SessionRequest
+    from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
-    from robcert.certify.store import ResultStore
 
     from .options import AnalysisOptions
 
-DEMO_MODEL = "fashion-honest.onnx"
-DEFAULT_BATCH = 64
-"""Images a step for ``--batch-size auto``; small networks gain nothing beyond (performance)."""
 
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """An open session of a command, with its options."""
 
-@dataclass(slots=True)
-class Opened:
-    """A session with what the user should know about it.
-
-    Attributes:
-        warnings: printed on stderr and part of `--json`.
-    """
-
-    session: Session
+    opened: SessionContext
     options: AnalysisOptions
-    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def session(self) -> Session:
+        """Model, images, results file."""
+        return self.opened.session
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was printed as a warning; part of `--json`."""
+        return self.opened.warnings
 
     def warn(self, line: str) -> None:
         """Tell the user ``line``, now and in the result."""
-        if line not in self.warnings:
-            self.warnings.append(line)
-            print_warning(line)
+        self.opened.warn(line)
 
 
 def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
     """The distances asked for, in their order; the norm's default if none was."""
     from robcert.certify.core import Norm
 
-    if not options.eps:
-        return (Norm(options.norm).usual_radius,)
-    return tuple(dict.fromkeys(values.epsilon(text, options.norm) for text in options.eps))
+    return typed_epsilons(options) or (Norm(options.norm).usual_radius,)
+
+
+def typed_epsilons(options: AnalysisOptions) -> tuple[float, ...]:
+    """The distances that were typed, each once."""
+    return tuple(dict.fromkeys(values.epsilon(text, options.norm) for text in options.eps or ()))
 
 
 def one_epsilon(options: AnalysisOptions) -> float:
@@ -78,84 +72,63 @@ def one_epsilon(options: AnalysisOptions) -> float:
     return found[0]
 
 
+def request_of(options: AnalysisOptions) -> SessionRequest:
+    """What the shared options ask for.
+
+    Raises:
+        InvalidParameterError: one of them is not what it should be.
+    """
+    from robcert.certify.auditing import SessionRequest
+    from robcert.certify.core import Norm
+    from robcert.trainers.networks import allow
+
+    if options.arch is not None:
+        allow(options.arch)
+    return SessionRequest(
+        model=options.model,
+        data=options.data,
+        data_root=options.data_root,
+        limit=options.limit,
+        every=options.every,
+        indices=values.positions(options.indices) if options.indices else (),
+        norm=Norm(options.norm),
+        epsilons=typed_epsilons(options),
+        seed=options.seed,
+        device=options.device,
+        threads=options.threads,
+        batch_size=values.batch_size(options.batch_size),
+        out=options.out,
+        overwrite=options.overwrite,
+        preprocess=preprocessing(options),
+        output=options.output,
+        allow_low_accuracy=options.allow_low_accuracy,
+        seconds=values.seconds(options.time_budget) if options.time_budget else None,
+    )
+
+
 @contextlib.contextmanager
-def opened(options: AnalysisOptions) -> Iterator[Opened]:
+def opened(options: AnalysisOptions) -> Iterator[CommandContext]:
     """Model, images and results file as ``options`` say, closed at the end.
 
     Raises:
         RobcertError: any of them cannot be had or does not fit the others.
     """
-    from robcert.certify.model import check_clean_accuracy
-    from robcert.certify.session import Session
-    from robcert.certify.store import ResultStore
+    from robcert.certify.auditing import open_session
 
-    deadline = _deadline(options)
-    batch_size = values.batch_size(options.batch_size) or DEFAULT_BATCH
-    epsilons(options)  # a wrong number ends here, before anything is loaded
-    tune_torch(options.threads)
-    classifier, images = load_pair(options)
-    indices = _selected(options, len(images))
-    images.require_fit(classifier.image_shape, classifier.num_classes)
-    _require_within_box(options, classifier.image_shape)
-    if not options.allow_low_accuracy:
-        check_clean_accuracy(classifier, images)
-    path = options.out or default_results(classifier)
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(TerminalProgress(quiet=options.quiet))
-        store = stack.enter_context(
-            ResultStore.open(
-                path, model=classifier.info, data=images.info, overwrite=options.overwrite
-            )
-        )
-        stack.callback(lambda: remember_saved(store.has_rows))
-        _add_images(store, images, indices)
-        session = Session(
-            classifier, images, indices, store, options.seed, batch_size, progress, deadline
-        )
-        context = Opened(session, options)
-        _say_what_is_odd(context, images)
-        yield context
-
-
-def load_pair(options: AnalysisOptions) -> tuple[Classifier, ImageSet]:
-    """The model and the images that were named, or their defaults, which a note tells."""
-    if options.data is None:
-        classifier = load_model(options, None)
-        return classifier, default_data(options, classifier)
-    from robcert.certify.data import load_images
-
-    images = load_images(options.data, root=options.data_root)
-    return load_model(options, images), images
-
-
-def load_model(options: AnalysisOptions, images: ImageSet | None) -> Classifier:
-    """The model that was named, else the demo model; ``images`` settle its input where known."""
-    from robcert.certify.importer import load_classifier
-
-    return load_classifier(model_path(options), how_to_load(options), images=images)
-
-
-def model_path(options: AnalysisOptions) -> Path:
-    """The file that was named, else the demo model, with a note on stderr."""
-    if options.model is not None:
-        return options.model
-    note(options, f"no --model given: using the bundled demo model {DEMO_MODEL}")
-    return bundled(DEMO_MODEL)
-
-
-def how_to_load(options: AnalysisOptions) -> LoadOptions:
-    """Options of `load_classifier` and `inspect_model`; `--arch` is allowed from here on."""
-    from robcert.certify.importer import LoadOptions
-    from robcert.trainers.networks import allow
-
-    if options.arch is not None:
-        allow(options.arch)
-    return LoadOptions(
-        preprocess=preprocessing(options),
-        output=options.output,
-        device=options.device,
-        threads=options.threads or 0,
-    )
+    request = request_of(options)
+    with (
+        TerminalProgress(quiet=options.quiet) as progress,
+        open_session(
+            request,
+            progress=progress,
+            on_note=lambda line: note(options, line),
+            on_warning=print_warning,
+        ) as context,
+    ):
+        try:
+            yield CommandContext(context, options)
+        finally:
+            remember_saved(context.session.store.has_rows)
 
 
 def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
@@ -174,129 +147,20 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
     return said.over(PreprocessOptions.from_file(options.preprocess))
 
 
-def default_data(options: AnalysisOptions, classifier: Classifier) -> ImageSet:
-    """The images that the model names; else bundled ones that fit.
-
-    Raises:
-        DataError: there are none; the hint is the option to pass.
-    """
-    from robcert.certify.data import bundled_sets, load_images
-
-    named = classifier.info.data_name
-    if named in bundled_sets():
-        return load_images(named)
-    images = _nearest_bundled(named, classifier) or _named_by_model(named, options)
-    if images is not None:
-        note(options, f"no --data given: using {images.name}")
-        return images
-    size = " × ".join(str(side) for side in classifier.image_shape)
-    message = f"no --data given, and no bundled images fit this model ({size} pixels)"
-    hint = f"pass --data {named or 'images.npz'}"
-    raise DataError(message, hint=f"{hint}: a name (robcert datasets), a file or a folder")
-
-
-def _nearest_bundled(named: str, classifier: Classifier) -> ImageSet | None:
-    """Bundled images of the set that the model names, or on which it does better than chance."""
-    from robcert.certify.data import bundled_sets, load_images
-
-    for name in bundled_sets():
-        images = load_images(name)
-        same_set = bool(named) and name.startswith(named.partition(":")[0])
-        fits = images.shape == classifier.image_shape
-        if fits and (same_set or (not named and _above_chance(classifier, images))):
-            return images
-    return None
-
-
-def _above_chance(classifier: Classifier, images: ImageSet) -> bool:
-    """Whether the model takes the images and does better than guessing on them."""
-    from robcert.certify.model import clean_accuracy, near_chance
-
-    try:
-        images.require_fit(classifier.image_shape, classifier.num_classes)
-    except DataError:
-        return False
-    accuracy = clean_accuracy(classifier, images)
-    return accuracy is not None and not near_chance(accuracy, classifier.num_classes)
-
-
-def _named_by_model(named: str, options: AnalysisOptions) -> ImageSet | None:
-    from robcert.certify.data import load_images
-
-    if not named:
-        return None
-    try:
-        return load_images(named, root=options.data_root)
-    except DataError:
-        return None  # it cannot be had here; the caller says what to pass
-
-
-def default_results(classifier: Classifier) -> Path:
-    """`robcert-results/<model>-<sha8>.h5` in the working directory."""
-    info = classifier.info
-    return Path("robcert-results") / f"{Path(info.file).stem}-{info.sha256[:8]}.h5"
-
-
-def bundled(name: str) -> Path:
-    """Path of the file ``name`` that comes with robcert."""
-    from importlib.resources import files
-
-    return Path(str(files("robcert.fixtures") / name))
-
-
 def note(options: AnalysisOptions, line: str) -> None:
     """A line on stderr that `--quiet` silences."""
     if not options.quiet:
         typer.echo(f"note: {line}", err=True)
 
 
-def _selected(options: AnalysisOptions, size: int) -> NDArray[np.int64]:
-    from robcert.certify.data import select
-
-    chosen = values.positions(options.indices) if options.indices else ()
-    return select(size, limit=options.limit, every=options.every, indices=chosen)
-
-
-def _add_images(store: ResultStore, images: ImageSet, indices: NDArray[np.int64]) -> None:
-    store.add_images(indices, None if images.labels is None else images.labels[indices])
-
-
-def _require_within_box(options: AnalysisOptions, shape: tuple[int, ...]) -> None:
-    """Raise if a distance is larger than that of the farthest two images of this shape."""
-    pixels = math.prod(shape)
-    diameter = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[options.norm]
-    largest = max(epsilons(options))
-    if options.eps and largest > diameter:
-        message = f"--eps {largest:g} is larger than any {options.norm} distance of two images"
-        hint = f"with pixels in [0, 1] it is at most {diameter:.6g} here"
-        raise InvalidParameterError(message, hint=hint)
-
-
-def _deadline(options: AnalysisOptions) -> float | None:
-    if options.time_budget is None:
-        return None
-    return time.monotonic() + values.seconds(options.time_budget)
-
-
 def tune_torch(threads: int | None) -> None:
-    """CPU threads of torch, None leaves them alone; and its memory is kept for reuse."""
+    """CPU threads of torch for the rest of the program, None leaves them alone."""
+    import torch
+
+    from robcert.certify.errors import require_at_least
     from robcert.certify.numerics import keep_freed_memory
 
     keep_freed_memory()
     if threads is not None:
-        import torch
-
         require_at_least("threads", threads, 1)
         torch.set_num_threads(threads)
-
-
-def _say_what_is_odd(context: Opened, images: ImageSet) -> None:
-    for line in (*images.notes, *context.session.classifier.info.notes):
-        note(context.options, line)
-    for line in images.selection_notes(context.session.indices):
-        context.warn(line)
-    if images.labels is None:
-        context.warn(
-            f"{images.name} has no labels: every number refers to the model's own prediction "
-            "(stability, not accuracy)"
-        )

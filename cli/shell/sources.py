@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .session import how_to_load
+from .session import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from robcert.certify.model import Classifier
 
-    from .session import Opened
+    from .session import CommandContext
 
 
-def load_sources(context: Opened, files: Sequence[Path]) -> tuple[Classifier, ...]:
+def load_sources(context: CommandContext, files: Sequence[Path]) -> tuple[Classifier, ...]:
     """The models in ``files``, prepared as their own metadata says; each file once.
 
     Raises:
@@ -27,7 +27,9 @@ def load_sources(context: Opened, files: Sequence[Path]) -> tuple[Classifier, ..
     from robcert.certify.importer import load_classifier
     from robcert.certify.model import PreprocessOptions
 
-    how = replace(how_to_load(context.options), preprocess=PreprocessOptions(), output=None)
+    how = replace(
+        request_of(context.options).load_options, preprocess=PreprocessOptions(), output=None
+    )
     found: dict[str, Classifier] = {}
     for file in files:
         try:

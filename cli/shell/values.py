@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from typing import TypeVar
 
 from robcert.certify.errors import InvalidParameterError
 
+T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -94,3 +96,8 @@ def batch_size(text: str) -> int | None:
         message = f"--batch-size must be auto or a positive whole number, got {text}"
         raise InvalidParameterError(message)
     return int(text)
+
+
+def either(given: T | None, default: T) -> T:
+    """``given``, or ``default`` where the option was not given."""
+    return default if given is None else given

@@ -1,4 +1,4 @@
-"""`robcert train METHOD`: a network, its checkpoint, its ONNX file."""
+"""`robcert train METHOD`: trains a network and exports it as ONNX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .train_penalties import cure, gradient, jacobian, llr, soar
 train = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Train a network; ends with an ONNX file and the line that audits it.",
+    help="Train a network, export it as ONNX and print the command that audits it.",
 )
 
 for _method in (standard, adversarial, free, trades, cure, llr, gradient, jacobian, soar):

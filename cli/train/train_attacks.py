@@ -1,155 +1,245 @@
-"""Training methods that perturb the images, by an ascent or by noise."""
+"""Training methods that perturb the images, by gradient ascent or by noise."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..shell.options import TrainOptions, train_options
-from .train_options import Epsilon, Norm, Sigma, quantity, step_count, step_length, warmup_option
+from ..shell.values import either
+from .train_options import (
+    Epsilon,
+    Norm,
+    Sigma,
+    TrainOptions,
+    quantity,
+    shared_options,
+    step_count,
+    step_length,
+    train_command,
+    warmup_option,
+)
 from .train_run import run_training
 
+if TYPE_CHECKING:
+    from robcert.trainers.methods import Adversarial, Free, Gaussian, SmoothAdv, Trades
 
-@train_options
+
+@shared_options
 def standard(options: TrainOptions) -> None:
     """Plain training on cross-entropy.
 
-    Prints measured accuracies, after each epoch. Presets: igr-standard, soar-standard.
+    Prints the measured accuracy after each epoch. Presets: igr-standard, soar-standard.
 
     Example: robcert train standard --epochs 15 --out runs/standard
     """
-    run_training(options, "standard")
+    from robcert.trainers.methods import Standard
+
+    run_training(options, Standard, lambda base: base)
 
 
-@train_options
-def adversarial(
-    options: TrainOptions,
-    *,
-    epsilon: Epsilon = None,
-    norm: Norm = None,
-    steps: Annotated[int | None, step_count("7")] = None,
-    step_size: Annotated[float | None, step_length("2/255")] = None,
+@dataclass(frozen=True, slots=True)
+class AdversarialOptions:
+    """Options of adversarial training; None if not given."""
+
+    epsilon: Epsilon = None
+    norm: Norm = None
+    steps: Annotated[int | None, step_count("7")] = None
+    step_size: Annotated[float | None, step_length("2/255")] = None
     rule: Annotated[
         Literal["steepest", "adam"] | None,
         typer.Option(
-            "--rule", help="Steepest steps (signs, in linf) or Adam's.", show_default="steepest"
+            "--rule",
+            help="Step rule of the ascent: steepest (sign steps in linf) or Adam.",
+            show_default="steepest",
         ),
-    ] = None,
+    ] = None
     loss: Annotated[
         Literal["ce", "margin"] | None,
-        typer.Option("--loss", help="What the ascent climbs.", show_default="ce"),
-    ] = None,
+        typer.Option("--loss", help="Loss that the ascent maximises.", show_default="ce"),
+    ] = None
     random_start: Annotated[
         bool | None,
         typer.Option(
             "--random-start/--no-random-start",
-            help="Begin at a random point, else at the image.",
+            help="Start of the ascent: a random point, or the image.",
             show_default="random-start",
         ),
-    ] = None,
-    warmup_epochs: Annotated[float | None, warmup_option("0.0")] = None,
-) -> None:
-    """Adversarial training: cross-entropy at the end of an ascent (Madry et al. 2018).
+    ] = None
+    warmup_epochs: Annotated[float | None, warmup_option("0.0")] = None
 
-    Prints measured accuracies, after each epoch, and accuracy under a short attack now and then.
+    def over(self, base: Adversarial) -> Adversarial:
+        """``base`` with the options that were given."""
+        from robcert.certify.core import Norm
+        from robcert.certify.numerics import Loss
+
+        return replace(
+            base,
+            epsilon=either(self.epsilon, base.epsilon),
+            norm=base.norm if self.norm is None else Norm(self.norm),
+            steps=either(self.steps, base.steps),
+            step_size=either(self.step_size, base.step_size),
+            rule=either(self.rule, base.rule),
+            loss=base.loss if self.loss is None else Loss(self.loss),
+            random_start=either(self.random_start, base.random_start),
+            warmup_epochs=either(self.warmup_epochs, base.warmup_epochs),
+        )
+
+
+@train_command(AdversarialOptions)
+def adversarial(options: TrainOptions, own: AdversarialOptions) -> None:
+    """Adversarial training: cross-entropy at the end of a gradient ascent (Madry et al. 2018).
+
+    Prints the measured accuracy after each epoch, and every few epochs that under a short attack.
     Presets: llr-adv, igr-at-2, igr-at-8, soar-adv7, soar-adv1-scratch, soar-adv1-pretrain.
 
     Example: robcert train adversarial --epsilon 8/255 --steps 7 --out runs/adversarial
     """
-    run_training(
-        options,
-        "adversarial",
-        epsilon=epsilon,
-        norm=norm,
-        steps=steps,
-        step_size=step_size,
-        rule=rule,
-        loss=loss,
-        random_start=random_start,
-        warmup_epochs=warmup_epochs,
-    )
+    from robcert.trainers.methods import Adversarial
+
+    run_training(options, Adversarial, own.over)
 
 
-@train_options
-def free(
-    options: TrainOptions,
-    *,
-    epsilon: Epsilon = None,
-    step_size: Annotated[float | None, step_length("epsilon")] = None,
+@dataclass(frozen=True, slots=True)
+class FreeOptions:
+    """Options of "free" adversarial training; None if not given."""
+
+    epsilon: Epsilon = None
+    step_size: Annotated[
+        float | None,
+        quantity("--step-size", "Step size of the perturbation, pixel units.", "epsilon"),
+    ] = None
     replays: Annotated[
-        int | None, typer.Option("--replays", help="Steps on each batch.", show_default="4")
-    ] = None,
-) -> None:
-    """Adversarial training "for free": the parameters' gradient moves the images too (linf).
+        int | None,
+        typer.Option("--replays", help="Number of steps on each batch.", show_default="4"),
+    ] = None
 
-    Shafahi et al. 2019. --epochs counts the replays: there are that many fewer passes over the
-    data. Prints measured accuracies, after each epoch. Presets: free-2, free-8.
+    def over(self, base: Free) -> Free:
+        """``base`` with the options that were given."""
+        return replace(
+            base,
+            epsilon=either(self.epsilon, base.epsilon),
+            step_size=either(self.step_size, base.step_size),
+            replays=either(self.replays, base.replays),
+        )
+
+
+@train_command(FreeOptions)
+def free(options: TrainOptions, own: FreeOptions) -> None:
+    """Adversarial training "for free": one backward pass updates parameters and images (linf).
+
+    Shafahi et al. 2019. --epochs counts the replays: with m replays there are m times fewer passes
+    over the data. Prints the measured accuracy after each epoch. Presets: free-2, free-8.
 
     Example: robcert train free --epsilon 8/255 --replays 4 --out runs/free
     """
-    run_training(options, "free", epsilon=epsilon, step_size=step_size, replays=replays)
+    from robcert.trainers.methods import Free
+
+    run_training(options, Free, own.over)
 
 
-@train_options
-def trades(
-    options: TrainOptions,
-    *,
+@dataclass(frozen=True, slots=True)
+class TradesOptions:
+    """Options of TRADES; None if not given."""
+
     weight: Annotated[
         float | None, quantity("--weight", "Weight of the divergence (beta).", "6.0")
-    ] = None,
-    epsilon: Epsilon = None,
-    norm: Norm = None,
-    steps: Annotated[int | None, step_count("10")] = None,
-    step_size: Annotated[float | None, step_length("0.007")] = None,
-) -> None:
-    """TRADES: cross-entropy plus the divergence of clean and perturbed predictions.
+    ] = None
+    epsilon: Epsilon = None
+    norm: Norm = None
+    steps: Annotated[int | None, step_count("10")] = None
+    step_size: Annotated[float | None, step_length("0.007")] = None
 
-    Zhang et al. 2019. Prints measured accuracies, after each epoch.
+    def over(self, base: Trades) -> Trades:
+        """``base`` with the options that were given."""
+        from robcert.certify.core import Norm
+
+        return replace(
+            base,
+            weight=either(self.weight, base.weight),
+            epsilon=either(self.epsilon, base.epsilon),
+            norm=base.norm if self.norm is None else Norm(self.norm),
+            steps=either(self.steps, base.steps),
+            step_size=either(self.step_size, base.step_size),
+        )
+
+
+@train_command(TradesOptions)
+def trades(options: TrainOptions, own: TradesOptions) -> None:
+    """TRADES: cross-entropy plus the divergence between clean and perturbed predictions.
+
+    Zhang et al. 2019. Prints the measured accuracy after each epoch.
     Presets: trades-2, trades-4, trades-6, trades-8.
 
     Example: robcert train trades --weight 6 --out runs/trades
     """
-    run_training(
-        options, "trades", weight=weight, epsilon=epsilon, norm=norm, steps=steps,
-        step_size=step_size,
-    )  # fmt: skip
+    from robcert.trainers.methods import Trades
+
+    run_training(options, Trades, own.over)
 
 
-@train_options
-def gaussian(options: TrainOptions, *, sigma: Sigma = None) -> None:
-    """Training on Gaussian noise, so that randomized smoothing certifies something.
+@dataclass(frozen=True, slots=True)
+class GaussianOptions:
+    """Option of training on Gaussian noise; None if not given."""
 
-    Cohen et al. 2019. Prints measured accuracies, after each epoch.
+    sigma: Sigma = None
+
+    def over(self, base: Gaussian) -> Gaussian:
+        """``base`` with the option, if it was given."""
+        return replace(base, sigma=either(self.sigma, base.sigma))
+
+
+@train_command(GaussianOptions)
+def gaussian(options: TrainOptions, own: GaussianOptions) -> None:
+    """Training on Gaussian noise, for certification by randomized smoothing.
+
+    Cohen et al. 2019. Prints the measured accuracy after each epoch.
     Presets: cohen-0.12, cohen-0.25, cohen-0.5, cohen-1.
 
     Example: robcert train gaussian --sigma 0.25 --out runs/gaussian
     """
-    run_training(options, "gaussian", sigma=sigma)
+    from robcert.trainers.methods import Gaussian
+
+    run_training(options, Gaussian, own.over)
 
 
-@train_options
-def smoothadv(
-    options: TrainOptions,
-    *,
-    sigma: Sigma = None,
+@dataclass(frozen=True, slots=True)
+class SmoothAdvOptions:
+    """Options of SmoothAdv; None if not given."""
+
+    sigma: Sigma = None
     epsilon: Annotated[
         float | None,
         quantity("--epsilon", "Radius of the l2 ball, pixel units of [0, 1].", "64/255"),
-    ] = None,
-    steps: Annotated[int | None, step_count("2")] = None,
+    ] = None
+    steps: Annotated[int | None, step_count("2")] = None
     samples: Annotated[
-        int | None, typer.Option("--samples", help="Noisy copies of an image.", show_default="2")
-    ] = None,
-    warmup_epochs: Annotated[float | None, warmup_option("1.0")] = None,
-) -> None:
-    """SmoothAdv: adversarial training of the smoothed classifier (l2), for larger certificates.
+        int | None,
+        typer.Option("--samples", help="Number of noise draws per image.", show_default="2"),
+    ] = None
+    warmup_epochs: Annotated[float | None, warmup_option("1.0")] = None
 
-    Salman et al. 2019. Prints measured accuracies, after each epoch.
+    def over(self, base: SmoothAdv) -> SmoothAdv:
+        """``base`` with the options that were given."""
+        return replace(
+            base,
+            sigma=either(self.sigma, base.sigma),
+            epsilon=either(self.epsilon, base.epsilon),
+            steps=either(self.steps, base.steps),
+            samples=either(self.samples, base.samples),
+            warmup_epochs=either(self.warmup_epochs, base.warmup_epochs),
+        )
+
+
+@train_command(SmoothAdvOptions)
+def smoothadv(options: TrainOptions, own: SmoothAdvOptions) -> None:
+    """SmoothAdv: adversarial training of the smoothed classifier (l2), for larger certified radii.
+
+    Salman et al. 2019. Prints the measured accuracy after each epoch.
 
     Example: robcert train smoothadv --sigma 0.25 --epsilon 64/255 --out runs/smoothadv
     """
-    run_training(
-        options, "smoothadv", sigma=sigma, epsilon=epsilon, steps=steps, samples=samples,
-        warmup_epochs=warmup_epochs,
-    )  # fmt: skip
+    from robcert.trainers.methods import SmoothAdv
+
+    run_training(options, SmoothAdv, own.over)

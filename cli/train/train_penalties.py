@@ -2,222 +2,297 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..shell.options import NormName, TrainOptions, train_options
-from .train_options import Epsilon, Power, quantity, step_count, step_length, warmup_option
+from ..shell.options import NormName
+from ..shell.values import either
+from .train_options import (
+    Epsilon,
+    Power,
+    TrainOptions,
+    difference_step,
+    penalty_weight,
+    quantity,
+    step_count,
+    step_length,
+    train_command,
+    warmup_option,
+)
 from .train_run import run_training
 
+if TYPE_CHECKING:
+    from robcert.trainers.methods import Cure, Gradient, Jacobian, Llr, Soar
 
-@train_options
-def cure(
-    options: TrainOptions,
-    *,
-    weight: Annotated[
-        float | None, quantity("--weight", "Weight of the penalty (lambda).", "4.0")
-    ] = None,
-    step: Annotated[
-        float | None,
-        quantity("--step", "h of the difference, an l2 length in pixel units of [0, 1].", "3.0"),
-    ] = None,
+
+@dataclass(frozen=True, slots=True)
+class CureOptions:
+    """Options of CURE; None if not given."""
+
+    weight: Annotated[float | None, penalty_weight("4.0")] = None
+    step: Annotated[float | None, difference_step("3.0")] = None
     step_epochs: Annotated[
-        float | None, quantity("--step-epochs", "Epochs over which h grows from 0.", "5.0")
-    ] = None,
-    power: Power = None,
-) -> None:
-    """CURE: a penalty on how much the loss gradient changes along its sign.
+        float | None,
+        quantity("--step-epochs", "Warm-up: epochs over which h increases from 0.", "5.0"),
+    ] = None
+    power: Power = None
 
-    Moosavi-Dezfooli et al. 2019. Prints measured accuracies, after each epoch. Preset: llr-cure.
+    def over(self, base: Cure) -> Cure:
+        """``base`` with the options that were given."""
+        return replace(
+            base,
+            weight=either(self.weight, base.weight),
+            step=either(self.step, base.step),
+            step_epochs=either(self.step_epochs, base.step_epochs),
+            power=either(self.power, base.power),
+        )
+
+
+@train_command(CureOptions)
+def cure(options: TrainOptions, own: CureOptions) -> None:
+    """CURE: a penalty on the change of the loss gradient along its sign.
+
+    Moosavi-Dezfooli et al. 2019. Prints the measured accuracy after each epoch. Preset: llr-cure.
 
     Example: robcert train cure --weight 4 --step 3 --out runs/cure
     """
-    run_training(options, "cure", weight=weight, step=step, step_epochs=step_epochs, power=power)
+    from robcert.trainers.methods import Cure
+
+    run_training(options, Cure, own.over)
 
 
-@train_options
-def llr(
-    options: TrainOptions,
-    *,
-    epsilon: Epsilon = None,
+@dataclass(frozen=True, slots=True)
+class LlrOptions:
+    """Options of local linearity regularisation; None if not given."""
+
+    epsilon: Epsilon = None
     gamma_weight: Annotated[
         float | None,
         quantity("--gamma-weight", "Weight of the local linearity error.", "4.0", "--lambda"),
-    ] = None,
+    ] = None
     linear_weight: Annotated[
         float | None,
-        quantity("--linear-weight", "Weight of the linear term; 0 leaves it out.", "3.0", "--mu"),
-    ] = None,
+        quantity("--linear-weight", "Weight of the linear term; 0 for none.", "3.0", "--mu"),
+    ] = None
     ratio: Annotated[
-        float | None, quantity("--ratio", "mu / lambda, in the place of mu.", default=False)
-    ] = None,
+        float | None, quantity("--ratio", "Ratio mu / lambda, instead of mu.", default=False)
+    ] = None
     nominal_weight: Annotated[
         float | None, quantity("--nominal-weight", "Weight of the cross-entropy.", "2.0")
-    ] = None,
-    steps: Annotated[int | None, step_count("2")] = None,
-    step_size: Annotated[float | None, step_length("0.1")] = None,
-    warmup_epochs: Annotated[float | None, warmup_option("2.0")] = None,
-) -> None:
-    """Local linearity regularisation: the loss near an image should be its tangent (linf).
+    ] = None
+    steps: Annotated[int | None, step_count("2")] = None
+    step_size: Annotated[float | None, step_length("0.1")] = None
+    warmup_epochs: Annotated[float | None, warmup_option("2.0")] = None
 
-    Qin et al. 2019. Prints measured accuracies, after each epoch.
+    def over(self, base: Llr) -> Llr:
+        """``base`` with the options that were given."""
+        return replace(
+            base,
+            epsilon=either(self.epsilon, base.epsilon),
+            gamma_weight=either(self.gamma_weight, base.gamma_weight),
+            linear_weight=either(self.linear_weight, base.linear_weight),
+            ratio=either(self.ratio, base.ratio),
+            nominal_weight=either(self.nominal_weight, base.nominal_weight),
+            steps=either(self.steps, base.steps),
+            step_size=either(self.step_size, base.step_size),
+            warmup_epochs=either(self.warmup_epochs, base.warmup_epochs),
+        )
+
+
+@train_command(LlrOptions)
+def llr(options: TrainOptions, own: LlrOptions) -> None:
+    """Local linearity regularisation: a penalty on the loss's deviation from its tangent (linf).
+
+    Qin et al. 2019. Prints the measured accuracy after each epoch.
     Presets: llr-wrn28, llr-wrn40, llr-code, llr-in4, llr-in16.
 
     Example: robcert train llr --epsilon 8/255 --out runs/llr
     """
-    run_training(
-        options,
-        "llr",
-        epsilon=epsilon,
-        gamma_weight=gamma_weight,
-        linear_weight=linear_weight,
-        ratio=ratio,
-        nominal_weight=nominal_weight,
-        steps=steps,
-        step_size=step_size,
-        warmup_epochs=warmup_epochs,
-    )
+    from robcert.trainers.methods import Llr
+
+    run_training(options, Llr, own.over)
 
 
-@train_options
-def gradient(
-    options: TrainOptions,
-    *,
+@dataclass(frozen=True, slots=True)
+class GradientOptions:
+    """Options of input gradient regularisation; None if not given."""
+
     norm: Annotated[
         NormName | None,
         typer.Option(
-            "--norm", help="Norm of the attacks; the penalty is in its dual.", show_default="linf"
+            "--norm",
+            help="Norm of the attacks; the penalty is on the dual norm of the gradient.",
+            show_default="linf",
         ),
-    ] = None,
-    weight: Annotated[
-        float | None, quantity("--weight", "Weight of the penalty (lambda).", "1.0")
-    ] = None,
-    step: Annotated[
-        float | None,
-        quantity("--step", "h of the difference, an l2 length in pixel units of [0, 1].", "0.01"),
-    ] = None,
+    ] = None
+    weight: Annotated[float | None, penalty_weight("1.0")] = None
+    step: Annotated[float | None, difference_step("0.01")] = None
     scheme: Annotated[
         Literal["forward", "central", "exact"] | None,
         typer.Option(
             "--scheme",
-            help="Forward or central differences, or double backpropagation.",
+            help="Scheme: forward or central differences, or exact double backpropagation.",
             show_default="forward",
         ),
-    ] = None,
-    power: Power = None,
+    ] = None
+    power: Power = None
     scale: Annotated[
         Literal["mean", "full"] | None,
         typer.Option(
             "--scale",
-            help="mean: the l1 norm over the root of the number of pixels, as published.",
+            help="Scale of the l1 norm: mean divides it by the root of the number of pixels, as "
+            "published.",
             show_default="mean",
         ),
-    ] = None,
-) -> None:
+    ] = None
+
+    def over(self, base: Gradient) -> Gradient:
+        """``base`` with the options that were given."""
+        from robcert.certify.core import Norm
+
+        return replace(
+            base,
+            norm=base.norm if self.norm is None else Norm(self.norm),
+            weight=either(self.weight, base.weight),
+            step=either(self.step, base.step),
+            scheme=either(self.scheme, base.scheme),
+            power=either(self.power, base.power),
+            scale=either(self.scale, base.scale),
+        )
+
+
+@train_command(GradientOptions)
+def gradient(options: TrainOptions, own: GradientOptions) -> None:
     """Input gradient regularisation, by finite differences of the loss.
 
-    Finlay & Oberman 2019. Prints measured accuracies, after each epoch.
+    Finlay & Oberman 2019. Prints the measured accuracy after each epoch.
     Presets: igr-l1-0.1, igr-l1-1, igr-l2-0.1, igr-l2-1.
 
     Example: robcert train gradient --norm linf --weight 1 --step 0.01 --out runs/gradient
     """
-    run_training(
-        options, "gradient", norm=norm, weight=weight, step=step, scheme=scheme, power=power,
-        scale=scale,
-    )  # fmt: skip
+    from robcert.trainers.methods import Gradient
+
+    run_training(options, Gradient, own.over)
 
 
-@train_options
-def jacobian(
-    options: TrainOptions,
-    *,
-    weight: Annotated[
-        float | None, quantity("--weight", "Weight of the penalty (lambda).", "0.01")
-    ] = None,
+@dataclass(frozen=True, slots=True)
+class JacobianOptions:
+    """Options of Jacobian regularisation; None if not given."""
+
+    weight: Annotated[float | None, penalty_weight("0.01")] = None
     projections: Annotated[
         int | None,
-        typer.Option("--projections", help="Random directions of the logits.", show_default="1"),
-    ] = None,
-) -> None:
-    """Jacobian regularisation: the Frobenius norm of the logits' Jacobian (Hoffman et al. 2019).
+        typer.Option(
+            "--projections", help="Number of random directions of the logits.", show_default="1"
+        ),
+    ] = None
 
-    Prints measured accuracies, after each epoch.
+    def over(self, base: Jacobian) -> Jacobian:
+        """``base`` with the options that were given."""
+        return replace(
+            base,
+            weight=either(self.weight, base.weight),
+            projections=either(self.projections, base.projections),
+        )
+
+
+@train_command(JacobianOptions)
+def jacobian(options: TrainOptions, own: JacobianOptions) -> None:
+    """Jacobian regularisation: a penalty on the Frobenius norm of the logits' Jacobian.
+
+    Hoffman et al. 2019. Prints the measured accuracy after each epoch.
 
     Example: robcert train jacobian --weight 0.01 --out runs/jacobian
     """
-    run_training(options, "jacobian", weight=weight, projections=projections)
+    from robcert.trainers.methods import Jacobian
+
+    run_training(options, Jacobian, own.over)
 
 
-@train_options
-def soar(
-    options: TrainOptions,
-    *,
-    epsilon: Epsilon = None,
-    weight: Annotated[
-        float | None, quantity("--weight", "Weight of the penalty (lambda).", "0.5")
-    ] = None,
+@dataclass(frozen=True, slots=True)
+class SoarOptions:
+    """Options of SOAR; None if not given."""
+
+    epsilon: Epsilon = None
+    weight: Annotated[float | None, penalty_weight("0.5")] = None
     start: Annotated[
         Literal["zero", "random", "pgd1"] | None,
         typer.Option(
             "--start",
-            help="Penalise at the image, at a random point, or one sign step from there.",
+            help="Point of the penalty: the image, a random point, or one sign step from there.",
             show_default="pgd1",
         ),
-    ] = None,
-    step_size: Annotated[float | None, step_length("2/255")] = None,
+    ] = None
+    step_size: Annotated[
+        float | None,
+        quantity("--step-size", "Size of that sign step, pixel units of [0, 1].", "2/255"),
+    ] = None
     step_least: Annotated[
-        float | None, quantity("--step-least", "Least h of the difference, pixel units.", "0.001")
-    ] = None,
+        float | None,
+        quantity("--step-least", "Smallest step h of the difference, pixel units.", "0.001"),
+    ] = None
     step_most: Annotated[
-        float | None, quantity("--step-most", "Largest h of the difference, pixel units.", "8/255")
-    ] = None,
+        float | None,
+        quantity("--step-most", "Largest step h of the difference, pixel units.", "8/255"),
+    ] = None
     value_clip: Annotated[
         float | None,
-        quantity("--value-clip", "Norm beyond which the penalty has no gradient.", "10.0"),
-    ] = None,
+        quantity("--value-clip", "Largest norm; above it the penalty has no gradient.", "10.0"),
+    ] = None
     gradient_clip: Annotated[
         float | None,
         quantity("--gradient-clip", "Largest l2 norm of the penalty's own gradient.", "30.0"),
-    ] = None,
+    ] = None
     directions: Annotated[
         int | None,
-        typer.Option("--directions", help="Random directions averaged.", show_default="1"),
-    ] = None,
+        typer.Option(
+            "--directions", help="Number of random directions to average over.", show_default="1"
+        ),
+    ] = None
     estimator: Annotated[
         Literal["mean_norm", "rms"] | None,
         typer.Option(
             "--estimator",
-            help="Mean of the norms, as in the paper, or root of their mean square.",
+            help="Estimator: mean of the norms, as in the paper, or root of their mean square.",
             show_default="mean_norm",
         ),
-    ] = None,
+    ] = None
     last: Annotated[
         bool | None,
         typer.Option(
-            "--last/--no-last", help="Keep the matrix's last row.", show_default="no-last"
+            "--last/--no-last", help="Last row of the matrix included.", show_default="no-last"
         ),
-    ] = None,
-) -> None:
+    ] = None
+
+    def over(self, base: Soar) -> Soar:
+        """``base`` with the options that were given."""
+        return replace(
+            base,
+            epsilon=either(self.epsilon, base.epsilon),
+            weight=either(self.weight, base.weight),
+            start=either(self.start, base.start),
+            step_size=either(self.step_size, base.step_size),
+            step_least=either(self.step_least, base.step_least),
+            step_most=either(self.step_most, base.step_most),
+            value_clip=either(self.value_clip, base.value_clip),
+            gradient_clip=either(self.gradient_clip, base.gradient_clip),
+            directions=either(self.directions, base.directions),
+            estimator=either(self.estimator, base.estimator),
+            last=either(self.last, base.last),
+        )
+
+
+@train_command(SoarOptions)
+def soar(options: TrainOptions, own: SoarOptions) -> None:
     """SOAR: a penalty on the second-order model of the loss (linf), from a trained network.
 
-    Ma, Faghri, Farahmand 2020. A plain network is trained first, unless --init-from names one.
-    Prints measured accuracies, after each epoch. Preset: soar-v1.
+    Ma, Faghri, Farahmand 2020. Unless --init-from names a network, one is trained first on
+    cross-entropy. Prints the measured accuracy after each epoch. Preset: soar-v1.
 
     Example: robcert train soar --epsilon 8/255 --weight 0.5 --out runs/soar
     """
-    run_training(
-        options,
-        "soar",
-        epsilon=epsilon,
-        weight=weight,
-        start=start,
-        step_size=step_size,
-        step_least=step_least,
-        step_most=step_most,
-        value_clip=value_clip,
-        gradient_clip=gradient_clip,
-        directions=directions,
-        estimator=estimator,
-        last=last,
-    )
+    from robcert.trainers.methods import Soar
+
+    run_training(options, Soar, own.over)

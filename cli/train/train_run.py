@@ -1,58 +1,64 @@
-"""What every `robcert train METHOD` does around its one library call."""
+"""What every `robcert train METHOD` does before and after its one library call."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from robcert.certify.errors import InvalidParameterError
 
 from ..shell.invocation import remember_saved
-from ..shell.options import TrainOptions
 from ..shell.progress import TerminalProgress
 from ..shell.render import print_warning
-from ..shell.run import given
+from ..shell.values import either
+from .train_options import TrainOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from robcert.trainers.loop import EpochRecord, Processes
+    from robcert.trainers.methods import Objective
     from robcert.trainers.recipe import TrainConfig
     from robcert.trainers.train import Trained
 
+M = TypeVar("M", bound="Objective")
 
-def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
-    """Train, say what was decided, print the path of the ONNX file.
+
+def run_training(options: TrainOptions, method: type[M], change: Callable[[M], M]) -> None:
+    """Train, print notes and results, and last the path of the ONNX file.
 
     Args:
         options: the shared options.
-        method: name of the method.
-        of_method: its own options by the names of its fields; None is the default.
+        method: class of the training method.
+        change: sets the method's own options.
     """
     from robcert.certify.importer import torch_device
     from robcert.trainers.loop import launched
-    from robcert.trainers.train import train
+    from robcert.trainers.train import TrainPlan, train
 
-    config, first = configs(options, method, given(**of_method))
+    config, pretraining = configs(options, method, change)
     device = torch_device(options.device)
     processes = launched(options.devices, device)
     _tune_torch(options.threads, processes.on_this_machine)
-    out = options.out or Path("runs") / method
-    with _told_once(processes, out), TerminalProgress(quiet=options.quiet) as progress:
+    out = options.out or Path("runs") / config.method
+    plan = TrainPlan(
+        config,
+        out,
+        pretraining=pretraining,
+        data_root=options.data_root,
+        device=processes.device or device,
+        processes=processes,
+    )
+    with _interrupted_once(processes, out), TerminalProgress(quiet=options.quiet) as progress:
         trained = train(
-            config,
-            out=out,
-            first=first,
-            data_root=options.data_root,
-            device=processes.device or device,
+            plan,
             resume=options.resume,
             overwrite=options.overwrite,
-            processes=processes,
             progress=progress,
             on_note=None if options.quiet else _print_note,
             on_epoch=None if options.quiet else _print_epoch,
@@ -62,6 +68,7 @@ def run_training(options: TrainOptions, method: str, **of_method: Any) -> None:
 
 
 def _print_result(trained: Trained, *, quiet: bool) -> None:
+    """Print warnings, the path of the ONNX file and the command that audits it."""
     for line in trained.run.warnings:
         print_warning(line)
     typer.echo(str(trained.model))
@@ -70,8 +77,8 @@ def _print_result(trained: Trained, *, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def _told_once(processes: Processes, out: Path) -> Iterator[None]:
-    """Of an interruption, which all meet, the first process tells; the others end silently."""
+def _interrupted_once(processes: Processes, out: Path) -> Iterator[None]:
+    """Context in which only the first process reports Ctrl-C, which all processes receive."""
     from robcert.trainers.train import holds_run
 
     try:
@@ -86,7 +93,7 @@ def _told_once(processes: Processes, out: Path) -> Iterator[None]:
 
 
 def _tune_torch(threads: int | None, processes: int) -> None:
-    """CPU threads of this process, which shares the processors with others."""
+    """Set the CPU threads of this process; by default the processes divide the cores."""
     from ..shell.session import tune_torch
 
     if threads is None and processes > 1:
@@ -95,79 +102,98 @@ def _tune_torch(threads: int | None, processes: int) -> None:
 
 
 def configs(
-    options: TrainOptions, method: str, of_method: dict[str, Any]
+    options: TrainOptions, method: type[M], change: Callable[[M], M]
 ) -> tuple[TrainConfig, TrainConfig | None]:
-    """The run, and that of the network it starts from where a preset names one.
+    """Configuration of the run, and of its pretraining if a preset has one.
 
-    The recipe, the config file's run or the defaults, with the options on top; the shared options
-    hold for the first network too.
+    The options override the preset, the config file or the defaults. The shared options apply to
+    the pretraining too.
+
+    Args:
+        options: the shared options.
+        method: class of the training method.
+        change: sets the method's own options.
 
     Raises:
-        InvalidParameterError: the recipe or file does not exist or is of another method, or a
-            value breaks its rule.
+        InvalidParameterError: the preset or file does not exist or is of another method, or a
+            value is not allowed.
     """
-    from robcert.trainers.methods import METHODS
-    from robcert.trainers.recipe import TrainConfig, decoded, preset
+    from robcert.trainers.recipe import TrainConfig, preset
 
-    base, first = TrainConfig(objective=METHODS[method]()), None
+    default = TrainConfig(objective=method())
+    base, pretraining, source = default, None, "default"
     if options.preset is not None and options.config is not None:
         message = "--preset and --config exclude each other"
         raise InvalidParameterError(message)
     if options.preset is not None:
         recipe = preset(options.preset)
-        base = _of_method(recipe.config, method, f"{options.preset} is a recipe")
-        if recipe.first:
-            first = _with_shared(preset(recipe.first).config, options)
+        base, source = recipe.config, f"the preset {options.preset}"
+        if recipe.pretraining:
+            pretraining = _with_shared(preset(recipe.pretraining).config, options)
     elif options.config is not None:
-        base = _of_method(_read_config(options.config), method, f"{options.config} is a config")
-    objective: Any = base.objective
-    changed = decoded(METHODS[method], {**asdict(objective), **of_method}, f"train {method}")
-    return replace(_with_shared(base, options), objective=changed), first
+        base, source = _read_config(options.config), str(options.config)
+    objective = base.objective
+    if not isinstance(objective, method):
+        message = f"{source} is of the method {base.method}, not {default.method}"
+        raise InvalidParameterError(message, hint=f"robcert train {base.method}")
+    return replace(_with_shared(base, options), objective=change(objective)), pretraining
 
 
 def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
-    """``base`` with the shared options that were given on top."""
+    """``base`` with the shared options that were given."""
     from robcert.trainers.networks import allow
 
     if options.arch is not None:
         allow(options.arch)
-    architecture = given(
-        name=options.arch,
-        activation=options.activation,
-        width=options.width,
-        denoise=options.denoise,
-    )
-    changes = given(crop=options.crop, flip=options.flip, cutout=options.cutout)
-    descent = given(learning_rate=options.learning_rate, weight_decay=options.weight_decay)
-    looks = given(keep_every=options.keep_every, attack_every=options.attack_every)
+    base = _with_network_and_images(base, options)
+    optimizer, evaluation = base.optimizer, base.evaluation
     return replace(
         base,
-        architecture=replace(base.architecture, **architecture),
-        augmentation=replace(base.augmentation, **changes),
-        optimizer=replace(base.optimizer, **descent),
-        schedule=replace(base.schedule, **given(kind=options.schedule)),
-        evaluation=replace(base.evaluation, **looks),
-        **given(
-            data=options.data,
-            validation=options.validation,
-            subset=options.subset,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            precision=options.precision,
-            seed=options.seed,
-            init_from=options.init_from,
+        epochs=either(options.epochs, base.epochs),
+        batch_size=either(options.batch_size, base.batch_size),
+        optimizer=replace(
+            optimizer,
+            learning_rate=either(options.learning_rate, optimizer.learning_rate),
+            weight_decay=either(options.weight_decay, optimizer.weight_decay),
         ),
+        schedule=replace(base.schedule, kind=either(options.schedule, base.schedule.kind)),
+        evaluation=replace(
+            evaluation,
+            keep_every=either(options.keep_every, evaluation.keep_every),
+            attack_every=either(options.attack_every, evaluation.attack_every),
+        ),
+        precision=either(options.precision, base.precision),
+        seed=either(options.seed, base.seed),
+        init_from=either(options.init_from, base.init_from),
     )
 
 
-def _of_method(config: TrainConfig, method: str, what: str) -> TrainConfig:
-    if config.method != method:
-        message = f"{what} of the method {config.method}, not of {method}"
-        raise InvalidParameterError(message, hint=f"robcert train {config.method}")
-    return config
+def _with_network_and_images(base: TrainConfig, options: TrainOptions) -> TrainConfig:
+    """``base`` with the options of the architecture, the images and their augmentation."""
+    network, augmentation = base.architecture, base.augmentation
+    return replace(
+        base,
+        architecture=replace(
+            network,
+            name=either(options.arch, network.name),
+            activation=either(options.activation, network.activation),
+            width=either(options.width, network.width),
+            denoise=either(options.denoise, network.denoise),
+        ),
+        augmentation=replace(
+            augmentation,
+            crop=either(options.crop, augmentation.crop),
+            flip=either(options.flip, augmentation.flip),
+            cutout=either(options.cutout, augmentation.cutout),
+        ),
+        data=either(options.data, base.data),
+        validation=either(options.validation, base.validation),
+        subset=either(options.subset, base.subset),
+    )
 
 
 def _read_config(path: Path) -> TrainConfig:
+    """Configuration in a config.json, whole or its ``training`` alone."""
     import json
 
     from robcert.trainers.recipe import TrainConfig
@@ -183,15 +209,18 @@ def _read_config(path: Path) -> TrainConfig:
 
 
 def _print_note(line: str) -> None:
-    """One line on stderr."""
+    """Print one note on stderr."""
     typer.echo(f"note: {line}", err=True)
 
 
 def _print_epoch(record: EpochRecord) -> None:
-    """One line an epoch on stderr."""
-    facts = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}"
-        for name in ("loss", "train_accuracy", "accuracy", "attacked_accuracy", "images_per_second")
-        if (value := getattr(record, name, None)) is not None
+    """Print one line per epoch on stderr."""
+    facts = (
+        ("loss", record.loss),
+        ("train accuracy", record.train_accuracy),
+        ("accuracy", record.accuracy),
+        ("attacked accuracy", record.attacked_accuracy),
+        ("images per second", record.images_per_second),
     )
-    typer.echo(f"epoch {record.epoch}: {facts}", err=True)
+    line = ", ".join(f"{name} {value:.4g}" for name, value in facts if value is not None)
+    typer.echo(f"epoch {record.epoch}: {line}", err=True)

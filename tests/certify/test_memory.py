@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from places import FIXTURES
 
-MODEL = Path(__file__).parents[1] / "fixtures" / "fashion-honest.onnx"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = FIXTURES / "fashion-honest.onnx"
 
 PEAK = """
 import resource

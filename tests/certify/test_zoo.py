@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from robcert.certify.auditing.inspection import inspect_model
 from robcert.certify.data.load import from_arrays, load_images
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from robcert.certify.data.image_set import ImageSet
     from robcert.certify.model.classifier import Classifier
 
-FOLDER = Path(
-    os.environ.get("ROBCERT_ZOO", Path(__file__).resolve().parents[1].parent / "shared" / "zoo")
-)
+FOLDER = Path(os.environ.get("ROBCERT_ZOO", ROOT.parent / "shared" / "zoo"))
 TABLE = FOLDER / "zoo.json"
 ENTRIES: list[dict[str, Any]] = json.loads(TABLE.read_text()) if TABLE.is_file() else []
 SETS = {

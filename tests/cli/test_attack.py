@@ -11,8 +11,8 @@ from command_line import Ended, robcert
 from onnx import TensorProto, helper, save
 
 from robcert.certify.attacks.catalogue import CATALOGUE
+from robcert.certify.auditing.open import bundled
 from robcert.certify.store.store import ResultStore
-from robcert.cli.shell.session import bundled
 
 MODEL, SOURCE = str(bundled("fashion-honest.onnx")), str(bundled("fashion-gaussian.onnx"))
 COMMON = ("-m", MODEL, "-d", "fashion-mnist-2000", "--limit", "6", "--profile", "quick", "-q")

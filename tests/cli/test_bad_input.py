@@ -10,7 +10,7 @@ import pytest
 from command_line import Ended, robcert
 from onnx import TensorProto, helper
 
-from robcert.cli.shell.session import bundled
+from robcert.certify.auditing.open import bundled
 
 MODEL = str(bundled("fashion-honest.onnx"))
 GENERATOR = np.random.default_rng(0)

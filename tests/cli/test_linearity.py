@@ -13,6 +13,7 @@ from stripes import stripes
 
 from robcert.certify.local_linearity.series import Measured, save_course, series_table
 from robcert.trainers.loop.loop import fit
+from robcert.trainers.loop.run import RunPlan
 from robcert.trainers.networks.architectures import Architecture
 from robcert.trainers.recipe.config import Evaluation, TrainConfig
 
@@ -34,7 +35,7 @@ def run(tmp_path: Path) -> Path:
         batch_size=16,
         evaluation=Evaluation(attack_every=0, keep_every=1),
     )
-    fit(config, images, stripes(16, seed=1), out=tmp_path / "run")
+    fit(RunPlan(config, images, stripes(16, seed=1), out=tmp_path / "run"))
     x, y = images.batch(torch.arange(48), torch.device("cpu"))
     np.savez(tmp_path / "images.npz", images=x.numpy(), labels=y.numpy())
     return tmp_path / "run"

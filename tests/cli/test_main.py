@@ -9,6 +9,7 @@ import pytest
 import typer
 from command_line import robcert
 from command_reference import reference
+from places import DOCS
 
 from robcert.certify.errors import DataError
 from robcert.certify.store.group import AnalysisGroup
@@ -186,7 +187,7 @@ def test_every_help_has_an_example_and_names_the_kind_of_its_numbers(
 
 
 def test_the_reference_page_is_what_the_program_says() -> None:
-    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    page = DOCS / "cli.md"
     assert page.read_text(encoding="utf-8") == reference(), "run python docs/make.py"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from command_line import Ended, robcert
+from places import FIXTURES
 
 from robcert.certify.auditing.summaries import results
 from robcert.certify.auditing.tables import tables
@@ -18,7 +18,10 @@ from robcert.certify.comparison.overview import overview
 from robcert.certify.report.figures import curve_figures
 from robcert.certify.store.store import ResultStore
 
-GAUSSIAN = Path(__file__).parents[2] / "fixtures" / "fashion-gaussian.onnx"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GAUSSIAN = FIXTURES / "fashion-gaussian.onnx"
 FEW = ("--model", GAUSSIAN, "--indices", "0,1,2,3,5", "--quiet", "--n", "600")
 
 

@@ -16,7 +16,7 @@ from command_line import robcert
 from robcert.certify.core import Norm
 from robcert.certify.numerics.losses import Loss
 from robcert.cli.main import app
-from robcert.cli.shell.options import TrainOptions
+from robcert.cli.train.train_options import TrainOptions
 from robcert.trainers import train as library
 from robcert.trainers.methods.adversarial import Adversarial
 from robcert.trainers.methods.free import Free
@@ -28,6 +28,9 @@ from robcert.trainers.methods.soar import Soar
 from robcert.trainers.methods.trades import Trades
 from robcert.trainers.recipe.config import TrainConfig
 from robcert.trainers.recipe.presets import PRESETS
+
+if typing.TYPE_CHECKING:
+    from robcert.trainers.train import TrainPlan
 
 SHARED = {field.name for field in fields(TrainOptions)}
 
@@ -42,14 +45,14 @@ def fields_of(method: str) -> list[str]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SimpleNamespace]:
-    """What the library was asked to train; nothing is trained."""
-    found: list[SimpleNamespace] = []
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainPlan]:
+    """Plans that the library received; nothing is trained."""
+    found: list[TrainPlan] = []
 
-    def train(config: TrainConfig, **rest: Any) -> SimpleNamespace:
-        found.append(SimpleNamespace(config=config, **rest))
+    def train(plan: TrainPlan, **_: object) -> SimpleNamespace:
+        found.append(plan)
         run = SimpleNamespace(warnings=("it overfits",))
-        return SimpleNamespace(run=run, model=rest["out"] / "model.onnx", notes=())
+        return SimpleNamespace(run=run, model=plan.out / "model.onnx", notes=())
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(library, "train", train)
@@ -68,19 +71,17 @@ def test_every_field_of_a_method_is_an_option_with_help(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_without_options_the_defaults_are_trained(
-    method: str, asked: list[SimpleNamespace]
-) -> None:
+def test_without_options_the_defaults_are_trained(method: str, asked: list[TrainPlan]) -> None:
     ended = robcert("train", method)
     assert ended.status == 0, ended.stderr
     assert ended.stdout == f"{Path('runs') / method / 'model.onnx'}\n"
     assert ended.stderr.splitlines()[0] == "warning: it overfits"
     assert ended.stderr.splitlines()[1].startswith("next: robcert audit --model ")
     assert asked[0].config == TrainConfig(objective=METHODS[method]())
-    assert asked[0].first is None
+    assert asked[0].pretraining is None
 
 
-def test_quiet_leaves_the_warnings(asked: list[SimpleNamespace]) -> None:
+def test_quiet_leaves_the_warnings(asked: list[TrainPlan]) -> None:
     assert robcert("train", "standard", "-q").stderr == "warning: it overfits\n"
     assert len(asked) == 1
 
@@ -105,9 +106,7 @@ def test_quiet_leaves_the_warnings(asked: list[SimpleNamespace]) -> None:
         ("smoothadv --sigma 1/2 --epsilon 1 --samples 4", SmoothAdv(0.5, 1.0, samples=4)),
     ],
 )  # fmt: skip
-def test_options_reach_the_method(
-    arguments: str, objective: Any, asked: list[SimpleNamespace]
-) -> None:
+def test_options_reach_the_method(arguments: str, objective: Any, asked: list[TrainPlan]) -> None:
     ended = robcert("train", *arguments.split())
     assert ended.status == 0, ended.stderr
     assert asked[0].config.objective == objective
@@ -116,7 +115,7 @@ def test_options_reach_the_method(
         assert type(getattr(asked[0].config.objective, name)) is type(value)
 
 
-def test_options_win_over_a_preset(asked: list[SimpleNamespace]) -> None:
+def test_options_win_over_a_preset(asked: list[TrainPlan]) -> None:
     ended = robcert("train", "llr", "--preset", "llr-wrn28", "--steps", "4", "--width", "8")
     assert ended.status == 0, ended.stderr
     recipe = PRESETS["llr-wrn28"].config
@@ -127,7 +126,7 @@ def test_options_win_over_a_preset(asked: list[SimpleNamespace]) -> None:
     )
 
 
-def test_shared_options_reach_the_loop(asked: list[SimpleNamespace]) -> None:
+def test_shared_options_reach_the_loop(asked: list[TrainPlan]) -> None:
     given = "--schedule cosine --weight-decay 0.001 --attack-every 2 --learning-rate 0.2"
     ended = robcert("train", "standard", *given.split())
     assert ended.status == 0, ended.stderr
@@ -137,13 +136,13 @@ def test_shared_options_reach_the_loop(asked: list[SimpleNamespace]) -> None:
 
 
 def test_the_first_network_of_a_preset_is_trained_on_the_same_images(
-    asked: list[SimpleNamespace],
+    asked: list[TrainPlan],
 ) -> None:
     shared = ("--data", "fashion-mnist-2000", "--subset", "50", "--epochs", "2")
     assert robcert("train", "soar", "--preset", "soar-v1", *shared).status == 0
     first = PRESETS["soar-standard"].config
     expected = replace(first, data="fashion-mnist-2000", subset=50, epochs=2)
-    assert asked[0].first == expected
+    assert asked[0].pretraining == expected
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -166,9 +165,7 @@ def test_every_preset_is_named_in_the_help_of_its_method(name: str) -> None:
         ("llr --config missing.json", "missing.json"),
     ],
 )
-def test_what_makes_no_sense_is_one_line(
-    arguments: str, word: str, asked: list[SimpleNamespace]
-) -> None:
+def test_what_makes_no_sense_is_one_line(arguments: str, word: str, asked: list[TrainPlan]) -> None:
     ended = robcert("train", *arguments.split())
     assert ended.status == 2
     assert ended.stderr.startswith("error: ")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import runpy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+from docs_pages import text_of
 
-PAGE = Path(__file__).parent.parent / "docs" / "regression.md"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def test_the_regression_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    (code,) = re.findall(r"^```python\n(.*?)^```", text_of("docs/regression.md"), re.S | re.M)
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
     runpy.run_path(str(tmp_path / "example.py"))
     assert re.fullmatch(r"plain 7\.\d\d, by hand 7\.73; ridge 0\.0\d\d\n", capsys.readouterr().out)

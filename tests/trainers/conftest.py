@@ -7,6 +7,7 @@ import torch
 
 from robcert.trainers.data.images import TrainingImages
 from robcert.trainers.loop.loop import fit
+from robcert.trainers.loop.run import RunPlan
 from robcert.trainers.networks.architectures import Architecture
 from robcert.trainers.recipe.config import TrainConfig
 
@@ -27,5 +28,5 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TrainConfig(
         architecture=Architecture("resnet-small", width=4), epochs=1, batch_size=16
     )
-    fit(config, noise_images(32), noise_images(16), out=folder)
+    fit(RunPlan(config, noise_images(32), noise_images(16), out=folder))
     return folder

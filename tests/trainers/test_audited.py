@@ -24,6 +24,7 @@ from robcert.certify.store.store import ResultStore
 from robcert.trainers.export import export_checkpoint
 from robcert.trainers.loop.checkpoint import load_checkpoint
 from robcert.trainers.loop.loop import fit
+from robcert.trainers.loop.run import RunPlan
 from robcert.trainers.networks.architectures import Architecture
 from robcert.trainers.recipe.config import TrainConfig
 
@@ -68,7 +69,7 @@ def audited(classifier: Classifier, file: Path) -> Columns:
 @pytest.mark.parametrize("name", [pytest.param("cnn4", marks=pytest.mark.slow), "resnet-small"])
 def test_rows_of_a_checkpoint_are_those_of_its_export(name: str, tmp_path: Path) -> None:
     config = TrainConfig(architecture=Architecture(name, width=4), epochs=4, batch_size=16)
-    fit(replace(config, seed=1), stripes(128), stripes(32, seed=1), out=tmp_path / "run")
+    fit(RunPlan(replace(config, seed=1), stripes(128), stripes(32, seed=1), out=tmp_path / "run"))
     exported = load_classifier(export_checkpoint(tmp_path / "run"), LoadOptions(device="cpu"))
     ours = audited(load_checkpoint(tmp_path / "run"), tmp_path / "checkpoint.h5")
     theirs = audited(exported, tmp_path / "onnx.h5")

@@ -27,7 +27,7 @@ from robcert.trainers.methods.registry import METHODS
 from robcert.trainers.methods.soar import Soar
 from robcert.trainers.networks.architectures import Architecture
 from robcert.trainers.recipe.config import Evaluation, Optimizer, TrainConfig
-from robcert.trainers.train import train
+from robcert.trainers.train import TrainPlan, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ QUICK = TrainConfig(
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
-    assert train(QUICK, out=folder).model == folder / "model.onnx"
+    assert train(TrainPlan(QUICK, out=folder)).model == folder / "model.onnx"
     return folder
 
 
@@ -62,14 +62,14 @@ def test_a_run_ends_with_an_onnx_file(finished: Path) -> None:
 
 
 def test_a_finished_run_is_not_overwritten_unasked(finished: Path) -> None:
-    with pytest.raises(TrainingError, match="holds a run already"):
-        train(QUICK, out=finished)
+    with pytest.raises(TrainingError, match="already contains a run"):
+        train(TrainPlan(QUICK, out=finished))
 
 
 @pytest.mark.slow
 def test_a_finished_run_is_overwritten_on_request(tmp_path: Path) -> None:
-    train(QUICK, out=tmp_path)
-    train(replace(QUICK, seed=1), out=tmp_path, overwrite=True)
+    train(TrainPlan(QUICK, out=tmp_path))
+    train(TrainPlan(replace(QUICK, seed=1), out=tmp_path), overwrite=True)
     assert read_description(tmp_path).training.seed == 1
 
 
@@ -80,13 +80,13 @@ def test_without_the_default_data_the_bundled_images_serve(tmp_path: Path) -> No
         assert not (tmp_path / "run" / "metrics.csv").exists()
         told.append(line)
 
-    train(config, out=tmp_path / "run", data_root=tmp_path, fetch=False, on_note=note)
+    train(TrainPlan(config, out=tmp_path / "run", data_root=tmp_path, fetch=False), on_note=note)
     assert any("try-out" in line for line in told)
     assert read_description(tmp_path / "run").training.data == "fashion-mnist-2000"
 
 
 def test_soar_trains_its_first_network_itself(tmp_path: Path) -> None:
-    train(replace(QUICK, objective=Soar()), out=tmp_path)
+    train(TrainPlan(replace(QUICK, objective=Soar()), out=tmp_path))
     assert read_description(tmp_path).training.method == "soar"
     assert read_description(tmp_path / "first").training.method == "standard"
 
@@ -94,7 +94,7 @@ def test_soar_trains_its_first_network_itself(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_soar_takes_the_network_it_is_given(finished: Path, tmp_path: Path) -> None:
     config = replace(QUICK, objective=Soar(), init_from=str(finished))
-    train(config, out=tmp_path)
+    train(TrainPlan(config, out=tmp_path))
     assert not (tmp_path / "first").exists()
 
 
@@ -108,7 +108,7 @@ BASE = TrainConfig(
 
 
 class Family:
-    """One network by each method, on the bundled images."""
+    """A network trained by each method on the bundled images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +117,7 @@ class Family:
         draws = torch.Generator().manual_seed(0)
         self.noise = 0.5 * torch.randn(self.x.shape, generator=draws)
         for name, kind in METHODS.items():
-            train(replace(BASE, objective=kind()), out=folder / name)
+            train(TrainPlan(replace(BASE, objective=kind()), out=folder / name))
 
     def accuracy(self, name: str, offset: float | Tensor = 0.0) -> float:
         logits = load_checkpoint(self.folder / name).logits(self.x + offset)

@@ -1,4 +1,4 @@
-"""Training images: held as bytes, drawn in a fixed order, augmented on the way."""
+"""Training images in memory, their order in each epoch, and their augmentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from robcert.certify.errors import DataError, require_at_least
 from robcert.certify.numerics import generator
-from robcert.trainers.process_share import WHOLE, Share
+
+from .process_slice import WHOLE_BATCH, ProcessSlice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Random changes of a training image, in this order.
+    """Random changes of a training image, applied in the order flip, crop, cutout.
 
     Attributes:
-        crop: pixels of zero padding before a random crop back to the image's size.
-        flip: whether every other image, at random, is mirrored left to right.
-        cutout: side of a square set to zero at a random place (DeVries & Taylor 2017); 0 for none.
+        crop: pixels of zero padding before a random crop to the original size.
+        flip: whether each image is mirrored left to right with probability one half.
+        cutout: side of a square at a random place that is set to zero (DeVries & Taylor 2017); 0
+            for none.
     """
 
     crop: int = 0
@@ -35,25 +37,27 @@ class Augmentation:
         require_at_least("crop", self.crop, 0)
         require_at_least("cutout", self.cutout, 0)
 
-    def __call__(self, x: Tensor, draws: torch.Generator, share: Share = WHOLE) -> Tensor:
-        """Changed copy of the pixels ``x (b, c, h, w)``.
+    def __call__(
+        self, x: Tensor, draws: torch.Generator, process_slice: ProcessSlice = WHOLE_BATCH
+    ) -> Tensor:
+        """The augmented pixels of ``x (b, c, h, w)``.
 
         Args:
             x: pixels.
-            draws: source of the random numbers, on the CPU.
-            share: which rows of the whole batch ``x`` has.
+            draws: generator of the random numbers, on the CPU.
+            process_slice: which rows of the whole batch ``x`` has.
         """
-        count = share.count * len(x)
+        count = process_slice.count * len(x)
         if self.flip:
-            mirrored = share.part(torch.rand(count, generator=draws)) < 0.5
+            mirrored = process_slice.of(torch.rand(count, generator=draws)) < 0.5
             x = torch.where(mirrored.view(-1, 1, 1, 1).to(x.device), x.flip(3), x)
         if self.crop:
             shift = torch.randint(2 * self.crop + 1, (2, count), generator=draws)
-            x = _cropped(x, self.crop, share.part(shift, axis=1).to(x.device))
+            x = _cropped(x, self.crop, process_slice.of(shift, axis=1).to(x.device))
         if self.cutout:
             height, width = x.shape[2:]
             centre = [torch.randint(side, (count,), generator=draws) for side in (height, width)]
-            rows, columns = (share.part(c).to(x.device).view(-1, 1, 1, 1) for c in centre)
+            rows, columns = (process_slice.of(c).to(x.device).view(-1, 1, 1, 1) for c in centre)
             x = x * _cutout_mask(x, self.cutout, rows, columns)
         return x
 
@@ -65,9 +69,9 @@ class TrainingImages:
     Attributes:
         pixels: ``(n, c, h, w)``, uint8 from 0 to 255 or float32 from 0 to 1.
         labels: int64 ``(n,)``.
-        name: data set, for people.
-        sha256: hash of the content, where known.
-        test_name: data set with the test images that belong to these; empty if it is this one.
+        name: name of the data set.
+        sha256: hash of the content; empty if unknown.
+        test_name: name of the data set of the corresponding test images; empty if it is ``name``.
     """
 
     pixels: Tensor
@@ -78,7 +82,7 @@ class TrainingImages:
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.labels) or len(self.pixels) == 0:
-            message = f"{len(self.pixels)} images and {len(self.labels)} labels to train on"
+            message = f"got {len(self.pixels)} images and {len(self.labels)} labels to train on"
             raise DataError(message)
 
     def __len__(self) -> int:
@@ -109,15 +113,15 @@ class TrainingImages:
         return x, self.labels[indices].to(device, non_blocking=True)
 
     def in_order(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in batches, in their order."""
+        """Batches of all images, in their order."""
         for indices in torch.split(torch.arange(len(self)), batch_size):
             yield self.batch(indices, device)
 
 
 def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[Tensor]:
-    """Shuffled indices of one epoch in batches; an incomplete last batch is dropped.
+    """Image indices of each batch of one epoch, shuffled; an incomplete last batch is dropped.
 
-    The order depends on (seed, epoch) alone, so that a resumed run meets the same batches.
+    The order depends on (seed, epoch) alone, so that a resumed run sees the same batches.
     """
     order = torch.randperm(count, generator=generator(seed, "train-order", epoch))
     if count < batch_size:
@@ -126,17 +130,17 @@ def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[T
 
 
 def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of ``pixels (n, c, h, w)``, to 4 digits.
+    """Mean and standard deviation of each channel of ``pixels (n, c, h, w)``, to four decimals.
 
-    In units of [0, 1]. uint8 pixels are counted, so that no copy in floats is made.
+    In units of [0, 1]. Of uint8 pixels a histogram is made, which needs no copy in floats.
     """
     if pixels.dtype == torch.uint8:
         counts = torch.stack(
             [plane.flatten().bincount(minlength=256) for plane in pixels.unbind(1)]
         )
-        share = counts.double() / counts.sum(1, keepdim=True)
+        frequency = counts.double() / counts.sum(1, keepdim=True)
         values = torch.arange(256, dtype=torch.float64) / 255
-        mean, square = share @ values, share @ values.square()
+        mean, square = frequency @ values, frequency @ values.square()
     else:
         planes = pixels.double().transpose(0, 1).flatten(1)
         mean, square = planes.mean(1), planes.square().mean(1)
@@ -145,7 +149,7 @@ def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def _cropped(x: Tensor, padding: int, shift: Tensor) -> Tensor:
-    """Each image of ``x`` padded by zeros and cut out again at its ``shift (2, b)``."""
+    """Each image of ``x``, padded with zeros and cropped at its ``shift (2, b)``."""
     b, _, h, w = x.shape
     padded = functional.pad(x, (padding,) * 4)
     rows = (shift[0, :, None] + torch.arange(h, device=x.device))[:, None, :, None]
@@ -156,7 +160,7 @@ def _cropped(x: Tensor, padding: int, shift: Tensor) -> Tensor:
 
 
 def _cutout_mask(x: Tensor, side: int, centre_y: Tensor, centre_x: Tensor) -> Tensor:
-    """0 in a square of ``side`` pixels around each centre, cut at the border, else 1."""
+    """Mask with 0 in a square of ``side`` pixels around each centre, 1 elsewhere."""
     h, w = x.shape[2:]
     rows = torch.arange(h, device=x.device).view(1, 1, -1, 1)
     columns = torch.arange(w, device=x.device).view(1, 1, 1, -1)

@@ -1,4 +1,4 @@
-"""Where training images come from, and which of them are kept for evaluation."""
+"""Sources of training images, and the images that are held out for evaluation."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from .images import TrainingImages
 DEFAULT_DATA = "fashion-mnist"
 TRY_OUT_DATA = "fashion-mnist-2000"
 HELD_OUT = 10
-"""One image in so many is kept for evaluation where the data has no test images of its own."""
+"""One image in this many is held out for evaluation if the data has no test images."""
 VALIDATION = 20
-"""One training image in so many is held out for validation where it has."""
+"""One training image in this many is held out for validation if the data has test images."""
 
 _READ = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images to train on and images to measure on.
+    """Training and evaluation images.
 
     Attributes:
-        notes: what was decided, one line each.
+        train: training images.
+        evaluation: evaluation images, not used for training.
+        notes: how they were chosen, one line each.
     """
 
     train: TrainingImages
@@ -40,20 +42,21 @@ class Split:
 def training_images(
     source: str, *, root: Path | None = None, fetch: bool = True, validation: bool = False
 ) -> Split:
-    """Training and evaluation images of a data set's name, a file or a folder.
+    """Training and evaluation images of a data set given by name, file or folder.
 
-    Standard sets and folders with ``train`` and ``test`` (or ``val``) inside have both, and with
-    ``validation`` the test images are left for later: every twentieth training image, in an order
-    shuffled by the number of images alone, is kept for evaluation. Of anything else every tenth is.
+    Standard data sets and folders with subfolders ``train`` and ``test`` (or ``val``) have test
+    images, which are the evaluation images. With ``validation`` they are not used, and one in
+    twenty training images is held out for evaluation. Of other data one in ten images is held out.
+    Which images are held out depends on their number alone.
 
     Args:
         source: name, file or folder.
         root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
-        validation: hold training images out where there are test images.
+        validation: whether training images are held out where test images exist.
 
     Raises:
-        DataError: there is no such thing, or its images have no labels.
+        DataError: the source does not exist, or its images have no labels.
     """
     path = Path(source).expanduser()
     if path.is_dir() and (path / "train").is_dir():
@@ -70,19 +73,19 @@ def training_images(
 def default_images(
     *, root: Path | None = None, fetch: bool = True, validation: bool = False
 ) -> Split:
-    """Fashion-MNIST where it can be had, else the bundled part of its test images, with a note."""
+    """Fashion-MNIST if it is available, else the bundled part of its test images, with a note."""
     try:
         return training_images(DEFAULT_DATA, root=root, fetch=fetch, validation=validation)
     except DataError as error:
         split = training_images(TRY_OUT_DATA)
-        note = f"{error}: training on the bundled {len(split.train)} images, a try-out"
+        note = f"{error}: training on {len(split.train)} bundled images instead, as a try-out"
         return Split(split.train, split.evaluation, (*split.notes, note))
 
 
 def _in_memory(images: ImageSet) -> TrainingImages:
-    """All of ``images``, as bytes where they are bytes."""
+    """All of ``images``, as uint8 if their pixels are multiples of 1/255, else as float32."""
     if images.labels is None:
-        message = f"{images.name} has no labels to train on"
+        message = f"{images.name} has no labels, which training needs"
         raise DataError(message)
     pieces = []
     for start in range(0, len(images), _READ):
@@ -97,24 +100,27 @@ def _in_memory(images: ImageSet) -> TrainingImages:
 
 
 def _with_test(train: ImageSet, test: ImageSet, *, validation: bool) -> Split:
-    """Images to train on, and those to measure on, which belong to the data set of ``test``."""
+    """Training images, with the images of ``test`` or held-out training images for evaluation."""
     if not validation:
-        note = f"the best epoch is chosen by the test images of {test.name}, which flatters it"
+        note = (
+            f"the best epoch is chosen on the test images of {test.name}, so its accuracy there is "
+            "too optimistic"
+        )
         return Split(_in_memory(train), _in_memory(test), (note,))
     split = _held_out(_in_memory(train), VALIDATION)
     return replace(split, evaluation=replace(split.evaluation, test_name=test.name))
 
 
 def _held_out(images: TrainingImages, part: int) -> Split:
-    """One image in ``part`` kept for evaluation."""
+    """Split of ``images`` with one in ``part`` held out for evaluation."""
     count = len(images)
     if count < part:
-        message = f"{images.name} has {count} images, too few to train on and keep some"
+        message = f"{images.name} has only {count} images; training needs at least {part}"
         raise DataError(message)
     order = torch.randperm(count, generator=generator(0, "train-held-out", count))
     kept = order[::part].sort().values
     used = order[torch.arange(count) % part != 0].sort().values
-    note = f"{len(kept)} of the {count} images of {images.name} are kept for evaluation"
+    note = f"{len(kept)} of the {count} images of {images.name} are held out for evaluation"
     parts = [
         TrainingImages(images.pixels[rows], images.labels[rows], images.name, images.sha256)
         for rows in (used, kept)

@@ -1,4 +1,4 @@
-"""The training loop, its checkpoints and its processes."""
+"""The training loop, the run folder with its checkpoints, and training in several processes."""
 
 from .checkpoint import (
     checkpoint_file,
@@ -9,7 +9,7 @@ from .checkpoint import (
 )
 from .loop import OnEpoch, RunResult, fit
 from .processes import ALONE, Processes, launched
-from .run import Run
+from .run import Run, RunPlan
 from .run_folder import MODEL, STATE, EpochRecord, kept_checkpoints
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "OnEpoch",
     "Processes",
     "Run",
+    "RunPlan",
     "RunResult",
     "checkpoint_file",
     "fit",

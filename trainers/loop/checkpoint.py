@@ -1,7 +1,7 @@
-"""Checkpoints: weights as safetensors, and in the same file everything needed to repeat the run.
+"""Checkpoints: weights in safetensors format, with everything needed to repeat the run.
 
-The description is JSON in the header of the file, so that one file is enough and its hash covers
-both; ``config.json`` beside it is a copy for people. Nothing in a checkpoint names code.
+The description is JSON in the header of the file, so that the hash of the file covers both;
+``config.json`` beside it is a readable copy. Reading a checkpoint never imports code.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ _HEADER = "robcert"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a checkpoint says of itself.
+    """Description of a checkpoint.
 
     Attributes:
-        data: name, hash and number of the training images.
-        state: epochs done and what was last measured.
-        versions: of robcert and torch.
+        network: the network without its weights.
+        training: configuration of the run.
+        data: name, hash and number of the training and evaluation images.
+        state: epochs done and the accuracy measured last.
+        versions: versions of robcert and torch.
     """
 
     network: NetworkSpec
     training: TrainConfig
-    data: dict[str, Any]
-    state: dict[str, Any]
+    data: dict[str, object]
+    state: dict[str, object]
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class Description:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Description:
-        """Description that ``to_json`` wrote."""
+        """Description from the mapping of ``to_json``."""
         return cls(
             network=decoded(NetworkSpec, values.get("network"), "network"),
             training=TrainConfig.from_json(values.get("training")),
@@ -71,7 +73,7 @@ class Description:
 
 
 def checkpoint_file(path: Path) -> Path:
-    """The weights file that ``path`` names: itself, or the one in a run folder."""
+    """The checkpoint file of ``path``, which is that file or a run folder."""
     return path / WEIGHTS if path.is_dir() else path
 
 
@@ -81,24 +83,28 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], description: Description) -> None:
-    """Write the weights file, whole or not at all."""
+    """Write the checkpoint file, completely or not at all."""
     header = {_HEADER: json.dumps(description.to_json(), sort_keys=True)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_whole(path, save(tensors, metadata=header))
 
 
 def read_description(path: Path) -> Description:
-    """What the checkpoint or run folder ``path`` says of itself."""
+    """Description in the checkpoint or run folder ``path``.
+
+    Raises:
+        ModelFileError: the file is unreadable, not a checkpoint, or of another format version.
+    """
     file = checkpoint_file(path)
     with _opened(file) as content:
         header = content.metadata() or {}
     try:
         values = json.loads(header.get(_HEADER, ""))
     except json.JSONDecodeError as error:
-        message = f"{file.name} is no robcert checkpoint: its header lacks the description"
+        message = f"{file.name} is not a robcert checkpoint: its header has no description"
         raise ModelFileError(message) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        message = f"{file.name} is no robcert checkpoint"
+        message = f"{file.name} is not a robcert checkpoint"
         raise ModelFileError(message)
     if values.get("format_version") != FORMAT_VERSION:
         message = (
@@ -116,17 +122,17 @@ def read_description(path: Path) -> Description:
 def load_network(path: Path) -> PixelNetwork:
     """Trained network of the checkpoint or run folder ``path``, in evaluation mode, on the CPU.
 
-    The network is laid out without memory and takes the file's tensors, so that a description
-    cannot ask for more memory than the file holds.
+    The network is built on the meta device and then takes the tensors of the file, so that a
+    description cannot make it use more memory than the file has.
 
     Raises:
-        ModelFileError: unreadable, or weights that do not fit the description.
+        ModelFileError: the file is unreadable, or its weights do not fit its description.
     """
     file = checkpoint_file(path)
     spec = read_description(path).network
     weights = read_tensors(file)
     try:
-        if spec.architecture.own:  # the user's code may not know of such a device
+        if spec.architecture.own:  # code of the user may not work on the meta device
             network = spec.build()
         else:
             with torch.device("meta"):
@@ -142,7 +148,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Classifie
     """Classifier of the checkpoint or run folder ``path``; runtime and twin are one torch module.
 
     Raises:
-        ModelFileError: unreadable, or weights that do not fit the description.
+        ModelFileError: the file is unreadable, or its weights do not fit its description.
     """
     file = checkpoint_file(path)
     description = read_description(path)
@@ -177,20 +183,20 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def read_header(file: Path) -> dict[str, str]:
-    """Strings in the header of a safetensors file."""
+    """Metadata in the header of a safetensors file."""
     with _opened(file) as content:
         return dict(content.metadata() or {})
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name, then move it to ``path``."""
+    """Write ``content`` to a temporary file, then rename it to ``path``: all of it or nothing."""
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(content)
     temporary.replace(path)
 
 
 def _opened(file: Path) -> Any:
-    """``safetensors.safe_open`` with errors that name the file."""
+    """The open safetensors file; errors name it."""
     if not file.is_file():
         message = f"there is no checkpoint {file}"
         raise ModelFileError(message)

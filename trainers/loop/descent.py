@@ -1,4 +1,4 @@
-"""From losses to a step of the parameters: gradients, their clipping, half precision's scale."""
+"""The optimiser step: gradients of the losses, clipping, and the loss scale of half precision."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ _UNKNOWN = re.compile(r"derivative for (?:aten::)?(\w+?)(?:_backward)? is not im
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """How the parameters of ``model`` follow the losses of a batch.
+    """Gradient descent on the losses of a batch.
 
     Attributes:
-        processes: share the rows of the batch; their gradients are added.
-        clip_norm: l2 norm that the whole gradient is clipped to; None for no clipping.
+        model: the network.
+        optimizer: optimiser of its parameters.
+        processes: the processes that share the batch; their gradients are added.
+        clip_norm: largest l2 norm of the whole gradient; None for no clipping.
     """
 
     model: nn.Module
@@ -37,9 +39,9 @@ class Descent:
     clip_norm: float | None
 
     def follow(self, losses: Losses, scale: LossScale) -> None:
-        """One step down the mean loss over the rows of all processes.
+        """Make one optimiser step on the mean loss over the rows of all processes.
 
-        With a scaled loss a step is left out where half precision overflowed.
+        With a scaled loss the step is skipped if a gradient overflowed in half precision.
         """
         self.optimizer.zero_grad(set_to_none=True)
         clipped: dict[nn.Parameter, Tensor] = {}
@@ -61,11 +63,12 @@ class Descent:
     def _backward(
         self, term: Tensor, losses: Losses, scale: float, *, retain_graph: bool = False
     ) -> None:
-        """Gradients of the mean of ``term (b,)`` over the rows of all processes.
+        """Compute the gradients of the mean of ``term (b,)`` over the rows of all processes.
 
-        Those of the parameters alone: images that a method differentiated by want none again.
+        Only the parameters and ``losses.leaves`` receive one, not the images by which a method
+        differentiated.
         """
-        mean = term.mean() * (scale / self.processes.share.count)
+        mean = term.mean() * (scale / self.processes.slice.count)
         leaves = [*self.model.parameters(), *losses.leaves]
         try:
             torch.autograd.backward(mean, retain_graph=retain_graph, inputs=leaves)
@@ -73,8 +76,8 @@ class Descent:
             layer = _UNKNOWN.search(str(error))
             if layer is None:
                 raise
-            message = f"torch cannot differentiate {layer[1]} twice, which the method needs"
-            raise TrainingError(message, hint="choose a network without it") from error
+            message = f"torch has no second derivative of {layer[1]}, which the method needs"
+            raise TrainingError(message, hint="choose a network without this operation") from error
         gradients = list(self._gradients().values())
         self.processes.add(gradients)
         if scale != 1:
@@ -85,13 +88,13 @@ class Descent:
         return {p: p.grad for p in self.model.parameters() if p.grad is not None}
 
     def _finite(self) -> bool:
-        """Whether no gradient overflowed; waits for the device once."""
+        """Whether all gradients are finite; waits for the device once."""
         held = self._gradients().values()
         return bool(torch.stack([gradient.isfinite().all() for gradient in held]).all())
 
 
 def sgd(config: TrainConfig, model: nn.Module) -> torch.optim.SGD:
-    """Optimiser of the parameters of ``model``."""
+    """Stochastic gradient descent on the parameters of ``model``."""
     settings = config.optimizer
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if settings.decay == "weights":

@@ -1,8 +1,9 @@
-"""Sums over an epoch, kept on the device so that no step has to wait for them."""
+"""Totals over an epoch, added up on the device so that no training step has to wait for them."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,30 +12,53 @@ from torch import Tensor
 from robcert.certify.errors import TrainingError
 
 from .processes import ALONE, Processes
-from .run_folder import Tally
 
 if TYPE_CHECKING:
     from robcert.trainers.methods import Losses
 
 
-class Sums:
-    """Goes on from ``start``, so that an interrupted epoch adds up to the same bits."""
+@dataclass(slots=True)
+class EpochTotals:
+    """Totals over the batches of the current epoch.
 
-    def __init__(self, start: Tally, device: torch.device, processes: Processes = ALONE) -> None:
-        self._seconds = start.seconds
+    Attributes:
+        images: training images seen.
+        loss: sum of their losses.
+        correct: how many of them were classified correctly, as the method saw them.
+        seconds: time spent on training steps.
+        measured: sum over the images of each quantity that the method measures.
+    """
+
+    images: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+class RunningTotals:
+    """Adds batches to ``totals`` on the device.
+
+    The sums continue from the saved ``totals``, so that an interrupted epoch gives the same bits.
+    """
+
+    def __init__(
+        self, totals: EpochTotals, device: torch.device, processes: Processes = ALONE
+    ) -> None:
+        self._seconds = totals.seconds
         self._processes = processes
         if not processes.first:
-            start = Tally(measured=dict.fromkeys(start.measured, 0.0))
-        self._images = torch.tensor(start.images)
-        self._loss = torch.tensor(start.loss, dtype=torch.float64, device=device)
-        self._correct = torch.tensor(start.correct, device=device)
+            totals = EpochTotals(measured=dict.fromkeys(totals.measured, 0.0))
+        self._images = torch.tensor(totals.images)
+        self._loss = torch.tensor(totals.loss, dtype=torch.float64, device=device)
+        self._correct = torch.tensor(totals.correct, device=device)
         self._measured = {
             name: torch.tensor(value, dtype=torch.float64, device=device)
-            for name, value in start.measured.items()
+            for name, value in totals.measured.items()
         }
 
     def add(self, losses: Losses, y: Tensor) -> None:
-        """Count one batch with the classes ``y (b,)``."""
+        """Add one batch with the classes ``y (b,)``."""
         self._images += len(y)
         self._loss += losses.total.detach().double().sum()
         self._correct += (losses.logits.argmax(1) == y).sum()
@@ -46,19 +70,20 @@ class Sums:
         """Raise if a loss of this epoch was not a finite number.
 
         Raises:
-            TrainingError: it was not; what was saved before this epoch is still good.
+            TrainingError: a loss was infinite or not a number; what was saved before this epoch
+                remains valid.
         """
         if self._processes.any(flag=not math.isfinite(self._loss.item())):
             message = f"the loss is not a finite number in {task}, at or before batch {batch}"
             raise TrainingError(message, hint="lower the learning rate or the method's weight")
 
-    def tally(self, seconds: float) -> Tally:
-        """The sums of all processes as numbers; ``seconds`` have passed since the start."""
+    def totals(self, seconds: float) -> EpochTotals:
+        """Totals over all processes; ``seconds`` have passed since this object was made."""
         images = self._images.to(self._loss.device)
         self._processes.add([images])
         self._processes.add([self._correct])
         self._processes.add([self._loss, *self._measured.values()])
-        return Tally(
+        return EpochTotals(
             images=int(images),
             loss=self._loss.item(),
             correct=int(self._correct),

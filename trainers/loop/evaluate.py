@@ -1,4 +1,4 @@
-"""Accuracy of a network in training, clean and under a short attack."""
+"""Accuracy of a network during training, on clean images and under a short attack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robcert.certify.core import Norm
 from robcert.certify.numerics import Direction, StepRule, cross_entropy, generator
-from robcert.trainers.methods import ascent, evaluation_mode, frozen_parameters, in_cube
+from robcert.trainers.methods import InputAscent, evaluation_mode, frozen_parameters, in_cube
 
 from .processes import ALONE, Processes
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from robcert.trainers.data import TrainingImages
     from robcert.trainers.recipe import Evaluation
 
+    from .run_folder import EpochRecord
+
 _BATCH = 256
+COLLAPSE = 0.2
+"""Attacked accuracy that a run must have reached before a fall to half of it is reported."""
 
 
 def finite_logits(model: nn.Module, images: TrainingImages, device: torch.device) -> bool:
@@ -30,11 +34,14 @@ def finite_logits(model: nn.Module, images: TrainingImages, device: torch.device
 def clean_accuracy(
     model: nn.Module, images: TrainingImages, device: torch.device, processes: Processes = ALONE
 ) -> float:
-    """Share of ``images`` that ``model`` classifies as labelled; the batches are shared out."""
+    """Fraction of ``images`` that ``model`` classifies correctly.
+
+    Each process evaluates every ``processes.slice.count``-th batch.
+    """
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluation_mode(model), torch.inference_mode():
         for block, (x, y) in enumerate(images.in_order(_BATCH, device)):
-            if block % processes.share.count == processes.share.rank:
+            if block % processes.slice.count == processes.slice.rank:
                 correct += (model(x).argmax(1) == y).sum()
     processes.add([correct])
     return int(correct) / len(images)
@@ -47,16 +54,16 @@ def attacked_accuracy(
     device: torch.device,
     processes: Processes = ALONE,
 ) -> float:
-    """Share still classified as labelled after a few ascent steps on cross-entropy.
+    """Fraction of images still classified correctly after a few ascent steps on cross-entropy.
 
-    A quick look while training goes on, not an audit: one random start, few steps, always the
-    same draws.
+    A quick measurement during training, not an audit: one random start, few steps, and the same
+    random numbers every time.
     """
     attacked = images.first(settings.attack_images)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluation_mode(model), frozen_parameters(model):
         for block, (x, y) in enumerate(attacked.in_order(_BATCH, device)):
-            if block % processes.share.count == processes.share.rank:
+            if block % processes.slice.count == processes.slice.rank:
                 draws = generator(0, "train-evaluation", block, device=device)
                 delta = _attack(model, x, y, settings, draws)
                 correct += (model(x + delta).argmax(1) == y).sum()
@@ -71,12 +78,19 @@ def _attack(
     epsilon = settings.epsilon or norm.usual_radius
     unit = torch.rand(x.shape, generator=draws, device=x.device, dtype=x.dtype)
     rule = StepRule(Direction.steepest(norm), 2.5 / settings.attack_steps, relative=True)
-    return ascent(
-        lambda z: cross_entropy(model(z), y),
-        x,
-        norm=norm,
-        epsilon=epsilon,
-        steps=settings.attack_steps,
-        rule=rule,
-        start=in_cube(unit, epsilon),
-    )
+    ascent = InputAscent(norm, epsilon, settings.attack_steps, rule)
+    return ascent(lambda z: cross_entropy(model(z), y), x, in_cube(unit, epsilon))
+
+
+def overfitting(before: list[EpochRecord], record: EpochRecord) -> list[str]:
+    """A warning if accuracy under attack has collapsed, else nothing.
+
+    Catastrophic overfitting of Wong et al. 2020 (arXiv:2001.03994).
+    """
+    best = max((past.attacked_accuracy or 0.0 for past in before), default=0.0)
+    if record.attacked_accuracy is None or record.attacked_accuracy > best / 2 or best < COLLAPSE:
+        return []
+    return [
+        f"catastrophic overfitting: accuracy under attack fell from {best:.1%} to "
+        f"{record.attacked_accuracy:.1%} by epoch {record.epoch}"
+    ]

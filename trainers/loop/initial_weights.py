@@ -1,4 +1,4 @@
-"""What a run starts from: the network and its weights."""
+"""The network of a run and its initial weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def network_spec(
     config: TrainConfig, images: TrainingImages, evaluation: TrainingImages
 ) -> NetworkSpec:
-    """The network that ``config`` asks for on these images."""
+    """Specification of the network that ``config`` asks for, for these images."""
     mean, std = channel_statistics(images.pixels) if config.normalize else ((), ())
     return NetworkSpec(
         architecture=config.architecture,
@@ -31,15 +31,20 @@ def network_spec(
     )
 
 
-def starting_network(spec: NetworkSpec, seed: int, start: Path | None) -> PixelNetwork:
-    """Fresh weights of the seed, or those of the checkpoint ``start``."""
+def initial_network(spec: NetworkSpec, seed: int, checkpoint: Path | None) -> PixelNetwork:
+    """Network with the random weights of ``seed``, or with the weights of ``checkpoint``.
+
+    Raises:
+        ModelFileError: the checkpoint cannot be read.
+        TrainingError: its weights are of another architecture.
+    """
     network = spec.seeded(seed)
-    if start is None:
+    if checkpoint is None:
         return network
-    trained = load_network(start)
+    trained = load_network(checkpoint)
     try:
         network.load_state_dict(trained.state_dict())
     except RuntimeError as error:
-        message = f"the weights of {start} are not those of {spec.architecture.name}"
+        message = f"the weights in {checkpoint} do not fit {spec.architecture.name}"
         raise TrainingError(message, hint="start from a run of the same architecture") from error
     return network

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the running step."""
+"""Ctrl-C that takes effect after the current training step."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 ONE_PRESS = 1.0
-"""Seconds within which a second signal is the same Ctrl-C, passed on by a launcher."""
+"""Seconds within which a second signal counts as the same Ctrl-C, repeated by a launcher."""
 
 
 class DeferredInterrupt:
-    """Context in which the first Ctrl-C only sets ``requested``; the second acts at once.
+    """Context in which the first Ctrl-C only sets ``requested``; the second interrupts at once.
 
-    Outside the main thread, where signals cannot be caught, it does nothing.
+    It has no effect outside the main thread, where Python cannot handle signals.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""Several processes on one run: Lightning Fabric or torchrun starts them, this adds them up.
+"""Training in several processes, started by Lightning Fabric or torchrun.
 
-The network itself is not wrapped: objectives differentiate with respect to images, often twice,
-which wrappers for distributed training do not support. Each process works on its rows of every
-batch, and the gradients of the parameters are added once a step.
+The network is not wrapped, because objectives differentiate by the images, often twice, which the
+wrappers for distributed training do not support. Each process works on its slice of every batch,
+and the gradients of the parameters are added once per step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from robcert.certify.errors import TrainingError, require_at_least
-from robcert.trainers.process_share import WHOLE, Share
+from robcert.trainers.data import WHOLE_BATCH, ProcessSlice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The processes of a run as one of them sees them; one alone by default.
+    """The processes of a run, seen by one of them; by default there is one process.
 
     Attributes:
-        share: this one's rows of each batch.
-        on_this_machine: how many of them share this machine's processors.
-        device: where this one trains; None where it was not launched.
-        flags: group that flags travel through, apart from the devices' own queues.
+        slice: the rows of each batch that this process works on.
+        on_this_machine: number of processes on this machine, which share its CPU cores.
+        device: device of this process; None if this process was not launched.
+        flags: process group for flags, which does not wait for the devices.
     """
 
-    share: Share = WHOLE
+    slice: ProcessSlice = WHOLE_BATCH
     on_this_machine: int = 1
     device: torch.device | None = None
     flags: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and prints."""
-        return self.share.rank == 0
+        """Whether this is the process that writes files and prints."""
+        return self.slice.rank == 0
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one."""
-        return self.share.count > 1
+        """Whether there is more than one process."""
+        return self.slice.count > 1
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over the processes, in one message."""
+        """Replace each tensor by its sum over the processes, in one communication."""
         if not self.several or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -61,15 +61,15 @@ class Processes:
             tensor.copy_(part.view(tensor.shape))
 
     def gathered(self, part: Tensor) -> Tensor:
-        """The whole batch, of which each process holds ``part``."""
+        """The whole batch, put together from the ``part`` of each process."""
         if not self.several:
             return part
-        parts = [part.new_empty(part.shape) for _ in range(self.share.count)]
+        parts = [part.new_empty(part.shape) for _ in range(self.slice.count)]
         dist.all_gather(parts, part.contiguous())
         return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set in one of the processes; no device waits for the answer."""
+        """Whether ``flag`` is set in any of the processes; does not wait for the devices."""
         if not self.several:
             return flag
         raised = torch.tensor(int(flag))
@@ -77,11 +77,11 @@ class Processes:
         return bool(raised)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         self.any(flag=False)
 
     def part(self) -> None:
-        """Part from the others; without it a process may abort as it ends."""
+        """Leave the process group; without this a process may abort at its end."""
         if self.several:
             dist.destroy_process_group()
 
@@ -91,18 +91,18 @@ ALONE = Processes()
 
 
 def launched(devices: int, device: torch.device) -> Processes:
-    """This process among those that share a run.
+    """The processes of this run, after starting those that are missing.
 
-    Under torchrun they are running already, and ``devices`` says nothing. Else this command is
-    started again until there are ``devices`` of them.
+    Under torchrun all processes exist already and ``devices`` is ignored. Otherwise this command is
+    started again until there are ``devices`` processes.
 
     Args:
-        devices: processes on this machine, each with its own GPU where ``device`` is one.
-        device: the kind of device.
+        devices: number of processes on this machine, each with its own GPU if ``device`` is a GPU.
+        device: type of device.
 
     Raises:
-        TrainingError: Lightning Fabric is needed and not installed, or one GPU by number is to
-            serve several processes.
+        TrainingError: Lightning Fabric is needed and not installed, or ``device`` is one particular
+            GPU and there are several processes.
     """
     require_at_least("devices", devices, 1)
     nodes = 1
@@ -113,7 +113,7 @@ def launched(devices: int, device: torch.device) -> Processes:
         return ALONE
     if device.index is not None:
         message = f"{devices} processes cannot share the device {device}"
-        raise TrainingError(message, hint=f"--device {device.type} gives each its own")
+        raise TrainingError(message, hint=f"--device {device.type} gives each process its own GPU")
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
@@ -123,7 +123,7 @@ def launched(devices: int, device: torch.device) -> Processes:
     fabric = Fabric(accelerator=device.type, devices=devices, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Processes(
-        Share(fabric.global_rank, fabric.world_size),
+        ProcessSlice(fabric.global_rank, fabric.world_size),
         devices,
         fabric.device,
         dist.new_group(backend="gloo"),

@@ -1,7 +1,7 @@
-"""A training run in progress: its step, its epoch, its state. It knows no method.
+"""A training run in progress: its steps, its epochs and its saved state, for any method.
 
 Every draw of a step comes from a generator seeded by (seed, step), and the order of the data by
-(seed, epoch), so a resumed run meets the same numbers as an undisturbed one.
+(seed, epoch), so a resumed run draws the same numbers as a run without interruption.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from robcert.certify.errors import TrainingError
+from robcert.certify.errors import DataError, TrainingError
 from robcert.certify.numerics import generator, stream_seed
 from robcert.trainers.data import TrainingImages, epoch_order
 from robcert.trainers.methods import Losses, Step
@@ -23,17 +25,15 @@ from robcert.trainers.networks import LossScale, prepare_batch_norm, prepare_con
 
 from .checkpoint import WEIGHTS, Description, save_checkpoint, write_whole
 from .descent import Descent, sgd
-from .epoch_totals import Sums
-from .evaluate import attacked_accuracy, clean_accuracy, finite_logits
-from .initial_weights import network_spec, starting_network
-from .overfitting import overfitting
+from .epoch_totals import EpochTotals, RunningTotals
+from .evaluate import attacked_accuracy, clean_accuracy, finite_logits, overfitting
+from .initial_weights import initial_network, network_spec
 from .processes import ALONE, Processes
 from .run_folder import (
     BEST,
     CONFIG,
     EpochRecord,
     Position,
-    Tally,
     kept_checkpoint,
     load_state,
     save_state,
@@ -41,85 +41,116 @@ from .run_folder import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from robcert.certify.core import Progress
     from robcert.trainers.recipe import TrainConfig
 
     from .interrupt import DeferredInterrupt
 
-_LOOK_EVERY = 20
-"""Steps between looks at the loss, each of which waits for the device."""
+_CHECK_EVERY = 20
+"""Batches between checks that the loss is finite; each check waits for the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run trains, on which images and devices, and where it saves its files.
+
+    Attributes:
+        config: everything that decides the result.
+        images: training images, before ``config.subset``.
+        evaluation: images on which accuracy is measured; never trained on.
+        out: run folder, made if it does not exist.
+        initial_weights: checkpoint or run folder with the initial weights; None for the one named
+            by ``config.init_from``, or random weights if that is None too.
+        device: device to train on.
+        processes: the processes that share the run.
+    """
+
+    config: TrainConfig
+    images: TrainingImages
+    evaluation: TrainingImages
+    out: Path
+    initial_weights: Path | None = None
+    device: torch.device | str = "cpu"
+    processes: Processes = ALONE
+
+    @property
+    def initial_checkpoint(self) -> Path | None:
+        """Checkpoint with the initial weights; None for random weights."""
+        if self.initial_weights is None and self.config.init_from is not None:
+            return Path(self.config.init_from)
+        return self.initial_weights
 
 
 class Run:
-    """A run in progress: the network, the optimiser, and where they stand."""
+    """A run in progress: the network, the optimiser and their position in the training."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        images: TrainingImages,
-        evaluation: TrainingImages,
-        out: Path,
-        device: torch.device,
-        *,
-        start: Path | None = None,
-        processes: Processes = ALONE,
-    ) -> None:
+    def __init__(self, plan: RunPlan) -> None:
+        config, processes = plan.config, plan.processes
+        images, evaluation = plan.images.first(config.subset), plan.evaluation
+        if evaluation.image_shape != images.image_shape:
+            message = (
+                f"training images have shape {images.image_shape}, "
+                f"evaluation images {evaluation.image_shape}"
+            )
+            raise DataError(message)
         self.config = config
         self.processes = processes
         self.images = images
         self.evaluation = evaluation.first(config.evaluation.images)
-        self.out = out
-        self.device = device
+        self.out = plan.out
+        self.device = torch.device(plan.device)
         self.spec = network_spec(config, images, evaluation)
-        network = starting_network(self.spec, config.seed, start)
-        self.model = network.to(device).to(memory_format=torch.channels_last).train()
+        network = initial_network(self.spec, config.seed, plan.initial_checkpoint)
+        self.model = network.to(self.device).to(memory_format=torch.channels_last).train()
         self.model.precision = config.precision
-        twice = getattr(config.objective, "differentiates_twice", False)
-        prepare_convolutions(self.model, twice=twice)
+        prepare_convolutions(self.model, twice=config.objective.differentiates_twice)
         prepare_batch_norm(self.model, shared=processes.several)
         self.optimizer = sgd(config, self.model)
         self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)
         self.memory: dict[str, Tensor] = {}
-        self.position = Position(scale=LossScale.first(config.precision))
-        out.mkdir(parents=True, exist_ok=True)
+        self.position = Position(scale=LossScale.initial(config.precision))
+        self.out.mkdir(parents=True, exist_ok=True)
 
     @property
     def passes(self) -> int:
-        """Passes over the data: a method that replays each batch m times makes m times fewer."""
+        """Passes over the data: m times fewer for a method that replays each batch m times."""
         return math.ceil(self.config.epochs / self.config.objective.replays)
 
     @property
     def epochs_after(self) -> int:
-        """Epochs done at the end of the running pass, which the last epoch may cut short."""
+        """Epochs done at the end of the current pass, which the last epoch may end early."""
         return min((self.position.epoch + 1) * self.config.objective.replays, self.config.epochs)
 
     def pass_over_data(self, interrupt: DeferredInterrupt, progress: Progress) -> None:
-        """The rest of the running epoch."""
+        """Train on the remaining batches of the current pass.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, with the state saved.
+        """
         position, config = self.position, self.config
         order = self._order()
         task = f"epoch {self.epochs_after}/{config.epochs}"
         epochs = self.epochs_after - position.epoch * config.objective.replays
         last = max(1, round(len(order) * epochs / config.objective.replays))
-        seen = Sums(position.tally, self.device, self.processes)
+        totals = RunningTotals(position.totals, self.device, self.processes)
         started = time.monotonic()
         while position.batch < last:
-            share = self.processes.share
-            x, y = self.images.batch(share.part(order[position.batch]), self.device)
+            rows = self.processes.slice.of(order[position.batch])
+            x, y = self.images.batch(rows, self.device)
             number = position.epoch * len(order) + position.batch
-            x = config.augmentation(x, generator(config.seed, "train-augment", number), share)
+            draws = generator(config.seed, "train-augment", number)
+            x = config.augmentation(x, draws, self.processes.slice)
             for replay in range(config.objective.replays):
-                seen.add(self.step(x, y, number=number, replay=replay, of=len(order)), y)
+                totals.add(self.step(x, y, number=number, replay=replay, of=len(order)), y)
             position.batch += 1
-            if position.batch % _LOOK_EVERY == 0 or position.batch == last:
-                seen.require_finite(task, position.batch)
+            if position.batch % _CHECK_EVERY == 0 or position.batch == last:
+                totals.require_finite(task, position.batch)
                 progress(task, position.batch, last)
             if self.processes.any(interrupt.requested):
-                position.tally = seen.tally(time.monotonic() - started)
+                position.totals = totals.totals(time.monotonic() - started)
                 self.save()
                 raise KeyboardInterrupt
-        position.tally = seen.tally(time.monotonic() - started)
+        position.totals = totals.totals(time.monotonic() - started)
 
     def step(self, x: Tensor, y: Tensor, *, number: int, replay: int, of: int) -> Losses:
         """One optimiser step on a batch.
@@ -129,44 +160,45 @@ class Run:
             y: classes.
             number: batches before this one since the start of the run.
             replay: steps already made on this batch.
-            of: batches an epoch.
+            of: batches per epoch.
         """
         config, replays = self.config, self.config.objective.replays
-        share = self.processes.share
-        stream = f"train-layers-{share.rank}" if share.rank else "train-layers"
+        rank = self.processes.slice.rank
+        stream = f"train-layers-{rank}" if rank else "train-layers"
         torch.manual_seed(stream_seed(config.seed, stream, number, replay))  # dropout
         draws = generator(config.seed, "train-step", number, replay, device=self.device)
         epoch = (number + replay / replays) / of * replays
         for group in self.optimizer.param_groups:
             group["lr"] = config.optimizer.learning_rate * config.schedule(epoch, config.epochs)
         x = x.contiguous(memory_format=torch.channels_last)
-        losses = config.objective(self.model, x, y, Step(epoch, draws, self.memory, share))
+        step = Step(epoch, draws, self.memory, self.processes.slice)
+        losses = config.objective(self.model, x, y, step)
         self.descent.follow(losses, self.position.scale)
         return losses
 
     def end_epoch(self) -> EpochRecord:
-        """Measure, write the checkpoints and the metrics, move on to the next epoch."""
+        """Measure, write the checkpoints and the metrics, and start the next epoch."""
         position = self.position
         started = time.monotonic()
         if not finite_logits(self.model, self.evaluation, self.device):
             message = f"a logit is not a finite number in epoch {self.epochs_after}"
             raise TrainingError(message, hint="lower the learning rate or the method's weight")
         accuracy, attacked = self.measure()
-        tally = position.tally
+        totals = position.totals
         record = EpochRecord(
             epoch=self.epochs_after,
             learning_rate=self.optimizer.param_groups[0]["lr"],
-            loss=tally.loss / tally.images,
-            train_accuracy=tally.correct / tally.images,
+            loss=totals.loss / totals.images,
+            train_accuracy=totals.correct / totals.images,
             accuracy=accuracy,
             attacked_accuracy=attacked,
-            images_per_second=tally.images / max(tally.seconds, 1e-9),
-            seconds=tally.seconds + time.monotonic() - started,
-            measured={name: value / tally.images for name, value in tally.measured.items()},
+            images_per_second=totals.images / max(totals.seconds, 1e-9),
+            seconds=totals.seconds + time.monotonic() - started,
+            measured={name: value / totals.images for name, value in totals.measured.items()},
         )
         position.warnings += overfitting(position.records, record)
         position.records.append(record)
-        position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()
+        position.epoch, position.batch, position.totals = position.epoch + 1, 0, EpochTotals()
         if accuracy is not None and accuracy > position.best:
             position.best, position.best_epoch = accuracy, record.epoch
             self._save_weights(self.out / BEST)
@@ -177,7 +209,7 @@ class Run:
         return record
 
     def measure(self) -> tuple[float | None, float | None]:
-        """Clean and attacked accuracy, each where it is due after the running epoch."""
+        """Accuracy on clean and on attacked images, each None where it is not due."""
         settings = self.config.evaluation.against(self.config.objective)
         done = self.position.epoch + 1
         last = done == self.passes
@@ -191,7 +223,7 @@ class Run:
         return clean, attacked
 
     def save(self) -> None:
-        """Write the checkpoint, what a resumed run needs, the configuration and the metrics."""
+        """Write the checkpoint, the state for resuming, the configuration and the metrics."""
         state = self._state()
         if self.processes.first:
             description = self.description()
@@ -203,11 +235,15 @@ class Run:
         self.processes.wait()
 
     def resume(self) -> None:
-        """Go back to the state saved in the run folder."""
+        """Load the state saved in the run folder.
+
+        Raises:
+            TrainingError: there is none, or the saved run had other settings.
+        """
         tensors, self.position = load_state(self.out, self._identity())
         self.model.load_state_dict(_part(tensors, "model."))
         self.memory = {
-            name: self.processes.share.part(rows).to(self.device)
+            name: self.processes.slice.of(rows).to(self.device)
             for name, rows in _part(tensors, "memory.").items()
         }
         momentum = _part(tensors, "momentum.")
@@ -224,9 +260,11 @@ class Run:
             save_checkpoint(path, self.model.state_dict(), self.description())
 
     def description(self) -> Description:
-        """What the checkpoint says of itself."""
+        """The description saved in the checkpoint."""
         records = self.position.records
-        state = {"epoch": records[-1].epoch, "accuracy": records[-1].accuracy} if records else {}
+        state: dict[str, object] = {}
+        if records:
+            state = {"epoch": records[-1].epoch, "accuracy": records[-1].accuracy}
         return Description(
             network=self.spec,
             training=self.config,
@@ -250,24 +288,29 @@ class Run:
         return tensors
 
     def _order(self) -> list[Tensor]:
-        """Indices of the running epoch's batches, each of which the processes share evenly."""
-        config, count = self.config, self.processes.share.count
+        """Image indices of each batch of the current epoch.
+
+        Raises:
+            TrainingError: the processes cannot divide a batch evenly.
+        """
+        config, count = self.config, self.processes.slice.count
         order = epoch_order(
             len(self.images), config.batch_size, seed=config.seed, epoch=self.position.epoch
         )
         if len(order[0]) % count:
-            message = f"{count} processes cannot share batches of {len(order[0])} images evenly"
+            message = f"{count} processes cannot divide batches of {len(order[0])} images evenly"
             raise TrainingError(message, hint=f"use a batch size that {count} divides")
         return order
 
     def _identity(self) -> dict[str, Any]:
-        """What two runs must share for one to go on with the other's state."""
+        """Settings that a run must have in common with the saved state that it resumes."""
         training = self.config.to_json()
-        del training["evaluation"]["keep_every"]  # changes nothing that goes on
+        del training["evaluation"]["keep_every"]  # it does not affect the training
         return {**training, "images": _identity_of(self.images)}
 
 
-def _identity_of(images: TrainingImages) -> dict[str, Any]:
+def _identity_of(images: TrainingImages) -> dict[str, object]:
+    """Name, hash and number of the images, as in a checkpoint's description."""
     return {"name": images.name, "sha256": images.sha256, "count": len(images)}
 
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: what is saved when, and what a resumed run starts from."""
+"""The files of a run folder: metrics, checkpoints along the run, and the state for resuming."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from robcert.trainers.networks import LossScale
 from robcert.trainers.recipe import TrainConfig
 
 from .checkpoint import read_header, read_tensors, write_whole
+from .epoch_totals import EpochTotals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,16 +34,18 @@ _HEADER = "robcert-state"
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """One line of ``metrics.csv``.
+    """One row of ``metrics.csv``.
 
     Attributes:
         epoch: epochs done.
-        loss: mean loss of the training batches of this epoch.
-        train_accuracy: on those batches, as the method saw them.
-        accuracy: on the clean evaluation images; None where not measured.
-        attacked_accuracy: on those under a short attack; None where not measured.
+        learning_rate: at the end of the epoch.
+        loss: mean loss over the training batches of this epoch.
+        train_accuracy: accuracy on those batches, as the method perturbed them.
+        accuracy: accuracy on the clean evaluation images; None if not measured.
+        attacked_accuracy: accuracy on those images under a short attack; None if not measured.
+        images_per_second: speed of the training steps.
         seconds: time of the epoch, evaluation included.
-        measured: mean of each quantity that the method measures.
+        measured: mean over the images of each quantity that the method measures.
     """
 
     epoch: int
@@ -57,62 +60,56 @@ class EpochRecord:
 
 
 @dataclass(slots=True)
-class Tally:
-    """Sums over the running epoch."""
-
-    images: int = 0
-    loss: float = 0.0
-    correct: int = 0
-    seconds: float = 0.0
-    measured: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class Position:
-    """Where a run stands.
+    """Position of a run in its training.
 
     Attributes:
-        epoch: passes over the data that are done.
-        batch: batches of the running pass that are done.
-        best: best accuracy so far; -1 before the first.
-        scale: factor on the loss in half precision.
+        epoch: finished passes over the data.
+        batch: finished batches of the current pass.
+        best: highest accuracy on the evaluation images so far; -1 before the first.
+        best_epoch: epochs done when it was measured.
+        totals: totals over the current epoch; the key in the file is ``tally``.
+        records: what was measured after each epoch.
+        warnings: problems that did not end the run.
+        scale: factor of the loss in half precision.
     """
 
     epoch: int = 0
     batch: int = 0
     best: float = -1.0
     best_epoch: int = 0
-    tally: Tally = field(default_factory=Tally)
+    totals: EpochTotals = field(default_factory=EpochTotals)
     records: list[EpochRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     scale: LossScale = field(default_factory=LossScale)
 
     def to_json(self) -> dict[str, Any]:
-        """Mapping of JSON types; floats come back bit by bit."""
-        return asdict(self)
+        """Mapping of JSON types; ``from_json`` restores every float bit by bit."""
+        values = asdict(self)
+        return {"tally": values.pop("totals"), **values}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Position:
-        """Position that ``to_json`` wrote."""
+        """Position from the mapping of ``to_json``."""
         records = [EpochRecord(**record) for record in values.pop("records")]
-        tally, scale = Tally(**values.pop("tally")), LossScale(**values.pop("scale", {}))
-        return cls(tally=tally, records=records, scale=scale, **values)
+        totals, scale = EpochTotals(**values.pop("tally")), LossScale(**values.pop("scale", {}))
+        return cls(totals=totals, records=records, scale=scale, **values)
 
 
 def kept_checkpoint(folder: Path, epoch: int) -> Path:
-    """Where the weights after ``epoch`` epochs are, if the run keeps them."""
+    """File of the weights after ``epoch`` epochs, if the run keeps them."""
     return folder / EPOCHS / f"epoch-{epoch:04d}.safetensors"
 
 
 def kept_checkpoints(folder: Path) -> dict[int, Path]:
-    """Weights along the run in ``folder`` by the epochs done, ascending.
+    """Files of the weights kept along the run in ``folder``, by epochs done, ascending.
 
     Raises:
-        TrainingError: it kept none.
+        TrainingError: the run kept none.
     """
     found = {int(path.stem[6:]): path for path in (folder / EPOCHS).glob("epoch-*.safetensors")}
     if not found:
-        message = f"{folder} holds no checkpoints along a run"
+        message = f"{folder} contains no checkpoints along a run"
         raise TrainingError(message, hint="train with --keep-every 1")
     return dict(sorted(found.items()))
 
@@ -120,22 +117,22 @@ def kept_checkpoints(folder: Path) -> dict[int, Path]:
 def save_state(
     folder: Path, tensors: dict[str, Tensor], position: Position, training: dict[str, Any]
 ) -> None:
-    """Write all that a resumed run needs, whole or not at all."""
+    """Write everything that resuming needs, completely or not at all."""
     header = {_HEADER: json.dumps({"position": position.to_json(), "training": training})}
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_whole(folder / STATE, save(content, metadata=header))
 
 
 def load_state(folder: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor], Position]:
-    """Tensors and position that ``save_state`` wrote.
+    """Tensors and position written by ``save_state``.
 
     Raises:
-        TrainingError: nothing to resume, or the run had other settings.
+        TrainingError: there is no run to resume, or it had other settings.
     """
     file = folder / STATE
     if not file.is_file():
-        message = f"{folder} holds no run to resume"
-        raise TrainingError(message, hint="start it without resuming")
+        message = f"{folder} contains no run to resume"
+        raise TrainingError(message, hint="start the run without --resume")
     saved = json.loads(read_header(file)[_HEADER])
     asked = json.loads(json.dumps(training))
     different = _differences(_completed(saved["training"]), _completed(asked))
@@ -146,7 +143,7 @@ def load_state(folder: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor
 
 
 def _completed(training: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a saved run, with the defaults of fields that are newer than it."""
+    """Settings of a saved run, completed by the defaults of fields added since."""
     settings = {name: value for name, value in training.items() if name != "images"}
     if settings.get("method") not in METHODS:
         return training
@@ -168,7 +165,7 @@ def write_metrics(folder: Path, records: list[EpochRecord]) -> None:
 
 
 def _differences(saved: dict[str, Any], asked: dict[str, Any], where: str = "") -> list[str]:
-    """Paths of the fields in which two mappings differ."""
+    """Paths of the fields in which the two mappings differ."""
     paths: list[str] = []
     for name in sorted(saved.keys() | asked.keys()):
         here, there = saved.get(name), asked.get(name)

@@ -5,7 +5,7 @@ from .cure import Cure
 from .free import Free
 from .gaussian import Gaussian
 from .gradient import Gradient, equivalent_weight
-from .input_ascent import ascent, evaluation_mode, frozen_parameters, in_cube
+from .input_ascent import InputAscent, evaluation_mode, frozen_parameters, in_cube
 from .jacobian import Jacobian
 from .local_linearity import Llr
 from .objective import Losses, Objective, Step
@@ -22,6 +22,7 @@ __all__ = [
     "Free",
     "Gaussian",
     "Gradient",
+    "InputAscent",
     "Jacobian",
     "Llr",
     "Losses",
@@ -31,7 +32,6 @@ __all__ = [
     "Standard",
     "Step",
     "Trades",
-    "ascent",
     "equivalent_weight",
     "evaluation_mode",
     "frozen_parameters",

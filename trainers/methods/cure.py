@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,36 +13,34 @@ from robcert.certify.errors import require_positive
 from robcert.certify.numerics import cross_entropy, normalised
 from robcert.trainers.networks import frozen_averages
 
-from .objective import Losses, Step, warmed_up
+from .objective import Losses, Objective, Step, warmed_up
 
 
 @dataclass(frozen=True, slots=True)
-class Cure:
+class Cure(Objective):
     r"""Cross-entropy plus :math:`\lambda \|\nabla\ell(x + hz) - \nabla\ell(x)\|_2^2`.
 
-    :math:`z = \mathrm{sign}(\nabla\ell(x))` scaled to l2 norm 1, held constant. Gradients are of
-    each image's own loss; the released code takes those of the batch mean and does not square.
+    :math:`z = \mathrm{sign}(\nabla\ell(x))` scaled to l2 norm 1, is held constant. Each
+    image has the gradient of its own loss; the released code takes the gradient of the batch mean
+    and does not square.
 
     Attributes:
         weight: lambda.
-        step: h, pixel units, as an l2 length.
-        step_epochs: epochs over which h grows from 0, as the released code raises it.
-        power: ``squared`` as in the paper, or the ``norm`` itself as in the released code.
+        step: h, an l2 length in pixel units.
+        step_epochs: epochs over which h increases from 0, as in the released code.
+        power: ``squared`` norm as in the paper, or the ``norm`` itself as in the released code.
     """
 
     weight: float = 4.0
     step: float = 3.0
     step_epochs: float = 5.0
     power: Literal["squared", "norm"] = "squared"
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
-    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("step", self.step)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of the batch and its penalty."""
+        """Cross-entropy plus the penalty."""
         point = x.detach().requires_grad_()
         logits = model(point)
         loss = cross_entropy(logits, y)
@@ -59,3 +57,8 @@ class Cure:
         total = loss + self.weight * penalty
         curvature = Norm.L2.of(change.detach())
         return Losses(total, logits.detach(), measured={"gradient_change": curvature})
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """True: the penalty is a function of the gradient by the images."""
+        return True

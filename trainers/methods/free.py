@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 
 from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import cross_entropy
 
-from .objective import Losses, Step
+from .objective import Losses, Objective, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,31 +19,31 @@ _MEMORY = "perturbation"
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
-    r"""Cross-entropy at a perturbation that is improved with the parameters' own gradient.
+class Free(Objective):
+    r"""Cross-entropy at a perturbation that is updated in the parameters' own backward pass.
 
-    Each batch is met ``replays`` times; one backward pass gives the gradient of the parameters and
-    of :math:`\delta`, and :math:`\delta \leftarrow \mathrm{clip}(\delta + s\,\mathrm{sign}
-    \nabla_\delta \ell, \pm\epsilon)`. The next batch starts at the last one's perturbation,
-    place by place. ``epochs`` counts the replays: there are that many fewer passes over the data.
+    Each batch is used ``replays`` times; one backward pass gives the gradients by the parameters
+    and by :math:`\delta`, and :math:`\delta \leftarrow \mathrm{clip}(\delta + s\,\mathrm{sign}
+    \nabla_\delta \ell, \pm\epsilon)`. The i-th image of the next batch starts
+    at the perturbation of the i-th image of this one. ``epochs`` counts the replays: there are m
+    times fewer passes over the data.
 
     Attributes:
         epsilon: linf radius, pixel units.
-        step_size: s; None for epsilon.
-        replays: m, steps on each batch.
+        step_size: s, pixel units; None for epsilon.
+        replays: m, optimiser steps on each batch.
     """
 
     epsilon: float = 8 / 255
     step_size: float | None = None
     replays: int = 4
-    starts_trained: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)
         require_at_least("replays", self.replays, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses at the kept perturbation, which then moves."""
+        """Losses at the saved perturbation, which is updated in the backward pass."""
         kept = step.memory.get(_MEMORY)
         delta = torch.zeros_like(x) if kept is None or kept.shape != x.shape else kept.clone()
         delta.requires_grad_()

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from robcert.certify.errors import require_positive
 from robcert.certify.numerics import cross_entropy
 
-from .objective import Losses, Step
+from .objective import Losses, Objective, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Gaussian:
-    r"""Cross-entropy at :math:`x + \sigma n`, :math:`n \sim N(0, I)`, one fresh draw an image.
+class Gaussian(Objective):
+    r"""Cross-entropy at :math:`x + \sigma n`, :math:`n \sim N(0, I)`, one draw per image and step.
 
-    The noise is not clipped to [0, 1], as it is not when a radius is certified.
+    Noisy pixels are not clipped to [0, 1], as in certification.
 
     Attributes:
         sigma: standard deviation of the noise, in pixel units.
     """
 
     sigma: float = 0.25
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of the batch, each image with its own noise."""
+        """Losses of the noisy images."""
         logits = model(x + self.sigma * step.normal(x))
         return Losses(cross_entropy(logits, y), logits.detach())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,26 +13,26 @@ from robcert.certify.errors import require_positive
 from robcert.certify.numerics import cross_entropy, largest_entry, normalised
 from robcert.trainers.networks import frozen_averages
 
-from .objective import Losses, Step
+from .objective import Losses, Objective, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Gradient:
+class Gradient(Objective):
     r"""Cross-entropy plus a penalty on the dual norm of its input gradient.
 
     .. math:: \ell(x) + \tfrac{\lambda}{2} \|\nabla_x \ell(x)\|_*^2, \qquad
               \|\nabla \ell\|_* \approx \frac{\ell(x + h d) - \ell(x)}{h}
 
-    with :math:`d` the direction in which the gradient has its dual norm, held constant and scaled
-    to l2 norm 1. Against linf attacks that is :math:`\mathrm{sign}(\nabla\ell)/\sqrt{N}`, and the
+    with :math:`d` the direction in which the gradient has its dual norm, scaled to l2 norm 1 and
+    held constant. Against linf attacks that is :math:`\mathrm{sign}(\nabla\ell)/\sqrt{N}`, and the
     published penalty is :math:`\|\nabla\ell\|_1^2 / N` (``scale`` mean). Finite differences cost
-    one more forward and backward pass and no double backpropagation.
+    one more forward and backward pass instead of a double backpropagation.
 
     Attributes:
         norm: norm of the attacks; the penalty is in its dual.
-        weight: lambda, or delta of the norm itself.
-        step: h, pixel units, as an l2 length.
-        scheme: ``forward`` or ``central`` differences, or ``exact`` (double backpropagation).
+        weight: lambda; the factor of the norm where ``power`` is ``norm``.
+        step: h, an l2 length in pixel units.
+        scheme: ``forward`` or ``central`` differences, or ``exact`` double backpropagation.
         power: ``squared`` with the factor one half, or the ``norm`` itself (a hard constraint on
             the attack, Prop. 3.1).
         scale: against linf, ``mean`` divides the l1 norm by the root of the number of pixels, as
@@ -45,14 +45,12 @@ class Gradient:
     scheme: Literal["forward", "central", "exact"] = "forward"
     power: Literal["squared", "norm"] = "squared"
     scale: Literal["mean", "full"] = "mean"
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("step", self.step)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of the batch and its penalty."""
+        """Cross-entropy plus the penalty."""
         point = x.detach().requires_grad_()
         logits = model(point)
         loss = cross_entropy(logits, y)

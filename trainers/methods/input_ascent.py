@@ -1,9 +1,10 @@
-"""The inner loops of robust training: ascent on the input, with the parameters held still."""
+"""Gradient ascent on the input, with constant parameters: the inner loop of robust training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from robcert.certify.numerics import StepRule
 
 PerExample = Callable[[Tensor], Tensor]
-"""Images ``(b, ...)`` to one number an image ``(b,)``."""
+"""Maps images ``(b, ...)`` to one number per image ``(b,)``."""
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """``model`` in evaluation mode, then as before."""
+    """Put ``model`` into evaluation mode inside the context."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -33,7 +34,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen_parameters(model: nn.Module) -> Iterator[None]:
-    """No parameter of ``model`` takes part in the graph: gradients of the input alone."""
+    """Inside the context no parameter of ``model`` requires a gradient; the input still may."""
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learned:
         parameter.requires_grad = False
@@ -52,43 +53,50 @@ def input_gradient(function: PerExample, x: Tensor) -> Tensor:
     return gradient
 
 
-def ascent(
-    function: PerExample,
-    x: Tensor,
-    *,
-    norm: Norm,
-    epsilon: float,
-    steps: int,
-    rule: StepRule,
-    start: Tensor | None = None,
-) -> Tensor:
-    """Perturbation ``(b, ...)`` after ``steps`` ascent steps on ``function``: the last one.
+@dataclass(frozen=True, slots=True)
+class InputAscent:
+    """Projected gradient ascent on the input (Madry et al. 2018, arXiv:1706.06083, equation 2).
 
-    Projected on the ball and on the box [0, 1] around ``x`` after every step (Madry et al. 2018,
-    arXiv:1706.06083, equation 2). Costs one forward and one backward pass a step and no more,
-    which is why training does not use the search of the analyses, which also looks at values.
+    Every step is projected on the ball and on the box [0, 1]. A step costs one forward and one
+    backward pass; the searches of the analyses also evaluate the loss after each step, which
+    training does not need.
 
-    Args:
-        function: images, not perturbations, to one number an image.
-        x: images in [0, 1].
-        norm: norm of the ball of radius ``epsilon``.
-        epsilon: in pixel units.
+    Attributes:
+        norm: norm of the ball.
+        epsilon: radius of the ball, pixel units.
         steps: gradient steps.
-        rule: how a gradient becomes a step.
-        start: first perturbation, projected before use; None for 0.
+        rule: rule that turns a gradient into a step.
     """
-    radius = torch.full((len(x),), epsilon, dtype=x.dtype, device=x.device)
-    delta = torch.zeros_like(x) if start is None else project(start, norm, radius, x=x)
-    moments = rule.moments(delta)
-    for step in range(1, steps + 1):
-        count = torch.full_like(radius, step)
-        gradient = input_gradient(function, x + delta)
-        unit, moments = rule.unit(gradient, count, moments)
-        size = per_row(rule.sizes(count, radius), delta)
-        delta = project(delta + unit * size, norm, radius, x=x)
-    return delta
+
+    norm: Norm
+    epsilon: float
+    steps: int
+    rule: StepRule
+
+    def __call__(
+        self, function: PerExample, x: Tensor, initial_perturbation: Tensor | None = None
+    ) -> Tensor:
+        """Perturbation ``(b, ...)`` after the last step; no gradient.
+
+        Args:
+            function: maps images, not perturbations, to one number per image, to be maximised.
+            x: images in [0, 1].
+            initial_perturbation: projected before use; None for 0.
+        """
+        radius = torch.full((len(x),), self.epsilon, dtype=x.dtype, device=x.device)
+        delta = torch.zeros_like(x)
+        if initial_perturbation is not None:
+            delta = project(initial_perturbation, self.norm, radius, x=x)
+        moments = self.rule.moments(delta)
+        for step in range(1, self.steps + 1):
+            count = torch.full_like(radius, step)
+            gradient = input_gradient(function, x + delta)
+            unit, moments = self.rule.unit(gradient, count, moments)
+            size = per_row(self.rule.sizes(count, radius), delta)
+            delta = project(delta + unit * size, self.norm, radius, x=x)
+        return delta
 
 
 def in_cube(unit: Tensor, epsilon: float) -> Tensor:
-    """Numbers in [0, 1) spread over [-epsilon, epsilon)."""
+    """Numbers of [0, 1) mapped linearly to [-epsilon, epsilon)."""
     return (2 * unit - 1) * epsilon

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,32 +10,29 @@ from torch import Tensor, nn
 from robcert.certify.errors import require_at_least
 from robcert.certify.numerics import cross_entropy, normalised
 
-from .objective import Losses, Step
+from .objective import Losses, Objective, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Jacobian:
-    r"""Cross-entropy plus :math:`\tfrac{\lambda}{2} \|J(x)\|_F^2`, J the Jacobian of the logits.
+class Jacobian(Objective):
+    r"""Cross-entropy plus :math:`\tfrac{\lambda}{2} \|J(x)\|_F^2`, J the logits' Jacobian.
 
     :math:`\|J\|_F^2 = k\,E_v \|J^\top v\|_2^2` for v uniform on the sphere of the k logits, so a
-    few draws of v give an unbiased estimate, one double backpropagation each.
+    few draws of v give an unbiased estimate; each costs one double backpropagation.
 
     Attributes:
         weight: lambda.
-        projections: draws of v.
+        projections: number of draws of v.
     """
 
     weight: float = 0.01
     projections: int = 1
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
-    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_at_least("projections", self.projections, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of the batch and its penalty."""
+        """Cross-entropy plus the penalty."""
         point = x.detach().requires_grad_()
         logits = model(point)
         squared = torch.zeros(len(x), dtype=x.dtype, device=x.device)
@@ -49,3 +45,8 @@ class Jacobian:
         squared = squared * (logits.shape[1] / self.projections)
         loss = cross_entropy(logits, y) + 0.5 * self.weight * squared
         return Losses(loss, logits.detach(), measured={"jacobian_squared": squared.detach()})
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """True: the penalty is a function of the gradient by the images."""
+        return True

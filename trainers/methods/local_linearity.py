@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,29 +12,30 @@ from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 from robcert.trainers.networks import NominalStatistics
 
-from .input_ascent import ascent, frozen_parameters, in_cube
-from .objective import Losses, Step, warmed_up
+from .input_ascent import InputAscent, frozen_parameters, in_cube
+from .objective import Losses, Objective, Step, warmed_up
 
 
 @dataclass(frozen=True, slots=True)
-class Llr:
+class Llr(Objective):
     r"""Cross-entropy plus :math:`\lambda\,\gamma + \mu\,|\delta^\top \nabla\ell(x)|`.
 
     .. math:: \gamma = \max_\delta g(\delta; x), \qquad
               g(\delta; x) = |\ell(x + \delta) - \ell(x) - \delta^\top \nabla \ell(x)|
 
-    The ascent climbs (the paper's algorithm prints a minus), one perturbation an image, the last
-    iterate held constant. Batch norm uses the clean batch's statistics in every pass.
+    The last iterate of a gradient ascent gives one perturbation per image, which is held constant.
+    (The paper's algorithm prints a minus, which would descend.) Batch norm uses the statistics of
+    the clean batch in every pass.
 
     Attributes:
         epsilon: linf radius, pixel units.
         gamma_weight: lambda.
         linear_weight: mu.
-        ratio: mu / lambda, as the paper's tables print it; None for ``linear_weight``.
+        ratio: mu / lambda, as in the paper's tables; None to use ``linear_weight``.
         nominal_weight: factor of the cross-entropy.
-        steps: M, steps of the ascent (Adam).
+        steps: M, Adam steps of the ascent.
         step_size: length of a step, pixel units.
-        warmup_epochs: epochs over which epsilon grows from 0.
+        warmup_epochs: epochs over which epsilon increases from 0.
     """
 
     epsilon: float = 8 / 255
@@ -46,16 +46,13 @@ class Llr:
     step_size: float = 0.1
     warmup_epochs: float = 2.0
     ratio: float | None = None
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
-    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)
         require_at_least("steps", self.steps, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of the batch and its deviation from linearity."""
+        """Cross-entropy plus the penalty on the deviation from linearity."""
         statistics = NominalStatistics(model)
         point = x.detach().requires_grad_()
         with statistics.recorded():
@@ -73,37 +70,36 @@ class Llr:
         return Losses(total, logits.detach(), measured={"gamma": gamma.detach()})
 
     @property
+    def differentiates_twice(self) -> bool:
+        """True: the penalty is a function of the gradient by the images."""
+        return True
+
+    @property
     def mu(self) -> float:
         """Weight of the linear term."""
         return self.linear_weight if self.ratio is None else self.ratio * self.gamma_weight
 
     def perturbation(self, model: nn.Module, tangent: Tangent, y: Tensor, step: Step) -> Tensor:
-        """Perturbations ``(b, c, h, w)`` far from the tangent; no gradient."""
+        """Perturbations ``(b, c, h, w)`` with a large deviation from the tangent; no gradient."""
         epsilon = warmed_up(self.epsilon, self.warmup_epochs, step)
         x = tangent.x
 
         def deviation(z: Tensor) -> Tensor:
             return tangent.residual(cross_entropy(model(z), y), z - x).abs()
 
-        return ascent(
-            deviation,
-            x,
-            norm=Norm.LINF,
-            epsilon=epsilon,
-            steps=self.steps,
-            rule=StepRule(Direction.ADAM, self.step_size),
-            start=in_cube(step.uniform(x), epsilon),
-        )
+        rule = StepRule(Direction.ADAM, self.step_size)
+        ascent = InputAscent(Norm.LINF, epsilon, self.steps, rule)
+        return ascent(deviation, x, in_cube(step.uniform(x), epsilon))
 
 
 @dataclass(frozen=True, slots=True)
 class Tangent:
-    """Loss and gradient of images, as constants.
+    """First-order model of the loss at each image; its tensors are constants.
 
     Attributes:
         x: images ``(b, c, h, w)``.
-        value: their losses ``(b,)``.
-        gradient: ``(b, c, h, w)``.
+        value: losses of the images ``(b,)``.
+        gradient: gradients of the losses ``(b, c, h, w)``.
     """
 
     x: Tensor
@@ -111,5 +107,5 @@ class Tangent:
     gradient: Tensor
 
     def residual(self, loss: Tensor, delta: Tensor) -> Tensor:
-        """``loss (b,)`` at ``x + delta`` minus the tangent there."""
+        """``loss (b,)`` at ``x + delta`` minus the value of the tangent there."""
         return loss - self.value - (delta * self.gradient).flatten(1).sum(1)

@@ -1,13 +1,14 @@
-"""What the loop asks of a training method: the loss of each image of a batch."""
+"""The interface of a training method: it gives the loss of each image of a batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from robcert.trainers.process_share import WHOLE, Share
+from robcert.certify.core import Norm
+from robcert.trainers.data import WHOLE_BATCH, ProcessSlice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,53 +18,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where in the training a batch stands, and what an objective may draw on.
+    """Position of a batch in the training, and the random numbers and memory of its step.
 
     Attributes:
-        epoch: epochs done, with the fraction of the running one; warm-ups depend on it.
-        generator: source of every random draw of this step, on the device of the batch.
-        memory: tensors ``(b, ...)`` that an objective keeps from batch to batch; saved and resumed.
-        share: which rows of the whole batch the objective sees.
+        epoch: epochs done, including the fraction of the current one; warm-ups depend on it.
+        generator: source of all random numbers of this step, on the device of the batch.
+        memory: tensors ``(b, ...)`` that an objective keeps between batches; saved for resuming.
+        process_slice: which rows of the whole batch the objective sees.
     """
 
     epoch: float
     generator: torch.Generator
     memory: dict[str, Tensor] = field(default_factory=dict)
-    share: Share = WHOLE
+    process_slice: ProcessSlice = WHOLE_BATCH
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1), shaped as ``like (b, ...)``."""
-        drawn = torch.rand(self.share.whole(like.shape), **self._as(like))
-        return self.share.part(drawn)
+        """Uniform random numbers in [0, 1), in the shape of ``like (b, ...)``."""
+        shape = self.process_slice.whole_shape(like.shape)
+        drawn = torch.rand(shape, generator=self.generator, device=like.device, dtype=like.dtype)
+        return self.process_slice.of(drawn)
 
     def normal(self, like: Tensor, shape: Sequence[int] | None = None, *, axis: int = 0) -> Tensor:
-        """Standard normal numbers of ``shape``, that of ``like`` unless given.
+        """Standard normal random numbers of ``shape``, by default that of ``like``.
 
         Args:
-            like: gives type and device.
-            shape: has the batch along ``axis``.
-            axis: see ``shape``.
+            like: tensor whose type and device the result has.
+            shape: shape of the result, the batch along ``axis``.
+            axis: axis of the batch.
         """
-        whole = self.share.whole(like.shape if shape is None else shape, axis)
-        return self.share.part(torch.randn(whole, **self._as(like)), axis)
-
-    def _as(self, like: Tensor) -> dict[str, Any]:
-        return {"generator": self.generator, "device": like.device, "dtype": like.dtype}
+        whole = self.process_slice.whole_shape(like.shape if shape is None else shape, axis)
+        drawn = torch.randn(whole, generator=self.generator, device=like.device, dtype=like.dtype)
+        return self.process_slice.of(drawn, axis)
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What an objective gives for one batch.
+    """Losses of one batch, and what else an objective gives.
 
     Attributes:
-        loss: what is minimised, one number an image ``(b,)``.
-        logits: logits ``(b, k)`` that the training accuracy is read off; may be detached.
-        regularizer: a second term ``(b,)`` whose parameter gradient is clipped on its own before
-            it is added; None for none.
-        clip_norm: l2 norm that the gradient of the mean ``regularizer`` is clipped to.
-        measured: quantities worth a column of the metrics, one number an image ``(b,)``.
-        leaves: tensors that get their gradient beside the parameters.
-        after_backward: called when gradients are there and before the parameters move.
+        loss: loss of each image ``(b,)``, whose mean is minimised.
+        logits: logits ``(b, k)`` that give the training accuracy; may be detached.
+        regularizer: a second loss term ``(b,)`` whose parameter gradient is clipped separately
+            before it is added; None if there is none.
+        clip_norm: largest l2 norm of the gradient of the mean ``regularizer``.
+        measured: other quantities for the metrics, one number per image ``(b,)``.
+        leaves: tensors that receive a gradient in addition to the parameters.
+        after_backward: called between the backward pass and the optimiser step.
     """
 
     loss: Tensor
@@ -76,25 +76,48 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """Both terms together ``(b,)``."""
+        """Sum of both terms ``(b,)``."""
         return self.loss if self.regularizer is None else self.loss + self.regularizer
 
 
 class Objective(Protocol):
-    """A training method: a frozen dataclass of its numbers, called on every batch.
+    """A training method: a frozen dataclass that is called on every batch.
 
-    Its fields are the method's options; the loop knows nothing else of it, except these two. A
-    method that divides small differences of losses says so by a true ``takes_differences``, one
-    that differentiates a gradient by the images again by a true ``differentiates_twice``.
+    Its fields are the method's options. The properties below tell the training loop what the
+    method needs; methods inherit the usual answers from this class.
     """
+
+    __slots__ = ()
 
     @property
     def replays(self) -> int:
-        """Optimiser steps on each batch; 1 for nearly all methods."""
+        """Optimiser steps on each batch."""
+        return 1
 
     @property
     def starts_trained(self) -> bool:
-        """Whether the method begins with a network trained on clean images."""
+        """Whether the method starts from a network trained on clean images."""
+        return False
+
+    @property
+    def takes_differences(self) -> bool:
+        """Whether the method divides small differences of losses by a small step."""
+        return False
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether the method differentiates the gradient by the images again."""
+        return False
+
+    @property
+    def norm(self) -> Norm:
+        """Norm of the attack that the method defends against."""
+        return Norm.LINF
+
+    @property
+    def epsilon(self) -> float | None:
+        """Radius of that attack, pixel units; None for a method without a radius."""
+        return None
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses of the pixels ``x (b, c, h, w)`` in [0, 1] with classes ``y (b,)``.
@@ -104,5 +127,5 @@ class Objective(Protocol):
 
 
 def warmed_up(value: float, epochs: float, step: Step) -> float:
-    """``value`` grown linearly from 0 over the first ``epochs`` epochs."""
+    """``value`` after a linear increase from 0 over the first ``epochs`` epochs."""
     return value if epochs <= 0 else value * min(1.0, step.epoch / epochs)

@@ -32,10 +32,10 @@ METHODS: dict[str, type[Objective]] = {
     "gaussian": Gaussian,
     "smoothadv": SmoothAdv,
 }
-"""Name on the command line to the frozen dataclass whose fields are the method's options."""
+"""Name of each method on the command line and its class, whose fields are the options."""
 
 
 def method_name(objective: Objective) -> str:
-    """Name of the method that ``objective`` belongs to; its class's for one that is not listed."""
+    """Name of the method of ``objective``; the class name for a method not in ``METHODS``."""
     names = (name for name, kind in METHODS.items() if type(objective) is kind)
     return next(names, type(objective).__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +11,23 @@ from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 
-from .input_ascent import ascent, evaluation_mode, frozen_parameters
-from .objective import Losses, Step, warmed_up
+from .input_ascent import InputAscent, evaluation_mode, frozen_parameters
+from .objective import Losses, Objective, Step, warmed_up
 
 
 @dataclass(frozen=True, slots=True)
-class SmoothAdv:
-    r"""Mean cross-entropy at :math:`x + \delta + \sigma n_j`, with the same noise as the ascent.
+class SmoothAdv(Objective):
+    r"""Mean cross-entropy at :math:`x + \delta + \sigma n_j`, with the noise of the ascent.
 
-    :math:`\delta` climbs :math:`-\log \frac1m \sum_j p_y(x + \delta + \sigma n_j)`, the loss of
+    :math:`\delta` maximises :math:`-\log \frac1m \sum_j p_y(x + \delta + \sigma n_j)`, the loss of
     the smoothed classifier itself, in an l2 ball.
 
     Attributes:
         sigma: standard deviation of the noise, pixel units.
         epsilon: l2 radius, pixel units.
-        steps: gradient steps of length 2 epsilon / steps.
-        samples: m, noise draws an image.
-        warmup_epochs: epochs over which epsilon grows from 0.
+        steps: gradient steps, each of length 2 epsilon / steps.
+        samples: m, noise draws per image.
+        warmup_epochs: epochs over which epsilon increases from 0.
     """
 
     sigma: float = 0.25
@@ -36,9 +35,6 @@ class SmoothAdv:
     steps: int = 2
     samples: int = 2
     warmup_epochs: float = 1.0
-    norm: ClassVar[Norm] = Norm.L2
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("sigma", self.sigma)
@@ -47,7 +43,7 @@ class SmoothAdv:
         require_at_least("samples", self.samples, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of the batch, each image with its own draws."""
+        """Mean loss of each image over its noise draws."""
         noise = self.sigma * step.normal(x, (self.samples, *x.shape), axis=1)
         delta = self.perturbation(model, x, y, noise, step)
         logits = model((x + delta + noise).flatten(0, 1))
@@ -58,16 +54,17 @@ class SmoothAdv:
     def perturbation(
         self, model: nn.Module, x: Tensor, y: Tensor, noise: Tensor, step: Step
     ) -> Tensor:
-        """Perturbations ``(b, c, h, w)``; no gradient. ``noise (m, b, c, h, w)`` stays the same."""
+        """Perturbations ``(b, c, h, w)`` for the given ``noise (m, b, c, h, w)``; no gradient."""
+        epsilon = warmed_up(self.epsilon, self.warmup_epochs, step)
+        rule = StepRule(Direction.L2, 2 / self.steps, relative=True)
+        ascent = InputAscent(self.norm, epsilon, self.steps, rule)
         with evaluation_mode(model), frozen_parameters(model):
-            return ascent(
-                lambda z: smoothed_loss(model, z, y, noise),
-                x,
-                norm=Norm.L2,
-                epsilon=warmed_up(self.epsilon, self.warmup_epochs, step),
-                steps=self.steps,
-                rule=StepRule(Direction.L2, 2 / self.steps, relative=True),
-            )
+            return ascent(lambda z: smoothed_loss(model, z, y, noise), x)
+
+    @property
+    def norm(self) -> Norm:
+        """The l2 norm."""
+        return Norm.L2
 
 
 def smoothed_loss(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor) -> Tensor:

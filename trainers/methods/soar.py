@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,35 +13,36 @@ from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 from robcert.trainers.networks import frozen_averages
 
-from .input_ascent import ascent, evaluation_mode, frozen_parameters, in_cube
-from .objective import Losses, Step
+from .input_ascent import InputAscent, evaluation_mode, frozen_parameters, in_cube
+from .objective import Losses, Objective, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Soar:
+class Soar(Objective):
     r"""Cross-entropy at :math:`x'` plus :math:`\lambda R(x')` (equations 11 and 12).
 
     .. math:: R = \tfrac12 (d\epsilon^2 + 1) \,\Bigl\| \|z_d\|
               \frac{\nabla\ell(x' + h \tilde z) - \nabla\ell(x')}{h} + z_1 \nabla\ell(x') \Bigr\|_2
 
     with :math:`z = (z_d, z_1) \sim N(0, I_{d+1})` and :math:`\tilde z = z_d / \|z_d\|`: an
-    estimate of the Frobenius norm of the second-order model's matrix. The expectation of the norm
-    is below that norm (Jensen), which the paper's equation 8 overlooks; the root of the mean
-    square is not (``estimator`` rms).
+    estimate of the Frobenius norm of the second-order model's matrix. By Jensen's inequality the
+    mean of the norms is below the Frobenius norm, which the paper's equation 8 overlooks; the
+    root of the mean square (``estimator`` rms) is not.
 
     Attributes:
         epsilon: linf radius, pixel units.
         weight: lambda; 1 by the theory, 0.5 in the paper's experiments.
         start: x' is the image (``zero``), a ``random`` point of the cube, or one sign step of
             ``step_size`` from there (``pgd1``).
-        step_size: of that step, pixel units.
-        step_least: least h; differences of float32 gradients need a floor that the paper lacks.
-        step_most: alpha; h is uniform from ``step_least`` to it, pixel units.
-        value_clip: largest norm of an image; beyond it the penalty has no gradient.
-        gradient_clip: largest l2 norm of the penalty's parameter gradient, alone.
-        directions: draws of z that are averaged.
+        step_size: length of that step, pixel units.
+        step_least: smallest h; differences of float32 gradients need a lower limit, which the paper
+            does not have.
+        step_most: alpha, pixel units; h is uniform between ``step_least`` and this.
+        value_clip: largest norm per image; above it the penalty has no gradient.
+        gradient_clip: largest l2 norm of the penalty's own parameter gradient.
+        directions: draws of z to average over.
         estimator: ``mean_norm`` as in the paper, or ``rms``.
-        last: whether the matrix's last row, :math:`\nabla\ell^\top z_d + z_1`, is kept.
+        last: whether the matrix's last row, :math:`\nabla\ell^\top z_d + z_1`, is included.
     """
 
     epsilon: float = 8 / 255
@@ -55,10 +56,6 @@ class Soar:
     directions: int = 1
     estimator: Literal["mean_norm", "rms"] = "mean_norm"
     last: bool = False
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = True
-    takes_differences: ClassVar[bool] = True
-    differentiates_twice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)
@@ -66,7 +63,7 @@ class Soar:
         require_at_least("directions", self.directions, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses at x' and the penalty there, whose gradient is clipped on its own."""
+        """Losses at x' and the penalty there, whose gradient is clipped separately."""
         point = (x + self.offset(model, x, y, step)).requires_grad_()
         logits = model(point)
         loss = cross_entropy(logits, y)
@@ -91,22 +88,33 @@ class Soar:
         )
 
     def offset(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
-        """X' - x ``(b, c, h, w)``; no gradient."""
+        """The difference x' - x ``(b, c, h, w)``; no gradient."""
         if self.start == "zero":
             return torch.zeros_like(x)
+        steps = 1 if self.start == "pgd1" else 0
+        rule = StepRule(Direction.SIGN, self.step_size)
+        ascent = InputAscent(Norm.LINF, self.epsilon, steps, rule)
+        initial = in_cube(step.uniform(x), self.epsilon)
         with evaluation_mode(model), frozen_parameters(model):
-            return ascent(
-                lambda z: cross_entropy(model(z), y),
-                x,
-                norm=Norm.LINF,
-                epsilon=self.epsilon,
-                steps=1 if self.start == "pgd1" else 0,
-                rule=StepRule(Direction.SIGN, self.step_size),
-                start=in_cube(step.uniform(x), self.epsilon),
-            )
+            return ascent(lambda z: cross_entropy(model(z), y), x, initial)
+
+    @property
+    def starts_trained(self) -> bool:
+        """True: the paper starts from a network trained on clean images."""
+        return True
+
+    @property
+    def takes_differences(self) -> bool:
+        """True: gradients are differenced over the step h."""
+        return True
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """True: the penalty is a function of the gradient by the images."""
+        return True
 
     def _norm(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, step: Step) -> Tensor:
-        r""":math:`\\|Hz\\|_2` of one draw of z an image, ``(b,)``, differentiable."""
+        r""":math:`\\|Hz\\|_2` ``(b,)`` of one draw of z per image, differentiable."""
         z, z_last = step.normal(x), step.normal(x, (len(x),))
         h = step.uniform(z_last)
         h = self.step_least + h * (self.step_most - self.step_least)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,12 @@ from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 
-from .input_ascent import ascent, evaluation_mode, frozen_parameters
-from .objective import Losses, Step
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .input_ascent import InputAscent, evaluation_mode, frozen_parameters
+from .objective import Losses, Objective, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Trades:
+class Trades(Objective):
     r"""Cross-entropy plus :math:`\beta\,\mathrm{KL}(p(x) \,\|\, p(x'))`.
 
     :math:`x'` maximises the same divergence from :math:`x + 0.001\,n`, with batch norm's moving
@@ -29,7 +25,7 @@ class Trades:
     Attributes:
         weight: beta.
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
+        epsilon: radius of the ball, pixel units.
         steps: gradient steps.
         step_size: length of a step, pixel units.
     """
@@ -39,8 +35,6 @@ class Trades:
     epsilon: float = 8 / 255
     steps: int = 10
     step_size: float = 0.007
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("epsilon", self.epsilon)
@@ -48,7 +42,7 @@ class Trades:
         require_at_least("steps", self.steps, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
-        """Losses of clean and perturbed images: one pass, one set of batch statistics."""
+        """Losses from one pass over clean and perturbed images, with common batch statistics."""
         delta = self.perturbation(model, x, step)
         clean, perturbed = model(torch.cat([x, x + delta])).chunk(2)
         divergence = kl_divergence(clean, perturbed)
@@ -56,27 +50,18 @@ class Trades:
         return Losses(loss, clean.detach(), measured={"divergence": divergence.detach()})
 
     def perturbation(self, model: nn.Module, x: Tensor, step: Step) -> Tensor:
-        """Perturbations ``(b, c, h, w)`` of most divergence; no gradient."""
+        """Perturbations ``(b, c, h, w)`` that maximise the divergence; no gradient."""
         norm = Norm(self.norm)
+        rule = StepRule(Direction.steepest(norm), self.step_size)
+        ascent = InputAscent(norm, self.epsilon, self.steps, rule)
+        initial = 0.001 * step.normal(x)
         with evaluation_mode(model), frozen_parameters(model):
             with torch.no_grad():
                 clean = model(x)
-            return ascent(
-                _divergence_from(clean, model),
-                x,
-                norm=norm,
-                epsilon=self.epsilon,
-                steps=self.steps,
-                rule=StepRule(Direction.steepest(norm), self.step_size),
-                start=0.001 * step.normal(x),
-            )
+            return ascent(lambda z: kl_divergence(clean, model(z)), x, initial)
 
 
 def kl_divergence(logits: Tensor, other: Tensor) -> Tensor:
-    r""":math:`\sum_i p_i (\log p_i - \log q_i)` ``(b,)`` of two softmax'd logits ``(b, k)``."""
+    r""":math:`\sum_i p_i (\log p_i - \log q_i)` ``(b,)``, p and q softmax of ``(b, k)`` logits."""
     log_p, log_q = logits.log_softmax(1), other.log_softmax(1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
-
-
-def _divergence_from(clean: Tensor, model: nn.Module) -> Callable[[Tensor], Tensor]:
-    return lambda z: kl_divergence(clean, model(z))

@@ -1,4 +1,4 @@
-"""Architectures, their layers, and how they compute."""
+"""Architectures, their layers, and mixed precision."""
 
 from .architectures import Architecture, describe, names
 from .batchnorm import BatchNorm, NominalStatistics, frozen_averages, prepare_batch_norm

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Architectures by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robcert.certify.errors import InvalidParameterError, require_at_least
 from .blocks import BasicBlock, Bottleneck, BranchBlock, SmoothRelu
 from .factories import build as build_own
 from .factories import is_factory
-from .residual import resnet, wide_resnet
+from .residual import ResNet, WideResNet
 from .vision_models import TORCHVISION, torchvision_model
 
 if TYPE_CHECKING:
@@ -29,15 +29,16 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network up to its weights.
+    """A network without its weights.
 
     Attributes:
-        name: one of ``names()``, ``torchvision:`` and a model of torchvision, or ``module:factory``
-            of the user's own, which is built only where the user named it (``factories``).
-        activation: non-linearity between the layers; torchvision's and the user's models keep
+        name: one of ``names()``, ``torchvision:MODEL``, or ``module:factory`` for a network in the
+            user's code, which is imported only if the user named it (see ``factories``).
+        activation: non-linearity between the layers; networks of torchvision and of the user keep
             their own.
         width: channels of the first layer (units, for ``mlp``); None for the published width.
-        denoise: end each stage of a residual network with a denoising block (Xie et al. 2019).
+        denoise: whether each stage of a residual network ends with a denoising block (Xie et al.
+            2019).
     """
 
     name: str = "cnn4"
@@ -56,16 +57,16 @@ class Architecture:
         if self.width is not None:
             require_at_least("width", self.width, 1)
         if self.denoise and self.name not in RESIDUAL:
-            message = f"{self.name} has no stages that a denoising block could end"
+            message = f"{self.name} is not a residual network and has no place for denoising blocks"
             raise InvalidParameterError(message, hint=f"use one of: {', '.join(RESIDUAL)}")
 
     @property
     def own(self) -> bool:
-        """Whether this is a network of the user's own."""
+        """Whether the network is defined in the user's code."""
         return not self.name.startswith(TORCHVISION) and is_factory(self.name)
 
     def build(self, *, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """Network ``(b, c, h, w)`` to logits ``(b, k)`` with fresh weights (torch's generator)."""
+        """Network from ``(b, c, h, w)`` to logits ``(b, k)``, with random weights."""
         if self.name.startswith(TORCHVISION):
             return torchvision_model(
                 self.name.removeprefix(TORCHVISION),
@@ -79,27 +80,27 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """How an architecture is built, and one line on it."""
+    """Function that builds an architecture, and its description in one line."""
 
     doc: str
     build: Callable[[Architecture, tuple[int, int, int], int], nn.Module]
 
 
 def names() -> list[str]:
-    """Architectures that can be built, in the order they are listed to people."""
+    """Names of all built-in architectures, in the order of `robcert architectures`."""
     return list(_BUILDERS)
 
 
 def describe(name: str) -> str:
-    """One line on the architecture ``name``."""
+    """Description of the architecture ``name`` in one line."""
     return _BUILDERS[name].doc
 
 
 def cnn4(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Four 3x3 convolutions (Ma et al. 2020, section 5).
 
-    The paper leaves padding and head open: here the convolutions keep the size, and one linear
-    layer reads the features.
+    The paper does not state padding and head; here the convolutions keep the size of the image and
+    one linear layer follows.
     """
     channels, height, width = shape
     first = arch.width or 32
@@ -118,7 +119,7 @@ def cnn4(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> n
 
 
 def mlp(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Two hidden layers of equal width."""
+    """Fully connected network with two hidden layers of equal width."""
     units = arch.width or 256
     act = ACTIVATIONS[arch.activation]
     hidden = (nn.Linear(prod(shape), units), act(), nn.Linear(units, units), act())
@@ -126,78 +127,54 @@ def mlp(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn
 
 
 def linear(_: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """One linear layer: every robustness quantity has a closed form."""
+    """One linear layer, for which every robustness quantity has a closed form."""
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), num_classes))
 
 
-def _resnet(
+def _residual(
+    design: ResNet | WideResNet,
     arch: Architecture,
     shape: tuple[int, int, int],
     num_classes: int,
-    *,
-    blocks: tuple[int, ...],
-    block: Callable[..., nn.Module],
-    expansion: int,
-    width: int = 64,
 ) -> nn.Module:
-    return resnet(
+    """Residual network of ``design``, with the width and activation of ``arch``."""
+    return design.build(
         shape,
         num_classes,
-        blocks=blocks,
-        block=block,
-        expansion=expansion,
-        width=arch.width or width,
+        width=arch.width,
         act=ACTIVATIONS[arch.activation],
         denoise=arch.denoise,
     )
 
 
-def _wide(
-    arch: Architecture,
-    shape: tuple[int, int, int],
-    num_classes: int,
-    *,
-    depth: int,
-    widen: int,
-) -> nn.Module:
-    return wide_resnet(
-        shape,
-        num_classes,
-        depth=depth,
-        widen=widen,
-        width=arch.width or 16,
-        act=ACTIVATIONS[arch.activation],
-        denoise=arch.denoise,
-    )
-
+_RESIDUAL: dict[str, tuple[str, ResNet | WideResNet]] = {
+    "resnet-small": (
+        "residual network of eight layers (16, 32, 64) for images of about 32 pixels a side",
+        ResNet((1, 1, 1), BasicBlock, width=16),
+    ),
+    "resnet18": ("ResNet-18", ResNet((2, 2, 2, 2), BasicBlock)),
+    "resnet50": ("ResNet-50", ResNet((3, 4, 6, 3), Bottleneck, expansion=4)),
+    "resnet152": ("ResNet-152", ResNet((3, 8, 36, 3), Bottleneck, expansion=4)),
+    "resnet110": (
+        "ResNet-110 for small images (Cohen et al. 2019)",
+        ResNet((18, 18, 18), BasicBlock, width=16),
+    ),
+    "resnext34-2x32": (
+        "ResNeXt-34 (2x32) of Finlay & Oberman, for small images",
+        ResNet((5, 5, 5), BranchBlock, width=32),
+    ),
+    "wrn-28-8": ("Wide ResNet 28-8", WideResNet(depth=28, widen=8)),
+    "wrn-28-10": ("Wide ResNet 28-10", WideResNet(depth=28, widen=10)),
+    "wrn-40-8": ("Wide ResNet 40-8", WideResNet(depth=40, widen=8)),
+}
+RESIDUAL = tuple(_RESIDUAL)
+"""Names of the residual networks, which may have denoising blocks."""
 
 _BUILDERS: dict[str, Builder] = {
-    "cnn4": Builder("four 3x3 convolutions (32, 32, 64, 64), pooled after 2 and 4", cnn4),
+    "cnn4": Builder(
+        "four 3x3 convolutions (32, 32, 64, 64), pooled after the second and fourth", cnn4
+    ),
     "mlp": Builder("two hidden layers of 256 units", mlp),
     "linear": Builder("one linear layer", linear),
-    "resnet-small": Builder(
-        "residual network of eight layers (16, 32, 64) for images of about 32 pixels",
-        partial(_resnet, blocks=(1, 1, 1), block=BasicBlock, expansion=1, width=16),
-    ),
-    "resnet18": Builder(
-        "ResNet-18", partial(_resnet, blocks=(2, 2, 2, 2), block=BasicBlock, expansion=1)
-    ),
-    "resnet50": Builder(
-        "ResNet-50", partial(_resnet, blocks=(3, 4, 6, 3), block=Bottleneck, expansion=4)
-    ),
-    "resnet152": Builder(
-        "ResNet-152", partial(_resnet, blocks=(3, 8, 36, 3), block=Bottleneck, expansion=4)
-    ),
-    "resnet110": Builder(
-        "ResNet-110 for small images (Cohen et al. 2019)",
-        partial(_resnet, blocks=(18, 18, 18), block=BasicBlock, expansion=1, width=16),
-    ),
-    "resnext34-2x32": Builder(
-        "ResNeXt-34 (2x32) of Finlay & Oberman, for small images",
-        partial(_resnet, blocks=(5, 5, 5), block=BranchBlock, expansion=1, width=32),
-    ),
-    "wrn-28-8": Builder("Wide ResNet 28-8", partial(_wide, depth=28, widen=8)),
-    "wrn-28-10": Builder("Wide ResNet 28-10", partial(_wide, depth=28, widen=10)),
-    "wrn-40-8": Builder("Wide ResNet 40-8", partial(_wide, depth=40, widen=8)),
+    **{name: Builder(doc, partial(_residual, design)) for name, (doc, design) in _RESIDUAL.items()},
 }
-RESIDUAL = tuple(name for name in _BUILDERS if name not in ("cnn4", "mlp", "linear"))

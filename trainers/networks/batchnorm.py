@@ -1,4 +1,4 @@
-"""Batch norm in training: cheap to differentiate twice, its averages moved exactly once a step."""
+"""Batch norm in training: cheap to differentiate twice, averages updated once per step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """torch's layer, in training mode by :func:`normalise`."""
+    """torch's layer, computed by :func:`normalise` in training mode."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised ``x (b, c, h, w)``."""
@@ -27,26 +27,26 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class SharedBatchNorm(BatchNorm):
-    """By the statistics of the whole batch, whose rows several processes share.
+    """Batch norm with the statistics of the whole batch, which several processes share.
 
-    In training mode all of them must take part. Unlike torch's own it works on a CPU and can be
-    differentiated twice.
+    In training mode all processes must take part. Unlike torch's own layer it works on a CPU and
+    can be differentiated twice.
     """
 
 
 def prepare_batch_norm(model: nn.Module, *, shared: bool) -> None:
-    """Let the batch norm of ``model`` be one of the two layers above, with the same parameters.
+    """Replace the batch norm of ``model`` by one of the two layers above, with the same parameters.
 
     Args:
-        model: kinds that have no such layer stay as they are.
+        model: changed in place; batch norm over one or three dimensions stays as it is.
         shared: whether several processes share the batch.
 
     Raises:
-        TrainingError: they do, and batch norm is of a kind that cannot see all of it.
+        TrainingError: they do, and the model has batch norm over one or three dimensions.
     """
     for layer in _layers(model):
         if shared and not isinstance(layer, nn.BatchNorm2d):
-            message = f"{type(layer).__name__} cannot be shared by several processes"
+            message = f"{type(layer).__name__} is not supported in several processes"
             raise TrainingError(message, hint="train in one process")
         if shared:
             layer.__class__ = SharedBatchNorm
@@ -56,7 +56,7 @@ def prepare_batch_norm(model: nn.Module, *, shared: bool) -> None:
 
 @contextmanager
 def frozen_averages(model: nn.Module) -> Iterator[None]:
-    """Batch norm uses the statistics of its batch, and its moving averages stay as they are."""
+    """Context in which batch norm uses batch statistics and does not update its averages."""
     layers = [layer for layer in _layers(model) if layer.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False  # in training mode: batch statistics, no update
@@ -68,11 +68,11 @@ def frozen_averages(model: nn.Module) -> Iterator[None]:
 
 
 class NominalStatistics:
-    """Statistics of the clean batch, used again for the perturbed one (Qin et al. 2019, F.2).
+    """Batch-norm statistics of the clean batch for the perturbed one (Qin et al. 2019, F.2).
 
-    Inside ``recorded`` batch norm works as ever and its statistics are kept, as functions of the
-    batch and the parameters; inside ``replayed`` it normalises by them. An image's logits then do
-    not depend on the perturbations of the others.
+    Inside ``recorded`` batch norm works as usual and its statistics are kept, as functions of the
+    batch and the parameters; inside ``replayed`` it normalises by these statistics. The logits of
+    an image then do not depend on the perturbations of other images of the batch.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -81,13 +81,13 @@ class NominalStatistics:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Keep the statistics of the next pass."""
+        """Context that keeps the statistics of the next forward pass."""
         with self._instead(self._record):
             yield
 
     @contextmanager
     def replayed(self, *, detached: bool) -> Iterator[None]:
-        """Normalise by the kept statistics, as constants if ``detached``."""
+        """Context that normalises by the kept statistics, as constants if ``detached``."""
         with self._instead(partial(self._replay, detached=detached)):
             yield
 
@@ -114,7 +114,7 @@ class NominalStatistics:
 
 
 def _normalised(layer: _BatchNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``x (b, c, ...)`` normalised, and its mean and variance ``(c,)``; the averages follow."""
+    """``x (b, c, ...)`` normalised, its mean and variance ``(c,)``; updates the averages."""
     channels = Channels.of(x, shared=isinstance(layer, SharedBatchNorm))
     y, mean, var = normalise(x, *_affine(layer, x), eps=layer.eps, channels=channels)
     if layer.track_running_stats:
@@ -123,7 +123,7 @@ def _normalised(layer: _BatchNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _affine(layer: _BatchNorm, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias ``(c,)``; one and zero where ``layer`` has none."""
+    """Weight and bias ``(c,)``; one and zero if ``layer`` has none."""
     if layer.affine:
         return layer.weight, layer.bias
     one = torch.ones(layer.num_features, dtype=x.dtype, device=x.device)
@@ -132,7 +132,7 @@ def _affine(layer: _BatchNorm, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _follow(layer: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
-    """Move the averages as torch does, the variance by its unbiased estimate."""
+    """Update the averages as torch does, with the unbiased estimate of the variance."""
     if layer.running_mean is None or layer.running_var is None:
         return
     if layer.num_batches_tracked is not None:

@@ -1,4 +1,4 @@
-"""Parts of residual networks."""
+"""Blocks of residual networks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Activation = Callable[[], nn.Module]
 class SmoothRelu(nn.Module):
     r"""Twice differentiable ReLU: :math:`\max(-z^4/2 + z^3,\, x)` with :math:`z = (x + \frac12)_+`.
 
-    The polynomial up to :math:`x = \frac12`, the identity beyond, where value, slope and curvature
-    agree; 0 below :math:`-\frac12` (released code of Finlay & Oberman 2019).
+    The polynomial up to :math:`x = \frac12` and the identity above, with equal value, slope and
+    curvature there; 0 below :math:`-\frac12` (released code of Finlay & Oberman 2019).
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Element by element."""
+        """Activations in the shape of ``x``."""
         z = (x + 0.5).clamp(0, 1)
         return torch.where(x < 0.5, z.pow(3) * (1 - 0.5 * z), x)
 
@@ -74,10 +74,10 @@ class Bottleneck(nn.Module):
 
 
 class BranchBlock(nn.Module):
-    """Two branches of 3x3 convolutions and their mean: the ResNeXt of Finlay & Oberman 2019.
+    """Mean of two branches of 3x3 convolutions: the ResNeXt block of Finlay & Oberman 2019.
 
-    As in their released code: a 1x1 convolution and an average pooling come before the block where
-    the shape changes, and no 1x1 convolution after it.
+    As in their released code, a 1x1 convolution and an average pooling precede a block that changes
+    the shape, and no 1x1 convolution follows it.
     """
 
     branches = 2
@@ -133,10 +133,10 @@ class WideBlock(nn.Module):
 
 
 class Denoise(nn.Module):
-    r"""Feature denoising: :math:`x + W \bar x`, :math:`\bar x` a mean over all places.
+    r"""Feature denoising: :math:`x + W \bar x`, with a weighted mean :math:`\bar x` over positions.
 
-    Weighted by the dot product of features, the non-local mean without softmax of Xie et al. 2019
-    (arXiv:1812.03411, section 4.1); W is a 1x1 convolution with batch norm that begins at 0.
+    The weights are dot products of features: the non-local mean without softmax of Xie et al. 2019
+    (arXiv:1812.03411, section 4.1). W is a 1x1 convolution with batch norm, initially 0.
     """
 
     def __init__(self, channels: int) -> None:
@@ -147,7 +147,7 @@ class Denoise(nn.Module):
         nn.init.zeros_(self.mix[1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features shaped as ``x (b, c, h, w)``."""
+        """Features in the shape of ``x (b, c, h, w)``."""
         flat = x.flatten(2)
         # (f fᵀ) f = f (fᵀ f): the c x c product is the smaller one
         mean = torch.matmul(torch.matmul(flat, flat.transpose(1, 2)), flat) / flat.shape[2]
@@ -156,7 +156,7 @@ class Denoise(nn.Module):
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The identity where shapes agree, else a 1x1 convolution with batch norm."""
+    """The identity if input and output have one shape, else a 1x1 convolution with batch norm."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return nn.Sequential(

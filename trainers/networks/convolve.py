@@ -1,8 +1,8 @@
-r"""Convolution whose gradient by the images costs no more to differentiate again than it must.
+r"""Convolution whose gradient by the images is cheap to differentiate again.
 
-Differentiating :math:`u^\top W^\top g` takes :math:`W u`, a forward pass, and the gradient of the
-parameters for the input u and the output gradient g. torch takes the latter by a convolution whose
-kernel is as large as an image, and turns the layout of its tensors for that.
+The derivatives of :math:`u^\top W^\top g` are :math:`W u`, a forward pass, and the gradient by the
+parameters for the input u and the output gradient g. torch computes the latter by a convolution
+whose kernel is as large as an image, which also needs copies in another memory layout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d
 
 
 class Convolution(nn.Conv2d):
-    """torch's layer; where its parameters learn, by the functions below."""
+    """torch's layer, computed by the functions below while its parameters are trained."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(b, k, h', w')``."""
@@ -33,12 +33,15 @@ class Convolution(nn.Conv2d):
 
 
 def prepare_convolutions(model: nn.Module, *, twice: bool = True) -> None:
-    """Let the convolutions of ``model`` be the layer above, with the same parameters.
+    """Replace the convolutions of ``model`` by the layer above, with the same parameters.
 
-    Without ``twice`` only those of one pixel that leave pixels out. Where they have few channels
-    and the processor no AVX-512, oneDNN writes past its copy of the pixels when it takes their
-    parameters' gradient: other numbers each time, or a crash (uxlfoundation/oneDNN#6035). The
-    layer above leaves the pixels out itself.
+    Args:
+        model: changed in place.
+        twice: replace all convolutions, for methods that differentiate twice. Otherwise only
+            strided 1x1 convolutions are replaced: if they have few channels and the processor has
+            no AVX-512, oneDNN writes past its copy of the pixels in the gradient by their
+            parameters, which gives different numbers each time or a crash
+            (uxlfoundation/oneDNN#6035). The layer above selects the pixels itself.
     """
     for layer in model.modules():
         if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
@@ -49,11 +52,11 @@ def prepare_convolutions(model: nn.Module, *, twice: bool = True) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A convolution up to its parameters, as torch's functions take it."""
+    """Options of a convolution, as arguments of torch's functions."""
 
-    stride: Any
-    padding: Any
-    dilation: Any
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -61,7 +64,7 @@ class Shape:
         return conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def output(self, x: Tensor, weight: Tensor) -> list[int]:
-        """Shape of those features."""
+        """Shape of the features of ``x``."""
         sides = zip(
             x.shape[2:], weight.shape[2:], self.stride, self.padding, self.dilation, strict=True
         )
@@ -71,13 +74,13 @@ class Shape:
         return [len(x), len(weight), *sizes]
 
     def of_images(self, g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """Gradient by the images, from ``g`` at the features."""
+        """Gradient by the images, from the gradient ``g`` by the features."""
         return self._backward(g, x, weight, None, [True, False, False])[0]
 
     def of_parameters(
         self, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Gradients by weight and bias."""
+        """Gradients by weight and bias, from the gradient ``g`` by the features."""
         shape = self
         if weight.shape[2:] == (1, 1) and not any(self.padding):  # see prepare_convolutions
             x, shape = x[:, :, :: self.stride[0], :: self.stride[1]], replace(self, stride=(1, 1))
@@ -94,9 +97,9 @@ class Shape:
 
 
 class _Parameters(Function):
-    """Zeros shaped as the features, whose gradient becomes that of the parameters.
+    """Zeros in the shape of the features, whose gradient gives the gradients of the parameters.
 
-    A node of its own, which torch leaves out where the gradient by the images alone is asked for.
+    A separate node, which torch skips when only the gradient by the images is requested.
     """
 
     @staticmethod
@@ -114,7 +117,7 @@ class _Parameters(Function):
 
 
 class _Convolve(Function):
-    """Features of the images; the gradient by the parameters goes to ``parameters``."""
+    """Features of the images; passes their gradient on to ``parameters``, the node above."""
 
     @staticmethod
     def forward(

@@ -1,7 +1,7 @@
-"""A user's own networks: ``module:factory``, imported only if the user named it, never from a file.
+"""Networks in the user's code, named ``module:factory``.
 
-A configuration or a checkpoint may hold such a name, which is text and runs nothing. Building it
-needs that ``allow`` was told the same name in this process: by the command line, or by a program.
+A configuration or a checkpoint may contain such a name. It is imported only if ``allow`` was called
+with the same name in this process, by the command line or by a program.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from torch import nn
 from robcert.certify.errors import InvalidParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _allowed: set[str] = set()
@@ -34,34 +34,35 @@ def is_factory(name: str) -> bool:
 
 
 def allow(name: str) -> None:
-    """Let ``name``, which the user typed, be imported in this process."""
+    """Permit the import of ``name``, which the user gave, in this process."""
     _allowed.add(name)
 
 
 def build(name: str, *, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Network ``factory(image_shape=(c, h, w), num_classes=k)``, tried on one black image.
+    """Network ``factory(image_shape=(c, h, w), num_classes=k)``, checked on one black image.
 
-    The module is looked for where Python looks, and then in the working directory.
+    The module is searched on Python's path and then in the working directory.
 
     Raises:
-        InvalidParameterError: nobody allowed the name, there is no such factory, or what it
-            returns is no network ``(b, c, h, w)`` to ``(b, k)``.
+        InvalidParameterError: the name was not allowed, there is no such factory, or its result is
+            not a network from ``(b, c, h, w)`` to ``(b, k)``.
     """
     if name not in _allowed:
-        message = f"the architecture {name} is code that a file names, which is never imported"
-        raise InvalidParameterError(message, hint=f"if you trust it, pass --arch {name}")
+        message = f"the file names the architecture {name}, which is code and is not imported"
+        raise InvalidParameterError(message, hint=f"if you trust this code, pass --arch {name}")
     network = _factory(name)(image_shape=image_shape, num_classes=num_classes)
     if not isinstance(network, nn.Module):
         message = f"{name} returned {type(network).__name__}, not a torch module"
         raise InvalidParameterError(message)
     shape = output_shape(network, image_shape)
     if shape != (1, num_classes):
-        message = f"{name} gives {shape} for one image, not logits (1, {num_classes})"
+        message = f"{name} gives shape {shape} for one image, not logits of (1, {num_classes})"
         raise InvalidParameterError(message)
     return network
 
 
-def _factory(name: str) -> Any:
+def _factory(name: str) -> Callable[..., object]:
+    """The function called ``name``."""
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     sys.path.append(here)
@@ -72,14 +73,15 @@ def _factory(name: str) -> Any:
         raise InvalidParameterError(message, hint="the module must be importable") from error
     finally:
         sys.path.remove(here)
-    if not callable(getattr(found, attribute, None)):
+    factory: object = getattr(found, attribute, None)
+    if not callable(factory):
         message = f"{module} has no function {attribute!r}"
         raise InvalidParameterError(message)
-    return getattr(found, attribute)
+    return factory
 
 
 def output_shape(network: nn.Module, image_shape: Iterable[int]) -> tuple[int, ...]:
-    """Shape of the output for one image; batch norm's averages and the mode stay as they are."""
+    """Shape of the output for one image; the mode and batch norm's averages do not change."""
     training = network.training
     with torch.no_grad():
         logits = network.eval()(torch.zeros(1, *image_shape))

@@ -1,4 +1,4 @@
-"""A network with the preprocessing before it: what is trained, saved and exported."""
+"""A network with its preprocessing, which is trained, saved and exported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .precision import Precision, half_layers
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """All of a trained model but its weights."""
+    """A trained model without its weights."""
 
     architecture: Architecture
     image_shape: tuple[int, ...]
@@ -24,7 +24,7 @@ class NetworkSpec:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def build(self) -> PixelNetwork:
-        """The network with fresh weights."""
+        """The network with random weights from torch's generator."""
         channels, height, width = self.image_shape
         network = self.architecture.build(
             image_shape=(channels, height, width), num_classes=self.num_classes
@@ -32,16 +32,16 @@ class NetworkSpec:
         return PixelNetwork(network, self.preprocessing)
 
     def seeded(self, seed: int) -> PixelNetwork:
-        """The network with the fresh weights of ``seed``; torch's own generator is left alone."""
+        """The network with the random weights of ``seed``; torch's generator does not change."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "weights", 0))
             return self.build()
 
 
 class PixelNetwork(nn.Module):
-    """Pixels in [0, 1] to logits: ``network`` behind ``preprocessing``.
+    """Network from pixels in [0, 1] to logits: ``network`` after ``preprocessing``.
 
-    ``precision`` holds for training; a checkpoint does not carry it.
+    ``precision`` is used in training only and is not saved in a checkpoint.
     """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:

@@ -8,14 +8,14 @@ For one channel with N entries, mean :math:`\mu`, variance :math:`v`, :math:`r =
 
 P is symmetric, :math:`\partial r / \partial x = -r^2 \hat x / N` and
 :math:`\partial \hat x_j / \partial x_i = r P_{ij}`. So :math:`s = \gamma r\, u^\top P g`, which
-differentiating again asks for, has the derivatives
+is differentiated for second derivatives, has the derivatives
 
 .. math:: \frac{\partial s}{\partial g} = \gamma r\, P u, \qquad
           \frac{\partial s}{\partial \gamma} = r\, u^\top P g, \qquad
           \frac{\partial s}{\partial x} = -\gamma r^2 \bigl( \overline{u P g}\, \hat x
           + \overline{g \hat x}\, P u + \overline{u \hat x}\, P g \bigr).
 
-torch writes the last three out as some thirty passes over the images; these are seven. Where
+torch computes the last three in some thirty passes over the images; here there are seven. If
 several processes share the batch, bars are means over all its rows.
 """
 
@@ -34,10 +34,12 @@ from torch.nn.functional import batch_norm
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Sums over all axes of ``x (b, c, ...)`` but the channels.
+    """Sums over all axes of ``x (b, c, ...)`` except the channels.
 
     Attributes:
-        count: N, entries of a channel in all processes.
+        axes: the axes that are summed.
+        shape: shape in which a vector over the channels multiplies images.
+        count: N, entries of a channel over all processes.
         shared: whether several processes share the batch.
     """
 
@@ -48,33 +50,33 @@ class Channels:
 
     @classmethod
     def of(cls, x: Tensor, *, shared: bool) -> Channels:
-        """Those of ``x``, which is this process's part of the batch."""
+        """For ``x``, this process's slice of the batch."""
         axes = (0, *range(2, x.dim()))
         processes = dist.get_world_size() if shared else 1
         count = processes * x.numel() // x.shape[1]
         return cls(axes, (1, -1, *[1] * (x.dim() - 2)), count, shared)
 
     def row(self, values: Tensor) -> Tensor:
-        """``values (c,)`` shaped to multiply images."""
+        """``values (c,)`` in the shape that multiplies images."""
         return values.view(self.shape)
 
     def sum(self, images: Tensor) -> Tensor:
-        """Sums ``(c,)`` over this process's part, in float32 or better."""
+        """Sums ``(c,)`` over this process's slice, at least in float32."""
         return images.sum(self.axes, dtype=torch.promote_types(images.dtype, torch.float32))
 
     def mean(self, sums: Tensor) -> Tensor:
-        """Means over the whole batch of what has the ``sums`` over the parts."""
+        """Means over the whole batch, from the ``sums`` over this process's slice."""
         return self.total(sums) / self.count
 
     def total(self, sums: Tensor) -> Tensor:
-        """Sums over the whole batch."""
+        """Sums over the whole batch, from the ``sums`` over this process's slice."""
         if self.shared:
             sums = sums.clone()
             dist.all_reduce(sums)
         return sums
 
     def combined(self, *terms: tuple[Tensor, Tensor], constant: Tensor, like: Tensor) -> Tensor:
-        """Images times factors ``(c,)``, all added, and a constant ``(c,)``; typed as ``like``."""
+        """Sum of images times factors ``(c,)`` plus a constant ``(c,)``, typed as ``like``."""
         images, factor = terms[0]
         result = images * self.row(factor)
         for images, factor in terms[1:]:
@@ -84,7 +86,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Standardised:
-    r"""The images :math:`\hat x`, as the ``x`` that they are made of."""
+    r"""Normalised images :math:`\hat x`, represented by ``x``, ``mean`` and ``scale``."""
 
     x: Tensor
     mean: Tensor
@@ -92,7 +94,7 @@ class Standardised:
     channels: Channels
 
     def gradients(self, g: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r""":math:`\gamma r P g`, and the sums of :math:`g \hat x` and g over this part."""
+        r""":math:`\gamma r P g`, and the sums of :math:`g \hat x` and g over this slice."""
         alone = not self.channels.shared
         of_x, along, plain = self._kernel(g, weight, images=alone)
         if alone:
@@ -105,8 +107,9 @@ class Standardised:
         return of_x, along, plain
 
     def sums(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        r""":math:`\sum g \hat x` and :math:`\sum g` ``(c,)`` over this process's part."""
-        _, along, plain = self._kernel(g, self.scale, images=False)  # they need no weight, it does
+        r""":math:`\sum g \hat x` and :math:`\sum g` ``(c,)`` over this process's slice."""
+        # the kernel requires a weight, of which the sums are independent
+        _, along, plain = self._kernel(g, self.scale, images=False)
         return along, plain
 
     def _kernel(self, g: Tensor, weight: Tensor, *, images: bool) -> Any:
@@ -119,8 +122,8 @@ def normalise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x (b, c, ...)`` normalised, and the mean and variance ``(c,)`` of the batch.
 
-    All three can be differentiated, the first by ``x`` twice. The gradients by weight and bias, and
-    what comes by the mean and variance, cannot be differentiated again.
+    All three can be differentiated, the first twice by ``x``. The gradients by weight and bias, and
+    those through the mean and variance, cannot be differentiated again.
     """
     y, mean, var = _Normalise.apply(x, weight, bias, eps, channels)
     return y, mean, var
@@ -162,7 +165,7 @@ class _Normalise(Function):
 
 
 class _Gradient(Function):
-    """Gradients of the above by x, weight and bias from ``g`` at y; the first goes on."""
+    """Gradients by x, weight and bias from ``g``, that by y; the first can be differentiated."""
 
     @staticmethod
     def forward(

@@ -1,10 +1,10 @@
-"""Mixed precision: the network's layers in half precision, losses and penalties in full."""
+"""Mixed precision: layers in half precision, losses and penalties in single precision."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -15,8 +15,8 @@ _GROW_AFTER = 2000
 """Steps without overflow after which the scale doubles, as in torch's own scaler."""
 
 
-def half_layers(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Context in which layers that can work in half precision do."""
+def half_layers(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Context in which layers compute in half precision where torch supports it."""
     if precision == "32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_TYPES[precision])
@@ -24,12 +24,12 @@ def half_layers(precision: Precision, device: torch.device) -> AbstractContextMa
 
 @dataclass(slots=True)
 class LossScale:
-    """Factor on the loss that keeps small gradients of ``16-mixed`` from vanishing.
+    """Factor of the loss that prevents underflow of small gradients in ``16-mixed``.
 
     Attributes:
-        value: the factor, a power of two, so that it changes no mantissa; 1 for no scaling.
-        good: steps without overflow since it last changed.
-        used: whether overflow is looked for at all.
+        value: the factor, a power of two, which does not change the mantissas; 1 for no scaling.
+        good: steps without overflow since the factor last changed.
+        used: whether gradients are checked for overflow.
     """
 
     value: float = 1.0
@@ -37,7 +37,7 @@ class LossScale:
     used: bool = False
 
     def accepts(self, *, finite: bool) -> bool:
-        """Whether a step is to be made; the factor adapts to whether its gradients overflowed."""
+        """Whether the step is to be made; adapts the factor to overflow of the gradients."""
         if not finite:
             self.value, self.good = max(1.0, self.value / 2), 0
             return False
@@ -47,6 +47,6 @@ class LossScale:
         return True
 
     @classmethod
-    def first(cls, precision: Precision) -> LossScale:
-        """Scale that training in ``precision`` starts with."""
+    def initial(cls, precision: Precision) -> LossScale:
+        """Initial scale for training in ``precision``."""
         return cls(2.0**16, used=True) if precision == "16-mixed" else cls()

@@ -1,4 +1,4 @@
-"""Networks of torchvision by their names there, with fresh weights."""
+"""Classification models of torchvision by name, with random weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from robcert.certify.errors import InvalidParameterError
 from .factories import output_shape
 
 TORCHVISION = "torchvision:"
-"""Before the name of any classification model of torchvision."""
+"""Prefix of the name of a classification model of torchvision."""
 
 _COLOURS = 3
 _AUXILIARY = ("googlenet", "inception_v3")
-"""Models that give more than logits in training mode unless told not to."""
+"""Models that by default return further outputs besides the logits in training mode."""
 
 
 class Coloured(nn.Module):
-    """Grey images as three equal channels, which torchvision's networks ask for."""
+    """Grey images as three equal channels, which torchvision's networks expect."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(b, 3, h, w)`` of ``x (b, 1, h, w)``."""
@@ -27,12 +27,12 @@ class Coloured(nn.Module):
 def torchvision_model(
     name: str, *, image_shape: tuple[int, int, int], num_classes: int
 ) -> nn.Module:
-    """The classification model ``name`` for these images.
+    """The classification model ``name`` for images of this shape.
 
     Raises:
-        InvalidParameterError: there is none, or it does not take such images.
+        InvalidParameterError: there is no such model, or it does not accept such images.
     """
-    from torchvision import models  # seconds to import
+    from torchvision import models  # takes seconds to import
 
     if name not in models.list_models(module=models):
         message = f"torchvision has no classification model named {name!r}"
@@ -45,7 +45,7 @@ def torchvision_model(
         output_shape(network, image_shape)
     except (RuntimeError, AssertionError) as error:
         size = "x".join(map(str, image_shape))
-        message = f"torchvision's {name} does not take images of {size}: {_first_line(error)}"
+        message = f"torchvision's {name} does not accept images of {size}: {_first_line(error)}"
         raise InvalidParameterError(message) from error
     return network
 

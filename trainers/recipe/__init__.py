@@ -1,4 +1,4 @@
-"""What a training is told: configuration, schedules, presets of the papers."""
+"""Configuration of a training run, learning-rate schedules, and presets of the papers."""
 
 from .config import Evaluation, Optimizer, TrainConfig, decoded
 from .presets import preset

@@ -1,4 +1,4 @@
-"""Everything that decides what a training run gives, and its JSON."""
+"""Configuration of a training run: everything that decides its result, and its JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
@@ -16,17 +16,25 @@ from robcert.trainers.networks import Architecture, Precision
 
 from .schedule import Schedule
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
     """Stochastic gradient descent with momentum.
 
     Attributes:
-        learning_rate: before the schedule's factor.
-        weight_decay: factor of the squared l2 norm's gradient, as in torch.
-        decay: whether it acts on all parameters or on weights of two or more axes alone.
-        clip_norm: l2 norm that the whole gradient is clipped to; None for no clipping, which the
-            papers' recipes need and small networks without batch norm do not survive.
+        learning_rate: learning rate before the factor of the schedule.
+        momentum: factor of the previous step.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: factor of the parameters that is added to their gradient, as in torch.
+        decay: whether weight decay acts on ``all`` parameters or only on ``weights`` with at least
+            two axes.
+        clip_norm: largest l2 norm of the whole gradient; None for no clipping. The papers' recipes
+            do not clip; small networks without batch norm diverge without it.
     """
 
     learning_rate: float = 0.05
@@ -42,16 +50,18 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is measured on the evaluation images while training goes on.
+    """Measurements on the evaluation images during training.
 
     Attributes:
         every: epochs between measurements of clean accuracy; the last epoch is always measured.
-        images: how many, from the first on; None for all.
-        attack_every: epochs between short attacks (sign steps on cross-entropy); 0 for none.
-        attack_images: how many of the images are attacked.
-        keep_every: epochs between checkpoints that are kept, the last one among them; 0 for none.
-        norm: norm of the attack; if that and ``epsilon`` are None, the method's own, else linf.
-        epsilon: radius of the attack, pixel units; None for the method's own, else the usual one.
+        images: number of evaluation images, counted from the first; None for all.
+        attack_every: epochs between short attacks (ascent on the cross-entropy); 0 for none.
+        attack_images: number of attacked images, counted from the first.
+        attack_steps: gradient steps of the attack.
+        keep_every: epochs between checkpoints that are kept, always including the last; 0 for none.
+        norm: norm of the attack; None for that of the method if ``epsilon`` is None, else linf.
+        epsilon: radius of the attack, pixel units; None for that of the method if ``norm`` is None
+            and the method has one, else the usual radius of the norm.
     """
 
     every: int = 1
@@ -69,28 +79,35 @@ class Evaluation:
         require_at_least("keep_every", self.keep_every, 0)
 
     def against(self, objective: Objective) -> Evaluation:
-        """With the norm and the radius of ``objective`` where it has them and none are given."""
+        """These settings with norm and radius of ``objective``, unless one of them is set."""
         if self.norm is not None or self.epsilon is not None:
             return self
-        norm = Norm(getattr(objective, "norm", Norm.LINF))
-        return replace(self, norm=norm, epsilon=getattr(objective, "epsilon", None))
+        return replace(self, norm=Norm(objective.norm), epsilon=objective.epsilon)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A training run up to chance and hardware.
+    """Everything that decides the result of a training run on given hardware.
 
     Attributes:
-        objective: the method and its numbers.
+        objective: the training method with its options.
+        architecture: the network without its weights.
         data: name or path of the training images.
-        validation: whether the best epoch is chosen by training images that are held out, where
-            the data has test images of its own; else by those.
-        subset: how many of them, from the first on; None for all.
-        normalize: whether the network sees (x - mean) / std with the training images' mean and
-            standard deviation of each channel, rounded to four digits.
-        precision: of the network's layers in training; losses and penalties are always in 32 bits.
-        seed: of the weights, the order of the data and every draw.
-        init_from: run folder or checkpoint that the weights start from; None for fresh ones.
+        validation: whether the best epoch is chosen on held-out training images, for data that has
+            separate test images; else it is chosen on the test images.
+        subset: number of training images, counted from the first; None for all.
+        epochs: passes over the data.
+        batch_size: images per optimiser step.
+        optimizer: stochastic gradient descent and its options.
+        schedule: learning rate over the epochs.
+        augmentation: random changes of the training images.
+        evaluation: measurements during training.
+        normalize: whether the network's input is (x - mean) / std, with the mean and standard
+            deviation of each channel of the training images, rounded to four digits.
+        precision: number format of the network's layers in training; losses and penalties are
+            always computed in 32 bits.
+        seed: seed of the initial weights, the order of the data and all random numbers.
+        init_from: run folder or checkpoint with the initial weights; None for random weights.
     """
 
     objective: Objective = field(default_factory=Standard)
@@ -114,9 +131,12 @@ class TrainConfig:
         require_at_least("batch_size", self.batch_size, 1)
         if self.subset is not None:
             require_at_least("subset", self.subset, 1)
-        if self.precision != "32" and getattr(self.objective, "takes_differences", False):
-            message = f"{self.method} divides differences of losses, which {self.precision} rounds"
-            raise InvalidParameterError(message, hint="train it in 32 bits")
+        if self.precision != "32" and self.objective.takes_differences:
+            message = (
+                f"{self.method} divides small differences of losses, which {self.precision} "
+                "rounds away"
+            )
+            raise InvalidParameterError(message, hint="use precision 32")
 
     @property
     def method(self) -> str:
@@ -124,15 +144,15 @@ class TrainConfig:
         return method_name(self.objective)
 
     def to_json(self) -> dict[str, Any]:
-        """Mapping of JSON types; ``from_json`` inverts it."""
+        """Mapping of JSON types, the inverse of ``from_json``."""
         return {"method": self.method, **asdict(self)}
 
     @classmethod
     def from_json(cls, values: object) -> TrainConfig:
-        """Configuration that ``to_json`` wrote; fields left out keep their defaults.
+        """Configuration from the mapping of ``to_json``; missing fields have their defaults.
 
         Raises:
-            InvalidParameterError: an unknown field, method or a value of the wrong type.
+            InvalidParameterError: a method or field is unknown, or a value has the wrong type.
         """
         mapping = _mapping(values, "config")
         method = mapping.pop("method", "standard")
@@ -140,29 +160,29 @@ class TrainConfig:
             message = f"config.method: there is no training method {method!r}"
             raise InvalidParameterError(message, hint=f"one of: {', '.join(METHODS)}")
         objective = decoded(METHODS[method], mapping.pop("objective", {}), "config.objective")
-        config = decoded(cls, mapping, "config", ready={"objective": objective})
-        return typing.cast("TrainConfig", config)
+        return decoded(cls, mapping, "config", ready={"objective": objective})
 
 
 def decoded(
-    kind: type[Any], values: object, where: str, *, ready: dict[str, Any] | None = None
-) -> Any:
+    kind: type[T], values: object, where: str, *, ready: Mapping[str, object] | None = None
+) -> T:
     """Instance of the dataclass ``kind`` from a JSON mapping.
 
     Args:
         kind: a dataclass whose fields are numbers, strings, booleans, enums, literals, tuples,
             optionals or such dataclasses.
-        values: the mapping.
-        where: path to the mapping, for messages.
-        ready: fields that need no decoding.
+        values: the JSON mapping.
+        where: path of the mapping in the file, for error messages.
+        ready: values of fields that are not in the mapping.
 
     Raises:
-        InvalidParameterError: unknown field or a value of the wrong type.
+        InvalidParameterError: a field is unknown, or a value has the wrong type.
     """
     mapping = _mapping(values, where)
     hints = typing.get_type_hints(kind)
     arguments = dict(ready or {})
-    known = {item.name for item in fields(kind) if item.init} - arguments.keys()
+    known = {item.name for item in fields(kind) if item.init}  # type: ignore[arg-type]
+    known -= arguments.keys()
     for name, value in mapping.items():
         if name not in known:
             message = f"{where} has no field {name!r}"
@@ -178,15 +198,15 @@ def _mapping(values: object, where: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _value(hint: Any, value: object, where: str) -> object:
-    """``value`` as the type ``hint``."""
+def _value(hint: object, value: object, where: str) -> object:
+    """``value`` converted to the type ``hint``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
         return _value(next(item for item in arguments if item is not type(None)), value, where)
-    if is_dataclass(hint):
-        return decoded(typing.cast("type[Any]", hint), value, where)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return decoded(hint, value, where)
     if origin is tuple and isinstance(value, list | tuple):
         item = arguments[0]
         return tuple(_value(item, entry, where) for entry in value)
@@ -210,7 +230,7 @@ def _member(kind: type[str], value: str, where: str) -> str:
         raise InvalidParameterError(message) from error
 
 
-def _described(hint: Any) -> str:
+def _described(hint: object) -> str:
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -1,4 +1,4 @@
-"""The papers' recipes by name, for CIFAR-10 and ImageNet: trained on all of the training images."""
+"""Presets: the papers' recipes for CIFAR-10 and ImageNet, on all training images."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ from .schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A recipe.
+    """A paper's recipe.
 
     Attributes:
-        doc: where it is from, and what was decided where the source is silent.
-        first: preset of the network that the training starts from; empty for fresh weights.
+        doc: source of the recipe, and the choices that the source leaves open.
+        config: the recipe.
+        pretraining: preset that trains the initial weights; empty for random weights.
     """
 
     doc: str
     config: TrainConfig
-    first: str = ""
+    pretraining: str = ""
 
 
 def preset(name: str) -> Preset:
-    """Recipe called ``name``.
+    """The preset called ``name``.
 
     Raises:
-        InvalidParameterError: there is none.
+        InvalidParameterError: there is no such preset.
     """
     if name not in PRESETS:
         message = f"there is no preset named {name!r}"
@@ -53,7 +54,7 @@ def preset(name: str) -> Preset:
 
 
 def _sgd(rate: float, weight_decay: float, decay: Literal["all", "weights"] = "all") -> Optimizer:
-    """Momentum 0.9 and no clipping, as in all of the papers."""
+    """Optimiser with momentum 0.9 and no clipping, as in all of the papers."""
     return Optimizer(rate, weight_decay=weight_decay, decay=decay, clip_norm=None)
 
 
@@ -146,7 +147,7 @@ def _llr() -> dict[str, Preset]:
             ),
         ),
         "llr-code": Preset(
-            "LLR's released code: lambda 4, mu 1.2, batches of 64; ten steps as in Table 2a",
+            "LLR's released code: lambda 4, mu 1.2, batches of 64, ten steps as in Table 2a",
             replace(
                 _LLR,
                 objective=Llr(steps=10, ratio=0.3, warmup_epochs=0.64),
@@ -157,7 +158,8 @@ def _llr() -> dict[str, Preset]:
         ),
         "llr-in4": Preset("Qin et al. 2019, Table 3a: ImageNet, 4/255", _LLR_IMAGENET),
         "llr-in16": Preset(
-            "Qin et al. 2019, Table 3b: ImageNet, 16/255; the warm-up of 90 of 55 epochs is a typo",
+            "Qin et al. 2019, Table 3b: ImageNet, 16/255; the printed warm-up of 90 epochs in a "
+            "training of 55 is a misprint, here it is 20",
             replace(
                 _LLR_IMAGENET,
                 objective=llr_16,
@@ -166,13 +168,13 @@ def _llr() -> dict[str, Preset]:
             ),
         ),
         "llr-adv": Preset(
-            "adversarial training as LLR's code has it: margin, Adam, twenty steps",
+            "adversarial training of LLR's released code: margin loss, Adam, twenty steps",
             replace(_LLR, objective=_LLR_BASELINE),
         ),
-        "llr-cure": Preset("CURE in LLR's setting", replace(_LLR, objective=Cure())),
+        "llr-cure": Preset("CURE with LLR's network and schedule", replace(_LLR, objective=Cure())),
         **{
             f"trades-{weight}": Preset(
-                f"TRADES with weight {weight} in LLR's setting (Table F2)",
+                f"TRADES with weight {weight} with LLR's network and schedule (Table F2)",
                 replace(_LLR, objective=Trades(weight=weight)),
             )
             for weight in (2, 4, 6, 8)
@@ -219,14 +221,14 @@ def _soar() -> dict[str, Preset]:
     return {
         "soar-standard": Preset(f"{source}: Standard", _SOAR_STANDARD),
         "soar-adv7": Preset(f"{source}: Adv7", adv7),
-        "soar-v1": Preset(f"{source}: SOAR from Standard", _SOAR, first="soar-standard"),
+        "soar-v1": Preset(f"{source}: SOAR after Standard", _SOAR, pretraining="soar-standard"),
         "soar-adv1-scratch": Preset(
             f"{source}: Adv1-scratch, Standard's schedule", replace(_SOAR_STANDARD, objective=_ADV1)
         ),
         "soar-adv1-pretrain": Preset(
             f"{source}: Adv1-pretrain, SOAR's schedule",
             replace(_SOAR, objective=_ADV1),
-            first="soar-standard",
+            pretraining="soar-standard",
         ),
     }
 
@@ -242,4 +244,4 @@ def _cohen() -> dict[str, Preset]:
 
 
 PRESETS: dict[str, Preset] = {**_llr(), **_igr(), **_soar(), **_cohen()}
-"""Recipes by name."""
+"""Presets by name."""

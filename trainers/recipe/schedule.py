@@ -1,4 +1,4 @@
-"""Learning rates as a function of how much of the training is done."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from robcert.certify.errors import InvalidParameterError
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Factor on the learning rate.
+    """Factor of the learning rate as a function of the epoch.
 
     Attributes:
-        kind: ``constant``; ``steps``: times ``decay`` at each milestone; ``cosine``: half a cosine
-            from 1 to 0; ``onecycle``: linear from 0 to 1 over ``warmup`` of the training, then the
-            cosine to 0.
+        kind: ``constant``; ``steps``: multiplied by ``decay`` at each milestone; ``cosine``: half a
+            cosine from 1 to 0; ``onecycle``: linear from 0 to 1 over the first ``warmup`` of the
+            training, then half a cosine from 1 to 0.
         milestones: epochs at which ``steps`` decays.
-        decay: factor of each milestone.
-        warmup: share of the training, in [0, 1), that ``onecycle`` climbs.
+        decay: factor at each milestone.
+        warmup: fraction of the training, in [0, 1), in which ``onecycle`` increases.
     """
 
     kind: Literal["constant", "steps", "cosine", "onecycle"] = "onecycle"
@@ -33,7 +33,7 @@ class Schedule:
             raise InvalidParameterError(message)
 
     def __call__(self, epoch: float, epochs: int) -> float:
-        """Factor when ``epoch`` of ``epochs`` epochs are done (``epoch`` with its fraction).
+        """Factor after ``epoch`` of ``epochs`` epochs (``epoch`` may have a fraction).
 
         >>> Schedule("steps", milestones=(100, 150))(120, 200)
         0.1
@@ -43,7 +43,7 @@ class Schedule:
         if self.kind == "steps":
             return self.decay ** sum(epoch >= milestone for milestone in self.milestones)
         done = epoch / epochs
-        climb = self.warmup if self.kind == "onecycle" else 0.0
-        if done < climb:
-            return done / climb
-        return 0.5 * (1 + math.cos(math.pi * (done - climb) / (1 - climb)))
+        warmup = self.warmup if self.kind == "onecycle" else 0.0
+        if done < warmup:
+            return done / warmup
+        return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from masking_set.entries import ENTRIES
 from masking_set.networks import Kit
-from masking_set.trial import GAP, Evidence, Trial, tried
+from masking_set.trial import GAP, Evidence, Trial, TrialPlan, tried
 
 from robcert.certify.auditing.profiles import settings_of
 from robcert.certify.core import Norm
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EPSILON = 0.1
-"""Networks trained for seconds have small slopes: at 8/255 there is little to hide."""
+"""Larger than 8/255, because networks trained for seconds have small gradients."""
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    """Networks trained on the bundled images: a few seconds each."""
+    """Kit on the bundled images, where training a network takes a few seconds."""
     split = training_images("fashion-mnist-2000")
     folder = tmp_path_factory.mktemp("runs")
     return Kit(split.train, split.evaluation, folder, EPSILON, epochs=10)
@@ -35,7 +35,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 def trial(name: str, kit: Kit, folder: Path) -> Trial:
     settings = settings_of("masking", "quick", norm=Norm.LINF, epsilon=EPSILON)
     images = load_images("fashion-mnist-2000")
-    return tried(BY_NAME[name], kit, images, folder, settings, limit=40)
+    return tried(BY_NAME[name], TrialPlan(kit, images, folder, settings, limit=40))
 
 
 def test_a_gap_of_ten_points_makes_it_masked() -> None:

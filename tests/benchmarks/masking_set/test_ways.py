@@ -15,7 +15,7 @@ POINTS, CLASSES = 32, 5
 
 @pytest.fixture
 def network() -> nn.Sequential:
-    """A network with random weights and logits of the size that trained ones have."""
+    """A network with random weights and logits as large as those of trained networks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, CLASSES)
@@ -31,7 +31,7 @@ def images() -> Tensor:
 
 
 def slope(model: nn.Module, x: Tensor) -> Tensor:
-    """Gradient of cross-entropy of the model's own output, against its own class."""
+    """Gradient of the cross-entropy of the model's own output, for its predicted class."""
     y = model(x).argmax(1)
     return value_and_gradient(
         lambda z: nn.functional.cross_entropy(model(z), y, reduction="none"), x

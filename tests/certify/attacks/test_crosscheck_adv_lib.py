@@ -13,10 +13,10 @@ from robcert.certify.attacks.gradient.ddn import ddn
 from robcert.certify.attacks.gradient.deepfool import deepfool
 from robcert.certify.attacks.gradient.fmn import fmn
 from robcert.certify.attacks.search.state import Found
+from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.classifier import Classifier
-from robcert.cli.shell.session import bundled
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,11 +18,11 @@ from robcert.certify.attacks.black_box.square import square
 from robcert.certify.attacks.gradient.apgd import run_apgd
 from robcert.certify.attacks.gradient.pgd import fgsm, pgd
 from robcert.certify.attacks.search.state import Found, Hunt
+from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import Loss
-from robcert.cli.shell.session import bundled
 
 pytestmark = [
     pytest.mark.slow,

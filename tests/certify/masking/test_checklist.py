@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from places import DOCS
 
 from robcert.certify.masking import indicators as masking_texts
 from robcert.certify.masking.checklist import ATTACKS, Facts, indicators_of
@@ -185,7 +185,7 @@ def test_no_slope_at_a_robust_image_is_no_sign_if_pgd_leaves_it() -> None:
 
 
 def test_the_page_lists_every_indicator_with_its_threshold() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "masking.md").read_text(encoding="utf-8")
+    page = (DOCS / "masking.md").read_text(encoding="utf-8")
     texts = [text for text in vars(masking_texts).values() if isinstance(text, IndicatorText)]
     assert {text.name for text in texts} == {i.name for i in indicators_of(honest(), Facts())}
     for text in texts:

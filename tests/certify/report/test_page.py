@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from command_line import robcert
 
+from robcert.certify.auditing.open import bundled
 from robcert.certify.auditing.summaries import incomplete
 from robcert.certify.auditing.tables import tables
 from robcert.certify.auditing.verdict import cards, contradictions, verdict
 from robcert.certify.report.svg import LARGE, TICK_LETTER, Series, curves, histogram
-from robcert.cli.shell.session import bundled
 
 MODEL = str(bundled("fashion-honest.onnx"))
 LEDGER = {

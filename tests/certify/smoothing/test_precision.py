@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 from command_line import robcert
 from half_space import SHAPE, HalfSpace
+from places import FIXTURES
 
 from robcert.certify.auditing.verdict import cards
 from robcert.certify.data.load import load_images
@@ -21,9 +21,11 @@ from robcert.certify.smoothing.settings import SmoothingSettings, guarantee
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robcert.certify.data.image_set import ImageSet
 
-GAUSSIAN = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+GAUSSIAN = FIXTURES / "fashion-gaussian.onnx"
 HOW: Any = {"sigma": 0.25, "seed": 0}
 FEW = ("--model", str(GAUSSIAN), "--limit", "3", "--n", "500", "--quiet")
 

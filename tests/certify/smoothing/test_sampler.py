@@ -3,14 +3,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from half_space import SHAPE, HalfSpace
 from onnx_models import model, node, weights
+from places import FIXTURES
 
 from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.model.classifier import Classifier, ModelInfo, Runtime
@@ -26,6 +26,9 @@ from robcert.certify.smoothing.procedures import (
 from robcert.certify.smoothing.rules import UnionBoundRule
 from robcert.certify.smoothing.sampler import Job, Sampler, default_batch_size, default_workers
 from robcert.certify.smoothing.sequential import Schedule, geometric_looks, half_spending
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLASSIFIER = Classifier.from_module(HalfSpace(), image_shape=SHAPE, num_classes=2)
 RULE = UnionBoundRule(half_spending(geometric_looks(1500, block=64), 1e-3), (0.5, 1.0))
@@ -130,7 +133,7 @@ def test_a_slow_model_gets_short_batches_and_a_fast_one_long_ones() -> None:
             calls.append(len(x))
             return CLASSIFIER.logits(x)
 
-        sampler = Sampler(replace(CLASSIFIER, runtime=slow), sigma=0.25, seed=3, workers=1)
+        sampler = Sampler(replace(CLASSIFIER, runtime=Runtime(slow)), sigma=0.25, seed=3, workers=1)
         jobs = [Job(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(2)]
         if pause == 0.0:
             jobs += [
@@ -171,7 +174,7 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
         seen.append(torch.get_num_threads())
         return CLASSIFIER.logits(x)
 
-    classifier = replace(CLASSIFIER, runtime=watched)
+    classifier = replace(CLASSIFIER, runtime=Runtime(watched))
     sampler = Sampler(classifier, sigma=0.25, seed=0, workers=3)
     for _ in sampler.run([Job(0, image(0), certification(lambda _: RULE, n_select=100))]):
         pass
@@ -179,7 +182,7 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
 
 
 def test_the_runtime_for_many_calls_gives_the_same_scores_in_one_thread() -> None:
-    path = Path(__file__).parent.parent / "fixtures" / "fashion-gaussian.onnx"
+    path = FIXTURES / "fashion-gaussian.onnx"
     classifier = load_classifier(path, LoadOptions(threads=2))
     x = torch.rand(33, *classifier.image_shape, generator=torch.Generator().manual_seed(0))
     many = classifier.many_calls()

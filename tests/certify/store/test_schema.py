@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+from places import DOCS
 from schema_page import schema_page
 
 from robcert.certify.auditing.registry import SCHEMAS
 
 
 def test_the_page_is_made_from_the_schema() -> None:
-    page = Path(__file__).parents[1] / "docs" / "schema.md"
+    page = DOCS / "schema.md"
     assert page.read_text(encoding="utf-8") == schema_page(), "run python docs/make.py"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import SUPPORT
 
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
@@ -551,7 +552,7 @@ with opened(path) as store:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "r.h5"
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
         [sys.executable, "-c", FULL, str(path)],
         env={**os.environ, "PYTHONPATH": paths},

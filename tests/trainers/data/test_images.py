@@ -96,7 +96,7 @@ def test_a_standard_set_has_its_own_test_images(tmp_path: Path) -> None:
     assert (len(split.train), len(split.evaluation)) == (30, 20)
     assert split.train.pixels.dtype == torch.uint8
     assert split.evaluation.name == "fashion-mnist"
-    assert "test images of fashion-mnist, which flatters" in split.notes[0]
+    assert "test images of fashion-mnist, so its accuracy" in split.notes[0]
 
 
 def test_validation_leaves_the_test_images_alone(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def network() -> nn.Module:
 
 
 def gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
-    """Of cross-entropy, its squared input gradient, and a pass by the kept statistics."""
+    """Gradients of cross-entropy, its squared input gradient, and a pass with kept statistics."""
     point = x.clone().requires_grad_()
     statistics = NominalStatistics(model)
     with statistics.recorded():

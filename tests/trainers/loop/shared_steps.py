@@ -16,11 +16,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from robcert.trainers.data.process_slice import ProcessSlice
 from robcert.trainers.data.sources import training_images
 from robcert.trainers.loop.processes import ALONE, Processes
-from robcert.trainers.loop.run import Run
+from robcert.trainers.loop.run import Run, RunPlan
 from robcert.trainers.networks.architectures import Architecture
-from robcert.trainers.process_share import Share
 from robcert.trainers.recipe.config import Optimizer, TrainConfig
 from robcert.trainers.recipe.schedule import Schedule
 
@@ -37,7 +37,7 @@ def run(images: TrainingImages, processes: Processes, folder: Path) -> Run:
         schedule=Schedule("constant"),
         batch_size=ROWS,
     )
-    return Run(config, images, images, folder, torch.device("cpu"), processes=processes)
+    return Run(RunPlan(config, images, images, folder, processes=processes))
 
 
 def flat(trained: Run) -> Tensor:
@@ -46,22 +46,26 @@ def flat(trained: Run) -> Tensor:
 
 def main() -> None:
     dist.init_process_group("gloo")
-    share = Share(dist.get_rank(), 2)
+    process_slice = ProcessSlice(dist.get_rank(), 2)
     images = training_images("fashion-mnist-2000").train
     with tempfile.TemporaryDirectory() as name:
         alone, moved = (run(images, ALONE, Path(name) / part) for part in ("alone", "moved"))
-        shared = run(images, Processes(share), Path(name) / "shared")
+        shared = run(images, Processes(process_slice), Path(name) / "shared")
     start = flat(alone)
     apart: dict[str, list[float]] = {"permuted": [], "shared": []}
     for number in range(STEPS):
         rows = torch.arange(number * ROWS, (number + 1) * ROWS)
         order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(number))
-        for trained, mine in ((alone, rows), (moved, rows[order]), (shared, share.part(rows))):
-            trained.step(*images.batch(mine, trained.device), number=number, replay=0, of=STEPS)
+        for trained, batch in (
+            (alone, rows),
+            (moved, rows[order]),
+            (shared, process_slice.of(rows)),
+        ):
+            trained.step(*images.batch(batch, trained.device), number=number, replay=0, of=STEPS)
         length = (flat(alone) - start).norm()
         apart["permuted"].append(float((flat(moved) - flat(alone)).norm() / length))
         apart["shared"].append(float((flat(shared) - flat(alone)).norm() / length))
-    if share.rank == 0:
+    if process_slice.rank == 0:
         sys.stdout.write(json.dumps(apart))
     dist.destroy_process_group()
 

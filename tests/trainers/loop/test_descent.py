@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ from stripes import stripes
 from torch import Tensor, nn
 
 from robcert.certify.errors import TrainingError
-from robcert.trainers.loop.run import Run
+from robcert.trainers.loop.run import Run, RunPlan
 from robcert.trainers.methods.cure import Cure
-from robcert.trainers.methods.objective import Losses, Step
+from robcert.trainers.methods.objective import Losses, Objective, Step
 from robcert.trainers.networks.architectures import Architecture
 from robcert.trainers.recipe.config import Optimizer, TrainConfig
 from robcert.trainers.recipe.schedule import Schedule
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class TwoTerms:
-    """A loss and a clipped regularizer, both linear in the one weight of the model."""
+class TwoTerms(Objective):
+    """A loss and a clipped regularizer, both linear in the model's only weight."""
 
     clip_norm: float
-    replays: ClassVar[int] = 1
-    starts_trained: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         logits, weight = model(x), next(model.parameters())
@@ -48,7 +46,7 @@ def test_the_regularizer_is_clipped_alone(tmp_path: Path) -> None:
         schedule=Schedule("constant"),
         objective=TwoTerms(clip_norm=4.0),
     )
-    run = Run(config, stripes(16), stripes(16), tmp_path, torch.device("cpu"))
+    run = Run(RunPlan(config, stripes(16), stripes(16), tmp_path))
     weight = next(run.model.parameters())
     before = weight.detach().clone()
     x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
@@ -60,8 +58,8 @@ def test_the_regularizer_is_clipped_alone(tmp_path: Path) -> None:
 
 def test_a_layer_without_second_derivative_is_named(tmp_path: Path) -> None:
     config = TrainConfig(objective=Cure(), architecture=Architecture("linear"))
-    run = Run(config, stripes(16), stripes(16), tmp_path, torch.device("cpu"))
+    run = Run(RunPlan(config, stripes(16), stripes(16), tmp_path))
     run.model.network = nn.Sequential(run.model.network, nn.Hardsigmoid())
     x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
-    with pytest.raises(TrainingError, match="torch cannot differentiate hardsigmoid twice"):
+    with pytest.raises(TrainingError, match="no second derivative of hardsigmoid"):
         run.step(x, y, number=0, replay=0, of=1)

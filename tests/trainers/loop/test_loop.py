@@ -23,10 +23,11 @@ from robcert.trainers.loop.checkpoint import (
     read_header,
     read_tensors,
 )
+from robcert.trainers.loop.epoch_totals import EpochTotals
+from robcert.trainers.loop.evaluate import overfitting
 from robcert.trainers.loop.loop import fit
-from robcert.trainers.loop.overfitting import overfitting
-from robcert.trainers.loop.run import Run
-from robcert.trainers.loop.run_folder import EpochRecord, kept_checkpoints
+from robcert.trainers.loop.run import Run, RunPlan
+from robcert.trainers.loop.run_folder import EpochRecord, Position, kept_checkpoints
 from robcert.trainers.methods.adversarial import Adversarial
 from robcert.trainers.methods.free import Free
 from robcert.trainers.methods.gaussian import Gaussian
@@ -57,7 +58,7 @@ TINY = TrainConfig(
 
 def test_a_few_epochs_learn_stripes(tmp_path: Path) -> None:
     config = replace(TINY, epochs=8, augmentation=Augmentation())
-    result = fit(config, stripes(128), stripes(64, seed=1), out=tmp_path)
+    result = fit(RunPlan(config, stripes(128), stripes(64, seed=1), out=tmp_path))
     assert result.records[-1].loss < 0.5 * result.records[0].loss
     assert result.records[-1].accuracy == 1.0
     assert result.records[-1].attacked_accuracy is not None
@@ -65,7 +66,7 @@ def test_a_few_epochs_learn_stripes(tmp_path: Path) -> None:
 
 
 def test_metrics_have_a_line_an_epoch(tmp_path: Path) -> None:
-    result = fit(TINY, stripes(64), stripes(32, seed=1), out=tmp_path)
+    result = fit(RunPlan(TINY, stripes(64), stripes(32, seed=1), out=tmp_path))
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
@@ -73,10 +74,10 @@ def test_metrics_have_a_line_an_epoch(tmp_path: Path) -> None:
 
 
 def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
-    """Every second epoch and the last; a resumed run may change that and has the same weights."""
+    """Kept are every second epoch and the last; a resumed run may change that option."""
     images, evaluation = stripes(64), stripes(32, seed=1)
     keeping = replace(TINY, evaluation=replace(TINY.evaluation, keep_every=2))
-    fit(TINY, images, evaluation, out=tmp_path / "plain")
+    fit(RunPlan(TINY, images, evaluation, out=tmp_path / "plain"))
     with pytest.raises(TrainingError, match="no checkpoints along"):
         kept_checkpoints(tmp_path / "plain")
 
@@ -84,8 +85,8 @@ def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
         raise CrashError
 
     with pytest.raises(CrashError):
-        fit(TINY, images, evaluation, out=tmp_path / "kept", on_epoch=stop)
-    fit(keeping, images, evaluation, out=tmp_path / "kept", resume=True)
+        fit(RunPlan(TINY, images, evaluation, out=tmp_path / "kept"), on_epoch=stop)
+    fit(RunPlan(keeping, images, evaluation, out=tmp_path / "kept"), resume=True)
     kept = kept_checkpoints(tmp_path / "kept")
     assert list(kept) == [2, 3]
     assert read_description(kept[2]).state["epoch"] == 2
@@ -94,36 +95,36 @@ def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
 
 
 class CrashError(Exception):
-    """Ends a run in the middle, as a crash would."""
+    """Ends a run early, as a crash does."""
 
 
 @pytest.mark.parametrize("name", ["cnn4", "resnet-small"])
 def test_resume_gives_the_bits_of_an_undisturbed_run(name: str, tmp_path: Path) -> None:
     config = replace(TINY, architecture=Architecture(name, width=4), objective=Gaussian(0.1))
     images, evaluation = stripes(64), stripes(32, seed=1)
-    fit(config, images, evaluation, out=tmp_path / "whole")
+    fit(RunPlan(config, images, evaluation, out=tmp_path / "whole"))
 
     def stop(_: object) -> None:
         raise CrashError
 
     with pytest.raises(CrashError):
-        fit(config, images, evaluation, out=tmp_path / "parts", on_epoch=stop)
-    fit(config, images, evaluation, out=tmp_path / "parts", resume=True)
+        fit(RunPlan(config, images, evaluation, out=tmp_path / "parts"), on_epoch=stop)
+    fit(RunPlan(config, images, evaluation, out=tmp_path / "parts"), resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_resume_keeps_what_an_objective_remembers(tmp_path: Path) -> None:
     config = replace(TINY, objective=Free(replays=2), epochs=6)
     images, evaluation = stripes(64), stripes(32, seed=1)
-    whole = fit(config, images, evaluation, out=tmp_path / "whole")
+    whole = fit(RunPlan(config, images, evaluation, out=tmp_path / "whole"))
     assert [record.epoch for record in whole.records] == [2, 4, 6]
 
     def stop(_: object) -> None:
         raise CrashError
 
     with pytest.raises(CrashError):
-        fit(config, images, evaluation, out=tmp_path / "parts", on_epoch=stop)
-    fit(config, images, evaluation, out=tmp_path / "parts", resume=True)
+        fit(RunPlan(config, images, evaluation, out=tmp_path / "parts"), on_epoch=stop)
+    fit(RunPlan(config, images, evaluation, out=tmp_path / "parts"), resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -148,14 +149,14 @@ def test_replays_take_the_steps_of_as_many_epochs(
 
     monkeypatch.setattr(Run, "step", counted)
     config = replace(TINY, objective=Free(replays=replays), epochs=epochs)
-    result = fit(config, stripes(64), stripes(32, seed=1), out=tmp_path)
+    result = fit(RunPlan(config, stripes(64), stripes(32, seed=1), out=tmp_path))
     assert [record.epoch for record in result.records] == ends
     assert len(made) == steps
 
 
 def test_ctrl_c_saves_within_the_epoch(tmp_path: Path) -> None:
     images, evaluation = stripes(480), stripes(32, seed=1)
-    fit(TINY, images, evaluation, out=tmp_path / "whole")
+    fit(RunPlan(TINY, images, evaluation, out=tmp_path / "whole"))
 
     def interrupt(task: str, done: int, total: int) -> None:
         if task == "epoch 2/3" and done == 20:
@@ -163,8 +164,8 @@ def test_ctrl_c_saves_within_the_epoch(tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(TINY, images, evaluation, out=tmp_path / "parts", progress=interrupt)
-    fit(TINY, images, evaluation, out=tmp_path / "parts", resume=True)
+        fit(RunPlan(TINY, images, evaluation, out=tmp_path / "parts"), progress=interrupt)
+    fit(RunPlan(TINY, images, evaluation, out=tmp_path / "parts"), resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -183,34 +184,37 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def test_resume_refuses_other_settings(tmp_path: Path) -> None:
-    fit(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path)
+    fit(RunPlan(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path))
     other = replace(TINY, epochs=1, optimizer=Optimizer(learning_rate=0.2))
     with pytest.raises(TrainingError, match=r"other settings: optimizer\.learning_rate"):
-        fit(other, stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+        fit(RunPlan(other, stripes(32), stripes(16, seed=1), out=tmp_path), resume=True)
 
 
 def test_a_checkpoint_names_the_test_images_of_its_data(tmp_path: Path) -> None:
     evaluation = replace(stripes(16, seed=1), name="stripes:train", test_name="stripes")
-    fit(replace(TINY, epochs=1), stripes(32), evaluation, out=tmp_path)
+    fit(RunPlan(replace(TINY, epochs=1), stripes(32), evaluation, out=tmp_path))
     assert read_description(tmp_path).data["name"] == "stripes"
 
 
 def test_settings_newer_than_a_run_take_their_defaults(tmp_path: Path) -> None:
     file = tmp_path / "state.safetensors"
-    fit(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path)
+    fit(RunPlan(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path))
     header = read_header(file)
     saved = json.loads(header["robcert-state"])
     assert saved["training"].pop("precision") == "32"
     del saved["position"]["scale"]
     save_file(read_tensors(file), file, metadata={"robcert-state": json.dumps(saved)})
-    fit(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+    fit(
+        RunPlan(replace(TINY, epochs=1), stripes(32), stripes(16, seed=1), out=tmp_path),
+        resume=True,
+    )
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_half_precision_learns_stripes_and_resumes(precision: Precision, tmp_path: Path) -> None:
     config = replace(TINY, epochs=6, augmentation=Augmentation(), precision=precision)
     images, evaluation = stripes(128), stripes(64, seed=1)
-    result = fit(config, images, evaluation, out=tmp_path / "whole")
+    result = fit(RunPlan(config, images, evaluation, out=tmp_path / "whole"))
     assert result.records[-1].loss < 0.7 * result.records[0].loss
     assert load_network(tmp_path / "whole").precision == "32"
 
@@ -218,13 +222,13 @@ def test_half_precision_learns_stripes_and_resumes(precision: Precision, tmp_pat
         raise CrashError
 
     with pytest.raises(CrashError):
-        fit(config, images, evaluation, out=tmp_path / "parts", on_epoch=stop)
-    fit(config, images, evaluation, out=tmp_path / "parts", resume=True)
+        fit(RunPlan(config, images, evaluation, out=tmp_path / "parts"), on_epoch=stop)
+    fit(RunPlan(config, images, evaluation, out=tmp_path / "parts"), resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_overflow_halves_the_scale_and_leaves_the_step_out() -> None:
-    scale = LossScale.first("16-mixed")
+    scale = LossScale.initial("16-mixed")
     assert not scale.accepts(finite=False)
     assert scale.value == 2.0**15
     assert all(scale.accepts(finite=True) for _ in range(2000))
@@ -233,20 +237,27 @@ def test_overflow_halves_the_scale_and_leaves_the_step_out() -> None:
 
 @pytest.mark.parametrize("objective", [Gradient(), Soar()])
 def test_small_differences_need_full_precision(objective: Objective) -> None:
-    with pytest.raises(InvalidParameterError, match="divides differences of losses"):
+    with pytest.raises(InvalidParameterError, match="divides small differences of losses"):
         replace(TINY, objective=objective, precision="bf16-mixed")
     replace(TINY, objective=Gradient(scheme="exact"), precision="bf16-mixed")
 
 
+def test_the_saved_position_keeps_the_keys_of_earlier_versions() -> None:
+    position = Position(epoch=2, totals=EpochTotals(images=3, loss=0.1, measured={"gamma": 1.5}))
+    stored = json.loads(json.dumps(position.to_json()))
+    assert stored["tally"]["measured"] == {"gamma": 1.5}
+    assert Position.from_json(stored) == position
+
+
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no run to resume"):
-        fit(TINY, stripes(32), stripes(16, seed=1), out=tmp_path, resume=True)
+        fit(RunPlan(TINY, stripes(32), stripes(16, seed=1), out=tmp_path), resume=True)
 
 
 def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
     small = TrainingImages(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4) % 2)
-    with pytest.raises(DataError, match=r"\(1, 8, 8\), the others \(1, 4, 4\)"):
-        fit(TINY, stripes(32), small, out=tmp_path)
+    with pytest.raises(DataError, match=r"\(1, 8, 8\), evaluation images \(1, 4, 4\)"):
+        fit(RunPlan(TINY, stripes(32), small, out=tmp_path))
 
 
 def test_a_diverging_run_ends_with_its_last_good_state(tmp_path: Path) -> None:
@@ -254,32 +265,32 @@ def test_a_diverging_run_ends_with_its_last_good_state(tmp_path: Path) -> None:
         TINY, schedule=Schedule("constant"), optimizer=Optimizer(1e20, clip_norm=None), epochs=4
     )
     with pytest.raises(TrainingError, match="not a finite number in epoch"):
-        fit(config, stripes(64), stripes(16, seed=1), out=tmp_path)
+        fit(RunPlan(config, stripes(64), stripes(16, seed=1), out=tmp_path))
     if (tmp_path / "checkpoint.safetensors").is_file():
         for tensor in load_network(tmp_path).state_dict().values():
             assert tensor.isfinite().all()
 
 
 def test_an_epoch_whose_last_step_diverges_is_not_saved(tmp_path: Path) -> None:
-    """The loss of the only batch is finite; the weights that its step leaves are of no use."""
+    """The loss of the only batch is finite, but the logits after its step are not."""
     config = replace(
         TINY, schedule=Schedule("constant"), optimizer=Optimizer(1e30, clip_norm=None), epochs=1
     )
     with pytest.raises(TrainingError, match="a logit is not a finite number in epoch 1"):
-        fit(config, stripes(16), stripes(16, seed=1), out=tmp_path)
+        fit(RunPlan(config, stripes(16), stripes(16, seed=1), out=tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_training_starts_from_a_checkpoint(tmp_path: Path) -> None:
     images, evaluation = stripes(64), stripes(32, seed=1)
-    fit(TINY, images, evaluation, out=tmp_path / "first")
+    fit(RunPlan(TINY, images, evaluation, out=tmp_path / "first"))
     frozen = replace(
         TINY,
         epochs=1,
         init_from=str(tmp_path / "first"),
         optimizer=Optimizer(learning_rate=1e-30, weight_decay=0.0),
     )
-    fit(frozen, images, evaluation, out=tmp_path / "second")
+    fit(RunPlan(frozen, images, evaluation, out=tmp_path / "second"))
     one, two = load_network(tmp_path / "first"), load_network(tmp_path / "second")
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, two.state_dict()[name])
@@ -287,7 +298,7 @@ def test_training_starts_from_a_checkpoint(tmp_path: Path) -> None:
 
 def test_batch_norm_statistics_move_once_a_step(tmp_path: Path) -> None:
     config = replace(TINY, architecture=Architecture("resnet-small", width=4), objective=Standard())
-    run = Run(config, stripes(32), stripes(16), tmp_path, torch.device("cpu"))
+    run = Run(RunPlan(config, stripes(32), stripes(16), tmp_path))
     x, y = stripes(16).batch(torch.arange(16), torch.device("cpu"))
     run.step(x, y, number=0, replay=0, of=1)
     counts = [m.num_batches_tracked for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from robcert.certify.errors import TrainingError
 from robcert.trainers.data.images import Augmentation
+from robcert.trainers.data.process_slice import ProcessSlice
 from robcert.trainers.loop.checkpoint import read_tensors
 from robcert.trainers.loop.processes import ALONE, launched
 from robcert.trainers.methods.objective import Step
-from robcert.trainers.process_share import Share
 
 needs_fabric = pytest.mark.skipif(
     importlib.util.find_spec("lightning_fabric") is None, reason="needs robcert[distributed]"
@@ -36,24 +36,24 @@ SMALL = (
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "several"])
-def test_shares_make_up_the_whole_batch(draw: str) -> None:
-    def drawn(rows: int, share: Share) -> Tensor:
-        step = Step(0.0, torch.Generator().manual_seed(4), share=share)
+def test_slices_make_up_the_whole_batch(draw: str) -> None:
+    def drawn(rows: int, process_slice: ProcessSlice) -> Tensor:
+        step = Step(0.0, torch.Generator().manual_seed(4), process_slice=process_slice)
         like = torch.zeros(rows, 1, 2, 2)
         if draw == "several":
             return step.normal(like, (5, *like.shape), axis=1).transpose(0, 1)
         return step.normal(like) if draw == "normal" else step.uniform(like)
 
-    parts = [drawn(3, Share(rank, 2)) for rank in range(2)]
-    assert torch.equal(torch.cat(parts), drawn(6, Share()))
+    parts = [drawn(3, ProcessSlice(rank, 2)) for rank in range(2)]
+    assert torch.equal(torch.cat(parts), drawn(6, ProcessSlice()))
 
 
-def test_augmentation_of_shares_is_that_of_the_whole_batch() -> None:
+def test_augmentation_of_slices_is_that_of_the_whole_batch() -> None:
     x = torch.rand(8, 1, 12, 12, generator=torch.Generator().manual_seed(1))
     change = Augmentation(crop=2, flip=True, cutout=5)
     whole = change(x, torch.Generator().manual_seed(2))
     parts = [
-        change(part, torch.Generator().manual_seed(2), Share(rank, 2))
+        change(part, torch.Generator().manual_seed(2), ProcessSlice(rank, 2))
         for rank, part in enumerate(x.chunk(2))
     ]
     assert torch.equal(torch.cat(parts), whole)
@@ -88,7 +88,7 @@ def run(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def assert_near(one: Path, other: Path, tolerance: float) -> None:
-    """Weights, batch norm's averages, momentum and what was measured agree up to rounding."""
+    """Weights, batch norm's averages, momentum and measurements agree up to rounding."""
     for file in ("checkpoint.safetensors", "state.safetensors"):
         ours, theirs = read_tensors(one / file), read_tensors(other / file)
         assert ours.keys() == theirs.keys()
@@ -113,7 +113,7 @@ def test_shared_batch_norm_is_that_of_the_whole_batch() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["softplus", "relu"])
 def test_steps_differ_from_one_processs_by_rounding(activation: str) -> None:
-    """Where a ReLU's kink is passed, rounding moves the gradient by a whole place of an image.
+    """At the kink of a ReLU, rounding changes the gradient by the contribution of a whole position.
 
     So does one process when the rows of its batches change places; without kinks nothing grows.
     """
@@ -145,7 +145,7 @@ def test_two_processes_of_torchrun_give_what_one_gives(tmp_path: Path) -> None:
 @needs_fabric
 @pytest.mark.slow
 def test_two_processes_of_robcert_give_what_one_gives(tmp_path: Path) -> None:
-    """A first network, several random draws, a penalty that is clipped alone."""
+    """SOAR: pretraining, several random draws, and a penalty that is clipped separately."""
     steps = ("--start", "random", "--step-least", "0.1", "--step-most", "0.2", "--weight", "0.05")
     smooth = ("--arch", "mlp", "--width", "16", "--activation", "softplus")
     options = ("train", "soar", *SMALL, *smooth, *steps)

@@ -204,7 +204,7 @@ def test_llr_without_the_linear_term_is_smaller_by_it() -> None:
 
 
 def quadratic_soar(soar: Soar, count: int) -> tuple[Tensor, Tensor]:
-    """Penalties ``(count,)`` of a logistic model at X[0], over draws; and the matrix there."""
+    """Penalties ``(count,)`` of a logistic model at X[0] over draws, and the matrix there."""
     x = X[:1].expand(count, -1, -1, -1)
     losses = soar(Logistic(), x, Y[:1].expand(count), step())
     assert losses.regularizer is not None
@@ -311,7 +311,7 @@ def test_smoothadv_moves_against_the_weights() -> None:
 
 
 def small(name: str = "cnn4") -> nn.Module:
-    """A smooth network with the layers that a run trains, in training mode."""
+    """A smooth network in training mode, with the layers that a run uses."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         architecture = Architecture(name, activation="softplus", width=3)
@@ -328,7 +328,7 @@ def images(count: int = 6) -> tuple[Tensor, Tensor]:
 
 
 class HeldSmoothAdv(SmoothAdv):
-    """With a perturbation that does not follow the parameters."""
+    """SmoothAdv with a perturbation that does not depend on the parameters."""
 
     def perturbation(
         self, model: nn.Module, x: Tensor, y: Tensor, noise: Tensor, step: Step
@@ -365,7 +365,7 @@ def test_gradients_of_all_methods_are_looked_at() -> None:
 
 
 UNCOUPLED = {"gradient forward", "gradient central"}
-"""Their direction follows the parameters; that changes nothing only where images go alone."""
+"""Their direction depends on the parameters, which has no effect only on single images."""
 
 
 @pytest.mark.parametrize(

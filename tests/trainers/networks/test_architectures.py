@@ -97,7 +97,7 @@ def test_models_of_torchvision_go_by_name(name: str, shape: tuple[int, int, int]
 
 
 def test_images_that_a_model_of_torchvision_does_not_take_are_named() -> None:
-    with pytest.raises(InvalidParameterError, match="alexnet does not take images of 1x8x8"):
+    with pytest.raises(InvalidParameterError, match="alexnet does not accept images of 1x8x8"):
         build("torchvision:alexnet", shape=(1, 8, 8))
 
 
@@ -105,7 +105,7 @@ def test_images_that_a_model_of_torchvision_does_not_take_are_named() -> None:
     ("arguments", "message"),
     [
         ({"name": "cnn5"}, "no architecture named 'cnn5'"),
-        ({"name": "cnn4", "denoise": True}, "cnn4 has no stages"),
+        ({"name": "cnn4", "denoise": True}, "cnn4 is not a residual network"),
         ({"activation": "tanh"}, "no activation named 'tanh'"),
         ({"width": 0}, "width must be at least 1"),
     ],

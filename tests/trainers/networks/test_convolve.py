@@ -93,7 +93,7 @@ def test_the_gradient_by_the_images_does_without_that_by_the_parameters(frozen: 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_that_differentiate_twice_say_so(name: str) -> None:
-    """Told by what torch is asked for: a gradient by the images that keeps its graph."""
+    """Detected by a call of torch's autograd for a gradient by the images that keeps its graph."""
     asked: list[bool] = []
     gradient = torch.autograd.grad
 

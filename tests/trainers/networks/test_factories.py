@@ -45,7 +45,7 @@ TINY = ("--data", "fashion-mnist-2000", "--subset", "64", "--epochs", "1")
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a module of the user's; nothing is allowed yet."""
+    """A working directory with a module of the user, whose import is not allowed yet."""
     (tmp_path / "own_nets.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(factories, "_allowed", set())
@@ -67,7 +67,7 @@ def test_a_named_factory_is_built(own: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("own_nets:wrong", r"gives \(1, 16\) for one image, not logits \(1, 3\)"),
+        ("own_nets:wrong", r"gives shape \(1, 16\) for one image, not logits of \(1, 3\)"),
         ("own_nets:nothing", "returned NoneType"),
         ("own_nets:absent", "has no function 'absent'"),
         ("no_such_module:make", "no_such_module"),
@@ -85,15 +85,15 @@ def test_a_file_runs_nothing(own: Path) -> None:
     (own / "config.json").write_text(json.dumps(config.to_json()))
     ended = robcert("train", "standard", "--config", "config.json", *TINY, "--out", "run")
     assert ended.status == 2
-    assert "own_nets:make is code that a file names" in ended.stderr
-    assert "hint: if you trust it, pass --arch own_nets:make" in ended.stderr
+    assert "the file names the architecture own_nets:make, which is code" in ended.stderr
+    assert "hint: if you trust this code, pass --arch own_nets:make" in ended.stderr
     assert not (own / "imported").exists()
 
 
 def test_denoising_needs_a_residual_network(own: Path) -> None:
     ended = robcert("train", "standard", "--arch", "own_nets:make", "--denoise", *TINY)
     assert ended.status == 2
-    assert "no stages" in ended.stderr
+    assert "not a residual network" in ended.stderr
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_statistics_are_summed_to_float32s_precision() -> None:
 
 
 def pair(**options: float | bool | None) -> tuple[nn.Module, nn.Module]:
-    """A small network with torch's layers, and the same with ours."""
+    """A small network with torch's layers, and the same network with robcert's layers."""
     torch.manual_seed(2)
     first = nn.Sequential(nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5, **options))  # type: ignore[arg-type]
     theirs = nn.Sequential(*first, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(80, 3)).double()

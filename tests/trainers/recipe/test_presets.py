@@ -9,7 +9,7 @@ import torch
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.trainers.data.images import TrainingImages
-from robcert.trainers.loop.run import Run
+from robcert.trainers.loop.run import Run, RunPlan
 from robcert.trainers.methods.local_linearity import Llr
 from robcert.trainers.recipe.config import TrainConfig
 from robcert.trainers.recipe.presets import PRESETS, preset
@@ -23,21 +23,21 @@ def test_presets_are_whole_and_survive_json(name: str) -> None:
     found = preset(name)
     assert TrainConfig.from_json(json.loads(json.dumps(found.config.to_json()))) == found.config
     assert found.doc
-    assert not found.first or found.first in PRESETS
+    assert not found.pretraining or found.pretraining in PRESETS
     assert all(m < found.config.epochs for m in found.config.schedule.milestones)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_make_their_first_and_their_last_step(name: str, tmp_path: Path) -> None:
-    """The recipe's own depth, method, schedule and augmentation; few channels and images."""
+    """With the recipe's depth, method, schedule and augmentation, but few channels and images."""
     config = preset(name).config
     side = 64 if config.data == "imagenet" else 32
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (4, 3, side, side), generator=draws).to(torch.uint8)
     images = TrainingImages(pixels, torch.arange(4), "noise")
     config = replace(config, architecture=replace(config.architecture, width=2))
-    run = Run(config, images, images, tmp_path, torch.device("cpu"))
+    run = Run(RunPlan(config, images, images, tmp_path))
     before = [parameter.detach().clone() for parameter in run.model.parameters()]
     x, y = images.batch(torch.arange(4), torch.device("cpu"))
     for number in (0, config.epochs // config.objective.replays - 1):

@@ -15,12 +15,12 @@ from robcert.certify.attacks.gradient.pgd import pgd
 from robcert.certify.attacks.gradient.targeted import multi_targeted
 from robcert.certify.attacks.search.early_stopping import CAUTION, Outlook, loss_margin, unit_slope
 from robcert.certify.attacks.search.state import Hunt
+from robcert.certify.auditing.open import bundled
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import load_images
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import Loss
-from robcert.cli.shell.session import bundled
 
 STEPS = 20
 FIRST = 8

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import torch
+from places import FIXTURES
 from torch import nn
 
 from robcert.certify.auditing import clean
@@ -158,7 +159,7 @@ def audit(path: Path, reports: Connection | None = None) -> None:
     if reports is not None:
         reports.send_bytes(b"started")
     command = "robcert audit --profile quick --limit 5 --threads 1 --batch-size 2 --quiet --skip"
-    fixture = Path(__file__).parents[1] / "fixtures" / "fashion-honest.onnx"
+    fixture = FIXTURES / "fashion-honest.onnx"
     options = [
         "masking",
         "--model",

@@ -5,17 +5,16 @@ Written anew by ``python -m importer.listing`` in the folder ``tests``.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 from onnx_cases.node_cases import cases_of, claimed
 from onnx_cases.older import UNCHECKED, versions
 from onnx_cases.skips import DIFFERENT, NOT_RUN, RANDOM, reason
+from places import DOCS
 
 from robcert.certify.importer.operators.operator_table import OPERATORS, Gradient
 from robcert.certify.importer.twin.twin import CONTROL
 
-PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
+PAGE = DOCS / "operators.md"
 
 HEAD = """# Operators of the twin
 

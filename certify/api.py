@@ -1,0 +1,601 @@
+"""robcert from Python: one function for each command, behind the gates of the command line.
+
+```python
+from robcert.certify import audit
+
+result = audit("model.onnx", "images.npz", limit=100, profile="quick")
+print(result.verdict.headline)
+```
+
+The code that opens the session and runs the analysis is the command line's, so the same seed gives
+the same rows in the same results file. What the command line prints as a warning stands in
+``result.warnings`` and is also issued as a :class:`RobcertWarning`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
+
+import numpy as np
+from torch import Tensor, nn
+
+from robcert.certify import (
+    attacks,
+    auditing,
+    landscape,
+    local_linearity,
+    masking,
+    radius_bounds,
+    smoothing,
+)
+from robcert.certify import data as image_data
+from robcert.certify.attacks import AttackSettings, CorruptionSettings
+from robcert.certify.auditing import AuditSettings, SessionContext, SessionRequest, open_session
+from robcert.certify.data import ImageSet, from_arrays
+from robcert.certify.importer import LoadOptions, load_classifier, torch_device
+from robcert.certify.landscape import SurfaceSettings, TaylorSettings
+from robcert.certify.local_linearity import LinearitySettings
+from robcert.certify.masking import MaskingSettings
+from robcert.certify.model import Classifier, PreprocessOptions, module_classifier
+from robcert.certify.radius_bounds import BoundsSettings
+from robcert.certify.smoothing import PredictionSettings, SmoothingAttackSettings, SmoothingSettings
+from robcert.certify.store import ResultStore
+
+from .core import Norm, Profile, Progress, silent
+from .errors import DataError, InvalidParameterError, StoreError
+from .results import AnalysisResult, AuditResult, audit_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from robcert.certify.attacks import AttackSummary, CorruptionSummary
+    from robcert.certify.landscape import SurfaceSummary, TaylorSummary
+    from robcert.certify.local_linearity import LinearitySummary
+    from robcert.certify.masking import MaskingSummary
+    from robcert.certify.radius_bounds import BoundsSummary
+    from robcert.certify.smoothing import (
+        PredictionSummary,
+        SmoothingAttackSummary,
+        SmoothingSummary,
+    )
+
+S = TypeVar("S")
+
+Model = str | Path | nn.Module | Classifier
+"""A model file, checkpoint or run folder; a torch module in evaluation mode; a loaded model."""
+
+Images = str | Path | ImageSet | tuple[Any, Any] | np.ndarray[Any, Any] | Tensor
+"""A data set's name, file or folder; ``(images, labels)`` arrays; images without labels."""
+
+
+class RobcertWarning(UserWarning):
+    """What the reader of a number must know."""
+
+
+class Options(TypedDict, total=False):
+    """What every analysis takes by keyword; the same words as on the command line.
+
+    Attributes:
+        norm: of distances: ``linf`` (default), ``l2``, ``l1``.
+        eps: distance or distances, pixel units of [0, 1]; default 8/255, 0.5, 12 by norm.
+        limit: report on at most so many images.
+        every: report on each ``every``-th image only.
+        indices: report on exactly these images.
+        profile: ``quick``, ``standard`` (default) or ``thorough``.
+        seed: seed of every random draw.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads; default all cores.
+        batch_size: images per step; changes speed only.
+        out: results file; default ``robcert-results/<model>-<sha8>.h5``.
+        overwrite: begin the results file anew.
+        preprocess: how pixels become the model's input: options, a dictionary of them (``mean``,
+            ``std``, ``range``, ``layout``, …), or a JSON file.
+        output: name of the model's output with the class scores.
+        allow_low_accuracy: go on even if clean accuracy is at chance.
+        time_budget: seconds after which no new step begins.
+        progress: told how far each task is.
+    """
+
+    norm: Norm | str
+    eps: float | Sequence[float]
+    limit: int
+    every: int
+    indices: Sequence[int]
+    profile: Profile
+    seed: int
+    device: str
+    threads: int
+    batch_size: int
+    out: str | Path
+    overwrite: bool
+    preprocess: PreprocessOptions | Mapping[str, Any] | str | Path
+    output: str
+    allow_low_accuracy: bool
+    time_budget: float
+    progress: Progress
+
+
+def load_images(data: Images, name: str = "arrays") -> ImageSet:
+    """Images by name, from a file or folder, or from arrays in memory.
+
+    Args:
+        data: what `--data` takes; or ``(images, labels)``, or images alone: NumPy arrays or
+            tensors, ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, uint8 from 0 to 255 or
+            float from 0 to 1.
+        name: what a set of arrays is called.
+
+    Raises:
+        DataError: there is no such thing, or it holds no usable images.
+    """
+    if isinstance(data, ImageSet):
+        return data
+    if isinstance(data, str | Path):
+        return image_data.load_images(data)
+    images, labels = data if isinstance(data, tuple) else (data, None)
+    return from_arrays(name, _array(images), None if labels is None else _array(labels))
+
+
+def load_model(model: Model, data: Images | None = None, **options: Unpack[Options]) -> Classifier:
+    """The model in pixel space: its runtime, and its differentiable twin where one can be built.
+
+    Args:
+        model: a file, a torch module, or a loaded model, which is returned as it is.
+        data: images that it will be given, which settle layout and size of its input; a torch
+            module needs them.
+        options: ``preprocess``, ``output``, ``device`` and ``threads`` count here.
+
+    Raises:
+        ModelFileError: the file is bad, unsafe or no image classifier; the module is in training
+            mode or gives no class scores.
+        PreprocessingError: the preprocessing contradicts the model.
+        DataError: the images do not fit the model.
+    """
+    images = None if data is None else load_images(data)
+    found = _model(model, images, options)
+    if isinstance(found, Classifier):
+        return found
+    how = LoadOptions(
+        preprocess=_preprocess(options),
+        output=options.get("output"),
+        device=options.get("device", "auto"),
+        threads=options.get("threads", 0),
+    )
+    return load_classifier(found, how, images=images)
+
+
+def audit(
+    model: Model,
+    data: Images | None = None,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    **options: Unpack[Options],
+) -> AuditResult:
+    """Everything about one model: inspect, attack, linearity, bounds, smoothing, masking.
+
+    Args:
+        model: a file, a torch module in evaluation mode, or a loaded model.
+        data: images; default those that the model names, else bundled ones that fit.
+        only: these parts only.
+        skip: not these parts.
+        options: see :class:`Options`.
+
+    Raises:
+        RobcertError: as the command line, with the same sentence.
+    """
+    request = _request(model, data, options)
+    settings = AuditSettings.of_profile(
+        options.get("profile", "standard"),
+        norm=request.norm,
+        epsilon=request.distances[0],
+        epsilons=request.epsilons,
+        parts=auditing.selected(tuple(only), tuple(skip)),
+    )
+    with _opened(request, options) as context:
+        store = context.session.store
+        path = auditing.analyse(context.session, settings, command=_call("audit", model, options))
+        for line in auditing.audit_warnings(store, path):
+            context.warn(line)
+        return audit_result(store, path, tuple(context.warnings))
+
+
+def attack(
+    model: Model,
+    data: Images | None = None,
+    settings: AttackSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[AttackSummary]:
+    """Attacked: each image's nearest adversarial example, and robust accuracy at each ``eps``.
+
+    Args:
+        model: a file, a torch module in evaluation mode, or a loaded model.
+        data: images; default those that the model names, else bundled ones that fit.
+        settings: in place of those of ``profile`` and ``norm``.
+        options: see :class:`Options`.
+
+    Raises:
+        RobcertError: as the command line, with the same sentence.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or replace(AttackSettings.of_profile(_profile(options)), norm=request.norm)
+    return _analysed(
+        request,
+        options,
+        lambda context: attacks.analyse(context.session, chosen, epsilons=request.epsilons),
+        attacks.summarise,
+    )
+
+
+def corruption(
+    model: Model,
+    data: Images | None = None,
+    settings: CorruptionSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[CorruptionSummary]:
+    """Attacked: accuracy under random rotation with shift, or Gaussian noise.
+
+    Arguments and errors as of :func:`attack`.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or CorruptionSettings()
+    return _analysed(
+        request,
+        options,
+        lambda context: attacks.analyse_corruption(context.session, chosen),
+        attacks.summarise_corruption,
+    )
+
+
+def linearity(
+    model: Model,
+    data: Images | None = None,
+    settings: LinearitySettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[LinearitySummary]:
+    """Estimated: local linearity gamma(eps, x), a lower estimate by search.
+
+    Arguments and errors as of :func:`attack`; one ``eps`` per call.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or replace(
+        LinearitySettings.of_profile(_profile(options)),
+        norm=request.norm,
+        epsilon=_one_epsilon(request),
+    )
+    return _analysed(
+        request,
+        options,
+        lambda context: local_linearity.analyse(context.session, chosen),
+        local_linearity.summarise,
+    )
+
+
+def bounds(
+    model: Model,
+    data: Images | None = None,
+    settings: BoundsSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[BoundsSummary]:
+    """Estimated: L-, omega-, gamma- and curvature bounds by extreme-value fits.
+
+    Arguments and errors as of :func:`attack`; one ``eps`` per call.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or replace(
+        BoundsSettings.of_profile(_profile(options)),
+        norm=request.norm,
+        epsilon=_one_epsilon(request),
+    )
+    return _analysed(
+        request,
+        options,
+        lambda context: radius_bounds.analyse(context.session, chosen),
+        radius_bounds.summarise,
+    )
+
+
+def smoothing_certify(
+    model: Model,
+    data: Images | None = None,
+    settings: SmoothingSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[SmoothingSummary]:
+    """Certified: l2 radii of the smoothed classifier, each with probability at least 1 - alpha.
+
+    Arguments and errors as of :func:`attack`; ``norm`` and ``eps`` mean nothing here.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or SmoothingSettings.of_profile(_profile(options))
+
+    def analyse(context: SessionContext) -> str:
+        session = smoothing.in_precision(context.session, chosen)
+        return smoothing.analyse(session, chosen, batch_size=request.batch_size)
+
+    return _analysed(request, options, analyse, smoothing.summarise)
+
+
+def smoothing_predict(
+    model: Model,
+    data: Images | None = None,
+    settings: PredictionSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[PredictionSummary]:
+    """Certified: classes of the smoothed classifier, each with probability at least 1 - alpha.
+
+    Arguments and errors as of :func:`smoothing_certify`.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or PredictionSettings.of_profile(_profile(options))
+    return _analysed(
+        request,
+        options,
+        lambda context: smoothing.analyse_prediction(
+            context.session, chosen, batch_size=request.batch_size
+        ),
+        smoothing.summarise_prediction,
+    )
+
+
+def smoothing_attack(
+    model: Model,
+    data: Images | None = None,
+    settings: SmoothingAttackSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[SmoothingAttackSummary]:
+    """Attacked: nearest images that the smoothed classifier puts in another class.
+
+    Arguments and errors as of :func:`smoothing_certify`.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or SmoothingAttackSettings.of_profile(_profile(options))
+    return _analysed(
+        request,
+        options,
+        lambda context: smoothing.analyse_attack(
+            context.session, chosen, batch_size=request.batch_size
+        ),
+        smoothing.summarise_attack,
+    )
+
+
+def masking_check(
+    model: Model,
+    data: Images | None = None,
+    settings: MaskingSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[MaskingSummary]:
+    """Measured and attacked: whether the model is robust or only hides its gradients.
+
+    Arguments and errors as of :func:`attack`; one ``eps`` per call.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or replace(
+        MaskingSettings.of_profile(_profile(options)),
+        norm=request.norm,
+        epsilon=_one_epsilon(request),
+    )
+    return _analysed(
+        request,
+        options,
+        lambda context: masking.analyse(context.session, chosen),
+        masking.summarise,
+    )
+
+
+def surface(
+    model: Model,
+    data: Images | None = None,
+    settings: SurfaceSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[SurfaceSummary]:
+    """Measured: loss and classes in the plane of an attack and a random direction.
+
+    Arguments and errors as of :func:`attack`; one ``eps`` per call. Name few images: each has a
+    grid of its own.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or SurfaceSettings(norm=request.norm, epsilon=_one_epsilon(request))
+    return _analysed(
+        request,
+        options,
+        lambda context: landscape.analyse_surface(context.session, chosen),
+        landscape.summarise_surface,
+    )
+
+
+def taylor(
+    model: Model,
+    data: Images | None = None,
+    settings: TaylorSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[TaylorSummary]:
+    """Measured: how well second-order approximations of the loss hold within ``eps``.
+
+    Arguments and errors as of :func:`attack`; one ``eps`` per call.
+    """
+    request = _request(model, data, options, settings)
+    chosen = settings or TaylorSettings(norm=request.norm, epsilon=_one_epsilon(request))
+    return _analysed(
+        request,
+        options,
+        lambda context: landscape.analyse_taylor(context.session, chosen),
+        landscape.summarise_taylor,
+    )
+
+
+def read_audit(results: str | Path) -> AuditResult:
+    """The audit of a results file that ran last; nothing is computed again.
+
+    Raises:
+        StoreError: the file cannot be read, or holds no audit.
+    """
+    with ResultStore.read(Path(results)) as store:
+        path = auditing.last_audit(store)
+        if path is None:
+            message = f"{results} holds no audit"
+            raise StoreError(message, hint="run robcert audit, or audit() of robcert.certify")
+        return audit_result(store, path, ())
+
+
+def _analysed(
+    request: SessionRequest,
+    options: Options,
+    analyse: Callable[[SessionContext], str],
+    summarise: Callable[[ResultStore, str], S],
+) -> AnalysisResult[S]:
+    with _opened(request, options) as context:
+        store = context.session.store
+        path = analyse(context)
+        summary = summarise(store, path)
+        context.warn_unfinished(path)
+        for line in getattr(summary, "warnings", ()):
+            context.warn(line)
+        return AnalysisResult(summary, store.path, path, tuple(context.warnings))
+
+
+def _opened(request: SessionRequest, options: Options) -> AbstractContextManager[SessionContext]:
+    return open_session(
+        request, progress=options.get("progress", silent), on_warning=_issue_warning
+    )
+
+
+def _issue_warning(line: str) -> None:
+    outside = next(
+        (
+            depth
+            for depth, frame in enumerate(inspect.stack(context=0))
+            if not str(frame.frame.f_globals.get("__name__", "")).startswith(
+                ("robcert.", "contextlib")
+            )
+        ),
+        1,
+    )
+    warnings.warn(line, RobcertWarning, stacklevel=outside + 1)
+
+
+def _request(
+    model: Model, data: Images | None, options: Options, settings: object = None
+) -> SessionRequest:
+    """What to open; a model in memory is made a classifier here."""
+    _require_known(options)
+    _require_agreement(options, settings)
+    images = None if data is None else load_images(data)
+    budget = options.get("time_budget")
+    out = options.get("out")
+    return SessionRequest(
+        model=_model(model, images, options),
+        data=images,
+        limit=options.get("limit"),
+        every=options.get("every"),
+        indices=tuple(int(index) for index in options.get("indices", ())),
+        norm=Norm(getattr(settings, "norm", options.get("norm", Norm.LINF))),
+        epsilons=_epsilons(options),
+        seed=options.get("seed", 0),
+        device=options.get("device", "auto"),
+        threads=options.get("threads"),
+        batch_size=options.get("batch_size"),
+        out=None if out is None else Path(out),
+        overwrite=options.get("overwrite", False),
+        preprocess=_preprocess(options),
+        output=options.get("output"),
+        allow_low_accuracy=options.get("allow_low_accuracy", False),
+        seconds=None if budget is None else float(budget),
+    )
+
+
+def _model(model: Model, images: ImageSet | None, options: Options) -> Path | Classifier:
+    """A file to load, or the classifier of what is in memory."""
+    if isinstance(model, Classifier):
+        return model
+    if not isinstance(model, nn.Module):
+        return Path(model)
+    if images is None:
+        name = type(model).__name__
+        message = f"{name} is a module in memory, which does not say the size of its images"
+        raise DataError(message, hint="pass the images that it is for")
+    if "output" in options:
+        message = "output names an output of a model file; a module has one"
+        raise InvalidParameterError(message)
+    return module_classifier(
+        model,
+        image_shape=images.shape,
+        preprocess=_preprocess(options),
+        device=torch_device(options.get("device", "auto")),
+    )
+
+
+def _preprocess(options: Options) -> PreprocessOptions:
+    said = options.get("preprocess")
+    if said is None:
+        return PreprocessOptions()
+    if isinstance(said, PreprocessOptions):
+        return said
+    if isinstance(said, str | Path):
+        return PreprocessOptions.from_file(Path(said))
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+    return PreprocessOptions.from_json(json.dumps(plain), source="preprocess")
+
+
+def _epsilons(options: Options) -> tuple[float, ...]:
+    said = options.get("eps")
+    if said is None:
+        return ()
+    found = (said,) if isinstance(said, int | float) else tuple(said)
+    return tuple(dict.fromkeys(float(epsilon) for epsilon in found))
+
+
+def _one_epsilon(request: SessionRequest) -> float:
+    if len(request.distances) > 1:
+        message = f"this analysis takes one eps, got {len(request.distances)}"
+        raise InvalidParameterError(message, hint="call it again for each of the others")
+    return request.distances[0]
+
+
+def _profile(options: Options) -> Profile:
+    profile = options.get("profile", "standard")
+    if profile not in get_args(Profile):
+        message = f"profile must be one of {', '.join(get_args(Profile))}, got {profile!r}"
+        raise InvalidParameterError(message)
+    return profile
+
+
+def _require_known(options: Options) -> None:
+    for name in options:
+        if name not in Options.__annotations__:
+            close = get_close_matches(name, Options.__annotations__, n=1)
+            message = f"there is no option {name!r}"
+            known = ", ".join(Options.__annotations__)
+            raise InvalidParameterError(
+                message, hint=f"did you mean {close[0]!r}?" if close else f"options: {known}"
+            )
+
+
+def _require_agreement(options: Options, settings: object) -> None:
+    """Raise if an option says what ``settings`` say already."""
+    if settings is None:
+        return
+    said = {"profile"} | ({"norm"} & {f.name for f in fields(settings)})  # type: ignore[arg-type]
+    said |= {"eps"} if hasattr(settings, "epsilon") else set()
+    if both := sorted(said & set(options)):
+        message = f"{', '.join(both)} and settings exclude one another"
+        raise InvalidParameterError(message, hint="say it in the settings")
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _call(function: str, model: Model, options: Options) -> str:
+    """The call as it is recorded for the report; what is in memory goes by its type."""
+    shown = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
+    said = [f"{name}={value!r}" for name, value in options.items() if name != "progress"]
+    return f"{function}({', '.join([shown, *said])})"

@@ -1,0 +1,332 @@
+"""From a model and images, named or in memory, to a session: all gates that a number must pass.
+
+The command line and the Python API open their sessions here, so both refuse the same inputs with
+the same sentences.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from robcert.certify.core import Norm, Progress, silent
+from robcert.certify.data import ImageSet, bundled_sets, load_images, select
+from robcert.certify.errors import (
+    DataError,
+    InvalidParameterError,
+    require_at_least,
+)
+from robcert.certify.importer import LoadOptions, load_classifier
+from robcert.certify.model import (
+    Classifier,
+    PreprocessOptions,
+    check_clean_accuracy,
+    clean_accuracy,
+    near_chance,
+)
+from robcert.certify.numerics import keep_freed_memory
+from robcert.certify.session import Session
+from robcert.certify.store import ResultStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEFAULT_BATCH = 64
+"""Images per step where none are asked for; small networks gain nothing beyond."""
+
+DEMO_MODEL = "fashion-honest.onnx"
+"""Bundled model that is used where none is named."""
+
+Say = Callable[[str], None]
+"""Told one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """A model, images, and how to go about them.
+
+    Attributes:
+        model: file, run folder, or a loaded model; None for the bundled demo model.
+        data: name, file or folder of images, or a loaded set; None for the set that the model
+            names, else bundled images that fit.
+        data_root: folder of data sets by name; None for the user's cache.
+        limit: report on at most so many images.
+        every: report on each ``every``-th image only.
+        indices: report on exactly these images.
+        norm: norm of distances.
+        epsilons: distances asked for, pixel units; empty for the norm's usual one.
+        seed: seed of every random draw.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: CPU threads; None for all cores.
+        batch_size: images per step; None for the default. Changes speed only.
+        out: results file; None for ``robcert-results/<model>-<sha8>.h5``.
+        overwrite: begin the results file anew.
+        preprocess: what is known of the preprocessing.
+        output: name of the model's output with the class scores.
+        allow_low_accuracy: go on even if clean accuracy is at chance.
+        seconds: time after which no new step begins; None for no limit.
+    """
+
+    model: Path | Classifier | None = None
+    data: str | Path | ImageSet | None = None
+    data_root: Path | None = None
+    limit: int | None = None
+    every: int | None = None
+    indices: tuple[int, ...] = ()
+    norm: Norm = Norm.LINF
+    epsilons: tuple[float, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    batch_size: int | None = None
+    out: Path | None = None
+    overwrite: bool = False
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    output: str | None = None
+    allow_low_accuracy: bool = False
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers, before anything is loaded."""
+        for epsilon in self.epsilons:
+            self.norm.require_epsilon(epsilon)
+        for name in ("threads", "batch_size"):
+            value = getattr(self, name)
+            if value is not None:
+                require_at_least(name, value, 1)
+
+    @property
+    def load_options(self) -> LoadOptions:
+        """How the model file is to be loaded."""
+        return LoadOptions(
+            preprocess=self.preprocess,
+            output=self.output,
+            device=self.device,
+            threads=self.threads or 0,
+        )
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """Distances asked for, in their order; the norm's usual one if none was, pixel units."""
+        return self.epsilons or (self.norm.usual_radius,)
+
+
+@dataclass(slots=True)
+class SessionContext:
+    """An open session, and what its user should know about it.
+
+    Attributes:
+        session: model, images, results file.
+        request: what was asked for.
+        warnings: what the reader of any number must know.
+    """
+
+    session: Session
+    request: SessionRequest
+    on_warning: Say
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, line: str) -> None:
+        """Keep ``line`` for the result and say it now, once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+            self.on_warning(line)
+
+    def warn_unfinished(self, path: str) -> None:
+        """Say how far a time budget let the table at ``path`` get, and where the model failed."""
+        session = self.session
+        group, total = session.store.at(path), len(session.indices)
+        left = [int(index) for index in group.missing(session.indices)]
+        if left and session.out_of_time:
+            self.warn(
+                f"incomplete: the time budget ended with {total - len(left)} of {total} images "
+                f"done in {path}; the same command with more time continues"
+            )
+        elif left:
+            reasons = group.attribute("failed", {})
+            self.warn(
+                f"the model failed on {len(left)} of {total} images, which are left out of {path}; "
+                f"the first is image {left[0]}: {reasons.get(str(left[0]), 'no reason recorded')}"
+            )
+
+
+@contextlib.contextmanager
+def open_session(
+    request: SessionRequest,
+    *,
+    progress: Progress = silent,
+    on_note: Say = lambda line: None,
+    on_warning: Say = lambda line: None,
+) -> Iterator[SessionContext]:
+    """Model, images and results file of ``request``, closed at the end.
+
+    The gates, in their order: numbers in their range; the model loads; the images fit it; epsilon
+    is at most the diameter of the pixel box; clean accuracy is above chance; the results file is of
+    this model and these images.
+
+    Raises:
+        RobcertError: any of these does not hold.
+    """
+    deadline = None if request.seconds is None else time.monotonic() + request.seconds
+    with torch_threads(request.threads):
+        classifier, images = load_pair(request, on_note)
+        indices = select(
+            len(images), limit=request.limit, every=request.every, indices=request.indices
+        )
+        images.require_fit(classifier.image_shape, classifier.num_classes)
+        _require_within_box(request, classifier.image_shape)
+        if not request.allow_low_accuracy:
+            check_clean_accuracy(classifier, images)
+        path = request.out or default_results(classifier)
+        with ResultStore.open(
+            path, model=classifier.info, data=images.info, overwrite=request.overwrite
+        ) as store:
+            batch = request.batch_size or DEFAULT_BATCH
+            session = Session(
+                classifier, images, indices, store, request.seed, batch, progress, deadline
+            )
+            context = SessionContext(session, request, on_warning)
+            for line in (*images.notes, *classifier.info.notes):
+                on_note(line)
+            _warn_of_images(context, images, indices)
+            yield context
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use ``threads`` CPU threads (None: as it does), and keep freed memory for reuse."""
+    keep_freed_memory()
+    if threads is None:
+        yield
+        return
+    require_at_least("threads", threads, 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def load_pair(request: SessionRequest, on_note: Say) -> tuple[Classifier, ImageSet]:
+    """The model and the images of ``request``, or their defaults, which a note tells.
+
+    Raises:
+        RobcertError: one of them cannot be loaded.
+    """
+    if request.data is None:
+        classifier = load_model_of(request, None, on_note)
+        return classifier, default_data(request, classifier, on_note)
+    images = load_data_of(request, request.data)
+    return load_model_of(request, images, on_note), images
+
+
+def load_data_of(request: SessionRequest, data: str | Path | ImageSet) -> ImageSet:
+    """The images ``data``, loaded if they are not yet."""
+    return data if isinstance(data, ImageSet) else load_images(data, root=request.data_root)
+
+
+def load_model_of(request: SessionRequest, images: ImageSet | None, on_note: Say) -> Classifier:
+    """The model of ``request``; ``images`` settle layout and size of its input where known."""
+    if isinstance(request.model, Classifier):
+        return request.model
+    path = request.model or demo_model(on_note)
+    return load_classifier(path, request.load_options, images=images)
+
+
+def demo_model(on_note: Say) -> Path:
+    """The bundled demo model, with a note that it is used."""
+    on_note(f"no --model given: using the bundled demo model {DEMO_MODEL}")
+    return bundled(DEMO_MODEL)
+
+
+def default_data(request: SessionRequest, classifier: Classifier, on_note: Say) -> ImageSet:
+    """The images that the model names; else bundled ones that fit.
+
+    Raises:
+        DataError: there are none; the hint is the option to pass.
+    """
+    named = classifier.info.data_name
+    if named in bundled_sets():
+        return load_images(named)
+    images = _nearest_bundled(named, classifier) or _named_by_model(named, request)
+    if images is not None:
+        on_note(f"no --data given: using {images.name}")
+        return images
+    size = " × ".join(str(side) for side in classifier.image_shape)
+    message = f"no --data given, and no bundled images fit this model ({size} pixels)"
+    hint = f"pass --data {named or 'images.npz'}"
+    raise DataError(message, hint=f"{hint}: a name (robcert datasets), a file or a folder")
+
+
+def default_results(classifier: Classifier) -> Path:
+    """`robcert-results/<model>-<sha8>.h5` in the working directory."""
+    info = classifier.info
+    return Path("robcert-results") / f"{Path(info.file).stem}-{info.sha256[:8]}.h5"
+
+
+def bundled(name: str) -> Path:
+    """Path of the file ``name`` that comes with robcert."""
+    return Path(str(files("robcert.fixtures") / name))
+
+
+def _nearest_bundled(named: str, classifier: Classifier) -> ImageSet | None:
+    """Bundled images of the set that the model names, or on which it does better than chance."""
+    for name in bundled_sets():
+        images = load_images(name)
+        same_set = bool(named) and name.startswith(named.partition(":")[0])
+        fits = images.shape == classifier.image_shape
+        if fits and (same_set or (not named and _above_chance(classifier, images))):
+            return images
+    return None
+
+
+def _above_chance(classifier: Classifier, images: ImageSet) -> bool:
+    """Whether the model takes the images and does better than guessing on them."""
+    try:
+        images.require_fit(classifier.image_shape, classifier.num_classes)
+    except DataError:
+        return False
+    accuracy = clean_accuracy(classifier, images)
+    return accuracy is not None and not near_chance(accuracy, classifier.num_classes)
+
+
+def _named_by_model(named: str, request: SessionRequest) -> ImageSet | None:
+    if not named:
+        return None
+    try:
+        return load_images(named, root=request.data_root)
+    except DataError:
+        return None  # it cannot be had here; the caller says what to pass
+
+
+def _require_within_box(request: SessionRequest, shape: tuple[int, ...]) -> None:
+    """Raise if a distance is larger than that of the farthest two images of this shape."""
+    if not request.epsilons:
+        return
+    pixels = math.prod(shape)
+    diameter = {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[request.norm]
+    largest = max(request.epsilons)
+    if largest > diameter:
+        message = f"epsilon {largest:g} is larger than any {request.norm} distance of two images"
+        hint = f"with pixels in [0, 1] it is at most {diameter:.6g} here"
+        raise InvalidParameterError(message, hint=hint)
+
+
+def _warn_of_images(context: SessionContext, images: ImageSet, indices: NDArray[np.int64]) -> None:
+    for line in images.selection_notes(indices):
+        context.warn(line)
+    if images.labels is None:
+        context.warn(
+            f"{images.name} has no labels: every number refers to the model's own prediction "
+            "(stability, not accuracy)"
+        )
