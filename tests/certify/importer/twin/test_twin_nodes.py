@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ from onnx import GraphProto, TensorProto, helper
 from onnx_cases.small_graphs import TWO, X, model_of, node
 
 from robcert.certify.importer.twin.twin import build_twin
-from robcert.certify.model import GraphNode
+
+if TYPE_CHECKING:
+    from robcert.certify.model import GraphNode
 
 
 def shown(nodes: tuple[GraphNode, ...]) -> tuple[str, ...]:
