@@ -188,7 +188,7 @@ class PreprocessOptions:
             message = f"{source} is not JSON: {error}"
             raise PreprocessingError(message) from error
         if isinstance(stated, dict):
-            stated.pop("input_shape", None)  # the file's own input tells it
+            stated.pop("input_shape", None)  # taken from the file's own input
             stated = {key: value for key, value in stated.items() if value not in ([], None)}
         return cls.from_json(json.dumps(stated), source=source)
 

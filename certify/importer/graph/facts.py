@@ -128,7 +128,7 @@ def is_standard(node: onnx.NodeProto, operator: str) -> bool:
 def trains(node: onnx.NodeProto) -> bool:
     """Whether a BatchNormalization is in training mode, by its attribute or its further outputs.
 
-    These outputs exist in no other mode; before version 14 nothing else tells the mode.
+    These outputs exist in training mode only; before version 14 they are the only sign of it.
     """
     told = any(a.name == "training_mode" and a.i for a in node.attribute)
     return told or any(node.output[1:])

@@ -23,7 +23,7 @@ BATCH = "batch"
 def restricted(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     """Copy of ``model`` that computes ``outputs`` (any tensors of it) and nothing else.
 
-    Inputs that nothing depends on any more are gone; so are the declared shapes of inner tensors
+    Inputs that no output depends on are removed; so are the declared shapes of inner tensors
     and outputs, which are often wrong and never needed.
 
     Raises:

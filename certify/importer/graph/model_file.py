@@ -1,4 +1,4 @@
-"""Reads an ONNX file that nobody vouches for, and says in one line what is wrong with it."""
+"""Reads an untrusted ONNX file; an error names its fault in one line."""
 
 from __future__ import annotations
 

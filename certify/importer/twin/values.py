@@ -41,7 +41,7 @@ SAME_TYPE = frozenset(
 """Operators whose output has the element type of the first input."""
 
 TRAINING = {"BatchNormalization": "training_mode", "Dropout": "training"}
-"""Operators that behave otherwise in training, and what says so."""
+"""Operators that behave differently in training mode, and how that mode is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
