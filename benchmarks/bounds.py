@@ -134,8 +134,8 @@ def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[]
 
 
 def report_ratios(classifier: Classifier, batches: list[Batch], rounds: int) -> None:
-    twin = classifier.twin
-    assert twin is not None
+    assert classifier.twin is not None
+    twin = classifier.twin.logits
     print(f"cost over bare passes (clock | processor time), target x{TARGET_RATIO}")
     for batch in batches:
         for name, (run, passes) in kernels(classifier, batch).items():

@@ -107,7 +107,7 @@ def main() -> None:
     classifier = load_classifier(Path(sys.argv[1]), images=images)
     x = images.pixels(np.array([0]))[0]
     assert classifier.twin is not None
-    loop = CohenLoop(classifier.twin, classifier.num_classes, float(sys.argv[2]))
+    loop = CohenLoop(classifier.twin.logits, classifier.num_classes, float(sys.argv[2]))
     for line in sys.stdin:
         batch, seconds = line.split()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.importer import load_classifier
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.trainers.loop import load_network
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Twin(nn.Module):
 def load_pair(path: Path, images: ImageSet, threads: int = 0) -> Pair:
     """The model of an ONNX file or of a run folder, which holds one beside its checkpoint."""
     file = path / "model.onnx" if path.is_dir() else path
-    classifier = load_classifier(file, images=images, threads=threads)
+    classifier = load_classifier(file, LoadOptions(threads=threads), images=images)
     if not path.is_dir():
         return Pair(classifier, Twin(classifier))
     return Pair(classifier, load_network(path).requires_grad_())

@@ -38,7 +38,7 @@ from robcert.certify import data as image_data
 from robcert.certify.attacks import AttackSettings, CorruptionSettings
 from robcert.certify.auditing import AuditSettings, SessionContext, SessionRequest, open_session
 from robcert.certify.data import ImageSet, from_arrays
-from robcert.certify.importer import load_classifier, torch_device
+from robcert.certify.importer import LoadOptions, load_classifier, torch_device
 from robcert.certify.landscape import SurfaceSettings, TaylorSettings
 from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.masking import MaskingSettings
@@ -163,14 +163,13 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
     found = _model(model, images, options)
     if isinstance(found, Classifier):
         return found
-    return load_classifier(
-        found,
+    how = LoadOptions(
         preprocess=_preprocess(options),
         output=options.get("output"),
-        images=images,
         device=options.get("device", "auto"),
         threads=options.get("threads", 0),
     )
+    return load_classifier(found, how, images=images)
 
 
 def audit(

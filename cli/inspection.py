@@ -45,7 +45,7 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
         default_data,
         demo_model,
         inspect_classifier,
-        inspect_file,
+        inspect_model,
         load_model_of,
     )
     from robcert.certify.data import load_images
@@ -58,11 +58,12 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
     request = replace(request_of(options), model=model)
     if options.data is not None:
         images = load_images(options.data, root=options.data_root)
-        return inspect_file(request, model, images), images.info
+        found = inspect_model(model, request.load_options, images=images)
+        return found, images.info
     try:
         classifier = load_model_of(request, None, tell)
     except AmbiguousOutputError:
-        return inspect_file(request, model, None), None
+        return inspect_model(model, request.load_options), None
     try:
         fitting = default_data(request, classifier, tell)
     except DataError:
@@ -80,7 +81,7 @@ def _print_json(options: AnalysisOptions, inspection: Inspection, data: DataInfo
     print_json(
         Outcome(
             command="inspect",
-            model=asdict(inspection.info),
+            model=inspection.info.stored(),
             data=asdict(data) if data else {},
             settings={"output": options.output, "device": options.device},
             summary=inspection.to_json(),

@@ -15,7 +15,7 @@ import numpy as np
 from robcert.certify import masking
 from robcert.certify.attacks import multi_targeted, pgd, square, transfer
 from robcert.certify.core import Norm
-from robcert.certify.importer import load_classifier
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.masking import (
     MaskingVerdict,
     Weight,
@@ -143,7 +143,7 @@ def tried(entry: Entry, plan: TrialPlan, *, gathered: Evidence | None = None) ->
     path = plan.folder / f"{entry.name.replace(' ', '-')}.onnx"
     if not path.is_file():
         exported(entry, kit, path)
-    classifier = load_classifier(path, images=images, device="cpu", threads=1)
+    classifier = load_classifier(path, LoadOptions(device="cpu", threads=1), images=images)
     results = path.with_suffix(".h5")
     results.unlink(missing_ok=True)
     started = time.monotonic()

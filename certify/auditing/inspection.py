@@ -7,18 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import AmbiguousOutputError
-from robcert.certify.importer import asked_for, load_classifier
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model import better_alternative, chance_hint, clean_accuracy, near_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    import torch
-
     from robcert.certify.data import ImageSet
-    from robcert.certify.model import Classifier, ModelInfo, Parity, PreprocessOptions
+    from robcert.certify.model import Classifier, ModelInfo, Parity
     from robcert.certify.stats import Proportion
+
+_DEFAULTS = LoadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Inspection:
             "twin": {
                 "available": self.twin_available,
                 "reason": info.twin_unavailable,
-                "straight_through": list(info.straight_through),
+                "straight_through": list(map(str, info.straight_through)),
             },
             "parity": _parity(info.parity),
             "clean_accuracy": _accuracy(self.clean_accuracy),
@@ -77,47 +76,24 @@ class Inspection:
 
 
 def inspect_model(
-    path: Path,
-    *,
-    preprocess: PreprocessOptions | None = None,
-    output: str | None = None,
-    images: ImageSet | None = None,
-    device: str | torch.device = "auto",
-    threads: int = 0,
-    checkpoint_loader: Callable[[Path, torch.device], Classifier] | None = None,
+    path: Path, options: LoadOptions = _DEFAULTS, *, images: ImageSet | None = None
 ) -> Inspection:
     """What the model in ``path`` is; arguments as of ``load_classifier``.
 
-    Where several outputs could be the class scores, the first is inspected and a warning names the
-    others.
+    Where several outputs could be the class scores, the first is inspected and a warning lists
+    them all.
 
     Raises:
         RobcertError: as ``load_classifier``.
     """
-
-    def load(chosen: str | None) -> Classifier:
-        return load_classifier(
-            path,
-            preprocess=preprocess,
-            output=chosen,
-            images=images,
-            device=device,
-            threads=threads,
-            checkpoint_loader=checkpoint_loader,
-        )
-
     try:
-        return inspect_classifier(load(output), images)
+        return inspect_classifier(load_classifier(path, options, images=images), images)
     except AmbiguousOutputError as error:
-        first = error.choices[0]
         warning = (
-            f"several outputs could be the class scores ({', '.join(error.choices)}); {first} is "
-            f"inspected, an analysis needs the choice (--output)"
+            f"several outputs could be the class scores ({', '.join(error.choices)}); "
+            f"{error.choices[0]} is inspected, an analysis needs the choice: --output NAME"
         )
-        classifier = load(first)
-        notes = [note for note in classifier.info.notes if note != asked_for(first)]
-        notes.insert(0, f"output {first!r} is the first that could be the class scores")
-        classifier.info = replace(classifier.info, notes=tuple(notes))
+        classifier = load_classifier(path, replace(options, first_output=True), images=images)
         return inspect_classifier(classifier, images, warnings=(warning,))
 
 
@@ -128,7 +104,7 @@ def inspect_classifier(
     accuracy = None if images is None else clean_accuracy(classifier, images)
     found = list(warnings)
     info = classifier.info
-    if classifier.twin is None:
+    if not classifier.differentiable:
         found.append(f"no gradients, only gradient-free analyses run: {info.twin_unavailable}")
     if info.straight_through:
         found.append(
@@ -143,7 +119,7 @@ def inspect_classifier(
         info=info,
         image_shape=classifier.image_shape,
         num_classes=classifier.num_classes,
-        one_by_one=classifier.one_by_one,
+        one_by_one=classifier.runtime.one_by_one,
         twin_available=classifier.differentiable,
         clean_accuracy=accuracy,
         warnings=tuple(found),
@@ -156,14 +132,14 @@ def _accuracy_warnings(
     """What clean accuracy says against the preprocessing."""
     if near_chance(accuracy, classifier.num_classes):
         return (f"clean accuracy is at chance: {chance_hint(classifier, images)}",)
-    if not any(note.startswith("assumed") for note in classifier.info.notes):
+    if not classifier.info.assumed_preprocessing:
         return ()
     best = better_alternative(classifier, images)
     if best is None:
         return ()
     return (
-        f"the preprocessing is partly assumed, and {best.name} would be right on {best.right} of "
-        f"{best.n} images",
+        f"the preprocessing is partly assumed; with {best.name}, {best.right} of {best.n} images "
+        f"would be correct; if so, pass: {best.options}",
     )
 
 

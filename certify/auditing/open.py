@@ -25,7 +25,7 @@ from robcert.certify.errors import (
     InvalidParameterError,
     require_at_least,
 )
-from robcert.certify.importer import load_classifier
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model import (
     Classifier,
     PreprocessOptions,
@@ -36,8 +36,6 @@ from robcert.certify.model import (
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
-
-from .inspection import Inspection, inspect_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +75,6 @@ class SessionRequest:
         output: name of the model's output with the class scores.
         allow_low_accuracy: go on even if clean accuracy is at chance.
         seconds: time after which no new step begins; None for no limit.
-        checkpoint_loader: reads checkpoints, whose architectures live in ``robcert.trainers``.
     """
 
     model: Path | Classifier | None = None
@@ -98,7 +95,6 @@ class SessionRequest:
     output: str | None = None
     allow_low_accuracy: bool = False
     seconds: float | None = None
-    checkpoint_loader: Callable[[Path, torch.device], Classifier] | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers, before anything is loaded."""
@@ -108,6 +104,16 @@ class SessionRequest:
             value = getattr(self, name)
             if value is not None:
                 require_at_least(name, value, 1)
+
+    @property
+    def load_options(self) -> LoadOptions:
+        """How the model file is to be loaded."""
+        return LoadOptions(
+            preprocess=self.preprocess,
+            output=self.output,
+            device=self.device,
+            threads=self.threads or 0,
+        )
 
     @property
     def distances(self) -> tuple[float, ...]:
@@ -234,15 +240,8 @@ def load_model_of(request: SessionRequest, images: ImageSet | None, on_note: Say
     """The model of ``request``; ``images`` settle layout and size of its input where known."""
     if isinstance(request.model, Classifier):
         return request.model
-    return load_classifier(
-        request.model or demo_model(on_note),
-        preprocess=request.preprocess,
-        output=request.output,
-        images=images,
-        device=request.device,
-        threads=request.threads or 0,
-        checkpoint_loader=request.checkpoint_loader,
-    )
+    path = request.model or demo_model(on_note)
+    return load_classifier(path, request.load_options, images=images)
 
 
 def load_sources(
@@ -266,23 +265,6 @@ def load_sources(
         require_same_task(source, session.classifier)
         found.setdefault(source.info.sha256, source)
     return tuple(found.values())
-
-
-def inspect_file(request: SessionRequest, file: Path, images: ImageSet | None) -> Inspection:
-    """What the model in ``file`` is, loaded as ``request`` says.
-
-    Raises:
-        RobcertError: it cannot be loaded.
-    """
-    return inspect_model(
-        file,
-        preprocess=request.preprocess,
-        output=request.output,
-        images=images,
-        device=request.device,
-        threads=request.threads or 0,
-        checkpoint_loader=request.checkpoint_loader,
-    )
 
 
 def demo_model(on_note: Say) -> Path:

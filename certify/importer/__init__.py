@@ -1,7 +1,7 @@
-"""A model file becomes a classifier: its runtime and its differentiable twin.
+"""Makes a classifier of a model file: its runtime and its differentiable twin.
 
-Names are loaded when they are first asked for: the child process that tries an untrusted file
-imports parts of this package, and must never import torch.
+Names are imported on first use: the child process that tries an untrusted file imports parts of
+this package and must never import torch.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .graph.model_file import read_model
-    from .load import load_classifier, torch_device
-    from .outputs import asked_for
+    from .load import LoadOptions, load_classifier, torch_device
     from .runtime.runtime_session import available_cores
 
-__all__ = ["asked_for", "available_cores", "load_classifier", "read_model", "torch_device"]
+__all__ = ["LoadOptions", "available_cores", "load_classifier", "read_model", "torch_device"]
 
 _HOME = {
-    "asked_for": ".outputs",
+    "LoadOptions": ".load",
     "available_cores": ".runtime.runtime_session",
     "load_classifier": ".load",
     "read_model": ".graph.model_file",
@@ -27,7 +26,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """The public ``name``, from the module that holds it."""
+    """The public ``name``, from the module that defines it."""
     if name not in _HOME:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -18,57 +20,93 @@ if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier
 
+    CheckpointLoader = Callable[[Path, torch.device], Classifier]
+
+LOADERS, SAFETENSORS = "robcert.model_loaders", "safetensors"
+"""Entry point group of functions ``(path, device) -> Classifier``, and the one for checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model file is loaded.
+
+    Attributes:
+        preprocess: what is known about the preprocessing; it completes and overrides the file's
+            metadata.
+        output: name of the output with the class scores, which may be a tensor inside the graph;
+            None to find it.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        threads: threads of the runtime; 0 for one per processor core.
+        first_output: of several outputs that could be the class scores take the first; by default
+            they are an error that lists them.
+    """
+
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    output: str | None = None
+    device: str | torch.device = "auto"
+    threads: int = 0
+    first_output: bool = False
+
+
+_DEFAULTS = LoadOptions()
+
 
 def load_classifier(
-    path: Path,
-    *,
-    preprocess: PreprocessOptions | None = None,
-    output: str | None = None,
-    images: ImageSet | None = None,
-    device: str | torch.device = "auto",
-    threads: int = 0,
-    checkpoint_loader: Callable[[Path, torch.device], Classifier] | None = None,
+    path: Path, options: LoadOptions = _DEFAULTS, *, images: ImageSet | None = None
 ) -> Classifier:
     """The classifier in an ONNX file, a checkpoint or a run folder, in pixel space.
 
-    An ONNX file is taken for hostile: it is first tried in a child process under a memory and a
-    time limit. What was decided where the file leaves something open stands in ``info.notes``.
+    An ONNX file is treated as hostile: it is first tried in a child process under a memory and a
+    time limit. Decisions about what the file leaves open are listed in ``info.notes``. Checkpoints
+    are read by the function that an installed package registers under the entry point
+    ``safetensors`` of the group ``robcert.model_loaders``.
 
     Args:
         path: ``.onnx`` file, ``.safetensors`` checkpoint, or folder of a training run.
-        preprocess: what is known of the preprocessing; completes and overrides the file's metadata.
-        output: name of the output with the class scores, which may be an inner tensor.
-        images: the images that it will be given; they settle layout and size.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
-        threads: of the runtime; 0 for one a processor core.
-        checkpoint_loader: reads checkpoints, whose architectures live in ``robcert.trainers``.
+        options: preprocessing, output, device and threads.
+        images: the images that the model will be given; they determine layout and size.
 
     Raises:
-        ModelFileError: the file is bad, unsafe, or no image classifier.
+        ModelFileError: the file is bad, unsafe, or not an image classifier.
         PreprocessingError: the preprocessing contradicts the model.
         DataError: the images do not fit the model.
     """
-    where = torch_device(device)
-    if path.is_dir() or path.suffix == ".safetensors":
-        if checkpoint_loader is None:
-            message = f"{path} is a checkpoint or a folder, not an ONNX file"
-            raise ModelFileError(message)
-        if output is not None or not (preprocess is None or preprocess.empty):
-            message = f"{path}: a checkpoint knows its own preprocessing and output"
-            raise PreprocessingError(message, hint="leave these options out")
-        classifier = checkpoint_loader(path, where)
-        if images is not None:
-            images.require_fit(classifier.image_shape, classifier.num_classes)
-        return classifier
-    loader = OnnxLoader(preprocess or PreprocessOptions(), output, where, threads)
-    return loader.load(path, images)
+    device = torch_device(options.device)
+    if path.is_dir() or path.suffix == f".{SAFETENSORS}":
+        return _checkpoint(path, options, device, images)
+    return OnnxLoader(options, device).load(path, images)
+
+
+def _checkpoint(
+    path: Path, options: LoadOptions, device: torch.device, images: ImageSet | None
+) -> Classifier:
+    if options.output is not None or not options.preprocess.empty:
+        message = f"{path}: a checkpoint contains its own preprocessing and output"
+        raise PreprocessingError(message, hint="omit the options for preprocessing and output")
+    classifier = _checkpoint_loader(path)(path, device)
+    if images is not None:
+        images.require_fit(classifier.image_shape, classifier.num_classes)
+    return classifier
+
+
+def _checkpoint_loader(path: Path) -> CheckpointLoader:
+    """The registered function that reads checkpoints.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    for entry in entry_points(group=LOADERS, name=SAFETENSORS):
+        return cast("CheckpointLoader", entry.load())
+    message = f"{path} is a checkpoint or a folder, and no loader for checkpoints is installed"
+    hint = f"export it to ONNX, or reinstall robcert, which registers one as {LOADERS}"
+    raise ModelFileError(message, hint=hint)
 
 
 def torch_device(name: str | torch.device) -> torch.device:
-    """Device called ``name``; ``auto`` is a GPU if torch sees one.
+    """Device called ``name``; ``auto`` is a GPU if torch finds one.
 
     Raises:
-        InvalidParameterError: no such device here.
+        InvalidParameterError: there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,6 +119,6 @@ def torch_device(name: str | torch.device) -> torch.device:
     if device.type not in {"cpu", "cuda"} or (
         device.type == "cuda" and (device.index or 0) >= count
     ):
-        message = f"device {name} is not available: torch sees {count} GPUs"
+        message = f"device {name} is not available: torch finds {count} GPUs"
         raise InvalidParameterError(message, hint="use cpu")
     return device

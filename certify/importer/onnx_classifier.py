@@ -12,27 +12,29 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from robcert.certify.model import Classifier, Logits, ModelInfo
+from robcert.certify.model import Classifier, Logits, ModelInfo, Runtime
 from robcert.certify.numerics import generator
 
-from .graph.graph import opset_versions
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
-from .onnx_twin import add_twin
+from .onnx_twin import TwinOutcome, TwinSource
 from .outputs import Cut
-from .runtime.batching import Batching, decide_batching, discontinuous
-from .runtime.runtime import Runtime
+from .runtime.batching import Batching, BatchTrial, decide_batching
+from .runtime.runtime import GraphRuntime
 from .runtime.runtime_session import available_cores, open_session
 from .scores import ScoreRule, score_rule, squashed
-from .twin.training_mode import listed, normalised_by_batch
+from .twin.training_mode import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import onnx
 
     from robcert.certify.data import ImageSet
-    from robcert.certify.model import Preprocessing, PreprocessOptions
+    from robcert.certify.model import Preprocessing
+
+    from .load import LoadOptions
 
 PROBES = 8
 """Model inputs on which batches are compared with single images; half noise, half real."""
@@ -41,29 +43,24 @@ PARITY_IMAGES = 32
 """Real images on which twin and runtime are compared."""
 
 PARITY_PIXELS = 600_000
-"""Real images for parity hold at most so many pixels together (but are at least four)."""
+"""Limit on the pixels of all real images for parity together (but at least four images)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxLoader:
-    """How an ONNX file is loaded.
+    """Loads ONNX files.
 
     Attributes:
-        preprocess: what the user says of the preprocessing.
-        output: name of the output; None to find it.
+        options: what the user states about the file.
         device: where the twin computes, and the runtime if it can.
-        threads: of the runtime; 0 for one a core.
     """
 
-    preprocess: PreprocessOptions
-    output: str | None
+    options: LoadOptions
     device: torch.device
-    threads: int
 
     def load(self, path: Path, images: ImageSet | None) -> Classifier:
         """The classifier in ``path``; see :func:`robcert.certify.importer.load.load_classifier`."""
-        shape = None if images is None else images.shape
-        model = open_model(path, preprocess=self.preprocess, output=self.output, image_shape=shape)
+        model = open_model(path, self.options, None if images is None else images.shape)
         real = None if images is None else _spread_images(images)
         probes = model.preprocessing(_probes(real, model.layout.image))
         model = self._with_trusted_cut(model, probes)
@@ -72,41 +69,45 @@ class OnnxLoader:
         rule = score_rule(raw, is_squashed=model.cut.squashing != "none")
         if images is not None:
             images.require_fit(model.layout.image, rule.classes)
-        classifier = self._classifier(model, batching, rule)
-        add_twin(classifier, model, batching, rule, real)
-        return classifier
+        runtime = self._shipped(model, batching, rule)
+        has_declared = runtime.declared is not None
+        source = TwinSource(model, batching, rule, runtime.logits, has_declared, self.device)
+        outcome = source.build(real)
+        return Classifier(
+            info=_info(model, batching, rule, outcome),
+            runtime=runtime,
+            num_classes=rule.classes,
+            image_shape=model.layout.image,
+            twin=outcome.twin,
+            doubted_twin=outcome.doubted,
+            preprocessing=model.preprocessing,
+            device=self.device,
+        )
 
-    def _classifier(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Classifier:
-        """The classifier without its twin."""
+    def _shipped(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Runtime:
+        """The logits of ONNX Runtime, and the other ways of calling it."""
 
         def scores(output: str, by: ScoreRule, prepare: Preprocessing) -> Logits:
             return partial(_scores, batching.runtime, output, by, prepare)
 
-        classifier = Classifier(
-            info=_info(model, batching, rule),
-            runtime=scores(model.logits, rule, model.preprocessing),
-            twin=None,
-            num_classes=rule.classes,
-            image_shape=model.layout.image,
-            preprocessing=model.preprocessing,
-            device=self.device,
+        differs = model.logits != model.declared or rule.kind != "logits"
+        unchanged = ScoreRule("logits", rule.classes)
+        on_cpu = self.device.type != "cuda"
+        return Runtime(
+            logits=scores(model.logits, rule, model.preprocessing),
+            declared=scores(model.declared, unchanged, model.preprocessing) if differs else None,
             with_preprocessing=partial(scores, model.logits, rule),
             one_by_one=batching.runtime.fixed_batch is not None,
-            cores=self.threads or available_cores(),
+            cores=self.options.threads or available_cores(),
             reopened=cache(partial(self._reopened, model, batching, rule)),
+            quantised=partial(self._quantised, model, batching, rule) if on_cpu else None,
         )
-        if self.device.type != "cuda":
-            classifier.quantised = partial(self._quantised, model, batching, rule)
-        if model.logits != model.declared or rule.kind != "logits":
-            as_it_is = ScoreRule("logits", rule.classes)
-            classifier.declared = scores(model.declared, as_it_is, model.preprocessing)
-        return classifier
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
-        """The same scores by a session whose operators keep to the thread that calls them."""
+        """The same scores by a session whose operators use the calling thread only."""
         runtime = batching.runtime
-        if self.device.type != "cuda" and (self.threads or available_cores()) > 1:
-            alone = replace(self, threads=1)._runtime(model, batching.model)
+        if self.device.type != "cuda" and (self.options.threads or available_cores()) > 1:
+            alone = self._runtime(model, batching.model, threads=1)
             runtime = replace(runtime, session=alone.session)
         return partial(_scores, runtime, model.logits, rule, model.preprocessing)
 
@@ -115,11 +116,12 @@ class OnnxLoader:
     ) -> Logits:
         """Scores in int8, with the ranges of ``noisy (b, c, h, w)``."""
         from .runtime.quantisation import (
-            quantised,  # the quantiser is slow to import, and rarely asked for
+            quantised,  # the quantiser is slow to import, and rarely needed
         )
 
-        graph = quantised(batching.model, batching.runtime, model.preprocessing(noisy))
-        alone = replace(self, threads=1)._runtime(model, graph)
+        inputs = model.preprocessing(noisy)
+        graph = quantised(batching.model, model.facts, batching.runtime, inputs)
+        alone = self._runtime(model, graph, threads=1)
         runtime = replace(batching.runtime, session=alone.session)
         return partial(_scores, runtime, model.logits, rule, model.preprocessing)
 
@@ -127,24 +129,28 @@ class OnnxLoader:
         """Runtime for batches, or for one image at a time."""
         # Sums of float32 in another order differ by about 1e-6 of the scores.
         tolerance = 0.02 if model.half_precision else 1e-4
+        trial = BatchTrial(
+            output=model.logits,
+            probes=probes,
+            tolerance=0.25 if model.facts.discontinuous else tolerance,
+            draws=model.facts.draws,
+        )
         return decide_batching(
             model.graph,
             self._runtime(model, model.graph),
-            output=model.logits,
-            probes=probes,
-            tolerance=0.25 if discontinuous(model.graph) else tolerance,
+            trial,
             reopen=partial(self._runtime, model),
         )
 
     def _with_trusted_cut(self, model: OnnxModel, probes: Tensor) -> OnnxModel:
-        """``model``, with its softmax left on unless cutting it off is seen to undo it."""
+        """``model``; its softmax stays unless it reproduces the declared output from the logits."""
         if model.cut.squashing == "none" or model.cut.quantised:
             return model
         runtime = self._runtime(model, model.graph)
         single = replace(runtime, fixed_batch=runtime.fixed_batch or 1)
         declared = single(probes[:2], model.declared)
         expected = squashed(single(probes[:2], model.logits), model.cut.squashing)
-        if not declared.is_floating_point():  # quantised probabilities: only their order is left
+        if not declared.is_floating_point():  # quantised probabilities: only their order is known
             declared = declared.float()
             top = expected.gather(1, declared.flatten(1).argmax(1, keepdim=True))
             trusted = bool((top >= expected.amax(1, keepdim=True) - 0.02).all())
@@ -154,26 +160,30 @@ class OnnxLoader:
             )
         if trusted:
             return model
-        note = f"{model.cut.squashing} {model.cut.node!r} is not one over the classes: left on"
+        note = f"{model.cut.squashing} {model.cut.node!r} is not over the classes: it is kept"
         return replace(
             model, cut=Cut(model.declared), logits=model.declared, notes=(*model.notes, note)
         )
 
-    def _runtime(self, model: OnnxModel, graph: onnx.ModelProto) -> Runtime:
-        """Runtime of a graph; its batch is what the graph's input declares."""
-        # The CUDA provider complains at length where there is no GPU; torch knows.
+    def _runtime(
+        self, model: OnnxModel, graph: onnx.ModelProto, threads: int | None = None
+    ) -> GraphRuntime:
+        """Session of a graph, with the batch size that the graph's input declares."""
+        # The CUDA provider logs long errors where there is no GPU; torch knows.
         on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
         session = open_session(
             graph.SerializeToString(),
             path=model.file.path,
-            threads=self.threads,
+            threads=self.options.threads if threads is None else threads,
             cuda_device=(self.device.index or 0) if on_gpu else None,
         )
         entry = next(i for i in session.get_inputs() if i.name == model.input_name)
         first = entry.shape[0] if entry.shape else None  # an input may have no shape at all
         fixed = 1 if not model.layout.batched else first if isinstance(first, int) else None
         dtype = model.preprocessing.dtype
-        return Runtime(session, model.input_name, dtype, fixed, model.layout.batched, bound=on_gpu)
+        return GraphRuntime(
+            session, model.input_name, dtype, fixed, model.layout.batched, bound=on_gpu
+        )
 
 
 def _spread_images(images: ImageSet) -> Tensor:
@@ -184,59 +194,70 @@ def _spread_images(images: ImageSet) -> Tensor:
 
 
 def _probes(real: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
-    """Pixels ``(PROBES, c, h, w)`` on which batching is tried."""
+    """Pixels ``(PROBES, c, h, w)`` for the comparison of batches with single images."""
     count = 0 if real is None else min(len(real), PROBES // 2)
     noise = torch.rand(PROBES - count, *shape, generator=generator(0, "probes", 0))
     return noise if real is None else torch.cat([real[:count], noise])
 
 
 def _scores(
-    runtime: Runtime, output: str, rule: ScoreRule, prepare: Preprocessing, x: Tensor
+    runtime: GraphRuntime, output: str, rule: ScoreRule, prepare: Preprocessing, x: Tensor
 ) -> Tensor:
     """Scores ``(b, k)`` of pixels ``x (b, c, h, w)`` by the runtime."""
     with torch.no_grad():
         return rule(runtime(prepare(x), output))
 
 
-def _info(model: OnnxModel, batching: Batching, rule: ScoreRule) -> ModelInfo:
-    """What is known before the twin."""
+def _info(model: OnnxModel, batching: Batching, rule: ScoreRule, outcome: TwinOutcome) -> ModelInfo:
+    """What is known about the file."""
     proto = model.file.model
-    source = {
-        "logits": model.cut.describe(),
-        "probabilities": "log of the probabilities",
-        "probability": "log-odds of the one probability",
-        "score": f"one score against 0 ({model.cut.describe()})",
-    }[rule.kind]
     provider = batching.runtime.session.get_providers()[0].removesuffix("ExecutionProvider")
-    notes = [*model.notes, batching.note]
-    if by_batch := normalised_by_batch(batching.model):
-        notes.append(
-            f"BatchNormalization left in training mode, scores may depend on the batch and on "
-            f"earlier calls: {listed(by_batch)}"
-        )
-    if batching.random:
-        notes.append("random: the same image gives other logits each time")
     return ModelInfo(
         file=model.file.path.name,
         sha256=model.file.sha256,
         kind="onnx",
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        opset=opset_versions(proto).get("", 0),
+        opset=model.opset,
         input_name=model.input_name,
         input_shape=model.input_dims,
         output_name=model.declared,
         output_shape=_output_shape(model, batching),
-        logits_from=source,
+        logits_from=_logits_from(model, rule),
         runtime=f"onnxruntime {onnxruntime.__version__} {provider}",
         data_name=model.data_name,
         preprocessing=json.dumps(asdict(model.preprocessing), sort_keys=True),
+        straight_through=outcome.straight_through,
+        hint_nodes=outcome.hint_nodes,
+        twin_unavailable=outcome.unavailable,
+        parity=outcome.parity,
         random=batching.random,
-        notes=tuple(notes),
+        notes=(*model.notes, *_batch_notes(model, batching), *outcome.notes),
+        assumed_preprocessing=model.assumed_preprocessing,
     )
 
 
+def _logits_from(model: OnnxModel, rule: ScoreRule) -> str:
+    return {
+        "logits": model.cut.describe(),
+        "probabilities": "log of the probabilities",
+        "probability": "log-odds of the one probability",
+        "score": f"one score against 0 ({model.cut.describe()})",
+    }[rule.kind]
+
+
+def _batch_notes(model: OnnxModel, batching: Batching) -> Iterator[str]:
+    yield batching.note
+    if model.facts.normalised_by_batch:
+        yield (
+            "BatchNormalization left in training mode, scores may depend on the batch and on "
+            f"earlier calls: {listed(model.facts.normalised_by_batch)}"
+        )
+    if batching.random:
+        yield "random: the same image gives different logits each time"
+
+
 def _output_shape(model: OnnxModel, batching: Batching) -> tuple[int | str, ...]:
-    """Shape of the output; its batch axis carries the name of the input's where that is free."""
+    """Shape of the output; a free batch axis has the name of the input's."""
     shape = model.declared_shape
     free = batching.runtime.fixed_batch is None and model.fixed_batch is None
     if free and shape[:1] == (1,):

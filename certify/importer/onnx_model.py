@@ -1,4 +1,4 @@
-"""An ONNX file laid open: the chosen input and output, and a graph that gives logits."""
+"""An ONNX file analysed: the chosen input and output, and a graph that gives logits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from onnx import TensorProto, helper
 from robcert.certify.errors import ModelFileError, PreprocessingError
 from robcert.certify.model import PreprocessOptions
 
-from .graph.graph_edits import dequantised, dimensions, required_inputs, restricted, unrounded
+from .graph.facts import GraphFacts, dimensions
+from .graph.graph_edits import dequantised, restricted, unrounded
 from .graph.layout import InputLayout, layout_for_images, layout_without_images, shown
-from .graph.model_file import ModelFile, all_tensors, read_model
-from .outputs import Cut, asked_for, choose_output, logits_behind
+from .graph.model_file import ModelFile, read_model
+from .outputs import Cut, choose_output, logits_behind
 from .runtime.sandbox import OutputFact, trial_outputs
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from robcert.certify.model import Preprocessing
 
     from .graph.layout import Dimensions, ImageShape
+    from .load import LoadOptions
 
 _INPUT_TYPES = frozenset(
     {
@@ -35,33 +37,38 @@ _INPUT_TYPES = frozenset(
 _QUANTISED = frozenset({"int8", "uint8"})
 
 _INTEGER_RANGES = {"int8": (-128.0, 127.0)}
-"""What black and white become where nobody says it; other integer types: 0 and 255."""
+"""Default range of pixel values per input type; other integer types: 0 and 255."""
 
 DATA_KEY = "robcert.data"
-"""Metadata entry of an ONNX file: the data set that it was trained on."""
+"""Metadata entry of an ONNX file: the data set it was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """What was decided about a file.
+    """The decisions about a file.
 
     Attributes:
         file: the file and its hash.
-        graph: restricted copy whose outputs are ``logits`` and, if another, ``declared``.
-        input_name: the input that images go to.
+        opset: version of the ONNX operator set that the file declares.
+        graph: restricted copy whose outputs are ``logits`` and, if different, ``declared``.
+        facts: what is known about ``graph``; also true of the copies made of it later.
+        input_name: the input that takes the images.
         input_dims: its declared shape.
-        layout: how images lie in it.
+        layout: how images are arranged in it.
         preprocessing: how pixels become that input.
         declared: the chosen output.
         declared_shape: its shape on one image.
         logits: the tensor with the logits.
-        cut: what stands between the two.
+        cut: what lies between the two.
         data_name: data set named in the metadata.
         notes: decisions, one line each.
+        assumed_preprocessing: whether a part of the preprocessing was assumed.
     """
 
     file: ModelFile
+    opset: int
     graph: onnx.ModelProto
+    facts: GraphFacts
     input_name: str
     input_dims: Dimensions
     layout: InputLayout
@@ -72,111 +79,104 @@ class OnnxModel:
     cut: Cut
     data_name: str
     notes: tuple[str, ...]
+    assumed_preprocessing: bool = False
 
     @property
     def half_precision(self) -> bool:
-        """Whether float16 tensors take part."""
-        return _holds_half(self.graph) or self.preprocessing.dtype == "float16"
+        """Whether the input or a stored tensor is float16."""
+        return self.facts.half_precision or self.preprocessing.dtype == "float16"
 
     @property
     def fixed_batch(self) -> int | None:
-        """Images a call that the file declares; None if free."""
+        """Batch size that the file declares; None if free."""
         if not self.layout.batched:
             return 1
         first = self.input_dims[0] if self.input_dims else ""
         return first if isinstance(first, int) else None
 
 
-def open_model(
-    path: Path,
-    *,
-    preprocess: PreprocessOptions,
-    output: str | None,
-    image_shape: ImageShape | None,
-) -> OnnxModel:
+def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None) -> OnnxModel:
     """The model in ``path``, tried in a child process first.
 
     Args:
         path: ONNX file.
-        preprocess: what the user says of the input; goes before the file's own metadata.
-        output: name of the output, which may be an inner tensor; None to find it.
-        image_shape: (c, h, w) of the images that it is for; None if there are none.
+        options: what the user states about it.
+        image_shape: (c, h, w) of the images that it will be given; None if there are none.
 
     Raises:
-        ModelFileError: the file is bad, unsafe or no image classifier.
+        ModelFileError: the file is bad, unsafe or not an image classifier.
         DataError: the images do not fit its input.
         PreprocessingError: the preprocessing contradicts the input.
     """
-    facts = trial_outputs(path, image_shape=image_shape, output=output)
+    outputs = trial_outputs(path, image_shape=image_shape, output=options.output)
     file = read_model(path)
+    whole = GraphFacts.of(file.model)
     declared = choose_output(
-        path, file.model, facts, batch=_declared_batch(file.model), requested=output
+        path,
+        file.model,
+        outputs,
+        whole,
+        requested=options.output,
+        first=options.first_output,
     )
     cut = logits_behind(file.model, declared)
     graph = restricted(file.model, list(dict.fromkeys([cut.tensor, declared])))
-    entry = _image_input(path, graph)
+    facts = GraphFacts.of(graph)
+    entry = _image_input(path, facts, declared)
     metadata = {prop.key: prop.value for prop in file.model.metadata_props}
-    options = preprocess.over(PreprocessOptions.from_metadata(metadata))
+    stated = options.preprocess.over(PreprocessOptions.from_metadata(metadata))
     dims: Dimensions = tuple(dimensions(entry)) or ("", "", "", "")
     if image_shape is None:
-        layout = layout_without_images(entry.name, dims, options.layout)
+        layout = layout_without_images(entry.name, dims, stated.layout)
     else:
-        layout = layout_for_images(entry.name, dims, image_shape, options.layout)
-    preprocessing, assumed = _preprocessing(entry, layout, options)
-    decided = (*_output_notes(facts, declared, cut, output), *_input_notes(file.model, graph))
+        layout = layout_for_images(entry.name, dims, image_shape, stated.layout)
+    preprocessing, assumed = _preprocessing(entry, layout, stated)
+    decided = (*_output_notes(outputs, declared, cut, options), *_input_notes(whole, facts))
     return OnnxModel(
         file=file,
+        opset=whole.opset,
         graph=graph,
+        facts=facts,
         input_name=entry.name,
         input_dims=dims,
         layout=layout,
         preprocessing=preprocessing,
         declared=declared,
-        declared_shape=facts[declared].shape,
-        logits=_logits(graph, cut, declared, facts[declared]),
+        declared_shape=outputs[declared].shape,
+        logits=_logits(graph, facts, cut, declared, outputs[declared]),
         cut=cut,
         data_name=metadata.get(DATA_KEY, ""),
         notes=(*_checker_note(file.model), *decided, *layout.notes, *assumed),
+        assumed_preprocessing=bool(assumed),
     )
 
 
-def _declared_batch(model: onnx.ModelProto) -> int:
-    """First axis of the first input where it is fixed, else 1."""
-    for entry in required_inputs(model):
-        first = (dimensions(entry) or [""])[0]
-        if isinstance(first, int):
-            return first
-    return 1
-
-
-def _image_input(path: Path, graph: onnx.ModelProto) -> onnx.ValueInfoProto:
+def _image_input(path: Path, facts: GraphFacts, declared: str) -> onnx.ValueInfoProto:
     """The one input that the chosen output depends on."""
-    inputs = required_inputs(graph)
+    inputs = facts.inputs
     if len(inputs) != 1:
         names = ", ".join(f"{i.name} {shown(dimensions(i))}" for i in inputs) or "none"
         message = (
-            f"{path}: an image classifier has one input, its output "
-            f"{graph.graph.output[-1].name!r} depends on {len(inputs)}: {names}"
+            f"{path}: an image classifier has one input, its output {declared!r} depends on "
+            f"{len(inputs)}: {names}"
         )
-        hint = "choose an output that depends on the images alone (--output)" if inputs else ""
+        hint = "choose an output that depends on the images alone: --output NAME" if inputs else ""
         raise ModelFileError(message, hint=hint)
     kind = inputs[0].type.tensor_type.elem_type
     if kind not in _INPUT_TYPES:
         name = TensorProto.DataType.Name(kind) if kind else "no tensor"
-        message = f"{path}: input {inputs[0].name!r} is {name}, not an image"
+        message = f"{path}: input {inputs[0].name!r} has element type {name}, not that of an image"
         raise ModelFileError(message)
     return inputs[0]
 
 
-def _holds_half(model: onnx.ModelProto) -> bool:
-    return any(tensor.data_type == TensorProto.FLOAT16 for tensor in all_tensors(model))
-
-
-def _logits(graph: onnx.ModelProto, cut: Cut, declared: str, fact: OutputFact) -> str:
+def _logits(
+    graph: onnx.ModelProto, facts: GraphFacts, cut: Cut, declared: str, output: OutputFact
+) -> str:
     """Name of the float tensor with the logits, made the first output of ``graph``."""
-    quantised = cut.quantised or (cut.tensor == declared and fact.dtype in _QUANTISED)
+    quantised = cut.quantised or (cut.tensor == declared and output.dtype in _QUANTISED)
     logits = dequantised(graph, cut.tensor) if quantised else cut.tensor
-    if cut.tensor != declared and _holds_half(graph):
+    if cut.tensor != declared and facts.half_precision:
         logits = unrounded(graph, logits)
     names = dict.fromkeys([logits, declared])
     del graph.graph.output[:]
@@ -187,10 +187,12 @@ def _logits(graph: onnx.ModelProto, cut: Cut, declared: str, fact: OutputFact) -
 def _preprocessing(
     entry: onnx.ValueInfoProto, layout: InputLayout, options: PreprocessOptions
 ) -> tuple[Preprocessing, tuple[str, ...]]:
-    """Preprocessing for the input, and what of it was assumed."""
+    """Preprocessing for the input, and notes on the parts that were assumed."""
     dtype = str(helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
     if options.dtype is not None and options.dtype != dtype:
-        message = f"dtype {options.dtype} is said, but input {entry.name!r} is {dtype}"
+        message = (
+            f"the preprocessing states dtype {options.dtype}, but input {entry.name!r} is {dtype}"
+        )
         raise PreprocessingError(message)
     for key, values in (("mean", options.mean), ("std", options.std)):
         if values is not None and len(values) not in (1, layout.image[0]):
@@ -203,7 +205,7 @@ def _preprocessing(
         black_and_white = _INTEGER_RANGES.get(dtype, (0.0, 1.0) if "float" in dtype else (0, 255))
         options = PreprocessOptions(range=black_and_white).over(options)
         low, high = black_and_white
-        assumed.append(f"assumed: black is {low:g} and white is {high:g}")
+        assumed.append(f"assumed: pixel values range from {low:g} (black) to {high:g} (white)")
     if options.mean is None and options.std is None:
         assumed.append("assumed: no normalisation is applied")
     completed = options.completed(layout=layout.layout, dtype=dtype, input_shape=layout.shape)
@@ -211,34 +213,39 @@ def _preprocessing(
 
 
 def _checker_note(model: onnx.ModelProto) -> tuple[str, ...]:
-    """What onnx.checker objects to; the runtime is the judge, so it is only a note."""
+    """Objections of onnx.checker; only a note, because the runtime decides."""
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         reason = " ".join(str(error).split())[:150]
-        return (f"onnx.checker rejects the file, the runtime runs it: {reason}",)
+        return (f"onnx.checker rejects the file, but the runtime runs it: {reason}",)
     except (ValueError, RuntimeError):  # too large to serialise, or a schema it does not know
-        return ("onnx.checker cannot check the file, the runtime runs it",)
+        return ("onnx.checker cannot check the file, but the runtime runs it",)
     return ()
 
 
 def _output_notes(
-    facts: dict[str, OutputFact], declared: str, cut: Cut, requested: str | None
+    outputs: dict[str, OutputFact], declared: str, cut: Cut, options: LoadOptions
 ) -> tuple[str, ...]:
     notes = []
-    others = [name for name in facts if name != declared]
+    others = [name for name in outputs if name != declared]
+    if options.first_output:
+        notes.append(f"output {declared!r} is the first that could be the class scores")
     if others:
         notes.append(f"class scores are output {declared!r}; not used: {', '.join(others)}")
-    if requested is not None:
-        notes.append(asked_for(declared))
+    if options.output is not None:
+        notes.append(f"output {declared!r} was chosen by the user")
     if cut.squashing == "sigmoid":
         notes.append(
-            f"sigmoid {cut.node!r} is cut off: its inputs serve as logits, the class order is kept"
+            f"sigmoid {cut.node!r} is removed: its inputs serve as logits, the order of the "
+            "classes is unchanged"
         )
     return tuple(notes)
 
 
-def _input_notes(model: onnx.ModelProto, graph: onnx.ModelProto) -> tuple[str, ...]:
-    kept = {entry.name for entry in graph.graph.input}
-    dropped = [entry.name for entry in required_inputs(model) if entry.name not in kept]
-    return (f"inputs left out, the scores do not need them: {', '.join(dropped)}",) * bool(dropped)
+def _input_notes(whole: GraphFacts, used: GraphFacts) -> tuple[str, ...]:
+    kept = {entry.name for entry in used.inputs}
+    dropped = [entry.name for entry in whole.inputs if entry.name not in kept]
+    return (f"inputs not used, the scores do not depend on them: {', '.join(dropped)}",) * bool(
+        dropped
+    )

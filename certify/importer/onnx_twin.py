@@ -1,4 +1,4 @@
-"""Gives a classifier its differentiable twin, or the reason why it has none."""
+"""The differentiable twin of an ONNX file, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -10,195 +10,233 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
-from robcert.certify.model import rounds_by_itself
+from robcert.certify.model import Twin, rounds_by_itself
 
-from .graph.random_nodes import draws
-from .runtime.batching import Batching, discontinuous
 from .scores import ScoreRule
 from .twin.builder import EXECUTION_ERRORS
-from .twin.inside_scores import inner_twin
-from .twin.parity import Tolerance, measure_parity
+from .twin.inside_scores import find_inside_scores
+from .twin.parity import Subject, Tolerance, measure_parity
 from .twin.random_parity import mean_mismatch
 from .twin.training_mode import listed, without_dropout
-from .twin.twin import Twin, build_twin
+from .twin.twin import TwinModule, build_twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from robcert.certify.model import Classifier, Logits, Preprocessing
+    import onnx
+
+    from robcert.certify.model import (
+        GraphNode,
+        Logits,
+        Parity,
+        Preprocessing,
+        StraightThroughNode,
+    )
 
     from .onnx_model import OnnxModel
+    from .runtime.batching import Batching
 
 HALF_PRECISION_STEP = 10.0
-"""Central differences of float16 arithmetic need larger steps by this factor."""
+"""Factor on the steps of central differences in float16 arithmetic."""
 
-
-INNER_IMAGES = 16
-"""Real images on which the insides of a graph are looked at."""
+INSIDE_IMAGES = 16
+"""Real images on which scores inside the graph are searched for."""
 
 
 @dataclass(frozen=True, slots=True)
-class _PixelTwin:
-    """Pixels to scores by a twin.
+class TwinOutcome:
+    """What became of the twin.
 
     Attributes:
+        twin: the twin; None if there is none.
+        doubted: a twin with the runtime's logits whose gradient parity rejected.
+        unavailable: why there is no twin; empty if there is one.
+        parity: how well twin and runtime agree; None if that could not be measured.
+        straight_through: nodes with surrogate gradients.
+        hint_nodes: nodes without a useful gradient.
+        notes: what the reader must know about the twin.
+    """
+
+    twin: Twin | None = None
+    doubted: Twin | None = None
+    unavailable: str = ""
+    parity: Parity | None = None
+    straight_through: tuple[StraightThroughNode, ...] = ()
+    hint_nodes: tuple[GraphNode, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _PixelFunction:
+    """Pixels to scores by a module.
+
+    Attributes:
+        module: model inputs to the graph's numbers.
+        rule: from these numbers to scores.
+        prepare: from pixels to model inputs.
         batched: whether the graph's input has a batch axis.
-        fixed_batch: images that one call of the graph takes, all of them copies of one; None for
+        fixed_batch: number of images per call of the graph, all of them copies of one; None for
             any number.
     """
 
-    twin: Twin
+    module: TwinModule
     rule: ScoreRule
     prepare: Preprocessing
     batched: bool
     fixed_batch: int | None
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the module takes one image at a time."""
+        return self.fixed_batch is not None or not self.batched
+
     def __call__(self, x: Tensor, *, straight_through: bool) -> Tensor:
         """Scores ``(b, k)`` of ``x (b, c, h, w)``, with a gradient."""
         inputs = self.prepare(x)
         if not self.batched:
-            rows = [self.twin(row, straight_through=straight_through) for row in inputs]
+            rows = [self.module(row, straight_through=straight_through) for row in inputs]
             return self.rule(torch.stack([row.flatten() for row in rows]))
         if self.fixed_batch is None:
-            return self.rule(self.twin(inputs, straight_through=straight_through))
+            return self.rule(self.module(inputs, straight_through=straight_through))
+        size = self.fixed_batch
         rows = [
-            self.twin(row.expand(self.fixed_batch, *row.shape), straight_through=straight_through)
+            self.module(row.expand(size, *row.shape), straight_through=straight_through)
             for row in inputs
         ]
         return self.rule(torch.cat([row[:1] for row in rows]))
 
 
-def add_twin(
-    classifier: Classifier,
-    model: OnnxModel,
-    batching: Batching,
-    rule: ScoreRule,
-    images: Tensor | None,
-) -> None:
-    """Build the twin, compare it with the runtime, and keep it if they agree.
+@dataclass(frozen=True, slots=True)
+class TwinSource:
+    """What a twin is built from and compared with.
 
-    Sets ``twin``, ``exact_twin``, ``declared_twin``, ``doubted_twin``, ``inner``, ``fixed_batch``
-    and the parts of ``info`` that tell how it went.
-
-    Args:
-        classifier: without a twin.
-        model: the file it came from.
+    Attributes:
+        model: the analysed file.
         batching: the graph in use.
         rule: from the graph's numbers to logits.
-        images: real images to compare on.
+        runtime: pixels to logits by the runtime.
+        has_declared: whether the file's own output differs from the logits.
+        device: where the twin computes.
     """
-    info = classifier.info
-    try:
-        twin = _built(model, batching)
-        dropped = () if info.random else _dropout_alone(twin)
-        if dropped:  # the runtime repeats itself: it has left these nodes out
-            batching = replace(batching, model=without_dropout(batching.model))
-            twin = _built(model, batching)
-        twin.to(classifier.device)
-        _use(classifier, twin, _pixel_twin(twin, model, batching, rule))
-        step_scale = HALF_PRECISION_STEP if model.half_precision else 1.0
-        parity = measure_parity(classifier, images, step_scale=step_scale)
-        tolerance = _tolerance(model, batching, twin)
+
+    model: OnnxModel
+    batching: Batching
+    rule: ScoreRule
+    runtime: Logits
+    has_declared: bool
+    device: torch.device
+
+    def build(self, images: Tensor | None) -> TwinOutcome:
+        """The twin, compared with the runtime on ``images`` and noise, or why there is none."""
+        try:
+            return self._build(images)
+        except (UnsupportedOperatorError, ModelFileError) as error:
+            return TwinOutcome(unavailable=str(error))
+        except EXECUTION_ERRORS as error:
+            why = f"the twin fails on an image: {' '.join(str(error).split())[:200]}"
+            return TwinOutcome(unavailable=why)
+
+    def _build(self, images: Tensor | None) -> TwinOutcome:
+        graph, module, dropped = self._translated()
+        module.to(self.device)
+        function = self._function(module, self.rule)
+        twin = self._twin(function)
+        parity, tolerance = self._parity(twin, module, images)
         reason = tolerance.broken_by(parity)
-        if info.random:
-            reason = mean_mismatch(classifier, images) if draws(batching.model) else ""
+        if self.batching.random:
+            reason = mean_mismatch(self._subject(twin), images) if self.model.facts.draws else ""
         if images is not None:
-            pixel_twin = _pixel_twin(twin, model, batching, rule)
-            classifier.inner = cache(partial(_inner, pixel_twin, images[:INNER_IMAGES]))
+            search = cache(partial(_inside, function, images[:INSIDE_IMAGES]))
+            twin = replace(twin, inside_scores=search)
         same = not reason or not replace(tolerance, gradient_correlation=None).broken_by(parity)
-        if same and classifier.declared is not None:
-            classifier.declared_twin = _declared_twin(classifier, twin, model, batching)
-    except (UnsupportedOperatorError, ModelFileError) as error:
-        _give_up(classifier, str(error))
-        return
-    except EXECUTION_ERRORS as error:
-        why = f"the twin fails on an image: {' '.join(str(error).split())[:200]}"
-        _give_up(classifier, why)
-        return
-    classifier.info = replace(
-        info,
-        straight_through=twin.straight_through,
-        hint_nodes=(*twin.no_gradient_nodes, *twin.random_nodes),
-        twin_unavailable=reason,
-        parity=parity,
-        notes=(*info.notes, *_notes(twin, () if reason else dropped)),
-    )
-    if reason:
-        classifier.doubted_twin = classifier.twin if same else None
-        classifier.twin = classifier.exact_twin = None
+        if same and self.has_declared:
+            twin = replace(twin, declared=self._declared(module, graph))
+        return TwinOutcome(
+            twin=None if reason else twin,
+            doubted=replace(twin, exact=None) if reason and same else None,
+            unavailable=reason,
+            parity=parity,
+            straight_through=module.straight_through,
+            hint_nodes=(*module.no_gradient_nodes, *module.random_nodes),
+            notes=tuple(_notes(module, () if reason else dropped)),
+        )
+
+    def _translated(self) -> tuple[onnx.ModelProto, TwinModule, tuple[GraphNode, ...]]:
+        """The graph, its translation, and the Dropout nodes removed from both."""
+        graph = self.batching.model
+        module = self._module(graph)
+        dropped = () if self.batching.random else module.dropout_alone
+        if dropped:  # scores that repeat themselves show that the runtime ignores these nodes
+            graph = without_dropout(graph)
+            module = self._module(graph)
+        return graph, module, dropped
+
+    def _module(self, graph: onnx.ModelProto) -> TwinModule:
+        """Translation of the part of ``graph`` that computes the logits."""
+        # How a batch is computed is found out for a batch axis of any size or of 1; a larger fixed
+        # one is used as declared.
+        runtime = self.batching.runtime
+        usual = runtime.batched and (runtime.fixed_batch or 1) == 1
+        shape = self.model.layout.shape if usual else None
+        return build_twin(graph, outputs=[self.model.logits], image_shape=shape)
+
+    def _function(self, module: TwinModule, rule: ScoreRule) -> _PixelFunction:
+        runtime = self.batching.runtime
+        fixed = runtime.fixed_batch
+        if fixed == 1:  # the runtime takes one image at a time; the twin may support batches
+            fixed = 1 if module.batching == "single" else None
+        return _PixelFunction(module, rule, self.model.preprocessing, runtime.batched, fixed)
+
+    def _twin(self, function: _PixelFunction) -> Twin:
+        exact = partial(function, straight_through=False)
+        return Twin(
+            logits=partial(function, straight_through=True),
+            exact=exact if function.module.straight_through else None,
+            fixed_batch=1 if function.one_by_one else None,
+        )
+
+    def _declared(self, logits: TwinModule, graph: onnx.ModelProto) -> Logits:
+        """Counterpart of the declared output; its gradient is true except for number formats."""
+        module = build_twin(graph, outputs=[self.model.declared]).to(self.device)
+        module.batching = logits.batching
+        function = self._function(module, ScoreRule("logits", self.rule.classes))
+        return partial(function, straight_through=not rounds_by_itself(logits.straight_through))
+
+    def _subject(self, twin: Twin) -> Subject:
+        return Subject(self.runtime, twin, self.model.layout.image, self.device)
+
+    def _parity(
+        self, twin: Twin, module: TwinModule, images: Tensor | None
+    ) -> tuple[Parity, Tolerance]:
+        """How well the twin agrees with the runtime, and how well it must."""
+        half = self.model.half_precision
+        step_scale = HALF_PRECISION_STEP if half else 1.0
+        parity = measure_parity(self._subject(twin), images, step_scale=step_scale)
+        stepped = bool(module.straight_through) or self.model.facts.discontinuous
+        integer_input = "int" in self.model.preprocessing.dtype
+        tolerance = Tolerance.of(
+            half_precision=half,
+            discontinuous=stepped,
+            smooth_gradient=not (stepped or integer_input),
+        )
+        return parity, tolerance
 
 
-def _give_up(classifier: Classifier, why: str) -> None:
-    classifier.info = replace(classifier.info, twin_unavailable=why)
-    classifier.twin = classifier.exact_twin = None
-
-
-def _dropout_alone(twin: Twin) -> tuple[str, ...]:
-    """The nodes that draw, if all of them are Dropout left in training mode; else none."""
-    return twin.random_nodes if set(twin.random_nodes) <= set(twin.training_nodes) else ()
-
-
-def _notes(twin: Twin, dropped: tuple[str, ...]) -> Iterator[str]:
-    """What the reader must know of the twin; ``dropped`` are Dropout nodes that it passes over."""
+def _notes(module: TwinModule, dropped: tuple[GraphNode, ...]) -> Iterator[str]:
+    """What the reader must know about the twin, which omits the Dropout nodes ``dropped``."""
     if dropped:
-        names = listed([name.removesuffix(" (Dropout)") for name in dropped])
+        names = listed([node.name for node in dropped])
         yield f"Dropout left in training mode, which the runtime ignores: {names}"
-    if twin.no_gradient_nodes:
-        names = listed(twin.no_gradient_nodes)
-        yield f"the gradient is zero or undefined by nature at: {names}"
+    if module.no_gradient_nodes:
+        names = listed([str(node) for node in module.no_gradient_nodes])
+        yield f"the gradient is zero or undefined at these nodes: {names}"
 
 
-def _built(model: OnnxModel, batching: Batching) -> Twin:
-    """Twin of the logits."""
-    # How a batch is computed is found out for a batch axis of any size or of 1; a larger fixed one
-    # is taken as it is declared.
-    usual = batching.runtime.batched and (batching.runtime.fixed_batch or 1) == 1
-    shape = model.layout.shape if usual else None
-    return build_twin(batching.model, outputs=[model.logits], image_shape=shape)
-
-
-def _use(classifier: Classifier, twin: Twin, logits: _PixelTwin) -> None:
-    """Make ``logits`` the classifier's twin."""
-    classifier.twin = partial(logits, straight_through=True)
-    if twin.straight_through:
-        classifier.exact_twin = partial(logits, straight_through=False)
-    classifier.fixed_batch = None if logits.fixed_batch is None and logits.batched else 1
-
-
-def _declared_twin(
-    classifier: Classifier, twin: Twin, model: OnnxModel, batching: Batching
-) -> Logits:
-    """Twin of the declared output, as it stands; its gradient is true but for number formats."""
-    declared = build_twin(batching.model, outputs=[model.declared]).to(classifier.device)
-    declared.batching = twin.batching
-    as_it_is = ScoreRule("logits", classifier.num_classes)
-    as_declared = _pixel_twin(declared, model, batching, as_it_is)
-    return partial(as_declared, straight_through=not rounds_by_itself(twin.straight_through))
-
-
-def _inner(whole: _PixelTwin, images: Tensor) -> Logits | None:
-    """Scores inside the graph, with a gradient past what may hide it; None with nothing to open."""
-    inside = inner_twin(whole.twin, whole.prepare(images), classes=whole.rule.classes)
-    if inside is None:
+def _inside(whole: _PixelFunction, images: Tensor) -> Logits | None:
+    """Pixels to scores inside the graph, bypassing what may hide their gradient; None if none."""
+    inputs = whole.prepare(images)
+    found = find_inside_scores(whole.module, inputs, classes=whole.rule.classes)
+    if found is None:
         return None
-    rule = whole.rule if inside.outermost else ScoreRule("logits", whole.rule.classes)
-    return partial(replace(whole, twin=inside.twin, rule=rule), straight_through=True)
-
-
-def _pixel_twin(twin: Twin, model: OnnxModel, batching: Batching, rule: ScoreRule) -> _PixelTwin:
-    """The twin as a function of pixels."""
-    declared = batching.runtime.fixed_batch
-    if declared == 1:  # the runtime goes image by image; the twin may have found a way
-        declared = 1 if twin.batching == "single" else None
-    return _PixelTwin(twin, rule, model.preprocessing, batching.runtime.batched, declared)
-
-
-def _tolerance(model: OnnxModel, batching: Batching, twin: Twin) -> Tolerance:
-    """What the twin must reach to be used."""
-    stepped = bool(twin.straight_through) or discontinuous(batching.model)
-    integer_input = "int" in model.preprocessing.dtype
-    return Tolerance.of(
-        half_precision=model.half_precision,
-        discontinuous=stepped,
-        smooth_gradient=not (stepped or integer_input),
-    )
+    rule = whole.rule if found.outermost else ScoreRule("logits", whole.rule.classes)
+    return partial(replace(whole, module=found.module, rule=rule), straight_through=True)

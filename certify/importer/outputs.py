@@ -1,4 +1,4 @@
-"""Which output holds the class scores, and which tensor behind it the logits."""
+"""Which output holds the class scores, and which tensor in front of it the logits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from robcert.certify.errors import AmbiguousOutputError, ModelFileError
 
+from .graph.facts import dimensions
 from .graph.graph import reads
-from .graph.graph_edits import dimensions, required_inputs
 from .graph.layout import shown
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import onnx
 
+    from .graph.facts import GraphFacts
     from .runtime.sandbox import OutputFact
 
 Squashing = Literal["none", "softmax", "log-softmax", "sigmoid"]
@@ -29,7 +30,7 @@ _SHAPE_ONLY = frozenset(
         *("QuantizeLinear", "DequantizeLinear"),
     }
 )
-"""Operators after a softmax that change the form of the scores and not their meaning."""
+"""Operators after a softmax that change the shape or type of the scores, not their meaning."""
 
 _SQUASHING: dict[str, Squashing] = {
     "Softmax": "softmax",
@@ -64,15 +65,10 @@ class Cut:
         return f"input of {name[self.squashing]} node {self.node!r}"
 
 
-def asked_for(output: str) -> str:
-    """Note on an output that was named and not found."""
-    return f"output {output!r} was asked for"
-
-
 def score_count(fact: OutputFact, batch: int) -> int:
-    """Number of class scores an image in an output; 0 if it holds none.
+    """Number of class scores per image in an output; 0 if it holds none.
 
-    Scores are numbers with one axis beside the batch, axes of length 1 aside.
+    Scores are numbers with one axis besides the batch; axes of length 1 do not count.
     """
     if fact.dtype not in _SCORE_TYPES or not fact.shape:
         return 0
@@ -85,37 +81,47 @@ def score_count(fact: OutputFact, batch: int) -> int:
 def choose_output(
     path: object,
     model: onnx.ModelProto,
-    facts: Mapping[str, OutputFact],
+    outputs: Mapping[str, OutputFact],
+    facts: GraphFacts,
     *,
-    batch: int,
-    requested: str | None,
+    requested: str | None = None,
+    first: bool = False,
 ) -> str:
     """Name of the output with the class scores.
 
-    Of several, one that others depend on is an intermediate result; outputs behind which the same
-    logits stand are one.
+    An output that another candidate depends on is an intermediate result; outputs that are computed
+    from the same logits count as one.
+
+    Args:
+        path: the file, for messages.
+        model: its graph.
+        outputs: type and shape of each output on one image.
+        facts: what is known about the graph.
+        requested: output that the user named.
+        first: take the first of several candidates.
 
     Raises:
-        ModelFileError: there is none.
-        AmbiguousOutputError: there are several; it names them.
+        ModelFileError: there is no candidate.
+        AmbiguousOutputError: there are several and ``first`` is not set; it names them.
     """
-    scores = {name: score_count(fact, batch) for name, fact in facts.items()}
+    batch = facts.declared_batch or 1
+    scores = {name: score_count(fact, batch) for name, fact in outputs.items()}
     candidates = [name for name, count in scores.items() if count]
     if not candidates:
         message = (
             f"{path} is not an image classifier: no float tensor of class scores among its "
-            f"outputs {_list(facts)}{_several_inputs(model)}"
+            f"outputs {_list(outputs)}{_several_inputs(facts)}"
         )
-        raise ModelFileError(message, hint=_inner_hint(model, facts, requested))
+        raise ModelFileError(message, hint=_inside_hint(model, outputs, requested))
     if len(candidates) == 1:
         return candidates[0]
     several = [name for name in candidates if scores[name] > 1] or candidates
     before = {name: ancestors(model, name) for name in several}
     final = [n for n in several if not any(n in before[other] for other in several if other != n)]
-    if len({logits_behind(model, name).tensor for name in final}) == 1:
+    if first or len({logits_behind(model, name).tensor for name in final}) == 1:
         return final[0]
     message = f"{path} has several outputs that could be the class scores: {', '.join(final)}"
-    hint = f"choose one, for instance --output {final[0]}"
+    hint = f"choose one, for instance: --output {final[0]}"
     raise AmbiguousOutputError(message, choices=tuple(final), hint=hint)
 
 
@@ -143,7 +149,7 @@ def logits_behind(model: onnx.ModelProto, output: str) -> Cut:
 
 
 def ancestors(model: onnx.ModelProto, output: str) -> set[str]:
-    """Names of all tensors that ``output`` depends on, itself left out."""
+    """Names of all tensors that ``output`` depends on, without itself."""
     made_by = {name: node for node in model.graph.node for name in node.output if name}
     found: set[str] = set()
     pending = [output]
@@ -156,7 +162,7 @@ def ancestors(model: onnx.ModelProto, output: str) -> set[str]:
 
 
 def _softmax_numerator(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> str:
-    """Z of exp(z) / sum(exp(z)) written out; empty if ``node`` is another division."""
+    """The tensor z if ``node`` computes exp(z) / sum(exp(z)); empty for any other division."""
     top, bottom = (made_by.get(name) for name in node.input)
     written_out = (
         top is not None
@@ -168,26 +174,25 @@ def _softmax_numerator(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto])
     return top.input[0] if written_out and top is not None else ""
 
 
-def _list(facts: Mapping[str, OutputFact]) -> str:
-    return ", ".join(f"{name} ({fact.dtype} {shown(fact.shape)})" for name, fact in facts.items())
+def _list(outputs: Mapping[str, OutputFact]) -> str:
+    return ", ".join(f"{name} ({one.dtype} {shown(one.shape)})" for name, one in outputs.items())
 
 
-def _several_inputs(model: onnx.ModelProto) -> str:
-    """Addition to a refusal: a model of several inputs is often a training graph."""
-    inputs = required_inputs(model)
-    if len(inputs) < 2:
+def _several_inputs(facts: GraphFacts) -> str:
+    """Addition to a refusal: a model with several inputs is often a training graph."""
+    if len(facts.inputs) < 2:
         return ""
-    names = ", ".join(f"{entry.name} {shown(dimensions(entry))}" for entry in inputs)
-    return f"; and it takes {len(inputs)} inputs: {names}"
+    names = ", ".join(f"{entry.name} {shown(dimensions(entry))}" for entry in facts.inputs)
+    return f"; it has {len(facts.inputs)} inputs: {names}"
 
 
-def _inner_hint(
-    model: onnx.ModelProto, facts: Mapping[str, OutputFact], requested: str | None
+def _inside_hint(
+    model: onnx.ModelProto, outputs: Mapping[str, OutputFact], requested: str | None
 ) -> str:
-    """Inner tensors that may be the scores: what a final Softmax or ArgMax reads."""
+    """Tensors inside the graph that may be the scores: inputs of a final Softmax or ArgMax."""
     if requested is not None:
         return ""
-    reachable = set().union(*(ancestors(model, name) for name in facts))
+    reachable = set().union(*(ancestors(model, name) for name in outputs))
     reachable -= {entry.name for entry in model.graph.input}
     likely = [
         node.input[0]
@@ -197,4 +202,4 @@ def _inner_hint(
     if not likely:
         return ""
     names = ", ".join(dict.fromkeys(likely))
-    return f"if an inner tensor holds them, name it as the output (--output); candidates: {names}"
+    return f"if a tensor inside the graph holds them, pass --output NAME; candidates: {names}"

@@ -63,8 +63,8 @@ def _table(session: Session, settings: MaskingSettings) -> AnalysisGroup:
     )
     info = session.classifier.info
     group.set_attributes(
-        hint_nodes=list(info.hint_nodes),
-        straight_through=list(info.straight_through),
+        hint_nodes=list(map(str, info.hint_nodes)),
+        straight_through=list(map(str, info.straight_through)),
         disagreement=_disagreement(info),
         slope_mismatch=slope_mismatch(info),
     )

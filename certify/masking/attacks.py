@@ -32,10 +32,10 @@ from .views import (
     as_shipped,
     averaged,
     judged_by_mean,
+    logits_inside_graph,
     mostly_wrong,
-    opened,
+    noise_averaged_gradient,
     rescaled,
-    smoothed,
 )
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ class Attacks:
     def by_gradient(self) -> dict[str, Attack]:
         """Attacks that follow the twin's gradient, by the column they fill."""
         settings, model, batch = self.settings, self.classifier, self.batch
-        smooth, inside = smoothed(model, settings, self.seed), opened(model)
+        smooth = noise_averaged_gradient(model, settings, self.seed)
+        inside = logits_inside_graph(model)
         found: dict[str, Attack] = {
             "fgsm": lambda: fgsm(model, batch, **self._ball),
             "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robcert.certify.importer import load_classifier
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model import Classifier, ModelInfo
 from robcert.certify.numerics import generator, stream_seed
 
@@ -50,7 +50,7 @@ def bundled_sources(classifier: Classifier) -> tuple[Classifier, ...]:
     for name, takes in BUNDLED.items():
         if takes == wanted:
             with resources.as_file(resources.files("robcert.fixtures") / name) as path:
-                found.append(load_classifier(path, device=classifier.device))
+                found.append(load_classifier(path, LoadOptions(device=classifier.device)))
     return tuple(one for one in found if one.info.sha256 != classifier.info.sha256)
 
 

@@ -1,10 +1,9 @@
-"""Models that answer the same image differently each time: attack and judge the average.
+"""Variants of a classifier with another gradient or another scale of the logits.
 
-Expectation over transformation (Athalye, Engstrom, Ilyas, Kwok 2018, arXiv:1707.07397): the
-gradient of the mean of several draws. A success counts if most of as many fresh draws agree, for
-one lucky draw says nothing of the model.
-
-The model as other attacks would see it: as shipped, or with its logits on another scale.
+A model with random outputs is attacked and judged by its mean logits. Expectation over
+transformation (Athalye, Engstrom, Ilyas, Kwok 2018, arXiv:1707.07397): the gradient of the mean of
+several draws. A success counts if most of as many fresh draws agree, because a single draw proves
+nothing about the model.
 """
 
 from __future__ import annotations
@@ -22,69 +21,75 @@ from robcert.certify.numerics import generator
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
-    from robcert.certify.model import Classifier, Logits
+    from robcert.certify.model import Classifier, Logits, Twin
 
     from .settings import MaskingSettings
 
+SMALLER, LARGER = 0.01, 100.0
+"""Factors on the logits: the first undoes a saturated softmax, the second a flat one."""
+
 
 def answers_differ(classifier: Classifier, batch: Batch) -> Tensor:
-    """Where two calls of the runtime on the same images give other logits ``(b,)``."""
+    """Where two calls of the runtime on the same images give different logits ``(b,)``."""
     first, second = classifier.logits(batch.x), classifier.logits(batch.x)
     return (first != second).any(1) & ~first.isnan().any(1)
 
 
 def judged_by_mean(classifier: Classifier, draws: int) -> Classifier:
-    """The model whose runtime is the mean logits of ``draws`` calls; its gradient is one draw's."""
-    return replace(classifier, runtime=_mean(classifier.runtime, draws))
+    """The model with the mean logits of ``draws`` runtime calls and the gradient of one draw."""
+    runtime = classifier.runtime
+    return replace(classifier, runtime=replace(runtime, logits=_mean(runtime.logits, draws)))
 
 
 def averaged(classifier: Classifier, draws: int) -> Classifier:
-    """The same with the gradient of the mean."""
+    """The model with the mean logits of ``draws`` runtime calls and the gradient of the mean."""
 
-    def mean(twin: Logits | None) -> Logits | None:
-        return None if twin is None else _mean(twin, draws)
+    def mean(logits: Logits | None) -> Logits | None:
+        return None if logits is None else _mean(logits, draws)
 
-    inner = classifier.inner
+    judged, twin = judged_by_mean(classifier, draws), classifier.twin
+    if twin is None:
+        return judged
+    search = twin.inside_scores
     return replace(
-        judged_by_mean(classifier, draws),
-        twin=mean(classifier.twin),
-        exact_twin=mean(classifier.exact_twin),
-        inner=None if inner is None else lambda: mean(inner()),
+        judged,
+        twin=replace(
+            twin,
+            logits=_mean(twin.logits, draws),
+            exact=mean(twin.exact),
+            inside_scores=None if search is None else lambda: mean(search()),
+        ),
     )
 
 
 def mostly_wrong(classifier: Classifier, x: Tensor, y: Tensor, draws: int) -> Tensor:
-    """Where more than half of ``draws`` fresh answers are another class than ``y (b,)``."""
+    """Where more than half of ``draws`` fresh predictions differ from ``y (b,)``."""
     wrong = torch.stack([classifier.logits(x).argmax(1) != y for _ in range(draws)])
     return wrong.float().mean(0) > 0.5
 
 
-def _mean(logits: Logits, draws: int) -> Logits:
-    return lambda x: torch.stack([logits(x) for _ in range(draws)]).mean(0)
-
-
-SMALLER, LARGER = 0.01, 100.0
-"""Factors on the logits: the first wakes a saturated softmax, the second a flat one."""
-
-
 def as_checked(classifier: Classifier) -> Classifier:
-    """The model with the gradients that the check looks at.
+    """The model with the gradients that the masking check examines.
 
-    Those that parity refused because differences tell another slope, too: a gradient that is right
-    at the point and wrong at any distance from it is what a shattered model has. And at nodes of a
-    number format the stand-in, see :func:`rounds_by_itself`.
+    These include gradients that parity rejected because finite differences give another slope: a
+    shattered model has a gradient that is right at the point and wrong at any distance from it. At
+    nodes of a number format the straight-through gradient is used, see :func:`rounds_by_itself`.
     """
     twin = classifier.doubted_twin if classifier.twin is None else classifier.twin
-    stepped = rounds_by_itself(classifier.info.straight_through)
-    return replace(classifier, twin=twin, exact_twin=classifier.exact_twin if stepped else None)
+    if twin is not None and not rounds_by_itself(classifier.info.straight_through):
+        twin = replace(twin, exact=None)
+    return replace(classifier, twin=twin)
 
 
 def as_shipped(classifier: Classifier) -> Classifier:
-    """The model whose gradient is the true one of the file's own output, Softmax included."""
-    declared = classifier.declared_twin
+    """The model with the true gradient of the file's own output, Softmax included."""
+    twin = classifier.twin
+    if twin is None:
+        return classifier
+    declared = twin.declared
     if declared is None:
-        return replace(classifier, twin=classifier.exact_twin or classifier.twin, exact_twin=None)
-    return replace(classifier, twin=lambda x: _log_if_probabilities(declared(x)), exact_twin=None)
+        return _with_logits(classifier, twin, twin.exact or twin.logits)
+    return _with_logits(classifier, twin, lambda x: _log_if_probabilities(declared(x)))
 
 
 def rescaled(classifier: Classifier, factor: float) -> Classifier:
@@ -92,24 +97,27 @@ def rescaled(classifier: Classifier, factor: float) -> Classifier:
     twin = classifier.twin
     if twin is None:
         return classifier
-    return replace(classifier, twin=lambda x: factor * twin(x), exact_twin=None)
+    return _with_logits(classifier, twin, lambda x: factor * twin.logits(x))
 
 
-def opened(classifier: Classifier) -> Classifier | None:
-    """The model whose twin gives scores inside the graph, past what may hide their gradient.
+def logits_inside_graph(classifier: Classifier) -> Classifier | None:
+    """The model whose twin gives scores inside the graph, bypassing what may hide their gradient.
 
-    None where there is nothing to go past: then it would be the model itself.
+    None where no layer needs to be bypassed: the result would be the model itself.
     """
-    inner = None if classifier.inner is None else classifier.inner()
-    return None if inner is None else replace(classifier, twin=inner, exact_twin=None)
+    twin = classifier.twin
+    inside = None if twin is None or twin.inside_scores is None else twin.inside_scores()
+    return None if twin is None or inside is None else _with_logits(classifier, twin, inside)
 
 
-def smoothed(classifier: Classifier, settings: MaskingSettings, seed: int) -> Classifier:
+def noise_averaged_gradient(
+    classifier: Classifier, settings: MaskingSettings, seed: int
+) -> Classifier:
     """The model whose gradient is the mean over noisy copies of the image; its logits stay.
 
-    A gradient that is shattered, pointing elsewhere at every pixel step, averages out to the slope
-    of the logits over the size of the noise, half of what the ball leaves a pixel. The noise is the
-    same for all images, and each draw is taken with its opposite.
+    A shattered gradient, which changes direction from pixel step to pixel step, is averaged to the
+    slope of the logits over the size of the noise. Its standard deviation is half of what the ball
+    allows per pixel. The noise is the same for all images, and each draw is used with both signs.
     """
     twin = classifier.twin
     if twin is None:
@@ -125,17 +133,27 @@ def smoothed(classifier: Classifier, settings: MaskingSettings, seed: int) -> Cl
     noise = 0.5 * settings.epsilon * share * torch.stack(draws).to(classifier.device)
 
     def logits(x: Tensor) -> Tensor:
-        mean = sum(twin(x + shift) + twin(x - shift) for shift in noise) / (2 * len(noise))
-        return mean + (twin(x) - mean).detach()
+        pairs = (twin.logits(x + shift) + twin.logits(x - shift) for shift in noise)
+        mean = sum(pairs) / (2 * len(noise))
+        return mean + (twin.logits(x) - mean).detach()
 
-    return replace(classifier, twin=logits, exact_twin=None)
+    return _with_logits(classifier, twin, logits)
+
+
+def _mean(logits: Logits, draws: int) -> Logits:
+    return lambda x: torch.stack([logits(x) for _ in range(draws)]).mean(0)
+
+
+def _with_logits(classifier: Classifier, twin: Twin, logits: Logits) -> Classifier:
+    """The model with ``logits`` as its only gradient."""
+    return replace(classifier, twin=replace(twin, logits=logits, exact=None))
 
 
 _FORMATS = ((0.0, 1.0, 0.01), (-128.0, 256.0, 0.03), (0.0, 256.0, 0.03))
 """Zero, one and tolerance of the sum, for probabilities in float, in int8 and in uint8.
 
-Softmax in 8 bits has 256 steps from 0 to 1, in TensorFlow Lite always; ten classes rounded to them
-are off by 2 % together.
+Softmax in 8 bits has 256 steps from 0 to 1 (always so in TensorFlow Lite); rounding ten classes to
+them changes their sum by up to 2 %.
 """
 
 

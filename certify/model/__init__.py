@@ -2,9 +2,13 @@
 
 from .classifier import (
     Classifier,
+    GraphNode,
     Logits,
     ModelInfo,
     Parity,
+    Runtime,
+    StraightThroughNode,
+    Twin,
     one_torch_thread,
     require_gradients,
     rounds_by_itself,
@@ -21,12 +25,16 @@ from .preprocessing import Layout, Preprocessing, PreprocessOptions
 
 __all__ = [
     "Classifier",
+    "GraphNode",
     "Layout",
     "Logits",
     "ModelInfo",
     "Parity",
     "PreprocessOptions",
     "Preprocessing",
+    "Runtime",
+    "StraightThroughNode",
+    "Twin",
     "better_alternative",
     "chance_hint",
     "check_clean_accuracy",

@@ -1,11 +1,14 @@
-"""The audited model in pixel space: the runtime that is shipped and its differentiable twin."""
+"""The audited model in pixel space: the runtime that is shipped and its differentiable twin.
+
+Everything here is a frozen value that is built once; :func:`dataclasses.replace` makes variants.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +19,8 @@ from robcert.certify.numerics import SameRows
 from .preprocessing import Preprocessing
 
 GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH, LARGEST_GRADIENT_BATCH = 2, 16, 64
-"""On a CPU torch's convolutions give rows other bits at odd batch sizes and below 16 images."""
-
-STEPS = ("(Round)", "(Floor)", "(Ceil)", "(Sign)")
-"""How the names of nodes end whose true gradient, zero, is part of the model."""
+"""On a CPU the last bits of a row depend on the batch size in torch's convolutions where that is
+odd or below 16."""
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -29,12 +30,12 @@ class Parity:
     """How well the twin agrees with the runtime.
 
     Attributes:
-        images: images and noise images that were compared.
-        top1_agreement: share of them on which both name the same class.
+        images: number of real and noise images compared.
+        top1_agreement: share of them on which twin and runtime predict the same class.
         max_relative_logit_error: largest difference of a logit, divided by the median over images
-            of the spread (max - min) of the runtime's logits.
+            of the range (max - min) of the runtime's logits.
         gradient_correlation: Pearson correlation of the twin's directional derivatives with central
-            differences of the runtime; None where it is not defined (no slope anywhere).
+            differences of the runtime; None where it is undefined (all slopes are zero).
     """
 
     images: int
@@ -44,8 +45,57 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A node of the model's graph, printed as ``name (Operator)``."""
+
+    name: str
+    operator: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.operator})"
+
+
+@dataclass(frozen=True, slots=True)
+class StraightThroughNode(GraphNode):
+    """A node whose true gradient is zero almost everywhere and which has a surrogate gradient.
+
+    Attributes:
+        number_format: whether it rounds to a number format such as int8 (QuantizeLinear and the
+            like), in contrast to nodes that are steps of the model itself (Round, Sign, ...).
+    """
+
+    number_format: bool
+
+    __str__ = GraphNode.__str__
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of the model file; goes to ``/model`` of a results file."""
+    """What is known about the model file; :meth:`stored` is ``/model`` of a results file.
+
+    Attributes:
+        file: name of the file.
+        sha256: hash of its content.
+        kind: what sort of model it is.
+        producer: program that wrote the file.
+        opset: version of the ONNX operator set.
+        input_name: name of the input that takes the images.
+        input_shape: its declared shape; free axes by name.
+        output_name: name of the output with the class scores.
+        output_shape: its shape.
+        logits_from: where the logits are read, such as "input of Softmax node 'prob'".
+        runtime: name and version of the runtime.
+        data_name: data set named in the model's metadata.
+        preprocessing: how pixels become the input, as JSON; part of what is audited.
+        straight_through: nodes with surrogate gradients.
+        hint_nodes: nodes without a useful gradient (comparisons, random draws, ...).
+        twin_unavailable: why there is no twin; empty if there is one.
+        parity: None without a twin, or if runtime and twin are the same module.
+        random: whether the same image gives different logits each time.
+        notes: decisions about the file and their reasons, one line each.
+        assumed_preprocessing: whether neither the user nor the metadata stated all of the
+            preprocessing; not stored, the notes say it.
+    """
 
     file: str
     sha256: str
@@ -56,69 +106,116 @@ class ModelInfo:
     input_shape: tuple[int | str, ...] = ()
     output_name: str = ""
     output_shape: tuple[int | str, ...] = ()
-    logits_from: str = "logits"  # e.g. "input of Softmax node 'prob'", "log of the probabilities"
+    logits_from: str = "logits"
     runtime: str = ""
-    data_name: str = ""  # data set named in the model's metadata
-    preprocessing: str = ""  # how pixels become the input, as JSON; part of what is audited
-    straight_through: tuple[str, ...] = ()
-    hint_nodes: tuple[str, ...] = ()  # comparing, rounding, random, ... nodes: no useful gradient
-    twin_unavailable: str = ""  # why there is no twin; empty if there is one
-    parity: Parity | None = None  # None without a twin to compare, or one and the same module
-    random: bool = False  # the same image gives other logits each time
-    notes: tuple[str, ...] = ()  # what was decided and why, one line each
+    data_name: str = ""
+    preprocessing: str = ""
+    straight_through: tuple[StraightThroughNode, ...] = ()
+    hint_nodes: tuple[GraphNode, ...] = ()
+    twin_unavailable: str = ""
+    parity: Parity | None = None
+    random: bool = False
+    notes: tuple[str, ...] = ()
+    assumed_preprocessing: bool = False
+
+    def stored(self) -> dict[str, Any]:
+        """Attributes of ``/model`` in a results file; nodes are stored as ``name (Operator)``."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        del values["assumed_preprocessing"]
+        values["parity"] = None if self.parity is None else asdict(self.parity)
+        return {
+            **values,
+            "straight_through": tuple(map(str, self.straight_through)),
+            "hint_nodes": tuple(map(str, self.hint_nodes)),
+        }
 
 
-@dataclass(slots=True)
-class Classifier:
-    """Images in pixel space to logits, by the runtime or by its twin.
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What is shipped: pixels to logits without a gradient.
 
     Attributes:
-        runtime: pixels ``(b, c, h, w)`` to logits ``(b, k)``, no gradient: what is shipped.
-        twin: the same function in torch operations, with gradients (straight-through ones at
-            quantised nodes); None if there is none.
-        exact_twin: the twin with true gradients (zero at rounding, sign, ...); None if the twin
-            has no straight-through node, for then the two are one.
-        fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
-        declared: the file's own output ``(b, k)`` as it stands, by the runtime, where logits were
-            found behind it (probabilities, ...); None where it is the logits.
-        declared_twin: the same with a gradient, the true one unless only nodes of a number format
-            have none; None if there is no twin or no ``declared``.
-        doubted_twin: a twin that gives the runtime's logits, but whose gradient is not their slope
-            over small differences; ``twin`` is None then, and the masking check asks why.
-        inner: opens the twin up, see :mod:`robcert.certify.importer.twin.inside_scores`: pixels to
-            scores inside the graph, with a gradient past what may hide it; None, or gives None,
-            where there is nothing to open.
-        with_preprocessing: the runtime's logits under another preprocessing, to see what would have
-            been; None where that cannot be asked.
-        one_by_one: whether the runtime is asked about one image at a time, whatever the batch.
-        cores: processor cores that it may use.
-        reopened: opens the runtime anew for calls from many threads at once, each call in one
-            thread; None where the runtime does for that as it is.
-        precision: numbers that the runtime computes in, where others were asked for than the
-            file's own, which go by ``float32``.
-        quantised: opens the model in int8, with ranges from the noisy images that it is given,
-            likewise for calls from many threads; None where it cannot be had.
+        logits: pixels ``(b, c, h, w)`` to logits ``(b, k)``.
+        declared: the file's own output ``(b, k)``, unchanged, where the logits were found in front
+            of it (a softmax, ...); None where that output is the logits.
+        with_preprocessing: the logits under another preprocessing, to see whether it fits better;
+            None where the preprocessing cannot be changed.
+        one_by_one: whether the runtime processes one image at a time, whatever the batch.
+        cores: number of processor cores that it may use.
+        reopened: opens a second session whose calls use one thread each, for calls from many
+            threads at once; None where ``logits`` serves for that as well.
+        precision: number format of the computation; ``float32`` stands for the file's own.
+        quantised: opens the model in int8, with activation ranges taken from the noisy images it
+            is given, also for calls from many threads; None where int8 is not available.
     """
 
-    info: ModelInfo
-    runtime: Logits
-    twin: Logits | None
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    exact_twin: Logits | None = None
-    fixed_batch: int | None = None
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    logits: Logits
     declared: Logits | None = None
-    declared_twin: Logits | None = None
-    doubted_twin: Logits | None = None
-    inner: Callable[[], Logits | None] | None = None
     with_preprocessing: Callable[[Preprocessing], Logits] | None = None
     one_by_one: bool = False
     cores: int = field(default_factory=torch.get_num_threads)
     reopened: Callable[[], Logits] | None = None
     precision: str = "float32"
     quantised: Callable[[Tensor], Logits] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The same function in torch operations, with gradients.
+
+    Attributes:
+        logits: pixels ``(b, c, h, w)`` to logits ``(b, k)``; straight-through gradients at
+            quantised nodes.
+        exact: the same with true gradients (zero at rounding, sign, ...); None if the model has no
+            straight-through node, for then both are one.
+        declared: counterpart of :attr:`Runtime.declared`, with the true gradient unless all nodes
+            without one round to a number format; None if there is no ``declared``.
+        inside_scores: finds scores inside the graph, see
+            :mod:`robcert.certify.importer.twin.inside_scores`: pixels to these scores, with a
+            gradient that bypasses what may hide it. None, or a function that returns None, where
+            the graph has no such scores.
+        fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
+    """
+
+    logits: Logits
+    exact: Logits | None = None
+    declared: Logits | None = None
+    inside_scores: Callable[[], Logits | None] | None = None
+    fixed_batch: int | None = None
+
+    def __call__(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
+        """Logits ``(b, k)`` of ``x (b, c, h, w)``; see :meth:`Classifier.twin_logits`."""
+        function = self.logits if straight_through or self.exact is None else self.exact
+        if self.fixed_batch == 1:
+            return torch.cat([function(row[None]) for row in x])
+        return _padded(function, x)
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Images in pixel space to logits, by the runtime or by its twin.
+
+    Attributes:
+        info: what is known about the file.
+        runtime: what is shipped.
+        num_classes: k.
+        image_shape: (c, h, w) of one image.
+        twin: the differentiable twin; None if there is none.
+        doubted_twin: a twin that reproduces the runtime's logits but whose gradient disagrees with
+            finite differences of the runtime; ``twin`` is None then, and the masking check
+            examines why.
+        preprocessing: how pixels become the model's input.
+        device: where images are expected.
+    """
+
+    info: ModelInfo
+    runtime: Runtime
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    twin: Twin | None = None
+    doubted_twin: Twin | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def from_module(
@@ -129,6 +226,7 @@ class Classifier:
         num_classes: int,
         info: ModelInfo | None = None,
         preprocessing: Preprocessing | None = None,
+        device: torch.device | str = "cpu",
     ) -> Classifier:
         """Classifier whose runtime and twin are the torch module ``module`` (in eval mode)."""
         module.eval().requires_grad_(requires_grad=False)
@@ -141,12 +239,15 @@ class Classifier:
 
         return cls(
             info=info or ModelInfo(file=type(module).__name__, sha256="", kind="module"),
-            runtime=torch.no_grad()(lambda x: _padded(logits, x)),
-            twin=logits,
+            runtime=Runtime(
+                logits=torch.no_grad()(lambda x: _padded(logits, x)),
+                with_preprocessing=lambda other: torch.no_grad()(lambda x: logits(x, other)),
+            ),
             num_classes=num_classes,
             image_shape=image_shape,
+            twin=Twin(logits),
             preprocessing=prepare,
-            with_preprocessing=lambda other: torch.no_grad()(lambda x: logits(x, other)),
+            device=torch.device(device),
         )
 
     @property
@@ -156,14 +257,14 @@ class Classifier:
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` as the shipped model gives them; no gradient."""
-        return self.runtime(x)
+        return self.runtime.logits(x)
 
     @contextmanager
     def forward_only(self) -> Iterator[None]:
-        """Keep torch to one thread while only the runtime is asked.
+        """Limit torch to one thread while only the runtime computes.
 
-        Its thread pool beside ONNX Runtime's halves both (measured on two cores). Without effect
-        where the runtime is torch itself.
+        Torch's thread pool beside ONNX Runtime's halves the speed of both (measured on two cores).
+        No effect where the runtime is torch itself.
         """
         with one_torch_thread() if self.info.kind == "onnx" else nullcontext():
             yield
@@ -171,37 +272,34 @@ class Classifier:
     def many_calls(self) -> Logits:
         """The runtime for calls from many threads at once, each call in one thread.
 
-        Cores that work on batches of their own do not wait for one another, as the threads inside
-        an operator do. The scores are the same.
+        Cores that work on separate batches do not wait for one another, as the threads inside an
+        operator do. The scores are the same.
         """
-        return self.runtime if self.reopened is None else self.reopened()
+        reopened = self.runtime.reopened
+        return self.runtime.logits if reopened is None else reopened()
 
     def twin_logits(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
 
-        Rows do not depend on the batch they came in: it is padded to an even number, at least 16,
-        and split at 64 on a CPU, or taken apart for a model of fixed batch 1.
+        Rows do not depend on the rest of the batch: on a CPU it is padded to an even size of at
+        least 16 and split at 64; a model of fixed batch 1 gets the images one at a time.
 
         Args:
             x: pixels.
-            straight_through: gradients at quantised nodes as if they were the identity; else the
-                true ones (zero almost everywhere).
+            straight_through: differentiate quantised nodes as if they were the identity; otherwise
+                use their true gradient (zero almost everywhere).
 
         Raises:
             TwinUnavailableError: the model has no twin.
         """
-        twin = self.twin if straight_through or self.exact_twin is None else self.exact_twin
-        if twin is None:
-            message = f"{self.info.file} has no differentiable twin: {self.info.twin_unavailable}"
-            raise TwinUnavailableError(message)
-        if self.fixed_batch == 1:
-            return torch.cat([twin(row[None]) for row in x])
-        return _padded(twin, x)
+        if self.twin is None:
+            raise TwinUnavailableError(_no_twin(self.info))
+        return self.twin(x, straight_through=straight_through)
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Keep torch's operators to the thread that calls them."""
+    """Limit torch's operators to the calling thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -210,13 +308,13 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def rounds_by_itself(straight_through: Iterable[str]) -> bool:
-    """Whether a node among those with a stand-in gradient, ``name (operator)``, rounds by itself.
+def rounds_by_itself(nodes: Iterable[StraightThroughNode]) -> bool:
+    """Whether one of the nodes is a step of the model itself (Round, Sign, ...).
 
-    Those of a number format such as int8 (QuantizeLinear and the like) do not count: such models
-    are made with the stand-in, and whoever attacks them uses it, so it is their gradient.
+    Nodes of a number format such as int8 (QuantizeLinear and the like) do not count: such models
+    are trained and attacked with the straight-through gradient, so it counts as their gradient.
     """
-    return any(name.endswith(STEPS) for name in straight_through)
+    return any(not node.number_format for node in nodes)
 
 
 def _padded(function: Logits, x: Tensor) -> Tensor:
@@ -233,7 +331,9 @@ def _padded(function: Logits, x: Tensor) -> Tensor:
 
 def require_gradients(classifier: Classifier) -> None:
     """Raise a TwinUnavailableError unless the model has a twin."""
-    if not classifier.differentiable:
-        reason = classifier.info.twin_unavailable
-        message = f"{classifier.info.file} has no differentiable twin: {reason}"
-        raise TwinUnavailableError(message)
+    if classifier.twin is None:
+        raise TwinUnavailableError(_no_twin(classifier.info))
+
+
+def _no_twin(info: ModelInfo) -> str:
+    return f"{info.file} has no differentiable twin: {info.twin_unavailable}"

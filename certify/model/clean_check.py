@@ -1,11 +1,12 @@
-"""Is the model given what it expects? Clean accuracy is the only witness, and it can only warn.
+"""Checks by clean accuracy that the model gets the input it expects.
 
-A wrong layout or range shows as chance accuracy. A slightly wrong normalisation does not show at
-all, which is why what was assumed is always printed.
+A wrong layout or range causes accuracy at chance. A slightly wrong normalisation does not, which is
+why assumptions about the preprocessing are always printed.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
     from .preprocessing import Preprocessing
 
 CHECK_IMAGES = 200
-"""Images on which clean accuracy is looked at before an analysis."""
+"""Images on which clean accuracy is measured before an analysis."""
 
 TRIAL_IMAGES = 64
-"""Images on which other preprocessings are tried, to suggest one."""
+"""Images on which other preprocessings are tried in order to suggest one."""
 
 TRIAL_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class _Normalisation:
-    """A common way to scale pixels; mean and std in the order RGB."""
+    """A common normalisation; mean and std in the order RGB."""
 
     name: str
     limits: tuple[float, float] = (0.0, 1.0)
@@ -49,7 +50,7 @@ _NORMALISATIONS = (
     _Normalisation("range 0 to 1"),
     _Normalisation("range 0 to 255", (0.0, 255.0)),
     _Normalisation("range -1 to 1", (-1.0, 1.0)),
-    _Normalisation("black and white exchanged", (1.0, 0.0)),
+    _Normalisation("inverted pixel values", (1.0, 0.0)),
     _Normalisation(
         "ImageNet mean and std", (0.0, 1.0), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     ),
@@ -64,17 +65,19 @@ _NORMALISATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Another preprocessing, and how it does.
+    """Another preprocessing and its accuracy.
 
     Attributes:
-        name: what is different, for people.
-        preprocessing: the whole of it.
-        right: correctly classified images among ``n``.
-        n: images tried.
+        name: what is different, in words.
+        preprocessing: all of it.
+        options: command-line options that change the present preprocessing to this one.
+        right: number of correctly classified images among ``n``.
+        n: number of images tried.
     """
 
     name: str
     preprocessing: Preprocessing
+    options: str
     right: int
     n: int
 
@@ -99,11 +102,11 @@ def near_chance(accuracy: Proportion, num_classes: int) -> bool:
 
 
 def check_clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion | None:
-    """Clean accuracy, once it is seen to be better than chance; None without labels.
+    """Clean accuracy if it is better than chance; None without labels.
 
     Raises:
-        PreprocessingError: it is at or near chance. The hint names the usual causes, and the
-            alternative that does better if one of the usual ones does; none is ever chosen.
+        PreprocessingError: it is at or near chance. The hint names the usual causes and, if a
+            common preprocessing does better, the options that select it; none is chosen silently.
     """
     accuracy = clean_accuracy(classifier, images)
     if accuracy is None or not near_chance(accuracy, classifier.num_classes):
@@ -117,39 +120,43 @@ def check_clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion
 
 
 def chance_hint(classifier: Classifier, images: ImageSet) -> str:
-    """What to try when clean accuracy is at chance."""
+    """What to try if clean accuracy is at chance."""
     causes = "usual causes: normalisation, layout, channel order, label order, or other data"
     best = better_alternative(classifier, images)
     matched = _accuracy_up_to_labels(classifier, images)
     if matched is not None and (best is None or matched > best.right / best.n):
         return (
-            f"the classes seem to be in another order: {matched:.0%} of the images are right up to "
-            f"a renaming of the classes. {causes}"
+            f"the classes seem to be in another order: with the best permutation of the classes "
+            f"{matched:.0%} of the images are correct. {causes}"
         )
     if best is not None:
-        share = f"{best.right} of {best.n}"
-        options = "--range, --mean, --std, --layout"
-        return f"with {best.name} it would be {share}; if so, pass it ({options}). {causes}"
-    return f"{causes}; none of the common preprocessings does better"
+        return (
+            f"with {best.name}, {best.right} of {best.n} images would be correct; if so, pass: "
+            f"{best.options}. {causes}"
+        )
+    return f"{causes}; no common preprocessing does better"
 
 
 def better_alternative(classifier: Classifier, images: ImageSet) -> Alternative | None:
-    """The common preprocessing that does clearly better than the present one; None if none does.
+    """The common preprocessing that is significantly better than the present one; None if none is.
 
-    "Clearly": the exact 95 % intervals on the same images do not overlap.
+    Significantly: the exact 95 % intervals on the same images do not overlap.
     """
-    if images.labels is None or classifier.with_preprocessing is None:
+    with_preprocessing = classifier.runtime.with_preprocessing
+    if images.labels is None or with_preprocessing is None:
         return None
     indices = _spread(len(images), TRIAL_IMAGES)
     labels = images.labels[indices]
     present = _predictions(classifier.logits, classifier, images, indices)
+    used = classifier.preprocessing
     best: Alternative | None = None
-    for name, preprocessing in alternatives(classifier.preprocessing, classifier.image_shape[0]):
-        logits = classifier.with_preprocessing(preprocessing)
+    for name, preprocessing in alternatives(used, classifier.image_shape[0]):
+        logits = with_preprocessing(preprocessing)
         predicted = _predictions(logits, classifier, images, indices)
         right = int((predicted == labels).sum())
         if best is None or right > best.right:
-            best = Alternative(name, preprocessing, right, len(indices))
+            options = options_for(preprocessing, present=used)
+            best = Alternative(name, preprocessing, options, right, len(indices))
     now = proportion(int((present == labels).sum()), len(indices))
     if best is None or proportion(best.right, best.n).lower <= now.upper:
         return None
@@ -157,7 +164,7 @@ def better_alternative(classifier: Classifier, images: ImageSet) -> Alternative 
 
 
 def alternatives(present: Preprocessing, channels: int) -> Iterator[tuple[str, Preprocessing]]:
-    """Common preprocessings that fit the same input, with their names."""
+    """Common preprocessings for the same input, with their names."""
     for arrangement, arranged in _arrangements(present, channels):
         order = -1 if arranged.channels == "BGR" else 1  # means follow the model's channel order
         for scaling in _NORMALISATIONS:
@@ -167,8 +174,37 @@ def alternatives(present: Preprocessing, channels: int) -> Iterator[tuple[str, P
                 yield ", ".join(filter(None, (scaling.name, arrangement))), changed
 
 
+def options_for(wanted: Preprocessing, *, present: Preprocessing) -> str:
+    """Command-line options that change the preprocessing ``present`` to ``wanted``.
+
+    >>> options_for(Preprocessing(range=(0, 255), channels="BGR"), present=Preprocessing())
+    '--range 0,255 --preprocess FILE, where FILE contains {"channels": "BGR"}'
+    """
+    options = []
+    if wanted.range != present.range:
+        options.append(f"--range {_listed(wanted.range)}")
+    if wanted.mean != present.mean:
+        options.append(f"--mean {_listed(wanted.mean or (0,))}")
+    if wanted.std != present.std:
+        options.append(f"--std {_listed(wanted.std or (1,))}")
+    if wanted.layout != present.layout:
+        options.append(f"--layout {wanted.layout}")
+    rest: dict[str, str] = {}  # parts without an option of their own
+    if wanted.channels != present.channels:
+        rest["channels"] = wanted.channels
+    if wanted.flatten != present.flatten:
+        rest["flatten"] = wanted.flatten
+    if rest:
+        options.append(f"--preprocess FILE, where FILE contains {json.dumps(rest)}")
+    return " ".join(options)
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
+
+
 def _arrangements(present: Preprocessing, channels: int) -> Iterator[tuple[str, Preprocessing]]:
-    """Orders of channels and pixels that give an input of the same shape."""
+    """Orders of channels and pixels with an input of the same shape."""
     yield "", present
     if channels == 3:
         other: Literal["RGB", "BGR"] = "RGB" if present.channels == "BGR" else "BGR"
@@ -184,7 +220,7 @@ def _arrangements(present: Preprocessing, channels: int) -> Iterator[tuple[str, 
 
 
 def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | None:
-    """Share that is right under the best renaming of the classes; None where it says nothing."""
+    """Share correct under the best permutation of the classes; None where it is not significant."""
     k = classifier.num_classes
     indices = _spread(len(images), CHECK_IMAGES)
     if images.labels is None or len(indices) < 10 * k:
@@ -201,7 +237,7 @@ def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | 
 def _predictions(
     logits: Logits, classifier: Classifier, images: ImageSet, indices: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Classes that ``logits`` gives the images at ``indices``, -1 where it fails.
+    """Classes that ``logits`` predicts for the images at ``indices``; -1 where it fails.
 
     Raises:
         RobcertError: it fails on all of them.
@@ -224,5 +260,5 @@ def _predictions(
 
 
 def _spread(n: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` positions spread evenly over ``n``; sets are often sorted by class."""
+    """At most ``most`` positions spread evenly over ``n``: sets are often sorted by class."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)

@@ -35,7 +35,7 @@ def module_classifier(
     Args:
         module: in evaluation mode.
         image_shape: (c, h, w) of the images that it will be given, in pixel space.
-        preprocess: how pixels in [0, 1] become its input; nothing is applied where it says nothing.
+        preprocess: how pixels in [0, 1] become its input; parts it leaves out are not applied.
         device: where it runs; None for the CPU.
 
     Raises:
@@ -94,7 +94,7 @@ def _classes(
 
 
 def _digest(module: nn.Module, prepare: Preprocessing) -> str:
-    """SHA-256 of structure, weights and preprocessing: what tells two models in memory apart."""
+    """SHA-256 of structure, weights and preprocessing: identifies a model in memory."""
     digest = sha256(f"{module}|{prepare}".encode())
     for name, values in sorted(module.state_dict().items()):
         digest.update(name.encode())

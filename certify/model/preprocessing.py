@@ -1,6 +1,6 @@
-"""From pixel space to the input that a model expects.
+"""Preprocessing: from pixel space to the input that a model expects.
 
-What the user or the model's metadata says of the preprocessing; every part may be left open.
+The user and the model's metadata may each state some parts of it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Preprocessing:
     integer types.
 
     Attributes:
-        layout: axis order of the input; ``flat`` is one vector an image.
-        flatten: how a flat input lists the pixels.
-        range: values that black and white become before mean and std.
+        layout: axis order of the input; ``flat`` is one vector per image.
+        flatten: order of the pixels in a flat input.
+        range: values of black and white before mean and std are applied.
         channels: order of three colour channels.
-        mean: subtracted, one number or one a channel; empty for none.
-        std: divided by, likewise.
+        mean: subtracted; one number or one per channel; empty for none.
+        std: divisor, likewise.
         dtype: element type of the input.
-        input_shape: shape of one input without the batch axis; empty to keep what ``layout`` gives.
+        input_shape: shape of one input without the batch axis; empty for that given by ``layout``.
     """
 
     layout: Layout = "NCHW"
@@ -70,7 +70,7 @@ class Preprocessing:
         return self._as_input_type(x)
 
     def _as_input_type(self, x: Tensor) -> Tensor:
-        """``x`` on the grid of the input type, still a float tensor with straight-through slope."""
+        """``x`` rounded to the input type, still a float tensor; straight-through gradient."""
         kind = getattr(torch, self.dtype)
         if kind.is_floating_point:
             return x
@@ -80,7 +80,7 @@ class Preprocessing:
 
 
 METADATA_KEY = "robcert.preprocess"
-"""Metadata entry of an ONNX file: the fields of :class:`Preprocessing` in JSON."""
+"""Metadata entry of an ONNX file with the fields of :class:`Preprocessing` as JSON."""
 
 _CHOICES = {
     "layout": ("NCHW", "NHWC", "flat"),
@@ -95,7 +95,7 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class PreprocessOptions:
-    """Parts of a :class:`Preprocessing`; None is "not said"."""
+    """Stated parts of a :class:`Preprocessing`; None is "not stated"."""
 
     layout: Layout | None = None
     flatten: Literal["row-major", "column-major"] | None = None
@@ -106,54 +106,54 @@ class PreprocessOptions:
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        _validate(self.said(), "preprocessing")
+        _validate(self.stated(), "preprocessing")
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is said."""
-        return not self.said()
+        """Whether nothing is stated."""
+        return not self.stated()
 
-    def said(self) -> dict[str, Any]:
-        """The parts that are said, by name."""
+    def stated(self) -> dict[str, Any]:
+        """The stated parts by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def over(self, other: PreprocessOptions) -> PreprocessOptions:
-        """These options, completed by ``other`` where they say nothing."""
-        return PreprocessOptions(**{**other.said(), **self.said()})
+        """These options, completed by ``other`` where they state nothing."""
+        return PreprocessOptions(**{**other.stated(), **self.stated()})
 
     def completed(
         self, *, layout: Layout, dtype: str, input_shape: tuple[int, ...]
     ) -> Preprocessing:
-        """Preprocessing for an input of that layout, type and shape; defaults where open."""
-        said = {"layout": layout, "dtype": dtype, **self.said()}
-        return Preprocessing(**said, input_shape=input_shape)
+        """Preprocessing for an input of that layout, type and shape; the rest are defaults."""
+        stated = {"layout": layout, "dtype": dtype, **self.stated()}
+        return Preprocessing(**stated, input_shape=input_shape)
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> PreprocessOptions:
-        """Options written in JSON, with the keys of this class.
+        """Options from JSON text with the keys of this class.
 
         Raises:
-            PreprocessingError: not JSON, an unknown key, or a value outside its rule; the message
-                names ``source`` and the key.
+            PreprocessingError: not JSON, an unknown key, or an invalid value; the message names
+                ``source`` and the key.
         """
         try:
-            said = json.loads(text)
+            stated = json.loads(text)
         except ValueError as error:
             message = f"{source} is not JSON: {error}"
             raise PreprocessingError(message) from error
         known = {field.name for field in fields(cls)}
-        if not isinstance(said, dict):
-            message = f"{source} must hold one JSON object, got {type(said).__name__}"
+        if not isinstance(stated, dict):
+            message = f"{source} must hold one JSON object, got {type(stated).__name__}"
             raise PreprocessingError(message)
-        for key in said:
+        for key in stated:
             if key not in known:
                 message = f"{source}: unknown key {key!r}"
                 hint = f"keys are {', '.join(sorted(known))}"
                 raise PreprocessingError(message, hint=hint)
-        _validate(said, source)
+        _validate(stated, source)
         values: dict[str, Any] = {
             key: tuple(map(float, value)) if isinstance(value, list) else value
-            for key, value in said.items()
+            for key, value in stated.items()
         }
         return cls(**values)
 
@@ -173,29 +173,29 @@ class PreprocessOptions:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> PreprocessOptions:
-        """Options that robcert's own export wrote into a model's metadata; none if it did not.
+        """Options that robcert's export wrote into a model's metadata; empty if there are none.
 
         Raises:
-            PreprocessingError: the entry is there and cannot be read.
+            PreprocessingError: the entry exists and cannot be read.
         """
         text = metadata.get(METADATA_KEY)
         if text is None:
             return cls()
         source = f"the model's metadata entry {METADATA_KEY}"
         try:
-            said = json.loads(text)
+            stated = json.loads(text)
         except ValueError as error:
             message = f"{source} is not JSON: {error}"
             raise PreprocessingError(message) from error
-        if isinstance(said, dict):
-            said.pop("input_shape", None)  # the file's own input says it
-            said = {key: value for key, value in said.items() if value not in ([], None)}
-        return cls.from_json(json.dumps(said), source=source)
+        if isinstance(stated, dict):
+            stated.pop("input_shape", None)  # taken from the file's own input
+            stated = {key: value for key, value in stated.items() if value not in ([], None)}
+        return cls.from_json(json.dumps(stated), source=source)
 
 
-def _validate(said: dict[str, Any], source: str) -> None:
-    """Raise at the first value that breaks its rule."""
-    for key, value in said.items():
+def _validate(stated: dict[str, Any], source: str) -> None:
+    """Raise at the first value that violates its rule."""
+    for key, value in stated.items():
         rule = _broken_rule(key, value)
         if rule:
             message = f"{source}: {key} must be {rule}, got {value!r}"
@@ -203,7 +203,7 @@ def _validate(said: dict[str, Any], source: str) -> None:
 
 
 def _broken_rule(key: str, value: object) -> str:
-    """The rule of ``key`` that ``value`` breaks; empty if it breaks none."""
+    """The rule of ``key`` that ``value`` violates; empty if it violates none."""
     if key in _CHOICES:
         return "" if value in _CHOICES[key] else f"one of {', '.join(_CHOICES[key])}"
     numbers = list(value) if isinstance(value, list | tuple) else []
@@ -214,5 +214,5 @@ def _broken_rule(key: str, value: object) -> str:
         good = finite and len(numbers) == 2 and numbers[0] != numbers[1]
         return "" if good else "two different numbers, the values of black and of white"
     if not numbers or not finite:
-        return "a list of numbers, one or one a channel"
+        return "a list of numbers, one or one per channel"
     return "a list of positive numbers" if key == "std" and min(numbers) <= 0 else ""

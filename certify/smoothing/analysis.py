@@ -79,7 +79,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
 
 def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
     """The table of these settings, new or resumed."""
-    plain = session.classifier.precision == Precision.FLOAT32
+    plain = session.classifier.runtime.precision == Precision.FLOAT32
     suffix = "" if plain else f"-{settings.precision}"
     group = session.store.group(
         SMOOTHING,

@@ -54,20 +54,18 @@ def computed_in(
         InvalidParameterError: the model cannot be computed in this precision.
         ModelFileError: quantisation fails.
     """
-    if classifier.precision == precision:
+    present = classifier.runtime.precision
+    if present == precision:
         return classifier
-    if classifier.precision != Precision.FLOAT32:
-        message = (
-            f"the model is already in {classifier.precision}; {precision} needs the float32 model"
-        )
+    if present != Precision.FLOAT32:
+        message = f"the model is already in {present}; {precision} needs the float32 model"
         raise InvalidParameterError(message)
     if precision is Precision.BFLOAT16:
         logits = _in_bfloat16(classifier)
     else:
         logits = _in_int8(classifier, _noisy(images, sigma=sigma, seed=seed))
-    return replace(
-        classifier, runtime=logits, reopened=None, twin=None, exact_twin=None, precision=precision
-    )
+    runtime = replace(classifier.runtime, logits=logits, reopened=None, precision=precision)
+    return replace(classifier, runtime=runtime, twin=None)
 
 
 def require_same_function(
@@ -82,8 +80,8 @@ def require_same_function(
     digest = sha256(classifier.logits(x).float().cpu().numpy().tobytes()).hexdigest()
     if group.attribute("precision_digest", digest) != digest:
         message = (
-            f"{group.path}: its {classifier.precision} model gave other scores than the one "
-            "computed here"
+            f"{group.path}: its {classifier.runtime.precision} model gave other scores than the "
+            "one computed here"
         )
         raise StoreError(message, hint="write to another results file, or overwrite this one")
     group.set_attributes(precision_digest=digest)
@@ -122,8 +120,9 @@ def _padded(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def _in_int8(classifier: Classifier, noisy: Tensor) -> Logits:
-    if classifier.quantised is None:
+    quantised = classifier.runtime.quantised
+    if quantised is None:
         message = f"int8 needs an ONNX file on the CPU, which {classifier.info.file} is not here"
         hint = "export a checkpoint with robcert export; use --device cpu"
         raise InvalidParameterError(message, hint=hint)
-    return classifier.quantised(noisy)
+    return quantised(noisy)

@@ -296,4 +296,4 @@ def default_batch_size(classifier: Classifier) -> int:
 
 def default_workers(classifier: Classifier) -> int:
     """Batches that are evaluated concurrently."""
-    return GPU_WORKERS if classifier.device.type == "cuda" else classifier.cores
+    return GPU_WORKERS if classifier.device.type == "cuda" else classifier.runtime.cores

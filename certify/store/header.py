@@ -41,9 +41,8 @@ def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
         hdf5.attrs["format_version"] = FORMAT_VERSION
         hdf5.attrs["robcert_version"] = robcert_version()
         hdf5.attrs["created"] = now()
-        for name, info in (("model", model), ("data", data)):
-            place = hdf5.create_group(name)
-            write_attributes(place, asdict(info))
+        for name, values in (("model", model.stored()), ("data", asdict(data))):
+            write_attributes(hdf5.create_group(name), values)
         for column in IMAGES:
             content = np.empty(0, column.dtype)
             dataset = hdf5["data"].create_dataset(column.name, data=content, fillvalue=-1)

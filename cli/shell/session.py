@@ -77,7 +77,6 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         InvalidParameterError: one of them has no valid value.
     """
     from robcert.certify.auditing import SessionRequest
-    from robcert.trainers.loop import load_checkpoint
     from robcert.trainers.networks import allow
 
     if options.arch is not None:
@@ -101,7 +100,6 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         output=options.output,
         allow_low_accuracy=options.allow_low_accuracy,
         seconds=values.seconds(options.time_budget) if options.time_budget else None,
-        checkpoint_loader=lambda file, device: load_checkpoint(file, device=device),
     )
 
 

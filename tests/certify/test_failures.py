@@ -12,7 +12,7 @@ from command_line import robcert
 from onnx_models import model, node, saved
 
 from robcert.certify.failures import in_parts
-from robcert.certify.model.classifier import Classifier, ModelInfo
+from robcert.certify.model.classifier import Classifier, ModelInfo, Runtime
 from robcert.certify.smoothing.procedures import sequential_prediction
 from robcert.certify.smoothing.rules import PredictionRule
 from robcert.certify.smoothing.sampler import ImageTask, Sampler
@@ -140,8 +140,7 @@ def fails_on(calls: set[int]) -> Classifier:
 
     return Classifier(
         info=ModelInfo(file="test", sha256="", kind="module"),
-        runtime=logits,
-        twin=None,
+        runtime=Runtime(logits),
         num_classes=2,
         image_shape=(1, 1, 2),
     )

@@ -15,7 +15,7 @@ from places import ROOT
 from robcert.certify.auditing.inspection import inspect_model
 from robcert.certify.data.load import from_arrays, load_images
 from robcert.certify.errors import AmbiguousOutputError, RobcertError
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.model.preprocessing import PreprocessOptions
 from robcert.certify.numerics.gradients import value_and_gradient
 
@@ -58,13 +58,8 @@ def loaded(zoo: Path, entry: dict[str, Any], **options: Any) -> Classifier:
     said = entry["preprocess"]
     preprocess = said and PreprocessOptions.from_json(json.dumps(said), source="zoo.json")
     images = image_set(entry["data"]) if entry["data"] in SETS else None
-    return load_classifier(
-        zoo / "models" / entry["file"],
-        preprocess=preprocess,
-        images=images,
-        device="cpu",
-        **options,
-    )
+    how = LoadOptions(preprocess=preprocess or PreprocessOptions(), device="cpu", **options)
+    return load_classifier(zoo / "models" / entry["file"], how, images=images)
 
 
 @pytest.mark.parametrize("entry", entries("twin"))
@@ -125,7 +120,8 @@ def test_five_heads_are_named_and_one_is_inspected(zoo: Path) -> None:
     entry = entry_of("vietcombank_captcha.onnx")
     with pytest.raises(AmbiguousOutputError, match="digit_0, digit_1, digit_2, digit_3, digit_4"):
         loaded(zoo, entry)
-    found = inspect_model(zoo / "models" / entry["file"], output="digit_3", device="cpu").to_json()
+    options = LoadOptions(output="digit_3", device="cpu")
+    found = inspect_model(zoo / "models" / entry["file"], options).to_json()
     assert (found["output"]["name"], found["output"]["classes"]) == ("digit_3", 10)
     assert found["twin"]["available"]
     assert found["input"]["image"] == [3, 50, 155]

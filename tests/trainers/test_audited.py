@@ -14,7 +14,7 @@ from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.suites import Suite
 from robcert.certify.auditing import clean
 from robcert.certify.data.load import from_arrays
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.local_linearity import analysis as linearity
 from robcert.certify.local_linearity.settings import LinearitySettings
 from robcert.certify.session import Session
@@ -70,7 +70,7 @@ def audited(classifier: Classifier, file: Path) -> Columns:
 def test_rows_of_a_checkpoint_are_those_of_its_export(name: str, tmp_path: Path) -> None:
     config = TrainConfig(architecture=Architecture(name, width=4), epochs=4, batch_size=16)
     fit(RunPlan(replace(config, seed=1), stripes(128), stripes(32, seed=1), out=tmp_path / "run"))
-    exported = load_classifier(export_checkpoint(tmp_path / "run"), device="cpu")
+    exported = load_classifier(export_checkpoint(tmp_path / "run"), LoadOptions(device="cpu"))
     ours = audited(load_checkpoint(tmp_path / "run"), tmp_path / "checkpoint.h5")
     theirs = audited(exported, tmp_path / "onnx.h5")
     for column, values in ours.items():

@@ -155,7 +155,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Classifie
     spec = description.network
     network = load_network(path).to(device)
     channels, height, width = spec.image_shape
-    classifier = Classifier.from_module(
+    return Classifier.from_module(
         network.network,
         image_shape=(channels, height, width),
         num_classes=spec.num_classes,
@@ -172,9 +172,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Classifie
             data_name=str(description.data.get("name", "")),
         ),
         preprocessing=spec.preprocessing,
+        device=device,
     )
-    classifier.device = torch.device(device)
-    return classifier
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ def simplified(graph: GraphProto, outputs: Sequence[str] | None = None) -> Graph
     wanted = tuple(entry.name for entry in graph.output) if outputs is None else tuple(outputs)
     kept = _needed(wanted, producer)
     ordered = tuple(_in_order([node for node in nodes if id(node) in kept], producer))
-    # Initialisers may be listed among the inputs (IR version 3): defaults that nobody overrides.
+    # Initialisers may be listed among the inputs (IR version 3); they are never overridden.
     used = {name for node in ordered for name in reads(node.proto)} | set(wanted)
     inputs = [entry for entry in graph.input if entry.name in used and entry.name not in constants]
     return Graph(

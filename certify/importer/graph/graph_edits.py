@@ -23,7 +23,7 @@ BATCH = "batch"
 def restricted(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     """Copy of ``model`` that computes ``outputs`` (any tensors of it) and nothing else.
 
-    Inputs that nothing depends on any more are gone; so are the declared shapes of inner tensors
+    Inputs that no output depends on are removed; so are the declared shapes of inner tensors
     and outputs, which are often wrong and never needed.
 
     Raises:
@@ -49,20 +49,6 @@ def restricted(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProt
     _replace(graph.output, [onnx.ValueInfoProto(name=name) for name in outputs])
     del graph.value_info[:]
     return copy
-
-
-def required_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Inputs that must be fed: those that are no initialiser (IR 3 lists these as inputs too)."""
-    defaults = {tensor.name for tensor in model.graph.initializer}
-    return [entry for entry in model.graph.input if entry.name not in defaults]
-
-
-def dimensions(entry: onnx.ValueInfoProto) -> list[int | str]:
-    """Declared shape: numbers where fixed, names (perhaps empty) where free."""
-    return [
-        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
-        for d in entry.type.tensor_type.shape.dim
-    ]
 
 
 def with_free_batch(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:

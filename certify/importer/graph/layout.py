@@ -69,7 +69,7 @@ def layout_without_images(name: str, dims: Dimensions, wanted: Layout | None) ->
     """Most plausible layout of the input ``name`` when no images are given.
 
     Raises:
-        ModelFileError: the shape says nothing of an image.
+        ModelFileError: the shape is not that of an image.
     """
     rest = dims[1:]
     sizes = [size for size in rest if isinstance(size, int)]

@@ -1,4 +1,4 @@
-"""Reads an ONNX file that nobody vouches for, and says in one line what is wrong with it."""
+"""Reads an untrusted ONNX file; an error names its fault in one line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from robcert.certify.errors import ModelFileError
 
+from .facts import all_graphs, all_tensors
 from .file_kind import reject_other_formats, why_unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 RUNTIME_DOMAINS = frozenset(
@@ -77,34 +77,6 @@ def read_model(path: Path) -> ModelFile:
         _reject_hollow_tensor(path, tensor)
     _free_absurd_axes(model)
     return ModelFile(path, digest.hexdigest(), model, size)
-
-
-def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The graph, the bodies of its functions, and every subgraph inside them."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    waiting.append(attribute.g)
-                waiting.extend(attribute.graphs)
-
-
-def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor stored in the model: initialisers, sparse ones, and values of attributes."""
-    for graph in all_graphs(model):
-        if isinstance(graph, onnx.GraphProto):
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield sparse.values
-                yield sparse.indices
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
 
 
 def _content(path: Path) -> bytes:

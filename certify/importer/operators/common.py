@@ -57,8 +57,8 @@ def checked_size(shape: Sequence[int]) -> tuple[int, ...]:
 
 def with_slope(value: Tensor, x: Tensor, slope: Tensor | float = 1.0) -> Tensor:
     """Exactly ``value``, with the gradient ``slope`` with respect to ``x``."""
-    nothing = torch.where(x.isfinite(), x - x.detach(), 0.0)
-    return value.detach() + nothing * slope
+    zero = torch.where(x.isfinite(), x - x.detach(), 0.0)
+    return value.detach() + zero * slope
 
 
 def channelwise(vector: Tensor, like: Tensor, axis: int = 1) -> Tensor:

@@ -29,7 +29,8 @@ class Gradient(StrEnum):
 
     TRUE = "true"
     NONE = "none"  # zero or undefined by nature: comparisons, ArgMax, casts to integers
-    STRAIGHT_THROUGH = "straight-through"  # zero by nature, with a stand-in: rounding, sign
+    STRAIGHT_THROUGH = "straight-through"  # zero almost everywhere, has a surrogate: Round, Sign
+    NUMBER_FORMAT = "straight-through (number format)"  # the same for rounding to int8 and the like
     RANDOM = "random"  # another output each time
 
 

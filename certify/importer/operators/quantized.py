@@ -61,8 +61,8 @@ def _along(parameter: Tensor, x: Tensor, axis: int, block: int) -> Tensor:
     return channelwise(parameter, x, axis)
 
 
-@operator("QuantizeLinear", since=10, gradient=Gradient.STRAIGHT_THROUGH, ignore=("precision",))
-@operator("QuantizeLinear", domain="com.microsoft", gradient=Gradient.STRAIGHT_THROUGH)
+@operator("QuantizeLinear", since=10, gradient=Gradient.NUMBER_FORMAT, ignore=("precision",))
+@operator("QuantizeLinear", domain="com.microsoft", gradient=Gradient.NUMBER_FORMAT)
 def quantize_linear(
     x: Tensor,
     scale: Tensor,
@@ -103,7 +103,7 @@ def dequantize_linear(
     return steps * _along(scale, x, axis, block_size)
 
 
-@operator("DynamicQuantizeLinear", since=11, gradient=Gradient.STRAIGHT_THROUGH)
+@operator("DynamicQuantizeLinear", since=11, gradient=Gradient.NUMBER_FORMAT)
 def dynamic_quantize_linear(
     x: Tensor, *, n_outputs: int = 3, straight_through: bool = False
 ) -> tuple[Tensor, ...]:
@@ -123,7 +123,7 @@ def _centred(x: Tensor, zero: Tensor | None, axis: int) -> Tensor:
     return steps if zero is None else steps - _along(zero, x, axis, 0)
 
 
-@operator("QLinearConv", since=10, gradient=Gradient.STRAIGHT_THROUGH, ignore=("kernel_shape",))
+@operator("QLinearConv", since=10, gradient=Gradient.NUMBER_FORMAT, ignore=("kernel_shape",))
 def quantized_convolution(
     x: Tensor,
     x_scale: Tensor,
@@ -214,7 +214,7 @@ def integer_product(
     return torch.matmul(left, right)
 
 
-@operator("QLinearMatMul", since=10, gradient=Gradient.STRAIGHT_THROUGH)
+@operator("QLinearMatMul", since=10, gradient=Gradient.NUMBER_FORMAT)
 def quantized_product(
     a: Tensor,
     a_scale: Tensor,

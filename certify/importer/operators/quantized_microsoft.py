@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DOMAIN = "com.microsoft"
-STEP = Gradient.STRAIGHT_THROUGH
+STEP = Gradient.NUMBER_FORMAT
 
 
 def _onto_grid(

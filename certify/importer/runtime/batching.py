@@ -11,96 +11,103 @@ from torch import Tensor
 from robcert.certify.errors import ModelFileError
 
 from ..graph.graph_edits import with_free_batch
-from ..graph.random_nodes import draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import onnx
 
-    from .runtime import Runtime
-
-DISCONTINUOUS = frozenset(
-    {
-        *("QuantizeLinear", "DynamicQuantizeLinear", "Round", "Floor", "Ceil", "Sign", "TopK"),
-        *("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal", "ArgMax", "BitShift"),
-    }
-)
-"""Operators through which rounding errors of 1e-7 can grow to a whole step."""
+    from .runtime import GraphRuntime
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """What was decided.
+    """The decision.
 
     Attributes:
         model: the graph to use, with its batch axis freed if that was possible.
         runtime: a session of it.
-        random: whether the same image gives other scores each time.
-        note: why, in one line.
+        random: whether the same image gives different scores each time.
+        note: the reason, in one line.
     """
 
     model: onnx.ModelProto
-    runtime: Runtime
+    runtime: GraphRuntime
     random: bool
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class BatchTrial:
+    """How batches are compared with single images.
+
+    Attributes:
+        output: tensor to compare.
+        probes: different model inputs ``(b, ...)``.
+        tolerance: largest difference, relative to the range (max - min) of the scores.
+        draws: whether the graph has nodes with random outputs.
+    """
+
+    output: str
+    probes: Tensor
+    tolerance: float
+    draws: bool
+
+
 def decide_batching(
     model: onnx.ModelProto,
-    runtime: Runtime,
+    runtime: GraphRuntime,
+    trial: BatchTrial,
     *,
-    output: str,
-    probes: Tensor,
-    tolerance: float,
-    reopen: Callable[[onnx.ModelProto], Runtime],
+    reopen: Callable[[onnx.ModelProto], GraphRuntime],
 ) -> Batching:
-    """Whether ``model`` runs on batches of any size, as it is or with its batch axis freed.
+    """Whether ``model`` runs on batches of any size, unchanged or with its batch axis freed.
 
-    The scores of ``probes (b, ...)`` in one batch are compared with those image by image.
+    The scores of the probes in one batch are compared with those of the same images alone.
 
     Args:
         model: the graph.
         runtime: a session of it; its ``fixed_batch`` is what the file declares, None if free.
-        output: tensor to compare.
-        probes: model inputs that differ from one another.
-        tolerance: largest difference, relative to the spread of the scores.
-        reopen: makes a runtime of an edited graph.
+        trial: what is compared.
+        reopen: opens a session of an edited graph.
     """
     if not runtime.batched:
-        return Batching(model, runtime, False, "no batch axis: the runtime takes images one by one")
+        note = "the input has no batch axis: the runtime processes one image at a time"
+        return Batching(model, runtime, False, note)
     single = replace(runtime, fixed_batch=runtime.fixed_batch or 1)
-    reference = single(probes, output)
-    # NaN equals NaN here: scores that are no numbers are not random for that
-    again = single(probes, output)
+    reference = single(trial.probes, trial.output)
+    # NaN equals NaN here: a model whose scores are NaN is not random for that reason
+    again = single(trial.probes, trial.output)
     same_again = torch.allclose(again, reference, rtol=0.0, atol=0.0, equal_nan=True)
-    random = draws(model) or not same_again
+    random = trial.draws or not same_again
     declared = runtime.fixed_batch
-
-    def same(candidate: Runtime) -> bool:
-        return _agree(candidate, probes, output, reference, tolerance, random=random)
-
-    if declared is None and same(runtime):
+    if declared is None and _agree(runtime, trial, reference, random=random):
         return Batching(model, runtime, random, "the batch axis is free in the file")
     freed = with_free_batch(model, runtime.input_name)
     try:
         candidate = reopen(freed)
     except ModelFileError:
         candidate = None
-    if candidate is not None and same(candidate):
-        note = f"declared batch {declared or 'free'}, freed in memory: batches give the same scores"
+    if candidate is not None and _agree(candidate, trial, reference, random=random):
+        note = (
+            "the batch axis was freed in memory: batches give the same scores "
+            f"(declared batch size: {declared or 'any'})"
+        )
         return Batching(freed, candidate, random, note)
     if (declared or 1) > 1:
-        note = f"fixed batch of {declared}, which cannot be freed: it is filled with one image"
+        note = (
+            f"fixed batch size {declared}, which cannot be changed: each call is filled with "
+            "copies of one image"
+        )
     else:
-        note = "batches fail or change the scores: the runtime takes images one by one"
+        note = "batches fail or change the scores: the runtime processes one image at a time"
     return Batching(model, single, random, note)
 
 
 def relative_spread_error(scores: Tensor, reference: Tensor) -> Tensor:
-    """Largest difference ``(b,)`` of two sets of scores, relative to the reference's spread.
+    """Largest difference ``(b,)`` of two sets of scores, relative to the reference's range.
 
-    The spread is the median over rows of max - min: adding a constant to a row changes nothing.
+    The range is the median over rows of max - min, which a constant added to a row does not change.
     """
     scores, reference = scores.flatten(1).double(), reference.flatten(1).double()
     spread = (reference.amax(1) - reference.amin(1)).median()
@@ -110,26 +117,10 @@ def relative_spread_error(scores: Tensor, reference: Tensor) -> Tensor:
     return (scores - reference).abs().amax(1) / spread.clamp_min(tiny)
 
 
-def discontinuous(model: onnx.ModelProto) -> bool:
-    """Whether tiny differences inside the graph can become large ones."""
-    return any(
-        node.op_type in DISCONTINUOUS or node.op_type.startswith("QLinear")
-        for node in model.graph.node
-    )
-
-
-def _agree(
-    candidate: Runtime,
-    probes: Tensor,
-    output: str,
-    reference: Tensor,
-    tolerance: float,
-    *,
-    random: bool,
-) -> bool:
+def _agree(candidate: GraphRuntime, trial: BatchTrial, reference: Tensor, *, random: bool) -> bool:
     """Whether ``candidate`` gives ``reference`` for all probes in one batch."""
     try:
-        scores = candidate(probes, output)
+        scores = candidate(trial.probes, trial.output)
     except ModelFileError:
         return False
     if scores.shape != reference.shape:
@@ -137,6 +128,6 @@ def _agree(
     if random:
         return True
     error = relative_spread_error(scores, reference)
-    # NaN scores are a finding elsewhere; here equal places of NaN count as equal.
+    # NaN scores are reported elsewhere; here NaN at the same positions counts as equal.
     both_nan = (scores.isnan() == reference.isnan()).flatten(1).all(1)
-    return bool(((error <= tolerance) | (error.isnan() & both_nan)).all())
+    return bool(((error <= trial.tolerance) | (error.isnan() & both_nan)).all())

@@ -1,4 +1,4 @@
-"""An ONNX graph in 8-bit integers, for those who ask for it."""
+"""An ONNX graph quantised to 8-bit integers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from robcert.certify.errors import ModelFileError
 
-from ..graph.graph import opset_versions
-from .batching import discontinuous
 from .runtime_session import describe_failure
 
 if TYPE_CHECKING:
@@ -23,30 +21,34 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .runtime import Runtime
+    from ..graph.facts import GraphFacts
+    from .runtime import GraphRuntime
 
 PER_CHANNEL_OPSET = 13
-"""Opset from which on weights have one scale a channel; before, one for all."""
+"""First opset in which weights have one scale per channel; before, one per tensor."""
 
 
-def quantised(graph: onnx.ModelProto, runtime: Runtime, inputs: Tensor) -> onnx.ModelProto:
-    """``graph`` with weights and activations in 8 bits, at scales fixed once and for all.
+def quantised(
+    graph: onnx.ModelProto, facts: GraphFacts, runtime: GraphRuntime, inputs: Tensor
+) -> onnx.ModelProto:
+    """``graph`` with weights and activations in 8 bits, at fixed scales.
 
-    The ranges of the activations are those seen on ``inputs``. Scales found anew in each batch
-    would be cheaper to prepare, but then the votes of one draw depend on the others in its batch:
-    they would not be independent, and a certificate from them not valid.
+    The ranges of the activations are those observed on ``inputs``. Scales computed per batch would
+    need no such inputs, but then the vote of one draw would depend on the others in its batch:
+    votes would not be independent, and a certificate based on them not valid.
 
     Args:
         graph: the float graph.
+        facts: what is known about it.
         runtime: a session of it.
-        inputs: model inputs ``(b, ...)`` such as it will be asked about.
+        inputs: model inputs ``(b, ...)`` typical of later calls.
 
     Raises:
         ModelFileError: it is quantised already, or the quantiser fails on it.
     """
-    if discontinuous(graph):
-        message = "int8: the model is quantised already, or it rounds or compares by itself"
-        raise ModelFileError(message, hint="leave out the precision")
+    if facts.discontinuous:
+        message = "int8: the model is quantised already, or contains rounding or comparisons"
+        raise ModelFileError(message, hint="omit --precision")
     try:
         with _silent(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.onnx"
@@ -56,20 +58,20 @@ def quantised(graph: onnx.ModelProto, runtime: Runtime, inputs: Tensor) -> onnx.
                 copy,
                 path,
                 _Inputs(runtime, inputs),
-                per_channel=opset_versions(graph).get("", 1) >= PER_CHANNEL_OPSET,
+                per_channel=facts.opset >= PER_CHANNEL_OPSET,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
             return onnx.load(path)
-    except Exception as error:  # the quantiser raises whatever its many passes run into
+    except Exception as error:  # the quantiser raises errors of many classes
         message = f"int8: the quantiser fails on this model: {describe_failure(error)}"
         raise ModelFileError(message) from error
 
 
 class _Inputs(CalibrationDataReader):  # type: ignore[misc]
-    """Inputs one after another, as the quantiser wants them."""
+    """Inputs one by one, in the interface of the quantiser."""
 
-    def __init__(self, runtime: Runtime, inputs: Tensor) -> None:
+    def __init__(self, runtime: GraphRuntime, inputs: Tensor) -> None:
         self.rows = iter(inputs.cpu().numpy().astype(runtime.dtype))
         self.runtime = runtime
 
@@ -84,7 +86,7 @@ class _Inputs(CalibrationDataReader):  # type: ignore[misc]
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the quantiser's advice, which is for people who prepare a model by hand."""
+    """Without the quantiser's log messages, which address people who quantise by hand."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

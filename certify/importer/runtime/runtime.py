@@ -1,4 +1,4 @@
-"""ONNX Runtime behind torch tensors; what is shipped is asked here."""
+"""ONNX Runtime with torch tensors as inputs and outputs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
-    """A session fed with batches of model inputs.
+class GraphRuntime:
+    """An ONNX Runtime session that takes batches of model inputs.
 
     Attributes:
-        session: the runtime's.
-        input_name: the input that images go to.
+        session: the session.
+        input_name: the input that takes the images.
         dtype: its element type.
-        fixed_batch: images that one call takes; None for any number. With a fixed batch each image
-            is asked about alone, so that its scores never depend on its neighbours.
+        fixed_batch: number of images per call; None for any number. With a fixed batch each image
+            is computed alone, so that its scores do not depend on the other images of the batch.
         batched: whether the input has a batch axis at all.
-        bound: whether inputs on the session's own device are handed over where they lie, by IO
-            binding: a batch that was drawn on a GPU never travels over the processor.
+        bound: whether inputs are passed by IO binding where they are in memory, so that a batch
+            on a GPU is not copied to the CPU and back.
     """
 
     session: onnxruntime.InferenceSession
@@ -49,7 +49,7 @@ class Runtime:
             ModelFileError: the runtime fails on this input.
         """
         if self.bound and self.batched and self.fixed_batch is None:
-            return self._where_it_lies(x.detach(), output).to(x.device)
+            return self._io_bound(x.detach(), output).to(x.device)
         array = x.detach().cpu().numpy()
         if array.dtype != self.dtype:
             array = array.astype(self.dtype)
@@ -60,10 +60,10 @@ class Runtime:
             raw = np.concatenate(list(self._one_by_one(array, output)))
         return torch.from_numpy(raw).to(x.device)
 
-    def _where_it_lies(self, x: Tensor, output: str) -> Tensor:
-        """The same by IO binding; only the scores are copied to the processor."""
+    def _io_bound(self, x: Tensor, output: str) -> Tensor:
+        """The same by IO binding; only the scores are copied to the CPU."""
         x = x.to(getattr(torch, self.dtype)).contiguous()
-        if x.is_cuda:  # the runtime has a stream of its own: the noise must have been drawn
+        if x.is_cuda:  # the runtime uses another stream: the input must be complete
             torch.cuda.current_stream(x.device).synchronize()
         device, number = x.device.type, x.device.index or 0
         binding = self.session.io_binding()
@@ -77,7 +77,7 @@ class Runtime:
         return torch.from_numpy(raw)
 
     def _one_by_one(self, array: np.ndarray, output: str) -> Iterator[np.ndarray]:
-        """Results image by image; a larger fixed batch is filled with copies of the image."""
+        """Results per image; a larger fixed batch is filled with copies of the image."""
         for start in range(len(array)):
             copies = np.repeat(array[start : start + 1], self.fixed_batch or 1, axis=0)
             yield self._run(copies, output)[:1]

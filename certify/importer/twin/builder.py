@@ -142,7 +142,7 @@ class Builder:
     def _value(self, name: str, node: Node | None = None) -> Value:
         if name not in self.values:
             where = f"node {node.label!r} reads" if node else "the graph gives out"
-            message = f"{where} a tensor {name!r} that nothing makes"
+            message = f"{where} a tensor {name!r} that no node produces"
             raise ModelFileError(message)
         return self.values[name]
 

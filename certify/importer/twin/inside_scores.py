@@ -1,10 +1,11 @@
-"""The twin opened up: past what comes before the network, and what comes after its scores.
+"""Scores inside the twin's graph, with a gradient that bypasses layers which may hide it.
 
 Backward pass differentiable approximation (Athalye, Carlini, Wagner 2018, arXiv:1802.00420,
-section 4.1) that need not know the defence. A model that hides its gradient in front of a network
-or behind it still holds the network: the first tensor that names the classes as the output does is
-taken for its scores, the last one that looks like the image for its image, and what is flat in
-between gets a slope. It is one more way to find points; whatever it finds is put to the runtime.
+section 4.1) without knowledge of the defence. A model that hides its gradient by layers in front of
+a network or behind it still contains the network: the first tensor whose largest entry agrees with
+the predicted class is taken as its scores, the last tensor that correlates with the image as its
+input, and flat operators in between get a surrogate slope. The result only proposes points; the
+runtime judges them.
 """
 
 from __future__ import annotations
@@ -18,41 +19,41 @@ from torch import Tensor, fx
 
 from ..operators.common import with_slope
 from .builder import EXECUTION_ERRORS
-from .surrogate_slopes import give_slopes
+from .surrogate_slopes import use_surrogate_slopes
 
 if TYPE_CHECKING:
-    from .twin import Twin
+    from .twin import TwinModule
 
 AGREEMENT = 0.9
-"""Share of images on which inner scores must name the class that the output names."""
+"""Share of images on which scores inside the graph must give the class that the output gives."""
 
 LIKENESS = 0.8
-"""Mean correlation with the image that an inner image must have."""
+"""Correlation with the image above which a tensor inside the graph is taken as an image."""
 
 SAME = 0.99999
-"""Correlation of scores, or share of equal signs of slopes, that leaves nothing to go past."""
+"""Correlation of scores, or share of equal signs of slopes, above which nothing is hidden."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inner:
-    """A twin of what is inside.
+class InsideScores:
+    """A part of the twin.
 
     Attributes:
-        twin: inputs to inner scores.
+        module: model inputs to scores inside the graph.
         outermost: whether these are the scores of the whole twin.
     """
 
-    twin: Twin
+    module: TwinModule
     outermost: bool
 
 
-def inner_twin(twin: Twin, inputs: Tensor, *, classes: int) -> Inner | None:
-    """What is inside ``twin``; None where there is nothing to go past.
+def find_inside_scores(twin: TwinModule, inputs: Tensor, *, classes: int) -> InsideScores | None:
+    """The part of ``twin`` that computes scores; None where no layer needs to be bypassed.
 
     Args:
         twin: the whole.
-        inputs: some images as the graph takes them ``(n, ...)``, of several classes.
-        classes: how many there are.
+        inputs: some model inputs ``(n, ...)``, of several classes.
+        classes: number of classes.
     """
     try:
         seen = [_watched(twin.module, row[None], classes) for row in inputs]
@@ -67,11 +68,11 @@ def inner_twin(twin: Twin, inputs: Tensor, *, classes: int) -> Inner | None:
         return None
     inside = copy(twin)
     inside.module = module
-    return Inner(inside, outermost)
+    return InsideScores(inside, outermost)
 
 
 class _Watch(fx.Interpreter):
-    """Keeps every tensor that may hold an image or scores."""
+    """Keeps every tensor that may be an image or scores."""
 
     def __init__(self, module: fx.GraphModule, sizes: set[int]) -> None:
         super().__init__(module)
@@ -93,18 +94,18 @@ def _watched(module: fx.GraphModule, row: Tensor, classes: int) -> dict[str, Ten
 
 
 def _output(module: fx.GraphModule) -> str:
-    """Name of the node that the module gives out first."""
+    """Name of the node of the module's first output."""
     (values,) = next(node.args for node in module.graph.nodes if node.op == "output")
     return str(values[0].name)
 
 
 def _order(module: fx.GraphModule, seen: list[dict[str, Tensor]]) -> list[str]:
-    """Nodes that were seen on every image, in the order in which they are computed."""
+    """Nodes recorded on every image, in the order of computation."""
     return [n.name for n in module.graph.nodes if all(n.name in one for one in seen)]
 
 
 def _scores(module: fx.GraphModule, seen: list[dict[str, Tensor]], classes: int) -> str:
-    """The first tensor whose largest entry is where the output's is; the output without one."""
+    """The first tensor with the same largest entry as the output; the output if there is none."""
     output = _output(module)
     if output not in seen[0] or seen[0][output].numel() != classes:
         return output
@@ -121,16 +122,16 @@ def _scores(module: fx.GraphModule, seen: list[dict[str, Tensor]], classes: int)
 
 
 def _alike(seen: list[dict[str, Tensor]], scores: str, output: str) -> bool:
-    """Whether the output is the scores up to a factor and a shift of each image's."""
+    """Whether the output equals the scores up to a factor and a shift per image."""
     return _correlation([one[scores] for one in seen], [one[output] for one in seen]) > SAME
 
 
 def _image(
     module: fx.GraphModule, seen: list[dict[str, Tensor]], inputs: Tensor, *, before: str
 ) -> str:
-    """The last tensor that looks like the image and does not rise and fall with it; or "".
+    """The last tensor that correlates with the image without following its changes; or "".
 
-    Whether it does is seen from the gradient of a random sum of its entries.
+    Whether it follows them is decided by the gradient of a weighted sum of its entries.
     """
     names = [node.name for node in module.graph.nodes]
     order = [n for n in _order(module, seen) if names.index(n) < names.index(before)]
@@ -139,25 +140,25 @@ def _image(
         if values[0].shape != inputs[:1].shape or name == names[0]:
             continue
         if _correlation(values, list(torch.split(inputs, 1))) >= LIKENESS:
-            return "" if _rises(module, name, inputs[:1]) else name
+            return "" if _follows(module, name, inputs[:1]) else name
     return ""
 
 
-def _rises(module: fx.GraphModule, name: str, row: Tensor) -> bool:
+def _follows(module: fx.GraphModule, name: str, row: Tensor) -> bool:
     x = row.detach().clone().requires_grad_()
     watch = _Watch(module, {row.numel()})
     with torch.enable_grad():
         watch.run(x, False)
-        inner = watch.seen[name]
-        if not inner.requires_grad:
+        inside = watch.seen[name]
+        if not inside.requires_grad:
             return False
-        way = torch.linspace(-1, 1, row.numel(), device=row.device).roll(7).view_as(row)
-        (slope,) = torch.autograd.grad((inner * way).sum(), x)
-    return float((slope * way > 0).float().mean()) > SAME - 0.01
+        weight = torch.linspace(-1, 1, row.numel(), device=row.device).roll(7).view_as(row)
+        (slope,) = torch.autograd.grad((inside * weight).sum(), x)
+    return float((slope * weight > 0).float().mean()) > SAME - 0.01
 
 
 def _correlation(some: list[Tensor], others: list[Tensor]) -> float:
-    """Correlation of entries, each image's centred first."""
+    """Correlation of entries after the mean of each image is subtracted."""
     a, b = (
         torch.cat([(one - one.mean()).flatten().double() for one in rows])
         for rows in (some, others)
@@ -166,19 +167,19 @@ def _correlation(some: list[Tensor], others: list[Tensor]) -> float:
 
 
 def _rebuilt(module: fx.GraphModule, image: str, scores: str) -> tuple[fx.GraphModule, int]:
-    """The module up to ``scores``, with slopes and a way past ``image``; how many slopes."""
+    """The module up to ``scores`` with a bypass to ``image``; its number of surrogate slopes."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     graph.graph_copy(module.graph, copies)
     named = {old.name: new for old, new in copies.items()}
     graph.output((named[scores],))
     graph.eliminate_dead_code()
-    inner = named.get(image)
-    if inner is not None and inner in set(graph.nodes):
+    inside = named.get(image)
+    if inside is not None and inside in set(graph.nodes):
         first = next(node for node in graph.nodes if node.op == "placeholder")
-        with graph.inserting_after(inner):
-            past = graph.call_function(with_slope, (inner, first))
-        inner.replace_all_uses_with(past, delete_user_cb=lambda user: user is not past)
-    changed = give_slopes(graph)
+        with graph.inserting_after(inside):
+            bypass = graph.call_function(with_slope, (inside, first))
+        inside.replace_all_uses_with(bypass, delete_user_cb=lambda user: user is not bypass)
+    changed = use_surrogate_slopes(graph)
     graph.lint()
     return fx.GraphModule(module, graph), changed

@@ -1,4 +1,4 @@
-"""Does the twin compute what the runtime computes, and is its gradient the runtime's slope?"""
+"""Parity: does the twin compute the runtime's logits, and is its gradient the runtime's slope?"""
 
 from __future__ import annotations
 
@@ -16,10 +16,27 @@ from robcert.certify.numerics import generator, targeted_margin, value_and_gradi
 from ..runtime.batching import relative_spread_error
 
 if TYPE_CHECKING:
-    from robcert.certify.model import Classifier
+    from robcert.certify.model import Logits
 
 JITTER = 0.01
-"""Noise on the points where slopes are compared: max-pool ties on flat backgrounds dissolve."""
+"""Noise on the points where slopes are compared; it breaks ties of max-pooling on flat areas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The two functions to compare.
+
+    Attributes:
+        runtime: pixels ``(b, c, h, w)`` to logits ``(b, k)`` as shipped.
+        twin: the same with a gradient.
+        image_shape: (c, h, w).
+        device: where both expect their images.
+    """
+
+    runtime: Logits
+    twin: Logits
+    image_shape: tuple[int, int, int]
+    device: torch.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +44,11 @@ class ParityPlan:
     """How much is compared.
 
     Attributes:
-        noise: noise images beside the real ones.
-        points: points where slopes are compared.
-        directions: random directions at each, one more along the twin's gradient.
-        steps: half-widths of the central differences in pixel units; the one that agrees best
-            counts, for float32 rounding spoils the small ones and kinks the large ones.
+        noise: number of noise images in addition to the real ones.
+        points: number of points where slopes are compared.
+        directions: number of random directions at each, besides that of the twin's gradient.
+        steps: half-widths of the central differences in pixel units; the best agreement counts,
+            because rounding in float32 impairs small steps and kinks impair large ones.
     """
 
     noise: int
@@ -49,12 +66,12 @@ class ParityPlan:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What parity must reach.
+    """Thresholds of parity.
 
     Attributes:
-        top1_agreement: at least.
-        relative_logit_error: at most.
-        gradient_correlation: at least; None where slopes decide nothing.
+        top1_agreement: minimum.
+        relative_logit_error: maximum.
+        gradient_correlation: minimum; None where slopes are not compared.
     """
 
     top1_agreement: float
@@ -65,7 +82,7 @@ class Tolerance:
     def of(cls, *, half_precision: bool, discontinuous: bool, smooth_gradient: bool) -> Tolerance:
         """Tolerance for a model with float16 arithmetic or with steps (quantised, sign, ...).
 
-        Through a step, rounding errors of 1e-7 grow to one quantum, a fraction of a logit.
+        A step turns a rounding error of 1e-7 into one quantum, a fraction of a logit.
         """
         correlation = (0.5 if half_precision else 0.95) if smooth_gradient else None
         if discontinuous:
@@ -73,42 +90,42 @@ class Tolerance:
         return cls(0.95, 0.05, correlation) if half_precision else cls(0.97, 1e-3, correlation)
 
     def broken_by(self, parity: Parity) -> str:
-        """Which part of ``parity`` is beyond tolerance, in one line; empty if none."""
+        """The first threshold that ``parity`` violates, in one line; empty if it violates none."""
         if not parity.max_relative_logit_error <= self.relative_logit_error:
             return (
                 f"its logits differ from the runtime's by {parity.max_relative_logit_error:.2g} of "
-                f"their spread (at most {self.relative_logit_error:g})"
+                f"their range (allowed: {self.relative_logit_error:g})"
             )
         if parity.top1_agreement < self.top1_agreement:
             return (
-                f"it names the runtime's class on {parity.top1_agreement:.1%} of the images "
-                f"(at least {self.top1_agreement:.0%})"
+                f"it predicts the runtime's class on {parity.top1_agreement:.1%} of the images "
+                f"(required: {self.top1_agreement:.0%})"
             )
         correlation, least = parity.gradient_correlation, self.gradient_correlation
         if least is not None and correlation is not None and correlation < least:
             return (
                 f"its gradient and the runtime's central differences correlate at "
-                f"{correlation:.3f} (at least {least})"
+                f"{correlation:.3f} (required: {least})"
             )
         return ""
 
 
-def measure_parity(classifier: Classifier, images: Tensor | None, *, step_scale: float) -> Parity:
-    """Parity on ``images (b, c, h, w)`` and on noise; the same every time.
+def measure_parity(subject: Subject, images: Tensor | None, *, step_scale: float) -> Parity:
+    """Parity on ``images (b, c, h, w)`` and on noise; deterministic.
 
     Args:
-        classifier: has a twin.
+        subject: runtime and twin.
         images: real images; None if there are none.
-        step_scale: factor of the plan's steps; half precision needs larger ones.
+        step_scale: factor on the plan's steps; half precision needs larger ones.
     """
-    plan = ParityPlan.for_pixels(torch.Size(classifier.image_shape).numel())
+    plan = ParityPlan.for_pixels(torch.Size(subject.image_shape).numel())
     source = generator(0, "parity", 0)
-    noise = torch.rand(plan.noise, *classifier.image_shape, generator=source)
+    noise = torch.rand(plan.noise, *subject.image_shape, generator=source)
     x = noise if images is None else torch.cat([images.cpu(), noise])
-    x = x.to(classifier.device)
-    x, runtime = _answered(classifier, x)
+    x = x.to(subject.device)
+    x, runtime = _answered(subject.runtime, x)
     with torch.no_grad():
-        twin = classifier.twin_logits(x)
+        twin = subject.twin(x)
     error = relative_spread_error(twin, runtime)
     same_nan = (twin.isnan() == runtime.isnan()).all(1)
     error = torch.where(error.isnan() & same_nan, torch.zeros_like(error), error)
@@ -116,18 +133,18 @@ def measure_parity(classifier: Classifier, images: Tensor | None, *, step_scale:
         images=len(x),
         top1_agreement=float((runtime.argmax(1) == twin.argmax(1)).double().mean()),
         max_relative_logit_error=float(error.nan_to_num(torch.inf).max()),
-        gradient_correlation=_gradient_correlation(classifier, x, plan, source, step_scale),
+        gradient_correlation=_gradient_correlation(subject, x, plan, source, step_scale),
     )
 
 
-def _answered(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of ``x`` that the runtime does not fail on, and its logits.
+def _answered(runtime: Logits, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The images of ``x`` on which the runtime does not fail, and its logits.
 
     Raises:
         ModelFileError: it fails on all of them.
     """
     failed: dict[int, Exception] = {}
-    asked = in_parts(lambda at: classifier.logits(x[at]), np.arange(len(x)), failed)
+    asked = in_parts(lambda at: runtime(x[at]), np.arange(len(x)), failed)
     found = [(x[at], logits) for at, logits in asked]
     if not found:
         raise failed[0]
@@ -136,7 +153,7 @@ def _answered(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gradient_correlation(
-    classifier: Classifier,
+    subject: Subject,
     x: Tensor,
     plan: ParityPlan,
     source: torch.Generator,
@@ -147,10 +164,10 @@ def _gradient_correlation(
     points = x[::every][: plan.points]
     jitter = torch.randn(points.shape, generator=source).to(points.device) * JITTER
     points = (points + jitter).clamp(0.02, 0.98)
-    first, second = classifier.logits(points).topk(2, dim=1).indices.unbind(1)
+    first, second = subject.runtime(points).topk(2, dim=1).indices.unbind(1)
 
     def margin(at: Tensor) -> Tensor:
-        return targeted_margin(classifier.twin_logits(at), first, second)
+        return targeted_margin(subject.twin(at), first, second)
 
     _, gradient = value_and_gradient(margin, points)
     signs = torch.randint(0, 2, (plan.directions, *points.shape), generator=source) * 2.0 - 1.0
@@ -158,7 +175,7 @@ def _gradient_correlation(
     expected = (directions * gradient).flatten(2).sum(2).double()
     best: float | None = None
     for step in plan.steps:
-        measured = _slopes(classifier, points, directions, first, second, step * step_scale)
+        measured = _slopes(subject.runtime, points, directions, first, second, step * step_scale)
         correlation = _correlation(expected.flatten(), measured.flatten())
         if correlation is not None and (best is None or correlation > best):
             best = correlation
@@ -166,7 +183,7 @@ def _gradient_correlation(
 
 
 def _slopes(
-    classifier: Classifier,
+    runtime: Logits,
     points: Tensor,
     directions: Tensor,
     first: Tensor,
@@ -176,8 +193,8 @@ def _slopes(
     """Central differences ``(directions, b)`` of the runtime's margin."""
     rows = []
     for direction in directions:
-        above = classifier.logits(points + step * direction).double()
-        below = classifier.logits(points - step * direction).double()
+        above = runtime(points + step * direction).double()
+        below = runtime(points - step * direction).double()
         rise = targeted_margin(above, first, second) - targeted_margin(below, first, second)
         rows.append(rise / (2 * step))
     return torch.stack(rows)

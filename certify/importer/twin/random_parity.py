@@ -1,4 +1,4 @@
-"""Graphs that draw: how they are known, and whether the twin draws as the runtime does."""
+"""Parity of graphs with random outputs: do twin and runtime have the same mean?"""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from torch import Tensor
 from robcert.certify.numerics import generator
 
 if TYPE_CHECKING:
-    from robcert.certify.model import Classifier
+    from .parity import Subject
 
 
 DRAWS = 32
 _IMAGES = 4
-_ERRORS = 6.0  # standard errors of a mean: by chance once in 10^8
-_SLACK = 0.01  # of the logits' spread, beside what chance allows
+_ERRORS = 6.0  # standard errors of a mean; exceeded by chance once in 10^8
+_SLACK = 0.01  # of the logits' range, in addition to what chance allows
 
 
-def mean_mismatch(classifier: Classifier, images: Tensor | None) -> str:
-    """In one line, that twin and runtime differ on the average; empty if they agree.
+def mean_mismatch(subject: Subject, images: Tensor | None) -> str:
+    """How the mean logits of twin and runtime differ, in one line; empty if they agree.
 
-    Means of ``DRAWS`` draws of every logit may differ by six standard errors and a hundredth of the
-    spread of the runtime's means. Draws of the same distribution have the same mean; a twin with
-    the same mean and another spread passes.
+    Means of ``DRAWS`` draws of every logit may differ by six standard errors plus a hundredth of
+    the range (max - min) of the runtime's means. Only means are compared: a twin with the same mean
+    and another variance passes.
     """
     if images is None:
-        shape = (_IMAGES, *classifier.image_shape)
+        shape = (_IMAGES, *subject.image_shape)
         images = torch.rand(shape, generator=generator(0, "parity/random", 0))
-    x = images[:_IMAGES].to(classifier.device)
+    x = images[:_IMAGES].to(subject.device)
     with torch.no_grad():
-        runtime = torch.stack([classifier.logits(x) for _ in range(DRAWS)]).double()
-        twin = torch.stack([classifier.twin_logits(x) for _ in range(DRAWS)]).double()
+        runtime = torch.stack([subject.runtime(x) for _ in range(DRAWS)]).double()
+        twin = torch.stack([subject.twin(x) for _ in range(DRAWS)]).double()
     distance = (runtime.mean(0) - twin.mean(0)).abs()
     error = ((runtime.var(0) + twin.var(0)) / DRAWS).sqrt()
     means = runtime.mean(0)
@@ -40,6 +40,6 @@ def mean_mismatch(classifier: Classifier, images: Tensor | None) -> str:
     if bool((distance <= _ERRORS * error + _SLACK * spread).all()):
         return ""
     return (
-        f"on the average of {DRAWS} draws its logits differ from the runtime's by "
-        f"{float((distance / spread).max()):.2g} of their spread"
+        f"its logits, averaged over {DRAWS} draws, differ from the runtime's by "
+        f"{float((distance / spread).max()):.2g} of their range"
     )

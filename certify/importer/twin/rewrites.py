@@ -77,7 +77,7 @@ def _windows_hold_a_pixel(attributes: dict[str, Any]) -> bool:
 
 
 def _may_be_overwritten(node: fx.Node) -> bool:
-    """Whether nobody else reads ``node``, nor does its own backward pass."""
+    """Whether ``node`` has at most one reader, and its backward pass does not need its value."""
     if len(node.users) > 1:
         return False
     pooled = node.target is operator.getitem and node.all_input_nodes[0].target is max_pool

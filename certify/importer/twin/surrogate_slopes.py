@@ -1,8 +1,9 @@
-"""Slopes that do not vanish, for functions that saturate and for comparisons.
+"""Surrogate slopes that do not vanish, for functions that saturate and for comparisons.
 
-A sigmoid of large numbers and a comparison are flat in floating point, though both rise. These
-stand-ins keep the value and rise everywhere, the less the further from the middle, as 1/(1 + d)^2
-does: it never underflows. Steps of rounding and sign have their own in the operators' table.
+A sigmoid of large numbers and a comparison have gradient 0 in floating point, though both increase.
+The surrogates keep the value; their slope is positive everywhere and decreases with the distance d
+from the threshold as 1/(1 + d)^2, which never underflows. Rounding and sign have surrogates of
+their own in the operators' table.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def _bell(distance: Tensor, width: float) -> Tensor:
-    """1/(1 + d)^2 of distances in units of their own size, ``width`` at least; its area is one.
+    """1/(1 + d)^2 of distances in units of their size or of ``width``; its integral is 1.
 
-    Their size is the root mean square over an image: a function that is steeper than its inputs
-    are close would otherwise leave a slope to a single one of them.
+    Their size is the root mean square over an image: for a function steeper than the inputs are
+    dense, only a single input would otherwise have a slope.
     """
     fixed = distance.detach()
     axes = tuple(range(1, fixed.ndim)) or (0,)
@@ -65,7 +66,7 @@ def _clip_by_attributes(
 
 
 def _compared(x: Tensor, threshold: Tensor) -> Tensor:
-    """Zero, with the slope of a step of height one where ``x`` meets the threshold."""
+    """Zero, with the surrogate slope of a step of height 1 where ``x`` crosses the threshold."""
     d = x - threshold
     return with_slope(torch.zeros_like(d), d, _bell(d, 1e-12))
 
@@ -93,18 +94,18 @@ RISING: dict[Callable[..., Any], Callable[..., Any]] = {
     clip: _clip,
     clip_by_attributes: _clip_by_attributes,
 }
-"""Functions that saturate to those with a slope everywhere."""
+"""Saturating functions and their counterparts with a slope everywhere."""
 
 _SIGNS = {"Greater": 1.0, "GreaterOrEqual": 1.0, "Less": -1.0, "LessOrEqual": -1.0}
 
 COMPARISONS = {
     row.function: sign for name, sign in _SIGNS.items() if (row := lookup("", name, 13)) is not None
 }
-"""Comparisons, and whether they become true upwards or downwards."""
+"""Comparisons; 1 for those that become true as x increases, else -1."""
 
 
-def give_slopes(graph: fx.Graph) -> int:
-    """Replace what saturates or compares in ``graph`` by its stand-in; how many nodes that were."""
+def use_surrogate_slopes(graph: fx.Graph) -> int:
+    """Replace saturating functions and comparisons in ``graph``; the number of nodes replaced."""
     changed = 0
     for node in list(graph.nodes):
         if node.target in RISING:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from robcert.certify.model import GraphNode
+
 Batching = Literal["native", "mapped", "single"]
 
 CONTROL = frozenset({"If", "Constant"})
@@ -36,16 +38,16 @@ ROUNDING = 1e-3
 """Of the largest score: what another order of summing may change in a hundred random layers."""
 
 
-class Twin:
+class TwinModule:
     """A graph in torch operations, with gradients.
 
     Attributes:
         module: ``module(*inputs, straight_through=False)`` gives a tuple of all outputs.
         inputs: names of the graph's inputs in order.
         outputs: names of the tensors it computes.
-        straight_through: nodes with stand-in gradients, as ``name (operator)``.
+        straight_through: nodes with surrogate gradients.
         no_gradient_nodes: nodes on the way from the input that pass no gradient on.
-        random_nodes: nodes that draw random numbers.
+        random_nodes: nodes whose output is random.
         training_nodes: nodes left in training mode (dropout that drops, statistics of the batch).
         batching: how a batch is computed: as the graph stands (``native``), mapped image by image
             in one sweep (``mapped``), or not at all (``single``: one image at a time).
@@ -61,6 +63,11 @@ class Twin:
         self.batching: Batching = "native"
 
     @property
+    def dropout_alone(self) -> tuple[GraphNode, ...]:
+        """The random nodes, if all of them are Dropout left in training mode; else none."""
+        return self.random_nodes if set(self.random_nodes) <= set(self.training_nodes) else ()
+
+    @property
     def batch_free(self) -> bool:
         """Whether it takes any batch size."""
         return self.batching != "single"
@@ -71,7 +78,7 @@ class Twin:
 
         Args:
             inputs: the graph's inputs, batch first.
-            straight_through: stand-in gradients at quantised and rounding nodes, else true ones.
+            straight_through: surrogate gradients at quantised and rounding nodes, else true ones.
         """
         if self.batching == "mapped":
             result = torch.vmap(self._one, randomness="different")(
@@ -87,7 +94,7 @@ class Twin:
         outputs = self.module.forward(*batch, straight_through=straight_through)
         return tuple(y.squeeze(0) if y.ndim and y.shape[0] == 1 else y for y in outputs)
 
-    def to(self, device: torch.device | str) -> Twin:
+    def to(self, device: torch.device | str) -> TwinModule:
         """The twin itself, moved to a device."""
         self.module.to(device)
         return self
@@ -155,7 +162,7 @@ def build_twin(
     outputs: Sequence[str] | None = None,
     image_shape: Sequence[int] | None = None,
     constants: Mapping[str, NDArray[np.generic]] | None = None,
-) -> Twin:
+) -> TwinModule:
     """The twin of ``model``.
 
     Args:
@@ -175,7 +182,7 @@ def build_twin(
     _refuse_unsupported(graph, opsets)
     findings = Findings()
     module = Builder(opsets, findings).module(graph, graph.inputs)
-    twin = Twin(module.eval(), graph, findings)
+    twin = TwinModule(module.eval(), graph, findings)
     if image_shape is not None:
         twin.free_batch(image_shape)
     return twin

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from onnx import AttributeProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper
 from torch import Tensor, fx
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.model import GraphNode, StraightThroughNode
 
 from ..graph.elements import tensor_of
+from ..graph.facts import trains
 from ..operators.operator_table import Gradient
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ SAME_TYPE = frozenset(
 """Operators whose output has the element type of the first input."""
 
 TRAINING = {"BatchNormalization": "training_mode", "Dropout": "training"}
-"""Operators that behave otherwise in training, and what says so."""
+"""Operators that behave differently in training mode, and how that mode is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +61,39 @@ class Value:
 
 @dataclass(slots=True)
 class Findings:
-    """What was met on the way, nodes as ``name (operator)``.
+    """Nodes of interest found while the graph is translated.
 
     Attributes:
-        straight_through: nodes with a stand-in gradient.
+        straight_through: nodes with a surrogate gradient.
         no_gradient: nodes that pass no gradient on.
-        random: nodes that draw.
+        random: nodes whose output is random.
         training: nodes left in training mode.
-        folded_elements: entries of tensors computed from constants so far.
-        foldable_elements: the most that this may become.
+        folded_elements: number of entries of tensors computed from constants so far.
+        foldable_elements: the largest number allowed.
     """
 
-    straight_through: list[str] = field(default_factory=list)
-    no_gradient: list[str] = field(default_factory=list)
-    random: list[str] = field(default_factory=list)
-    training: list[str] = field(default_factory=list)
+    straight_through: list[StraightThroughNode] = field(default_factory=list)
+    no_gradient: list[GraphNode] = field(default_factory=list)
+    random: list[GraphNode] = field(default_factory=list)
+    training: list[GraphNode] = field(default_factory=list)
     folded_elements: int = 0
     foldable_elements: int = 2**24
 
     def note(self, row: Operator, node: Node, inputs: Sequence[Value | None]) -> None:
-        """Enter a node that depends on the input, or draws."""
-        name = f"{node.label} ({node.proto.op_type})"
-        lists = {
-            Gradient.STRAIGHT_THROUGH: self.straight_through,
-            Gradient.NONE: self.no_gradient,
-            Gradient.RANDOM: self.random,
-        }
-        if row.gradient in lists:
-            lists[row.gradient].append(name)
+        """Enter a node that depends on the input, or whose output is random."""
+        operator = node.proto.op_type
+        found = GraphNode(node.label, operator)
+        if row.gradient in {Gradient.STRAIGHT_THROUGH, Gradient.NUMBER_FORMAT}:
+            number_format = row.gradient is Gradient.NUMBER_FORMAT
+            self.straight_through.append(StraightThroughNode(node.label, operator, number_format))
+        elif row.gradient is Gradient.NONE:
+            self.no_gradient.append(found)
+        elif row.gradient is Gradient.RANDOM:
+            self.random.append(found)
         if in_training(node, inputs):
-            self.training.append(name)
-            if node.proto.op_type == "Dropout":
-                self.random.append(name)
+            self.training.append(found)
+            if operator == "Dropout":
+                self.random.append(found)
 
     def folded(self, outputs: Sequence[Tensor]) -> None:
         """Count tensors computed from constants; raise if they unfold beyond measure."""
@@ -111,15 +114,6 @@ def in_training(node: Node, inputs: Sequence[Value | None]) -> bool:
             return False
         return not isinstance(mode.content, Tensor) or bool(mode.content)
     return trains(node.proto)
-
-
-def trains(node: NodeProto) -> bool:
-    """Whether a BatchNormalization is in training mode: told so, or by its further outputs.
-
-    These exist in no other mode; before version 14 nothing else tells it.
-    """
-    told = any(a.name == "training_mode" and a.i for a in node.attribute)
-    return told or any(node.output[1:])
 
 
 def describe(node: Node, opsets: Mapping[str, int]) -> str:

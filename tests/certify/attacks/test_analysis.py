@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,8 +115,7 @@ def test_radii_change_no_row_and_add_up(tmp_path: Path) -> None:
 
 
 def test_without_a_twin_it_completes_and_says_so(tmp_path: Path) -> None:
-    blind = linear_classifier(SEED)
-    blind.twin = None
+    blind = replace(linear_classifier(SEED), twin=None)
     run = session(tmp_path / "r.h5", classifier=blind)
     with run.store:
         key = analyse(run, AttackSettings(suite=Suite.QUICK))

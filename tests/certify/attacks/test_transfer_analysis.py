@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from robcert.certify.attacks.transfer_analysis import TransferSettings, analyse,
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import from_arrays
 from robcert.certify.errors import DataError, InvalidParameterError, TwinUnavailableError
+from robcert.certify.model.classifier import ModelInfo, Runtime
 from robcert.certify.radius_bounds.schema import BOUNDS
 from robcert.certify.session import Session
 from robcert.certify.store.ledger import ledger
@@ -31,8 +33,7 @@ SEED, COUNT = 5, 10
 
 def named(seed: int, name: str) -> Classifier:
     model = linear_classifier(seed, classes=2)
-    model.info = type(model.info)(file=f"{name}.onnx", sha256=name * 8, kind="module")
-    return model
+    return replace(model, info=ModelInfo(file=f"{name}.onnx", sha256=name * 8, kind="module"))
 
 
 def session(path: Path, *, batch_size: int = 64) -> Session:
@@ -117,8 +118,8 @@ def test_what_transfers_contradicts_a_radius_that_is_too_large(tmp_path: Path) -
 
 def test_a_source_at_chance_is_named_and_tables_say_attacked(tmp_path: Path) -> None:
     run = session(tmp_path / "r.h5")
-    wrong = named(SEED, "wrong")
-    wrong.runtime = lambda x: -run.classifier.runtime(x)
+    upside_down = Runtime(lambda x: -run.classifier.logits(x))
+    wrong = replace(named(SEED, "wrong"), runtime=upside_down)
     with run.store:
         path = analyse(run, TransferSettings(radii=(0.01,)), (wrong,))
         summary = summarise(run.store, path)
@@ -136,8 +137,7 @@ def test_bad_settings_and_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="radius must be a positive"):
         TransferSettings(radii=(0.0,))
     run = session(tmp_path / "r.h5")
-    blind = named(SEED, "blind")
-    blind.twin = None
+    blind = replace(named(SEED, "blind"), twin=None)
     with run.store:
         with pytest.raises(DataError, match="other images or classes"):
             analyse(run, TransferSettings(), (linear_classifier(3),))

@@ -14,7 +14,7 @@ from robcert.certify.attacks import suites
 from robcert.certify.attacks.search.state import SearchState
 from robcert.certify.attacks.suites import BUDGETS, Suite
 from robcert.certify.core import Batch, Norm
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.model.preprocessing import PreprocessOptions
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def verdicts(zoo: Path, model: str) -> list[dict[str, str]]:
 def classifier_of(zoo: Path, model: str) -> Classifier:
     entry = next(e for e in json.loads((zoo / "zoo.json").read_text()) if e["file"] == model)
     known = PreprocessOptions.from_json(json.dumps(entry["preprocess"]), source="zoo.json")
-    return load_classifier(zoo / "models" / model, preprocess=known, threads=1)
+    return load_classifier(zoo / "models" / model, LoadOptions(preprocess=known, threads=1))
 
 
 def batch_of(zoo: Path, rows: list[dict[str, str]]) -> Batch:

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto
 from onnx_models import model, node, saved
 
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.model.preprocessing import PreprocessOptions
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_logits_are_not_rounded_where_the_file_does_not_round_them(shipped: Path
         [file.run(None, {"x": image[None].astype(np.float16)})[0] for image in x]
     )
     options = PreprocessOptions(layout="NCHW", range=(0.0, 1.0))
-    classifier = load_classifier(shipped, preprocess=options, device="cpu", threads=1)
+    classifier = load_classifier(shipped, LoadOptions(preprocess=options, device="cpu", threads=1))
     assert classifier.info.logits_from.startswith("input of Softmax")
     logits = classifier.logits(torch.from_numpy(x))
     assert logits.softmax(1).numpy() == pytest.approx(expected.astype(np.float64), rel=1e-3)

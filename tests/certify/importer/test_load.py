@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import entry_points
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +18,14 @@ from robcert.certify.errors import (
     PreprocessingError,
     TwinUnavailableError,
 )
-from robcert.certify.importer.load import load_classifier, torch_device
+from robcert.certify.importer import load
+from robcert.certify.importer.load import LoadOptions, load_classifier, torch_device
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.model.preprocessing import METADATA_KEY, PreprocessOptions
 from robcert.certify.numerics.gradients import value_and_gradient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from onnx import ModelProto
@@ -30,7 +34,9 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
 def loaded(folder: Path, made: ModelProto, **options: object) -> Classifier:
-    return load_classifier(saved(folder, made), device="cpu", threads=1, **options)  # type: ignore[arg-type]
+    images = options.pop("images", None)
+    how = LoadOptions(device="cpu", threads=1, **options)  # type: ignore[arg-type]
+    return load_classifier(saved(folder, made), how, images=images)  # type: ignore[arg-type]
 
 
 def pixels(n: int = 3, shape: tuple[int, int, int] = (3, 4, 4)) -> torch.Tensor:
@@ -65,8 +71,8 @@ def test_what_is_known_of_the_file(tmp_path: Path) -> None:
     assert (info.input_name, info.input_shape) == ("x", (1, 3, 4, 4))
     assert (info.output_name, info.output_shape, info.logits_from) == ("logits", (1, 5), "logits")
     assert info.runtime.endswith("CPU")
-    assert "declared batch 1, freed in memory: batches give the same scores" in info.notes
-    assert "assumed: black is 0 and white is 1" in info.notes
+    assert any("freed in memory" in note and note.endswith("size: 1)") for note in info.notes)
+    assert "assumed: pixel values range from 0 (black) to 1 (white)" in info.notes
     assert json.loads(info.preprocessing)["layout"] == "NCHW"
 
 
@@ -97,12 +103,11 @@ def test_a_softmax_is_cut_off_and_the_output_as_it_stands_is_kept(tmp_path: Path
     expected = x.flatten(1) @ torch.from_numpy(weights(5, 48))
     torch.testing.assert_close(classifier.logits(x), expected, rtol=1e-5, atol=1e-5)
     assert classifier.info.logits_from == "input of Softmax node 'out_node'"
-    assert classifier.declared is not None
-    assert classifier.declared_twin is not None
-    torch.testing.assert_close(classifier.declared(x), expected.softmax(1), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(
-        classifier.declared_twin(x), expected.softmax(1), rtol=1e-4, atol=1e-6
-    )
+    assert classifier.runtime.declared is not None
+    assert classifier.twin is not None
+    assert classifier.twin.declared is not None
+    for declared in (classifier.runtime.declared, classifier.twin.declared):
+        torch.testing.assert_close(declared(x), expected.softmax(1), rtol=1e-4, atol=1e-6)
 
 
 def test_a_softmax_over_another_axis_is_left_on(tmp_path: Path) -> None:
@@ -117,8 +122,8 @@ def test_a_softmax_over_another_axis_is_left_on(tmp_path: Path) -> None:
     )
     classifier = loaded(tmp_path, made)
     assert classifier.info.logits_from == "logits"
-    assert any("left on" in note for note in classifier.info.notes)
-    assert classifier.declared is None
+    assert any("it is kept" in note for note in classifier.info.notes)
+    assert classifier.runtime.declared is None
 
 
 def test_probabilities_without_a_softmax_node_become_their_logarithm(tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ def test_probabilities_without_a_softmax_node_become_their_logarithm(tmp_path: P
     expected = (positive / positive.sum(1, keepdim=True)).log()
     torch.testing.assert_close(classifier.logits(x), expected, rtol=1e-4, atol=1e-4)
     assert classifier.info.logits_from == "log of the probabilities"
-    assert classifier.declared is not None
+    assert classifier.runtime.declared is not None
 
 
 def test_integer_inputs_are_rounded_and_saturated(tmp_path: Path) -> None:
@@ -223,7 +228,7 @@ def test_an_unneeded_second_input_is_left_out(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"depends on 2: x .*, labels \[n, 5\]"):
         loaded(tmp_path, made)
     classifier = loaded(tmp_path, made, output="logits")
-    assert any("left out" in note and "labels" in note for note in classifier.info.notes)
+    assert any("not used" in note and "labels" in note for note in classifier.info.notes)
 
 
 def test_a_model_without_a_twin_says_which_node_stopped_it(tmp_path: Path) -> None:
@@ -277,7 +282,8 @@ def test_an_input_without_a_shape_takes_the_images(tmp_path: Path) -> None:
     made.graph.input[0].type.tensor_type.ClearField("shape")
     classifier = loaded(tmp_path, made, images=images())
     assert classifier.logits(pixels(3)).shape == (3, 5)
-    assert classifier.fixed_batch is None
+    assert classifier.twin is not None
+    assert classifier.twin.fixed_batch is None
 
 
 def test_images_and_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -292,7 +298,10 @@ def test_images_and_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ("options", "reason"),
     [
         (PreprocessOptions(mean=(0.1, 0.2)), "mean has 2 numbers, but the images have 3 channels"),
-        (PreprocessOptions(dtype="uint8"), "dtype uint8 is said, but input 'x' is float32"),
+        (
+            PreprocessOptions(dtype="uint8"),
+            "the preprocessing states dtype uint8, but input 'x' is float32",
+        ),
     ],
 )
 def test_a_contradiction_is_named(tmp_path: Path, options: PreprocessOptions, reason: str) -> None:
@@ -300,25 +309,37 @@ def test_a_contradiction_is_named(tmp_path: Path, options: PreprocessOptions, re
         loaded(tmp_path, linear(), preprocess=options, images=images())
 
 
-def test_folders_and_checkpoints_go_to_their_loader(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="not an ONNX file"):
-        load_classifier(tmp_path)
+def entry_points_of(*loaders: Callable[[Path, torch.device], Classifier]) -> object:
+    """A stand-in for `importlib.metadata.entry_points`."""
+
+    def entry_points(*, group: str, name: str) -> list[object]:
+        assert (group, name) == ("robcert.model_loaders", "safetensors")
+        return [SimpleNamespace(load=iter(loaders).__next__) for _ in loaders]
+
+    return entry_points
+
+
+def test_folders_and_checkpoints_go_to_the_registered_loader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
     known = Classifier.from_module(network, image_shape=(3, 4, 4), num_classes=5)
-    found = load_classifier(tmp_path, checkpoint_loader=lambda _path, _device: known)
-    assert found is known
-    with pytest.raises(PreprocessingError, match="knows its own preprocessing"):
-        load_classifier(
-            tmp_path,
-            preprocess=PreprocessOptions(mean=(0.5,)),
-            checkpoint_loader=lambda _path, _device: known,
-        )
+    monkeypatch.setattr(load, "entry_points", entry_points_of(lambda _path, _device: known))
+    assert load_classifier(tmp_path) is known
+    assert load_classifier(tmp_path / "some.safetensors") is known
+    options = LoadOptions(preprocess=PreprocessOptions(mean=(0.5,)))
+    with pytest.raises(PreprocessingError, match="contains its own preprocessing"):
+        load_classifier(tmp_path, options)
     with pytest.raises(DataError):
-        load_classifier(
-            tmp_path,
-            images=images(shape=(1, 4, 4)),
-            checkpoint_loader=lambda _path, _device: known,
-        )
+        load_classifier(tmp_path, images=images(shape=(1, 4, 4)))
+    monkeypatch.setattr(load, "entry_points", entry_points_of())
+    with pytest.raises(ModelFileError, match="no loader for checkpoints is installed"):
+        load_classifier(tmp_path)
+
+
+def test_the_loader_of_checkpoints_is_registered() -> None:
+    (entry,) = entry_points(group="robcert.model_loaders", name="safetensors")
+    assert entry.value == "robcert.trainers.loop.checkpoint:load_checkpoint"
 
 
 def test_devices() -> None:

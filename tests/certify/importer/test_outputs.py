@@ -6,6 +6,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_models import linear, model, node
 
 from robcert.certify.errors import AmbiguousOutputError, ModelFileError
+from robcert.certify.importer.graph.facts import GraphFacts
 from robcert.certify.importer.graph.graph_edits import restricted
 from robcert.certify.importer.outputs import choose_output, logits_behind, score_count
 from robcert.certify.importer.runtime.sandbox import OutputFact
@@ -18,8 +19,8 @@ def with_outputs(made: ModelProto, *names: str) -> ModelProto:
 
 
 def chosen(made: ModelProto, **shapes: tuple[int, ...]) -> str:
-    facts = {name: OutputFact("float32", shape) for name, shape in shapes.items()}
-    return choose_output("model.onnx", made, facts, batch=1, requested=None)
+    outputs = {name: OutputFact("float32", shape) for name, shape in shapes.items()}
+    return choose_output("model.onnx", made, outputs, GraphFacts.of(made))
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,9 @@ def test_two_heads_are_named() -> None:
 
 def test_a_label_alone_is_no_classifier_but_the_scores_are_suggested() -> None:
     made = linear(tail=[node("ArgMax", "logits", "out", axis=1)])
+    outputs = {"out": OutputFact("int64", (1, 1))}
     with pytest.raises(ModelFileError, match="no float tensor of class scores") as caught:
-        choose_output(
-            "model.onnx", made, {"out": OutputFact("int64", (1, 1))}, batch=1, requested=None
-        )
+        choose_output("model.onnx", made, outputs, GraphFacts.of(made))
     assert caught.value.hint.endswith("candidates: logits")
 
 

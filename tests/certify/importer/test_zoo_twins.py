@@ -13,7 +13,7 @@ import torch
 from onnx_cases.older import runtime_answers
 
 from robcert.certify.errors import UnsupportedOperatorError
-from robcert.certify.importer.twin.twin import Twin, build_twin
+from robcert.certify.importer.twin.twin import TwinModule, build_twin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def entries(zoo: Path, *expectations: str) -> list[dict[str, Any]]:
     return [entry for entry in known if entry["expect"] in expectations]
 
 
-def opened(zoo: Path, entry: dict[str, Any]) -> tuple[onnx.ModelProto, Twin, list[int]]:
+def opened(zoo: Path, entry: dict[str, Any]) -> tuple[onnx.ModelProto, TwinModule, list[int]]:
     """Model, twin of its first output, and the shape of one input."""
     model = onnx.load(zoo / "models" / entry["file"])
     constants = {tensor.name for tensor in model.graph.initializer}

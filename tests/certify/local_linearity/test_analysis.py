@@ -133,8 +133,7 @@ def test_vanishing_gradients_are_told(tmp_path: Path) -> None:
 
 
 def test_model_without_twin_is_refused(tmp_path: Path) -> None:
-    model = curved()
-    model.twin = None
+    model = replace(curved(), twin=None)
     with pytest.raises(TwinUnavailableError, match="no differentiable twin"):
         run(tmp_path, classifier=model)
 

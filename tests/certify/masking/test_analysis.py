@@ -21,7 +21,7 @@ from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import bundled_sources
 from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.masking.verdict import MaskingVerdict
-from robcert.certify.model.classifier import Classifier
+from robcert.certify.model.classifier import Classifier, Runtime
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
 
@@ -287,8 +287,9 @@ def test_bundled_sources_fit_the_model_and_are_others() -> None:
 
 def test_no_surrogate_is_taught_where_no_time_is_left(tmp_path: Path) -> None:
     classifier, images, asked = classifier_of(Linear()), images_near_the_boundary(), []
-    runtime = classifier.runtime
-    classifier.runtime = lambda x: (asked.append(len(x)), runtime(x))[1]  # type: ignore[func-returns-value]
+    logits = classifier.logits
+    watched = Runtime(lambda x: (asked.append(len(x)), logits(x))[1])  # type: ignore[func-returns-value]
+    classifier = replace(classifier, runtime=watched)
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(5), store, deadline=0.0)
         group = store.at(analyse(session, QUICK))
@@ -298,7 +299,7 @@ def test_no_surrogate_is_taught_where_no_time_is_left(tmp_path: Path) -> None:
 
 def test_without_a_twin_the_verdict_is_unknown_at_best(tmp_path: Path) -> None:
     classifier = Classifier.from_module(Linear(), image_shape=SHAPE, num_classes=2)
-    classifier.twin = None
+    classifier = replace(classifier, twin=None)
     batch = batch_of(images_near_the_boundary(), 0, 20)
     assert (evidence(classifier, batch, QUICK, seed=0)["pgd_ce"] == -1).all()
     summary = summary_of(classifier, tmp_path)

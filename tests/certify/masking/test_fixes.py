@@ -17,8 +17,8 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import NAME, Sources, agreement, distilled
-from robcert.certify.masking.views import smoothed
-from robcert.certify.model.classifier import Classifier
+from robcert.certify.masking.views import noise_averaged_gradient
+from robcert.certify.model.classifier import Classifier, Runtime, Twin
 from robcert.certify.numerics.gradients import value_and_gradient
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def batch(count: int = 16) -> Batch:
 def test_the_mean_gradient_of_noisy_copies_is_the_slope_under_the_ripples() -> None:
     # the ripples change no pixel by more than 0.005, and turn its slope by up to 10 either way
     rough, settings = classifier(ripple=0.005), MaskingSettings(epsilon=0.1, noisy_copies=64)
-    smooth = smoothed(rough, settings, seed=0)
+    smooth = noise_averaged_gradient(rough, settings, seed=0)
     x = batch(4).x
     torch.testing.assert_close(smooth.twin_logits(x), rough.twin_logits(x), rtol=0, atol=1e-4)
 
@@ -93,10 +93,10 @@ def test_the_noise_of_the_copies_is_half_of_what_the_ball_leaves_a_pixel(norm: N
         seen.append(x.detach())
         return Slopes()(x)
 
-    watched = replace(model, twin=twin)
+    watched = replace(model, twin=Twin(twin))
     x = torch.full((8, *SHAPE), 0.5)
     settings = MaskingSettings(norm=norm, epsilon=0.2, noisy_copies=40)
-    smoothed(watched, settings, seed=0).twin_logits(x)
+    noise_averaged_gradient(watched, settings, seed=0).twin_logits(x)
     noise = torch.stack([shifted[0] - 0.5 for shifted in seen[:40]])
     a_pixel = {Norm.LINF: 0.2, Norm.L2: 0.2 / 8, Norm.L1: 0.2 / 64}[norm]
     assert float(noise.std()) == pytest.approx(a_pixel / 2, rel=0.05)
@@ -140,7 +140,8 @@ def test_a_surrogate_learns_a_model_that_gives_labels_only_and_is_the_same_again
 
 def test_a_model_that_gives_no_numbers_teaches_nothing_and_breaks_nothing() -> None:
     silent = classifier()
-    silent.runtime = lambda x: torch.full((len(x), 2), torch.nan)
+    nothing = Runtime(lambda x: torch.full((len(x), 2), torch.nan))
+    silent = replace(silent, runtime=nothing)
     student = distilled(silent, images(), queries=64, seed=0)
     assert student.logits(batch().x).isfinite().all()
 

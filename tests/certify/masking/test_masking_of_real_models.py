@@ -12,7 +12,7 @@ import pytest
 
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.data.load import load_images
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import bundled_sources
@@ -43,7 +43,7 @@ def checked(
 
 def bundled(name: str) -> Classifier:
     with resources.as_file(resources.files("robcert.fixtures") / name) as path:
-        return load_classifier(path, device="cpu", threads=1)
+        return load_classifier(path, LoadOptions(device="cpu", threads=1))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,9 @@ def of_zoo(zoo: Path, name: str, images: ImageSet) -> Classifier:
     entry = next(e for e in json.loads((zoo / "zoo.json").read_text()) if e["file"] == name)
     known = PreprocessOptions.from_json(json.dumps(entry["preprocess"]), source="zoo.json")
     path = zoo / "models" / name
-    return load_classifier(path, preprocess=known, images=images, device="cpu", threads=1)
+    return load_classifier(
+        path, LoadOptions(preprocess=known, device="cpu", threads=1), images=images
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet_2b.onnx", "cifar_base_kw.onnx"])

@@ -12,14 +12,20 @@ from torch import Tensor, nn
 
 from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.summary import summarise
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.masking.views import as_checked
-from robcert.certify.model.classifier import Classifier, ModelInfo, rounds_by_itself
+from robcert.certify.model.classifier import (
+    Classifier,
+    ModelInfo,
+    StraightThroughNode,
+    Twin,
+    rounds_by_itself,
+)
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
 
@@ -33,8 +39,10 @@ QUICK = MaskingSettings(
 
 def test_only_nodes_outside_number_formats_round_by_themselves() -> None:
     assert not rounds_by_itself(())
-    assert not rounds_by_itself(("a (QuantizeLinear)", "b (QLinearConv)"))
-    assert rounds_by_itself(("a (QuantizeLinear)", "steps (Round)"))
+    quantised = StraightThroughNode("a", "QuantizeLinear", number_format=True)
+    steps = StraightThroughNode("steps", "Round", number_format=False)
+    assert not rounds_by_itself((quantised, replace(quantised, operator="QLinearConv")))
+    assert rounds_by_itself((quantised, steps))
 
 
 def test_a_shattered_gradient_is_doubted_and_found_out(tmp_path: Path) -> None:
@@ -60,10 +68,10 @@ def test_a_shattered_gradient_is_doubted_and_found_out(tmp_path: Path) -> None:
     )
     noise = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
     images = from_arrays("test", 0.55 + 0.1 * noise, np.ones(60, np.int64))
-    classifier = load_classifier(saved(tmp_path, made), images=images, device="cpu")
+    classifier = load_classifier(saved(tmp_path, made), LoadOptions(device="cpu"), images=images)
     assert classifier.twin is None
     assert "correlate" in classifier.info.twin_unavailable
-    assert as_checked(classifier).twin is classifier.doubted_twin is not None
+    assert as_checked(classifier).twin == classifier.doubted_twin is not None
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(60), store)
         summary = summarise(store, analyse(session, QUICK, sources=()))
@@ -94,7 +102,7 @@ def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path
     draw = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
     pixels = np.where(np.arange(60)[:, None, None, None] % 2, 0.6, 0.3) + 0.1 * draw
     images = from_arrays("test", pixels.astype(np.float32), np.arange(60) % 2)
-    classifier = load_classifier(saved(tmp_path, made), images=images, device="cpu")
+    classifier = load_classifier(saved(tmp_path, made), LoadOptions(device="cpu"), images=images)
     few = replace(QUICK, queries=1, noise_draws=1, long_queries=1)
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(60), store)
@@ -123,22 +131,20 @@ class Grid(nn.Module):
         return torch.stack([torch.zeros_like(margin), margin], 1)
 
 
-def on_grid(node_name: str) -> Classifier:
-    info = ModelInfo("grid", "", "module", straight_through=(node_name,))
-    parts = [
-        Classifier.from_module(
-            Grid(stand_in=stand_in), image_shape=(1, 4, 4), num_classes=2, info=info
-        )
-        for stand_in in (True, False)
-    ]
-    return replace(parts[0], exact_twin=parts[1].twin)
+def on_grid(*, number_format: bool) -> Classifier:
+    node = StraightThroughNode("q", "any", number_format=number_format)
+    info = ModelInfo("grid", "", "module", straight_through=(node,))
+    surrogate, exact = Grid(stand_in=True), Grid(stand_in=False)
+    model = Classifier.from_module(surrogate, image_shape=(1, 4, 4), num_classes=2, info=info)
+    return replace(model, twin=Twin(surrogate, exact=exact))
 
 
 def test_a_number_format_keeps_its_stand_in_gradient_and_a_rounding_node_does_not() -> None:
     noise = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     batch = Batch(np.arange(8), 0.55 + 0.1 * noise, torch.ones(8, dtype=torch.int64))
-    for name, vanishes in (("q (QuantizeLinear)", False), ("r (Round)", True)):
-        rows = evidence(as_checked(on_grid(name)), batch, QUICK, seed=0)
+    for number_format in (True, False):
+        model = as_checked(on_grid(number_format=number_format))
+        rows, vanishes = evidence(model, batch, QUICK, seed=0), not number_format
         assert ((rows["gradient_norm_file"] == 0) == vanishes).all()
         assert ((rows["pgd_file"] == 1) != vanishes).all()
         assert (rows["pgd_ce"] == 1).all()

@@ -80,7 +80,7 @@ def test_images_without_labels_have_no_accuracy() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "name"),
-    [(0, 255, "range 0 to 255"), (-1, 1, "range -1 to 1"), (1, 0, "black and white exchanged")],
+    [(0, 255, "range 0 to 255"), (-1, 1, "range -1 to 1"), (1, 0, "inverted pixel values")],
 )
 def test_a_wrong_range_is_suggested_never_chosen(low: float, high: float, name: str) -> None:
     classifier = brightness(low, high)
@@ -95,7 +95,7 @@ def test_a_wrong_range_is_suggested_never_chosen(low: float, high: float, name: 
 def test_chance_stops_with_the_causes_and_the_suggestion() -> None:
     with pytest.raises(PreprocessingError, match=r"no better than chance \(1 in 10\)") as caught:
         check_clean_accuracy(brightness(0, 255), flat_images())
-    assert "with range 0 to 255 it would be 64 of 64" in caught.value.hint
+    assert "with range 0 to 255, 64 of 64 images would be correct" in caught.value.hint
     for cause in ("normalisation", "layout", "channel order", "label order"):
         assert cause in caught.value.hint
 
@@ -106,7 +106,7 @@ def test_classes_in_another_order_are_recognised() -> None:
     moved = ImageSet.of("moved", data.source, (data.labels + 3) % 10)
     with pytest.raises(PreprocessingError) as caught:
         check_clean_accuracy(brightness(0, 1), moved)
-    assert "up to a renaming of the classes" in caught.value.hint
+    assert "in another order: with the best permutation of the classes 100%" in caught.value.hint
 
 
 @pytest.mark.parametrize(

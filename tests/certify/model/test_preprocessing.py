@@ -26,7 +26,7 @@ def test_the_form_of_the_design_is_read(tmp_path: Path) -> None:
     }
     file.write_text(json.dumps(said))
     options = PreprocessOptions.from_file(file)
-    assert json.loads(json.dumps(options.said())) == said
+    assert json.loads(json.dumps(options.stated())) == said
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_cost_is_known_before_the_run() -> None:
 
 
 def test_model_without_twin_is_refused(run: Run) -> None:
-    run.classifier.twin = None
+    run.classifier = replace(run.classifier, twin=None)
     with pytest.raises(TwinUnavailableError):
         run(SETTINGS)
 

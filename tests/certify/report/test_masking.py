@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import h5py
@@ -64,7 +65,7 @@ def results_of(
 ) -> Path:
     classifier = Classifier.from_module(Saturated(scale), image_shape=SHAPE, num_classes=2)
     if not twin:
-        classifier.twin = None
+        classifier = replace(classifier, twin=None)
     pixels = 0.55 + 0.1 * np.random.default_rng(0).random((n, *SHAPE), dtype=np.float32)
     images = from_arrays("test", pixels, np.ones(n, np.int64) if labels else None)
     path = folder / "r.h5"

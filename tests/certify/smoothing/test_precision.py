@@ -57,7 +57,7 @@ def test_scores_are_close_and_do_not_depend_on_the_company_in_a_batch(
         assert torch.equal(other.logits(x[rows]), scores[rows])
     assert torch.equal(other.logits(x.flip(0)).flip(0), scores)
     assert torch.equal(computed_in(original, precision, images, **HOW).logits(x), scores)
-    assert other.precision == precision
+    assert other.runtime.precision == precision
     assert not other.differentiable
     assert computed_in(other, precision, images, **HOW) is other
 
@@ -98,9 +98,9 @@ def test_what_cannot_be_had_is_refused(original: Classifier, images: ImageSet) -
 
 def test_a_model_that_rounds_by_itself_is_not_quantised_again(zoo: Path) -> None:
     classifier = load_classifier(zoo / "models" / "mlperf_resnet8_qdq.onnx")
-    assert classifier.quantised is not None
+    assert classifier.runtime.quantised is not None
     with pytest.raises(ModelFileError, match="quantised already"):
-        classifier.quantised(torch.rand(2, *classifier.image_shape))
+        classifier.runtime.quantised(torch.rand(2, *classifier.image_shape))
 
 
 @pytest.mark.slow
@@ -119,8 +119,8 @@ def test_third_party_models_in_int8(zoo: Path, name: str) -> None:
     """Fixed batches, old opsets, NHWC and flat inputs."""
     classifier = load_classifier(zoo / "models" / f"{name}.onnx")
     x = torch.rand(40, *classifier.image_shape, generator=torch.Generator().manual_seed(0))
-    assert classifier.quantised is not None
-    logits = classifier.quantised(x)
+    assert classifier.runtime.quantised is not None
+    logits = classifier.runtime.quantised(x)
     same = logits(x).argmax(1) == classifier.logits(x).argmax(1)
     assert float(same.float().mean()) >= 0.7
     assert torch.equal(logits(x[3:4]), logits(x)[3:4])
@@ -130,9 +130,9 @@ def test_third_party_models_in_int8(zoo: Path, name: str) -> None:
 def test_what_the_quantiser_cannot_do_is_one_line(zoo: Path) -> None:
     """Opset 8, whose upgrade fails."""
     classifier = load_classifier(zoo / "models" / "mnist_cntk.onnx")
-    assert classifier.quantised is not None
+    assert classifier.runtime.quantised is not None
     with pytest.raises(ModelFileError, match=r"^int8: the quantiser fails on this model: [^\n]+$"):
-        classifier.quantised(torch.rand(2, *classifier.image_shape))
+        classifier.runtime.quantised(torch.rand(2, *classifier.image_shape))
 
 
 def test_another_function_under_the_same_name_is_noticed(
@@ -147,7 +147,8 @@ def test_another_function_under_the_same_name_is_noticed(
         )
         require_same_function(group, small, images, **HOW)
         require_same_function(group, small, images, **HOW)
-        moved = replace(small, runtime=lambda x: small.runtime(x) + 1e-3)
+        runtime = replace(small.runtime, logits=lambda x: small.logits(x) + 1e-3)
+        moved = replace(small, runtime=runtime)
         with pytest.raises(StoreError, match="gave other scores"):
             require_same_function(group, moved, images, **HOW)
 

@@ -12,8 +12,8 @@ from half_space import SHAPE, HalfSpace
 from onnx_models import model, node, weights
 from places import FIXTURES
 
-from robcert.certify.importer.load import load_classifier
-from robcert.certify.model.classifier import Classifier, ModelInfo
+from robcert.certify.importer.load import LoadOptions, load_classifier
+from robcert.certify.model.classifier import Classifier, ModelInfo, Runtime
 from robcert.certify.numerics.sampling import NOISE_BLOCK, generator, stream_seed
 from robcert.certify.smoothing import sampler as smoothing_engine
 from robcert.certify.smoothing.procedures import (
@@ -115,8 +115,7 @@ def test_an_image_that_wants_little_does_not_wait_for_one_that_wants_much() -> N
 
     watched = Classifier(
         info=ModelInfo(file="", sha256="", kind="module"),
-        runtime=counted,
-        twin=None,
+        runtime=Runtime(counted),
         num_classes=2,
         image_shape=SHAPE,
     )
@@ -139,7 +138,7 @@ def test_a_slow_model_gets_short_batches_and_a_fast_one_long_ones() -> None:
             calls.append(len(x))
             return CLASSIFIER.logits(x)
 
-        sampler = Sampler(replace(CLASSIFIER, runtime=slow), sigma=0.25, seed=3, workers=1)
+        sampler = Sampler(replace(CLASSIFIER, runtime=Runtime(slow)), sigma=0.25, seed=3, workers=1)
         tasks = [
             ImageTask(i, image(i), certification(lambda _: RULE, n_select=100)) for i in range(2)
         ]
@@ -183,7 +182,7 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
         seen.append(torch.get_num_threads())
         return CLASSIFIER.logits(x)
 
-    classifier = replace(CLASSIFIER, runtime=watched)
+    classifier = replace(CLASSIFIER, runtime=Runtime(watched))
     sampler = Sampler(classifier, sigma=0.25, seed=0, workers=3)
     for _ in sampler.run([ImageTask(0, image(0), certification(lambda _: RULE, n_select=100))]):
         pass
@@ -192,13 +191,13 @@ def test_torch_keeps_to_one_thread_in_each_worker() -> None:
 
 def test_the_runtime_for_many_calls_gives_the_same_scores_in_one_thread() -> None:
     path = FIXTURES / "fashion-gaussian.onnx"
-    classifier = load_classifier(path, threads=2)
+    classifier = load_classifier(path, LoadOptions(threads=2))
     x = torch.rand(33, *classifier.image_shape, generator=torch.Generator().manual_seed(0))
     many = classifier.many_calls()
     assert many is classifier.many_calls()  # opened once
-    assert many is not classifier.runtime
+    assert many is not classifier.runtime.logits
     assert torch.equal(many(x), classifier.logits(x))
-    assert default_workers(classifier) == classifier.cores == 2
+    assert default_workers(classifier) == classifier.runtime.cores == 2
 
 
 def test_models_of_a_fixed_batch_are_asked_image_by_image(tmp_path: Path) -> None:
@@ -216,8 +215,8 @@ def test_models_of_a_fixed_batch_are_asked_image_by_image(tmp_path: Path) -> Non
     )
     path = tmp_path / "fixed.onnx"
     path.write_bytes(made.SerializeToString())
-    classifier = load_classifier(path, threads=2)
-    assert classifier.one_by_one
+    classifier = load_classifier(path, LoadOptions(threads=2))
+    assert classifier.runtime.one_by_one
     x = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     rule = UnionBoundRule(Schedule((100,), (1e-3,)))
     found = []
@@ -237,8 +236,7 @@ def test_batches_shrink_with_the_image() -> None:
         default_batch_size(
             Classifier(
                 info=ModelInfo(file="", sha256="", kind="onnx"),
-                runtime=lambda x: x,
-                twin=None,
+                runtime=Runtime(lambda x: x),
                 num_classes=2,
                 image_shape=shape,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from robcert.certify.attacks.black_box.hopskipjump import hopskipjump
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.model.classifier import Runtime
 
 if TYPE_CHECKING:
     from robcert.certify.model.classifier import Classifier
@@ -19,13 +21,12 @@ if TYPE_CHECKING:
 
 def labels_only(classifier: Classifier) -> Classifier:
     """The same classes without scores or gradients."""
-    asked = classifier.runtime
+    asked = classifier.logits
 
     def labels(x: torch.Tensor) -> torch.Tensor:
         return nn.functional.one_hot(asked(x).argmax(1), classifier.num_classes).float()
 
-    classifier.runtime, classifier.twin = labels, None
-    return classifier
+    return replace(classifier, runtime=Runtime(labels), twin=None)
 
 
 @pytest.mark.parametrize(("norm", "near"), [(Norm.L2, 1.04), (Norm.LINF, 1.1)])
@@ -80,7 +81,7 @@ def test_an_image_that_is_wrong_already_or_never_breaks_costs_nothing_more() -> 
 
     classifier = linear_classifier(5, classes=2)
     batch = near_grey(classifier, 4)
-    classifier.runtime = flat
+    classifier = replace(classifier, runtime=Runtime(flat))
     found = hopskipjump(classifier, batch, norm=Norm.L2, queries=300)
     wrong = batch.y != 0
     assert torch.equal(found.distance == 0, wrong)

@@ -23,7 +23,7 @@ from robcert.certify.attacks.search.state import SearchState
 from robcert.certify.attacks.suites import Suite
 from robcert.certify.core import Batch, Norm
 from robcert.certify.errors import InvalidParameterError
-from robcert.certify.model.classifier import Classifier
+from robcert.certify.model.classifier import Classifier, Runtime, Twin
 from robcert.certify.numerics.losses import Loss
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_a_success_that_the_runtime_denies_does_not_count() -> None:
     classifier = network()
     batch = subset(images(classifier), [6])
     bonus = torch.nn.functional.one_hot(batch.y, 5) * 0.05
-    denying = replace(classifier, runtime=lambda x: classifier.logits(x) + bonus)
+    denying = replace(classifier, runtime=Runtime(lambda x: classifier.logits(x) + bonus))
     plain, found = (
         pgd(c, batch, norm=Norm.LINF, epsilon=0.2, steps=40, step_size=0.005, random_start=False)
         for c in (classifier, denying)
@@ -271,7 +271,7 @@ def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, no
         assert len(x), "an empty batch"
         return plain.twin_logits(x)
 
-    classifier = replace(linear_classifier(), twin=strict)
+    classifier = replace(linear_classifier(), twin=Twin(strict))
     state = SearchState(classifier, near_grey(classifier, 1), norm)
     suites.run(state, (name,), TINY, radii=(RADIUS[norm],))
     assert state.n_forward.min() > 0

@@ -10,29 +10,31 @@ import torch
 from onnx_models import linear, model, node, weights
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.importer.graph.facts import GraphFacts
 from robcert.certify.importer.runtime.batching import (
     Batching,
+    BatchTrial,
     decide_batching,
     relative_spread_error,
 )
-from robcert.certify.importer.runtime.runtime import Runtime
+from robcert.certify.importer.runtime.runtime import GraphRuntime
 from robcert.certify.importer.runtime.runtime_session import open_session
 
 if TYPE_CHECKING:
     import onnx
 
 
-def runtime_of(made: onnx.ModelProto) -> Runtime:
+def runtime_of(made: onnx.ModelProto) -> GraphRuntime:
     session = open_session(made.SerializeToString(), path=Path("model"), threads=1)
     first = session.get_inputs()[0].shape[0]
-    return Runtime(session, "x", "float32", first if isinstance(first, int) else None)
+    return GraphRuntime(session, "x", "float32", first if isinstance(first, int) else None)
 
 
 def decided(made: onnx.ModelProto, output: str = "y") -> Batching:
     probes = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    return decide_batching(
-        made, runtime_of(made), output=output, probes=probes, tolerance=1e-4, reopen=runtime_of
-    )
+    draws = GraphFacts.of(made).draws
+    trial = BatchTrial(output=output, probes=probes, tolerance=1e-4, draws=draws)
+    return decide_batching(made, runtime_of(made), trial, reopen=runtime_of)
 
 
 def reshaping(batch: int | str, target: list[int], *, opset: int = 17) -> onnx.ModelProto:
@@ -110,7 +112,7 @@ def test_a_larger_fixed_batch_that_couples_images_is_filled_with_one() -> None:
     batching = decided(made)
     assert not batching.random
     assert batching.runtime.fixed_batch == 4
-    assert "filled with one image" in batching.note
+    assert "filled with copies of one image" in batching.note
     x = torch.rand(6, 3, 4, 4)
     expected = 2 * x.flatten(1).numpy() @ weights(5, 48)  # an image is its own mean
     np.testing.assert_allclose(batching.runtime(x, "y").numpy(), expected, rtol=1e-4, atol=1e-4)

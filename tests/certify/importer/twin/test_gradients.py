@@ -11,7 +11,7 @@ from onnx_cases.node_cases import as_array, as_tensor, cases_of, claimed, node_c
 from onnx_cases.skips import DIFFERENT, NOT_RUN, reason
 
 from robcert.certify.importer.operators.operator_table import OPERATORS, Gradient, lookup
-from robcert.certify.importer.twin.twin import CONTROL, Twin, build_twin
+from robcert.certify.importer.twin.twin import CONTROL, TwinModule, build_twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def jittered(x: Tensor) -> Tensor:
     return (x.double() + 1e-2 * noise - 4e-3).requires_grad_()
 
 
-def first_output(twin: Twin, rest: list[Tensor], x: Tensor) -> Tensor:
+def first_output(twin: TwinModule, rest: list[Tensor], x: Tensor) -> Tensor:
     """The twin's first output as a function of its first input."""
     result = twin(x, *rest, straight_through=False)
     return result[0] if isinstance(result, tuple) else result

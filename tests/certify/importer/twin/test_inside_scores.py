@@ -11,7 +11,7 @@ from onnx import TensorProto
 from onnx_models import model, node
 from torch import Tensor
 
-from robcert.certify.importer.twin.inside_scores import Inner, _watched, inner_twin
+from robcert.certify.importer.twin.inside_scores import InsideScores, _watched, find_inside_scores
 from robcert.certify.importer.twin.twin import build_twin
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ IMAGES = torch.from_numpy(np.random.default_rng(3).random((8, 1, 4, 4), dtype=np
 LINEAR = [node("Flatten", "x", "flat"), node("MatMul", "flat weight", "logits")]
 
 
-def opened(nodes: list[NodeProto], **weights: Any) -> Inner | None:
+def found_in(nodes: list[NodeProto], **weights: Any) -> InsideScores | None:
     given = {name: np.asarray(value) for name, value in weights.items()}
     made = model(
         nodes,
@@ -34,13 +34,13 @@ def opened(nodes: list[NodeProto], **weights: Any) -> Inner | None:
         weights={"weight": WEIGHT, "hidden": HIDDEN, "last": LAST, **given},
     )
     twin = build_twin(made, image_shape=(1, 4, 4))
-    return inner_twin(twin, IMAGES, classes=3)
+    return find_inside_scores(twin, IMAGES, classes=3)
 
 
-def slope(inner: Inner) -> Tensor:
+def slope(inside: InsideScores) -> Tensor:
     """Of the first class's scores."""
     x = IMAGES.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(inner.twin(x)[:, 0].sum(), x)
+    (gradient,) = torch.autograd.grad(inside.module(x)[:, 0].sum(), x)
     return gradient.flatten(1)
 
 
@@ -50,14 +50,14 @@ def the_linear_slope() -> Tensor:
 
 def test_nothing_to_go_past_in_a_plain_network() -> None:
     scaled = [*LINEAR, node("Mul", "logits hundredth", "y")]
-    assert opened([*LINEAR, node("Identity", "logits", "y")]) is None
-    assert opened(scaled, hundredth=np.float32(0.01)) is None
+    assert found_in([*LINEAR, node("Identity", "logits", "y")]) is None
+    assert found_in(scaled, hundredth=np.float32(0.01)) is None
     prepared = [
         node("Sub", "x half", "centred"),
         node("Flatten", "centred", "flat"),
         node("MatMul", "flat weight", "y"),
     ]
-    assert opened(prepared, half=np.float32(0.5)) is None
+    assert found_in(prepared, half=np.float32(0.5)) is None
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,17 @@ def test_nothing_to_go_past_in_a_plain_network() -> None:
     ids=["labels", "absorbed", "underflow"],
 )
 def test_scores_are_found_behind_what_flattens_them(after: list[NodeProto]) -> None:
-    inner = opened(
+    inside = found_in(
         [*LINEAR, *after],
         k=np.array(3),
         values=np.array([0, 1], dtype=np.float32),
         large=np.float32(2.0**22),
         steep=np.float32(1000),
     )
-    assert inner is not None
-    assert not inner.outermost
-    torch.testing.assert_close(inner.twin(IMAGES), IMAGES.flatten(1) @ torch.from_numpy(WEIGHT))
-    torch.testing.assert_close(slope(inner), the_linear_slope())
+    assert inside is not None
+    assert not inside.outermost
+    torch.testing.assert_close(inside.module(IMAGES), IMAGES.flatten(1) @ torch.from_numpy(WEIGHT))
+    torch.testing.assert_close(slope(inside), the_linear_slope())
 
 
 def test_an_image_that_is_looked_up_gets_the_slope_of_the_image() -> None:
@@ -97,10 +97,10 @@ def test_an_image_that_is_looked_up_gets_the_slope_of_the_image() -> None:
         node("MatMul", "flat weight", "y"),
     ]
     table = (np.arange(17, dtype=np.float32) / 16).astype(np.float32)
-    inner = opened(nodes, levels=np.float32(16), table=table)
-    assert inner is not None
-    assert inner.outermost
-    torch.testing.assert_close(slope(inner), the_linear_slope())
+    inside = found_in(nodes, levels=np.float32(16), table=table)
+    assert inside is not None
+    assert inside.outermost
+    torch.testing.assert_close(slope(inside), the_linear_slope())
 
 
 def test_an_image_turned_round_gets_the_slope_of_the_image() -> None:
@@ -112,9 +112,9 @@ def test_an_image_turned_round_gets_the_slope_of_the_image() -> None:
         node("Flatten", "seen", "flat"),
         node("MatMul", "flat weight", "y"),
     ]
-    inner = opened(nodes, levels=np.float32(16), eighth=np.float32(2 / 16))
-    assert inner is not None
-    torch.testing.assert_close(slope(inner), the_linear_slope())
+    inside = found_in(nodes, levels=np.float32(16), eighth=np.float32(2 / 16))
+    assert inside is not None
+    torch.testing.assert_close(slope(inside), the_linear_slope())
 
 
 HIDES = {
@@ -132,9 +132,9 @@ def test_flat_functions_inside_get_a_slope_that_rises_as_they_do(way: str) -> No
     units = [node("Flatten", "x", "flat"), node("MatMul", "flat hidden", "units")]
     nodes = [*units, *HIDES[way], node("MatMul", "bits last", "y")]
     given = {"steep": np.float32(1e6), "low": np.float32(0), "high": np.float32(1)}
-    inner = opened(nodes, **given)
-    assert inner is not None
-    gradient = slope(inner)
+    inside = found_in(nodes, **given)
+    assert inside is not None
+    gradient = slope(inside)
     assert (gradient.abs().amax(1) > 0).all()
     sign = -1 if way == "less" else 1
     by_units = torch.from_numpy(HIDDEN).T * sign * torch.from_numpy(LAST[:, :1])
@@ -152,8 +152,8 @@ def test_stand_ins_change_no_value() -> None:
         nodes = [*units, *HIDES[way], node("MatMul", "bits last", "y")]
         numbers = {"steep": 2.0, "low": 0.0, "high": 1.0}
         given = {name: np.array(one, dtype=np.float32) for name, one in numbers.items()}
-        inner = opened(nodes, **given)
-        assert inner is not None
+        inside = found_in(nodes, **given)
+        assert inside is not None
         made = model(
             nodes,
             inputs={"x": ["b", 1, 4, 4]},
@@ -164,7 +164,7 @@ def test_stand_ins_change_no_value() -> None:
                 **{k: np.asarray(v) for k, v in given.items()},
             },
         )
-        torch.testing.assert_close(inner.twin(IMAGES), build_twin(made)(IMAGES))
+        torch.testing.assert_close(inside.module(IMAGES), build_twin(made)(IMAGES))
 
 
 def test_what_was_seen_stays_though_the_rectifier_overwrites_it() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from onnx_models import images, linear, model, node, saved, weights
 from torch import Tensor, nn
 
-from robcert.certify.importer.graph.random_nodes import draws
-from robcert.certify.importer.load import load_classifier
+from robcert.certify.importer.graph.facts import GraphFacts
+from robcert.certify.importer.load import LoadOptions, load_classifier
+from robcert.certify.importer.twin.parity import Subject
 from robcert.certify.importer.twin.random_parity import mean_mismatch
 from robcert.certify.model.classifier import Classifier
 
@@ -39,12 +39,15 @@ def noisy(shift: float = 0.0) -> Classifier:
     return Classifier.from_module(Noisy(shift), image_shape=(1, 4, 4), num_classes=2)
 
 
+def subject(runtime: Classifier, twin: Classifier) -> Subject:
+    return Subject(runtime.logits, twin.twin_logits, (1, 4, 4), torch.device("cpu"))
+
+
 def test_another_mean_is_found_and_chance_is_not() -> None:
     # means of 32 draws of variance 1 differ by 0.25 at most once in 10^8, times 6
     torch.manual_seed(0)
-    assert mean_mismatch(noisy(), None) == ""
-    shifted = replace(noisy(), twin=noisy(4.0).twin)
-    assert "on the average of 32 draws" in mean_mismatch(shifted, None)
+    assert mean_mismatch(subject(noisy(), noisy()), None) == ""
+    assert "averaged over 32 draws" in mean_mismatch(subject(noisy(), noisy(4.0)), None)
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.9])
@@ -66,7 +69,9 @@ def test_the_twin_draws_a_coin_as_the_runtime_does(chance: float, tmp_path: Path
             "chance": np.array(chance, np.float32),
         },
     )
-    classifier = load_classifier(saved(tmp_path, made), images=images(), device="cpu", threads=1)
+    classifier = load_classifier(
+        saved(tmp_path, made), LoadOptions(device="cpu", threads=1), images=images()
+    )
     assert classifier.info.random
     assert classifier.differentiable, classifier.info.twin_unavailable
     x = torch.full((200, 3, 4, 4), 0.5)
@@ -95,9 +100,11 @@ def test_a_class_that_is_drawn_makes_a_graph_random_though_it_repeats(tmp_path: 
         outputs={"out": None},
         weights={"w": weights(5, 48), **extra},
     )
-    assert draws(made)
-    assert not draws(linear())
-    classifier = load_classifier(saved(tmp_path, made), images=images(), device="cpu", threads=1)
+    assert GraphFacts.of(made).draws
+    assert not GraphFacts.of(linear()).draws
+    classifier = load_classifier(
+        saved(tmp_path, made), LoadOptions(device="cpu", threads=1), images=images()
+    )
     assert classifier.info.random
     x = torch.rand(3, 3, 4, 4)
     assert torch.equal(classifier.logits(x), classifier.logits(x))

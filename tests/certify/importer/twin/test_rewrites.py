@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.importer.operators.pooling import max_pool
-from robcert.certify.importer.twin.twin import Twin, build_twin
+from robcert.certify.importer.twin.twin import TwinModule, build_twin
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -34,11 +34,11 @@ def value_and_slope(function: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.autograd.grad((value * weight).sum(), point)[0]
 
 
-def targets(twin: Twin) -> list[object]:
+def targets(twin: TwinModule) -> list[object]:
     return [n.target for n in twin.module.graph.nodes if n.op == "call_function"]
 
 
-def relu_and_pool(*more: NodeProto, outputs: list[str] | None = None, **pool: Any) -> Twin:
+def relu_and_pool(*more: NodeProto, outputs: list[str] | None = None, **pool: Any) -> TwinModule:
     nodes = [node("Relu", ["x"], ["r"]), node("MaxPool", ["r"], ["y"], **(KERNEL | pool)), *more]
     return build_twin(model_of(nodes, shape=SHAPE, outputs=outputs))
 

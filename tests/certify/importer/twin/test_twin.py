@@ -78,8 +78,8 @@ def test_an_attribute_that_is_not_understood_is_named() -> None:
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ([node("Relu", ["nowhere"], ["y"])], "reads a tensor 'nowhere' that nothing makes"),
-        ([node("Relu", ["x"], ["a"])], "'y' that nothing makes"),
+        ([node("Relu", ["nowhere"], ["y"])], "reads a tensor 'nowhere' that no node produces"),
+        ([node("Relu", ["x"], ["a"])], "'y' that no node produces"),
         ([node("Add", ["x", "b"], ["y"]), node("Neg", ["y"], ["b"])], "cycle"),
         ([node("Relu", ["x"], ["y"]), node("Neg", ["x"], ["y"])], "made by two nodes"),
         ([node("Concat", ["x", "x"], ["y"])], "lacks the attribute 'axis'"),

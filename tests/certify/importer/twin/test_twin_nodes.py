@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +11,13 @@ from onnx import GraphProto, TensorProto, helper
 from onnx_cases.small_graphs import TWO, X, model_of, node
 
 from robcert.certify.importer.twin.twin import build_twin
+
+if TYPE_CHECKING:
+    from robcert.certify.model import GraphNode
+
+
+def shown(nodes: tuple[GraphNode, ...]) -> tuple[str, ...]:
+    return tuple(map(str, nodes))
 
 
 def test_a_function_of_the_model_is_inlined() -> None:
@@ -76,13 +83,13 @@ def test_a_graph_without_a_gradient_has_a_twin_and_says_where() -> None:
     y = twin(X.clone().requires_grad_())
     assert y.tolist() == [[0, 0, 1], [1, 0, 0]]
     assert not y.requires_grad
-    assert twin.no_gradient_nodes == ("winner (ArgMax)", "votes (OneHot)")
+    assert shown(twin.no_gradient_nodes) == ("winner (ArgMax)", "votes (OneHot)")
 
 
 def test_random_nodes_are_listed_and_drawn_each_time() -> None:
     nodes = [node("RandomNormalLike", ["x"], ["e"], name="noise"), node("Add", ["x", "e"], ["y"])]
     twin = build_twin(model_of(nodes), image_shape=[3])
-    assert twin.random_nodes == ("noise (RandomNormalLike)",)
+    assert shown(twin.random_nodes) == ("noise (RandomNormalLike)",)
     assert not torch.equal(twin(X), twin(X))
 
 
@@ -90,7 +97,7 @@ def test_dropout_left_in_training_is_random_and_listed() -> None:
     nodes = [node("Dropout", ["x", "ratio", "on"], ["y"], name="drop")]
     constants = {"ratio": np.float32(0.5), "on": np.array(True)}
     twin = build_twin(model_of(nodes, constants=constants), image_shape=[3])
-    assert twin.random_nodes == twin.training_nodes == ("drop (Dropout)",)
+    assert shown(twin.random_nodes) == shown(twin.training_nodes) == ("drop (Dropout)",)
     off = {"ratio": np.float32(0.5), "on": np.array(False)}
     assert build_twin(model_of(nodes, constants=off)).random_nodes == ()
 
@@ -102,7 +109,7 @@ def test_statistics_of_the_batch_are_listed() -> None:
     ]  # fmt: skip
     ones = np.ones(3, dtype=np.float32)
     twin = build_twin(model_of(nodes, constants={"one": ones, "nil": 0 * ones}), outputs=["y"])
-    assert twin.training_nodes == ("norm (BatchNormalization)",)
+    assert shown(twin.training_nodes) == ("norm (BatchNormalization)",)
     assert torch.allclose(twin(X).mean(0), torch.zeros(3), atol=1e-6)
     x = X.clone().requires_grad_()
     (slope,) = torch.autograd.grad(twin(x)[:, 0].sum(), x)
@@ -115,7 +122,7 @@ def test_draws_of_a_fixed_shape_are_listed_too() -> None:
         node("Add", ["x", "e"], ["y"]),
     ]
     twin = build_twin(model_of(nodes), image_shape=[3])
-    assert twin.random_nodes == ("noise (RandomNormal)",)
+    assert shown(twin.random_nodes) == ("noise (RandomNormal)",)
     assert twin(X).shape == X.shape
 
 

@@ -1,0 +1,138 @@
+"""Facts about an ONNX graph that decisions rest on, found once.
+
+This module is imported by the child process that tries an untrusted file: it must not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import TensorProto
+
+from .graph import opset_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DRAWING = frozenset(
+    {
+        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        *("Bernoulli", "Multinomial"),
+    }
+)
+"""Operators whose output is random. Dropout is not among them: runtimes ignore it."""
+
+DISCONTINUOUS = frozenset(
+    {
+        *("QuantizeLinear", "DynamicQuantizeLinear", "Round", "Floor", "Ceil", "Sign", "TopK"),
+        *("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal", "ArgMax", "BitShift"),
+    }
+)
+"""Operators that can turn a rounding error of 1e-7 into a whole step."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """What the importer must know about a graph.
+
+    Attributes:
+        opset: version of ONNX's own operator set; 0 where the file does not state it.
+        inputs: inputs that must be fed, in the file's order (IR version 3 lists initialisers among
+            the inputs, too; these are left out).
+        half_precision: whether a stored tensor is float16.
+        draws: whether a node's output is random. The scores of a few images need not differ for
+            that: a class drawn with probability 0.99 usually repeats.
+        discontinuous: whether tiny differences inside the graph can become large ones.
+        normalised_by_batch: names of the BatchNormalization nodes left in training mode, which use
+            the statistics of the batch.
+    """
+
+    opset: int
+    inputs: tuple[onnx.ValueInfoProto, ...]
+    half_precision: bool
+    draws: bool
+    discontinuous: bool
+    normalised_by_batch: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> GraphFacts:
+        """Facts about ``model``."""
+        initialisers = {tensor.name for tensor in model.graph.initializer}
+        nodes = [node for graph in all_graphs(model) for node in graph.node]
+        return cls(
+            opset=opset_versions(model).get("", 0),
+            inputs=tuple(i for i in model.graph.input if i.name not in initialisers),
+            half_precision=any(t.data_type == TensorProto.FLOAT16 for t in all_tensors(model)),
+            draws=any(node.op_type in DRAWING for node in nodes),
+            discontinuous=any(_is_step(node) for node in model.graph.node),
+            normalised_by_batch=tuple(
+                node.name or node.output[0]
+                for node in nodes
+                if is_standard(node, "BatchNormalization") and trains(node)
+            ),
+        )
+
+    @property
+    def declared_batch(self) -> int | None:
+        """Fixed length of the first axis, of the first input that has one; None if all are free."""
+        for entry in self.inputs:
+            first = (dimensions(entry) or [""])[0]
+            if isinstance(first, int):
+                return first
+        return None
+
+
+def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the bodies of its functions, and every subgraph inside them."""
+    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    waiting.append(attribute.g)
+                waiting.extend(attribute.graphs)
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor stored in the model: initialisers, sparse ones, and values of attributes."""
+    for graph in all_graphs(model):
+        if isinstance(graph, onnx.GraphProto):
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield sparse.values
+                yield sparse.indices
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def dimensions(entry: onnx.ValueInfoProto) -> list[int | str]:
+    """Declared shape: numbers where fixed, names (perhaps empty) where free."""
+    return [
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
+        for d in entry.type.tensor_type.shape.dim
+    ]
+
+
+def is_standard(node: onnx.NodeProto, operator: str) -> bool:
+    """Whether ``node`` is this operator of the ONNX standard."""
+    return node.op_type == operator and node.domain in {"", "ai.onnx"}
+
+
+def trains(node: onnx.NodeProto) -> bool:
+    """Whether a BatchNormalization is in training mode, by its attribute or its further outputs.
+
+    These outputs exist in training mode only; before version 14 they are the only sign of it.
+    """
+    told = any(a.name == "training_mode" and a.i for a in node.attribute)
+    return told or any(node.output[1:])
+
+
+def _is_step(node: onnx.NodeProto) -> bool:
+    return node.op_type in DISCONTINUOUS or node.op_type.startswith("QLinear")
