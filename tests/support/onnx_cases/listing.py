@@ -1,6 +1,6 @@
 """The page docs/operators.md: what the twin's operators are and how each was checked.
 
-Written anew by ``python -m importer.listing`` in the folder ``tests``.
+Written anew by ``python -m onnx_cases.listing`` in the folder ``tests/support``.
 """
 
 from __future__ import annotations
