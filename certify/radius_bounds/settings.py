@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Margin(StrEnum):
-    """Which scores the bounded margin is taken of."""
+    """Scores whose margin is bounded."""
 
     LOGIT = "logit"
     PROBABILITY = "prob"
