@@ -1,4 +1,4 @@
-"""What is this model file, and what was decided about it?"""
+"""Facts about a model file, and how robcert reads it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Facts and decisions; all measured.
+    """Facts about a model, and decisions on how to read it; all measured.
 
     Attributes:
-        info: what is known of the file.
+        info: facts about the file.
         image_shape: (c, h, w) of the images it takes.
-        num_classes: k.
-        one_by_one: whether the runtime takes one image at a time.
+        num_classes: number of classes k.
+        one_by_one: whether the runtime takes only one image at a time.
         twin_available: whether gradient analyses can run.
         clean_accuracy: on up to 200 images spread over the set; None without labelled images.
-        warnings: what the reader must know to trust any number about this model.
+        warnings: limitations that concern every number about this model.
     """
 
     info: ModelInfo
@@ -86,7 +86,7 @@ def inspect_model(
     threads: int = 0,
     checkpoint_loader: Callable[[Path, torch.device], Classifier] | None = None,
 ) -> Inspection:
-    """What the model in ``path`` is; arguments as of ``load_classifier``.
+    """Facts about the model in ``path``; arguments as of ``load_classifier``.
 
     Where several outputs could be the class scores, the first is inspected and a warning names the
     others.
@@ -124,7 +124,7 @@ def inspect_model(
 def inspect_classifier(
     classifier: Classifier, images: ImageSet | None, *, warnings: tuple[str, ...] = ()
 ) -> Inspection:
-    """What is known of a loaded model, with its clean accuracy on ``images``."""
+    """Facts about a loaded model, with its clean accuracy on ``images``."""
     accuracy = None if images is None else clean_accuracy(classifier, images)
     found = list(warnings)
     info = classifier.info

@@ -22,7 +22,11 @@ BOUNDS = declare(
                 "omega_bound_point", "f8", _E, "radius from the point estimates of omega", "pixel"
             ),
             Column(
-                "censored", "i1", _E, "1 where omega_bound is limited by the largest epsilon", fill=-1
+                "censored",
+                "i1",
+                _E,
+                "1 where omega_bound is limited by the largest epsilon",
+                fill=-1,
             ),
             Column(
                 "gamma_upper",

@@ -43,7 +43,7 @@ class ResultStore(ResultFile):
         """Results file at ``path`` for writing; created if there is none.
 
         A new file appears with its first row, and replaces an old one (``overwrite``) only then;
-        likewise a new table in an existing file. A run that fails earlier leaves no trace.
+        likewise a new table in an existing file. A run that fails earlier changes nothing.
         Temporary files of a killed run are removed.
 
         Raises:
