@@ -3,8 +3,8 @@
     python benchmarks/audit.py [--model m.onnx] [--images 100] [--profile quick]
 
 Audits the bundled honest model (a 4-layer CNN) and times, inside the same run, every call of the
-runtime, of the twin and of autograd's backward pass. What is left is robcert's own: random numbers,
-projections, statistics, the results file. The floor of the share is 0.
+runtime, of the twin and of autograd's backward pass. The remaining time is robcert's own: random
+numbers, projections, statistics, the results file. The smallest possible share is 0.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     classifier = load_classifier(options.model, images=images)
     watch = Stopwatch()
     classifier.runtime = watch.timed(classifier.runtime)
-    classifier.reopened, classifier.cores = None, 1  # batches one by one, or times would overlap
+    classifier.reopened, classifier.cores = None, 1  # one batch at a time: no overlapping times
     if classifier.twin is not None:
         classifier.twin = watch.timed(classifier.twin)
     torch.autograd.grad = watch.timed(torch.autograd.grad)
