@@ -195,7 +195,7 @@ def _statement(settings: dict[str, Any]) -> str:
         if settings["region"] == Region.BALL
         else "at sampled images only, not between them and an adversarial image"
     )
-    return f"Statistical estimates, not certificates. L was searched {where}."
+    return f"Statistical estimates, not certificates. L was estimated from gradients {where}."
 
 
 def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSummary:

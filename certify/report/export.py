@@ -82,7 +82,7 @@ def overview(store: ResultStore) -> tuple[Table, ...]:
         for group in groups(store)
     )
     return (
-        Table(str(store.path), "", ("what", "found"), facts),
+        Table(str(store.path), "", ("fact", "value"), facts),
         Table("groups", "", ("group", "rows", "complete", "seed"), rows),
     )
 
