@@ -92,8 +92,8 @@ def robcert(task: Task, rule: StepRule | None) -> Tensor:
 
 
 def torchattacks(task: Task) -> Tensor:
-    peer = importlib.import_module("torchattacks")
-    attack = peer.PGD(task.pair.module, eps=task.epsilon, alpha=task.step, steps=task.steps)
+    library = importlib.import_module("torchattacks")
+    attack = library.PGD(task.pair.module, eps=task.epsilon, alpha=task.step, steps=task.steps)
     broken = torch.zeros(len(task.batch), dtype=torch.bool)
     for _ in range(task.restarts):
         broken |= task.broken(attack(task.batch.x, task.batch.y))
@@ -101,10 +101,10 @@ def torchattacks(task: Task) -> Tensor:
 
 
 def foolbox(task: Task) -> Tensor:
-    peer = importlib.import_module("foolbox")
-    model = peer.PyTorchModel(task.pair.module, bounds=(0, 1), device="cpu")
-    attack = peer.attacks.LinfPGD(abs_stepsize=task.step, steps=task.steps, random_start=True)
-    criterion = peer.criteria.Misclassification(task.batch.y)
+    library = importlib.import_module("foolbox")
+    model = library.PyTorchModel(task.pair.module, bounds=(0, 1), device="cpu")
+    attack = library.attacks.LinfPGD(abs_stepsize=task.step, steps=task.steps, random_start=True)
+    criterion = library.criteria.Misclassification(task.batch.y)
     broken = torch.zeros(len(task.batch), dtype=torch.bool)
     for _ in range(task.restarts):
         _, adversarial, _ = attack(model, task.batch.x, criterion, epsilons=task.epsilon)
@@ -182,14 +182,14 @@ def measure(ways: dict[str, Callable[[Task], Tensor]], task: Task, rounds: int) 
     }
 
 
-def report(title: str, ours: dict[str, Rate], peers: dict[str, Rate], images: int) -> None:
+def report(title: str, ours: dict[str, Rate], libraries: dict[str, Rate], images: int) -> None:
     print(f"\n{title}: images per second (elapsed time | processor time), misclassified")
-    for name, rate in {**ours, **peers}.items():
+    for name, rate in {**ours, **libraries}.items():
         print(f"  {name:22s} {rate.wall:7.1f} | {rate.cpu:7.1f}   {rate.broken} of {images}")
     for name, mine in ours.items():
-        for peer, rate in peers.items():
+        for library, rate in libraries.items():
             ratio = f"x{mine.wall / rate.wall:.2f} | x{mine.cpu / rate.cpu:.2f}"
-            print(f"  {name} / {peer}: {ratio} (target x{TARGETS[peer]:g})")
+            print(f"  {name} / {library}: {ratio} (target x{TARGETS[library]:g})")
 
 
 def main() -> None:
@@ -213,13 +213,13 @@ def main() -> None:
         task = replace(task, epsilon=half(task))
     clean = int((pair.classifier.logits(batch.x).argmax(1) == batch.y).sum())
     print(f"{clean} of {len(batch)} images are classified correctly before the attack")
-    peers = installed()
+    libraries = installed()
     tasks = [replace(task, restarts=number) for number in options.restarts]
-    shipped = [measure(peers, one, options.rounds) for one in tasks]
+    shipped = [measure(libraries, one, options.rounds) for one in tasks]
     keep_freed_memory()
     for one, as_shipped in zip(tasks, shipped, strict=True):
         print(f"\nlinf PGD-{one.steps} at {one.epsilon:.4f}, restarts: {one.restarts}")
-        kept = measure({**OURS, **peers}, one, options.rounds)
+        kept = measure({**OURS, **libraries}, one, options.rounds)
         ours = {name: kept.pop(name) for name in OURS}
         report("other libraries as shipped", ours, as_shipped, len(batch))
         report("other libraries with freed memory kept", ours, kept, len(batch))

@@ -163,7 +163,7 @@ _MASKING_SENTENCE = {
     MaskingVerdict.SUSPECT: "Gradients: suspect. They are masked in part; the attacked accuracies "
     "are probably too high.",
     MaskingVerdict.MASKED: "Gradients: masked. Gradient attacks fail for lack of a usable gradient "
-    "although adversarial examples are near; numbers based on gradients mean little.",
+    "although adversarial examples are near; numbers based on gradients are not meaningful.",
     MaskingVerdict.UNKNOWN: "Gradients: unknown. A required test of the masking check could not be "
     "computed.",
 }

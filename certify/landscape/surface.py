@@ -133,7 +133,7 @@ MOST_POINTS = 1001
 
 @dataclass(frozen=True, slots=True)
 class SurfaceSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm in which both directions have length epsilon.

@@ -178,7 +178,7 @@ class Line(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaylorSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the ball.

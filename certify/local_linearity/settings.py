@@ -28,7 +28,7 @@ class Steps(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinearitySettings:
-    """Everything that changes a row; the defaults are those of Qin et al. 2019.
+    """Settings that the rows depend on; the defaults are those of Qin et al. 2019.
 
     Attributes:
         norm: norm of the ball.

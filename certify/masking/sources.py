@@ -142,13 +142,13 @@ def _training_set(
     draw = generator(seed, _STREAM, 0)
     chosen = torch.randperm(len(images), generator=draw)[:MOST_IMAGES]
     pixels = images.pixels(chosen.sort().values.numpy())
-    asked, answers = [], []
+    inputs, outputs = [], []
     with classifier.forward_only():
         for begin in range(0, queries, _BATCH):
             x = _query_images(pixels, min(_BATCH, queries - begin), draw)
-            asked.append(x)
-            answers.append(classifier.logits(x.to(classifier.device)))
-    x, logits = torch.cat(asked).to(classifier.device), torch.cat(answers).float()
+            inputs.append(x)
+            outputs.append(classifier.logits(x.to(classifier.device)))
+    x, logits = torch.cat(inputs).to(classifier.device), torch.cat(outputs).float()
     good = logits.isfinite().all(1)
     return x[good], logits[good]
 

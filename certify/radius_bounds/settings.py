@@ -68,7 +68,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class BoundsSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the radii.

@@ -20,7 +20,7 @@ class Outcome:
         command: name of the command.
         model: facts about the model file.
         data: name, hash and size of the image set, and which images were reported on.
-        settings: everything that changes results.
+        settings: all settings that the results depend on.
         summary: the command's numbers (keys: docs/cli.md).
         violations: the ledger, or empty for a command without radii.
         warnings: limitations of the numbers, one line each.
