@@ -112,7 +112,7 @@ def inspect_model(
         first = error.choices[0]
         warning = (
             f"several outputs could be the class scores ({', '.join(error.choices)}); {first} is "
-            f"inspected, an analysis needs the choice (--output)"
+            f"inspected; an analysis needs --output"
         )
         classifier = load(first)
         notes = [note for note in classifier.info.notes if note != asked_for(first)]
@@ -133,10 +133,10 @@ def inspect_classifier(
     if info.straight_through:
         found.append(
             f"{len(info.straight_through)} nodes have straight-through gradients, which are not "
-            "those of the shipped function"
+            "the gradients of the model file's function"
         )
     if info.random:
-        found.append("the same image gives other logits each time")
+        found.append("the logits of an image differ from call to call")
     if images is not None and accuracy is not None:
         found.extend(_accuracy_warnings(classifier, images, accuracy))
     return Inspection(
@@ -153,7 +153,7 @@ def inspect_classifier(
 def _accuracy_warnings(
     classifier: Classifier, images: ImageSet, accuracy: Proportion
 ) -> tuple[str, ...]:
-    """What clean accuracy says against the preprocessing."""
+    """Warnings about the preprocessing because of clean accuracy."""
     if near_chance(accuracy, classifier.num_classes):
         return (f"clean accuracy is at chance: {chance_hint(classifier, images)}",)
     if not any(note.startswith("assumed") for note in classifier.info.notes):
@@ -162,8 +162,8 @@ def _accuracy_warnings(
     if best is None:
         return ()
     return (
-        f"the preprocessing is partly assumed, and {best.name} would be right on {best.right} of "
-        f"{best.n} images",
+        f"the preprocessing is partly assumed; with {best.name}, {best.right} of {best.n} images "
+        "would be classified correctly",
     )
 
 

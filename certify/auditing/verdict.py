@@ -144,7 +144,7 @@ def cards(found: Findings) -> tuple[Card, ...]:
 
 
 def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
-    """Crossings of the group ``bounds``: ``(count, compared)`` by column of radii.
+    """Violations in the group ``bounds``: ``(count, compared)`` by column of radii.
 
     Where several attacks are compared, those of the attack that contradicts most images.
     """
@@ -158,8 +158,8 @@ def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
 
 
 _MASKING_SENTENCE = {
-    MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the numbers can be taken at "
-    "face value.",
+    MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the gradient-based numbers "
+    "can be used.",
     MaskingVerdict.SUSPECT: "Gradients: suspect. They are masked in part; the attacked accuracies "
     "are probably too high.",
     MaskingVerdict.MASKED: "Gradients: masked. Gradient attacks fail for lack of a usable gradient "
