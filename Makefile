@@ -1,7 +1,7 @@
 # Two commands for a new machine with Python >= 3.11, pip and make:
 #   make demo   audits two bundled models and prints their verdicts
 #   make test   runs the tests
-# And before a release, or where a lower bound in pyproject.toml changes (gigabytes, some minutes):
+# Before a release, or if a lower bound in pyproject.toml changes (several gigabytes, some minutes):
 #   make test-lowest   a subset of the tests and an audit with the versions of constraints/lowest.txt
 PYTHON ?= python3
 PIP_FLAGS ?=

@@ -1,18 +1,19 @@
-"""PGD where half of the images break: robcert against torchattacks and foolbox, in one process.
+"""PGD at the radius that misclassifies half of the images: robcert, torchattacks and foolbox.
 
     robcert train standard --epochs 2 --out runs/standard
     python benchmarks/attacks.py --model runs/standard
 
-Same network, images, radius, number of steps, loss and number of random restarts. Peers' steps
-are of an eighth of the radius at 20 steps; robcert takes once the same and once its own, those of
-``robcert attack``: longer first, so that an image that breaks easily is spared the rest, and
-shorter in the end. Images are taken as they come, and the radius is the one at which half of them
-end misclassified. robcert reads the ONNX file and drops an image once the runtime confirms that
-it is misclassified; peers get the torch module and carry every image through all steps and
-restarts. Peers run first as they are shipped, then all in turns with glibc told to keep freed
-memory, as robcert does for itself. An ONNX file instead of a run folder gives peers our twin of
-it. Printed are images a second by the clock and by processor time, medians over rounds, their
-ratios, and how many images each breaks. A peer that is not installed is left out:
+Network, images, radius, number of steps, loss and number of random restarts are the same, and all
+run in one process. The other libraries take steps of an eighth of the radius at 20 steps. robcert
+runs once with these and once with the steps of ``robcert attack``: first longer ones, so that
+images that are easily misclassified need no further steps, then shorter ones. Images are used in
+the order of the data set. robcert reads the ONNX file and drops an image once the runtime confirms
+that it is misclassified; the other libraries get the torch module and run all steps and restarts on
+every image. They run first as shipped; then all alternate with glibc set to keep freed memory, as
+robcert does. If an ONNX file is given instead of a run folder, the other libraries get robcert's
+twin of it. The script prints images per second by elapsed and by processor time, as medians over
+rounds, their ratios, and the number of images that each misclassifies. A library that is not
+installed is skipped:
 
     pip install foolbox torchattacks
 """
@@ -47,7 +48,7 @@ TARGETS = {"torchattacks": 3.0, "foolbox": 4.0}
 
 @dataclass(frozen=True)
 class Task:
-    """One attack that all run."""
+    """One attack that all libraries run."""
 
     pair: Pair
     batch: Batch
@@ -91,8 +92,8 @@ def robcert(task: Task, rule: StepRule | None) -> Tensor:
 
 
 def torchattacks(task: Task) -> Tensor:
-    peer = importlib.import_module("torchattacks")
-    attack = peer.PGD(task.pair.module, eps=task.epsilon, alpha=task.step, steps=task.steps)
+    library = importlib.import_module("torchattacks")
+    attack = library.PGD(task.pair.module, eps=task.epsilon, alpha=task.step, steps=task.steps)
     broken = torch.zeros(len(task.batch), dtype=torch.bool)
     for _ in range(task.restarts):
         broken |= task.broken(attack(task.batch.x, task.batch.y))
@@ -100,10 +101,10 @@ def torchattacks(task: Task) -> Tensor:
 
 
 def foolbox(task: Task) -> Tensor:
-    peer = importlib.import_module("foolbox")
-    model = peer.PyTorchModel(task.pair.module, bounds=(0, 1), device="cpu")
-    attack = peer.attacks.LinfPGD(abs_stepsize=task.step, steps=task.steps, random_start=True)
-    criterion = peer.criteria.Misclassification(task.batch.y)
+    library = importlib.import_module("foolbox")
+    model = library.PyTorchModel(task.pair.module, bounds=(0, 1), device="cpu")
+    attack = library.attacks.LinfPGD(abs_stepsize=task.step, steps=task.steps, random_start=True)
+    criterion = library.criteria.Misclassification(task.batch.y)
     broken = torch.zeros(len(task.batch), dtype=torch.bool)
     for _ in range(task.restarts):
         _, adversarial, _ = attack(model, task.batch.x, criterion, epsilons=task.epsilon)
@@ -120,7 +121,7 @@ PEERS: dict[str, Callable[[Task], Tensor]] = {"torchattacks": torchattacks, "foo
 
 @dataclass(frozen=True)
 class Rate:
-    """Images a second by the clock and by the processor time of this process."""
+    """Images per second of elapsed time and of this process's processor time."""
 
     wall: float
     cpu: float
@@ -137,14 +138,14 @@ def timed(run: Callable[[Task], Tensor], task: Task) -> Rate:
 
 
 def first(images: ImageSet, count: int) -> Batch:
-    """The first images, whatever the model makes of them."""
+    """The first images, including misclassified ones."""
     assert images.labels is not None
     indices = np.arange(min(len(images), count))
     return Batch(indices, images.pixels(indices), torch.from_numpy(images.labels[indices]).long())
 
 
 def half(task: Task) -> float:
-    """Radius at which half of the images end misclassified, by bisection."""
+    """Radius at which half of the images are misclassified, by bisection."""
     low, high = 0.0, 0.5
     for _ in range(8):
         middle = (low + high) / 2
@@ -166,7 +167,7 @@ def installed() -> dict[str, Callable[[Task], Tensor]]:
 
 
 def measure(ways: dict[str, Callable[[Task], Tensor]], task: Task, rounds: int) -> dict[str, Rate]:
-    """Median rates of each way, taken in turns; the first round warms up."""
+    """Median rates of each function; they alternate, and the first round is a warm-up."""
     found: dict[str, list[Rate]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, run in ways.items():
@@ -181,14 +182,14 @@ def measure(ways: dict[str, Callable[[Task], Tensor]], task: Task, rounds: int) 
     }
 
 
-def report(title: str, ours: dict[str, Rate], peers: dict[str, Rate], images: int) -> None:
-    print(f"\n{title}: images a second (by the clock | by processor time), images broken")
-    for name, rate in {**ours, **peers}.items():
+def report(title: str, ours: dict[str, Rate], libraries: dict[str, Rate], images: int) -> None:
+    print(f"\n{title}: images per second (elapsed time | processor time), misclassified")
+    for name, rate in {**ours, **libraries}.items():
         print(f"  {name:22s} {rate.wall:7.1f} | {rate.cpu:7.1f}   {rate.broken} of {images}")
     for name, mine in ours.items():
-        for peer, rate in peers.items():
+        for library, rate in libraries.items():
             ratio = f"x{mine.wall / rate.wall:.2f} | x{mine.cpu / rate.cpu:.2f}"
-            print(f"  {name} / {peer}: {ratio} (target x{TARGETS[peer]:g})")
+            print(f"  {name} / {library}: {ratio} (target x{TARGETS[library]:g})")
 
 
 def main() -> None:
@@ -199,8 +200,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--restarts", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--eps", type=float, help="default: where half of the images break")
-    parser.add_argument("--threads", type=int, help="of torch and of the runtime")
+    parser.add_argument("--eps", type=float, help="default: misclassifies half of the images")
+    parser.add_argument("--threads", type=int, help="threads of torch and of the runtime")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -212,16 +213,16 @@ def main() -> None:
         task = replace(task, epsilon=half(task))
     clean = int((pair.classifier.logits(batch.x).argmax(1) == batch.y).sum())
     print(f"{clean} of {len(batch)} images are classified correctly before the attack")
-    peers = installed()
+    libraries = installed()
     tasks = [replace(task, restarts=number) for number in options.restarts]
-    shipped = [measure(peers, one, options.rounds) for one in tasks]
+    shipped = [measure(libraries, one, options.rounds) for one in tasks]
     keep_freed_memory()
     for one, as_shipped in zip(tasks, shipped, strict=True):
         print(f"\nlinf PGD-{one.steps} at {one.epsilon:.4f}, restarts: {one.restarts}")
-        kept = measure({**OURS, **peers}, one, options.rounds)
+        kept = measure({**OURS, **libraries}, one, options.rounds)
         ours = {name: kept.pop(name) for name in OURS}
-        report("peers as shipped", ours, as_shipped, len(batch))
-        report("peers with kept memory", ours, kept, len(batch))
+        report("other libraries as shipped", ours, as_shipped, len(batch))
+        report("other libraries with freed memory kept", ours, kept, len(batch))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/audit.py [--model m.onnx] [--images 100] [--profile quick]
 
 Audits the bundled honest model (a 4-layer CNN) and times, inside the same run, every call of the
-runtime, of the twin and of autograd's backward pass. What is left is robcert's own: random numbers,
-projections, statistics, the results file. The floor of the share is 0.
+runtime, of the twin and of autograd's backward pass. The remaining time is robcert's own: random
+numbers, projections, statistics, the results file. The smallest possible share is 0.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main() -> None:
     classifier = load_classifier(options.model, images=images)
     watch = Stopwatch()
     runtime, twin = classifier.runtime, classifier.twin
-    # one batch after another, or times would overlap
+    # one batch at a time: no overlapping times
     runtime = replace(runtime, logits=watch.timed(runtime.logits), reopened=None, cores=1)
     if twin is not None:
         twin = replace(twin, logits=watch.timed(twin.logits))

@@ -1,17 +1,17 @@
-"""Gradients for gamma, omega and L: the share that is not passes through the network, and CLEVER.
+"""Cost of gamma, omega and L relative to the network's passes, and speed of CLEVER.
 
     robcert train standard --epochs 2 --out runs/standard
     python benchmarks/bounds.py --model runs/standard
 
-One run on real images prints (1) what gamma, omega and L cost as a ratio to the bare forward and
-backward passes they need, measured in turns; (2) gradient samples a second of the L-bound's sample,
-of the per-image CLEVER and of the Adversarial Robustness Toolbox's CLEVER on the torch module, as
-it is shipped and with glibc told to keep freed memory, as robcert does for itself; (3) the largest
-slopes that they and the ascent find on functions whose largest slope is known. Rates are medians
-over rounds; on a machine that others use too, read those by processor time. An ONNX file instead of
-a run folder gives the toolbox our twin of it.
+One run on real images prints (1) the cost of gamma, omega and L as a ratio to that of their forward
+and backward passes alone, measured alternately; (2) gradient samples per second of the L-bound's
+sample, of the per-image CLEVER and of the Adversarial Robustness Toolbox's CLEVER on the torch
+module, as shipped and with glibc set to keep freed memory, as robcert does; (3) the largest slopes
+that they and the ascent find on functions whose largest slope is known. Rates are medians over
+rounds; on a busy machine, use those by processor time. If an ONNX file is given instead of a run
+folder, the toolbox gets robcert's twin of it.
 
-The toolbox is not among the requirements: `pip install adversarial-robustness-toolbox`.
+The toolbox must be installed separately: `pip install adversarial-robustness-toolbox`.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 EPSILON = 8 / 255
 RADIUS = 0.5
 TARGET_RATIO, TARGET_CLEVER = 1.15, 4.0
-OURS, TOOLBOX = ("L at the images", "CLEVER of an image"), "toolbox"
+OURS, TOOLBOX = ("L at the images", "CLEVER of one image"), "toolbox"
 WAYS_TO_TELL = ("wall", "cpu")
 MARGIN = 0.1
-"""Of the image of 1/2 on the known functions: small, or the toolbox ends its score at RADIUS."""
+"""Margin on the known functions, small because the toolbox limits its score to RADIUS."""
 ASCENT_STEPS = 20
 POOL_FACTOR = 10
-"""The toolbox draws so many points a member of a block, and its blocks from those."""
+"""Points that the toolbox draws per member of a block; it draws its blocks from them."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of one run, by the clock and by the processor time of this process."""
+    """Seconds of one run, elapsed time and processor time of this process."""
 
     wall: float
     cpu: float
@@ -78,14 +78,14 @@ def spent(run: Callable[[], object]) -> Spent:
 
 @dataclass(frozen=True)
 class Passes:
-    """What a kernel needs of the network: gradients, and forward passes beside them."""
+    """Passes through the network that a kernel needs: gradients, and further forward passes."""
 
     gradients: int
     forwards: int
 
 
 def medians(first: list[Spent], second: list[Spent]) -> str:
-    """Median ratio of ``first`` to ``second`` over rounds, by the clock and by processor time."""
+    """Median ratio of ``first`` to ``second`` over rounds, by elapsed and by processor time."""
     wall, cpu = (
         float(
             np.median([getattr(a, k) / getattr(b, k) for a, b in zip(first, second, strict=True)])
@@ -96,7 +96,7 @@ def medians(first: list[Spent], second: list[Spent]) -> str:
 
 
 def bare(twin: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, passes: Passes) -> None:
-    """The passes and nothing else: logits, a loss, its gradient for the input."""
+    """The passes alone: logits, a loss, its input gradient."""
     for _ in range(passes.gradients):
         point = x.detach().requires_grad_()
         torch.autograd.grad(Loss.MARGIN.of(twin(point), y).sum(), point)
@@ -106,7 +106,7 @@ def bare(twin: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, passes: Passes)
 
 
 def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[], object], Passes]]:
-    """Each kernel with the tangent it starts from, and what it needs of the network."""
+    """Each kernel with its tangent, and the passes that it needs."""
     adam = Search(Norm.LINF, Sided.TWO, 50, adam_rule())
     grid = ResidualSearch(Norm.LINF, epsilon_grid(EPSILON, 3), 20, 2, 0)
 
@@ -123,7 +123,7 @@ def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[]
         search = GradientNormSearch(Norm.LINF, EPSILON, ASCENT_STEPS, restarts=1, seed=0)
         return largest_gradient_norm(plane(), batch, search)
 
-    # a forward after the last step of each search; omega looks at a random point of each radius
+    # one forward pass after the last step of each search, and one at omega's random points
     looks = 3 * len(grid.epsilons)
     return {
         "gamma, 50 Adam steps": (gamma, Passes(1 + 50, 1)),
@@ -136,7 +136,7 @@ def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[]
 def report_ratios(classifier: Classifier, batches: list[Batch], rounds: int) -> None:
     assert classifier.twin is not None
     twin = classifier.twin.logits
-    print(f"cost over bare passes (clock | processor time), target x{TARGET_RATIO}")
+    print(f"cost over passes alone (elapsed | processor time), target x{TARGET_RATIO}")
     for batch in batches:
         for name, (run, passes) in kernels(classifier, batch).items():
             several = range(max(1, 40 // passes.gradients))
@@ -155,7 +155,7 @@ def repeated(run: Callable[[], object], times: range) -> Callable[[], object]:
 
 
 Way = tuple["Callable[[], object]", int]
-"""A run, and how many gradient samples it takes."""
+"""A run, and the number of its gradient samples."""
 
 
 def ours(classifier: Classifier, batch: Batch, points: int) -> dict[str, Way]:
@@ -171,7 +171,7 @@ def ours(classifier: Classifier, batch: Batch, points: int) -> dict[str, Way]:
 
 
 def theirs(pair: Pair, batch: Batch, points: int) -> dict[str, Way]:
-    """The toolbox's CLEVER of the first image; empty where it is not installed."""
+    """The toolbox's CLEVER of the first image; empty if it is not installed."""
     clever_t = toolbox()
     if clever_t is None:
         return {}
@@ -185,7 +185,7 @@ def theirs(pair: Pair, batch: Batch, points: int) -> dict[str, Way]:
 
 
 def sampled(ways: dict[str, Way], rounds: int) -> dict[str, list[Spent]]:
-    """Seconds a gradient sample of each way, taken in turns; a first round warms up."""
+    """Seconds per gradient sample of each way; they alternate after a warm-up round."""
     found: dict[str, list[Spent]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, (run, samples) in ways.items():
@@ -197,7 +197,7 @@ def sampled(ways: dict[str, Way], rounds: int) -> dict[str, list[Spent]]:
 def report_rates(
     shipped: dict[str, list[Spent]], kept: dict[str, list[Spent]], points: int
 ) -> None:
-    print(f"\ngradient samples a second (clock | processor time), {points} points around an image")
+    print(f"\ngradient samples per second (elapsed | processor time), {points} points per image")
     for state, some in (("as shipped", shipped), ("memory kept", kept)):
         for name, costs in some.items():
             wall, cpu = (1 / float(np.median([getattr(s, k) for s in costs])) for k in WAYS_TO_TELL)
@@ -209,7 +209,7 @@ def report_rates(
 
 
 def runner_up(classifier: Classifier, batch: Batch) -> int:
-    """The class that CLEVER aims at: the second of the first image."""
+    """The target class of CLEVER: the second class of the first image."""
     with torch.no_grad():
         return int(classifier.twin_logits(batch.x[:1]).topk(2).indices[0, 1])
 
@@ -237,12 +237,12 @@ def known_functions(pixels: int) -> dict[str, tuple[Callable[[Tensor], Tensor], 
 
 
 def report_known(blocks: int, pixels: int = 784) -> None:
-    """Largest slopes found over the true ones, of as many gradients each."""
+    """Print the largest slopes found relative to the true ones, with equal numbers of gradients."""
     points = blocks * BLOCK_SIZE
     batch = Batch(np.array([0]), torch.full((1, 1, 1, pixels), 0.5), torch.tensor([0]))
     how: dict[str, Any] = {"norm": Norm.L2, "radius": RADIUS, "seed": 0}
     restarts = max(1, points // (2 * ASCENT_STEPS + 1))
-    print(f"\nL found over the true one, {pixels} pixels, {points} gradients each")
+    print(f"\nL found / true L, {pixels} pixels, {points} gradients each")
     for name, (function, truth) in known_functions(pixels).items():
         module = Known(function)
         model = Classifier.from_module(module, image_shape=(1, 1, pixels), num_classes=2)
@@ -267,7 +267,7 @@ def report_known(blocks: int, pixels: int = 784) -> None:
 
 
 def toolbox() -> Callable[..., float] | None:
-    """The toolbox's targeted CLEVER, None where it is not installed."""
+    """The toolbox's targeted CLEVER, None if it is not installed."""
     if importlib.util.find_spec("art") is None:
         return None
     from art.metrics import clever_t
@@ -276,7 +276,7 @@ def toolbox() -> Callable[..., float] | None:
 
 
 def estimator(module: nn.Module, classifier: Classifier) -> object:
-    """The toolbox's view of ``module``."""
+    """The toolbox's wrapper of ``module``."""
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
@@ -293,9 +293,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=FIXTURES / "fashion-honest.onnx")
     parser.add_argument("--data", default="fashion-mnist-2000")
     parser.add_argument("--batches", type=int, nargs="+", default=[64])
-    parser.add_argument("--blocks", type=int, default=50, help="blocks of 64 points an image")
+    parser.add_argument("--blocks", type=int, default=50, help="blocks of 64 points per image")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of torch and of the runtime")
+    parser.add_argument("--threads", type=int, help="threads of torch and of the runtime")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -1,10 +1,10 @@
-"""CERTIFY of Cohen et al. 2019 in plain PyTorch, as their release runs it, in a process of its own.
+"""CERTIFY of Cohen et al. 2019 in plain PyTorch, as in their release, in a separate process.
 
     python benchmarks/cohen_loop.py MODEL.onnx SIGMA
 
-Reads lines "BATCH SECONDS" and answers each with draws a second, by the clock and by processor
-time. The model is the ONNX file's graph as torch operations, in torch's own thread and memory
-settings; nothing of robcert's engine runs in this process.
+Reads lines "BATCH SECONDS" and answers each with draws per second, by elapsed and by processor
+time. The model is the ONNX file's graph as torch operations, with torch's default thread and memory
+settings; robcert's engine does not run in this process.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class CohenLoop:
 
 @dataclass(frozen=True)
 class Rate:
-    """Draws a second, by the clock and by the processor time of the process."""
+    """Draws per second of elapsed time and of the process's processor time."""
 
     wall: float
     cpu: float
 
 
 def rate(run: Callable[[], int], seconds: float) -> Rate:
-    """Rate of ``run``, which returns how many draws it did, over at least ``seconds``."""
+    """Rate of ``run``, which returns its number of draws, over at least ``seconds``."""
     done, start, cpu = 0, time.perf_counter(), time.process_time()
     while (spent := time.perf_counter() - start) < seconds:
         done += run()
@@ -82,7 +82,7 @@ def rate(run: Callable[[], int], seconds: float) -> Rate:
 
 
 class LoopProcess:
-    """The loop in its own process, which sleeps while it is not asked."""
+    """The loop in its own process, which sleeps between requests."""
 
     def __init__(self, model: Path, sigma: float) -> None:
         command = [sys.executable, __file__, str(model), str(sigma)]

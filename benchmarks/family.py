@@ -1,10 +1,10 @@
-"""One small network trained by every method on the same data and budget, audited and compared.
+"""A small network trained by every method on the same data and budget, audited and compared.
 
     python benchmarks/family.py FOLDER [--data-root DIR] [--only METHOD ...] [--stage train|audit]
 
 Runs the commands of docs/family.md one after the other and prints each. Finished results in FOLDER
-are kept, so that the same command continues after an interruption; ``--again`` repeats the audits,
-for an analysis that has changed.
+are kept, so the same command continues after an interruption; ``--again`` repeats the audits, for
+example after a change of an analysis.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
             train(method, options.folder, root)
     if options.stage == "train":
         return
-    # all before the first audit, so that a run without --again can continue
+    # deleted before the first audit, so that a run without --again can continue
     for method in options.only if options.again else ():
         results(method, options.folder).unlink(missing_ok=True)
     for method in options.only:
@@ -81,7 +81,7 @@ def train(method: str, folder: Path, root: tuple[str, ...]) -> None:
 
 
 def audit(method: str, folder: Path, root: tuple[str, ...]) -> None:
-    """Audit the first test images; rows that are in the results file are kept."""
+    """Audit the first test images; existing rows of the results file are kept."""
     run(
         *(
             "audit",

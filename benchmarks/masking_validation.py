@@ -82,7 +82,7 @@ def gathered(row: dict[str, Any] | None, limit: int) -> Evidence | None:
 
 
 def reread(row: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The row with the verdict that the present rule gives on the evidence kept in the file."""
+    """The row with the verdict of the present rule on the evidence in the file."""
     path = folder / f"{row['name'].replace(' ', '-')}.h5"
     if not path.is_file():
         return row
@@ -93,7 +93,7 @@ def reread(row: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def confusion(rows: list[dict[str, Any]]) -> list[str]:
-    """Verdicts against what the evidence says, as Markdown."""
+    """Table of verdicts against ground truth, as Markdown."""
     lines = [f"| by the evidence | {' | '.join(VERDICTS)} |", "|---|---|---|---|---|"]
     for name, masks in (("masks", True), ("does not mask", False)):
         counts = [

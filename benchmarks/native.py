@@ -1,6 +1,6 @@
-"""A network as users of other tools hold it: the torch module it was trained as.
+"""A network for comparison with other libraries: the torch module that was trained.
 
-With a run folder of ``robcert train`` peers get that module, its parameters as they come, and
+With a run folder of ``robcert train`` the other libraries get that module with its parameters, and
 robcert gets the ONNX file; without one they get the twin of the ONNX file.
 """
 
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pair:
-    """One function for both sides."""
+    """The same function for robcert and for the other library."""
 
     classifier: Classifier
     module: nn.Module
 
 
 class Twin(nn.Module):
-    """The twin as a module; it has no parameters that ask for gradients."""
+    """The twin as a module; it has no parameters that require gradients."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
-        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells peers the device
+        # other libraries read the device from it
+        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model.twin_logits(x)
 
 
 def load_pair(path: Path, images: ImageSet, threads: int = 0) -> Pair:
-    """The model of an ONNX file or of a run folder, which holds one beside its checkpoint."""
+    """The model of an ONNX file or of a run folder, which contains one beside its checkpoint."""
     file = path / "model.onnx" if path.is_dir() else path
     classifier = load_classifier(file, LoadOptions(threads=threads), images=images)
     if not path.is_dir():

@@ -4,13 +4,13 @@ One run, real images, the bundled Gaussian-trained model:
 
     python benchmarks/smoothing.py --images 100
 
-prints (1) draws a second of the engine, of the bare runtime and of the plain loop at their best
-batch sizes and at batch 400, in turns; (2) the same for a ResNet-18; (3) for each sigma, draws an
-image and the certified-accuracy curve of Cohen's fixed n and of the sequential tests, as `robcert
-smoothing certify` finds them, and how far re-running Cohen's would move his curve; (4) certified
-images an hour. Ratios are medians over rounds of ratios within a round; on a machine that others
-use too, read those by processor time. The plain loop is too slow to certify all images: its images
-an hour are its rate divided by the draws that it needs.
+prints (1) draws per second of the engine, of the runtime alone and of the plain loop at their best
+batch sizes and at batch 400, alternating; (2) the same for a ResNet-18; (3) for each sigma, draws
+per image and the certified-accuracy curve of Cohen's fixed n and of the sequential tests, by
+`robcert smoothing certify`, and the variation of Cohen's curve between re-runs; (4) certified
+images per hour. Ratios are medians over rounds of ratios within a round; on a busy machine, use
+those by processor time. The plain loop is too slow to certify all images: its images per hour are
+its rate divided by the draws that it needs.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Run:
 
     Attributes:
         shares: certified accuracy by radius of the grid.
-        draws: mean draws an image.
+        draws: mean draws per image.
         seconds: time of the whole run, the results file included.
-        rerun: how far re-runs move the curve: 95 % of them by at most this, at their worst radius.
+        rerun: 95 % quantile of the largest change of the curve in a re-run.
     """
 
     shares: NDArray[np.float64]
@@ -79,7 +79,7 @@ def certify(bench: Bench, settings: SmoothingSettings, folder: Path) -> Run:
 
 
 def _rerun(settings: SmoothingSettings, top: NDArray[np.int64], right: NDArray[np.bool_]) -> float:
-    """Movement of Cohen's curve when his n draws are drawn anew from the observed shares."""
+    """Change of Cohen's curve if his n draws are repeated with the observed shares."""
     if settings.mode is not Mode.COHEN:
         return 0.0
     n, radii = settings.n, np.array(settings.radii)
@@ -96,7 +96,7 @@ def _rerun(settings: SmoothingSettings, top: NDArray[np.int64], right: NDArray[n
 
 
 def report_rates(name: str, found: Rates) -> None:
-    print(f"\n{name}: draws a second (by the clock | by processor time), engine / way likewise")
+    print(f"\n{name}: draws per second (elapsed | processor time), engine / way (the same)")
     for way in found.rounds:
         one, ratio = found.median(way), found.ratio(way)
         print(f"  {way:35s} {one.wall:7.0f} | {one.cpu:6.0f}   {ratio.wall:.2f} | {ratio.cpu:.2f}")
@@ -117,17 +117,17 @@ def report_curves(bench: Bench, sigma: float, n: int, folder: Path) -> float:
         apart = np.abs(run.shares - runs["cohen"].shares)[reachable].max(initial=0.0)
         fewer = runs["cohen"].draws / run.draws
         print(
-            f"  {name:11s} {shares}  draws an image {run.draws:.0f} (x{fewer:.1f} fewer), "
-            f"{3600 * len(bench.indices) / run.seconds:.0f} images an hour, curve {apart:.3f} apart"
+            f"  {name:11s} {shares}  draws per image {run.draws:.0f} (x{fewer:.1f} fewer), "
+            f"{3600 * len(bench.indices) / run.seconds:.0f} images per hour, curve {apart:.3f} off"
         )
-    print(f"  95 % of {RERUNS} simulated re-runs of cohen: {runs['cohen'].rerun:.3f} apart or less")
+    print(f"  95 % of {RERUNS} simulated re-runs of cohen: at most {runs['cohen'].rerun:.3f} apart")
     return runs["grid"].draws
 
 
 def report_hours(found: Rates, draws: float, fixed: int) -> None:
-    """Print images an hour: draws a second divided by draws an image."""
+    """Print images per hour: draws per second divided by draws per image."""
     engine = found.median("engine")
-    print(f"\nimages an hour: robcert {3600 * engine.wall / draws:.0f}")
+    print(f"\nimages per hour: robcert {3600 * engine.wall / draws:.0f}")
     for name in dict.fromkeys([f"plain loop {PUBLISHED_BATCH}", found.loop]):
         ratio = found.ratio(name)
         wall, cpu = ratio.wall * fixed / draws, ratio.cpu * fixed / draws
@@ -136,7 +136,7 @@ def report_hours(found: Rates, draws: float, fixed: int) -> None:
 
 
 def resnet(folder: Path, images: ImageSet) -> Path:
-    """A ResNet-18 of torchvision with random weights, for its speed."""
+    """A ResNet-18 of torchvision with random weights, to measure its speed."""
     from torchvision.models import resnet18
 
     net = resnet18(num_classes=10)

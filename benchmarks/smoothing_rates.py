@@ -1,4 +1,4 @@
-"""Draws a second of robcert's engine, of the bare runtime, and of the plain PyTorch loop."""
+"""Draws per second of robcert's engine, of the runtime alone, and of the plain PyTorch loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PUBLISHED_BATCH = 400
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured: a model as file and as classifier, and images."""
+    """A model as file and as classifier, and images to measure with."""
 
     path: Path
     classifier: Classifier
@@ -66,7 +66,7 @@ class Rates:
 
 
 def measure(bench: Bench, sigma: float, *, rounds: int, seconds: float) -> Rates:
-    """Best batch sizes first; then all ways in turns, each second round backwards."""
+    """Rates at the best batch sizes; all ways alternate, in reverse order every second round."""
     loop = LoopProcess(bench.path, sigma)
     cores = available_cores()
     bare = {f"bare runtime {b}": _bare(bench, b, threads=cores) for b in BATCHES}
@@ -92,7 +92,7 @@ def _best(ways: dict[str, Callable[[float], Rate]], seconds: float) -> str:
 
 
 def _engine(bench: Bench, sigma: float, seconds: float) -> Rate:
-    """The engine on the default radius grid, images one after another without end."""
+    """The engine on the default radius grid, with images in an endless loop."""
     rule = certification_rule(SmoothingSettings(sigma=sigma))
     chosen = bench.indices[:64]
     pixels = bench.images.pixels(chosen)
@@ -116,7 +116,7 @@ def _engine(bench: Bench, sigma: float, seconds: float) -> Rate:
 
 
 def _bare(bench: Bench, batch: int, *, threads: int) -> Callable[[float], Rate]:
-    """The runtime alone on one prepared batch, all cores on it."""
+    """The runtime alone on one prepared batch with all cores."""
     session, feed = _prepared(bench, batch, threads)
 
     def run() -> int:
@@ -127,7 +127,7 @@ def _bare(bench: Bench, batch: int, *, threads: int) -> Callable[[float], Rate]:
 
 
 def _callers(bench: Bench, batch: int, cores: int) -> Callable[[float], Rate]:
-    """The same, but each core works on a batch of its own."""
+    """The runtime alone, with one batch per core."""
     session, feed = _prepared(bench, batch, 1)
 
     def spin(seconds: float) -> int:

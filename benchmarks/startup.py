@@ -1,10 +1,10 @@
-"""How long the command line takes to start, against Python itself.
+"""Start time of the command line, relative to Python itself.
 
     python benchmarks/startup.py [--rounds 15]
 
-Each round runs `python -c pass`, then `robcert` with each list of arguments, as processes of their
-own. Printed are the medians over the rounds of the seconds and of the ratio to the same round's
-`python -c pass`, which is what to compare between machines.
+Each round runs `python -c pass`, then `robcert` with each list of arguments, in separate processes.
+Prints the medians over rounds of the seconds and of the ratio to `python -c pass` of the same
+round; use the ratio to compare machines.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def measured() -> dict[str, float]:
 
 
 def seconds(program: str, *arguments: str) -> float:
-    """Seconds of one process by the clock."""
+    """Seconds of elapsed time of one process."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", program, *arguments], stdout=subprocess.DEVNULL, check=True

@@ -6,9 +6,9 @@ One run measures the networks one by one and alternates between the methods:
 
 It prints for each method the theoretical number of passes, the measured ratio, and the quotient of
 measured and theoretical ratio. A standard step is one forward pass (1), one backward pass to the
-layers' inputs (1) and one to their parameters (1): 3 units. A gradient by the images alone costs 2.
-Differentiating a gradient by the parameters costs another 2 for each of its two passes: 6 for a
-penalty on the gradient together with the loss itself. The steps are those of the training loop,
+layers' inputs (1) and one to their parameters (1): 3 units. An input gradient alone costs 2.
+Differentiating it with respect to the parameters costs another 2 for each of its two passes: 6 for
+a penalty on the gradient together with the loss itself. The steps are those of the training loop,
 with optimiser and clipping. The ratios are medians of processor time over the rounds; on an idle
 machine wall-clock time gives the same.
 """
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 STEP = 3
 """Units of a standard step: forward, backward to inputs, backward to parameters."""
 IMAGE = 2
-"""Units of a gradient by the images alone."""
+"""Units of an input gradient alone."""
 FIRST, SECOND = 1.15, 1.4
 """Largest allowed quotient of measured and theoretical ratio: first order, second order."""
 

@@ -8,7 +8,7 @@ result.verdict.headline
 result.write_report("model.html")
 ```
 
-Names are loaded when they are first asked for, so importing this package takes no time.
+Names are loaded when they are first used, so importing this package takes no time.
 """
 
 from __future__ import annotations

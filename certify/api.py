@@ -1,4 +1,4 @@
-"""robcert from Python: one function for each command, behind the gates of the command line.
+"""The Python API: one function per command, with the same input checks as the command line.
 
 ```python
 from robcert.certify import audit
@@ -7,9 +7,9 @@ result = audit("model.onnx", "images.npz", limit=100, profile="quick")
 print(result.verdict.headline)
 ```
 
-The code that opens the session and runs the analysis is the command line's, so the same seed gives
-the same rows in the same results file. What the command line prints as a warning stands in
-``result.warnings`` and is also issued as a :class:`RobcertWarning`.
+The functions open the session and run the analysis by the same code as the command line, so the
+same seed gives the same rows in the same results file. Warnings of the command line are in
+``result.warnings`` and are also issued as a :class:`RobcertWarning`.
 """
 
 from __future__ import annotations
@@ -78,16 +78,16 @@ Images = str | Path | ImageSet | tuple[Any, Any] | np.ndarray[Any, Any] | Tensor
 
 
 class RobcertWarning(UserWarning):
-    """What the reader of a number must know."""
+    """A limitation that a reader of the numbers must know."""
 
 
 class Options(TypedDict, total=False):
-    """What every analysis takes by keyword; the same words as on the command line.
+    """Keyword arguments of every analysis; names and meaning as on the command line.
 
     Attributes:
-        norm: of distances: ``linf`` (default), ``l2``, ``l1``.
+        norm: norm of distances: ``linf`` (default), ``l2`` or ``l1``.
         eps: distance or distances, pixel units of [0, 1]; default 8/255, 0.5, 12 by norm.
-        limit: report on at most so many images.
+        limit: largest number of images to report on.
         every: report on each ``every``-th image only.
         indices: report on exactly these images.
         profile: ``quick``, ``standard`` (default) or ``thorough``.
@@ -96,13 +96,13 @@ class Options(TypedDict, total=False):
         threads: CPU threads; default all cores.
         batch_size: images per step; changes speed only.
         out: results file; default ``robcert-results/<model>-<sha8>.h5``.
-        overwrite: begin the results file anew.
+        overwrite: replace an existing results file.
         preprocess: how pixels become the model's input: options, a dictionary of them (``mean``,
             ``std``, ``range``, ``layout``, …), or a JSON file.
         output: name of the model's output with the class scores.
-        allow_low_accuracy: go on even if clean accuracy is at chance.
-        time_budget: seconds after which no new step begins.
-        progress: told how far each task is.
+        allow_low_accuracy: continue even if clean accuracy is at chance level.
+        time_budget: seconds after which no new work is started.
+        progress: function that is called with the progress of each task.
     """
 
     norm: Norm | str
@@ -131,10 +131,10 @@ def load_images(data: Images, name: str = "arrays") -> ImageSet:
         data: what `--data` takes; or ``(images, labels)``, or images alone: NumPy arrays or
             tensors, ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, uint8 from 0 to 255 or
             float from 0 to 1.
-        name: what a set of arrays is called.
+        name: name for a set of arrays.
 
     Raises:
-        DataError: there is no such thing, or it holds no usable images.
+        DataError: there is no such file, folder or data set, or it has no usable images.
     """
     if isinstance(data, ImageSet):
         return data
@@ -149,9 +149,9 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
 
     Args:
         model: a file, a torch module, or a loaded model, which is returned as it is.
-        data: images that it will be given, which settle layout and size of its input; a torch
-            module needs them.
-        options: ``preprocess``, ``output``, ``device`` and ``threads`` count here.
+        data: images of the analyses to come, which determine layout and size of the model's input;
+            required for a torch module.
+        options: only ``preprocess``, ``output``, ``device`` and ``threads`` have an effect.
 
     Raises:
         ModelFileError: the file is bad, unsafe or no image classifier; the module is in training
@@ -180,17 +180,17 @@ def audit(
     skip: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> AuditResult:
-    """Everything about one model: inspect, attack, linearity, bounds, smoothing, masking.
+    """Run all analyses of one model: inspect, attack, linearity, bounds, smoothing, masking.
 
     Args:
         model: a file, a torch module in evaluation mode, or a loaded model.
         data: images; default those that the model names, else bundled ones that fit.
-        only: these parts only.
-        skip: not these parts.
+        only: run these parts only.
+        skip: do not run these parts.
         options: see :class:`Options`.
 
     Raises:
-        RobcertError: as the command line, with the same sentence.
+        RobcertError: the same errors as on the command line, with the same messages.
     """
     request = _request(model, data, options)
     settings = AuditSettings.of_profile(
@@ -219,11 +219,11 @@ def attack(
     Args:
         model: a file, a torch module in evaluation mode, or a loaded model.
         data: images; default those that the model names, else bundled ones that fit.
-        settings: in place of those of ``profile`` and ``norm``.
+        settings: settings to use instead of those of ``profile`` and ``norm``.
         options: see :class:`Options`.
 
     Raises:
-        RobcertError: as the command line, with the same sentence.
+        RobcertError: the same errors as on the command line, with the same messages.
     """
     request = _request(model, data, options, settings)
     chosen = settings or replace(AttackSettings.of_profile(_profile(options)), norm=request.norm)
@@ -311,7 +311,7 @@ def smoothing_certify(
 ) -> AnalysisResult[SmoothingSummary]:
     """Certified: l2 radii of the smoothed classifier, each with probability at least 1 - alpha.
 
-    Arguments and errors as of :func:`attack`; ``norm`` and ``eps`` mean nothing here.
+    Arguments and errors as of :func:`attack`; ``norm`` and ``eps`` have no effect.
     """
     request = _request(model, data, options, settings)
     chosen = settings or SmoothingSettings.of_profile(_profile(options))
@@ -351,7 +351,7 @@ def smoothing_attack(
     settings: SmoothingAttackSettings | None = None,
     **options: Unpack[Options],
 ) -> AnalysisResult[SmoothingAttackSummary]:
-    """Attacked: nearest images that the smoothed classifier puts in another class.
+    """Attacked: nearest images found that the smoothed classifier puts in another class.
 
     Arguments and errors as of :func:`smoothing_certify`.
     """
@@ -373,7 +373,7 @@ def masking_check(
     settings: MaskingSettings | None = None,
     **options: Unpack[Options],
 ) -> AnalysisResult[MaskingSummary]:
-    """Measured and attacked: whether the model is robust or only hides its gradients.
+    """Measured and attacked: whether the model is robust or only masks its gradients.
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """
@@ -399,7 +399,7 @@ def surface(
 ) -> AnalysisResult[SurfaceSummary]:
     """Measured: loss and classes in the plane of an attack and a random direction.
 
-    Arguments and errors as of :func:`attack`; one ``eps`` per call. Name few images: each has a
+    Arguments and errors as of :func:`attack`; one ``eps`` per call. Select few images: each has a
     grid of its own.
     """
     request = _request(model, data, options, settings)
@@ -418,7 +418,7 @@ def taylor(
     settings: TaylorSettings | None = None,
     **options: Unpack[Options],
 ) -> AnalysisResult[TaylorSummary]:
-    """Measured: how well second-order approximations of the loss hold within ``eps``.
+    """Measured: errors of second-order approximations of the loss within ``eps``.
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """
@@ -433,7 +433,7 @@ def taylor(
 
 
 def read_audit(results: str | Path) -> AuditResult:
-    """The audit of a results file that ran last; nothing is computed again.
+    """The last audit in a results file; nothing is recomputed.
 
     Raises:
         StoreError: the file cannot be read, or holds no audit.
@@ -485,7 +485,7 @@ def _issue_warning(line: str) -> None:
 def _request(
     model: Model, data: Images | None, options: Options, settings: object = None
 ) -> SessionRequest:
-    """What to open; a model in memory is made a classifier here."""
+    """Request for a session; a model in memory is converted to a classifier."""
     _require_known(options)
     _require_agreement(options, settings)
     images = None if data is None else load_images(data)
@@ -513,17 +513,17 @@ def _request(
 
 
 def _model(model: Model, images: ImageSet | None, options: Options) -> Path | Classifier:
-    """A file to load, or the classifier of what is in memory."""
+    """The path of a model file, or the classifier of a model in memory."""
     if isinstance(model, Classifier):
         return model
     if not isinstance(model, nn.Module):
         return Path(model)
     if images is None:
         name = type(model).__name__
-        message = f"{name} is a module in memory, which does not say the size of its images"
-        raise DataError(message, hint="pass the images that it is for")
+        message = f"{name} is a module in memory, so the size of its images is unknown"
+        raise DataError(message, hint="pass the images with the model")
     if "output" in options:
-        message = "output names an output of a model file; a module has one"
+        message = "output selects an output of a model file; a module has only one"
         raise InvalidParameterError(message)
     return module_classifier(
         model,
@@ -556,7 +556,7 @@ def _epsilons(options: Options) -> tuple[float, ...]:
 def _one_epsilon(request: SessionRequest) -> float:
     if len(request.distances) > 1:
         message = f"this analysis takes one eps, got {len(request.distances)}"
-        raise InvalidParameterError(message, hint="call it again for each of the others")
+        raise InvalidParameterError(message, hint="call the function once per eps")
     return request.distances[0]
 
 
@@ -580,14 +580,14 @@ def _require_known(options: Options) -> None:
 
 
 def _require_agreement(options: Options, settings: object) -> None:
-    """Raise if an option says what ``settings`` say already."""
+    """Raise if an option and ``settings`` set the same value."""
     if settings is None:
         return
     said = {"profile"} | ({"norm"} & {f.name for f in fields(settings)})  # type: ignore[arg-type]
     said |= {"eps"} if hasattr(settings, "epsilon") else set()
     if both := sorted(said & set(options)):
         message = f"{', '.join(both)} and settings exclude one another"
-        raise InvalidParameterError(message, hint="say it in the settings")
+        raise InvalidParameterError(message, hint="set the values in settings alone")
 
 
 def _array(values: Any) -> NDArray[Any]:
@@ -595,7 +595,7 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _call(function: str, model: Model, options: Options) -> str:
-    """The call as it is recorded for the report; what is in memory goes by its type."""
+    """The call as it is recorded for the report; objects in memory are named by their type."""
     shown = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
     said = [f"{name}={value!r}" for name, value in options.items() if name != "progress"]
     return f"{function}({', '.join([shown, *said])})"

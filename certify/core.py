@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Profile = Literal["quick", "standard", "thorough"]
-"""Amount of computation per analysis; ``standard`` is the defaults of its settings."""
+"""Amount of computation per analysis; ``standard`` means the defaults of its settings."""
 
 
 class Norm(StrEnum):
@@ -26,7 +26,7 @@ class Norm(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Norm | None:
-        """The norm that is also written L2, l_2, 2, inf, Linf or infinity, in any case.
+        """Norm by its other spellings, L2, l_2, 2, inf, Linf or infinity, in upper or lower case.
 
         >>> Norm("L_inf"), Norm("2")
         (<Norm.LINF: 'linf'>, <Norm.L2: 'l2'>)
@@ -112,7 +112,7 @@ class Batch:
         index: position of each image in the data set ``(b,)``.
         x: pixels in [0, 1], ``(b, c, h, w)`` float32.
         y: class that margins and attacks refer to ``(b,)`` int64: the label, or the model's own
-            prediction where the images carry none.
+            prediction if the images have none.
     """
 
     index: NDArray[np.int64]
@@ -128,7 +128,7 @@ class Batch:
 
 
 class Progress(Protocol):
-    """Callback that is told how far a task is; ``done == total`` ends the task."""
+    """Callback for the progress of a task; ``done == total`` ends the task."""
 
     def __call__(self, task: str, done: int, total: int) -> None:
         """Report ``done`` of ``total`` units of ``task``."""

@@ -14,7 +14,7 @@ class RobcertError(Exception):
 
 
 class InvalidParameterError(RobcertError):
-    """A parameter breaks its rule."""
+    """A parameter has an invalid value."""
 
 
 class ModelFileError(RobcertError):
@@ -38,7 +38,7 @@ class TwinUnavailableError(RobcertError):
 
 
 class PreprocessingError(RobcertError):
-    """How pixels become the model's input is unknown or contradicts the model."""
+    """The preprocessing is unknown or contradicts the model."""
 
 
 class DataError(RobcertError):
@@ -50,7 +50,7 @@ class StoreError(RobcertError):
 
 
 class TrainingError(RobcertError):
-    """A training run cannot start, resume or go on."""
+    """A training run cannot start, resume or continue."""
 
 
 def require_open_unit(name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""What the functions of :mod:`robcert.certify.api` return: numbers with their file behind them."""
+"""Results that the functions of :mod:`robcert.certify.api` return, with their results file."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class AnalysisResult(Generic[S]):
     """One analysis.
 
     Attributes:
-        summary: its numbers, typed.
+        summary: its numbers.
         results: results file.
         group: path of its table in that file.
-        warnings: what the reader of any number must know.
+        warnings: limitations of the numbers.
     """
 
     summary: S
@@ -86,12 +86,12 @@ class AnalysisResult(Generic[S]):
         return read_rows(self.results, self.group)
 
     def violations(self) -> Ledger:
-        """Where attacked distances refute radii of the whole file."""
+        """Comparisons of estimated radii with attacked distances, over the whole file."""
         with ResultStore.read(self.results) as store:
             return ledger(store)
 
     def write_report(self, destination: str | Path | None = None) -> Path:
-        """Write the page of the whole results file; its path (default: beside it, `.html`)."""
+        """Write the report on the whole results file and return its path (default: beside it)."""
         return write_report(self.results, None if destination is None else Path(destination))
 
 
@@ -99,16 +99,16 @@ class AnalysisResult(Generic[S]):
 class AuditResult:
     """An audit.
 
-    A part that could not be computed is named in ``not_available`` with the reason; to ask for its
+    A part that could not be computed is listed in ``not_available`` with the reason; access to its
     summary raises a RobcertError with that reason.
 
     Attributes:
-        verdict: what the parts say together.
+        verdict: verdict on all parts together.
         results: results file.
-        warnings: what the reader of any number must know.
+        warnings: limitations of the numbers.
         not_available: reasons by part.
         groups: path of each part's table.
-        facts: what the model file is, as `robcert inspect --json` has it.
+        facts: facts about the model file, as of `robcert inspect --json`.
     """
 
     verdict: AuditVerdict
@@ -140,24 +140,24 @@ class AuditResult:
 
     @property
     def masking(self) -> MaskingSummary:
-        """Measured and attacked: whether the gradient is honest."""
+        """Measured and attacked: whether gradients are masked."""
         return self._read("masking", masking.summarise)
 
     def rows(self, part: str) -> ImageRows:
         """The finished rows of a part (``attack``, ``bounds``, …) or of ``clean``, one per image.
 
         Raises:
-            RobcertError: the part could not be computed, or there is none of that name.
+            RobcertError: the part could not be computed, or there is no part of that name.
         """
         return read_rows(self.results, "clean" if part == "clean" else self._group(part))
 
     def violations(self) -> Ledger:
-        """Where attacked distances refute radii of the file."""
+        """Comparisons of estimated radii with attacked distances, over the whole file."""
         with ResultStore.read(self.results) as store:
             return ledger(store)
 
     def write_report(self, destination: str | Path | None = None) -> Path:
-        """Write the report; its path (default: beside the results file, `.html`)."""
+        """Write the report and return its path (default: beside the results file)."""
         return write_report(self.results, None if destination is None else Path(destination))
 
     def _group(self, part: str) -> str:

@@ -32,7 +32,7 @@ class Session:
 
     Attributes:
         indices: positions of the images that are reported on.
-        batch_size: images per batch; changes speed only, never a row.
+        batch_size: images per batch; affects speed only, not the rows.
         deadline: ``time.monotonic()`` after which no new batch is started; None for no limit.
     """
 

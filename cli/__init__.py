@@ -1,1 +1,1 @@
-"""The robcert command: one file a command."""
+"""The robcert command: one file per command."""

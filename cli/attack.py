@@ -35,7 +35,7 @@ Attacks = Annotated[
     typer.Option(
         "--attack",
         help="Run this attack (see robcert attacks) in place of the suite's; may be repeated. The "
-        "number of steps is still the suite's.",
+        "suite still sets the number of steps.",
         autocompletion=names.completing(names.ATTACKS),
     ),
 ]
@@ -66,7 +66,7 @@ FixedRadius = Annotated[
     bool,
     typer.Option(
         "--fixed-radius",
-        help="Attacks with a radius run at each --eps, as papers do, and do not search for the "
+        help="Attacks with a radius run at each --eps, as in papers, and do not search for the "
         "smallest one; fmn, cw and others without a radius are not affected.",
     ),
 ]
@@ -75,8 +75,8 @@ Source = Annotated[
     typer.Option(
         "--source",
         help="Another model for the same images: adversarial examples of PGD on it, at each --eps, "
-        "are tried on the model; may be repeated. Without options of the suite it replaces the "
-        "suite.",
+        "are tried on the model; may be repeated. Replaces the suite unless options of it are "
+        "given.",
     ),
 ]
 SourceAttack = Annotated[
@@ -85,7 +85,7 @@ SourceAttack = Annotated[
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option("--plot", help="Picture of accuracy against distance: PNG, PDF or SVG."),
+    typer.Option("--plot", help="Figure of accuracy against distance: PNG, PDF or SVG."),
 ]
 FailUnder = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""What `robcert attack` runs: the suite, and transfer from other models."""
+"""The tests that `robcert attack` runs: the suite, and transfer from other models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Done = tuple[str, str, tuple[str]]
 
 @dataclass(frozen=True, slots=True)
 class SuiteOptions:
-    """Options of the suite as typed; None or False where they were not given."""
+    """Options of the suite as typed; None or False if not given."""
 
     suite: Literal["quick", "standard", "thorough"] | None
     attacks: list[str] | None
@@ -36,7 +36,7 @@ class SuiteOptions:
 
     @property
     def any_given(self) -> bool:
-        """Whether any of them was typed."""
+        """Whether any of them was given."""
         flags = (self.no_early_stopping, self.save_images, self.round_8_bit, self.fixed_radius)
         return bool(self.suite or self.attacks or self.restarts is not None or any(flags))
 
@@ -60,7 +60,7 @@ class SuiteOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExtraTests:
-    """Options of the tests that are not in the suite, as typed; None where they were not given."""
+    """Options of the tests that are not in the suite, as typed; None if not given."""
 
     source: list[Path] | None
     source_attack: Literal["pgd", "pgd-ce", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100"] | None
@@ -72,7 +72,7 @@ class ExtraTests:
         return bool(self.source) or self.corruption.wanted
 
     def transfer(self, options: AnalysisOptions) -> TransferSettings | None:
-        """Settings of the transfer from other models, None without any.
+        """Settings of the transfer from other models, None without sources.
 
         Raises:
             InvalidParameterError: there is an attack on the sources but no source.
@@ -95,9 +95,9 @@ class AttackPlan:
 
     Attributes:
         suite: the attacks by name.
-        epsilons: where the summary of the suite gives robust accuracy; empty for its default grid.
-        transfer: from the models in ``sources``.
-        sources: their files.
+        epsilons: radii of robust accuracy in the summary of the suite; empty for its default grid.
+        transfer: transfer from the models in ``sources``.
+        sources: files of the source models.
         corruptions: random rotations and shifts, Gaussian noise.
     """
 
@@ -111,13 +111,13 @@ class AttackPlan:
 def plan_attack(
     options: AnalysisOptions, suite: SuiteOptions, extra: ExtraTests, *, suite_wanted: bool
 ) -> AttackPlan:
-    """Settings of everything that was asked for; the suite runs unless only others were.
+    """Settings of all requested tests; the suite runs unless only others were requested.
 
     Args:
         options: the shared options.
         suite: options of the suite.
         extra: options of other tests.
-        suite_wanted: whether its numbers are needed even if none of its options was given.
+        suite_wanted: whether the suite runs even if none of its options was given.
 
     Raises:
         InvalidParameterError: a value is not valid, or has no effect.
@@ -134,7 +134,7 @@ def plan_attack(
 
 
 def run_plan(context: CommandContext, plan: AttackPlan) -> list[Done]:
-    """Run the tests: for each its name in the summary, its analysis, the path of its group."""
+    """Run the tests; per test the name in the summary, its analysis, the path of its group."""
     from robcert.certify.attacks import (
         analyse,
         analyse_corruption,
@@ -172,12 +172,12 @@ def _note_attacks_without_radius(context: CommandContext, settings: AttackSettin
     )
     if free := without_radius(names):
         verb = "searches" if len(free) == 1 else "search"
-        line = f"{', '.join(free)} {verb} for the smallest distance whatever the radius"
+        line = f"{', '.join(free)} {verb} for the smallest distance; the radius has no effect"
         note(context.options, line)
 
 
 def require_plot(plot: Path | None, plan: AttackPlan) -> None:
-    """Raise if the picture is of no known kind, or there is nothing to draw."""
+    """Raise if the figure's format is unknown, or there is nothing to draw."""
     from robcert.certify.tables import require_picture
 
     if plot is None:
@@ -189,7 +189,7 @@ def require_plot(plot: Path | None, plan: AttackPlan) -> None:
 
 
 def draw_accuracy(context: CommandContext, plot: Path, done: list[Done]) -> None:
-    """Draw accuracy against distance, for the suite and the sources, as the picture ``plot``."""
+    """Draw accuracy against distance, for the suite and the sources, into the file ``plot``."""
     from robcert.certify.attacks import (
         attack_curve,
         save_accuracy,

@@ -90,7 +90,7 @@ def run_audit(context: CommandContext, settings: AuditSettings) -> AuditSummary:
 
 
 def write_page(context: CommandContext) -> Path:
-    """The report beside the results file."""
+    """Write the report beside the results file; its path."""
     from robcert.certify.report import write_report
 
     context.session.store.publish()

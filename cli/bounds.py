@@ -32,7 +32,7 @@ Exceedance = Annotated[
 ]
 Evt = Annotated[
     Literal["gev", "reverse-weibull", "max"] | None,
-    typer.Option("--evt", help="How the supremum is estimated.", show_default="gev"),
+    typer.Option("--evt", help="Estimator of the supremum.", show_default="gev"),
 ]
 RegionName = Annotated[
     Literal["data", "ball"] | None,
@@ -42,7 +42,7 @@ TopK = Annotated[
     int | None,
     typer.Option(
         "--top-k",
-        help="Count an image as correct if its class is among the K first.",
+        help="Count an image as correct if its class is among the top K classes.",
         show_default="1",
     ),
 ]
@@ -55,7 +55,7 @@ Clever = Annotated[
     ),
 ]
 Refit = Annotated[
-    bool, typer.Option("--refit", help="Fit the stored block maxima again without sampling.")
+    bool, typer.Option("--refit", help="Repeat the fit with the stored sample, without sampling.")
 ]
 
 

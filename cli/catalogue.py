@@ -52,5 +52,5 @@ def architectures() -> None:
         typer.echo(f"{name:16} {describe(name)}")
     typer.echo("torchvision:NAME any classification model of torchvision")
     typer.echo("module:factory   your own function factory(image_shape=(c, h, w), num_classes=k);")
-    typer.echo("                 imported only if --arch names it, never because a file does")
+    typer.echo("                 imported only if --arch names it, never if only a file names it")
     typer.echo("Activations: relu, softplus, c2relu. Residual networks also take --denoise.")

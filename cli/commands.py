@@ -165,7 +165,7 @@ COMMANDS = {
     ),
     "report": LazyCommand("Write one self-contained HTML page from a results file.", _report),
     "compare": LazyCommand(
-        "Models side by side, and paired differences on the same images with the same settings.",
+        "Main numbers of several models, and paired differences on the same images and settings.",
         _compare,
     ),
     "show": LazyCommand("Print or export what a results file holds.", _show),

@@ -24,13 +24,11 @@ def compare(
         list[str] | None,
         typer.Option(
             "--eps",
-            help="Radius of robust accuracy, pixel units of [0, 1], such as 8/255; may be given "
-            "again [default: those of the files].",
+            help="Radius of robust accuracy, pixel units of [0, 1], such as 8/255; may be repeated "
+            "[default: those of the files].",
         ),
     ] = None,
-    level: Annotated[
-        float, typer.Option("--level", help="Level of each interval by itself.")
-    ] = 0.95,
+    level: Annotated[float, typer.Option("--level", help="Level of each single interval.")] = 0.95,
     correction: Annotated[
         Literal["holm", "bh", "none"],
         typer.Option(
@@ -41,21 +39,21 @@ def compare(
     ] = "holm",
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", help="Also draw the models side by side (.png, .svg or .pdf)."),
+        typer.Option("--picture", help="Also draw a figure of all models (.png, .svg or .pdf)."),
     ] = None,
     brief: Annotated[
-        bool, typer.Option("--brief", help="Only the table of the models side by side.")
+        bool, typer.Option("--brief", help="Print only the table of the models.")
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print one line per difference.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Models side by side, and paired differences on the same images with the same settings.
+    """Main numbers of several models, and paired differences on the same images and settings.
 
     First one row per model: accuracy clean, attacked and certified, γ, bounds, the masking verdict,
-    the audit's time. Then every file against the first. Every number names its kind of claim:
-    certified, estimated, attacked or measured. Accuracies get McNemar's exact test and Newcombe's
-    interval, other numbers the sign test and Student's interval.
+    the audit's time. Then the differences of every file to the first. Every number names its kind
+    of claim: certified, estimated, attacked or measured. Accuracies get McNemar's exact test and
+    Newcombe's interval, other numbers the sign test and Student's interval.
 
     Example: robcert compare honest.h5 masked.h5 --eps 8/255
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """Random changes as typed; None or False where they were not given."""
+    """Random changes as typed; None or False if not given."""
 
     spatial: list[str] | None
     gaussian: list[str] | None
@@ -29,7 +29,7 @@ class Corruption:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a change to try."""
+        """Whether any change was given."""
         return bool(self.spatial or self.gaussian)
 
     @property
@@ -100,7 +100,7 @@ def corruption(
 
     runs = Corruption(spatial, gaussian, draws, clip).settings()
     if not runs:
-        message = "robcert corruption needs a change to try"
+        message = "robcert corruption needs a random change"
         raise InvalidParameterError(message, hint="--spatial 30,0.1 or --gaussian 0.1")
     with opened(options) as context:
         paths = [analyse_corruption(context.session, settings) for settings in runs]

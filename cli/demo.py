@@ -1,4 +1,4 @@
-"""`robcert demo`: two bundled models, one honest and one that hides its gradients."""
+"""`robcert demo`: audits of two bundled models, one honest and one that masks its gradients."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def doctor(
 
     found = environment()
     rows = tuple((fact.name, fact.value, "ok" if fact.good else "PROBLEM") for fact in found)
-    print_tables([Table("environment", "measured", ("what", "found", ""), rows)])
+    print_tables([Table("environment", "measured", ("fact", "value", ""), rows)])
     good = all(fact.good for fact in found)
     if self_test:
         good = _self_test() and good

@@ -1,4 +1,4 @@
-"""What this machine offers: versions, devices, bundled files."""
+"""The environment of robcert: versions, devices, bundled files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "torchvision", "onnx", "numpy", "scipy", "h5py", "safetens
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line about the environment; ``good`` is False where robcert cannot do its work."""
+    """One line about the environment; ``good`` is False if robcert cannot run."""
 
     name: str
     value: str
@@ -62,14 +62,14 @@ def _devices() -> tuple[Fact, ...]:
     cores = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     facts = [Fact("CPU", cores)]
     if not torch.cuda.is_available():
-        return (*facts, Fact("GPU", "torch sees none; everything runs on the CPU"))
+        return (*facts, Fact("GPU", "not found by torch; everything runs on the CPU"))
     for number in range(torch.cuda.device_count()):
         facts.append(Fact(f"cuda:{number}", torch.cuda.get_device_name(number)))  # noqa: PERF401
     return tuple(facts)
 
 
 def _bundled() -> tuple[Fact, ...]:
-    """Bundled files against their list of checksums."""
+    """Result of comparing the bundled files with their checksums."""
     from hashlib import sha256
 
     folder = resources.files("robcert.fixtures")

@@ -1,4 +1,4 @@
-"""Local linearity of several models: beside one another, or along a training run."""
+"""Local linearity of several models, or along a training run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One of the models: its file, and what it is called and where its results go.
+    """One of the models: its file, its name and its results file.
 
     Attributes:
         model: None for the demo model.
-        out: None for the default place.
+        out: results file; None for the default.
         epoch: epochs that it was trained for; None outside a training run.
     """
 
@@ -36,7 +36,7 @@ class Place:
 
 
 def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
-    """Check the options before the first model is measured, which may take hours.
+    """Check the options before the first model is measured, because that may take hours.
 
     Raises:
         InvalidParameterError: the options contradict one another or name no file.
@@ -61,7 +61,7 @@ def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: b
 
 
 def places(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> list[Place]:
-    """The models in their order, each with a results file of its own."""
+    """The models in their order, each with its own results file."""
     if along and options.model is not None:
         from robcert.trainers.loop import kept_checkpoints
 
@@ -79,14 +79,14 @@ def run_series(
     series: Sequence[Place],
     plot: Path | None,
 ) -> None:
-    """Measure each model on the same images, print them side by side, draw them."""
+    """Measure each model on the same images, print one table, draw the figure."""
     from robcert.certify.local_linearity import save_course, save_histogram
 
     found: list[Measured] = []
     warnings: list[str] = []
     data = ""
     for place in series:
-        # a checkpoint knows its preprocessing, and the first ones may know nothing else yet
+        # checkpoints store their preprocessing; accuracy of the first ones may be at chance level
         untrained = options.allow_low_accuracy or place.epoch is not None
         chosen = replace(options, model=place.model, out=place.out, allow_low_accuracy=untrained)
         with opened(chosen) as context:
@@ -135,7 +135,7 @@ def _measured(
 
 
 def _print(context: CommandContext, found: Sequence[Measured]) -> None:
-    """The table or the JSON object of all models."""
+    """Print the table or the JSON object of all models."""
     from robcert.certify.local_linearity import series_table
 
     from .shell.render import print_tables
@@ -154,7 +154,7 @@ def _same_data(context: CommandContext, before: str) -> str:
     """Hash of the images; raises if it is not that of the models ``before``."""
     images = context.session.images
     if before and images.sha256 != before:
-        message = f"the models name different images; this one {images.name}"
+        message = f"the default images of the models differ; those of this model are {images.name}"
         raise InvalidParameterError(message, hint="pass --data")
     return images.sha256
 

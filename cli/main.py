@@ -1,4 +1,4 @@
-"""The program `robcert`: its commands, and the one place that turns errors into exit status."""
+"""The program `robcert`: its commands, and the conversion of errors into an exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
-"""What a shell reports of a program that SIGPIPE ended, as `head` ends those before it."""
+"""Exit status that a shell reports for a program ended by SIGPIPE, as in `robcert … | head`."""
 
 
 class Commands(LazyGroup):
@@ -60,7 +60,7 @@ def root(
 ) -> None:
     """How robust is this image classifier, how do you know, and is it only hiding its gradients?
 
-    Every number says what it claims: certified (holds with the stated probability), estimated (may
+    Every number has a kind of claim: certified (holds with the stated probability), estimated (may
     be wrong), attacked (an adversarial example was found at that distance and re-checked) or
     measured (a fact). Distances are in pixel units of [0, 1].
 
@@ -76,25 +76,25 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Exit status of `robcert ARGUMENTS`: 0 done, 1 a check failed, 2 bad input, 130 interrupted.
+    """Exit status of `robcert ARGUMENTS`: 0 done, 1 check failed, 2 bad input, 130 interrupted.
 
-    It is 141, without a message, where stdout is closed, because 1 would mean a failed check. With
-    `--debug` errors keep their traceback; else each is one line on stderr.
+    It is 141, without a message, if stdout is closed, because 1 would mean a failed check. With
+    `--debug` errors keep their traceback; otherwise each is one line on stderr.
     """
     debug = "--debug" in arguments
     remember(tuple(arguments))
     if not debug:
-        warnings.simplefilter("ignore")  # of third-party libraries; ours are results, not warnings
+        warnings.simplefilter("ignore")  # third-party ones; robcert's are part of the results
     try:
         status = app(args=list(arguments), prog_name="robcert", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = EXIT_INTERRUPTED
     except SystemExit as ended:
-        if not ended.code:  # after completion, which Typer ends so
+        if not ended.code:  # Typer ends completion with this exception
             return 0
-        _write_no_more()  # Typer and rich end so, with 1, where stdout is a broken pipe
+        _write_no_more()  # on a broken pipe Typer and rich exit with 1
         return EXIT_CLOSED_PIPE
-    except Exception as error:  # whatever it is, users get one line and no traceback
+    except Exception as error:  # users get one line and no traceback for any error
         if debug:
             import traceback
 
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _interrupted(arguments: Sequence[str]) -> str:
-    """What an interrupted command has saved, and how to continue."""
+    """Message on what an interrupted command has saved, and how to continue."""
     if not something_saved():
         return f"interrupted: nothing is saved yet; to start again, run: {command_line()}"
     resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
@@ -114,8 +114,8 @@ def _interrupted(arguments: Sequence[str]) -> str:
 
 
 def _write_no_more() -> None:
-    """Discard what the interpreter has yet to flush to stdout."""
-    with contextlib.suppress(OSError):  # a stdout without a file behind it has nothing to flush
+    """Discard output that the interpreter has not flushed to stdout yet."""
+    with contextlib.suppress(OSError):  # a stdout that is not a file has nothing to flush
         target = sys.stdout.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, target)
@@ -123,7 +123,7 @@ def _write_no_more() -> None:
 
 
 def _report_error(error: Exception, arguments: Sequence[str]) -> int:
-    """One line, where useful a second that says what to do, on stderr."""
+    """Print the error on stderr in one line, and a hint in a second one if there is one."""
     message, hint = _explained(error, arguments)
     _say(f"error: {' '.join(message.split())}")
     if hint:
@@ -152,7 +152,7 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
 
 
 def _unused_option(error: typer.TyperException) -> tuple[str, str] | None:
-    """Message and hint for an option that other commands have, None for any other error."""
+    """Message and hint for an option that only other commands have; None for other errors."""
     from .shell.options import shared_options
 
     option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
@@ -161,18 +161,18 @@ def _unused_option(error: typer.TyperException) -> tuple[str, str] | None:
     if option not in shared_options():
         return None
     command = context.command_path
-    message = f"{command} takes no {option}, which would have no effect there"
+    message = f"{command} has no option {option}: it would have no effect"
     return message, f"{command} --help lists its options"
 
 
 def _no_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch has an error of its own on a GPU, and none on a processor."""
+    """Whether memory ran out; torch has a separate error class for this on a GPU only."""
     named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return isinstance(error, MemoryError) or named
 
 
 def _command_of(arguments: Sequence[str]) -> str:
-    """The command among ``arguments`` with a blank behind, or nothing."""
+    """The command among ``arguments``, followed by a blank; empty if there is none."""
     return next((f"{word} " for word in arguments if word in COMMANDS), "")
 
 

@@ -1,4 +1,4 @@
-"""`robcert masking-check`: are the gradient-based numbers of this model meaningful?"""
+"""`robcert masking-check`: whether the gradient-based numbers of a model are meaningful."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page from a results file.
 
-    Nothing is computed again. Shows certified, estimated, attacked and measured numbers, each
+    Nothing is recomputed. Shows certified, estimated, attacked and measured numbers, each
     marked as such.
 
     Example: robcert report robcert-results/model-1a2b3c4d.h5

@@ -42,15 +42,15 @@ GROUPS = (*ModelAndData, SelectionOptions, ProfileOptions, *Run)
 
 
 class Design(StrEnum):
-    """How many noisy draws an image gets, and the statistical test that they enter."""
+    """Statistical design: the number of noisy draws per image, and the test."""
 
-    SEQUENTIAL = "sequential"  # until each radius is decided, union bound over the looks
+    SEQUENTIAL = "sequential"  # until each radius is decided, union bound over interim analyses
     GROUP_SEQUENTIAL = "group-sequential"  # exact boundaries, fewer draws
-    RUNNER_UP = "runner-up"  # sequential, with a limit for the second class too
+    RUNNER_UP = "runner-up"  # sequential, and an upper limit for the second class
     OPEN_ENDED = "open-ended"  # sequential, a larger --n may follow
-    TWO_STAGE = "two-stage"  # a pilot decides how many draws the radius needs
+    TWO_STAGE = "two-stage"  # a pilot chooses the number of draws
     COHEN = "cohen"  # always n, as in the paper
-    COHEN_RUNNER_UP = "cohen-runner-up"  # always n, with a limit for the second class too
+    COHEN_RUNNER_UP = "cohen-runner-up"  # always n, and an upper limit for the second class
 
 
 FIXED = (Design.TWO_STAGE, Design.COHEN, Design.COHEN_RUNNER_UP)
@@ -89,7 +89,7 @@ DesignName = Annotated[
         help="Statistical design. sequential: draw until each radius is decided; group-sequential: "
         "the same with exact boundaries and fewer draws; runner-up: sequential, with a limit for "
         "the second class too (p_B < 1 - p_A); open-ended: sequential, and a run with a larger --n "
-        "may follow; two-stage: as many draws as the radius needs; cohen: always n, as in the "
+        "may follow; two-stage: a pilot chooses the number of draws; cohen: always n, as in the "
         "paper; cohen-runner-up: always n, with a limit for the second class too.",
         metavar="DESIGN",
         show_default="sequential",
@@ -113,7 +113,7 @@ Tolerance = Annotated[
     float | None,
     typer.Option(
         "--tolerance",
-        help="Share of the radius that --design two-stage may lose.",
+        help="Largest share of the radius that --design two-stage may lose.",
         show_default="0.01",
     ),
 ]
@@ -121,8 +121,8 @@ PrecisionName = Annotated[
     Literal["float32", "bfloat16", "int8"] | None,
     typer.Option(
         "--precision",
-        help="Number format in which the model is computed and certified: another format is "
-        "another function.",
+        help="Number format in which the model is computed and certified; each format is a "
+        "different function.",
         show_default="float32",
     ),
 ]
@@ -138,7 +138,7 @@ Tsv = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class OldDesign:
-    """The flags that ``--design`` replaces."""
+    """The old flags that ``--design`` replaces."""
 
     mode: Literal["grid", "radius", "cohen"] | None = None
     exact: bool = False
@@ -147,7 +147,7 @@ class OldDesign:
 
     @property
     def typed(self) -> str:
-        """The flags as they were typed; empty if none was."""
+        """The flags as typed; empty if none was given."""
         flags = (
             f"--mode {self.mode}" if self.mode else "",
             "--exact" if self.exact else "",
@@ -157,7 +157,7 @@ class OldDesign:
         return " ".join(flag for flag in flags if flag)
 
     def design(self) -> Design:
-        """The design that these flags name.
+        """The design that these flags select.
 
         Raises:
             InvalidParameterError: they contradict one another.
@@ -178,10 +178,10 @@ class OldDesign:
 
 
 def chosen_design(options: AnalysisOptions, typed: Design | None, old: OldDesign) -> Design | None:
-    """The design, None where it was not typed; old flags are understood, with a note.
+    """The design, None if it was not given; old flags are accepted, with a note.
 
     Raises:
-        InvalidParameterError: there are several.
+        InvalidParameterError: several designs were given.
     """
     if not old.typed:
         return typed
@@ -194,10 +194,10 @@ def chosen_design(options: AnalysisOptions, typed: Design | None, old: OldDesign
 
 
 def with_design(settings: SmoothingSettings, design: Design | None) -> SmoothingSettings:
-    """``settings`` with the fields that ``design`` stands for; unchanged for None.
+    """``settings`` with the fields that ``design`` sets; unchanged for None.
 
     Raises:
-        InvalidParameterError: the label is tested, which only sequential designs can.
+        InvalidParameterError: label mode is set and the design is not sequential.
     """
     from robcert.certify.smoothing import Mode
 
@@ -241,7 +241,7 @@ def certify(
     """Certified l2 radii of the smoothed classifier (Cohen et al. 2019).
 
     Prints certified numbers: each radius holds with probability at least 1 - alpha over the noise
-    that robcert draws. They are about the smoothed classifier, not about the model itself.
+    that robcert draws. They refer to the smoothed classifier, not to the model itself.
 
     Example: robcert smoothing certify --model gaussian.onnx --sigma 0.25 --limit 100
 
@@ -275,7 +275,7 @@ def certify(
 
 
 def certificates(context: CommandContext, runs: Sequence[SmoothingSettings]) -> list[str]:
-    """Paths of the tables of ``runs``; the forecast of each is told first."""
+    """Paths of the tables of ``runs``; the forecast of each is printed first."""
     from robcert.certify.smoothing import analyse, forecast, in_precision
 
     options, paths = context.options, []
@@ -289,7 +289,7 @@ def certificates(context: CommandContext, runs: Sequence[SmoothingSettings]) -> 
 
 
 def require_one_table(tsv: Path | None, runs: Sequence[SmoothingSettings]) -> None:
-    """Raise if the table ``tsv`` is asked for and there are several sigmas."""
+    """Raise if the table ``tsv`` is requested and there are several sigmas."""
     if tsv is not None and len(runs) > 1:
         message = "--tsv takes the certificates of one --sigma"
         raise InvalidParameterError(message, hint="run the command once for each")

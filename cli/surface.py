@@ -29,14 +29,14 @@ def surface(
     picture: Annotated[
         Path | None,
         typer.Option(
-            "--picture", help="Picture: PNG, PDF or SVG [default: beside the results file]."
+            "--picture", help="Figure: PNG, PDF or SVG [default: beside the results file]."
         ),
     ] = None,
 ) -> None:
     """Loss surface: loss and classes in the plane of an attack and a random direction.
 
-    The plane goes through one image, chosen by --index. Prints measured numbers and saves a
-    picture. A jagged surface is a sign of masked gradients.
+    The plane goes through one image, selected by --index. Prints measured numbers and saves a
+    figure. A jagged surface is a sign of masked gradients.
 
     Example: robcert surface --model model.onnx --data images.npz --index 126
     """
@@ -59,7 +59,7 @@ def surface(
         path = landscape.analyse_surface(context.session, settings)
         report_groups(context, "surface", "surface", (path,))
         if len(store.at(path).missing(context.session.indices)):
-            return  # the time budget left nothing to draw
+            return  # the time budget ended before there was anything to draw
         target = picture or store.path.with_name(f"{store.path.stem}-surface-{index}.png")
         grids = landscape.grids(store.at(path), index)
         title = f"{store.model['file']}, image {index} of {store.data['name']}"

@@ -1,4 +1,4 @@
-"""`robcert taylor`: how well second-order approximations of the loss hold."""
+"""`robcert taylor`: errors of second-order approximations of the loss."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def taylor(
     picture: Annotated[
         Path | None,
         typer.Option(
-            "--picture", help="Picture: PNG, PDF or SVG [default: beside the results file]."
+            "--picture", help="Figure: PNG, PDF or SVG [default: beside the results file]."
         ),
     ] = None,
 ) -> None:
@@ -86,7 +86,7 @@ def taylor(
         path = landscape.analyse_taylor(context.session, settings)
         report_groups(context, "taylor", "taylor", (path,))
         if not len(store.at(path).indices):
-            return  # the time budget left nothing to draw
+            return  # the time budget ended before there was anything to draw
         target = picture or store.path.with_name(f"{store.path.stem}-taylor.png")
         curves = landscape.mean_curves(store.at(path))
         save_taylor(target, *curves, title=f"{store.model['file']} on {store.data['name']}")

@@ -1,4 +1,4 @@
-"""The command reference, made from the help texts themselves."""
+"""The command reference, generated from the help texts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ WIDTH = 88
 INTRODUCTION = """\
 # Command reference
 
-Made from `robcert --help` by `python docs/make.py`; a test compares the two.
+Generated from `robcert --help` by `python docs/make.py`; a test compares the two.
 
-stdout carries the result, stderr progress, notes and errors. Exit status: 0 done; 1 done, but a
-check that was asked for failed (`--strict`, `--fail-under`, `doctor`); 2 bad usage or input, one
-line `error: …` and where useful `hint: …`; 130 interrupted, with everything finished saved. The
-same command again goes on where it stopped.
+Results are printed on stdout; progress, notes and errors on stderr. Exit status: 0 done; 1 done,
+but a requested check failed (`--strict`, `--fail-under`, `doctor`); 2 bad usage or input, with one
+line `error: …` and, where useful, `hint: …`; 130 interrupted, with all finished work saved. Run the
+same command again to continue after an interruption.
 """
 
 

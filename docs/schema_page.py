@@ -1,4 +1,4 @@
-"""The documentation page of the results file, made from the schema."""
+"""The documentation page of the results file, generated from the schema."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from robcert.certify.store import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES, Colu
 INTRODUCTION = f"""\
 # The results file
 
-Made from the `schema.py` of every analysis by `python docs/make.py`; a test compares the two.
+Generated from the `schema.py` of every analysis by `python docs/make.py`; a test compares the two.
 
-One HDF5 file holds what is known of one model on one data set. Any HDF5 reader opens it; h5py
-needs nothing of robcert:
+One HDF5 file holds the results of one model on one data set. Any HDF5 reader opens it; h5py
+reads it without robcert:
 
 ```python
 import h5py
 with h5py.File("results.h5") as file:
-    index = file["data/index"][:]                  # which image each row stands for
-    group = next(iter(file["attack"].values()))    # one table for each choice of settings
+    index = file["data/index"][:]                  # data-set index of the image of each row
+    group = next(iter(file["attack"].values()))    # one table per combination of settings
     done = group["computed"][:] == 1
     distance = group["distance"][:][done]
     print(group.attrs["settings"], group["distance"].attrs["doc"], group["distance"].attrs["units"])
@@ -35,35 +35,35 @@ with h5py.File("results.h5") as file:
 | `/clean` | the table *clean* |
 | `/<schema>/<key>` | every other table |
 
-A key is a readable prefix and eight hexadecimal digits of the SHA-256 of settings and seed, so
-other settings are another table in the same file. A table that belongs to another one lies inside
-it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings` (JSON),
-`seed`, `complete` and `created`; every dataset has `doc`, `units`, `kind` and named axes. An
-attribute that is neither number nor text is JSON; a text too long for an attribute (64 kB) is a
-scalar dataset of that name. Small arrays of a whole analysis (block maxima, …) lie beside the
-columns.
+A key is a readable prefix and eight hexadecimal digits of the SHA-256 of settings and seed, so each
+combination of settings has its own table in the file. A table that belongs to another one is stored
+inside it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings`
+(JSON), `seed`, `complete` and `created`; every dataset has `doc`, `units`, `kind` and named axes.
+An attribute that is neither a number nor a text is JSON; a text too long for an attribute (64 kB)
+is a scalar dataset of that name. Small arrays of a whole analysis (block maxima, …) are stored
+beside the columns.
 
 **Rows.** The first axis of a table over images follows `/data/index`, which grows when a later run
-names more images. A row counts where `computed` is 1; otherwise it holds the fill value (NaN, or
-as stated below), or what a killed run had begun. `complete` says that the last request ran to its
-end; `indices` inside `settings` names its images (`0-99,105,200-300:2`, a range with a step; or
-`mask:` and a base64 text of a zlib-packed bit mask).
+selects more images. A row is valid where `computed` is 1; otherwise it holds the fill value (NaN,
+or as stated below) or an incomplete result of a killed run. `complete` is true if the last run
+finished; `indices` inside `settings` lists its images (`0-99,105,200-300:2`, a range with a step;
+or `mask:` and a base64 text of a zlib-packed bit mask).
 
 **Kinds.** *certified* holds with the stated probability over robcert's own randomness; *estimated*
-may be wrong; *attacked* was reached by an adversarial image; *measured* is a plain fact.
+may be wrong; *attacked*: an adversarial example was found; *measured* is a plain fact.
 
-**Kills.** Groups, attributes and lengths change on a copy, which replaces the file in one step.
-Rows are written in place into datasets that have their place already; `computed` is set after
-them. A SIGKILL at any moment leaves a file that opens and loses at most the batch in work. Images
-wait in a log beside the file until a table is finished. Loss of power is not covered. While a
-command runs, `.<name>.lock` keeps a second one from writing; reading is always possible (h5py:
+**Kills.** Groups, attributes and lengths are changed in a copy, which then replaces the file in one
+step. Rows are written in place into existing datasets; `computed` is set after them. A SIGKILL at
+any moment leaves a readable file and loses at most the current batch. Images are kept in a log
+beside the file until a table is finished. A power failure is not covered. While a command runs,
+`.<name>.lock` prevents a second one from writing; reading is always possible (h5py:
 `locking=False`).
 
-**Versions.** A reader refuses a `format_version` or `schema_version` that it does not know; a
-change of meaning is a new version.
+**Versions.** A reader rejects a `format_version` or `schema_version` that it does not know; a
+change of meaning gets a new version.
 """
 
-DATA = Schema("/data", FORMAT_VERSION, "which image each row of every table stands for", IMAGES)
+DATA = Schema("/data", FORMAT_VERSION, "the image of each row of every table", IMAGES)
 
 
 def schema_page() -> str:
@@ -77,10 +77,10 @@ def _table(schema: Schema) -> str:
     head = [
         f"## {schema.name}",
         "",
-        f"Version {schema.version}, one row a{'n image' if schema.axis == 'image' else ' sample'}: "
+        f"Version {schema.version}, one row per {'image' if schema.axis == 'image' else 'sample'}: "
         f"{schema.doc}.",
         "",
-        "| column | type | axes | kind | units | fill | what |",
+        "| column | type | axes | kind | units | fill | meaning |",
         "|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *rows, ""])

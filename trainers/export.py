@@ -45,7 +45,7 @@ class OnnxMetadata:
     Attributes:
         preprocessing: conversion of pixels to the network's input.
         data_name: data set that the model belongs to; empty for none.
-        provenance: how the model was made, in JSON types.
+        provenance: origin of the model, in JSON types.
     """
 
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -136,7 +136,7 @@ def onnx_bytes(
 
 
 def without_traces(model: onnx.ModelProto) -> None:
-    """Remove what torch's exporter writes about the source code.
+    """Remove texts about the source code that torch's exporter writes.
 
     It puts stack traces with file paths of this machine into node metadata and doc strings.
     """

@@ -30,11 +30,11 @@ OnNote = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """What to train, where to save it, and on which devices.
+    """Configuration, folder and devices of a training.
 
     Attributes:
-        config: everything that decides the result; the bundled images replace the default data set
-            where that is not available.
+        config: everything that determines the result; the bundled images replace the default data
+            set if that is not available.
         out: run folder.
         pretraining: training of the network that provides the initial weights. If None, a method
             that starts from a trained network gets one trained with the same settings on the
@@ -71,12 +71,12 @@ def train(
     on_note: OnNote | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Trained:
-    """Train as ``plan`` says and export the network as ONNX.
+    """Train according to ``plan`` and export the network as ONNX.
 
     Where several processes share the run, each of them calls this function.
 
     Args:
-        plan: what to train.
+        plan: configuration of the training.
         resume: continue the run in the folder; a run that was interrupted before its first
             checkpoint starts again.
         overwrite: delete a run that is in the folder.

@@ -1,4 +1,4 @@
-"""Validation set of the masking check: models that hide their gradient, may, or do not."""
+"""Validation set of the masking check: models that hide, may hide or do not hide the gradient."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class Evidence:
 
     Attributes:
         accuracy: accuracy on clean images.
-        pgd: accuracy under 40 steps of PGD on the cross-entropy of the file's own output; of a
-            random model along the gradient of one draw.
+        pgd: accuracy under 40 steps of PGD on the cross-entropy of the file's own output; for a
+            random model, along the gradient of one draw.
         stronger: accuracy under this PGD, and also adversarial images of the inverse or long
             attacks.
     """

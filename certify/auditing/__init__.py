@@ -1,4 +1,4 @@
-"""Everything at once: the session with its gates, the registry, the profiles, the verdict."""
+"""The audit: the session with its input checks, the registry, the profiles, the verdict."""
 
 from .analysis import AuditSummary, analyse, summarise
 from .clean import CleanSummary

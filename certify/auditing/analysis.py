@@ -1,4 +1,4 @@
-"""All analyses of one model into one results file; what cannot be had is named, never left out."""
+"""All analyses of one model in one results file; unavailable ones are listed with a reason."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:
-    """Summaries of the parts and what they come to together.
+    """Summaries of the parts, and the verdict.
 
     Attributes:
-        facts: what the model file is, as `inspect` has it; empty where that part did not run.
-        readings: each analysis that ran.
+        facts: facts about the model file, as of `inspect`; empty if that part did not run.
+        readings: the analyses that ran.
         not_available: why a part has no numbers, by its name.
-        incomplete: a sentence on what a time budget cut off; empty where nothing was.
-        verdict: of the audit that ran last, which is this one right after it ran.
+        incomplete: a sentence on what a time budget interrupted; empty if nothing.
+        verdict: verdict of the last audit in the file, which is this one right after it ran.
     """
 
     facts: Mapping[str, Any]
@@ -45,7 +45,7 @@ class AuditSummary:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader must know, of every part, each line once."""
+        """Warnings of every part, each line once."""
         lines = list(self.facts.get("warnings", ()))
         for reading in self.readings.values():
             lines += reading.warnings
@@ -76,26 +76,26 @@ class AuditSummary:
 def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> str:
     """Run the parts that ``settings`` name; path of the group that records what was done.
 
-    A part that needs gradients of a model without a twin, or that a time budget leaves no time
-    for, is recorded as not available with the reason; the others run all the same.
+    A part is recorded as not available, with the reason, if it needs gradients and the model has no
+    twin, or if the time budget is used up; the other parts still run.
 
     Args:
         session: model, images, results file.
-        settings: of every part.
+        settings: settings of every part.
         command: the command line, recorded so that the report can print it.
     """
     clean.analyse(session)
     facts = inspect_classifier(session.classifier, session.images).to_json()
     group = session.store.group(AUDIT, prefix="audit", settings=settings, seed=session.seed)
     keys: dict[str, str] = {}
-    reasons = {part: "left out by --only or --skip" for part in PARTS if part not in settings.parts}
+    reasons = {part: "excluded by --only or --skip" for part in PARTS if part not in settings.parts}
     unfinished: dict[str, str] = {}
     seconds: dict[str, float] = dict(group.attribute("record", {}).get("seconds", {}))
     parts = [(row.name, row.part) for row in ANALYSES if row.part and row.name in settings.parts]
     for name, part in sorted(parts, key=lambda entry: entry[1].rank):
         if session.out_of_time:
-            reasons[name] = "the time budget was used up before it began"
-            unfinished[name] = "not begun"
+            reasons[name] = "the time budget was used up before it started"
+            unfinished[name] = "not started"
             continue
         started = time.monotonic()
         try:
@@ -120,7 +120,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
 
 
 def _next_run(store: ResultStore) -> int:
-    """One more than any audit in ``store`` counts, so that the one that runs now is the last."""
+    """Number of the new run: one more than that of any audit in ``store``."""
     return 1 + max((int(group.attribute("run", 0)) for group in store.existing("audit")), default=0)
 
 

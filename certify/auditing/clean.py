@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CleanSummary:
-    """What the model does without an attack.
+    """Results on unchanged images.
 
     Attributes:
-        clean_accuracy: share of labelled images that it gives their label; None without labels.
+        clean_accuracy: share of labelled images that are classified correctly; None without labels.
         mean_confidence: mean of the largest softmax probability.
-        mean_cross_entropy: in nats, of the label, or of the prediction without labels.
-        images: how many.
+        mean_cross_entropy: mean cross-entropy in nats, of the label if there is one, else of the
+        images: number of images.
     """
 
     clean_accuracy: Proportion | None
@@ -38,7 +38,7 @@ class CleanSummary:
     images: int
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""What is this model file, and what was decided about it?"""
+"""Facts about a model file, and how robcert reads it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _DEFAULTS = LoadOptions()
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Facts and decisions; all measured.
+    """Facts about a model, and decisions on how to read it; all measured.
 
     Attributes:
-        info: what is known of the file.
+        info: facts about the file.
         image_shape: (c, h, w) of the images it takes.
-        num_classes: k.
-        one_by_one: whether the runtime takes one image at a time.
+        num_classes: number of classes k.
+        one_by_one: whether the runtime takes only one image at a time.
         twin_available: whether gradient analyses can run.
         clean_accuracy: on up to 200 images spread over the set; None without labelled images.
-        warnings: what the reader must know to trust any number about this model.
+        warnings: limitations that concern every number about this model.
     """
 
     info: ModelInfo
@@ -78,7 +78,7 @@ class Inspection:
 def inspect_model(
     path: Path, options: LoadOptions = _DEFAULTS, *, images: ImageSet | None = None
 ) -> Inspection:
-    """What the model in ``path`` is; arguments as of ``load_classifier``.
+    """Facts about the model in ``path``; arguments as of ``load_classifier``.
 
     Where several outputs could be the class scores, the first is inspected and a warning lists
     them all.
@@ -91,7 +91,7 @@ def inspect_model(
     except AmbiguousOutputError as error:
         warning = (
             f"several outputs could be the class scores ({', '.join(error.choices)}); "
-            f"{error.choices[0]} is inspected, an analysis needs the choice: --output NAME"
+            f"{error.choices[0]} is inspected; an analysis needs --output"
         )
         classifier = load_classifier(path, replace(options, first_output=True), images=images)
         return inspect_classifier(classifier, images, warnings=(warning,))
@@ -100,7 +100,7 @@ def inspect_model(
 def inspect_classifier(
     classifier: Classifier, images: ImageSet | None, *, warnings: tuple[str, ...] = ()
 ) -> Inspection:
-    """What is known of a loaded model, with its clean accuracy on ``images``."""
+    """Facts about a loaded model, with its clean accuracy on ``images``."""
     accuracy = None if images is None else clean_accuracy(classifier, images)
     found = list(warnings)
     info = classifier.info
@@ -109,10 +109,10 @@ def inspect_classifier(
     if info.straight_through:
         found.append(
             f"{len(info.straight_through)} nodes have straight-through gradients, which are not "
-            "those of the shipped function"
+            "the gradients of the model file's function"
         )
     if info.random:
-        found.append("the same image gives other logits each time")
+        found.append("the logits of an image differ from call to call")
     if images is not None and accuracy is not None:
         found.extend(_accuracy_warnings(classifier, images, accuracy))
     return Inspection(
@@ -129,7 +129,7 @@ def inspect_classifier(
 def _accuracy_warnings(
     classifier: Classifier, images: ImageSet, accuracy: Proportion
 ) -> tuple[str, ...]:
-    """What clean accuracy says against the preprocessing."""
+    """Warnings about the preprocessing because of clean accuracy."""
     if near_chance(accuracy, classifier.num_classes):
         return (f"clean accuracy is at chance: {chance_hint(classifier, images)}",)
     if not classifier.info.assumed_preprocessing:
@@ -139,7 +139,7 @@ def _accuracy_warnings(
         return ()
     return (
         f"the preprocessing is partly assumed; with {best.name}, {best.right} of {best.n} images "
-        f"would be correct; if so, pass: {best.options}",
+        f"would be classified correctly; if so, pass: {best.options}",
     )
 
 

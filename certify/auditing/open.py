@@ -1,7 +1,7 @@
-"""From a model and images, named or in memory, to a session: all gates that a number must pass.
+"""Opening a session with a model and images, named or in memory; all checks of the input.
 
-The command line and the Python API open their sessions here, so both refuse the same inputs with
-the same sentences.
+The command line and the Python API open their sessions here, so both reject the same inputs with
+the same messages.
 """
 
 from __future__ import annotations
@@ -42,39 +42,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_BATCH = 64
-"""Images per step where none are asked for; small networks gain nothing beyond."""
+"""Default number of images per step; larger steps are no faster for small networks."""
 
 DEMO_MODEL = "fashion-honest.onnx"
-"""Bundled model that is used where none is named."""
+"""Bundled model that is used if none is given."""
 
 Say = Callable[[str], None]
-"""Told one line for people."""
+"""Function that shows one line to the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A model, images, and how to go about them.
+    """A model, images, and how to use them.
 
     Attributes:
         model: file, run folder, or a loaded model; None for the bundled demo model.
         data: name, file or folder of images, or a loaded set; None for the set that the model
             names, else bundled images that fit.
         data_root: folder of data sets by name; None for the user's cache.
-        limit: report on at most so many images.
+        limit: largest number of images to report on.
         every: report on each ``every``-th image only.
         indices: report on exactly these images.
         norm: norm of distances.
-        epsilons: distances asked for, pixel units; empty for the norm's usual one.
+        epsilons: requested distances, pixel units; empty for the default of the norm.
         seed: seed of every random draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for all cores.
         batch_size: images per step; None for the default. Changes speed only.
         out: results file; None for ``robcert-results/<model>-<sha8>.h5``.
-        overwrite: begin the results file anew.
-        preprocess: what is known of the preprocessing.
+        overwrite: replace an existing results file.
+        preprocess: options of the preprocessing.
         output: name of the model's output with the class scores.
-        allow_low_accuracy: go on even if clean accuracy is at chance.
-        seconds: time after which no new step begins; None for no limit.
+        allow_low_accuracy: continue even if clean accuracy is at chance level.
+        seconds: time after which no new work is started; None for no limit.
     """
 
     model: Path | Classifier | None = None
@@ -97,7 +97,7 @@ class SessionRequest:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers, before anything is loaded."""
+        """Check the numbers before anything is loaded."""
         for epsilon in self.epsilons:
             self.norm.require_epsilon(epsilon)
         for name in ("threads", "batch_size"):
@@ -117,18 +117,18 @@ class SessionRequest:
 
     @property
     def distances(self) -> tuple[float, ...]:
-        """Distances asked for, in their order; the norm's usual one if none was, pixel units."""
+        """Requested distances in their order, pixel units; the default of the norm if none."""
         return self.epsilons or (self.norm.usual_radius,)
 
 
 @dataclass(slots=True)
 class SessionContext:
-    """An open session, and what its user should know about it.
+    """An open session with its request and warnings.
 
     Attributes:
         session: model, images, results file.
-        request: what was asked for.
-        warnings: what the reader of any number must know.
+        request: the request that it was opened for.
+        warnings: limitations that concern every number of the session.
     """
 
     session: Session
@@ -137,25 +137,25 @@ class SessionContext:
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, line: str) -> None:
-        """Keep ``line`` for the result and say it now, once."""
+        """Keep ``line`` for the result and show it now, once."""
         if line not in self.warnings:
             self.warnings.append(line)
             self.on_warning(line)
 
     def warn_unfinished(self, path: str) -> None:
-        """Say how far a time budget let the table at ``path`` get, and where the model failed."""
+        """Warn if the time budget ended before the table at ``path``, or if the model failed."""
         session = self.session
         group, total = session.store.at(path), len(session.indices)
         left = [int(index) for index in group.missing(session.indices)]
         if left and session.out_of_time:
             self.warn(
                 f"incomplete: the time budget ended with {total - len(left)} of {total} images "
-                f"done in {path}; the same command with more time continues"
+                f"done in {path}; run the same command again to continue"
             )
         elif left:
             reasons = group.attribute("failed", {})
             self.warn(
-                f"the model failed on {len(left)} of {total} images, which are left out of {path}; "
+                f"the model failed on {len(left)} of {total} images, which {path} excludes; "
                 f"the first is image {left[0]}: {reasons.get(str(left[0]), 'no reason recorded')}"
             )
 
@@ -170,8 +170,8 @@ def open_session(
 ) -> Iterator[SessionContext]:
     """Model, images and results file of ``request``, closed at the end.
 
-    The gates, in their order: numbers in their range; the model loads; the images fit it; epsilon
-    is at most the diameter of the pixel box; clean accuracy is above chance; the results file is of
+    Checks, in this order: numbers are in range; the model loads; the images fit it; epsilon is at
+    most the diameter of the pixel box; clean accuracy is above chance; the results file belongs to
     this model and these images.
 
     Raises:
@@ -204,7 +204,7 @@ def open_session(
 
 @contextlib.contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch use ``threads`` CPU threads (None: as it does), and keep freed memory for reuse."""
+    """Let torch use ``threads`` CPU threads (None: no change), and keep freed memory for reuse."""
     keep_freed_memory()
     if threads is None:
         yield
@@ -219,7 +219,7 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 
 def load_pair(request: SessionRequest, on_note: Say) -> tuple[Classifier, ImageSet]:
-    """The model and the images of ``request``, or their defaults, which a note tells.
+    """The model and the images of ``request``, or their defaults, named in a note.
 
     Raises:
         RobcertError: one of them cannot be loaded.
@@ -232,12 +232,12 @@ def load_pair(request: SessionRequest, on_note: Say) -> tuple[Classifier, ImageS
 
 
 def load_data_of(request: SessionRequest, data: str | Path | ImageSet) -> ImageSet:
-    """The images ``data``, loaded if they are not yet."""
+    """The images ``data``, loaded unless they already are."""
     return data if isinstance(data, ImageSet) else load_images(data, root=request.data_root)
 
 
 def load_model_of(request: SessionRequest, images: ImageSet | None, on_note: Say) -> Classifier:
-    """The model of ``request``; ``images`` settle layout and size of its input where known."""
+    """The model of ``request``; ``images``, if known, determine layout and size of its input."""
     if isinstance(request.model, Classifier):
         return request.model
     path = request.model or demo_model(on_note)
@@ -247,12 +247,12 @@ def load_model_of(request: SessionRequest, images: ImageSet | None, on_note: Say
 def load_sources(
     request: SessionRequest, files: Iterable[Path], session: Session
 ) -> tuple[Classifier, ...]:
-    """The models in ``files``, whose adversarial examples are tried on that of ``session``.
+    """The models in ``files``, whose adversarial examples are tried on the model of ``session``.
 
-    Each is prepared as its own metadata says, and loaded once.
+    Each is preprocessed as its own metadata says, and loaded once.
 
     Raises:
-        RobcertError: one cannot be loaded, or takes other images or classes than the model.
+        RobcertError: one cannot be loaded, or has other image or class dimensions than the model.
     """
     how = replace(request, preprocess=PreprocessOptions(), output=None)
     found: dict[str, Classifier] = {}
@@ -274,10 +274,10 @@ def demo_model(on_note: Say) -> Path:
 
 
 def default_data(request: SessionRequest, classifier: Classifier, on_note: Say) -> ImageSet:
-    """The images that the model names; else bundled ones that fit.
+    """The images that the model's metadata name; else bundled ones that fit.
 
     Raises:
-        DataError: there are none; the hint is the option to pass.
+        DataError: there are none; the hint names the option to pass.
     """
     named = classifier.info.data_name
     if named in bundled_sets():
@@ -304,7 +304,7 @@ def bundled(name: str) -> Path:
 
 
 def _nearest_bundled(named: str, classifier: Classifier) -> ImageSet | None:
-    """Bundled images of the set that the model names, or on which it does better than chance."""
+    """Bundled images that the model names, or on which its accuracy is above chance."""
     for name in bundled_sets():
         images = load_images(name)
         same_set = bool(named) and name.startswith(named.partition(":")[0])
@@ -315,7 +315,7 @@ def _nearest_bundled(named: str, classifier: Classifier) -> ImageSet | None:
 
 
 def _above_chance(classifier: Classifier, images: ImageSet) -> bool:
-    """Whether the model takes the images and does better than guessing on them."""
+    """Whether the model takes the images and its accuracy on them is above chance."""
     try:
         images.require_fit(classifier.image_shape, classifier.num_classes)
     except DataError:
@@ -330,11 +330,11 @@ def _named_by_model(named: str, request: SessionRequest) -> ImageSet | None:
     try:
         return load_images(named, root=request.data_root)
     except DataError:
-        return None  # it cannot be had here; the caller says what to pass
+        return None  # not available; the caller's error says what to pass
 
 
 def _require_within_box(request: SessionRequest, shape: tuple[int, ...]) -> None:
-    """Raise if a distance is larger than that of the farthest two images of this shape."""
+    """Raise if a distance is larger than any distance of two images of this shape."""
     if not request.epsilons:
         return
     pixels = math.prod(shape)

@@ -1,4 +1,4 @@
-"""Every analysis, one row each: its table, settings, summary, tables for people, place in a report.
+"""The registry: one row per analysis, with its schema, settings, summary, tables and section.
 
 Adding an analysis is adding its package and one row of ``ANALYSES``. Results files, `show`, the
 audit, the report, the comparison and the schema page read the rows.
@@ -38,11 +38,11 @@ class Summary(Protocol):
     """The numbers of one table of a results file."""
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The numbers as plain JSON."""
 
 
 class Profiled(Protocol):
-    """Settings that each profile has its own values of."""
+    """Settings whose values depend on the profile."""
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -54,13 +54,13 @@ S_co = TypeVar("S_co", bound=Summary, covariant=True)
 
 
 class Section(IntEnum):
-    """Where a report shows an analysis, in the order of the page."""
+    """Section of a report that shows an analysis, in the order of the page."""
 
     MEASURED = 0
     ATTACKED = 1
     CERTIFIED = 2
     ESTIMATED = 3
-    MASKING = 4  # a section with pictures of its own
+    MASKING = 4  # a section with figures of its own
     NONE = 5
 
 
@@ -84,12 +84,11 @@ class Analysis:
     Attributes:
         name: key in the summary of an audit and in the JSON of `show`.
         title: its name in sentences.
-        schemas: its table, and tables that belong to it; ``doc`` and columns are what the schema
-            page prints.
+        schemas: its table, and tables that belong to it.
         reader: summarises tables of it; made by ``reads``.
-        section: where a report shows its tables.
-        settings: class of its settings where profiles have their own values.
-        part: how an audit runs it; None where an audit does not.
+        section: section of a report that shows its tables.
+        settings: class of its settings if they depend on the profile.
+        part: how an audit runs it; None if an audit does not.
     """
 
     name: str
@@ -102,7 +101,7 @@ class Analysis:
 
     @property
     def schema(self) -> Schema:
-        """The table that its summary is made from."""
+        """Schema of the table that its summary is made from."""
         return self.schemas[0]
 
     def read(self, store: ResultStore, *paths: str) -> Reading[Summary]:
@@ -115,11 +114,11 @@ class Reading(Generic[S_co]):
     """Summaries of tables of one analysis; several where runs of a command differ in epsilon or σ.
 
     Attributes:
-        analysis: which.
+        analysis: row of the registry.
         groups: the tables, as many as summaries.
         summaries: their numbers.
-        tables: the same for people.
-        combined: one JSON object of all summaries, the one that the command prints.
+        tables: their numbers as tables.
+        combined: one JSON object of all summaries, as the command prints it.
     """
 
     analysis: Analysis
@@ -140,7 +139,7 @@ class Reading(Generic[S_co]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader must know before using the numbers, one line each."""
+        """Limitations of the numbers, one line each."""
         return tuple(self.to_json().get("warnings", ()))
 
     def to_json(self) -> dict[str, Any]:
@@ -148,7 +147,7 @@ class Reading(Generic[S_co]):
         return dict(plain(self.combined()))
 
     def tables_for(self, *, labelled: bool) -> tuple[Table, ...]:
-        """The tables; without labels each says that it is about the model's own prediction."""
+        """The tables; without labels each says that it refers to the model's own prediction."""
         if labelled:
             return self.tables
         return tuple(replace(t, note=f"{t.note} {UNLABELLED}".strip()) for t in self.tables)

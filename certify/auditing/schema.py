@@ -1,4 +1,4 @@
-"""What the tables of the clean check and of an audit hold."""
+"""Columns of the tables of the clean check and of an audit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ CLEAN = declare(
     Schema(
         "clean",
         1,
-        "the model on the unchanged images, by the runtime",
+        "predictions of the runtime on the unchanged images",
         (
-            Column("prediction", "i4", _M, "class the model gives", "class", fill=-1),
+            Column("prediction", "i4", _M, "predicted class", "class", fill=-1),
             Column(
                 "logit_margin", "f8", _M, "logit of the class y minus the largest other", "logit"
             ),
@@ -27,6 +27,6 @@ CLEAN = declare(
 
 AUDIT = declare(
     Schema(
-        "audit", 1, "one run of robcert audit: which groups it filled, and what it could not", ()
+        "audit", 1, "one run of robcert audit: groups it filled, parts that were not available", ()
     )
 )

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from robcert.certify.core import Norm, Profile
 
 INSPECTION = "inspect"
-"""The part that is no analysis: facts about the model file."""
+"""The part that is not an analysis: facts about the model file."""
 
 PARTS = (INSPECTION, *(row.name for row in ANALYSES if row.part))
-"""What an audit consists of, in the order of its summary."""
+"""Parts of an audit, in the order of its summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class AuditSettings:
 
         Args:
             profile: quick, standard or thorough.
-            norm: of every part but smoothing, which is always in l2.
+            norm: norm of every part but smoothing, which is always in l2.
             epsilon: radius of the parts that have one.
             epsilons: radii of the curve of robust accuracy; empty for the attack's own.
-            parts: those to run.
+            parts: parts to run.
         """
         return cls(
             linearity=replace(LinearitySettings.of_profile(profile), norm=norm, epsilon=epsilon),
@@ -70,7 +70,7 @@ def selected(only: tuple[str, ...], skip: tuple[str, ...]) -> tuple[str, ...]:
     """The parts to run.
 
     Raises:
-        InvalidParameterError: a name is no part, or nothing is left.
+        InvalidParameterError: a name is not a part, or no part is left.
     """
     for name in (*only, *skip):
         if name not in PARTS:
@@ -78,6 +78,6 @@ def selected(only: tuple[str, ...], skip: tuple[str, ...]) -> tuple[str, ...]:
             raise InvalidParameterError(message, hint=f"parts: {', '.join(PARTS)}")
     parts = tuple(part for part in PARTS if (not only or part in only) and part not in skip)
     if not parts:
-        message = "nothing is left to audit"
+        message = "--only and --skip leave no part to run"
         raise InvalidParameterError(message, hint="name fewer parts in --skip")
     return parts

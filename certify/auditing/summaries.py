@@ -1,4 +1,4 @@
-"""What a results file says, analysis by analysis; nothing is computed from a model."""
+"""Summaries of a results file, per analysis; nothing is computed from a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 Readings = tuple[Reading[Summary], ...]
-"""Every table of a results file, read."""
+"""Summaries of every table of a results file."""
 
 S = TypeVar("S", bound=Summary)
 
@@ -42,7 +42,7 @@ def of_kind(found: Sequence[Reading[Summary]], kind: type[S]) -> Iterator[tuple[
 def latest(
     found: Sequence[Reading[Summary]], kind: type[S]
 ) -> tuple[S, AnalysisGroup] | tuple[None, None]:
-    """The summary of the class ``kind`` whose table was begun last, with its table."""
+    """The summary of the class ``kind`` whose table was created last, with its table."""
     *_, last = ((None, None), *of_kind(found, kind))
     return last
 
@@ -53,27 +53,27 @@ def labelled(store: ResultStore) -> bool:
 
 
 def last_audit(store: ResultStore) -> AnalysisGroup | None:
-    """The record of the audit that ran last; None where there was none.
+    """The record of the audit that ran last; None if there is none.
 
-    Each run of an audit, a repeated one too, counts one higher in the attribute ``run``; files of
-    earlier versions have no count, and there the audit that was begun last is taken.
+    The attribute ``run`` numbers the runs of audits, repeated ones included. Files of earlier
+    versions lack it; there the audit that was created last is returned.
     """
     newest_first = reversed(store.existing("audit"))
     return max(newest_first, key=lambda group: int(group.attribute("run", 0)), default=None)
 
 
 def audit_record(store: ResultStore) -> dict[str, Any]:
-    """What the audit that ran last wrote about itself; empty where there was none."""
+    """Attributes of the audit that ran last; empty if there is none."""
     group = last_audit(store)
     return {} if group is None else dict(group.attribute("record", {}))
 
 
 def incomplete(record: dict[str, Any]) -> str:
-    """What a time budget cut off the audit of ``record``; empty where it cut off nothing."""
+    """A sentence on what a time budget interrupted; empty if the audit was not interrupted."""
     cut_off = ", ".join(f"{part} ({far})" for part, far in record.get("unfinished", {}).items())
     if not cut_off:
         return ""
     return (
-        f"Incomplete: the time budget ended before {cut_off}; the same command with more time "
-        "continues."
+        f"Incomplete: the time budget ended before {cut_off}; run the same command again to "
+        "continue."
     )

@@ -1,4 +1,4 @@
-"""Tables that belong to no single analysis: the model file, the ledger, what is not available."""
+"""Tables of no single analysis: the model file, the ledger, parts that are not available."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def not_available_table(part: str, reason: str) -> Table:
-    """Why a part of an audit has no numbers."""
+    """Table with the reason why a part of an audit has no numbers."""
     return Table(f"{part}: not available", "", ("reason",), ((reason,),))
 
 
 def inspection_table(facts: Mapping[str, Any]) -> Table:
-    """What the model file is; ``facts`` as :meth:`Inspection.to_json` gives and an audit stores."""
+    """Facts about the model file, as :meth:`Inspection.to_json` gives and an audit stores them."""
     rows = [
         (key.replace("_", " "), fact(facts[key]))
         for key in ("kind", "producer", "opset", "input", "output", "logits_from", "preprocessing")
@@ -43,7 +43,7 @@ def inspection_table(facts: Mapping[str, Any]) -> Table:
         limits = f"[{100 * accuracy['lower']:.1f}, {100 * accuracy['upper']:.1f}]"
         text = f"{percent(accuracy['value'])} {limits}, {accuracy['n']} images"
         rows.append(("clean accuracy", text))
-    return Table("the model file", "measured", ("what", "found"), tuple(rows))
+    return Table("the model file", "measured", ("fact", "value"), tuple(rows))
 
 
 def _parity(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -51,7 +51,7 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "runtime and twin agree",
             f"top-1 {percent(parity['top1_agreement'])} of {parity.get('images')} images, "
-            f"logits within {decimal(parity.get('max_relative_logit_error'), 2)} of their scale",
+            f"relative logit error at most {decimal(parity.get('max_relative_logit_error'), 2)}",
         )
     if parity.get("gradient_correlation") is not None:
         yield "gradient correlation", decimal(parity["gradient_correlation"])
@@ -71,20 +71,20 @@ def violations_table(found: Ledger) -> Table:
 
 
 def _radius(entry: Comparison) -> str:
-    """What a comparison calls its radius."""
+    """Name of the radius of a comparison."""
     name = bound_name(entry.estimate.rsplit(":", 1)[1])
     return f"{name}, {margin_name(entry.margin)}" if entry.margin else name
 
 
 def _attacks(entry: Comparison) -> str:
-    """What a comparison calls its attacks: the readable part of their key, without the norm."""
+    """Name of the attacks of a comparison: the readable part of their key, without the norm."""
     analysis, key = entry.attack.strip("/").split("/")
     name = key.rpartition("-")[0].removeprefix(f"{entry.norm}-")
     return name if analysis == "attack" else f"{analysis.replace('-', ' ')}, {name}"
 
 
 def _told_apart(named: list[tuple[str, str, str]]) -> tuple[str, ...]:
-    """Names of groups ``(name, norm, path)``, with the end of the key where two have the same."""
+    """Names of groups ``(name, norm, path)``, with the end of the key if two coincide."""
     paths: dict[tuple[str, str], set[str]] = {}
     for name, norm, path in named:
         paths.setdefault((name, norm), set()).add(path)

@@ -1,4 +1,4 @@
-"""The verdict: what the numbers of a results file say together, in sentences a reader can repeat.
+"""The verdict on the numbers of a results file, in sentences.
 
 Terminal, `--json`, `show`, the report and the Python API all read :func:`verdict_of`.
 """
@@ -30,12 +30,12 @@ Tone = Literal["good", "warn", "bad", "none"]
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """What the numbers come to.
+    """Verdict on a model.
 
     Attributes:
-        headline: one clause.
-        tone: how alarming it is.
-        sentences: one per kind of evidence.
+        headline: one sentence without a full stop.
+        tone: good, warn, bad or none; selects the colour.
+        sentences: one sentence per kind of evidence.
     """
 
     headline: str
@@ -58,13 +58,13 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The summaries that a verdict speaks of; None for what was not computed.
+    """The summaries that a verdict is based on; None for what was not computed.
 
     Attributes:
         bounds_group: table of the bounds.
         ledger: estimated radii against attacked distances.
-        quantised: whether the model has nodes that only straight-through gradients pass.
-        incomplete: a sentence on what was cut off; empty where nothing was.
+        quantised: whether the model has nodes with straight-through gradients.
+        incomplete: a sentence on what a time budget interrupted; empty if nothing.
     """
 
     clean: CleanSummary | None
@@ -79,10 +79,10 @@ class Findings:
 
 
 def findings_of(store: ResultStore) -> Findings:
-    """What the verdict on ``store`` rests on.
+    """The summaries behind the verdict on ``store``.
 
-    The tables of the audit that ran last, with the clean accuracy; where there was no audit, the
-    newest table of each analysis.
+    Those of the audit that ran last, with the clean accuracy; without an audit, the newest one of
+    each analysis.
     """
     record = audit_record(store)
     found = _of_audit(store, record) if record else results(store)
@@ -117,8 +117,8 @@ def verdict_of(store: ResultStore) -> AuditVerdict:
 def verdict(found: Findings) -> AuditVerdict:
     """Verdict of ``found``.
 
-    The headline goes by the masking verdict first, for it decides whether the other numbers can
-    be read at all; then by the accuracy that attacks leave.
+    The headline depends on the masking verdict first, because masking makes the other numbers
+    meaningless; then on the accuracy under attack.
     """
     attacked = _headline_attack(found)
     headline, tone = _headline(found.masking, attacked)
@@ -144,7 +144,7 @@ def cards(found: Findings) -> tuple[Card, ...]:
 
 
 def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
-    """Crossings of the group ``bounds``: ``(count, compared)`` by column of radii.
+    """Violations in the group ``bounds``: ``(count, compared)`` by column of radii.
 
     Where several attacks are compared, those of the attack that contradicts most images.
     """
@@ -158,12 +158,12 @@ def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
 
 
 _MASKING_SENTENCE = {
-    MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the numbers can be read as "
-    "they are.",
+    MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the gradient-based numbers "
+    "can be used.",
     MaskingVerdict.SUSPECT: "Gradients: suspect. They are masked in part; the attacked accuracies "
     "are probably too high.",
     MaskingVerdict.MASKED: "Gradients: masked. Gradient attacks fail for lack of a usable gradient "
-    "while adversarial examples are near; numbers that rest on gradients mean little.",
+    "although adversarial examples are near; numbers based on gradients are not meaningful.",
     MaskingVerdict.UNKNOWN: "Gradients: unknown. A required test of the masking check could not be "
     "computed.",
 }
@@ -183,9 +183,9 @@ def _masking_sentence(found: Findings) -> str:
 
 
 def _headline_attack(found: Findings) -> RobustAccuracy | None:
-    """The robust accuracy that the headline quotes: at the default epsilon, else the last.
+    """The robust accuracy in the headline: at the default epsilon, else at the last one.
 
-    Where the attacks of the masking check left less on the same images, theirs.
+    If it is smaller under the attacks of the masking check on the same images, theirs.
     """
     attack = found.attack
     if attack is None:
@@ -272,7 +272,7 @@ def _attacked_card(found: Findings) -> Card | None:
 
 
 def _estimated_card(found: Findings) -> Card | None:
-    """The larger of the two mean radii that rest on upper limits, and what speaks against it."""
+    """The larger of the two mean radii from upper limits, with contradictions and fit status."""
     bounds, group = found.bounds, found.bounds_group
     if bounds is None or group is None:
         return None
@@ -293,7 +293,7 @@ def _estimated_card(found: Findings) -> Card | None:
 
 
 def _doubt(bounds: BoundsSummary, name: str) -> str:
-    """Status of the estimates that the bound ``name`` rests on, where it is not ok."""
+    """Status of the fits behind the bound ``name``, if it is not ok."""
     fits = [("ω", entry.fit) for entry in bounds.omega]
     if name == "l_bound":
         fits = [("L", bounds.lipschitz)] if bounds.lipschitz else []

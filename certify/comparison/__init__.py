@@ -1,4 +1,4 @@
-"""Models side by side: one table, one picture, paired differences with intervals and tests."""
+"""Comparison of models: one table, one figure, paired differences with intervals and tests."""
 
 from .analysis import ComparedModel, Comparison, compare
 from .figures import save_picture

@@ -1,4 +1,4 @@
-"""Models side by side, and each against the first: one call, from the results files alone."""
+"""Main numbers of several models, and paired differences to the first, from results files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ComparedModel:
 
     Attributes:
         results: its path as it was given.
-        model: what it says of the model.
+        model: facts about the model in that file.
         overview: its main numbers.
         differences: its numbers minus those of the first file; empty for the first file itself.
     """
@@ -50,7 +50,7 @@ class Comparison:
 
     Attributes:
         settings: how they were compared.
-        data: what the first file says of the images.
+        data: facts about the images in the first file.
         first: the model that the others are compared with.
         others: the others, in the order given.
     """
@@ -77,7 +77,7 @@ class Comparison:
         return Family(self.settings.correction, size)
 
     def tables(self) -> Iterator[Table]:
-        """The models side by side, then the differences; the note is below the last table."""
+        """One table of all models, then the tables of differences, with a note below the last."""
         yield overview_table(self.rows)
         note = difference_note(self.settings.level, self.family)
         if not self.labelled:
@@ -99,7 +99,7 @@ class Comparison:
                 yield _csv_line([other.results, *difference.to_json().values()])
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The comparison as plain JSON."""
         content = {
             "data": self.data,
             "labelled": self.labelled,
@@ -119,7 +119,7 @@ class Comparison:
 
 
 def compare(results: Sequence[Path], settings: ComparisonSettings | None = None) -> Comparison:
-    """Every number that each file shares with the first, for the same images and settings.
+    """Compare each file with the first, in every number of the same images and settings.
 
     Args:
         results: at least two results files; the others are compared with the first.
@@ -152,7 +152,7 @@ def _against(first: ResultStore, path: Path, settings: ComparisonSettings) -> Co
         found = differences(first, second, settings)
         if not found:
             message = (
-                f"{first.path} and {second.path} hold no number of the same images and settings"
+                f"{first.path} and {second.path} have no numbers for the same images and settings"
             )
             raise StoreError(message, hint="run the same analysis with the same options on both")
         return ComparedModel(str(path), second.model, overview(second, epsilon=epsilon), found)

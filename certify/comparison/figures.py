@@ -1,4 +1,4 @@
-"""One picture of several models: accuracies by kind of claim, and the estimated radii."""
+"""Figure of several models: accuracies by kind of claim, and estimated radii."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ STYLES = ("s-", "o--", "^:")
 
 
 def save_picture(rows: Sequence[Overview], path: Path) -> None:
-    """Write the picture of ``rows`` to ``path``; its ending (.png, .svg, .pdf) is the format.
+    """Write the figure of ``rows`` to ``path``, whose extension (.png, .svg, .pdf) is the format.
 
     Left: accuracies with their 95 % intervals, clean (measured), under attack (attacked) and of the
     smoothed classifier (certified). Right: distances, by bounds (estimated) and by the nearest
     adversarial example (attacked). Each name has the colour of its masking verdict. Below: the
     certified accuracy by radius of every smoothing run, if a file has one.
     """
-    from matplotlib.figure import Figure  # a second to import
+    from matplotlib.figure import Figure  # importing it takes a second
 
     smoothed = any(row.certified_curves for row in rows)
     high = 2.0 + 0.36 * len(rows)
@@ -113,7 +113,7 @@ def _intervals(
 def _distances(axes: Axes, rows: Sequence[Overview]) -> None:
     norm = rows[0].norm or ""
     for claim, name, mark, values in (
-        ("attacked", "nearest found, median (attacked)", "X", [row.distance for row in rows]),
+        ("attacked", "nearest adversarial, median (attacked)", "X", [row.distance for row in rows]),
         ("estimated", "L-bound, mean (estimated)", "D", [row.l_bound for row in rows]),
         ("estimated", "ω-bound, mean (estimated)", "d", [row.omega_bound for row in rows]),
     ):

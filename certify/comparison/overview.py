@@ -1,4 +1,4 @@
-"""Several models on the same images side by side: the main numbers of each results file."""
+"""The main numbers of several models on the same images, one results file each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Estimate(Protocol):
-    """A proportion with its interval, as the summaries hold it."""
+    """A proportion with its interval, as in the summaries."""
 
     @property
     def value(self) -> float:
@@ -59,7 +59,7 @@ class AccuracyInterval:
         value: observed share of images.
         lower: lower limit.
         upper: upper limit.
-        n: images; None where the summary that it comes from does not say.
+        n: number of images; None if the summary does not hold it.
     """
 
     value: float
@@ -69,7 +69,7 @@ class AccuracyInterval:
 
     @classmethod
     def of(cls, estimate: Estimate | None, n: int | None = None) -> AccuracyInterval | None:
-        """The same as ``estimate``; None where there is no value."""
+        """The interval of ``estimate``; None if there is no value."""
         if estimate is None or not math.isfinite(estimate.value):
             return None
         return cls(estimate.value, estimate.lower, estimate.upper, n)
@@ -81,7 +81,7 @@ class CertifiedCurve:
 
     Attributes:
         sigma: its noise level, pixel units.
-        name: what tells it from the other smoothed classifiers of the model.
+        name: settings that distinguish it from other smoothed classifiers of the model.
         points: certified accuracy, by l2 radius.
     """
 
@@ -103,22 +103,22 @@ class Overview:
     Attributes:
         model: name of the model's file.
         results: path of the results file.
-        labelled: whether the images carry labels; else all numbers are about stability.
-        images: images in the file.
+        labelled: whether the images have labels; if not, all numbers are about stability.
+        images: number of images in the file.
         clean: measured: clean accuracy.
         attacked: attacked: robust accuracy at ``epsilon`` under the suite of attacks.
         epsilon: its radius, pixel units.
         norm: its norm, and that of the estimates.
         distance: attacked: median distance of the nearest adversarial example.
         gamma: estimated: mean local linearity error.
-        margin: which margin the two bounds are about, logit or prob.
+        margin: margin of the two bounds, logit or prob.
         l_bound: estimated: mean radius by the Lipschitz constant.
         omega_bound: estimated: mean radius by the gradient's modulus of continuity.
         certified: certified: accuracy of the smoothed classifier at ``radius``.
         radius: its l2 radius, the smallest above 0 in the file.
         certified_curves: certified: certified accuracy by radius, of each smoothing run.
         masking: verdict of the masking check.
-        seconds: measured: time of the audit; None where no audit made the file.
+        seconds: measured: time of the audit; None without an audit.
     """
 
     model: str
@@ -141,7 +141,7 @@ class Overview:
     seconds: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The numbers as plain JSON."""
         return dict(plain(asdict(self)))
 
 
@@ -192,13 +192,13 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
 
 
 def names(rows: Sequence[Overview]) -> list[str]:
-    """Names of the models: their files', or those of the results files where two coincide."""
+    """Names of the models: their file names, or those of the results files if two coincide."""
     files = [row.model for row in rows]
     return files if len(set(files)) == len(files) else [Path(row.results).stem for row in rows]
 
 
 def overview_table(rows: Sequence[Overview]) -> Table:
-    """One row per model; every column names its kind of claim."""
+    """Table with one row per model; every column names its kind of claim."""
     first = rows[0]
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
     header = (
@@ -212,7 +212,7 @@ def overview_table(rows: Sequence[Overview]) -> Table:
         "s: seconds, measured."
     )
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
-        note += " The files do not share one radius: the header names that of the first."
+        note += " The files have different radii: the header gives that of the first."
     margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
     if len(margins) > 1 or "probability margin" in margins:
         by_name = zip(names(rows), rows, strict=True)
@@ -221,7 +221,7 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
     cells = tuple((name, *_cells(row)) for name, row in zip(names(rows), rows, strict=True))
-    return Table("side by side", "", header, cells, note)
+    return Table("models", "", header, cells, note)
 
 
 def _cells(row: Overview) -> tuple[str, ...]:
@@ -242,7 +242,7 @@ def _tables(store: ResultStore, schema: Schema) -> list[AnalysisGroup]:
 def _last(
     store: ResultStore, schema: Schema, summarise: Callable[[ResultStore, str], S]
 ) -> S | None:
-    """Summary of the table of ``schema`` that was begun last; None if there is none."""
+    """Summary of the table of ``schema`` that was created last; None if there is none."""
     tables = _tables(store, schema)
     return summarise(store, tables[-1].path) if tables else None
 

@@ -52,7 +52,7 @@ class ComparisonSettings:
 
     Attributes:
         epsilons: radii of the robust accuracies, pixel units; empty: those of the results files.
-        level: of each interval by itself.
+        level: level of each single interval.
         correction: how p-values are adjusted for the number of comparisons.
     """
 
@@ -68,19 +68,19 @@ class Difference:
     Attributes:
         quantity: what is compared, for instance ``robust accuracy at 0.0314 (linf)``.
         table: path of the table in both files.
-        kind: what the numbers claim.
+        kind: kind of claim of the numbers.
         a: accuracy, mean or (for distances) median of the first model.
-        b: the same of the second.
-        difference: b - a; for distances of the medians.
+        b: the same number of the second model.
+        difference: b - a; for distances, the difference of the medians.
         lower: lower limit of the difference; NaN where there is no interval.
         upper: upper limit.
         more_a: images on which the first model's number is larger (only the first is correct).
-        more_b: the same of the second.
-        p_value: of the exact two-sided test that neither is larger more often.
-        n: images.
-        level: of the interval.
-        p_adjusted: ``p_value`` adjusted for all comparisons of its family; None where no
-            correction was asked for.
+        more_b: images on which the second model's number is larger.
+        p_value: p-value of the exact two-sided test of: each is larger equally often.
+        n: number of images.
+        level: level of the interval.
+        p_adjusted: ``p_value`` adjusted for all comparisons of its family; None if no
+            correction was requested.
     """
 
     quantity: str
@@ -99,7 +99,7 @@ class Difference:
     p_adjusted: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The difference as plain JSON."""
         return dict(plain(asdict(self)))
 
 
@@ -108,7 +108,7 @@ class Family:
     """The comparisons whose p-values are adjusted together.
 
     Attributes:
-        correction: how.
+        correction: how p-values are adjusted.
         size: number of comparisons.
     """
 
@@ -200,7 +200,7 @@ class PairedTable:
 
     @property
     def labelled(self) -> bool:
-        """Whether every image carries a label."""
+        """Whether every image has a label."""
         return bool((self.labels >= 0).all())
 
     @property
@@ -214,14 +214,14 @@ class PairedTable:
         return self.a.column(name, self.indices), self.b.column(name, self.indices)
 
     def correct(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Where the prediction of each is the label."""
+        """Masks of the images that each model classifies correctly."""
         a, b = self.columns("prediction")
         return a == self.labels, b == self.labels
 
     def accuracies(
         self, quantity: str, kind: Kind, a: NDArray[np.bool_], b: NDArray[np.bool_]
     ) -> Difference:
-        """Difference of two accuracies; ``a`` and ``b`` say where each model succeeds."""
+        """Difference of two accuracies; ``a`` and ``b`` are the masks of correct images."""
         counts, level = PairedCounts.of(a, b), self.settings.level
         lower, upper = paired_interval(counts, level=level)
         return Difference(
@@ -318,7 +318,7 @@ COMPARED: tuple[tuple[Schema, Callable[[PairedTable], Iterator[Difference]]], ..
     (SMOOTHING, _smoothing),
     (ATTACK, _attack),
 )
-"""Which tables are compared, in the order of the output, and how."""
+"""Schemas whose tables are compared, in the order of the output, and the comparison."""
 
 
 def difference_tables(
@@ -329,8 +329,8 @@ def difference_tables(
     Args:
         first: name of the model that is subtracted.
         second: name of the other.
-        found: differences, those of one table one after the other.
-        correction: how ``p_adjusted`` was made; without one its column is left out.
+        found: differences, ordered by table.
+        correction: correction behind ``p_adjusted``; without one its column is omitted.
     """
     tests = ("p",) if correction is Correction.NONE else ("p", "adjusted p")
     values = ("quantity", "claim", "first", "second", "difference", "interval", "ahead")
@@ -340,9 +340,9 @@ def difference_tables(
 
 
 def difference_note(level: float, family: Family) -> str:
-    """What the columns of ``difference_tables`` mean."""
+    """Explanation of the columns of ``difference_tables``."""
     return (
-        "Difference: second minus first, over the n images that both files hold. Ahead: the number "
+        "Difference: second minus first, over the n images in both files. Ahead: the number "
         "of images on which the first number is larger (for accuracies: only the first model is "
         f"correct), then the second. Interval: level {100 * level:g} %, pointwise (for one row "
         "alone). p: exact two-sided test, McNemar's for accuracies, the sign test for other "

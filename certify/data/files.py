@@ -109,7 +109,7 @@ def _from_npy(path: Path) -> ImageSet:
             with readable(beside):
                 labels = np.load(beside, allow_pickle=False)
             return from_arrays(path.stem, images, labels, notes=(f"labels from {beside.name}",))
-    note = "no labels: there is no labels.npy (or the like) beside it"
+    note = "no labels: there is no labels.npy or similar file beside it"
     return from_arrays(path.stem, images, notes=(note,))
 
 

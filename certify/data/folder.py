@@ -127,7 +127,7 @@ def _require_one_kind(folder: Path, flat: list[Path], classes: list[str]) -> Non
         problem = f"holds images beside the sub-folders {', '.join(classes[:3])}"
         hint = "put every image into the sub-folder of its class, or all into one folder"
     elif classes and SPLITS.issuperset(key.lower() for key in classes):
-        problem = f"holds the parts {', '.join(classes)}, not classes"
+        problem = f"holds the splits {', '.join(classes)}, not classes"
         hint = f"give one of them, for instance {folder / classes[0]}"
     if problem:
         message = f"{folder} {problem}"
@@ -197,7 +197,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path) as image:
                 yield image
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        message = f"cannot read the image {path}: it is cut short or none"
+        message = f"cannot read the image {path}: it is truncated or not an image"
         raise DataError(message) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"the image {path} has too many pixels"

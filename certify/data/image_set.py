@@ -59,12 +59,12 @@ class ImageSet:
     """Images in pixel space with labels.
 
     Attributes:
-        name: what the set is called.
+        name: name of the set.
         source: where the pixels come from.
         labels: class of each image ``(n,)``, None where there are none.
         sha256: hash of all images and labels; the same content has the same hash in any format.
         classes: names of the classes, empty where they have none.
-        notes: what was decided in reading the set, one line each.
+        notes: how the content was interpreted, one line each.
     """
 
     name: str
@@ -213,7 +213,7 @@ def class_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
 
 def require_pixels(name: str, values: NDArray[Any], first: int) -> None:
     """Raise a DataError unless the float ``values`` of images from ``first`` on lie in [0, 1]."""
-    low, high = float(values.min()), float(values.max())  # NaN if there is one
+    low, high = float(values.min()), float(values.max())  # NaN if any value is NaN
     if low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE:
         return
     bad = ~((values >= -RANGE_TOLERANCE) & (values <= 1 + RANGE_TOLERANCE))

@@ -1,4 +1,4 @@
-"""The loss around an image: in a plane, and along a line with its Taylor approximations."""
+"""Loss landscape of single images: surface in a plane, Taylor approximations along a line."""
 
 from .figures import save_surface, save_taylor
 from .schema import SURFACE, TAYLOR

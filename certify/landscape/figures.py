@@ -1,4 +1,4 @@
-"""Pictures of a loss surface and of Taylor curves, as PNG, PDF or SVG by the file's ending."""
+"""Figures of a loss surface and of Taylor curves; the file extension selects the format."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def save_surface(path: Path, grids: dict[str, NDArray[Any]], *, epsilon: float, title: str) -> None:
-    """Loss from above with the borders between classes, and in three dimensions.
+    """Draw the loss as contours with class boundaries, and as a surface in three dimensions.
 
     Args:
-        path: the picture.
+        path: file of the figure.
         grids: `offsets` (m,), `cross_entropy` and `prediction` (m, m), first axis adversarial.
         epsilon: length of both directions, pixel units.
-        title: above the picture.
+        title: title of the figure.
     """
     figure = _figure(width=11.0)
     place = grids["offsets"] * epsilon
@@ -40,7 +40,7 @@ def save_surface(path: Path, grids: dict[str, NDArray[Any]], *, epsilon: float, 
     solid: Any = figure.add_subplot(1, 2, 2, projection="3d")
     across, along = np.meshgrid(place, place)
     solid.plot_surface(across, along, loss, facecolors=_class_colours(classes), linewidth=0)
-    solid.set_box_aspect(None, zoom=0.85)  # or its labels are cut off
+    solid.set_box_aspect(None, zoom=0.85)  # otherwise the axis labels are cut off
     solid.set_zlabel("cross-entropy (nat)")
     solid.locator_params(nbins=5)
     _axes(solid, "adversarial", "random")
@@ -57,7 +57,7 @@ def save_taylor(
     *,
     title: str,
 ) -> None:
-    """The loss along a line and its approximations, each with its name."""
+    """Draw the loss along a line and its approximations, with their names in the legend."""
     figure = _figure(width=6.5)
     axes = figure.add_subplot()
     axes.plot(t, loss, color="black", linewidth=2, label="loss")
@@ -84,7 +84,7 @@ def _axes(axes: Axes, x_label: str, y_label: str) -> None:
 
 
 def _class_colours(classes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Colours ``(m, m, 4)``, one a class."""
+    """Colours ``(m, m, 4)``, one per class."""
     from matplotlib import colormaps
 
     return np.asarray(colormaps["tab20"](classes % 20))

@@ -1,8 +1,8 @@
-r"""The loss in a plane through an image: adversarial direction against a random one.
+r"""The loss in a plane through an image, spanned by an adversarial and a random direction.
 
 :math:`\ell(x + a u + b v)` on a grid (Qin et al. 2019, arXiv:1907.02610, figures 1, 4 and A1): u
-is a perturbation that ascent found, v random signs. A smooth bowl is what an honest gradient looks
-like; a jagged surface whose peaks the gradient does not point to is masking.
+is a perturbation found by gradient ascent, v consists of random signs. A smooth bowl means that the
+gradient is informative; a jagged surface with peaks away from the gradient indicates masking.
 
 `robcert surface`: the loss and the classes in a plane through an image.
 """
@@ -54,8 +54,8 @@ class Surface:
         u: adversarial direction ``(c, h, w)``, pixel units.
         v: random direction ``(c, h, w)`` of the same norm.
         cross_entropy: ``(m, m)``, first axis along u.
-        margin: margin loss of logits likewise; below 0 where the class is y.
-        prediction: classes likewise.
+        margin: margin loss of the logits ``(m, m)``; below 0 where the class is y.
+        prediction: predicted classes ``(m, m)``.
     """
 
     offsets: Tensor
@@ -76,16 +76,18 @@ def loss_surface(
     steps: int,
     seed: int,
 ) -> Surface:
-    """Surface around the one image of ``batch``, on a square of side 2 epsilon, without pixel box.
+    """Surface around the one image of ``batch`` on a square of side 2 epsilon.
+
+    Points outside the pixel box are evaluated too.
 
     Args:
-        classifier: model; the losses on the grid are the runtime's.
+        classifier: model; the runtime computes the losses on the grid.
         batch: one image.
         norm: norm in which both directions have length ``epsilon`` (pixel units).
         epsilon: half the side of the square.
-        resolution: points along a side.
-        steps: of the ascent that finds u.
-        seed: of the random direction and the ascent's start.
+        resolution: grid points per side.
+        steps: steps of the ascent that finds u.
+        seed: seed of the random direction and of the ascent's initial perturbation.
     """
     u = _adversarial(classifier, batch, norm=norm, epsilon=epsilon, steps=steps, seed=seed)
     stream = generator(seed, "surface/direction", int(batch.index[0]))
@@ -126,18 +128,18 @@ def _adversarial(
 
 
 MOST_POINTS = 1001
-"""Along a side; no picture shows more."""
+"""Largest number of grid points per side; a figure shows no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class SurfaceSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm in which both directions have length epsilon.
         epsilon: half the side of the square, pixel units.
-        resolution: points along a side.
-        steps: of the attack whose direction is one axis.
+        resolution: grid points per side.
+        steps: steps of the attack whose direction is one axis.
     """
 
     norm: Norm = Norm.LINF
@@ -157,15 +159,15 @@ class SurfaceSettings:
 
 @dataclass(frozen=True, slots=True)
 class SurfaceRow:
-    """One image.
+    """Surface of one image in numbers.
 
     Attributes:
-        index: its position in the data set.
-        cross_entropy: at the image.
-        largest_cross_entropy: on the grid.
-        turns: changes between rise and fall of the cross-entropy along the adversarial axis, mean
-            over the grid's lines: 0 to 2 for a smooth surface, many for a jagged one.
-        lost: share of the grid that is not of class y.
+        index: position of the image in the data set.
+        cross_entropy: cross-entropy at the image.
+        largest_cross_entropy: largest cross-entropy on the grid.
+        turns: turning points of the cross-entropy along the adversarial axis, mean over the grid's
+            lines: 0 to 2 for a smooth surface, many for a jagged one.
+        lost: share of grid points that are not classified as y.
     """
 
     index: int
@@ -177,7 +179,7 @@ class SurfaceRow:
 
 @dataclass(frozen=True, slots=True)
 class SurfaceSummary:
-    """What the surfaces look like, image by image."""
+    """Numbers that describe the surface of each image."""
 
     norm: str
     epsilon: float
@@ -187,7 +189,7 @@ class SurfaceSummary:
     complete: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON."""
         return dict(plain(asdict(self)))
 
 
@@ -237,9 +239,9 @@ def grids(group: AnalysisGroup, index: int) -> dict[str, NDArray[Any]]:
 
 
 def turns(loss: NDArray[np.float64]) -> float:
-    """Changes between rise and fall along the first axis of ``loss (m, m)``, mean over lines.
+    """Number of turning points along the first axis of ``loss (m, m)``, mean over lines.
 
-    Steps below a thousandth of the range count as neither.
+    Steps below a thousandth of the range count neither as rise nor as fall.
     """
     found = 0
     for line in loss.T:
@@ -274,7 +276,7 @@ def _row(
 
 def _save(group: AnalysisGroup, index: int, found: Surface) -> None:
     arrays = {
-        "offsets": (found.offsets, "places along both directions, in units of them", ""),
+        "offsets": (found.offsets, "coordinates along u and v, in units of their length", ""),
         "u": (found.u, "adversarial direction", "pixel"),
         "v": (found.v, "random direction", "pixel"),
         "cross_entropy": (found.cross_entropy, "cross-entropy, first axis along u", "nat"),

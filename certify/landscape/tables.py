@@ -26,15 +26,15 @@ def surface_tables(summaries: Sequence[SurfaceSummary]) -> Iterator[Table]:
             )
             for row in summary.images
         )
-        header = ("image", "cross-entropy", "largest in the plane", "turns", "other class")
-        note = "Turns: changes between rise and fall along the attack direction; 0 to 2 on a "
-        note += "smooth surface, many on a jagged one."
+        header = ("image", "cross-entropy", "largest in the plane", "turns", "misclassified")
+        note = "Turns: turning points of the loss along the attack direction; 0 to 2 on a "
+        note += "smooth surface, many on a jagged one. Misclassified: share of grid points."
         title = f"loss surface within {pixel(summary.epsilon)}"
         yield Table(title, "measured", header, rows, note)
 
 
 def taylor_tables(summaries: Sequence[TaylorSummary]) -> Iterator[Table]:
-    """Errors of the second-order approximations, and SOAR's regulariser."""
+    """Tables of the errors of second-order approximations, and of SOAR's regulariser."""
     for summary in summaries:
         rows = (
             ("exact product", decimal(summary.exact), DASH),
@@ -43,11 +43,11 @@ def taylor_tables(summaries: Sequence[TaylorSummary]) -> Iterator[Table]:
                 for row in summary.steps
             ),
         )
-        header = ("Hessian-vector product", "mean error of the loss", "of the gradient norm")
+        header = ("Hessian-vector product", "mean error of the loss", "error of the gradient norm")
         yield Table(f"Taylor curves to {pixel(summary.epsilon)}", "measured", header, rows)
         regulariser = (
             ("mean, one direction", decimal(summary.penalty_one)),
             ("mean, all directions", decimal(summary.penalty_all)),
             ("variation between directions", percent(summary.penalty_variation)),
         )
-        yield Table("SOAR's regulariser", "measured", ("what", "value"), regulariser)
+        yield Table("SOAR's regulariser", "measured", ("quantity", "value"), regulariser)

@@ -2,11 +2,11 @@ r"""Second-order Taylor approximations of a loss along a line, exact and by fini
 
 :math:`\ell(x + t\eta) \approx \ell + t\, g^T \eta + \tfrac12 t^2\, \eta^T H \eta` with the exact
 Hessian-vector product, or with :math:`H \eta \approx \|\eta\| (\nabla \ell(x + h \tilde\eta) -
-\nabla \ell(x)) / h`, :math:`\tilde\eta = \eta / \|\eta\|_2`, which sees the curvature over a step
-h instead of at a point (Ma, Faghri, Farahmand 2020, arXiv:2004.01832, figures 1 and 4). Networks
-of ReLU have no curvature at a point at all, so there the exact product misses nearly everything.
+\nabla \ell(x)) / h`, :math:`\tilde\eta = \eta / \|\eta\|_2`, which measures the curvature over a
+step h instead of at a point (Ma, Faghri, Farahmand 2020, arXiv:2004.01832, figures 1 and 4). ReLU
+networks have zero curvature at almost every point, so the exact product misses nearly all of it.
 
-`robcert taylor`: how well second-order approximations of the loss hold within epsilon.
+`robcert taylor`: errors of second-order approximations of the loss within epsilon.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaylorCurves:
-    """Losses along ``x + t eta``, one row an image.
+    """Losses along ``x + t eta``, one row per image.
 
     Attributes:
-        t: places along the line ``(m,)``, 0 to 1.
+        t: positions along the line ``(m,)``, 0 to 1.
         loss: true losses ``(b, m)``.
         exact: approximation with the exact Hessian-vector product ``(b, m)``.
-        finite: approximations with finite differences ``(b, n, m)``, one a step.
+        finite: approximations with finite differences ``(b, n, m)``, one per step h.
     """
 
     t: Tensor
@@ -77,7 +77,7 @@ def taylor_curves(
         plane: tangents of the images.
         eta: directions, in pixel units; not all zero.
         steps: h of each finite difference, pixel units in l2.
-        resolution: places along the line.
+        resolution: number of positions along the line.
     """
     t = torch.linspace(0, 1, resolution, dtype=plane.x.dtype, device=plane.x.device)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def exact_curvature(plane: Tangent, eta: Tensor) -> Tensor:
 
 
 def finite_curvature(plane: Tangent, eta: Tensor, *, step: float) -> Tensor:
-    r"""The same by one difference of gradients over ``step``, ``(b,)``.
+    r""":math:`\eta^T \nabla^2 \ell(x) \eta`, ``(b,)``, by one finite difference of gradients.
 
     :math:`\|\eta\| \, \eta^T (\nabla \ell(x + h \tilde\eta) - \nabla \ell(x)) / h`
     """
@@ -119,7 +119,7 @@ def finite_curvature(plane: Tangent, eta: Tensor, *, step: float) -> Tensor:
 
 
 def finite_gradient_norm(plane: Tangent, norm: Norm, *, step: float) -> Tensor:
-    r"""Dual norms ``(b,)`` by one forward difference, as a finite-difference penalty sees them.
+    r"""Dual norms ``(b,)`` of the gradient by one forward difference, as penalties compute them.
 
     :math:`(\ell(x + h d) - \ell(x)) / h` with d of l2 length 1 along the steepest direction of
     ``norm``; for linf that is :math:`\mathrm{sign}(g) / \sqrt d`, so the difference is multiplied
@@ -138,7 +138,7 @@ def finite_gradient_norm(plane: Tangent, norm: Norm, *, step: float) -> Tensor:
 def second_order_penalties(
     plane: Tangent, batch: Batch, *, epsilon: float, step: float, directions: int, seed: int
 ) -> Tensor:
-    r"""SOAR's regulariser in many random directions, ``(b, directions)``; one gradient each.
+    r"""SOAR's regulariser in many random directions, ``(b, directions)``; one gradient per entry.
 
     :math:`R = \tfrac12 (d \epsilon^2 + 1) \, \bigl\| \|z\| (\nabla \ell(x + h \tilde z) -
     \nabla \ell(x)) / h + z_1 \nabla \ell(x) \bigr\|_2` with z and z_1 standard normal (Ma et al.,
@@ -170,23 +170,23 @@ STREAM = "taylor/line"
 
 
 class Line(StrEnum):
-    """Along which direction the loss is looked at."""
+    """Direction along which the loss is evaluated."""
 
-    GRADIENT = "gradient"  # the steepest one of the norm
+    GRADIENT = "gradient"  # steepest direction in the norm
     RANDOM = "random"  # uniform in the ball
 
 
 @dataclass(frozen=True, slots=True)
 class TaylorSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
-        loss: which loss.
-        line: which direction.
+        epsilon: radius of the ball, pixel units.
+        loss: loss that is approximated.
+        line: direction of the line.
         steps: h of the finite differences, pixel units in l2.
-        resolution: places along the line.
+        resolution: number of positions along the line.
         directions: random directions in which SOAR's regulariser is measured.
     """
 
@@ -210,11 +210,11 @@ class TaylorSettings:
 
 @dataclass(frozen=True, slots=True)
 class StepError:
-    """What a finite-difference step does.
+    """Errors with one finite-difference step.
 
     Attributes:
         step: h, pixel units in l2.
-        taylor: mean absolute error of the Taylor curve, over images and places.
+        taylor: mean absolute error of the Taylor curve, over images and positions.
         gradient_norm: mean relative error of the gradient norm by one forward difference.
     """
 
@@ -225,16 +225,16 @@ class StepError:
 
 @dataclass(frozen=True, slots=True)
 class TaylorSummary:
-    """How well the approximations hold.
+    """Errors of the approximations.
 
     Attributes:
-        n: images.
+        n: number of images.
         exact: mean absolute error with the exact Hessian-vector product.
         steps: errors by finite-difference step.
         penalty_one: mean over images of SOAR's regulariser in one random direction.
         penalty_all: the same over all directions.
-        penalty_variation: mean over images of standard deviation over mean across directions:
-            one direction serves a data set's mean, not an image.
+        penalty_variation: coefficient of variation across directions, mean over images; where it
+            is large, one direction is enough for a data set's mean but not for a single image.
     """
 
     norm: str
@@ -251,12 +251,12 @@ class TaylorSummary:
     complete: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON."""
         return dict(plain(asdict(self)))
 
 
 def analyse(session: Session, settings: TaylorSettings) -> str:
-    """Path of the table with the curves; rows that are there are kept.
+    """Path of the table with the curves; existing rows are kept.
 
     Raises:
         TwinUnavailableError: the model has no twin.
@@ -309,7 +309,7 @@ def summarise(store: ResultStore, key: str) -> TaylorSummary:
 def mean_curves(
     group: AnalysisGroup,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[str, NDArray[np.float64]]]]:
-    """Places t, mean loss over the images, and each approximation's name and mean."""
+    """Positions t, mean loss over the images, and name and mean of each approximation."""
     indices = group.indices
     loss = group.column("loss", indices).mean(0)
     finite = group.column("finite", indices).mean(0)

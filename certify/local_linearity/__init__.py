@@ -1,4 +1,4 @@
-"""Local linearity gamma(eps, x): how far the loss departs from its tangent."""
+"""Local linearity gamma(eps, x): the largest deviation of the loss from its tangent."""
 
 from .analysis import analyse
 from .deviation import (

@@ -1,4 +1,4 @@
-"""`robcert linearity`: how far does the loss leave its tangent within epsilon of each image?"""
+"""`robcert linearity`: largest deviation of the loss from its tangent within epsilon."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAM = "linearity"
 
 
 def analyse(session: Session, settings: LinearitySettings) -> str:
-    """Path of the table with each image's local linearity; rows that are there are kept.
+    """Path of the table with each image's local linearity; existing rows are kept.
 
     Raises:
         TwinUnavailableError: the model has no twin.

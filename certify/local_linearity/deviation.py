@@ -1,11 +1,12 @@
-r"""How far a loss is from its tangent in a ball around each image.
+r"""The largest deviation of a loss from its tangent in a ball around each image.
 
 The residual at a perturbation is :math:`r(\delta) = \ell(x + \delta) - \ell(x) -
 \langle \delta, \nabla \ell(x) \rangle`. Local linearity is :math:`\gamma(\epsilon, x) =
 \max_{\|\delta\| \le \epsilon} |r(\delta)|` (Qin et al. 2019, arXiv:1907.02610, equations 5 and 6);
 without the absolute value it is the residual whose supremum over images is
-:math:`\omega(\epsilon)` (Finlay & Oberman 2019, arXiv:1905.11468, equation 5). Found by ascent,
-so what comes out is a lower estimate: random draws miss nearly all of it in image dimension.
+:math:`\omega(\epsilon)` (Finlay & Oberman 2019, arXiv:1905.11468, equation 5). The maximum is
+searched for by gradient ascent, which gives a lower estimate; in the dimension of images, random
+points miss nearly all of it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from robcert.certify.numerics import Elsewhere, ImageLoss
 
 FLOAT32_ULPS = 16
-"""Differences of logits are trusted down to so many units in the last place."""
+"""Differences of logits below this many units in the last place count as rounding."""
 
 
 class Sided(StrEnum):
@@ -39,7 +40,7 @@ class Sided(StrEnum):
     LOWER = "lower"
 
     def of(self, residual: Tensor) -> Tensor:
-        """What is maximised, from residuals of any shape."""
+        """The maximised quantity, from residuals of any shape."""
         if self is Sided.TWO:
             return residual.abs()
         return residual if self is Sided.UPPER else -residual
@@ -50,10 +51,10 @@ class Tangent:
     """The losses of images and their tangent planes.
 
     Attributes:
-        classifier: model, by its twin.
+        classifier: model; its twin computes losses and gradients.
         x: images ``(b, c, h, w)``.
         y: classes that the losses refer to ``(b,)``.
-        loss: which loss.
+        loss: loss that is linearised.
         value: losses at the images ``(b,)``.
         gradient: their gradients ``(b, c, h, w)``.
         scale: largest absolute logit of each image ``(b,)``, for the rounding floor.
@@ -88,14 +89,14 @@ class Tangent:
     def floor(self, delta: Tensor) -> Tensor:
         """Size below which residuals at ``delta`` are rounding, ``(b,)``.
 
-        Two losses of the size of the logits are subtracted, and the linear term from them.
+        Two losses of the size of the logits are subtracted, then the linear term.
         """
         terms = self.scale + self.linear_term(delta).abs()
         return FLOAT32_ULPS * torch.finfo(terms.dtype).eps * terms
 
 
 def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Tangent:
-    """Tangent planes of ``loss`` at the images ``x (b, c, h, w)``; one gradient an image."""
+    """Tangent planes of ``loss`` at the images ``x (b, c, h, w)``; one gradient per image."""
     scales = []
 
     def values(point: Tensor) -> Tensor:
@@ -109,16 +110,16 @@ def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Ta
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How the largest deviation is looked for.
+    """Configuration of the search for the largest deviation.
 
     Attributes:
         norm: norm of the ball.
         sided: which deviations count.
         steps: gradient steps of each restart.
         rule: how a gradient becomes a step.
-        restarts: random starts, at least 1; the zero perturbation is stationary.
+        restarts: random initial perturbations, at least 1; the zero perturbation is stationary.
         box: keep perturbed images in [0, 1].
-        first_rule: rule of the first restart, where it is not ``rule``.
+        first_rule: rule of the first restart, if it differs from ``rule``.
     """
 
     norm: Norm
@@ -131,7 +132,7 @@ class Search:
 
     @property
     def n_gradients(self) -> int:
-        """Gradients an image costs, besides the tangent's."""
+        """Gradients per image, besides the tangent's."""
         return self.steps * self.restarts
 
 
@@ -140,10 +141,10 @@ class Deviation:
     """Largest deviations found, ``(b,)`` each.
 
     Attributes:
-        value: deviation, at least 0 (reached at the zero perturbation).
-        last: largest over the restarts of the value at the last iterate, at least 0.
+        value: deviation, at least 0 (its value at the zero perturbation).
+        last: deviation at the last iterate, maximum over restarts, at least 0.
         delta: perturbation of ``value``, ``(b, c, h, w)``.
-        restart: restart that found it, 0 where none beat the zero perturbation.
+        restart: restart that found it, 0 where none exceeded the zero perturbation.
     """
 
     value: Tensor
@@ -160,9 +161,10 @@ def adam_rule(size: float = 0.1) -> StepRule:
 def halving_rule(norm: Norm, steps: int) -> StepRule:
     """Steepest ascent by 4 radii, halved after each quarter of ``steps``.
 
-    Steps longer than the ball land on its far faces, where residuals are largest. On trained
-    networks this found 2 to 7 % more than Adam's rule in linf at 50 steps, and several times
-    more in l2 and l1, where Adam's nearly equal entries are a poor direction.
+    Steps longer than the ball's diameter are projected to the opposite side of the ball, where
+    residuals are largest. On trained networks this found 2 to 7 % larger deviations than Adam's
+    rule in linf at 50 steps, and several times larger ones in l2 and l1, where a direction with
+    nearly equal entries, as Adam's, is a poor one.
     """
     drops = tuple((steps * quarter // 4, 0.5) for quarter in (1, 2, 3))
     return StepRule(Direction.steepest(norm), 4.0, relative=True, drops=drops)
@@ -171,12 +173,12 @@ def halving_rule(norm: Norm, steps: int) -> StepRule:
 def largest_deviation(
     plane: Tangent, batch: Batch, search: Search, *, epsilon: float, seed: int, stream: str
 ) -> Deviation:
-    """Largest deviations from the tangent within ``epsilon`` (pixel units) that ascent finds.
+    """Largest deviations from the tangent that ascent finds within ``epsilon`` (pixel units).
 
     Args:
         plane: tangents of the images.
-        batch: the images' positions in the data set, which seed their random starts.
-        search: how to look.
+        batch: the images' positions in the data set, which seed their initial perturbations.
+        search: configuration of the search.
         epsilon: radius of the ball.
         seed: seed of the run.
         stream: name of the random stream.
@@ -212,10 +214,10 @@ def ascend(
     epsilon: float,
     elsewhere: Elsewhere | None = None,
 ) -> Deviation:
-    """Largest deviations on the way up from ``start (b, c, h, w)``; one restart.
+    """Largest deviations during one ascent from ``start (b, c, h, w)``, that is one restart.
 
-    Where the loss is affine near its image, as between the kinks of ReLU, nothing rises: such an
-    image goes ``elsewhere`` (see `ascent.maximise`).
+    Where the loss is affine near an image, as between the kinks of ReLU, the gradient of the
+    deviation is 0; such an image continues at ``elsewhere`` (see `ascent.maximise`).
     """
     ascent = maximise(
         lambda delta: search.sided.of(plane.residual(delta)),
@@ -238,7 +240,7 @@ def ascend(
 
 
 def better_of(best: Deviation, found: Deviation, restart: int) -> Deviation:
-    """The larger of two searches, image by image; ``restart`` is the number of ``found``."""
+    """The larger deviation of two searches, per image; ``restart`` is the number of ``found``."""
     better = found.value > best.value
     rows = better.view(-1, *[1] * (best.delta.dim() - 1))
     return Deviation(

@@ -1,4 +1,4 @@
-r"""Local linearity of several models on the same images: histograms, and the course of a training.
+r"""Local linearity of several models, or of one model during training, on the same images.
 
 Histograms of :math:`\sqrt{\gamma}` side by side, and gamma against the epochs of a training run
 (Qin et al. 2019, arXiv:1907.02610, figures F3 and 2), from the tables of `robcert linearity`.
@@ -34,12 +34,12 @@ class Measured:
     """Gamma of one model at one radius.
 
     Attributes:
-        name: the model's.
+        name: name of the model.
         results: path of its results file.
-        epoch: epochs that it was trained for, None where that is not the question.
+        epoch: epochs that it was trained for, None if the models are not one training run.
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
-        gamma: of the images ``(n,)``.
+        epsilon: radius of the ball, pixel units.
+        gamma: gamma of each image ``(n,)``.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Measured:
 
     @classmethod
     def of(cls, store: ResultStore, key: str, *, name: str, epoch: int | None = None) -> Measured:
-        """From the linearity table at path ``key``."""
+        """Values of the linearity table at path ``key``."""
         group = store.at(key)
         indices = group.indices
         gamma = group.column("gamma", indices[group.computed(indices)])
@@ -59,7 +59,7 @@ class Measured:
         return cls(name, str(store.path), epoch, settings["norm"], settings["epsilon"], gamma)
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON, gamma by its spread."""
+        """The values as plain JSON, gamma by its summary statistics."""
         gamma = asdict(spread(self.gamma))
         root = spread(np.sqrt(self.gamma))
         facts = {"name": self.name, "results": self.results, "epoch": self.epoch}
@@ -70,7 +70,7 @@ class Measured:
 
 
 def series_table(series: Sequence[Measured]) -> Table:
-    """Gamma of each model at each radius."""
+    """Table of gamma of each model at each radius."""
     rows = tuple(
         (
             one.name,
@@ -85,15 +85,15 @@ def series_table(series: Sequence[Measured]) -> Table:
     header = ("model", "epoch", "ε", "mean γ", "median", "95 %", "max", "mean √γ", "images")
     if all(one.epoch is None for one in series):
         header, rows = _without(header, 1), tuple(_without(row, 1) for row in rows)
-    note = "Found by search, so lower estimates. The same images, settings and random starts."
+    note = "Lower estimates, found by search with the same images, settings and random starts."
     return Table(f"local linearity γ ({series[0].norm})", "estimated", header, rows, note)
 
 
 def save_histogram(path: Path, series: Sequence[Measured]) -> None:
-    r"""Histograms of :math:`\sqrt{\gamma}`, common bins, one panel a radius.
+    r"""Save histograms of :math:`\sqrt{\gamma}` with common bins, one panel per radius.
 
     Raises:
-        InvalidParameterError: the path does not end like a picture.
+        InvalidParameterError: the path has no extension of an image format.
     """
     from matplotlib.figure import Figure
 
@@ -107,10 +107,10 @@ def save_histogram(path: Path, series: Sequence[Measured]) -> None:
 
 
 def save_course(path: Path, series: Sequence[Measured]) -> None:
-    """Gamma against the epochs of training: median and quartiles of the images, mean dashed.
+    """Save gamma against the epochs of training: median and quartiles over images, mean dashed.
 
     Raises:
-        InvalidParameterError: the path does not end like a picture.
+        InvalidParameterError: the path has no extension of an image format.
     """
     from matplotlib.figure import Figure
 

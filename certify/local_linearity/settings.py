@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Steps(StrEnum):
-    """How a gradient becomes a step of the search."""
+    """Step rule of the search."""
 
     AUTO = "auto"  # Adam in linf, halving in l2 and l1
     ADAM = "adam"
@@ -28,17 +28,17 @@ class Steps(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinearitySettings:
-    """Everything that changes a row; the defaults are those of Qin et al. 2019.
+    """Settings that the rows depend on; the defaults are those of Qin et al. 2019.
 
     Attributes:
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
-        loss: which loss.
+        epsilon: radius of the ball, pixel units.
+        loss: loss that is linearised.
         sided: which deviations count.
         steps: gradient steps of each restart.
-        rule: how a gradient becomes a step.
+        rule: step rule.
         step_size: length of Adam's steps, pixel units.
-        restarts: random starts.
+        restarts: random initial perturbations.
     """
 
     norm: Norm = Norm.LINF
@@ -52,7 +52,7 @@ class LinearitySettings:
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
             "quick": cls(steps=20),
             "thorough": cls(steps=100, rule=Steps.BOTH, restarts=5),
@@ -68,7 +68,7 @@ class LinearitySettings:
 
     @property
     def search(self) -> Search:
-        """The search that these settings name; images stay in the pixel box."""
+        """Configuration of the search; images stay in the pixel box."""
         norm = Norm(self.norm)
         return Search(
             norm,
@@ -81,7 +81,7 @@ class LinearitySettings:
 
     @property
     def gradient_passes(self) -> int:
-        """Gradients that one image costs."""
+        """Gradients per image."""
         return 1 + self.search.n_gradients
 
     def _rule(self, norm: Norm) -> StepRule:

@@ -1,4 +1,4 @@
-"""What the table of `robcert linearity` says."""
+"""Summary of the table of `robcert linearity`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImpliedBound:
-    r"""What gamma alone says of the change of the loss (Qin et al. 2019, Proposition C.2).
+    r"""Change of the loss implied by gamma alone (Qin et al. 2019, Proposition C.2).
 
-    An approximation, not a bound: the proposition's error of the Gauss-Newton model, which has no
-    limit in general, is left out.
+    An approximation, not a bound: it omits the error of the Gauss-Newton model in the proposition,
+    which is unbounded in general.
 
     Attributes:
-        change: :math:`\sqrt{2 \gamma / p_y} + \gamma`, the largest change of the loss that it
-            would allow within the ball.
-        held_at_delta: share of images whose linear term at the perturbation of gamma is within
+        change: :math:`\sqrt{2 \gamma / p_y} + \gamma`, the largest change of the loss within the
+            ball according to the approximation.
+        held_at_delta: share of images whose linear term at the perturbation of gamma is at most
             the square root.
-        held_in_ball: share of images where that of every perturbation in the ball is, which is
-            epsilon times the gradient's dual norm at most.
+        held_in_ball: share of images where the largest linear term in the ball, epsilon times the
+            gradient's dual norm, is at most the square root.
     """
 
     change: Spread
@@ -42,29 +42,29 @@ class ImpliedBound:
 
 @dataclass(frozen=True, slots=True)
 class LinearitySummary:
-    """What the search found.
+    """Results of the search for gamma.
 
     Attributes:
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
+        epsilon: radius of the ball, pixel units.
         loss: which loss was linearised.
         sided: which deviations counted.
         gamma: largest deviation found; a lower estimate.
-        gamma_last: the same at the last iterate instead of the best.
+        gamma_last: deviation at the last iterate instead of the best.
         relative_gamma: median of gamma over epsilon times the gradient's dual norm, the largest
-            change that the tangent allows: near 0 where the tangent tells the truth.
-        linear_term: of the perturbations of gamma.
-        gradient_dual_norm: of the gradients at the images.
+            change of the tangent in the ball: near 0 where the tangent describes the loss well.
+        linear_term: linear term at the perturbations of gamma.
+        gradient_dual_norm: dual norm of the gradients at the images.
         proposition_4_1_violations: images where the change of the loss exceeds linear term plus
-            gamma by more than rounding; the proposition says none.
-        proposition_4_1: largest change of the loss that it allows within the ball, epsilon times
-            the gradient's dual norm plus gamma.
-        proposition_c2: what the bound of the linear term by gamma alone gives, None unless the
-            loss is cross-entropy.
+            gamma by more than rounding; the proposition excludes them.
+        proposition_4_1: its bound on the change of the loss within the ball, epsilon times the
+            gradient's dual norm plus gamma.
+        proposition_c2: change of the loss implied by gamma alone, None unless the loss is
+            cross-entropy.
         below_floor: share of images whose gamma is no larger than rounding.
-        gradient_passes: gradients an image cost.
-        warnings: what the reader must know.
-        complete: whether every image asked for has its row.
+        gradient_passes: gradients per image.
+        warnings: limitations of the result.
+        complete: whether every requested image has its row.
     """
 
     norm: str
@@ -85,7 +85,7 @@ class LinearitySummary:
     complete: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON."""
         return dict(plain(asdict(self)))
 
 
@@ -121,7 +121,7 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
 
 
 def combined(summaries: Sequence[LinearitySummary]) -> dict[str, Any]:
-    """JSON of the runs of one command, which differ in epsilon: `gamma` by run, and `runs`."""
+    """JSON of the runs of one command, which differ in epsilon: `gamma` per run, and `runs`."""
     runs = [one.to_json() for one in summaries]
     shared = ("norm", "epsilon", "loss", "sided")
     entries = [{**{key: one[key] for key in shared}, **one["gamma"]} for one in runs]
@@ -130,7 +130,7 @@ def combined(summaries: Sequence[LinearitySummary]) -> dict[str, Any]:
 
 
 def _relative(gamma: NDArray[np.float64], reach: NDArray[np.float64]) -> float:
-    """Median of gamma over what the tangent allows, where it allows anything."""
+    """Median ratio of gamma to the tangent's largest change ``reach``, where that is above 0."""
     some = reach > 0
     return float(np.median(gamma[some] / reach[some])) if some.any() else float("nan")
 
@@ -154,10 +154,10 @@ def _warnings(
     if vanishing.any():
         found.append(
             f"the gradient is exactly 0 at {int(vanishing.sum())} of {len(vanishing)} images: "
-            "the search may find nothing there, and gamma says nothing"
+            "the search may find nothing there, and gamma is then not informative"
         )
     if below_floor > 0.5:
         found.append("gamma is no larger than float32 rounding on most images")
     if straight_through:
-        found.append("gradients of quantised nodes are straight-through ones")
+        found.append("gradients of quantised nodes are straight-through estimates")
     return tuple(found)

@@ -18,7 +18,7 @@ _SIDES = {
 
 
 def tables(summaries: Sequence[LinearitySummary]) -> Iterator[Table]:
-    """γ, one row per run, and the change of the loss that it implies."""
+    """Tables of γ, one row per run, and of the change of the loss that it implies."""
     rows = tuple(
         (
             one.norm,
@@ -38,25 +38,25 @@ def tables(summaries: Sequence[LinearitySummary]) -> Iterator[Table]:
 
 
 def _which(summary: LinearitySummary) -> str:
-    """Which loss and which side, where they are not the cross-entropy and both."""
+    """Sentences on the loss and the side, where they are not cross-entropy and both."""
     loss = " The loss is the margin." if summary.loss == "margin" else ""
     return loss + _SIDES.get(summary.sided, "")
 
 
 def _implied(runs: Sequence[LinearitySummary]) -> Iterator[Table]:
-    """What gamma implies for the loss within the ball (LLR, Propositions 4.1 and C.2)."""
+    """Change of the loss within the ball implied by gamma (LLR, Propositions 4.1 and C.2)."""
     if not runs:
         return
     alone = any(run.proposition_c2 for run in runs)
     rows = tuple(_change_of(run, alone=alone) for run in runs)
-    header: tuple[str, ...] = ("ε", "by ε‖∇‖ + γ", "broken at δ")
-    note = "Median over the images of the largest change. By the gradient and γ: Proposition 4.1, "
-    note += "exact for the true γ."
+    header: tuple[str, ...] = ("ε", "ε‖∇‖ + γ", "violations at δ")
+    note = "Median over images of the largest change of the loss within ε. ε‖∇‖ + γ: "
+    note += "Proposition 4.1, a bound for the true γ; violations: images above it at the δ found."
     if alone:
-        header += ("by γ alone", "held at δ", "held in the ball")
+        header += ("by γ alone", "holds at δ", "holds in the ball")
         note += (
-            " By γ alone: Proposition C.2, an approximation that leaves out the error of the "
-            "Gauss–Newton model; the next columns say how often it held."
+            " By γ alone: Proposition C.2, an approximation that omits the error of the "
+            "Gauss–Newton model; the next columns give the share of images for which it holds."
         )
     yield Table("change of the loss within ε", "estimated", header, rows, note)
 

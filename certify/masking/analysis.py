@@ -26,7 +26,7 @@ def analyse(
 
     Args:
         session: model, images, results file.
-        settings: of the check; ``sources`` is set here.
+        settings: settings of the check; ``sources`` is set here.
         sources: source models of transfer attacks; None for the bundled ones that fit or, if none
             does, a surrogate trained here.
 

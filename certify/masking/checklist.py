@@ -1,8 +1,8 @@
 """The checklist: indicators from the columns of the masking table.
 
-It also selects the images in doubt: those that survived every attack although their gradient looks
-unusable. Only these get the long black-box search, so the verdict rests on attacks rather than on
-properties of the gradient, and the check of an honest model costs no more.
+It also selects images for the long black-box search: those that survived every attack although
+their gradient looks unusable. So the verdict rests on attacks rather than on properties of the
+gradient, and the check of a model without masking costs no more.
 """
 
 from __future__ import annotations
@@ -219,13 +219,13 @@ def _outputs(columns: Columns, facts: Facts) -> Iterator[Indicator]:
     yield CROSSINGS.of_share(above, np.ones(facts.compared, dtype=np.bool_))
 
 
-def in_doubt(columns: Columns, info: ModelInfo) -> NDArray[np.bool_]:
-    """Mask ``(b,)`` of the images in doubt, which get the long black-box search.
+def needs_long_search(columns: Columns, info: ModelInfo) -> NDArray[np.bool_]:
+    """Mask ``(b,)`` of the images that get the long black-box search.
 
     They are classified correctly, survived every attack, and have a gradient that looks unusable:
     PGD never moves or its loss never rises, the gradient is NaN, the unbounded attack fails,
     outputs differ between calls, or the gradient disagrees with finite differences. Without a
-    differentiable model no image is in doubt: the verdict is ``unknown``.
+    differentiable model no image is selected: the verdict is ``unknown``.
     """
     survived = (columns["correct"] == 1) & ~broken_by(columns, tuple(set(ATTACKS) & set(columns)))
     if not known(columns["pgd_ce"]).all():

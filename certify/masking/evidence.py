@@ -10,7 +10,7 @@ import torch
 from robcert.certify.numerics import Loss, value_and_gradient
 
 from .attacks import Attack, Attacks, one_step_from_random, random_point
-from .checklist import in_doubt
+from .checklist import needs_long_search
 from .schema import MASKING
 from .settings import MaskingSettings, axes
 from .trace import bend, high_frequency_share, trace
@@ -67,8 +67,8 @@ def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Columns:
 
 
 def _long_search(attacks: Attacks, columns: Columns, sources: tuple[Classifier, ...]) -> Columns:
-    """Outcome of the long search of the images in doubt; the other images keep their fill value."""
-    some = np.flatnonzero(in_doubt(columns, attacks.classifier.info))
+    """Outcome of the long search on selected images; the others keep their fill value."""
+    some = np.flatnonzero(needs_long_search(columns, attacks.classifier.info))
     found = columns["long_search"].copy()
     if len(some):
         doubtful = attacks.on_rows(torch.from_numpy(some).to(attacks.batch.x.device))

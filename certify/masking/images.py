@@ -116,13 +116,18 @@ def _save_images(
     arrays: dict[str, tuple[NDArray[Any], Kind, str, str]] = {
         "index": (batch.index, Kind.MEASURED, "positions of these images in the data set", ""),
         "label": (_array(batch.y), Kind.MEASURED, "class y of each", "class"),
-        "clean": (_array(batch.x), Kind.MEASURED, "the images as they are", "pixel"),
+        "clean": (_array(batch.x), Kind.MEASURED, "the unchanged images", "pixel"),
         "broken": (_array(breaks), Kind.ATTACKED, "images that another attack found", "pixel"),
         "broken_class": (_classes(model, breaks), Kind.ATTACKED, "their classes", "class"),
     }
     if ends is not None:
-        arrays["naive"] = (_array(ends), Kind.MEASURED, "where the naive attack ended", "pixel")
-        arrays["naive_class"] = (_classes(model, ends), Kind.MEASURED, "classes there", "class")
+        arrays["naive"] = (
+            _array(ends),
+            Kind.MEASURED,
+            "last iterates of the naive attack",
+            "pixel",
+        )
+        arrays["naive_class"] = (_classes(model, ends), Kind.MEASURED, "their classes", "class")
     for name, (array, kind, doc, units) in arrays.items():
         group.save_array(f"pictures/{name}", array, kind=kind, doc=doc, units=units)
 
@@ -141,8 +146,8 @@ def _save_surface(
     )
     arrays = (
         ("cross_entropy", found.cross_entropy, "cross-entropy, first axis adversarial", "nat"),
-        ("margin", found.margin, "margin loss there", "logit"),
-        ("prediction", found.prediction, "class there", "class"),
+        ("margin", found.margin, "margin loss at the same points", "logit"),
+        ("prediction", found.prediction, "predicted class at the same points", "class"),
     )
     for name, values, doc, units in arrays:
         group.save_array(

@@ -17,7 +17,7 @@ and the multi-targeted margin attack (LLR, Table 2).
 GRADIENT_FREE_SHARE = 0.05
 """Threshold for images on which an attack without gradients, or a weaker attack, does better.
 
-A few such images near the decision boundary are chance, a twentieth is not.
+A few such images near the decision boundary can be chance; one in twenty cannot.
 """
 
 RESCALING_SHARE = 0.03
@@ -28,7 +28,7 @@ The same attack on the same loss at another scale gained nothing on 736 images o
 """
 
 RARE_SHARE = 0.01
-"""Threshold for gradients that are zero, NaN or lead nowhere: rounding alone stays below it."""
+"""Threshold for gradients that are zero, NaN or useless; rounding alone stays below it."""
 
 # A share is flagged only if its lower confidence limit exceeds the threshold, so small samples are
 # not flagged by chance.
@@ -37,8 +37,8 @@ CONFIDENCE = IndicatorText(
     "confidence",
     0.99,
     Weight.HINT,
-    "Mean largest probability on the images; cross-entropy of saturated outputs has no slope.",
-    "No action by itself: honest models are confident too. See the vanishing gradients.",
+    "Mean largest probability on the images; cross-entropy of saturated outputs is flat.",
+    "No action by itself: unmasked models are confident too. See the vanishing gradients.",
 )
 CONFIDENCE_RANDOM = IndicatorText(
     "confidence_random",
@@ -115,8 +115,8 @@ INNER_WINS = IndicatorText(
     "inner_scores_beat_gradient",
     GRADIENT_FREE_SHARE,
     Weight.DECISIVE,
-    "Share of images misclassified under PGD on scores inside the graph but on none of its output.",
-    "Layers before or after the network hide its gradient: attack the network inside.",
+    "Share of images misclassified under PGD on scores inside the graph, not on the output.",
+    "Layers before or after the network hide its gradient: attack the scores inside the graph.",
     required=False,
 )
 NOISE_WINS = IndicatorText(
@@ -137,7 +137,7 @@ UNBOUNDED = IndicatorText(
     "withstands_unbounded",
     RARE_SHARE,
     Weight.SUPPORTING,
-    "Share of images that survive PGD without a radius; on an honest model none does.",
+    "Share of images that survive PGD without a radius; on an unmasked model none does.",
     "The gradients carry no information: use search.",
 )
 ANSWERS_DIFFER = IndicatorText(
@@ -152,7 +152,7 @@ NO_GRADIENT_NODES = IndicatorText(
     0.0,
     Weight.HINT,
     "Number of rounding, quantising, comparing or random nodes in the graph.",
-    "No action by itself: honest models have such nodes too.",
+    "No action by itself: unmasked models have such nodes too.",
     required=False,
 )
 LABELS_WIN = IndicatorText(
@@ -256,7 +256,7 @@ DISAGREES = IndicatorText(
     0.02,
     Weight.SUPPORTING,
     "Share of images and noise inputs on which twin and runtime predict different classes.",
-    "The gradients belong to another function than the file's: see robcert inspect.",
+    "The twin, which gives the gradients, is not the file's function: see robcert inspect.",
     required=False,
 )
 OTHER_SLOPE = IndicatorText(

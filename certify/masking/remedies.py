@@ -29,7 +29,7 @@ class Remedy:
         robust: attacked: share of all images that are still classified correctly under it.
         broken_beyond: attacked: share of the correctly classified images that survive the naive
             attack but not this one.
-        gets_through: whether that share exceeds its threshold by the lower limit.
+        gets_through: whether the lower limit of that share exceeds its threshold.
     """
 
     name: str
@@ -73,7 +73,7 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
         ("label-only search (HopSkipJump)", ("hopskipjump",)),
         ("transfer from other models", ("transfer",)),
         ("search from a transferred start", ("transfer_start",)),
-        ("long search of images in doubt", ("long_search",)),
+        ("long search of selected images", ("long_search",)),
         ("attacks already in the file", ("earlier",)),
     )
     return tuple(_remedy(columns, name, attacks) for name, attacks in tried)

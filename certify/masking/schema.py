@@ -1,4 +1,4 @@
-"""The table of the masking check: what was seen, and which attack broke which image."""
+"""Columns of the masking check: measurements, and the attacks that succeed on each image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ MASKING = declare(
     Schema(
         "masking",
         2,
-        "evidence of gradient masking, per image; success columns speak of epsilon in "
-        "the settings, "
-        "and of most of several draws where answers differ from call to call",
+        "evidence of gradient masking, per image; success columns refer to epsilon in the "
+        "settings, and to the majority of several draws where outputs differ between calls",
         (
             Column("correct", "i1", _M, "1 where the runtime gives the class y", fill=-1),
-            Column("answers_differ", "i1", _M, "1 where the same input got two answers", fill=-1),
+            Column(
+                "answers_differ", "i1", _M, "1 where the same input gave different outputs", fill=-1
+            ),
             Column("confidence", "f8", _M, "largest probability on the image"),
-            Column("confidence_random", "f8", _M, "the same after uniform noise in the ball"),
-            Column("confidence_pgd1", "f8", _M, "the same after a random start and one step"),
+            Column(
+                "confidence_random", "f8", _M, "largest probability after uniform noise in the ball"
+            ),
+            Column(
+                "confidence_pgd1",
+                "f8",
+                _M,
+                "largest probability after one step from a random start",
+            ),
             Column(
                 "gradient_norm_file", "f8", _M, "dual norm of the true CE gradient, file as shipped"
             ),
@@ -29,8 +37,14 @@ MASKING = declare(
             Column("loss_curve", "f8", _M, "CE along PGD on CE", "nat", ("step",)),
             Column("margin_curve", "f8", _M, "margin loss at the same points", "logit", ("step",)),
             Column("moved", "i1", _M, "1 where that attack left its start", fill=-1),
-            Column("gradient_nan", "i1", _M, "1 where its gradient once was not finite", fill=-1),
-            Column("high_frequency", "f8", _M, "share of its energy above 1/4 cycle a pixel"),
+            Column(
+                "gradient_nan",
+                "i1",
+                _M,
+                "1 where its gradient was not finite at some step",
+                fill=-1,
+            ),
+            Column("high_frequency", "f8", _M, "share of its energy above 1/4 cycle per pixel"),
             Column("gamma", "f8", _E, "largest deviation of the margin from its tangent", "logit"),
             Column(
                 "linear_change", "f8", _M, "epsilon times the dual norm of its gradient", "logit"
@@ -41,27 +55,29 @@ MASKING = declare(
                     ("fgsm", "one sign step on CE"),
                     ("pgd_file", "PGD on CE of the file as shipped"),
                     ("pgd_ce", "PGD on CE of the logits"),
-                    ("pgd_wide", "the same within twice epsilon"),
+                    ("pgd_wide", "PGD on CE of the logits within twice epsilon"),
                     ("pgd_small_logits", "PGD on CE of a hundredth of the logits"),
                     ("pgd_large_logits", "PGD on CE of a hundred times the logits"),
                     ("pgd_margin", "PGD on the logit margin"),
                     ("multi_targeted", "PGD to some other class"),
                     ("inner", "PGD on scores inside the graph, past what may hide their slope"),
                     ("averaged", "PGD on the margin along the mean gradient of noisy copies"),
-                    ("noise", "some random point of the ball"),
+                    ("noise", "one of several random points of the ball"),
                     ("search", "score search (Square)"),
                     ("label_search", "search by labels only"),
-                    ("hopskipjump", "search by labels that estimates the boundary's slope"),
+                    ("hopskipjump", "HopSkipJump, by labels only,"),
                     ("transfer", "an adversarial image of another model"),
-                    ("transfer_start", "a search that begins at such an image"),
-                    ("long_search", "a long search, of images in doubt only"),
+                    ("transfer_start", "a search that starts at such an image"),
+                    ("long_search", "a long search of selected images"),
                     ("unbounded", "PGD bounded by the pixel box alone"),
                 )
             ),
             Column(
                 "naive_at", "i1", _A, "1 where PGD on CE as shipped succeeds", "", ("strength",), -1
             ),
-            Column("margin_at", "i1", _A, "1 where PGD on the margin does", "", ("strength",), -1),
+            Column(
+                "margin_at", "i1", _A, "1 where PGD on the margin succeeds", "", ("strength",), -1
+            ),
         ),
     )
 )
@@ -70,4 +86,4 @@ ADDED = (
     *("inner", "long_search"),
     *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at"),
 )
-"""Columns that files of version 2 may lack, because they were begun before these existed."""
+"""Columns that files of version 2 may lack, because they were added later."""

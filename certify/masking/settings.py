@@ -13,7 +13,7 @@ class MaskingSettings:
     """Settings of the masking check.
 
     Attributes:
-        norm: norm of the ball that the attacks share.
+        norm: norm of the ball of the attacks.
         epsilon: radius of the ball, in pixel units.
         steps: gradient steps of PGD.
         restarts: runs of PGD on the margin.
@@ -21,7 +21,7 @@ class MaskingSettings:
         unbounded_steps: steps of the attack that only the pixel box bounds.
         noise_draws: random points per image.
         queries: model queries per image of the score search, and of the label-only search.
-        long_queries: model queries per image of each long search of images in doubt.
+        long_queries: model queries per image of each long search.
         decision_queries: model queries per image of HopSkipJump; 0 disables it.
         strengths: radii of the accuracy curve, in units of epsilon.
         noisy_copies: noisy copies whose gradients are averaged, an even number.

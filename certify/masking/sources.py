@@ -1,13 +1,11 @@
 """Source models of transfer attacks on the audited one: bundled ones that fit, or a surrogate.
 
 A bundled model fits if it takes the same images, has the same classes and agrees with the audited
-one on the given images; where none does, a surrogate is distilled.
+one on the given images; if none does, a surrogate is distilled.
 
-A small network taught by the audited model's answers, to attack it through (transfer).
-
-Papernot et al. 2017 (arXiv:1602.02697): a substitute is trained on what the runtime says of the
-given images, of mixtures of them and of noisy copies. It is a source of adversarial images where
-no other model for the same images is at hand, and it costs a bounded number of questions.
+The surrogate is a small network trained on the runtime's outputs for the given images, for mixtures
+of them and for noisy copies (Papernot et al. 2017, arXiv:1602.02697). It costs a bounded number of
+model queries.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 
 LEAST_AGREEMENT = 0.5
-"""Share of images that a bundled model must see as the audited one does, to be a source for it."""
+"""Share of images on which a source must give the same class as the audited model."""
 
 _ASKED = 200
 
@@ -40,11 +38,11 @@ BUNDLED = {
     "fashion-honest.onnx": ((1, 28, 28), 10),
     "fashion-gaussian.onnx": ((1, 28, 28), 10),
 }
-"""Bundled models with honest gradients: image shape and number of classes."""
+"""Bundled models without gradient masking: image shape and number of classes."""
 
 
 def bundled_sources(classifier: Classifier) -> tuple[Classifier, ...]:
-    """Bundled models for images and classes like those of ``classifier``, itself left out."""
+    """Bundled models for images and classes like those of ``classifier``, except itself."""
     wanted = (classifier.image_shape, classifier.num_classes)
     found = []
     for name, takes in BUNDLED.items():
@@ -56,11 +54,11 @@ def bundled_sources(classifier: Classifier) -> tuple[Classifier, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where transferred images come from.
+    """Source models of transfer attacks.
 
     Attributes:
         names: SHA-256 of the files, or the name of a surrogate; part of the settings of a run.
-        models: the models; empty for a surrogate that has not been taught yet.
+        models: the models; empty for a surrogate that has not been trained yet.
     """
 
     names: tuple[str, ...]
@@ -68,14 +66,14 @@ class Sources:
 
     @classmethod
     def of(cls, models: tuple[Classifier, ...]) -> Sources:
-        """The given ``models``."""
+        """Sources that are the given ``models``."""
         return cls(tuple(model.info.sha256 for model in models), models)
 
     @classmethod
     def by_default(
         cls, classifier: Classifier, images: ImageSet, settings: MaskingSettings
     ) -> Sources:
-        """Bundled models that fit, else the promise of a surrogate, if the settings allow one."""
+        """Bundled models that fit, else a surrogate still to be trained, if settings allow one."""
         fitting = tuple(
             source
             for source in bundled_sources(classifier)
@@ -88,7 +86,7 @@ class Sources:
     def ready(
         self, classifier: Classifier, images: ImageSet, settings: MaskingSettings, *, seed: int
     ) -> tuple[Classifier, ...]:
-        """The models, the surrogate taught."""
+        """The sources with their models, after training the surrogate if there is one."""
         if self.models or self.names != (NAME,):
             return self.models
         return (distilled(classifier, images, queries=settings.surrogate_queries, seed=seed),)
@@ -103,7 +101,7 @@ def agreement(source: Classifier, classifier: Classifier, images: ImageSet) -> f
 
 
 NAME = "distilled"
-"""What a surrogate is called in place of the hash of a file."""
+"""Name of a surrogate, in place of the hash of a file."""
 
 MOST_IMAGES = 500
 LARGEST_SIDE = 32
@@ -115,20 +113,20 @@ _STREAM = "masking/surrogate"
 def distilled(classifier: Classifier, images: ImageSet, *, queries: int, seed: int) -> Classifier:
     """A convolutional network that imitates the runtime on and around ``images``.
 
-    Nothing depends on which images are reported on: they are drawn from all of the data set.
+    The result does not depend on the images reported on: it uses images of the whole data set.
 
     Args:
-        classifier: the model that is imitated; only its runtime is asked.
-        images: where its questions come from.
-        queries: images that the runtime is asked about.
-        seed: of the questions and of the training.
+        classifier: the model that is imitated; only its runtime is queried.
+        images: images from which the queries are made.
+        queries: number of model queries.
+        seed: seed of the queries and of the training.
     """
-    x, logits = _lessons(classifier, images, queries, seed)
+    x, logits = _training_set(classifier, images, queries, seed)
     targets = _scaled(logits).softmax(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, _STREAM, 1))
         student = _network(classifier.image_shape, classifier.num_classes).to(x.device)
-        _teach(student, x, targets, generator(seed, _STREAM, 2))
+        _train(student, x, targets, generator(seed, _STREAM, 2))
     return Classifier.from_module(
         student,
         image_shape=classifier.image_shape,
@@ -137,26 +135,26 @@ def distilled(classifier: Classifier, images: ImageSet, *, queries: int, seed: i
     )
 
 
-def _lessons(
+def _training_set(
     classifier: Classifier, images: ImageSet, queries: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Questions ``(n, c, h, w)`` and answers ``(n, k)``; without those that are no numbers."""
+    """Inputs ``(n, c, h, w)`` and outputs ``(n, k)`` of the queries; NaN outputs are dropped."""
     draw = generator(seed, _STREAM, 0)
     chosen = torch.randperm(len(images), generator=draw)[:MOST_IMAGES]
     pixels = images.pixels(chosen.sort().values.numpy())
-    asked, answers = [], []
+    inputs, outputs = [], []
     with classifier.forward_only():
         for begin in range(0, queries, _BATCH):
-            x = _questions(pixels, min(_BATCH, queries - begin), draw)
-            asked.append(x)
-            answers.append(classifier.logits(x.to(classifier.device)))
-    x, logits = torch.cat(asked).to(classifier.device), torch.cat(answers).float()
+            x = _query_images(pixels, min(_BATCH, queries - begin), draw)
+            inputs.append(x)
+            outputs.append(classifier.logits(x.to(classifier.device)))
+    x, logits = torch.cat(inputs).to(classifier.device), torch.cat(outputs).float()
     good = logits.isfinite().all(1)
     return x[good], logits[good]
 
 
-def _questions(pixels: Tensor, count: int, draw: torch.Generator) -> Tensor:
-    """Images, half of them mixed with another, with noise of a size of their own."""
+def _query_images(pixels: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Images, half of them mixed with another one, each with noise of its own size."""
     first = pixels[torch.randint(len(pixels), (count,), generator=draw)]
     second = pixels[torch.randint(len(pixels), (count,), generator=draw)]
     share = (torch.rand(count, generator=draw) - 0.5).clamp_min(0).view(-1, 1, 1, 1)
@@ -166,7 +164,7 @@ def _questions(pixels: Tensor, count: int, draw: torch.Generator) -> Tensor:
 
 
 def _scaled(logits: Tensor) -> Tensor:
-    """Logits whose spread over classes is 3 on the average, whatever temperature they came with."""
+    """Logits rescaled to a mean standard deviation over classes of 3, at any temperature."""
     centred = logits - logits.mean(1, keepdim=True)
     return 3 * centred / centred.square().mean().sqrt().clamp_min(1e-12)
 
@@ -188,10 +186,10 @@ def _network(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     )
 
 
-def _teach(student: nn.Module, x: Tensor, targets: Tensor, draw: torch.Generator) -> None:
+def _train(student: nn.Module, x: Tensor, targets: Tensor, draw: torch.Generator) -> None:
     """Adam on cross-entropy with the soft ``targets``, one falling step size over all epochs."""
     if not len(x):
-        student(x.new_zeros(1, *x.shape[1:]))  # gives the lazy layer its shape
+        student(x.new_zeros(1, *x.shape[1:]))  # determines the shape of the lazy layer
         return
     student(x[:1])
     optimiser = torch.optim.Adam(student.parameters(), lr=2e-3)

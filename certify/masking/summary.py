@@ -1,4 +1,4 @@
-"""Summary of a masking table: verdict, checklist, robust accuracy by each attack of the check."""
+"""Summary of a masking table: verdict, checklist, robust accuracy under each attack."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ _NO_GRADIENT_LEADS = {
 
 @dataclass(frozen=True, slots=True)
 class MaskingSummary:
-    """Answer of the check.
+    """Result of the check.
 
     Attributes:
         verdict: clear, suspect, masked or unknown.
         reason: the evidence behind it, in one sentence.
         would_change: what would change it, in one sentence.
         hidden_in: what hides its gradient: ``file`` (its own output alone), ``cross-entropy`` (of
-            the logits), ``both``, ``every loss`` (only attacks without gradients get through),
+            the logits), ``both``, ``every loss`` (only attacks without gradients succeed),
             ``nothing``, or ``unknown``.
-        naive: attacked: robust accuracy by PGD on the file's own output.
-        corrected: attacked: robust accuracy by the best of all attacks of the check.
+        naive: attacked: robust accuracy under PGD on the file's own output.
+        corrected: attacked: robust accuracy under all attacks of the check together.
         indicators: the checklist.
-        remedies: robust accuracy by each fix.
+        remedies: robust accuracy under each remedy.
         norm: norm of the ball.
-        epsilon: its radius, pixel units.
+        epsilon: radius of the ball, pixel units.
     """
 
     verdict: MaskingVerdict

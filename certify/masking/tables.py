@@ -1,4 +1,4 @@
-"""The masking check as tables: the checklist, then robust accuracy by each attack."""
+"""Tables of the masking check: the checklist, then robust accuracy under each attack."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .verdict import Indicator
 
 NAIVE_NAME = "PGD on the file's own output (naive)"
-BEST_NAME = "the best of all (corrected)"
+BEST_NAME = "all attacks together (corrected)"
 
 
 def tables(summaries: Sequence[MaskingSummary]) -> Iterator[Table]:
-    """The checklist with the verdict, and robust accuracy by each attack of the check."""
+    """Tables of the checklist with the verdict, and of robust accuracy under each attack."""
     for summary in summaries:
         yield _checklist(summary)
         title = f"robust accuracy at ε = {pixel(summary.epsilon)} ({summary.norm})"
-        header = ("by", "accuracy", "95 % interval", "breaks beyond naive")
+        header = ("under", "accuracy", "95 % interval", "survive naive, not this")
         rows = tuple(_accuracies(summary))
         yield Table(title, "attacked", header, rows, where_hidden(summary.hidden_in))
 
@@ -64,18 +64,18 @@ def _beyond(remedy: Remedy) -> str:
     share = remedy.broken_beyond
     if share.n == 0:
         return ""
-    return f"{percent(share.value)}{' GETS THROUGH' if remedy.gets_through else ''}"
+    return f"{percent(share.value)}{' SUCCEEDS' if remedy.gets_through else ''}"
 
 
 def where_hidden(hidden_in: str) -> str:
-    """One sentence on what hides the gradient; empty where nothing does."""
+    """One sentence on what hides the gradient; empty if nothing does."""
     return {
         "file": "The file's own output hides the gradient: attacks on that output find too few "
         "adversarial images. The logits, which robcert attacks, do not hide it.",
         "cross-entropy": "Cross-entropy hides the gradient; other losses of the logits do not.",
         "both": "The file's output and cross-entropy of its logits hide the gradient.",
         "every loss": "No loss of the output has a useful gradient: only attacks without gradients "
-        "succeed, or attacks on the network's inside.",
+        "or on scores inside the graph succeed.",
     }.get(hidden_in, "")
 
 
@@ -92,11 +92,11 @@ def _limits(indicator: Indicator) -> str:
 
 
 def state_of(indicator: Indicator) -> str:
-    """State of an indicator in a word or two; a flagged hint changes no verdict."""
+    """State of an indicator in a few words; a flagged hint does not change the verdict."""
     if not indicator.ran:
         return "not run" if indicator.required else "not run (optional)"
     if indicator.near:
-        return "half way (suspect)"
+        return "above half the threshold (suspect)"
     if not indicator.flagged:
         return "ok"
     return "hint" if indicator.weight is Weight.HINT else f"FLAGGED ({indicator.weight})"

@@ -1,4 +1,4 @@
-"""One plain attack, watched: losses at every step, whether it moves, what its image looks like."""
+"""Trace of one plain attack: losses at every step, whether it moves, spatial frequencies."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
 HIGH = 0.25
-"""Spatial frequencies above this, in cycles a pixel, count as high: half of the largest."""
+"""Spatial frequencies above this, in cycles per pixel, count as high: half of the largest."""
 
 LINEARITY_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """PGD on the cross-entropy of the logits from a random start, never stopped.
+    """PGD on the cross-entropy of the logits from a random start, without early stopping.
 
     Attributes:
         losses: cross-entropy before every step and after the last ``(b, steps + 1)``, in nats.
         margins: largest other logit minus that of y, at the same points; above 0: misclassified.
         moved: whether the last point differs from the first ``(b,)``.
-        not_a_number: whether some gradient on the way held NaN or infinity ``(b,)``.
+        not_a_number: whether a gradient at some step contained NaN or infinity ``(b,)``.
         delta: the last perturbation ``(b, c, h, w)``.
     """
 
@@ -53,7 +53,7 @@ class Trace:
 def trace(
     classifier: Classifier, batch: Batch, *, norm: Norm, epsilon: float, steps: int, seed: int
 ) -> Trace:
-    """Watch the attack on the images of ``batch``; ``epsilon`` in pixel units."""
+    """Trace of the attack on the images of ``batch``; ``epsilon`` in pixel units."""
     x, y, rule = batch.x, batch.y, default_rule(norm, steps)
     radius = per_row(epsilon, x).flatten()
     start = random_start(
@@ -87,9 +87,9 @@ def _cross_entropy(classifier: Classifier, y: Tensor, seen: list[Tensor], x: Ten
 
 
 def high_frequency_share(delta: Tensor) -> Tensor:
-    """Share of the energy of ``delta (b, c, h, w)`` above ``HIGH``, mean left out, ``(b,)``.
+    """Share of the energy of ``delta (b, c, h, w)`` above ``HIGH``, without the mean, ``(b,)``.
 
-    White noise has 1 - pi/16 = 0.80 of it there. NaN where the perturbation is constant.
+    For white noise it is 1 - pi/16 = 0.80. NaN where the perturbation is constant.
     """
     energy = torch.fft.fft2(delta.double()).abs().square()
     down = torch.fft.fftfreq(delta.shape[2], dtype=torch.float64, device=delta.device)
@@ -105,8 +105,8 @@ def bend(
 ) -> tuple[Tensor, Tensor]:
     r"""γ(ε, x) of the logit margin by a short search, and :math:`\epsilon \|\nabla\|_*`, ``(b,)``.
 
-    The first is how far the margin leaves its tangent, the second how far the tangent says that it
-    falls (Qin et al. 2019, arXiv:1907.02610, equation 5).
+    The first is the largest deviation of the margin from its tangent, the second the largest change
+    of the tangent in the ball (Qin et al. 2019, arXiv:1907.02610, equation 5).
     """
     plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
     rule = halving_rule(norm, LINEARITY_STEPS)

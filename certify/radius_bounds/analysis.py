@@ -41,7 +41,7 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
 
     Args:
         session: model, images, results file.
-        settings: everything that changes a row.
+        settings: settings that the rows depend on.
         refit: repeat the fit with the sample in the file; never sample.
 
     Raises:
@@ -76,7 +76,7 @@ class _Radii:
 
     Attributes:
         session: model and seed.
-        settings: everything that changes a row.
+        settings: settings that the rows depend on.
         fits: fits of L, omega and the curvature.
         sampled: residuals ``(m,)`` of the sampled images, by index in the data set.
     """

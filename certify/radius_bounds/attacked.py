@@ -28,11 +28,11 @@ class Attacked:
     """Distances of the nearest adversarial examples, over all attacks in the norm.
 
     Attributes:
-        n: images of the table that were attacked.
-        not_found: those of them without an adversarial example.
-        mean: over the n, misclassified ones at 0; infinite if an image has no adversarial example.
-        median: likewise.
-        mean_correct: over those that are classified as y.
+        n: number of images of the table that were attacked.
+        not_found: number of these without an adversarial example.
+        mean: mean over the n, misclassified ones at 0; infinite if any has no adversarial example.
+        median: median over the n, as the mean.
+        mean_correct: mean over those that are classified as y.
     """
 
     n: int
@@ -89,7 +89,7 @@ def offenders(
     distance: NDArray[np.float64],
     indices: NDArray[np.int64],
 ) -> tuple[Offender, ...]:
-    """All crossings, the largest ratio of radius to distance first.
+    """All images whose radius exceeds the distance, largest ratio of both first.
 
     Args:
         radii: estimated radii ``(n,)`` by column.

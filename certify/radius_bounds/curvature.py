@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 STREAM = "bounds/curvature"
 
 Product = Callable[["Tensor"], "Tensor"]
-"""Vectors ``(b, d)`` to the Hessians' products with them ``(b, d)``."""
+"""Function from vectors ``(b, d)`` to the Hessians' products with them ``(b, d)``."""
 
 BREAKDOWN = 1e-6
-"""A remainder this small relative to the largest product is rounding: the space is exhausted."""
+"""A remainder this small relative to the largest product counts as rounding."""
 
 MOST_KINKED = 0.1
-"""Share of images with residuals that curvature does not explain above which the fit is invalid."""
+"""The fit is invalid if the residuals of a larger share of images exceed the curvature."""
 
 
 def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) -> Tensor:
@@ -73,8 +73,8 @@ def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) ->
 def largest_eigenvalue(product: Product, start: Tensor, *, steps: int) -> Tensor:
     """Largest Ritz values ``(b,)`` in the Krylov spaces of ``start (b, d)``, one matrix per row.
 
-    Every new vector is orthogonalised twice against all before it. A row whose space is exhausted
-    continues with zeros, which adds zero eigenvalues.
+    Every new vector is orthogonalised twice against all previous ones. A row whose Krylov space is
+    exhausted continues with zero vectors, which add eigenvalues 0.
     """
     vector = start / start.norm(dim=1, keepdim=True)
     basis, diagonal, off_diagonal = [vector], [], []
@@ -115,9 +115,9 @@ def kinked_share(
 ) -> float:
     r"""Share of images whose residual within a small ``epsilon`` is not explained by curvature.
 
-    A loss with two derivatives has :math:`\gamma^+ \approx \tfrac12 \lambda \epsilon^2`; images
-    with more than twice that count, if the residual exceeds rounding. Kinks of ReLU and
-    max-pooling within the ball are the cause.
+    A twice differentiable loss has :math:`\gamma^+ \approx \tfrac12 \lambda \epsilon^2`; an image
+    counts if its residual is more than twice that and exceeds rounding. The cause are kinks of
+    ReLU and max-pooling within the ball.
 
     Args:
         curvature: largest eigenvalues at the images ``(n,)``.

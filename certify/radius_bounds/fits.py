@@ -143,14 +143,14 @@ def _with_vanishing_flag(fit: ExtremeValueFit, vanishing: float) -> ExtremeValue
 def _with_curvature_flag(
     fit: ExtremeValueFit, sample: AnalysisGroup, settings: BoundsSettings
 ) -> ExtremeValueFit:
-    """The fit of the curvature, flagged if residuals exceed it, invalid if kinks dominate."""
+    """The fit of the curvature: flagged if residuals exceed it, invalid if kinks dominate."""
     rows = sample.indices
     residual, floor = sample.column("residual", rows), sample.column("floor", rows)
     share = kinked_share(
         sample.column("curvature", rows), residual[:, 0], floor, epsilon=settings.epsilons[0]
     )
     if share > MOST_KINKED:
-        flag = f"the loss bends where it has no curvature, at {share:.0%} of the sampled images"
+        flag = f"the loss has kinks, which curvature misses, at {share:.0%} of the sampled images"
         return replace(fit, status=Status.INVALID, flags=(*fit.flags, flag))
     limit = 0.5 * fit.upper * np.square(settings.epsilons)
     exceeds = (residual - floor[:, None] > limit).any(0)
@@ -190,7 +190,7 @@ class FitSummary:
 
     @classmethod
     def of(cls, stored: dict[str, Any], quantity: str) -> FitSummary:
-        """From the attribute that the analysis stored."""
+        """The summary of a fit as the analysis stored it in an attribute."""
         share = stored["wilks"]
         sentence = (
             f"With {stored['level']:.0%} confidence at most {share:.2g} of inputs like the "
@@ -215,7 +215,7 @@ class OmegaSummary:
     random: float
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of the fit, with `epsilon` and `random`."""
+        """The keys of the fit, and `epsilon` and `random`."""
         return {"epsilon": self.epsilon, **asdict(self.fit), "random": self.random}
 
 

@@ -3,8 +3,9 @@ r"""Radii from the Lipschitz constant L and the modulus :math:`\omega(\epsilon)`
 For a loss that is negative exactly where an image is classified as y, with
 :math:`gap = \max(-\ell(x), 0)` and :math:`G = \|\nabla \ell(x)\|_*`, an image keeps its class
 within gap / L, and within every :math:`\epsilon` with :math:`gap \ge \omega(\epsilon) + \epsilon G`
-(Finlay & Oberman 2019, arXiv:1905.11468, Proposition 2.2). Both are proofs for the true L and
-:math:`\omega`, estimates for estimated ones. No pixel box: a larger set is bounded.
+(Finlay & Oberman 2019, arXiv:1905.11468, Proposition 2.2). Both are proven for the true L and
+:math:`\omega`, and are estimates for estimated ones. The pixel box is ignored: the radii cover the
+larger set without it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def sample_blocks(
 ) -> NDArray[np.int64]:
     """Images of disjoint random blocks, ``(blocks, size)``, drawn without replacement.
 
-    With fewer images than ``blocks * block_size`` the blocks get smaller, and below 10 images
-    fewer. The same data, seed and numbers give the same sample for any selection of images.
+    With fewer images than ``blocks * block_size`` the blocks get smaller; once they are down to 10
+    images, their number falls. The sample depends only on the data, the seed and the two numbers,
+    not on the selection of images.
     """
     size = min(block_size, n_images // blocks)
     if size < min(LEAST_BLOCK_SIZE, block_size):

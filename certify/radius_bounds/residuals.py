@@ -38,10 +38,10 @@ Array = NDArray[np.float64]
 class ResidualSearch:
     """How residuals are searched for, without the pixel box.
 
-    At the first radius from ``restarts`` random points; at each further one from one random point
-    fewer and, with half the steps, from the best perturbation of the previous radius, scaled to
-    the new one. On trained networks this finds as much as random points alone (0.2 % more) with a
-    fifth fewer gradients.
+    At the first radius the search starts from ``restarts`` random points. At each further radius it
+    starts from one random point fewer and, with half the steps, from the best perturbation of the
+    previous radius, scaled to the new one. On trained networks this finds as much as random points
+    alone (0.2 % more) with a fifth fewer gradients.
 
     Attributes:
         norm: norm of the balls.
@@ -74,7 +74,7 @@ class ResidualSearch:
         """Largest deviations within the radius at ``position`` of the grid.
 
         Args:
-            position: which radius.
+            position: position of the radius in the grid.
             plane: tangents of the images.
             batch: the images' positions in the data set, which seed their random points.
             before: the best perturbations at the previous radius, None at the first.
@@ -146,13 +146,14 @@ def residuals_while_undecided(
 ) -> Array:
     r"""The same residuals ``(b, m)``, but NaN where an image's radius no longer depends on them.
 
-    Once :math:`gap < \gamma^+(\epsilon_j, x) + \epsilon_j G`, larger radii cannot help, for
-    :math:`\gamma^+` does not fall: the image leaves the search. See `bounds.omega_bound`.
+    Once :math:`gap < \gamma^+(\epsilon_j, x) + \epsilon_j G`, larger grid radii cannot enlarge the
+    image's radius, because :math:`\gamma^+` is non-decreasing, and the image leaves the search. See
+    `radii.omega_bound`.
 
     Args:
         plane: tangents of the images.
         batch: the images.
-        search: how to search.
+        search: configuration of the search.
         gap: :math:`-\ell(x)`, ``(b,)``; images without a gap need no residual.
         slope: dual norms G of the gradients ``(b,)``.
     """
@@ -174,7 +175,7 @@ def residuals_while_undecided(
 
 
 def forget_decided(found: Array, *, gap: Array, slope: Array, epsilons: tuple[float, ...]) -> Array:
-    """Residuals ``(n, m)`` of a whole search with NaN where one of undecided images has it."""
+    """Residuals ``(n, m)`` of a full search, NaN where `residuals_while_undecided` has NaN."""
     open_ = gap[:, None] >= found + np.asarray(epsilons) * slope[:, None]
     before = np.ones_like(open_)
     before[:, 1:] = np.logical_and.accumulate(open_, axis=1)[:, :-1]

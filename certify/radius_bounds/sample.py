@@ -43,7 +43,7 @@ def finished_sample(
     Args:
         session: model, images, results file.
         group: table of the radii.
-        settings: everything that changes a row.
+        settings: settings that the rows depend on.
         blocks: the sampled images ``(blocks, size)``.
         refit: use an existing sample only.
 

@@ -1,4 +1,4 @@
-"""What the tables of the extreme-value bounds hold."""
+"""Columns of the tables of the extreme-value bounds."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ BOUNDS = declare(
                 "omega_bound_point", "f8", _E, "radius from the point estimates of omega", "pixel"
             ),
             Column(
-                "censored", "i1", _E, "1 where omega_bound ends at the largest epsilon", fill=-1
+                "censored",
+                "i1",
+                _E,
+                "1 where omega_bound is limited by the largest epsilon",
+                fill=-1,
             ),
             Column(
                 "gamma_upper",
                 "f8",
                 _E,
-                "the image's residuals, while they decide",
+                "the image's residuals, NaN where not needed",
                 "",
                 ("epsilon",),
             ),
-            Column("gamma_bound", "f8", _E, "radius from them in place of omega", "pixel"),
-            Column("gamma_censored", "i1", _E, "1 where it ends at the largest epsilon", fill=-1),
+            Column("gamma_bound", "f8", _E, "radius from these residuals, not omega", "pixel"),
+            Column("gamma_censored", "i1", _E, "1 where limited by the largest epsilon", fill=-1),
             Column(
                 "curvature_bound", "f8", _E, "radius from the upper limit of curvature", "pixel"
             ),
@@ -47,7 +51,7 @@ BOUNDS_SAMPLE = declare(
     Schema(
         "bounds-sample",
         1,
-        "the images that L and omega are fitted on",
+        "sampled images that L and omega are fitted on",
         (
             Column("index", "i8", _M, "position of the image in the data set", fill=-1),
             Column("block", "i4", _M, "block of the extreme-value fit", "count", fill=-1),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Margin(StrEnum):
-    """Which scores the bounded margin is taken of."""
+    """Scores whose margin is bounded."""
 
     LOGIT = "logit"
     PROBABILITY = "prob"
@@ -68,7 +68,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class BoundsSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the radii.

@@ -1,4 +1,4 @@
-"""What a bounds table says, read from the file alone."""
+"""Summary of a bounds table, from the file alone."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from robcert.certify.store import ResultStore
 
 RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
-"""Columns of radii; those of L, omega and the curvature rest on upper limits."""
+"""Columns of radii; those from L, omega and the curvature use upper confidence limits."""
 
 POINTS = ("l_bound_point", "omega_bound_point")
-"""Columns of radii that rest on point estimates."""
+"""Columns of radii that use point estimates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class RadiusSummary:
     """One kind of radius over the images.
 
     Attributes:
-        mean: over all images, misclassified ones at 0.
-        median: the same.
-        mean_correct: over the images that are classified as y.
+        mean: mean over all images, misclassified ones at 0.
+        median: median over all images, misclassified ones at 0.
+        mean_correct: mean over the images that are classified as y.
         share_positive: share of images with a radius above 0.
     """
 
@@ -51,10 +51,10 @@ class RadiusSummary:
 
 @dataclass(frozen=True, slots=True)
 class ErrorAt:
-    """Share of images whose radius is below ``epsilon``; misclassified ones count.
+    """Share of images whose radius is below ``epsilon``, misclassified ones included.
 
-    ``attacked`` is the share broken within it, of the images that were attacked in this norm. A
-    bound that is not there has None.
+    ``attacked`` is the share of the images attacked in this norm that have an adversarial example
+    within ``epsilon``. A bound that the table lacks has None.
     """
 
     epsilon: float
@@ -76,33 +76,33 @@ class GradientNorm:
 
 @dataclass(frozen=True, slots=True)
 class BoundsSummary:
-    """What the bounds say.
+    """Results of the bounds.
 
     Attributes:
         norm: norm of the radii.
         epsilon: the user's radius.
         margin: logit or prob.
         region: data or ball.
-        statement: what kind of claim the radii are.
-        lipschitz: fit of L; None before the sample is finished, as all that follows.
+        statement: sentence that says what the radii claim and what they do not.
+        lipschitz: fit of L; None before the sample is finished.
         omega: fits of omega, by radius.
         curvature: fit of the Hessian's largest eigenvalue; None outside l2.
-        top_k: an image counts as classified where y is among so many first classes.
-        radius: by column.
+        top_k: an image counts as correct if y is among this many top classes.
+        radius: summaries of the radii, by column.
         attacked: distances of attacks of the same norm in the file.
-        offenders: images whose radius exceeds such a distance, the worst first.
-        error_at: by radius.
+        offenders: images whose radius exceeds such a distance, largest ratio first.
+        error_at: shares of images with a smaller radius, by radius.
         residual: mean over the sampled images of the largest residual found, by radius of omega.
         gradient_norm: of the sampled images; None before the sample is finished.
-        vanishing_share: share of sampled images whose gradient is as good as zero.
-        censored: share of images whose radius ends where the search did, at the largest epsilon of
-            the grid, by column; such a radius may be larger.
-        n: images with radii.
-        n_correct: those classified as y.
+        vanishing_share: share of sampled images whose gradient is practically zero.
+        censored: share of images whose radius is limited by the largest epsilon of the grid, by
+            column; the true radius may be larger.
+        n: number of images with radii.
+        n_correct: number of those classified as y.
         sampled: images that L and omega were fitted on.
-        gradient_passes: gradients that sampling cost.
-        warnings: what the reader must know.
-        complete: whether every image asked for has its row.
+        gradient_passes: gradients computed for the sample.
+        warnings: limitations of the result.
+        complete: whether every requested image has its row.
     """
 
     norm: str
@@ -130,7 +130,7 @@ class BoundsSummary:
     complete: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The summary as plain JSON."""
         omega = [entry.to_json() for entry in self.omega]
         slopes = asdict(self.gradient_norm) if self.gradient_norm else {}
         return dict(plain({**asdict(self), "omega": omega, "gradient_norm": slopes}))
@@ -154,7 +154,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     radii = {name: columns[name] for name in (*RADII, *POINTS) if _said(columns, name)}
     top_k = settings.get("top_k", 1)
     distance = attacked_distances(store, settings["norm"], indices)
-    if top_k > 1:  # attacks look for another first class
+    if top_k > 1:  # attacks search for another top-1 class
         distance = np.full(len(indices), np.nan)
     return BoundsSummary(
         norm=settings["norm"],
@@ -195,7 +195,7 @@ def _statement(settings: dict[str, Any]) -> str:
         if settings["region"] == Region.BALL
         else "at sampled images only, not between them and an adversarial image"
     )
-    return f"Statistical estimates, not certificates. L was looked for {where}."
+    return f"Statistical estimates, not certificates. L was estimated from gradients {where}."
 
 
 def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSummary:
@@ -212,7 +212,7 @@ def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSu
 def _censored(
     radii: dict[str, NDArray[np.float64]], region: str, epsilons: list[float]
 ) -> dict[str, float]:
-    """Share of each kind of radius that ends at the largest of ``epsilons``, where any does."""
+    """Share of radii of each kind that are limited by the largest of ``epsilons``, if any."""
     if not epsilons:  # the sample is not finished
         return {}
     ended = ["omega_bound", "gamma_bound", "clever_bound"]
@@ -223,7 +223,7 @@ def _censored(
 
 
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
-    """Whether the table has such radii; files of earlier versions lack some."""
+    """Whether the table has the radii ``name``; files of earlier versions lack some."""
     return name in columns and (not len(columns[name]) or not np.isnan(columns[name]).all())
 
 

@@ -1,4 +1,4 @@
-"""Tables of the bounds, in the papers' form."""
+"""Tables of the bounds, in the form of the papers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_OFFENDERS = 20
 
 
 def tables(summaries: Sequence[BoundsSummary]) -> Iterator[Table]:
-    """Fits, gradients and residuals, radii, errors by radius, images that refute an estimate."""
+    """Tables of fits, gradients and residuals, radii, errors by radius, refuted estimates."""
     for summary in summaries:
         yield _extremes(summary)
         yield from _regularity(summary)
@@ -52,7 +52,7 @@ def _fit(name: str, fit: FitSummary) -> tuple[str, ...]:
 
 
 def fit_state(fit: FitSummary) -> str:
-    """Whether a fit came about, and what to know before using it: "ok" or "heavy tail"."""
+    """Status of a fit and its flags: "ok", or for instance "heavy tail"."""
     flags = [flag.partition(":")[0] for flag in fit.flags]
     return ", ".join(flags) if fit.status == "ok" and flags else fit.status
 
@@ -67,7 +67,7 @@ def _quantile_note(fit: FitSummary) -> str:
     if fit.status != "ok":
         return ""
     if fit.method == "reverse-weibull":
-        return "Point: the end of the law that was fitted."
+        return "Point: the endpoint of the fitted distribution."
     return (
         f"Point: the largest value of a block exceeds it with probability {fit.exceedance:g}, that "
         f"of one image with about {fit.exceedance / fit.block_size:.1g}."
@@ -93,14 +93,14 @@ def _radii(summary: BoundsSummary) -> Iterator[Table]:
     rows = [_distance(bound_name(n), "estimated", one) for n, one in summary.radius.items()]
     if not rows:
         return
-    note = f"{summary.statement} Misclassified images count as 0; the last column leaves them out."
+    note = f"{summary.statement} Misclassified images count as 0; the last column excludes them."
     if summary.censored:
         ended = ", ".join(
             f"{bound_name(name)} {percent(at)}" for name, at in summary.censored.items()
         )
-        note += f" Ended at the largest ε that was searched, and may be larger: {ended}."
+        note += f" Radii limited by the largest ε that was searched, which may be larger: {ended}."
     if summary.attacked.n:
-        rows.append(_distance("nearest adversarial image", "attacked", summary.attacked))
+        rows.append(_distance("nearest adversarial example", "attacked", summary.attacked))
         note += _attacked_note(summary)
     if "gamma_bound" in summary.radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
@@ -144,7 +144,7 @@ def _errors(summary: BoundsSummary) -> Iterator[Table]:
     header = ("ε", *(n if n == "attacked" else f"by {bound_name(n)}" for n in shown))
     title = f"error at ε: images whose radius is below ({_what(summary)})"
     if summary.top_k > 1:
-        title += f"; correct where y is among the first {summary.top_k}"
+        title += f"; correct if y is among the top {summary.top_k} classes"
     note = "The attacked error can only be too low, an estimated one should not be." * attacked
     yield Table(title, "" if attacked else "estimated", header, rows, note)
 

@@ -1,4 +1,4 @@
-"""Which pictures a report shows, drawn from the stored per-image numbers."""
+"""Figures of a report, from the stored per-image numbers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 RUN_STYLES = 4
-"""Looks of several curves of one claim, classes run0 and so on of the page."""
+"""Style sheet classes for several curves of one claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture with its claim and the sentence below it."""
+    """A figure with its claim and caption."""
 
     title: str
     claim: str
@@ -96,7 +96,7 @@ def _column(group: AnalysisGroup, name: str) -> NDArray[np.float64]:
 
 
 def _bounds_as_attacked(bounds: AnalysisGroup) -> bool:
-    """Whether the radii of ``bounds`` are about the first class, as attacks are."""
+    """Whether the radii of ``bounds`` refer to the top-1 class, as attacks do."""
     return bounds.settings.get("top_k", 1) == 1
 
 
@@ -109,7 +109,7 @@ def _radius(bounds: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray[np.flo
 def _accuracy_figure(
     norm: str, attacks: list[AnalysisGroup], bounds: list[AnalysisGroup]
 ) -> Figure:
-    """Accuracy under attack, above the accuracy that the estimated radii claim."""
+    """Figure of the accuracy under attack and of that implied by the estimated radii."""
     columns = [("under attack", "attacked", _column(group, "distance")) for group in attacks]
     columns += [
         (
@@ -127,7 +127,7 @@ def _accuracy_figure(
     svg = curves(
         series, x_label=f"distance ε ({norm})", y_label="accuracy", title=f"{norm} accuracy"
     )
-    caption = "The truth lies below the attacked curve. Bands: 95 % intervals of the share."
+    caption = "The true accuracy is at most the attacked curve. Bands: 95 % intervals."
     if any(claim == "estimated" for _, claim, _ in columns):
         caption += " Where the estimated curve lies above the attacked one, the estimate is wrong."
     return Figure(f"accuracy within ε ({norm})", "attacked", svg, caption)
@@ -152,10 +152,10 @@ def _certified_figure(store: ResultStore, found: list[AnalysisGroup]) -> Figure:
         for number, (group, values) in enumerate(zip(found, radii, strict=True))
     )
     svg = curves(series, x_label="certified radius (l2)", y_label="accuracy", title="certified")
-    caption = "Share of images on which the smoothed classifier is right and certified farther out."
-    caption += " Bands: 95 % intervals of the share."
+    caption = "Share of images that are classified correctly and certified to a larger radius."
+    caption += " Bands: 95 % intervals."
     if len(found) > 1:
-        caption += " Each curve is a classifier of its own; no radius is taken from two of them."
+        caption += " Each curve is a separate smoothed classifier; radii are not combined."
     return Figure("certified accuracy against radius", "certified", svg, caption)
 
 
@@ -169,7 +169,7 @@ def _certified_radii(store: ResultStore, group: AnalysisGroup) -> NDArray[np.flo
 
 
 def _finished(group: AnalysisGroup) -> NDArray[np.int64]:
-    """Images of the result; a time budget may have left some out."""
+    """Images of the result; a time budget may have excluded some."""
     indices = group.indices
     return indices[group.computed(indices)]
 
@@ -190,12 +190,12 @@ def _draws_figure(group: AnalysisGroup) -> Figure:
     svg = histogram(
         np.log10(used.clip(min=1.0)),
         claim="measured",
-        x_label="log₁₀ of the draws per image",
-        title="draws per image",
+        x_label="log₁₀ of noise draws per image",
+        title="noise draws per image",
     )
-    caption = f"{_smoothed(group)}: {used.mean():,.0f} draws on average, at most {used.max():,.0f}."
-    caption += " Those that chose the class are not counted."
-    return Figure("draws per image", "measured", svg, caption)
+    caption = f"{_smoothed(group)}: mean {used.mean():,.0f} noise draws, at most {used.max():,.0f}."
+    caption += " The draws that selected the class are not counted."
+    return Figure("noise draws per image", "measured", svg, caption)
 
 
 def _gamma_figure(group: AnalysisGroup) -> Figure:
@@ -208,7 +208,7 @@ def _gamma_figure(group: AnalysisGroup) -> Figure:
         x_label=f"√γ at ε = {epsilon} ({_norm(group)})",
         title="gamma",
     )
-    caption = "Near 0 the loss is almost its tangent; a long tail means that gradients mislead."
+    caption = "Near 0 the loss is almost linear; in a long tail gradients are misleading."
     return Figure("local linearity", "estimated", svg, caption)
 
 
@@ -229,8 +229,8 @@ def _ledger_figure(bounds: AnalysisGroup, attack: AnalysisGroup) -> list[Figure]
         y_label=f"estimated radius ({margin})",
         title="ledger",
     )
-    caption = "One dot per image, at the larger of L-bound and ω-bound. Below the diagonal the two "
-    caption += "agree; above it the estimate is wrong."
+    caption = "One dot per image, at the larger of L-bound and ω-bound. On or below the diagonal "
+    caption += "the estimate is consistent with the attack; above it the estimate is wrong."
     return [Figure(f"estimated against attacked ({norm}, {margin})", "estimated", svg, caption)]
 
 

@@ -1,4 +1,4 @@
-"""The masking section of a report: verdict, small pictures, checklist, fixes, images."""
+"""The masking section of a report: verdict, small figures, checklist, remedies, images."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _WEIGHTS = (Weight.DECISIVE, Weight.SUPPORTING, Weight.HINT)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the checklist or of the fixes, with its bar.
+    """One line of the checklist or of the remedies, with its bar.
 
     Attributes:
-        name: what was looked at.
-        state: in a word.
+        name: name of the indicator or remedy.
+        state: state in a few words.
         tone: good, warn, bad or quiet.
-        bar: picture of the value and its threshold; empty where it is no share.
+        bar: drawing of the value and its threshold; empty if the value is not a share.
         value: the number.
-        text: its interval, or what it means.
-        advice: what to do next; empty where nothing is flagged.
+        text: its interval, or its meaning.
+        advice: what to do next; empty if nothing is flagged.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One image: clean, where the naive attack ended, what another attack found."""
+    """One image: unchanged, after the naive attack, and an adversarial example."""
 
     pictures: tuple[tuple[str, str], ...]
     caption: str
@@ -57,7 +57,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class MaskingView:
-    """What the template shows of the masking check."""
+    """Content of the masking section for the template."""
 
     verdict: str
     tone: str
@@ -71,9 +71,9 @@ class MaskingView:
 
 
 def masking_view(summary: MaskingSummary, group: AnalysisGroup, *, labelled: bool) -> MaskingView:
-    """The masking check in the table ``group`` as a person wants to see it.
+    """Content of the masking section for the table ``group``.
 
-    Where the images are not ``labelled`` it says that it refers to the model's own prediction.
+    If the images are not ``labelled``, it says that it refers to the model's own prediction.
     """
     said = (
         _numbers(summary),
@@ -101,18 +101,18 @@ def _numbers(summary: MaskingSummary) -> str:
         return without if best.n else ""
     return (
         f"robust accuracy {percent(naive.value)} under the naive attack, {percent(best.value)} "
-        "under the best of all."
+        "under all attacks together."
     )
 
 
 def _sentence(text: str) -> str:
-    """``text`` with a capital, names in words, options that no line end tears apart."""
+    """``text`` with a capital letter, names in words, and options without line breaks."""
     text = text.replace("_", " ").replace("--", "-\u2060-\u2060")
     return text[:1].upper() + text[1:]
 
 
 def _sorted(indicators: tuple[Indicator, ...]) -> list[Indicator]:
-    """Flagged ones first, then by weight; what was not run comes last."""
+    """Indicators sorted: flagged first, then by weight; those not run last."""
     return sorted(
         indicators,
         key=lambda i: (not i.ran, not i.flagged, not i.near, _WEIGHTS.index(i.weight)),
@@ -139,11 +139,11 @@ def _check(indicator: Indicator) -> Line:
 
 
 def _fixes(summary: MaskingSummary) -> list[Line]:
-    """Robust accuracy under the naive attack, under every fix, under the best of all."""
+    """Robust accuracy under the naive attack, under every remedy, under all together."""
     return [
         _fix("PGD on the file's own output (naive)", summary.naive),
         *(_fix(remedy.name, remedy.robust, remedy) for remedy in summary.remedies),
-        _fix("the best of all (corrected)", summary.corrected),
+        _fix("all attacks together (corrected)", summary.corrected),
     ]
 
 
@@ -153,7 +153,7 @@ def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
     through = remedy is not None and remedy.gets_through
     said = ""
     if remedy is not None and remedy.broken_beyond.n:
-        said = f"{percent(remedy.broken_beyond.value)} beyond naive"
+        said = f"{percent(remedy.broken_beyond.value)} survive naive, not this"
     return Line(
         name=name,
         state="succeeds" if through else "",
@@ -192,7 +192,7 @@ def _loss_figure(losses: NDArray[np.float64]) -> Figure | None:
         title="loss along the attack",
         size=SMALL,
     )
-    caption = "It should climb. A flat line is an attack without a gradient to follow."
+    caption = "The loss should rise. If it is flat, the attack has no usable gradient."
     return Figure("loss along the attack", "measured", svg, caption)
 
 
@@ -202,7 +202,7 @@ def _strength_figure(
     correct: NDArray[np.bool_],
     summary: MaskingSummary,
 ) -> Figure | None:
-    """Accuracy that PGD leaves at several radii, and that of all attacks at epsilon."""
+    """Figure of the accuracy under PGD at several radii, and under all attacks at epsilon."""
     if "naive_at" not in group.columns or not len(correct):
         return None
     epsilon = summary.epsilon
@@ -228,7 +228,7 @@ def _strength_figure(
         title="accuracy against attack strength",
         size=SMALL,
     )
-    caption = "It should fall to 0, and the curves should agree. A gap between them is masking."
+    caption = "Accuracy should fall to 0, and the curves should agree. A gap indicates masking."
     return Figure("accuracy by radius", "attacked", svg, caption)
 
 
@@ -240,7 +240,7 @@ def _confidence_figure(group: AnalysisGroup, rows: NDArray[np.int64]) -> Figure 
     if not known:
         return None
     svg = histogram_rows(known, x_label="largest probability", title="confidence")
-    caption = "On the images, after noise, after one step. All at 1: outputs are saturated."
+    caption = "Unchanged images, after noise, after one step. All at 1: outputs are saturated."
     return Figure("confidence", "measured", svg, caption)
 
 
@@ -257,7 +257,7 @@ def _surface_figure(group: AnalysisGroup, epsilon: float) -> Figure | None:
     index = int(group.array("pictures/index")[0])
     low, high = (abs(round(float(end), 6)) for end in (np.nanmin(loss), np.nanmax(loss)))
     reach = f"{decimal(low, 3)} to {decimal(high, 3)} nat"
-    caption = f"Image {index}: cross-entropy {reach} (light is high); lines part the classes."
+    caption = f"Image {index}: cross-entropy {reach} (light is high); lines separate classes."
     return Figure("one loss surface", "measured", svg, caption)
 
 
@@ -279,17 +279,17 @@ def _seen(arrays: dict[str, NDArray[Any]], by: list[str], i: int) -> Seen:
     if "naive" in arrays:
         there = int(arrays["naive_class"][i])
         text = f"naive: still {there}" if there == label else f"naive: {there}"
-        shown.append((picture(arrays["naive"][i], title="end of the naive attack"), text))
+        shown.append((picture(arrays["naive"][i], title="after the naive attack"), text))
         shown.append(_change(arrays["naive"][i] - clean, "its change"))
     if by[i]:
         text = f"found: {int(arrays['broken_class'][i])}"
         shown.append((picture(arrays["broken"][i], title="adversarial image"), text))
         shown.append(_change(arrays["broken"][i] - clean, "its change"))
-    found = f"broken by {by[i].replace('_', ' ')}" if by[i] else "nothing got through"
+    found = f"adversarial by {by[i].replace('_', ' ')}" if by[i] else "survives every attack"
     return Seen(tuple(shown), f"image {int(arrays['index'][i])} · {found}")
 
 
 def _change(change: NDArray[np.float32], text: str) -> tuple[str, str]:
-    """A perturbation, grey where it is none, blown up to its own largest entry."""
+    """A perturbation as an image: grey is no change, scaled by its largest entry."""
     scale = float(np.abs(change).max()) or 1.0
     return picture(0.5 + change / (2 * scale), title=f"±{decimal(scale, 3)}"), text

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a results file; no model is run and no network is used."""
+"""A self-contained HTML page from a results file; no model is run, no network is used."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ MODEL_FACTS = (
     ("logits_from", "logits"),
     ("runtime", "runtime"),
     ("preprocessing", "pixels to input"),
-    ("twin_unavailable", "no gradients because"),
+    ("twin_unavailable", "why gradients are not available"),
     ("straight_through", "straight-through nodes"),
-    ("parity", "runtime and twin"),
+    ("parity", "agreement of runtime and twin"),
 )
 
 
@@ -73,7 +73,7 @@ def render(store: ResultStore) -> str:
 
 
 def _content(store: ResultStore) -> dict[str, Any]:
-    """What the template shows."""
+    """Content for the template."""
     found = results(store)
     findings = findings_of(store)
     record = audit_record(store)
@@ -116,7 +116,7 @@ def _header(store: ResultStore) -> dict[str, Any]:
 
 
 def _sections(found: Readings, *, named: bool) -> list[Table]:
-    """The tables of every result; a second run of the same analysis says how it differs."""
+    """The tables of every result; runs of the same analysis are named by their settings."""
     sections: list[Table] = []
     placed = [reading for reading in found if reading.analysis.section < Section.MASKING]
     for reading in sorted(placed, key=lambda reading: reading.analysis.section):
@@ -135,7 +135,7 @@ def _warnings(store: ResultStore, found: Readings) -> list[str]:
             "prediction (stability, not accuracy)."
         )
     lines += [
-        f"{result.group.path} is unfinished: {len(result.group.indices)} of "
+        f"{result.group.path} is incomplete: {len(result.group.indices)} of "
         f"{len(store.indices)} images so far."
         for result in found
         if not result.group.complete
@@ -146,7 +146,7 @@ def _warnings(store: ResultStore, found: Readings) -> list[str]:
 
 
 def _commands(store: ResultStore, found: Readings, record: dict[str, Any]) -> list[str]:
-    """The command lines that filled the file, else what can be said of them."""
+    """The command lines that filled the file, reconstructed if they were not recorded."""
     lines = [str(record["command"])] if record.get("command") else []
     lines += [str(line) for result in found if (line := result.group.attribute("command"))]
     if not lines:

@@ -14,16 +14,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one command found.
+    """Result of one command.
 
     Attributes:
-        command: its name.
-        model: what is known of the model file.
+        command: name of the command.
+        model: facts about the model file.
         data: name, hash and size of the image set, and which images were reported on.
-        settings: everything that changes results.
+        settings: all settings that the results depend on.
         summary: the command's numbers (keys: docs/cli.md).
         violations: the ledger, or empty for a command without radii.
-        warnings: what the reader must know to trust the numbers, one line each.
+        warnings: limitations of the numbers, one line each.
         results: path of the results file.
     """
 

@@ -13,9 +13,9 @@ _M = Kind.MEASURED
 
 IMAGES = (
     Column("index", "i8", _M, "position of the image in the data set", fill=-1),
-    Column("label", "i4", _M, "its label, -1 where there is none", "class", fill=-1),
+    Column("label", "i4", _M, "label of the image, -1 if there is none", "class", fill=-1),
 )
 """Datasets of the group ``/data``: the image of each row of every table."""
 
-COMPUTED = Column("computed", "i1", _M, "1 where the row is finished, else it says nothing", fill=0)
+COMPUTED = Column("computed", "i1", _M, "1 where the row is finished", fill=0)
 """Every table's last column; a row counts once this is set, after its values are in the file."""

@@ -43,7 +43,7 @@ class ResultStore(ResultFile):
         """Results file at ``path`` for writing; created if there is none.
 
         A new file appears with its first row, and replaces an old one (``overwrite``) only then;
-        likewise a new table in an existing file. A run that fails earlier leaves no trace.
+        likewise a new table in an existing file. A run that fails earlier changes nothing.
         Temporary files of a killed run are removed.
 
         Raises:
@@ -140,7 +140,7 @@ class ResultStore(ResultFile):
         Args:
             schema: its columns.
             prefix: readable part of the key; empty for a table without settings.
-            settings: frozen dataclass of everything that changes a row, except the seed.
+            settings: frozen dataclass of all settings that the rows depend on, except the seed.
             seed: seed of the random draws.
             sizes: lengths of the axes after the first.
             n_rows: rows of a table of samples; a table of images has one row per known image.
@@ -172,7 +172,7 @@ class ResultStore(ResultFile):
         Args:
             parent: the table that the samples belong to.
             schema: columns of the samples.
-            settings: frozen dataclass of everything that changes a sampled row, except the seed.
+            settings: frozen dataclass of all settings that the samples depend on, except the seed.
             sizes: lengths of the axes after the first.
             n_rows: number of samples.
         """

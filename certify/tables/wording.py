@@ -23,10 +23,10 @@ class Table:
 
     Attributes:
         title: what it shows.
-        claim: certified, estimated, attacked or measured; empty where a column says it by row.
-        header: names of the columns.
-        rows: cells, as many as the header in each row.
-        note: a sentence below.
+        claim: certified, estimated, attacked or measured; empty if a column gives it per row.
+        header: headings of the columns.
+        rows: rows of cells, each as long as the header.
+        note: sentences below the table.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Share(Limits, Protocol):
 
 
 def pixel(value: float | None) -> str:
-    """A distance in pixel units, as a fraction of 255 where it is one.
+    """A distance in pixel units, as a fraction of 255 if it is a multiple of 1/255.
 
     >>> pixel(8 / 255), pixel(0.5), pixel(None)
     ('8/255', '0.5', '–')
@@ -102,7 +102,7 @@ def share_text(share: Share) -> str:
 
 
 def fact(value: Any) -> str:
-    """A fact about the model as text; what is empty in a mapping is left out.
+    """A fact about the model as text; empty entries of a mapping are omitted.
 
     >>> fact({"shape": ["batch", 1, 28, 28], "std": [0.5, 0.25], "mean": []})
     'shape batch × 1 × 28 × 28, std [0.5, 0.25]'
@@ -118,7 +118,7 @@ def fact(value: Any) -> str:
 
 
 def known(value: Any) -> bool:
-    """Whether a fact says anything."""
+    """Whether a fact has a value."""
     return value is not None and value not in ("", [], {}, ())
 
 
@@ -148,5 +148,5 @@ def margin_name(margin: str | None) -> str:
 
 
 def in_precision(precision: str) -> str:
-    """What follows "the smoothed classifier" where the model was not computed in float32."""
+    """Words to put after "the smoothed classifier" if the model did not compute in float32."""
     return "" if precision == "float32" else f" in {precision}"

@@ -1,1 +1,1 @@
-"""What the commands share: options, the session, progress, printing."""
+"""Code that the commands share: options, the session, progress, printing."""

@@ -22,7 +22,7 @@ NAMES = ("clean_accuracy", "robust_accuracy", "certified_accuracy", "median_dist
 
 
 def parsed(texts: list[str] | None, command: str) -> dict[str, float]:
-    """The bars of ``--fail-under``, by name; a name may carry an ε or radius: NAME@8/255=0.4."""
+    """The thresholds of ``--fail-under`` by name, which may include ε or a radius: NAME@8/255."""
     bars = {}
     for text in texts or ():
         name, sign, value = text.partition("=")
@@ -35,7 +35,7 @@ def parsed(texts: list[str] | None, command: str) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What a bar can be about; None for what was not computed."""
+    """Numbers that can have a threshold; None for those that were not computed."""
 
     attack: AttackSummary | None = None
     smoothing: SmoothingSummary | None = None
@@ -43,14 +43,14 @@ class Numbers:
 
     @classmethod
     def of_audit(cls, audit: AuditSummary) -> Numbers:
-        """Those of an audit."""
+        """The numbers of an audit."""
         found = cls.of_readings(tuple(audit.readings.values()))
         inspected = (audit.facts.get("clean_accuracy") or {}).get("value")
         return replace(found, clean_accuracy=inspected)
 
     @classmethod
     def of_readings(cls, readings: Sequence[Reading[Summary]]) -> Numbers:
-        """Those of the analyses of one command."""
+        """The numbers of the analyses of one command."""
         from robcert.certify.attacks import AttackSummary
         from robcert.certify.auditing import latest
         from robcert.certify.smoothing import SmoothingSummary
@@ -58,7 +58,7 @@ class Numbers:
         return cls(latest(readings, AttackSummary)[0], latest(readings, SmoothingSummary)[0])
 
     def called(self, name: str) -> float | None:
-        """The number ``name``; of a curve the last entry, or the one at ``@place``."""
+        """The number ``name``; for a curve the last entry, or the one at ``@ε`` or ``@radius``."""
         kind, _, place = name.partition("@")
         at = values.number(place) if place else None
         if kind == "certified_accuracy":
@@ -75,7 +75,7 @@ class Numbers:
 
 
 def enforce(bars: dict[str, float], numbers: Numbers) -> None:
-    """Exit with 1 if a number is below its bar, or was not computed."""
+    """Exit with 1 if a number is below its threshold, or was not computed."""
     failed = False
     for name, bar in bars.items():
         value = numbers.called(name)

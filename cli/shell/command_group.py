@@ -1,4 +1,4 @@
-"""Groups of commands: bare they print their help; commands are imported when they are asked for."""
+"""Groups of commands; without a command they print their help. Commands are imported lazily."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class CommandGroup(TyperGroup):
-    """A group that prints its help, and exits with 0, where no command is named."""
+    """A group that prints its help and exits with 0 if no command is given."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Arguments that are left for the command."""
+        """Remaining arguments, for the command."""
         if not args and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             ctx.exit()
@@ -31,8 +31,8 @@ class LazyCommand:
     """A command, or group of commands, whose module is imported when it is used.
 
     Attributes:
-        doc: its line in the list of commands: the first sentence of its help.
-        load: imports it.
+        doc: line in the list of commands: the first sentence of its help.
+        load: function that imports it.
     """
 
     doc: str
@@ -51,7 +51,7 @@ class LazyCommand:
 
 
 class LazyCommands(Mapping[str, "Command"]):
-    """Commands by name; looking one up imports it."""
+    """Commands by name; access to one imports it."""
 
     def __init__(self, entries: Mapping[str, LazyCommand]) -> None:
         self.entries = entries

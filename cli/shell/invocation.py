@@ -1,4 +1,4 @@
-"""The command line as it was typed, for results files and messages; whether it saved anything."""
+"""The command line as typed, for results files and messages; whether it saved anything."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def remember(arguments: tuple[str, ...]) -> None:
 
 
 def remember_saved(saved: bool) -> None:
-    """Keep that some of the work is ``saved``, if it is: the same command goes on from there."""
+    """Record that some work is ``saved``, if so: the same command continues from there."""
     _saved.set(_saved.get() or saved)
 
 
 def something_saved() -> bool:
-    """Whether :func:`remember_saved` was told so."""
+    """Whether :func:`remember_saved` recorded saved work."""
     return _saved.get()
 
 
 def command_line() -> str:
-    """`robcert` with the arguments that :func:`remember` was told."""
+    """`robcert` with the arguments that :func:`remember` recorded."""
     return shlex.join(["robcert", *_arguments.get()])

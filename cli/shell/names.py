@@ -1,4 +1,4 @@
-"""Names that shells complete, listed here because their catalogues take a second to import.
+"""Names for shell completion, listed here because their catalogues take a second to import.
 
 A test compares each list with its catalogue.
 """
@@ -47,7 +47,7 @@ PRESETS = {
 
 
 def completing(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """Completion of an option's value by ``names``."""
+    """Function that completes an option's value from ``names``."""
 
     def complete(incomplete: str) -> list[str]:
         return [str(name) for name in names if name.startswith(incomplete)]
@@ -68,7 +68,7 @@ def groups(ctx: typer.Context, incomplete: str) -> list[str]:
     from robcert.certify.report import groups as groups_of
     from robcert.certify.store import ResultStore
 
-    typed = [ctx.params.get("results"), *ctx.args]  # Typer leaves it in args behind `--group`
+    typed = [ctx.params.get("results"), *ctx.args]  # after `--group`, Typer keeps it in args
     file = Path(str(next(filter(None, typed), "")))
     try:
         with ResultStore.read(file) as store:

@@ -18,5 +18,5 @@ def old_option(name: str, *, new: str) -> Any:
 
 
 def note_new_spelling(options: AnalysisOptions, old: str, new: str) -> None:
-    """Tell on stderr, unless `--quiet`, that ``old`` is now written as ``new``."""
+    """Note on stderr, unless `--quiet`, that ``old`` is now written as ``new``."""
     note(options, f"{old} is now {new}")

@@ -1,6 +1,6 @@
-"""The options that commands share, declared once.
+"""The options that several commands share, declared once.
 
-A command takes the groups of shared options that its output depends on; its help lists no other.
+A command has only the groups of shared options that its output depends on.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ProfileName = Literal["quick", "standard", "thorough"]
 
 
 def norm_option(doc: str, *, show_default: str | bool = True) -> Any:
-    """Option `--norm`, which takes the names that people write: l2, L2, inf, Linf.
+    """Option `--norm`, which accepts common spellings: l2, L2, inf, Linf.
 
     Args:
-        doc: what it is the norm of.
-        show_default: the default as the help shows it; True for that of the parameter.
+        doc: help text of the option.
+        show_default: the default in the help text; True for the default of the parameter.
     """
     return typer.Option(
         "--norm",
@@ -43,7 +43,7 @@ def norm_option(doc: str, *, show_default: str | bool = True) -> Any:
 
 @dataclass(frozen=True)  # without slots: classes with slots cannot be combined by inheritance
 class ModelOptions:
-    """Which model, and how pixels become its input."""
+    """Options of the model and its preprocessing."""
 
     model: Annotated[
         Path | None,
@@ -53,7 +53,7 @@ class ModelOptions:
     ] = None
     preprocess: Annotated[
         Path | None,
-        typer.Option("--preprocess", help="JSON file: how pixels become the model's input."),
+        typer.Option("--preprocess", help="JSON file with the preprocessing of pixels."),
     ] = None
     mean: Annotated[
         str | None,
@@ -91,7 +91,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which images."""
+    """Options of the image set."""
 
     data: Annotated[
         str | None,
@@ -111,7 +111,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """Which of the images are reported on."""
+    """Options that select the images to report on."""
 
     limit: Annotated[int | None, typer.Option("--limit", help="The first N images only.")] = None
     every: Annotated[int | None, typer.Option("--every", help="Every K-th image only.")] = None
@@ -137,16 +137,16 @@ class BallOptions:
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """How much work to spend."""
+    """Option of the amount of work."""
 
-    profile: Annotated[
-        ProfileName, typer.Option("--profile", help="How much work to spend per image.")
-    ] = "standard"
+    profile: Annotated[ProfileName, typer.Option("--profile", help="Amount of work per image.")] = (
+        "standard"
+    )
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How an analysis is run, and the results file that it fills."""
+    """Options of the run of an analysis and its results file."""
 
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random draw.")] = 0
     batch_size: Annotated[
@@ -174,7 +174,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is printed."""
+    """Options of the output."""
 
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of tables.")
@@ -195,13 +195,13 @@ class AnalysisOptions(
     DataOptions,
     ModelOptions,
 ):
-    """Values of all shared options; those of groups that a command does not take are defaults."""
+    """Values of all shared options; groups that a command does not have keep their defaults."""
 
 
 ModelAndData = (ModelOptions, DataOptions)
 Run = (RunOptions, OutputOptions)
 EveryGroup = (*ModelAndData, SelectionOptions, BallOptions, ProfileOptions, *Run)
-"""What most analyses depend on."""
+"""Groups of options of most analyses."""
 
 
 def analysis_options(
@@ -222,21 +222,21 @@ def shared_options() -> frozenset[str]:
     """Spellings of the options in all groups, such as ``--limit`` and ``-d``."""
     hints = get_type_hints(AnalysisOptions, include_extras=True).values()
     found = [hint.__metadata__[0] for hint in hints]
-    # inside Annotated, Typer keeps the first spelling where a default would stand
+    # inside Annotated, Typer keeps the first spelling in the place of the default
     return frozenset(name for info in found for name in (info.default, *info.param_decls))
 
 
 def spread_options(
     command: Callable[..., R], kind: type[Any], name: str = "options"
 ) -> Callable[..., R]:
-    """``command`` with the fields of ``kind`` in the place of its parameter ``name``."""
+    """``command`` with the fields of ``kind`` instead of its parameter ``name``."""
     return _expand(command, kind, (kind,), name)
 
 
 def _expand(
     command: Callable[..., R], kind: type[Any], groups: tuple[type[Any], ...], name: str = "options"
 ) -> Callable[..., R]:
-    """``command`` with the fields of ``groups`` in the place of its parameter ``name``.
+    """``command`` with the fields of ``groups`` instead of its parameter ``name``.
 
     Typer reads the new signature; the command still receives one object of the class ``kind``.
     """

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with the time left, and nothing at all for what is quick."""
+"""Progress on stderr: a bar with the remaining time, and nothing for short tasks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 QUIET_SECONDS = 2.0
-"""A task that ends sooner never shows."""
+"""Shorter tasks are not shown."""
 PLAIN_SECONDS = 30.0
 """Seconds between lines where stderr is a file or a pipe."""
 
 
 class TerminalProgress:
-    """What analyses report to; use as a context manager.
+    """Display of the progress of analyses; a context manager.
 
-    On a terminal: one bar a task. Elsewhere: a plain line every half minute. Quiet: nothing.
+    On a terminal: one bar per task. Elsewhere: a line every half minute. With --quiet: nothing.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

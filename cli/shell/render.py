@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 COLOURS = {"certified": "green", "estimated": "yellow", "attacked": "red", "measured": "blue"}
 TONES = {"good": "green", "warn": "yellow", "bad": "red", "none": "default"}
 LEAST_WIDTH = 100
-"""Columns assumed where stdout is a file or a pipe."""
+"""Width in characters if stdout is a file or a pipe."""
 
 
 def print_warning(line: str) -> None:
-    """A line on stderr that nothing silences."""
+    """Print a warning on stderr, with --quiet too."""
     typer.echo(f"warning: {line}", err=True)
 
 
 def print_json(outcome: Outcome) -> None:
-    """The outcome as one JSON object."""
+    """Print the outcome as one JSON object."""
     typer.echo(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
 
 
 def print_tables(found: Iterable[Table]) -> None:
-    """Tables with their claim in the title, notes below."""
+    """Print tables with their claim in the title and notes below."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -57,7 +57,7 @@ def print_tables(found: Iterable[Table]) -> None:
 
 
 def print_verdict(verdict: AuditVerdict, *, name: str = "") -> None:
-    """The headline and its sentences."""
+    """Print the headline and the sentences of a verdict."""
     from rich.text import Text
 
     console = _console()

@@ -1,4 +1,4 @@
-"""What every analysis command does around its one library call."""
+"""Steps of every analysis command before and after its library call."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run_analysis(
     analysis: str,
     analyse: Callable[[CommandContext], Sequence[str]],
 ) -> Reading[Summary]:
-    """Open what the options name, analyse, print; what the tables say.
+    """Open model and images of the options, analyse, print; the summaries of the tables.
 
     Args:
         options: the shared options.
-        command: its name, for the output.
-        analysis: its name in the registry.
-        analyse: fills groups of the results file and returns their paths.
+        command: name of the command, for the output.
+        analysis: name of the analysis in the registry.
+        analyse: function that fills groups of the results file and returns their paths.
     """
     with opened(options) as context:
         paths = tuple(analyse(context))
@@ -41,18 +41,18 @@ def run_analysis(
 def report_groups(
     context: CommandContext, command: str, analysis: str, paths: tuple[str, ...]
 ) -> Reading[Summary]:
-    """Print what the groups at ``paths`` say, with the ledger."""
+    """Print the summaries of the groups at ``paths``, with the ledger."""
     return report_parts(context, command, [("", analysis, paths)])[0]
 
 
 def report_parts(
     context: CommandContext, command: str, parts: Sequence[tuple[str, str, Sequence[str]]]
 ) -> list[Reading[Summary]]:
-    """Print what several analyses of one command found.
+    """Print the summaries of several analyses of one command.
 
     Args:
-        context: what was opened.
-        command: its name.
+        context: the open session.
+        command: name of the command.
         parts: for each part its key in the summary (empty for the keys of the summary itself), its
             analysis, and the paths of its groups.
     """
@@ -86,7 +86,7 @@ def _print(
     summary: dict[str, Any],
     shown: Sequence[Table],
 ) -> None:
-    """The summary as tables or as JSON, with the ledger."""
+    """Print the summary as tables or as JSON, with the ledger."""
     from robcert.certify.auditing import violations_table
     from robcert.certify.store import ledger
 
@@ -111,7 +111,7 @@ def print_outcome(
     summary: dict[str, Any],
     violations: Ledger | None,
 ) -> None:
-    """The JSON object of a command."""
+    """Print the JSON object of a command."""
     from robcert.certify.store import Outcome
 
     session = context.session

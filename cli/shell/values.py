@@ -1,4 +1,4 @@
-"""Values as people type them: fractions, lists of numbers, image positions, time spans."""
+"""Values of options as typed: fractions, lists of numbers, image positions, time spans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def either(given: T | None, default: T) -> T:
-    """``given``, or ``default`` where the option was not given.
+    """``given``, or ``default`` if the option was not given.
 
     >>> either(None, 3), either(0, 3)
     (3, 0)
@@ -25,7 +25,7 @@ def either(given: T | None, default: T) -> T:
 
 
 def norm(text: str) -> Norm:
-    """Norm by one of the names that people write; a ValueError for others, as Typer expects.
+    """Norm by one of its common spellings; a ValueError for others, as Typer expects.
 
     >>> norm("L2"), norm("inf")
     (<Norm.L2: 'l2'>, <Norm.LINF: 'linf'>)
@@ -57,7 +57,7 @@ def number(text: str) -> float:
 
 
 def epsilon(text: str, norm: Norm | None = None) -> float:
-    """Distance in pixel units of [0, 1], one that ``norm`` can have where it is known."""
+    """Distance in pixel units of [0, 1]; if ``norm`` is given, one that is possible in it."""
     value = number(text)
     if norm is None:
         require_positive("epsilon", value)
@@ -76,7 +76,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def positions(text: str) -> tuple[int, ...]:
-    """Image positions separated by commas; `a-b` is the range with both ends.
+    """Image positions separated by commas; `a-b` is the range including both ends.
 
     >>> positions("0,5,7-9")
     (0, 5, 7, 8, 9)
@@ -88,7 +88,7 @@ def positions(text: str) -> tuple[int, ...]:
             message = f"--indices takes positions such as 0,5,10-19, got {text!r}"
             raise InvalidParameterError(message)
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:  # nothing: as if the option had not been given, all images
+        if last < first:  # an empty range would select all images
             message = f"--indices takes ranges from the smaller to the larger, got {part.strip()!r}"
             raise InvalidParameterError(message)
         found.extend(range(first, last + 1))

@@ -194,7 +194,7 @@ class TrainOptions:
 
 
 def shared_options(command: Callable[[TrainOptions], None]) -> Callable[..., None]:
-    """Decorator of a command with the parameter ``options``, which Typer sees field by field."""
+    """Decorator of a command with the parameter ``options``, whose fields become options."""
     return spread_options(command, TrainOptions)
 
 
@@ -203,7 +203,7 @@ def train_command(
 ) -> Callable[[Callable[[TrainOptions, Own], None]], Callable[..., None]]:
     """Decorator of a command with the parameters ``options`` and ``own``.
 
-    Typer sees the fields of both dataclasses as one option each, those of ``own`` first.
+    Each field of both dataclasses becomes one option, those of ``own`` first.
     """
 
     def decorate(command: Callable[[TrainOptions, Own], None]) -> Callable[..., None]:
@@ -217,7 +217,7 @@ def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
 
     Args:
         name: name of the option.
-        doc: its meaning and unit.
+        doc: meaning and unit of the number.
         default: default value, as shown in the help; False for none.
         others: further names of the same option.
     """

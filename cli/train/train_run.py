@@ -1,4 +1,4 @@
-"""What every `robcert train METHOD` does before and after its one library call."""
+"""Steps of every `robcert train METHOD` before and after its library call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ M = TypeVar("M", bound="Objective")
 
 
 def run_training(options: TrainOptions, method: type[M], change: Callable[[M], M]) -> None:
-    """Train, print notes and results, and last the path of the ONNX file.
+    """Train, print notes and results, and finally the path of the ONNX file.
 
     Args:
         options: the shared options.
@@ -193,7 +193,7 @@ def _with_network_and_images(base: TrainConfig, options: TrainOptions) -> TrainC
 
 
 def _read_config(path: Path) -> TrainConfig:
-    """Configuration in a config.json, whole or its ``training`` alone."""
+    """Configuration in a config.json: the whole file or only its ``training``."""
     import json
 
     from robcert.trainers.recipe import TrainConfig

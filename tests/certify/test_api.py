@@ -169,7 +169,7 @@ def test_typical_mistakes_have_the_sentence_of_the_command_line(tmp_path: Path) 
         door.load_model(nn.Linear(3, 2).eval(), images())
     with pytest.raises(ModelFileError, match=r"not scores of the shape"):
         door.load_model(nn.Identity().eval(), images())
-    with pytest.raises(DataError, match="does not say the size"):
+    with pytest.raises(DataError, match="the size of its images is unknown"):
         door.load_model(linear())
 
 

@@ -110,9 +110,9 @@ def test_the_old_spelling_of_random_changes_beside_a_suite() -> None:
 
 def test_who_has_no_radius_to_be_fixed_is_named() -> None:
     asked = ("-m", MODEL, "--limit", "1", "--fixed-radius", "--attack", "pgd", "-o", "r.h5")
-    assert "whatever the radius" not in robcert("attack", *asked).stderr
+    assert "the radius has no effect" not in robcert("attack", *asked).stderr
     ended = robcert("attack", *asked, "--attack", "fmn", "--attack", "gaussian")
-    line = "note: fmn, gaussian search for the smallest distance whatever the radius"
+    line = "note: fmn, gaussian search for the smallest distance; the radius has no effect"
     assert line in ended.stderr.splitlines()
     assert "not for the smallest distance (except fmn, gaussian)." in " ".join(ended.stdout.split())
     ended = robcert("attack", "-m", MODEL, "--limit", "1", "--fixed-radius", "--attack", "fmn")
@@ -173,7 +173,7 @@ def test_sources_that_do_not_fit() -> None:
         (("--draws", "5"), ("--draws has no effect without --spatial or --gaussian",)),
         (("--clip-noise",), ("clipping has no effect",)),
         (("--source-attack", "pgd-ce"), ("--source-attack has no effect",)),
-        (("--plot", "picture.txt"), ("picture.txt is no picture",)),
+        (("--plot", "picture.txt"), ("picture.txt has no extension of a figure",)),
         (("--gaussian", "0.1", "--plot", "p.png"), ("--plot draws accuracy against distance",)),
         (
             ("--norm", "l2", "--source", SOURCE, "--source-attack", "soar-pgd20"),

@@ -205,7 +205,7 @@ def test_several_distances_where_one_is_taken(command: str) -> None:
 @pytest.mark.parametrize("command", ["surface", "taylor"])
 def test_a_picture_of_no_known_kind(command: str) -> None:
     ended = robcert(command, "-m", MODEL, "--picture", "folder/p.bmp", "-o", "r.h5")
-    refused(ended, "folder/p.bmp is no picture: its name must end in .png, .pdf, .svg")
+    refused(ended, "folder/p.bmp has no extension of a figure: use .png, .pdf, .svg")
     assert not Path("r.h5").exists()
 
 

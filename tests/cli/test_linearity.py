@@ -100,7 +100,7 @@ def test_a_step_size_means_the_papers_steps_in_every_norm(run: Path) -> None:
     ("arguments", "message"),
     [
         (("--along",), "--along needs --model"),
-        (("--plot", "x.txt"), "is no picture"),
+        (("--plot", "x.txt"), "has no extension of a figure"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: tuple[str, ...], message: str) -> None:

@@ -73,7 +73,7 @@ def test_an_option_without_effect_is_a_usage_error(command: str, option: str, va
     ended = robcert(*command.split(), option, value)
     assert ended.status == 2
     assert ended.stderr.splitlines() == [
-        f"error: robcert {command} takes no {option}, which would have no effect there",
+        f"error: robcert {command} has no option {option}: it would have no effect",
         f"hint: robcert {command} --help lists its options",
     ]
 

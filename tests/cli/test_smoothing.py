@@ -128,7 +128,7 @@ def test_pictures_of_several_runs_are_told_apart(tmp_path: Path) -> None:
         assert f'class="line run{number}"' in curve.svg
         assert f'class="band run{number}"' in curve.svg
     assert [figure.claim for figure in draws] == ["measured", "measured"]
-    assert "draws on average" in draws[0].caption
+    assert "noise draws, at most" in draws[0].caption
     assert [c.sigma for c in row.certified_curves] == [0.25, 0.5]
     save_picture([row, replace(row, model="other.onnx")], tmp_path / "c.svg")
     text = (tmp_path / "c.svg").read_text()

@@ -35,7 +35,9 @@ def packages(top: str) -> Iterator[Path]:
 
 def package_rows() -> dict[str, list[str]]:
     """Names at the door of each package of the table, by the package's path."""
-    rows = table_rows(PAGE[PAGE.index("## The packages") : PAGE.index("## How a number travels")])
+    rows = table_rows(
+        PAGE[PAGE.index("## The packages") : PAGE.index("## From the command to a number")]
+    )
     return {code_of(path)[0].rstrip("/"): code_of(door) for path, _, door in rows[1:]}
 
 

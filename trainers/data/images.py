@@ -45,7 +45,7 @@ class Augmentation:
         Args:
             x: pixels.
             draws: generator of the random numbers, on the CPU.
-            process_slice: which rows of the whole batch ``x`` has.
+            process_slice: the rows of the whole batch that ``x`` has.
         """
         count = process_slice.count * len(x)
         if self.flip:
@@ -132,7 +132,7 @@ def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[T
 def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of ``pixels (n, c, h, w)``, to four decimals.
 
-    In units of [0, 1]. Of uint8 pixels a histogram is made, which needs no copy in floats.
+    In units of [0, 1]. For uint8 pixels a histogram is used, which needs no copy in floats.
     """
     if pixels.dtype == torch.uint8:
         counts = torch.stack(

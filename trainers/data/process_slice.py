@@ -1,4 +1,4 @@
-"""Which rows of each batch a process works on, where several processes train one network."""
+"""The rows of each batch that one of several training processes works on."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def default_images(
         return training_images(DEFAULT_DATA, root=root, fetch=fetch, validation=validation)
     except DataError as error:
         split = training_images(TRY_OUT_DATA)
-        note = f"{error}: training on {len(split.train)} bundled images instead, as a try-out"
+        note = f"{error}: training on {len(split.train)} bundled images instead, for a trial run"
         return Split(split.train, split.evaluation, (*split.notes, note))
 
 

@@ -65,8 +65,8 @@ class Descent:
     ) -> None:
         """Compute the gradients of the mean of ``term (b,)`` over the rows of all processes.
 
-        Only the parameters and ``losses.leaves`` receive one, not the images by which a method
-        differentiated.
+        Only the parameters and ``losses.leaves`` receive one, not the images, even if the method
+        differentiated with respect to them.
         """
         mean = term.mean() * (scale / self.processes.slice.count)
         leaves = [*self.model.parameters(), *losses.leaves]

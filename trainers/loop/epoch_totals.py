@@ -24,7 +24,7 @@ class EpochTotals:
     Attributes:
         images: training images seen.
         loss: sum of their losses.
-        correct: how many of them were classified correctly, as the method saw them.
+        correct: number of them classified correctly, as perturbed by the method.
         seconds: time spent on training steps.
         measured: sum over the images of each quantity that the method measures.
     """

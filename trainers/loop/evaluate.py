@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 COLLAPSE = 0.2
-"""Attacked accuracy that a run must have reached before a fall to half of it is reported."""
+"""A fall of attacked accuracy to half is reported only if it had reached this value."""
 
 
 def finite_logits(model: nn.Module, images: TrainingImages, device: torch.device) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def network_spec(
     config: TrainConfig, images: TrainingImages, evaluation: TrainingImages
 ) -> NetworkSpec:
-    """Specification of the network that ``config`` asks for, for these images."""
+    """Specification of the network of ``config`` for these images."""
     mean, std = channel_statistics(images.pixels) if config.normalize else ((), ())
     return NetworkSpec(
         architecture=config.architecture,

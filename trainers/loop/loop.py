@@ -30,7 +30,7 @@ class RunResult:
         folder: the run folder.
         checkpoint: weights after the last epoch.
         best: weights of the epoch with the highest accuracy on the evaluation images.
-        records: what was measured after each epoch.
+        records: measurements after each epoch.
         warnings: problems that did not end the run.
     """
 
@@ -48,7 +48,7 @@ def fit(
     progress: Progress = silent,
     on_epoch: OnEpoch | None = None,
 ) -> RunResult:
-    """Train as ``plan`` says and save everything in its folder.
+    """Train according to ``plan`` and save everything in its folder.
 
     Where several processes share the run, each of them calls this function.
 

@@ -1,8 +1,8 @@
 """Training in several processes, started by Lightning Fabric or torchrun.
 
-The network is not wrapped, because objectives differentiate by the images, often twice, which the
-wrappers for distributed training do not support. Each process works on its slice of every batch,
-and the gradients of the parameters are added once per step.
+The network is not wrapped, because objectives differentiate with respect to the images, often
+twice, which the wrappers for distributed training do not support. Each process works on its slice
+of every batch, and the gradients of the parameters are added once per step.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Processes:
             tensor.copy_(part.view(tensor.shape))
 
     def gathered(self, part: Tensor) -> Tensor:
-        """The whole batch, put together from the ``part`` of each process."""
+        """The whole batch, concatenated from the ``part`` of each process."""
         if not self.several:
             return part
         parts = [part.new_empty(part.shape) for _ in range(self.slice.count)]
@@ -81,7 +81,7 @@ class Processes:
         self.any(flag=False)
 
     def part(self) -> None:
-        """Leave the process group; without this a process may abort at its end."""
+        """Leave the process group; without this a process may abort when it ends."""
         if self.several:
             dist.destroy_process_group()
 

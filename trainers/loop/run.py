@@ -52,10 +52,10 @@ _CHECK_EVERY = 20
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run trains, on which images and devices, and where it saves its files.
+    """Configuration, images and devices of a run, and the folder of its files.
 
     Attributes:
-        config: everything that decides the result.
+        config: everything that determines the result.
         images: training images, before ``config.subset``.
         evaluation: images on which accuracy is measured; never trained on.
         out: run folder, made if it does not exist.
@@ -209,7 +209,7 @@ class Run:
         return record
 
     def measure(self) -> tuple[float | None, float | None]:
-        """Accuracy on clean and on attacked images, each None where it is not due."""
+        """Accuracy on clean and on attacked images, each None if not measured in this epoch."""
         settings = self.config.evaluation.against(self.config.objective)
         done = self.position.epoch + 1
         last = done == self.passes

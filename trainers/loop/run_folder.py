@@ -69,7 +69,7 @@ class Position:
         best: highest accuracy on the evaluation images so far; -1 before the first.
         best_epoch: epochs done when it was measured.
         totals: totals over the current epoch; the key in the file is ``tally``.
-        records: what was measured after each epoch.
+        records: measurements after each epoch.
         warnings: problems that did not end the run.
         scale: factor of the loss in half precision.
     """

@@ -22,8 +22,8 @@ _MEMORY = "perturbation"
 class Free(Objective):
     r"""Cross-entropy at a perturbation that is updated in the parameters' own backward pass.
 
-    Each batch is used ``replays`` times; one backward pass gives the gradients by the parameters
-    and by :math:`\delta`, and :math:`\delta \leftarrow \mathrm{clip}(\delta + s\,\mathrm{sign}
+    Each batch is used ``replays`` times; one backward pass gives the gradients of the parameters
+    and of :math:`\delta`, and :math:`\delta \leftarrow \mathrm{clip}(\delta + s\,\mathrm{sign}
     \nabla_\delta \ell, \pm\epsilon)`. The i-th image of the next batch starts
     at the perturbation of the i-th image of this one. ``epochs`` counts the replays: there are m
     times fewer passes over the data.
@@ -52,7 +52,7 @@ class Free(Objective):
 
         def move() -> None:
             if delta.grad is not None:
-                # a scaled loss may overflow in half precision, which must not stay in the memory
+                # a scaled loss may overflow in half precision, which must not be kept in the memory
                 moved = delta.detach() + size * delta.grad.nan_to_num().sign()
                 step.memory[_MEMORY] = moved.clamp(-self.epsilon, self.epsilon)
 

@@ -97,7 +97,7 @@ class Gradient(Objective):
 
     @property
     def differentiates_twice(self) -> bool:
-        """Whether the gradient by the images is differentiated again."""
+        """Whether the input gradient is differentiated again."""
         return self.scheme == "exact"
 
     @property

@@ -48,5 +48,5 @@ class Jacobian(Objective):
 
     @property
     def differentiates_twice(self) -> bool:
-        """True: the penalty is a function of the gradient by the images."""
+        """True: the penalty is a function of the input gradient."""
         return True

@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Losses of one batch, and what else an objective gives.
+    """Losses of one batch, and further results of an objective.
 
     Attributes:
         loss: loss of each image ``(b,)``, whose mean is minimised.
@@ -84,7 +84,7 @@ class Objective(Protocol):
     """A training method: a frozen dataclass that is called on every batch.
 
     Its fields are the method's options. The properties below tell the training loop what the
-    method needs; methods inherit the usual answers from this class.
+    method needs; methods inherit the default values from this class.
     """
 
     __slots__ = ()
@@ -106,7 +106,7 @@ class Objective(Protocol):
 
     @property
     def differentiates_twice(self) -> bool:
-        """Whether the method differentiates the gradient by the images again."""
+        """Whether the method differentiates the input gradient again."""
         return False
 
     @property

@@ -110,7 +110,7 @@ class Soar(Objective):
 
     @property
     def differentiates_twice(self) -> bool:
-        """True: the penalty is a function of the gradient by the images."""
+        """True: the penalty is a function of the input gradient."""
         return True
 
     def _norm(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, step: Step) -> Tensor:

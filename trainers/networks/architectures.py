@@ -149,7 +149,7 @@ def _residual(
 
 _RESIDUAL: dict[str, tuple[str, ResNet | WideResNet]] = {
     "resnet-small": (
-        "residual network of eight layers (16, 32, 64) for images of about 32 pixels a side",
+        "residual network of eight layers (16, 32, 64) for images of about 32 pixels per side",
         ResNet((1, 1, 1), BasicBlock, width=16),
     ),
     "resnet18": ("ResNet-18", ResNet((2, 2, 2, 2), BasicBlock)),

@@ -1,8 +1,8 @@
-r"""Convolution whose gradient by the images is cheap to differentiate again.
+r"""Convolution whose gradient with respect to the images is cheap to differentiate again.
 
-The derivatives of :math:`u^\top W^\top g` are :math:`W u`, a forward pass, and the gradient by the
-parameters for the input u and the output gradient g. torch computes the latter by a convolution
-whose kernel is as large as an image, which also needs copies in another memory layout.
+The derivatives of :math:`u^\top W^\top g` are :math:`W u`, a forward pass, and the gradient with
+respect to the parameters for the input u and the output gradient g. torch computes the latter by a
+convolution whose kernel is as large as an image, which also needs copies in another memory layout.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ class Shape:
         return [len(x), len(weight), *sizes]
 
     def of_images(self, g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """Gradient by the images, from the gradient ``g`` by the features."""
+        """Gradient with respect to the images, from that with respect to the features, ``g``."""
         return self._backward(g, x, weight, None, [True, False, False])[0]
 
     def of_parameters(
         self, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Gradients by weight and bias, from the gradient ``g`` by the features."""
+        """Gradients with respect to weight and bias, from that of the features, ``g``."""
         shape = self
         if weight.shape[2:] == (1, 1) and not any(self.padding):  # see prepare_convolutions
             x, shape = x[:, :, :: self.stride[0], :: self.stride[1]], replace(self, stride=(1, 1))
@@ -99,7 +99,7 @@ class Shape:
 class _Parameters(Function):
     """Zeros in the shape of the features, whose gradient gives the gradients of the parameters.
 
-    A separate node, which torch skips when only the gradient by the images is requested.
+    A separate node, which torch skips if only the gradient of the images is requested.
     """
 
     @staticmethod
@@ -141,7 +141,7 @@ class _Convolve(Function):
 
 
 class _ImageGradient(Function):
-    """Gradient by the images ``x``, linear in ``g`` and ``weight``."""
+    """Gradient with respect to the images ``x``, linear in ``g`` and ``weight``."""
 
     @staticmethod
     def forward(context: Any, g: Tensor, x: Tensor, weight: Tensor, shape: Shape) -> Tensor:

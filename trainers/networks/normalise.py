@@ -122,7 +122,7 @@ def normalise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x (b, c, ...)`` normalised, and the mean and variance ``(c,)`` of the batch.
 
-    All three can be differentiated, the first twice by ``x``. The gradients by weight and bias, and
+    All three can be differentiated, the first twice in ``x``. The gradients of weight and bias, and
     those through the mean and variance, cannot be differentiated again.
     """
     y, mean, var = _Normalise.apply(x, weight, bias, eps, channels)
@@ -165,7 +165,7 @@ class _Normalise(Function):
 
 
 class _Gradient(Function):
-    """Gradients by x, weight and bias from ``g``, that by y; the first can be differentiated."""
+    """Gradients of x, weight and bias from that of y, ``g``; the first can be differentiated."""
 
     @staticmethod
     def forward(

@@ -37,7 +37,7 @@ class LossScale:
     used: bool = False
 
     def accepts(self, *, finite: bool) -> bool:
-        """Whether the step is to be made; adapts the factor to overflow of the gradients."""
+        """Whether the step is valid; adapts the factor to overflow of the gradients."""
         if not finite:
             self.value, self.good = max(1.0, self.value / 2), 0
             return False

@@ -10,7 +10,7 @@ from torch import nn
 from .blocks import Activation, Denoise, WideBlock
 
 LARGE = 64
-"""Images with at least this many pixels a side get the stem that divides their sides by four."""
+"""Images with at least this many pixels per side get the stem of stride 4."""
 
 Block = Callable[[int, int, int, Activation], nn.Module]
 
@@ -19,7 +19,7 @@ Block = Callable[[int, int, int, Activation], nn.Module]
 class ResNet:
     """Residual network (He et al. 2015, arXiv:1512.03385).
 
-    Small images start with a 3x3 convolution; images of at least ``LARGE`` pixels a side start with
+    Small images start with a 3x3 convolution; those of ``LARGE`` or more pixels per side start with
     a 7x7 convolution of stride 2 and a pooling. Each stage after the first halves the sides.
 
     Attributes:

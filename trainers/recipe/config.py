@@ -1,4 +1,4 @@
-"""Configuration of a training run: everything that decides its result, and its JSON."""
+"""Configuration of a training run: everything that determines its result, and its JSON."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Everything that decides the result of a training run on given hardware.
+    """Everything that determines the result of a training run on given hardware.
 
     Attributes:
         objective: the training method with its options.

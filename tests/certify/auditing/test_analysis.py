@@ -196,7 +196,7 @@ def test_parts_are_selected_by_name() -> None:
     assert selected((), ("bounds",)) == tuple(part for part in PARTS if part != "bounds")
     with pytest.raises(InvalidParameterError, match="there is no part 'attacks'"):
         selected(("attacks",), ())
-    with pytest.raises(InvalidParameterError, match="nothing is left"):
+    with pytest.raises(InvalidParameterError, match="leave no part to run"):
         selected(("attack",), ("attack",))
 
 

@@ -85,7 +85,7 @@ def test_random_line_does_not_depend_on_company(session: Session) -> None:
 
 
 def test_picture_needs_a_known_ending(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameterError, match="is no picture"):
+    with pytest.raises(InvalidParameterError, match="has no extension of a figure"):
         save_taylor(tmp_path / "t.doc", np.arange(2.0), np.arange(2.0), [], title="")
 
 

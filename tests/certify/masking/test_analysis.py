@@ -214,24 +214,24 @@ def test_where_scores_are_flat_labels_and_transfer_still_get_through(tmp_path: P
     assert fixes["margin loss"].robust.value == 1
 
 
-def test_images_in_doubt_are_searched_for_long(tmp_path: Path) -> None:
+def test_images_with_unusable_gradient_get_the_long_search(tmp_path: Path) -> None:
     # one question by scores or labels finds nothing, and no source is at hand
     few = replace(QUICK, queries=1, noise_draws=1, long_queries=300)
     summary = checked(Pattern(), tmp_path, few)
     assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert "all_searches_beat_gradient" in flagged(summary)
-    found = by_fix(summary)["long search of images in doubt"]
+    found = by_fix(summary)["long search of selected images"]
     assert found.robust.n > 0
     assert found.robust.value < 0.1
     none = checked(Pattern(), tmp_path / "none", replace(few, long_queries=1))
     assert none.corrected.value > summary.corrected.value + 0.3
 
 
-def test_no_image_of_an_honest_model_is_in_doubt(tmp_path: Path) -> None:
+def test_no_image_of_an_honest_model_gets_the_long_search(tmp_path: Path) -> None:
     for scale, epsilon in ((1.0, 0.15), (1.0, 0.01), (30.0, 0.15)):
         settings = replace(QUICK, epsilon=epsilon)
         summary = checked(Linear(scale), tmp_path / f"{scale}-{epsilon}", settings)
-        assert by_fix(summary)["long search of images in doubt"].robust.n == 0
+        assert by_fix(summary)["long search of selected images"].robust.n == 0
 
 
 def test_labels_and_transfer_add_nothing_where_gradients_are_honest(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None
     assert all(entry.fit.upper < 1e-5 for entry in summary.omega)
     assert summary.n_correct == (exact > 0).sum()
     notes = [table.note for table in tuple(tables([summary]))]
-    assert any("L was looked for at sampled images only" in note for note in notes)
-    ends = any("Ended at the largest ε that was searched" in note for note in notes)
+    assert any("L was estimated from gradients at sampled images only" in note for note in notes)
+    ends = any("limited by the largest ε that was searched" in note for note in notes)
     assert ends == bool((exact >= end).any())
     assert summary.censored.get("omega_bound", 0) == pytest.approx((exact >= end).mean())
     assert "l_bound" not in summary.censored  # of the data alone: nowhere capped
@@ -160,7 +160,7 @@ def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> No
 
 
 def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
-    """Margins up to 3 over a dual norm of 5 exceed the ball of 0.2 that L was looked for in."""
+    """Margins up to 3 over a dual norm of 5 exceed the ball of 0.2 of the gradients for L."""
     settings = replace(SETTINGS, epsilon=0.1, region=Region.BALL)
     store, group = Run(tmp_path, linear(), images())(settings)
     with store:
@@ -169,7 +169,7 @@ def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
     assert 0 < capped < 1
     assert summary.censored["l_bound"] == pytest.approx(capped)
     notes = [table.note for table in tuple(tables([summary]))]
-    assert any("L-bound" in note for note in notes if "Ended at the largest" in note)
+    assert any("L-bound" in note for note in notes if "limited by the largest" in note)
 
 
 def test_staircase_claims_nothing(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_curvature_of_a_kinked_model_is_refused(tmp_path: Path) -> None:
     assert summary.curvature.status == "invalid"
     assert "curvature_bound" not in summary.radius
     assert all(row.curvature_bound is None for row in summary.error_at)
-    assert any("bends where it has no curvature" in line for line in summary.warnings)
+    assert any("has kinks, which curvature misses" in line for line in summary.warnings)
 
 
 def test_curvature_that_grows_away_from_the_images_is_flagged(tmp_path: Path) -> None:

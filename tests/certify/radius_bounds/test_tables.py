@@ -55,7 +55,7 @@ def test_one_side_bounds_no_change_and_is_named() -> None:
 def test_the_point_estimate_is_explained() -> None:
     for changed, words in (
         ({}, "with probability 0.001, that of one image with about 5e-05."),
-        ({"method": "reverse-weibull"}, "Point: the end of the law that was fitted."),
+        ({"method": "reverse-weibull"}, "Point: the endpoint of the fitted distribution."),
         ({"status": "max"}, ""),
     ):
         given: dict[str, Any] = {"exceedance": 0.001, "block_size": 20, "blocks": 100, **changed}

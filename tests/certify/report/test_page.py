@@ -86,9 +86,9 @@ def test_the_headline_counts_what_the_masking_check_broke(norm: str, n: int, lef
 
 
 def test_the_verdict_says_that_it_is_incomplete() -> None:
-    record = {"unfinished": {"attack": "2 of 9 images", "masking": "not begun"}}
+    record = {"unfinished": {"attack": "2 of 9 images", "masking": "not started"}}
     sentence = incomplete(record)
-    assert "attack (2 of 9 images), masking (not begun)" in sentence
+    assert "attack (2 of 9 images), masking (not started)" in sentence
     assert verdict(findings(incomplete=sentence)).sentences[0] == sentence
     assert incomplete({}) == ""
 
@@ -102,7 +102,7 @@ def test_a_command_on_unlabelled_images_that_ran_out_of_time(
     common = ("-m", MODEL, "-d", "bare.npz", "--attack", "fgsm", "--out", "bare.h5", "-q")
     cut = robcert("attack", *common, "--time-budget", "0s")
     assert "0 of 4 images done" in cut.stderr
-    assert "the same command with more time continues" in cut.stderr
+    assert "run the same command again to continue" in cut.stderr
     done = robcert("attack", *common)
     assert "incomplete" not in done.stderr
     assert "the model's own prediction" in done.stdout
