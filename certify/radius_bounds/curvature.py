@@ -32,7 +32,7 @@ BREAKDOWN = 1e-6
 """A remainder this small relative to the largest product counts as rounding."""
 
 MOST_KINKED = 0.1
-"""The fit is invalid if the residuals of a larger share of images exceed the curvature."""
+"""The fit is invalid if curvature does not explain the residuals of more images than this."""
 
 
 def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) -> Tensor:

@@ -97,7 +97,7 @@ def test_an_audit_and_its_page(tmp_path: Path) -> None:
     assert list(result.rows("attack").to_pandas().index) == [0, 1, 2]
     assert result.write_report(tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert result.facts["kind"] == "onnx"
-    with pytest.raises(RobcertError, match="bounds is not available: left out"):
+    with pytest.raises(RobcertError, match="bounds is not available: excluded"):
         _ = result.bounds
     with pytest.raises(RobcertError, match="no part 'bound'"):
         result.rows("bound")

@@ -202,7 +202,7 @@ def test_folders_that_are_no_image_sets_are_named(tmp_path: Path) -> None:
         load_images(tmp_path)
     write_classes(tmp_path / "splits" / "train", GREY, ["a", "b"])
     write_classes(tmp_path / "splits" / "test", GREY, ["a", "b"])
-    with pytest.raises(DataError, match="parts test, train"):
+    with pytest.raises(DataError, match="splits test, train"):
         load_images(tmp_path / "splits")
     write_classes(tmp_path / "sizes", GREY, ["."])
     Image.fromarray(GREY[0, :4]).save(tmp_path / "sizes" / "z.png")
