@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.certify.numerics import generator, points_in_ball, value_and_gradient
-from robcert.certify.stats import ExtremeValueFit, Method, fit_extremes
+from robcert.certify.stats import ExtremeValueFit, Method, SupremumEstimator, fit_extremes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,13 +51,8 @@ def local_lipschitz(
             shape = tuple(plane.x[row].shape)
             points = points_in_ball(norm, radius, BLOCK_SIZE, shape, generator=draws)
             maxima[block] = float(norm.dual.of(_gradients(plane, row, points)).max())
-        fit = fit_extremes(
-            maxima,
-            block_size=BLOCK_SIZE,
-            method=Method.REVERSE_WEIBULL,
-            seed=seed,
-            bootstrap=0,
-        )
+        estimator = SupremumEstimator(Method.REVERSE_WEIBULL)
+        fit = fit_extremes(maxima, estimator, block_size=BLOCK_SIZE, seed=seed, bootstrap=0)
         fits.append(fit)
     return fits
 

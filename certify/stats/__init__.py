@@ -1,6 +1,6 @@
 """Intervals, paired tests, extreme-value fits, survival curves, summary statistics."""
 
-from .extremes import ExtremeValueFit, Method, Status, fit_extremes
+from .extremes import ExtremeValueFit, Method, Status, SupremumEstimator, fit_extremes
 from .gev import Law
 from .intervals import (
     Proportion,
@@ -32,6 +32,7 @@ __all__ = [
     "Proportion",
     "Spread",
     "Status",
+    "SupremumEstimator",
     "adjusted_p_values",
     "binomial_quantile",
     "clopper_pearson_lower",
