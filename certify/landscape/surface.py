@@ -45,36 +45,6 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 64
 
 
-MOST_POINTS = 1001
-"""Along a side; no picture shows more."""
-
-
-@dataclass(frozen=True, slots=True)
-class SurfaceSettings:
-    """Everything that changes a row.
-
-    Attributes:
-        norm: norm in which both directions have length epsilon.
-        epsilon: half the side of the square, pixel units.
-        resolution: points along a side.
-        steps: of the attack whose direction is one axis.
-    """
-
-    norm: Norm = Norm.LINF
-    epsilon: float = 8 / 255
-    resolution: int = 41
-    steps: int = 50
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require_positive("epsilon", self.epsilon)
-        require_at_least("resolution", self.resolution, 3)
-        if self.resolution > MOST_POINTS:
-            message = f"resolution must be at most {MOST_POINTS}, got {self.resolution}"
-            raise InvalidParameterError(message)
-        require_at_least("steps", self.steps, 1)
-
-
 @dataclass(frozen=True, slots=True)
 class Surface:
     """Losses and classes in a plane through one image.
@@ -145,6 +115,36 @@ def _adversarial(
     )
     delta = found.best_delta
     return (delta * (epsilon / norm.of(delta).clamp_min(1e-12)))[0]
+
+
+MOST_POINTS = 1001
+"""Along a side; no picture shows more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceSettings:
+    """Everything that changes a row.
+
+    Attributes:
+        norm: norm in which both directions have length epsilon.
+        epsilon: half the side of the square, pixel units.
+        resolution: points along a side.
+        steps: of the attack whose direction is one axis.
+    """
+
+    norm: Norm = Norm.LINF
+    epsilon: float = 8 / 255
+    resolution: int = 41
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_positive("epsilon", self.epsilon)
+        require_at_least("resolution", self.resolution, 3)
+        if self.resolution > MOST_POINTS:
+            message = f"resolution must be at most {MOST_POINTS}, got {self.resolution}"
+            raise InvalidParameterError(message)
+        require_at_least("steps", self.steps, 1)
 
 
 @dataclass(frozen=True, slots=True)

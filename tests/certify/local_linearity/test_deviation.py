@@ -41,8 +41,8 @@ def deviation(
     epsilon: float,
     loss: Loss = Loss.MARGIN,
 ) -> Deviation:
-    plane = tangent(classifier, batch.x, batch.y, loss)
-    return largest_deviation(plane, batch, search, epsilon=epsilon, seed=0, stream="test")
+    tangents = tangent(classifier, batch.x, batch.y, loss)
+    return largest_deviation(tangents, batch, search, epsilon=epsilon, seed=0, stream="test")
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> Classifier:
@@ -63,9 +63,9 @@ def test_binary_linear_margin_has_no_deviation(norm: Norm, sided: Sided) -> None
     classifier = linear([[3.0, -4.0], [0.0, 0.0]])
     batch = flat_batch(torch.tensor([[1.0, 0.0], [0.3, 0.6]]))
     found = deviation(classifier, batch, searching(norm, sided), epsilon=0.1)
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    assert (found.value <= plane.floor(found.delta)).all()
-    assert (plane.floor(found.delta) < 2e-5).all()
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    assert (found.value <= tangents.floor(found.delta)).all()
+    assert (tangents.floor(found.delta) < 2e-5).all()
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_proposition_4_1(seed: int, norm: Norm, loss: Loss) -> None:
     """|l(x + d) - l(x)| <= |<d, g>| + gamma at the d of gamma, up to rounding; d is in the ball."""
     classifier = small(seed)
     batch = Batch(np.arange(3), images(3, seed), torch.tensor([0, 1, 2]))
-    plane = tangent(classifier, batch.x, batch.y, loss)
+    tangents = tangent(classifier, batch.x, batch.y, loss)
     search = Search(norm, Sided.TWO, 5, halving_rule(norm, 5))
-    found = largest_deviation(plane, batch, search, epsilon=0.3, seed=seed, stream="test")
-    change = (plane.residual(found.delta) + plane.linear_term(found.delta)).abs()
-    limit = plane.linear_term(found.delta).abs() + found.value + plane.floor(found.delta)
+    found = largest_deviation(tangents, batch, search, epsilon=0.3, seed=seed, stream="test")
+    change = (tangents.residual(found.delta) + tangents.linear_term(found.delta)).abs()
+    limit = tangents.linear_term(found.delta).abs() + found.value + tangents.floor(found.delta)
     assert (change <= limit).all()
     assert (norm.of(found.delta) <= 0.3 * (1 + 1e-5)).all()
     assert (found.last <= found.value).all()

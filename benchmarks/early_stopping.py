@@ -1,6 +1,6 @@
 """What PGD loses and spares by leaving images whose boundary is out of reach.
 
-    python benchmarks/giving_up.py --model m.onnx --data images.npz --norm linf --eps 0.01 0.02
+    python benchmarks/early_stopping.py --model m.onnx --data images.npz --norm linf --eps 0.01 0.02
 
 PGD on the margin, on the cross-entropy and towards each other class at each radius, with 20 of the
 steps that ``robcert attack`` takes: once all of them, once leaving. Printed are the images broken,
@@ -23,15 +23,15 @@ from robcert.certify.data import load_images
 from robcert.certify.importer import load_classifier
 from robcert.certify.numerics import Loss
 
-Attack = Callable[[bool], Found]
+PendingAttack = Callable[[bool], Found]
 
 
-def timed(attack: Attack, *, early_stopping: bool) -> tuple[Found, float]:
+def timed(attack: PendingAttack, *, early_stopping: bool) -> tuple[Found, float]:
     start = time.perf_counter()
     return attack(early_stopping), time.perf_counter() - start
 
 
-def compare(name: str, attack: Attack) -> None:
+def compare(name: str, attack: PendingAttack) -> None:
     patient, whole = timed(attack, early_stopping=False)
     hasty, part = timed(attack, early_stopping=True)
     lost = int((patient.found & ~hasty.found).sum())
