@@ -153,7 +153,7 @@ def test_json_has_every_file_against_the_first(tmp_path: Path) -> None:
 
 def test_csv_is_one_line_a_difference(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5", scale=2)
-    rows = list(csv.DictReader(robcert("compare", a, b, "--csv").stdout.splitlines()))
+    rows = list(csv.DictReader(robcert("compare", a, b, "--format", "csv").stdout.splitlines()))
     assert [row["quantity"] for row in rows] == [
         *("clean accuracy", "distance", "robust accuracy at 0.1 (linf)")
     ]
@@ -211,7 +211,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5")
     refused(robcert("compare", a), "at least two")
     refused(robcert("compare", a, str(tmp_path / "missing.h5")), "missing.h5")
-    refused(robcert("compare", a, b, "--csv", "--json"), "exclude")
+    refused(robcert("compare", a, b, "--format", "csv", "--json"), "cannot be combined")
     refused(robcert("compare", a, b, "--picture", "b.gif"), "--picture", ".png")
     refused(robcert("compare", a, b, "--eps", "0"), "epsilon must be a positive")
     refused(robcert("compare", a, b, "--level", "1"), "level")
