@@ -1,4 +1,4 @@
-"""Every analysis, one row each: its table, settings, summary, tables for people, place in a report.
+"""The registry: one row per analysis, with its schema, settings, summary, tables and section.
 
 Adding an analysis is adding its package and one row of ``ANALYSES``. Results files, `show`, the
 audit, the report, the comparison and the schema page read the rows.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from robcert.certify.core import Profile
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
-    from robcert.certify.tables import Table
+    from robcert.certify.tables import Chart, Table
 
     from .settings import AuditSettings
 
@@ -38,11 +38,11 @@ class Summary(Protocol):
     """The numbers of one table of a results file."""
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The numbers as plain JSON."""
 
 
 class Profiled(Protocol):
-    """Settings that each profile has its own values of."""
+    """Settings whose values depend on the profile."""
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -54,13 +54,13 @@ S_co = TypeVar("S_co", bound=Summary, covariant=True)
 
 
 class Section(IntEnum):
-    """Where a report shows an analysis, in the order of the page."""
+    """Section of a report that shows an analysis, in the order of the page."""
 
     MEASURED = 0
     ATTACKED = 1
     CERTIFIED = 2
     ESTIMATED = 3
-    MASKING = 4  # a section with pictures of its own
+    MASKING = 4  # a section with figures of its own
     NONE = 5
 
 
@@ -77,6 +77,11 @@ class AuditPart:
     rank: int = 1
 
 
+def no_charts(_: ResultStore, __: Sequence[Reading[Summary]]) -> tuple[Chart, ...]:
+    """Charts of an analysis that a report shows as tables only."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """One analysis.
@@ -84,12 +89,12 @@ class Analysis:
     Attributes:
         name: key in the summary of an audit and in the JSON of `show`.
         title: its name in sentences.
-        schemas: its table, and tables that belong to it; ``doc`` and columns are what the schema
-            page prints.
+        schemas: its table, and tables that belong to it.
         reader: summarises tables of it; made by ``reads``.
-        section: where a report shows its tables.
-        settings: class of its settings where profiles have their own values.
-        part: how an audit runs it; None where an audit does not.
+        section: section of a report that shows its tables.
+        charts: the figures of all its tables in a file; made by ``shows``.
+        settings: class of its settings if they depend on the profile.
+        part: how an audit runs it; None if an audit does not.
     """
 
     name: str
@@ -97,12 +102,13 @@ class Analysis:
     schemas: tuple[Schema, ...]
     reader: Callable[[Analysis, ResultStore, Sequence[str]], Reading[Summary]]
     section: Section
+    charts: Callable[[ResultStore, Sequence[Reading[Summary]]], Iterable[Chart]] = no_charts
     settings: type[Profiled] | None = None
     part: AuditPart | None = None
 
     @property
     def schema(self) -> Schema:
-        """The table that its summary is made from."""
+        """Schema of the table that its summary is made from."""
         return self.schemas[0]
 
     def read(self, store: ResultStore, *paths: str) -> Reading[Summary]:
@@ -115,11 +121,11 @@ class Reading(Generic[S_co]):
     """Summaries of tables of one analysis; several where runs of a command differ in epsilon or σ.
 
     Attributes:
-        analysis: which.
+        analysis: row of the registry.
         groups: the tables, as many as summaries.
         summaries: their numbers.
-        tables: the same for people.
-        combined: one JSON object of all summaries, the one that the command prints.
+        tables: their numbers as tables.
+        combined: one JSON object of all summaries, as the command prints it.
     """
 
     analysis: Analysis
@@ -140,7 +146,7 @@ class Reading(Generic[S_co]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader must know before using the numbers, one line each."""
+        """Limitations of the numbers, one line each."""
         return tuple(self.to_json().get("warnings", ()))
 
     def to_json(self) -> dict[str, Any]:
@@ -148,7 +154,7 @@ class Reading(Generic[S_co]):
         return dict(plain(self.combined()))
 
     def tables_for(self, *, labelled: bool) -> tuple[Table, ...]:
-        """The tables; without labels each says that it is about the model's own prediction."""
+        """The tables; without labels each says that it refers to the model's own prediction."""
         if labelled:
             return self.tables
         return tuple(replace(t, note=f"{t.note} {UNLABELLED}".strip()) for t in self.tables)
@@ -181,6 +187,24 @@ def reads(
     return read
 
 
+def shows(
+    kind: type[S],
+    charts: Callable[[ResultStore, Sequence[tuple[S, AnalysisGroup]]], Iterable[Chart]],
+) -> Callable[[ResultStore, Sequence[Reading[Summary]]], Iterable[Chart]]:
+    """The charts of an analysis, from everything that was read of a results file.
+
+    Args:
+        kind: class of its summaries.
+        charts: charts of its summaries and tables, oldest first.
+    """
+
+    def show(store: ResultStore, found: Sequence[Reading[Summary]]) -> Iterable[Chart]:
+        pairs = [(one.summary, one.group) for one in found if isinstance(one.summary, kind)]
+        return charts(store, pairs)
+
+    return show
+
+
 ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "clean",
@@ -195,6 +219,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (LINEARITY,),
         reads(local_linearity.summarise, local_linearity.tables, local_linearity.combined),
         Section.ESTIMATED,
+        shows(local_linearity.LinearitySummary, local_linearity.charts),
         local_linearity.LinearitySettings,
         AuditPart(lambda session, chosen: local_linearity.analyse(session, chosen.linearity)),
     ),
@@ -204,6 +229,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (BOUNDS, BOUNDS_SAMPLE),
         reads(radius_bounds.summarise, radius_bounds.tables),
         Section.ESTIMATED,
+        shows(radius_bounds.BoundsSummary, radius_bounds.charts),
         radius_bounds.BoundsSettings,
         AuditPart(lambda session, chosen: radius_bounds.analyse(session, chosen.bounds)),
     ),
@@ -213,6 +239,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (ATTACK,),
         reads(attacks.summarise, attacks.tables),
         Section.ATTACKED,
+        shows(attacks.AttackSummary, attacks.charts),
         attacks.AttackSettings,
         AuditPart(
             lambda session, chosen: attacks.analyse(
@@ -227,7 +254,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (TRANSFER,),
         reads(attacks.summarise_transfer, attacks.transfer_tables),
         Section.ATTACKED,
-        attacks.TransferSettings,
+        settings=attacks.TransferSettings,
     ),
     Analysis(
         "corruption",
@@ -242,6 +269,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (SMOOTHING,),
         reads(smoothing.summarise, smoothing.tables, smoothing.combined),
         Section.CERTIFIED,
+        shows(smoothing.SmoothingSummary, smoothing.charts),
         smoothing.SmoothingSettings,
         AuditPart(lambda session, chosen: smoothing.analyse(session, chosen.smoothing)),
     ),
@@ -251,7 +279,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (SMOOTHING_PREDICTION,),
         reads(smoothing.summarise_prediction, smoothing.prediction_tables),
         Section.CERTIFIED,
-        smoothing.PredictionSettings,
+        settings=smoothing.PredictionSettings,
     ),
     Analysis(
         "smoothing_attack",
@@ -259,7 +287,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (SMOOTHING_ATTACK,),
         reads(smoothing.summarise_attack, smoothing.attack_tables),
         Section.CERTIFIED,
-        smoothing.SmoothingAttackSettings,
+        settings=smoothing.SmoothingAttackSettings,
     ),
     Analysis(
         "masking",
@@ -267,6 +295,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (MASKING,),
         reads(masking.summarise, masking.tables),
         Section.MASKING,
+        shows(masking.MaskingSummary, masking.charts),
         masking.MaskingSettings,
         AuditPart(lambda session, chosen: masking.analyse(session, chosen.masking)),
     ),

@@ -1,4 +1,4 @@
-"""Example images of a report: clean, adversarial, difference; from what the attack stored."""
+"""Example images of a report: clean, adversarial and their difference, as the attack stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Example:
 
 
 def examples(store: ResultStore, group: AnalysisGroup | None) -> list[Example]:
-    """Pictures of the images that the attack table ``group`` stored; empty where it stored none."""
+    """The images that the attack table ``group`` stored; empty if it stored none."""
     if group is None or "examples/index" not in group:
         return []
     indices = group.array("examples/index")
@@ -66,7 +66,7 @@ def _example(
         clean=picture(clean, title=f"image {index}"),
         clean_label=f"class {labels[0]}" if labels[0] >= 0 else "image",
         adversarial=picture(adversarial, title=f"adversarial image of {index}"),
-        adversarial_label=f"taken for {labels[1]}",
+        adversarial_label=f"classified as {labels[1]}",
         difference=picture(0.5 + change / (2 * scale), title=f"difference, ±{decimal(scale, 3)}"),
         caption=f"image {index} · {text}",
     )

@@ -1,7 +1,4 @@
-"""A results file as rows for spreadsheets and as JSON.
-
-Certificates in the table that Cohen's scripts read.
-"""
+"""Exports of a results file: CSV, JSON, and certificates in the format of Cohen's scripts."""
 
 from __future__ import annotations
 
@@ -68,7 +65,7 @@ def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:
 
 
 def overview(store: ResultStore) -> tuple[Table, ...]:
-    """What the file is about, and its groups."""
+    """Tables of the model and data of the file, and of its groups."""
     model, data = store.model, store.data
     facts = (
         ("model", f"{model['file']} ({str(model['sha256'])[:8]})"),
@@ -85,13 +82,13 @@ def overview(store: ResultStore) -> tuple[Table, ...]:
         for group in groups(store)
     )
     return (
-        Table(str(store.path), "", ("what", "found"), facts),
+        Table(str(store.path), "", ("fact", "value"), facts),
         Table("groups", "", ("group", "rows", "complete", "seed"), rows),
     )
 
 
 def columns_table(group: AnalysisGroup) -> Table:
-    """The columns of one group: claim, unit, meaning."""
+    """Table of the columns of one group: claim, unit, meaning."""
     schema = next(schema for schema in SCHEMAS if schema.name == group.schema_name)
     rows = tuple(
         (column.name, str(column.kind), column.units or "–", column.doc)
@@ -113,7 +110,7 @@ def _line(values: list[Any]) -> str:
 
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 NO_TIME = "0:00:00"
-"""Images share batches, so there is no time of one image."""
+"""Images share batches, so the time of a single image is unknown."""
 
 
 def cohen_lines(store: ResultStore, key: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The masking section of a report: verdict, small pictures, checklist, fixes, images."""
+"""The masking section of a report: verdict, small figures, checklist, remedies, images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import numpy as np
 from robcert.certify.masking import MaskingVerdict, Weight, state_of, where_hidden
 from robcert.certify.tables import UNLABELLED, decimal, interval, percent, pixel
 
-from .figures import Figure
-from .svg import SMALL, Series, curves, histogram_rows, limit_bar, picture, surface_map
+from .svg import limit_bar, picture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from robcert.certify.masking import Indicator, MaskingSummary, Remedy
     from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup
+
+    from .figures import Figure
 
 _TONES = {MaskingVerdict.CLEAR: "good", MaskingVerdict.MASKED: "bad"}
 _WEIGHTS = (Weight.DECISIVE, Weight.SUPPORTING, Weight.HINT)
@@ -26,16 +29,16 @@ _WEIGHTS = (Weight.DECISIVE, Weight.SUPPORTING, Weight.HINT)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the checklist or of the fixes, with its bar.
+    """One line of the checklist or of the remedies, with its bar.
 
     Attributes:
-        name: what was looked at.
-        state: in a word.
+        name: name of the indicator or remedy.
+        state: state in a few words.
         tone: good, warn, bad or quiet.
-        bar: picture of the value and its threshold; empty where it is no share.
+        bar: drawing of the value and its threshold; empty if the value is not a share.
         value: the number.
-        text: its interval, or what it means.
-        advice: what to do next; empty where nothing is flagged.
+        text: its interval, or its meaning.
+        advice: what to do next; empty if nothing is flagged.
     """
 
     name: str
@@ -49,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One image: clean, where the naive attack ended, what another attack found."""
+    """One image: unchanged, after the naive attack, and an adversarial example."""
 
     pictures: tuple[tuple[str, str], ...]
     caption: str
@@ -57,7 +60,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class MaskingView:
-    """What the template shows of the masking check."""
+    """Content of the masking section for the template."""
 
     verdict: str
     tone: str
@@ -70,10 +73,12 @@ class MaskingView:
     note: str
 
 
-def masking_view(summary: MaskingSummary, group: AnalysisGroup, *, labelled: bool) -> MaskingView:
-    """The masking check in the table ``group`` as a person wants to see it.
+def masking_view(
+    summary: MaskingSummary, group: AnalysisGroup, figures: Sequence[Figure], *, labelled: bool
+) -> MaskingView:
+    """Content of the masking section for the table ``group``, with the drawn ``figures``.
 
-    Where the images are not ``labelled`` it says that it refers to the model's own prediction.
+    If the images are not ``labelled``, it says that it refers to the model's own prediction.
     """
     said = (
         _numbers(summary),
@@ -86,7 +91,7 @@ def masking_view(summary: MaskingSummary, group: AnalysisGroup, *, labelled: boo
         tone=_TONES.get(summary.verdict, "warn"),
         sentences=tuple(_sentence(text) for text in said if text),
         radius=f"ε = {pixel(summary.epsilon)} ({summary.norm})",
-        figures=tuple(_figures(group, summary)),
+        figures=tuple(figures),
         checklist=tuple(_check(indicator) for indicator in _sorted(summary.indicators)),
         fixes=tuple(_fixes(summary)),
         images=tuple(_images(group)),
@@ -101,18 +106,18 @@ def _numbers(summary: MaskingSummary) -> str:
         return without if best.n else ""
     return (
         f"robust accuracy {percent(naive.value)} under the naive attack, {percent(best.value)} "
-        "under the best of all."
+        "under all attacks together."
     )
 
 
 def _sentence(text: str) -> str:
-    """``text`` with a capital, names in words, options that no line end tears apart."""
+    """``text`` with a capital letter, names in words, and options without line breaks."""
     text = text.replace("_", " ").replace("--", "-\u2060-\u2060")
     return text[:1].upper() + text[1:]
 
 
 def _sorted(indicators: tuple[Indicator, ...]) -> list[Indicator]:
-    """Flagged ones first, then by weight; what was not run comes last."""
+    """Indicators sorted: flagged first, then by weight; those not run last."""
     return sorted(
         indicators,
         key=lambda i: (not i.ran, not i.flagged, not i.near, _WEIGHTS.index(i.weight)),
@@ -139,11 +144,11 @@ def _check(indicator: Indicator) -> Line:
 
 
 def _fixes(summary: MaskingSummary) -> list[Line]:
-    """Robust accuracy under the naive attack, under every fix, under the best of all."""
+    """Robust accuracy under the naive attack, under every remedy, under all together."""
     return [
         _fix("PGD on the file's own output (naive)", summary.naive),
         *(_fix(remedy.name, remedy.robust, remedy) for remedy in summary.remedies),
-        _fix("the best of all (corrected)", summary.corrected),
+        _fix("all attacks together (corrected)", summary.corrected),
     ]
 
 
@@ -153,7 +158,7 @@ def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
     through = remedy is not None and remedy.gets_through
     said = ""
     if remedy is not None and remedy.broken_beyond.n:
-        said = f"{percent(remedy.broken_beyond.value)} beyond naive"
+        said = f"{percent(remedy.broken_beyond.value)} survive naive, not this"
     return Line(
         name=name,
         state="succeeds" if through else "",
@@ -162,103 +167,6 @@ def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
         value=percent(accuracy.value),
         text=" · ".join(part for part in (interval(accuracy), said) if part),
     )
-
-
-def _figures(group: AnalysisGroup, summary: MaskingSummary) -> list[Figure]:
-    rows = group.indices
-    correct = group.column("correct", rows) == 1
-    found = [
-        _loss_figure(np.asarray(group.column("loss_curve", rows))[correct]),
-        _strength_figure(group, rows, correct, summary),
-        _confidence_figure(group, rows),
-        _surface_figure(group, summary.epsilon),
-    ]
-    return [figure for figure in found if figure is not None]
-
-
-def _loss_figure(losses: NDArray[np.float64]) -> Figure | None:
-    """Median and quartiles of the cross-entropy at every step of PGD."""
-    losses = losses[np.isfinite(losses).all(1)]
-    if not len(losses):
-        return None
-    low, middle, high = np.quantile(losses, (0.25, 0.5, 0.75), axis=0)
-    points = tuple((float(step), float(value)) for step, value in enumerate(middle))
-    series = Series("median, quartiles", "measured", points, tuple(low), tuple(high), style="solid")
-    svg = curves(
-        (series,),
-        x_label="step of PGD",
-        y_label="cross-entropy (nat)",
-        share=False,
-        title="loss along the attack",
-        size=SMALL,
-    )
-    caption = "It should climb. A flat line is an attack without a gradient to follow."
-    return Figure("loss along the attack", "measured", svg, caption)
-
-
-def _strength_figure(
-    group: AnalysisGroup,
-    rows: NDArray[np.int64],
-    correct: NDArray[np.bool_],
-    summary: MaskingSummary,
-) -> Figure | None:
-    """Accuracy that PGD leaves at several radii, and that of all attacks at epsilon."""
-    if "naive_at" not in group.columns or not len(correct):
-        return None
-    epsilon = summary.epsilon
-    radii = [0.0, *(epsilon * factor for factor in group.settings["strengths"])]
-    series = []
-    for name, column, style in (
-        ("PGD on the file's output", "naive_at", "naive"),
-        ("PGD on the margin", "margin_at", "strong"),
-    ):
-        broken = np.asarray(group.column(column, rows))
-        if (broken >= 0).all():
-            left = [correct.mean(), *(correct[:, None] & (broken != 1)).mean(0)]
-            points = tuple((r, float(v)) for r, v in zip(radii, left, strict=True))
-            series.append(Series(name, "attacked", points, style=style))
-    best = summary.corrected
-    if not series or not best.n:
-        return None
-    series.append(Series("all attacks", "attacked", ((epsilon, best.value),), style="best"))
-    svg = curves(
-        tuple(series),
-        x_label=f"radius ε ({summary.norm})",
-        y_label="accuracy",
-        title="accuracy against attack strength",
-        size=SMALL,
-    )
-    caption = "It should fall to 0, and the curves should agree. A gap between them is masking."
-    return Figure("accuracy by radius", "attacked", svg, caption)
-
-
-def _confidence_figure(group: AnalysisGroup, rows: NDArray[np.int64]) -> Figure | None:
-    named = (("clean", "confidence"), ("random", "confidence_random"), ("PGD1", "confidence_pgd1"))
-    columns = [(name, np.asarray(group.column(column, rows))) for name, column in named]
-    known = tuple((name, values[np.isfinite(values)]) for name, values in columns)
-    known = tuple((name, values) for name, values in known if len(values))
-    if not known:
-        return None
-    svg = histogram_rows(known, x_label="largest probability", title="confidence")
-    caption = "On the images, after noise, after one step. All at 1: outputs are saturated."
-    return Figure("confidence", "measured", svg, caption)
-
-
-def _surface_figure(group: AnalysisGroup, epsilon: float) -> Figure | None:
-    if "pictures/surface/cross_entropy" not in group:
-        return None
-    loss = np.asarray(group.array("pictures/surface/cross_entropy"), dtype=np.float64)
-    svg = surface_map(
-        loss,
-        group.array("pictures/surface/prediction"),
-        epsilon=epsilon,
-        title="loss surface",
-    )
-    index = int(group.array("pictures/index")[0])
-    low, high = (abs(round(float(end), 6)) for end in (np.nanmin(loss), np.nanmax(loss)))
-    reach = f"{decimal(low, 3)} to {decimal(high, 3)} nat"
-    caption = f"Image {index}: cross-entropy {reach} (light is high); lines part the classes."
-    return Figure("one loss surface", "measured", svg, caption)
 
 
 def _images(group: AnalysisGroup) -> list[Seen]:
@@ -279,17 +187,17 @@ def _seen(arrays: dict[str, NDArray[Any]], by: list[str], i: int) -> Seen:
     if "naive" in arrays:
         there = int(arrays["naive_class"][i])
         text = f"naive: still {there}" if there == label else f"naive: {there}"
-        shown.append((picture(arrays["naive"][i], title="end of the naive attack"), text))
+        shown.append((picture(arrays["naive"][i], title="after the naive attack"), text))
         shown.append(_change(arrays["naive"][i] - clean, "its change"))
     if by[i]:
         text = f"found: {int(arrays['broken_class'][i])}"
         shown.append((picture(arrays["broken"][i], title="adversarial image"), text))
         shown.append(_change(arrays["broken"][i] - clean, "its change"))
-    found = f"broken by {by[i].replace('_', ' ')}" if by[i] else "nothing got through"
+    found = f"adversarial by {by[i].replace('_', ' ')}" if by[i] else "survives every attack"
     return Seen(tuple(shown), f"image {int(arrays['index'][i])} · {found}")
 
 
 def _change(change: NDArray[np.float32], text: str) -> tuple[str, str]:
-    """A perturbation, grey where it is none, blown up to its own largest entry."""
+    """A perturbation as an image: grey is no change, scaled by its largest entry."""
     scale = float(np.abs(change).max()) or 1.0
     return picture(0.5 + change / (2 * scale), title=f"±{decimal(scale, 3)}"), text

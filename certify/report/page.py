@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a results file; no model is run and no network is used."""
+"""A self-contained HTML page from a results file; no model is run, no network is used."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from robcert.certify.auditing import (
 )
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
-from robcert.certify.tables import Table, fact, known
+from robcert.certify.tables import Place, Table, fact, known
 
 from .examples import examples
-from .figures import curve_figures, extreme_figures, ledger_figures
+from .figures import figures
 from .masking import masking_view
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ MODEL_FACTS = (
     ("logits_from", "logits"),
     ("runtime", "runtime"),
     ("preprocessing", "pixels to input"),
-    ("twin_unavailable", "no gradients because"),
+    ("twin_unavailable", "why gradients are not available"),
     ("straight_through", "straight-through nodes"),
-    ("parity", "runtime and twin"),
+    ("parity", "agreement of runtime and twin"),
 )
 
 
@@ -73,15 +73,16 @@ def render(store: ResultStore) -> str:
 
 
 def _content(store: ResultStore) -> dict[str, Any]:
-    """What the template shows."""
+    """Content for the template."""
     found = results(store)
+    drawn = figures(store, found)
     findings = findings_of(store)
     record = audit_record(store)
     masking, masking_group = latest(found, MaskingSummary)
     named = labelled(store)
     shown = None
     if masking is not None and masking_group is not None:
-        shown = masking_view(masking, masking_group, labelled=named)
+        shown = masking_view(masking, masking_group, drawn[Place.MASKING], labelled=named)
     return {
         **_header(store),
         "verdict": verdict(findings),
@@ -91,9 +92,9 @@ def _content(store: ResultStore) -> dict[str, Any]:
         "not_available": sorted(record.get("not_available", {}).items()),
         "masking": shown,
         "ledger": violations_table(findings.ledger),
-        "ledger_plots": ledger_figures(found),
-        "curves": curve_figures(store, found),
-        "extremes": extreme_figures(found),
+        "ledger_plots": drawn[Place.LEDGER],
+        "curves": drawn[Place.CURVES],
+        "extremes": drawn[Place.EXTREMES],
         "examples": examples(store, latest(found, AttackSummary)[1]),
         "commands": _commands(store, found, record),
         "groups": _settings(found),
@@ -116,7 +117,7 @@ def _header(store: ResultStore) -> dict[str, Any]:
 
 
 def _sections(found: Readings, *, named: bool) -> list[Table]:
-    """The tables of every result; a second run of the same analysis says how it differs."""
+    """The tables of every result; runs of the same analysis are named by their settings."""
     sections: list[Table] = []
     placed = [reading for reading in found if reading.analysis.section < Section.MASKING]
     for reading in sorted(placed, key=lambda reading: reading.analysis.section):
@@ -135,7 +136,7 @@ def _warnings(store: ResultStore, found: Readings) -> list[str]:
             "prediction (stability, not accuracy)."
         )
     lines += [
-        f"{result.group.path} is unfinished: {len(result.group.indices)} of "
+        f"{result.group.path} is incomplete: {len(result.group.indices)} of "
         f"{len(store.indices)} images so far."
         for result in found
         if not result.group.complete
@@ -146,7 +147,7 @@ def _warnings(store: ResultStore, found: Readings) -> list[str]:
 
 
 def _commands(store: ResultStore, found: Readings, record: dict[str, Any]) -> list[str]:
-    """The command lines that filled the file, else what can be said of them."""
+    """The command lines that filled the file, reconstructed if they were not recorded."""
     lines = [str(record["command"])] if record.get("command") else []
     lines += [str(line) for result in found if (line := result.group.attribute("command"))]
     if not lines:

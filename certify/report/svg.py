@@ -1,6 +1,6 @@
-"""The report's pictures as inline SVG: they follow the page's colours, light, dark or printed.
+"""Figures of the report as inline SVG, in the page's colours: light, dark or printed.
 
-Small pictures of the masking section: histograms one above the other, a surface, a limit bar.
+For the masking section: stacked histograms, a loss surface, a bar with confidence limits.
 """
 
 from __future__ import annotations
@@ -23,54 +23,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from robcert.certify.tables import Points, Series
+
 
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 14.0, 46.0
 
 TICK_LETTER = 7.6
-"""Width of a digit at a tick, in the widest of the fonts."""
+"""Width of a digit of a tick label, in the widest of the fonts."""
 
 Size = tuple[float, float]
-"""Width and height of a picture; its text is as large whatever the size."""
+"""Width and height of a figure; the size of its text does not depend on them."""
 
 LARGE: Size = (560.0, 300.0)
 SMALL: Size = (300.0, 210.0)
 
-Points = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One curve.
-
-    Attributes:
-        name: what the legend calls it.
-        claim: certified, estimated, attacked or measured; chooses colour and dashes.
-        points: (x, y) in the plot's units.
-        low: lower limits at the same x, empty for none.
-        high: upper limits likewise.
-        step: draw steps (a value holds from its x to the next) instead of straight lines.
-        style: class of colour and dashes where it is not the claim's: several curves of one claim.
-    """
-
-    name: str
-    claim: str
-    points: Points
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    step: bool = False
-    style: str = ""
-
-    @property
-    def look(self) -> str:
-        """What chooses colour and dashes."""
-        return self.style or self.claim
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Axes of one picture: the range of each and its label.
+    """Axes of one figure: the range of each and its label.
 
-    ``percent`` labels y as shares, ``counts`` at whole numbers alone.
+    ``percent`` labels y in percent, ``counts`` only at whole numbers.
     """
 
     x: tuple[float, float]
@@ -82,7 +54,7 @@ class Frame:
     counts: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Place of (x, y) in the picture."""
+        """Position of (x, y) in the figure."""
         width, height = self.size
         return (
             LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (width - LEFT - RIGHT),
@@ -99,7 +71,7 @@ def curves(
     title: str,
     size: Size = LARGE,
 ) -> str:
-    """Curves over axes that start at zero; shares run from 0 to 100 %."""
+    """Figure of curves; axes start at zero, shares go from 0 to 100 %."""
     rightmost = max((x for one in series for x, _ in one.points), default=1.0) or 1.0
     heights = [y for one in series for y in (*(y for _, y in one.points), *one.high)]
     top = 1.0 if share else (max(heights, default=1.0) or 1.0) * 1.05
@@ -117,7 +89,7 @@ def histogram(
     bins: int = 24,
     density: Series | None = None,
 ) -> str:
-    """Histogram of ``values``; with ``density`` the bars have area one and the curve lies above."""
+    """Histogram of ``values``; with ``density`` the bars have area one, with the curve on top."""
     low, high = float(values.min()), float(values.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -143,7 +115,7 @@ def histogram(
 def scatter(
     points: Points, flagged: tuple[bool, ...], *, x_label: str, y_label: str, title: str
 ) -> str:
-    """Points against the diagonal; flagged ones stand out. Both axes share one range."""
+    """Scatter plot with the diagonal; flagged points are marked. Both axes have one range."""
     highest = max((max(point) for point in points), default=1.0) * 1.05 or 1.0
     frame = Frame((0.0, highest), (0.0, highest), x_label, y_label)
     (x0, y0), (x1, y1) = frame.at(0, 0), frame.at(highest, highest)
@@ -162,7 +134,7 @@ def picture(image: NDArray[np.float32], *, title: str) -> str:
 
 
 def png(image: NDArray[np.float32]) -> bytes:
-    """PNG file of ``image (c, h, w)``, 8 bits a channel (ISO/IEC 15948)."""
+    """PNG file of ``image (c, h, w)``, 8 bits per channel (ISO/IEC 15948)."""
     levels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
     levels = levels if levels.shape[2] in (1, 3) else levels[:, :, :1]
     height, width, channels = levels.shape
@@ -289,13 +261,13 @@ def _legend(entries: list[tuple[str, str]]) -> str:
 
 BINS = 24
 _COLOURS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]])
-"""Five stations of a scale from dark to light whose lightness rises evenly."""
+"""Five colours of a scale from dark to light, evenly spaced in lightness."""
 
 
 def histogram_rows(
     rows: tuple[tuple[str, NDArray[np.float64]], ...], *, x_label: str, title: str
 ) -> str:
-    """Histograms of shares in [0, 1], one row each over one axis, every row as high as its peak."""
+    """Histograms of shares in [0, 1], stacked over one axis, each scaled to its peak."""
     width, height = SMALL
     frame = Frame((0.0, 1.0), (0.0, float(len(rows))), x_label, "", size=SMALL)
     parts = [axes_of(frame, y_ticks=False)]
@@ -326,9 +298,9 @@ def histogram_rows(
 def surface_map(
     loss: NDArray[np.float64], prediction: NDArray[np.int64], *, epsilon: float, title: str
 ) -> str:
-    """Loss ``(m, m)`` from above, light is high, with the borders between predicted classes.
+    """Loss ``(m, m)`` as an image, light is high, with the borders of predicted classes.
 
-    The first axis (adversarial direction) runs to the right; both run from -epsilon to epsilon.
+    The first axis (adversarial direction) points right; both range from -epsilon to epsilon.
     """
     reach = (-epsilon, epsilon)
     frame = Frame(reach, reach, "adversarial direction", "random direction", size=SMALL)
@@ -347,7 +319,7 @@ def surface_map(
 
 
 def limit_bar(value: float, limits: tuple[float, float], threshold: float | None) -> str:
-    """A share in [0, 1] with its interval; with a tick where its lower limit would be flagged."""
+    """A share in [0, 1] with its interval, and a tick at the threshold of its lower limit."""
     width, height, middle = 120.0, 14.0, 7.0
 
     def at(share: float) -> float:
@@ -368,7 +340,7 @@ def limit_bar(value: float, limits: tuple[float, float], threshold: float | None
 
 
 def _coloured(loss: NDArray[np.float64], scale: int = 6) -> NDArray[np.float32]:
-    """Picture ``(3, h, w)`` of ``loss``, blown up smoothly; x to the right, y upwards."""
+    """Image ``(3, h, w)`` of ``loss``, smoothly enlarged; x to the right, y upwards."""
     m = len(loss)
     finite = np.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)
     fine = np.linspace(0, m - 1, m * scale)

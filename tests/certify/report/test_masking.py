@@ -17,11 +17,11 @@ from robcert.certify.masking.schema import ADDED
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.model.classifier import Classifier
+from robcert.certify.report.figures import figures
 from robcert.certify.report.masking import MaskingView, masking_view
 from robcert.certify.report.page import render
 from robcert.certify.report.svg import (
     SMALL,
-    Series,
     curves,
     histogram_rows,
     limit_bar,
@@ -30,6 +30,7 @@ from robcert.certify.report.svg import (
 )
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
+from robcert.certify.tables.charts import Place, Series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,10 +77,12 @@ def results_of(
 
 def view_of(path: Path, *, labelled: bool = True) -> MaskingView:
     with ResultStore.read(path) as store:
-        summary, group = latest(results(store), MaskingSummary)
+        found = results(store)
+        summary, group = latest(found, MaskingSummary)
+        drawn = figures(store, found)[Place.MASKING]
         assert summary is not None
         assert group is not None
-        return masking_view(summary, group, labelled=labelled)
+        return masking_view(summary, group, drawn, labelled=labelled)
 
 
 def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_pat
     assert first.advice
     assert [line.name for line in view.fixes if line.state == "succeeds"]
     assert len(view.images) == 4
-    assert "broken by" in view.images[0].caption
+    assert "adversarial by" in view.images[0].caption
     assert [text for _, text in view.images[0].pictures][:2] == ["class 1", "naive: still 1"]
     with ResultStore.read(path) as store:
         page = render(store)
@@ -160,7 +163,7 @@ def test_a_surface_is_drawn_where_it_is_flat_and_where_it_is_not(flat: bool) -> 
     classes = (np.add.outer(np.arange(5), np.zeros(5, int)) > 2).astype(int)
     svg = surface_map(loss, classes, epsilon=0.1, title="surface")
     border = svg.split('class="border" d="')[1].split('"')[0]
-    # one border of five pieces, half way between the third and the fourth of five points
+    # one border of five pieces, halfway between the third and the fourth of five points
     assert border.count("M") == 5
     left, right = 68.0, SMALL[0] - 14
     assert border.startswith(f"M{left + 2.5 / 4 * (right - left):.1f} ")
