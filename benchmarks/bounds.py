@@ -110,25 +110,25 @@ def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[]
     adam = Search(Norm.LINF, Sided.TWO, 50, adam_rule())
     grid = ResidualSearch(Norm.LINF, epsilon_grid(EPSILON, 3), 20, 2, 0)
 
-    def plane() -> Tangent:
+    def tangents() -> Tangent:
         return tangent(classifier, batch.x, batch.y, Loss.MARGIN)
 
     def gamma() -> object:
-        return largest_deviation(plane(), batch, adam, epsilon=EPSILON, seed=0, stream="b")
+        return largest_deviation(tangents(), batch, adam, epsilon=EPSILON, seed=0, stream="b")
 
     def omega() -> object:
-        return largest_residuals(plane(), batch, grid)
+        return largest_residuals(tangents(), batch, grid)
 
     def ball() -> object:
         search = GradientNormSearch(Norm.LINF, EPSILON, ASCENT_STEPS, restarts=1, seed=0)
-        return largest_gradient_norm(plane(), batch, search)
+        return largest_gradient_norm(tangents(), batch, search)
 
     # one forward pass after the last step of each search, and one at omega's random points
     looks = 3 * len(grid.epsilons)
     return {
         "gamma, 50 Adam steps": (gamma, Passes(1 + 50, 1)),
         "omega, 3 radii": (omega, Passes(1 + grid.n_gradients, looks)),
-        "L at the images": (plane, Passes(1, 0)),
+        "L at the images": (tangents, Passes(1, 0)),
         "L in a ball, 20 steps": (ball, Passes(1 + 2 * ASCENT_STEPS + 1, 0)),
     }
 
@@ -160,9 +160,9 @@ Way = tuple["Callable[[], object]", int]
 
 def ours(classifier: Classifier, batch: Batch, points: int) -> dict[str, Way]:
     """The sample of the L-bound, and the per-image CLEVER of the first image."""
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
     one = np.array([0])
-    centre, how = (plane.part(one), batch.part(one)), {"norm": Norm.L2, "radius": RADIUS}
+    centre, how = (tangents.part(one), batch.part(one)), {"norm": Norm.L2, "radius": RADIUS}
     blocks = points // BLOCK_SIZE
     return {
         OURS[0]: (lambda: tangent(classifier, batch.x, batch.y, Loss.MARGIN), len(batch)),
@@ -246,10 +246,10 @@ def report_known(blocks: int, pixels: int = 784) -> None:
     for name, (function, truth) in known_functions(pixels).items():
         module = Known(function)
         model = Classifier.from_module(module, image_shape=(1, 1, pixels), num_classes=2)
-        plane = tangent(model, batch.x, batch.y, Loss.MARGIN)
-        (fit,) = local_lipschitz(plane, batch, blocks=blocks, **how)
+        tangents = tangent(model, batch.x, batch.y, Loss.MARGIN)
+        (fit,) = local_lipschitz(tangents, batch, blocks=blocks, **how)
         search = GradientNormSearch(Norm.L2, RADIUS, ASCENT_STEPS, restarts, seed=0)
-        top = largest_gradient_norm(plane, batch, search)
+        top = largest_gradient_norm(tangents, batch, search)
         line = f"  {name:15s} ascent {float(top) / truth:.3f}   CLEVER {fit.point / truth:.3f}"
         if (clever_t := toolbox()) is not None:
             np.random.seed(0)  # noqa: NPY002 - the toolbox draws from numpy's global stream

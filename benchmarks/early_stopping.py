@@ -24,15 +24,15 @@ from robcert.certify.data import load_images
 from robcert.certify.importer import load_classifier
 from robcert.certify.numerics import Loss
 
-Attack = Callable[[bool], Found]
+PendingAttack = Callable[[bool], Found]
 
 
-def timed(attack: Attack, *, early_stopping: bool) -> tuple[Found, float]:
+def timed(attack: PendingAttack, *, early_stopping: bool) -> tuple[Found, float]:
     start = time.perf_counter()
     return attack(early_stopping), time.perf_counter() - start
 
 
-def compare(name: str, attack: Attack) -> None:
+def compare(name: str, attack: PendingAttack) -> None:
     full, whole = timed(attack, early_stopping=False)
     stopped, part = timed(attack, early_stopping=True)
     lost = int((full.found & ~stopped.found).sum())

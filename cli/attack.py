@@ -20,7 +20,7 @@ from .shell import checks, names
 from .shell.old_spellings import note_new_spelling, old_option
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.run import report_parts
-from .shell.session import opened
+from .shell.session import command_context
 
 SuiteName = Annotated[
     Literal["quick", "standard", "thorough"] | None,
@@ -151,7 +151,7 @@ def attack(
         suite_wanted=bool(bars),
     )
     require_plot(plot, plan)
-    with opened(options) as context:
+    with command_context(options) as context:
         done = run_plan(context, plan)
         readings = report_parts(context, "attack", done)
         if plot is not None:

@@ -145,7 +145,7 @@ def run_plan(context: CommandContext, plan: AttackPlan) -> list[Done]:
 
     session = context.session
     done: list[Done] = []
-    sources = load_sources(context.opened.request, plan.sources, session)
+    sources = load_sources(context.session_context.request, plan.sources, session)
     for source in sources:
         require_source(source, session.classifier)  # before anything is written
     if plan.suite is not None:

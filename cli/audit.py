@@ -13,7 +13,7 @@ from .shell.invocation import command_line
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
-from .shell.session import epsilons, note, opened
+from .shell.session import command_context, epsilons, note
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import AuditSettings, AuditSummary
@@ -68,7 +68,7 @@ def audit(
         epsilons=epsilons(options) if options.eps else (),
         parts=selected(tuple(only or ()), tuple(skip or ())),
     )
-    with opened(options) as context:
+    with command_context(options) as context:
         summary = run_audit(context, settings)
         page = write_page(context)
         _print(context, summary, page)

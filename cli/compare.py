@@ -12,6 +12,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from .shell import values
+from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -44,9 +45,16 @@ def compare(
     brief: Annotated[
         bool, typer.Option("--brief", help="Print only the table of the models.")
     ] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print one line per difference.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    form: Annotated[
+        OutputFormat,
+        typer.Option(
+            "--format",
+            help="Print tables, CSV (one line per difference), or one JSON object.",
+        ),
+    ] = OutputFormat.TABLE,
+    as_json: JsonFlag = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    as_csv: OldCsv = False,
 ) -> None:
     """Main numbers of several models, and paired differences on the same images and settings.
 
@@ -57,9 +65,7 @@ def compare(
 
     Example: robcert compare honest.h5 masked.h5 --eps 8/255
     """
-    if as_csv and as_json:
-        message = "--csv and --json exclude each other"
-        raise InvalidParameterError(message)
+    printed = output_format(form, as_json=as_json, as_csv=as_csv)
     if picture is not None and picture.suffix not in PICTURES:
         message = f"--picture must end in one of {', '.join(PICTURES)}, got {picture.name!r}"
         raise InvalidParameterError(message)
@@ -72,9 +78,9 @@ def compare(
     )
     if picture is not None:
         comparison.save_picture(found.rows, picture)
-    if as_csv:
+    if printed is OutputFormat.CSV:
         typer.echo("\n".join(found.csv_lines()))
-    elif as_json:
+    elif printed is OutputFormat.JSON:
         content = {"command": "compare", "robcert_version": version("robcert"), **found.to_json()}
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:

@@ -12,7 +12,7 @@ from robcert.certify.errors import InvalidParameterError
 from .shell import values
 from .shell.options import AnalysisOptions, ModelAndData, Run, SelectionOptions, analysis_options
 from .shell.run import report_parts
-from .shell.session import opened
+from .shell.session import command_context
 
 if TYPE_CHECKING:
     from robcert.certify.attacks import CorruptionSettings
@@ -102,7 +102,7 @@ def corruption(
     if not runs:
         message = "robcert corruption needs a random change"
         raise InvalidParameterError(message, hint="--spatial 30,0.1 or --gaussian 0.1")
-    with opened(options) as context:
+    with command_context(options) as context:
         paths = [analyse_corruption(context.session, settings) for settings in runs]
         parts = [
             (str(settings.change), "corruption", (path,))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell.options import AnalysisOptions
-from .shell.session import note, opened
+from .shell.session import command_context, note
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import AuditVerdict
@@ -66,6 +66,6 @@ def _audited(options: AnalysisOptions) -> tuple[AuditVerdict, Path]:
     settings = AuditSettings.of_profile(
         options.profile, norm=options.norm, epsilon=epsilons(options)[0]
     )
-    with opened(options) as context:
+    with command_context(options) as context:
         summary = run_audit(context, settings)
         return summary.verdict, write_page(context)

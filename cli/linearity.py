@@ -10,7 +10,7 @@ import typer
 
 from .linearity_series import places, require_series, run_one, run_series
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
-from .shell.session import epsilons, opened
+from .shell.session import command_context, epsilons
 from .shell.values import either
 
 
@@ -86,5 +86,5 @@ def linearity(
     if also or along:
         run_series(options, runs, places(options, also or (), along=along), plot)
         return
-    with opened(options) as context:
+    with command_context(options) as context:
         run_one(context, runs, plot)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from robcert.certify.errors import InvalidParameterError
 
 from .shell.run import report_groups
-from .shell.session import note, opened
+from .shell.session import command_context, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def run_series(
         # checkpoints store their preprocessing; accuracy of the first ones may be at chance level
         untrained = options.allow_low_accuracy or place.epoch is not None
         chosen = replace(options, model=place.model, out=place.out, allow_low_accuracy=untrained)
-        with opened(chosen) as context:
+        with command_context(chosen) as context:
             data = _same_data(context, data)
             found += _measured(context, runs, place)
             warnings = list(dict.fromkeys([*warnings, *context.warnings]))

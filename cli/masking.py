@@ -51,7 +51,7 @@ def masking_check(
             analyse(
                 context.session,
                 settings,
-                sources=load_sources(context.opened.request, source, context.session)
+                sources=load_sources(context.session_context.request, source, context.session)
                 if source
                 else None,
             )

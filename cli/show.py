@@ -10,6 +10,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from .shell import names
+from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -26,30 +27,32 @@ def show(
             autocompletion=names.groups,
         ),
     ] = None,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the rows of --group as CSV, one line per image.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
-    ] = False,
+    form: Annotated[
+        OutputFormat,
+        typer.Option(
+            "--format",
+            help="Print tables, the rows of --group as CSV (one line per image), or one JSON "
+            "object.",
+        ),
+    ] = OutputFormat.TABLE,
+    as_json: JsonFlag = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    as_csv: OldCsv = False,
 ) -> None:
     """Print or export what a results file holds.
 
     Nothing is computed again. Every table says what it claims: certified, estimated, attacked or
     measured.
 
-    Example: robcert show results.h5 --group attack/linf-quick-1a2b3c4d --csv > attack.csv
+    Example: robcert show results.h5 --group attack/linf-quick-1a2b3c4d --format csv > attack.csv
     """
     from robcert.certify.store import ResultStore
 
-    if as_csv and as_json:
-        message = "--csv and --json cannot be combined"
-        raise InvalidParameterError(message)
+    printed = output_format(form, as_json=as_json, as_csv=as_csv)
     with ResultStore.read(results) as store:
-        if as_csv:
+        if printed is OutputFormat.CSV:
             _print_csv(store, group)
-        elif as_json:
+        elif printed is OutputFormat.JSON:
             _print_json(store, group)
         else:
             _print_tables(store, group)
@@ -69,7 +72,7 @@ def _only_group(store: ResultStore) -> AnalysisGroup:
     found = groups(store)
     if len(found) == 1:
         return found[0]
-    message = f"{store.path} holds {len(found)} groups; --csv needs to know which"
+    message = f"{store.path} holds {len(found)} groups; --format csv prints one"
     names = ", ".join(group.path.strip("/") for group in found)
     raise InvalidParameterError(message, hint=f"pass --group, one of: {names}")
 

@@ -10,7 +10,7 @@ import typer
 
 from .shell.options import AnalysisOptions, BallOptions, ModelAndData, Run, analysis_options
 from .shell.run import report_groups
-from .shell.session import note, one_epsilon, opened
+from .shell.session import command_context, note, one_epsilon
 from .shell.values import either
 
 
@@ -54,7 +54,7 @@ def surface(
         resolution=either(resolution, base.resolution),
         steps=either(steps, base.steps),
     )
-    with opened(replace(options, indices=str(index))) as context:
+    with command_context(replace(options, indices=str(index))) as context:
         store = context.session.store
         path = landscape.analyse_surface(context.session, settings)
         report_groups(context, "surface", "surface", (path,))

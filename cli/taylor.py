@@ -17,7 +17,7 @@ from .shell.options import (
     analysis_options,
 )
 from .shell.run import report_groups
-from .shell.session import note, one_epsilon, opened
+from .shell.session import command_context, note, one_epsilon
 from .shell.values import either
 
 
@@ -81,7 +81,7 @@ def taylor(
         loss=Loss(either(loss, base.loss)),
         directions=either(directions, base.directions),
     )
-    with opened(options) as context:
+    with command_context(options) as context:
         store = context.session.store
         path = landscape.analyse_taylor(context.session, settings)
         report_groups(context, "taylor", "taylor", (path,))

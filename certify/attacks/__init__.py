@@ -11,7 +11,7 @@ from .catalogue import CATALOGUE
 from .corruption import Change, CorruptionSettings, CorruptionSummary
 from .corruption import analyse as analyse_corruption
 from .corruption import summarise as summarise_corruption
-from .figures import attack_curve, save_accuracy, transfer_curves
+from .figures import attack_curve, charts, save_accuracy, transfer_curves
 from .gradient.pgd import default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, TRANSFER
@@ -45,6 +45,7 @@ __all__ = [
     "analyse_transfer",
     "attack_curve",
     "attacks_of",
+    "charts",
     "corruption_tables",
     "default_rule",
     "fgsm",

@@ -1,4 +1,4 @@
-"""Picture of the accuracy that attacks leave against the distance, as PNG, PDF or SVG."""
+"""Accuracy under attack against the distance: charts of the report, and figures as files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robcert.certify.core import Norm
 from robcert.certify.stats import reach_of, shares_above, step_places
-from robcert.certify.tables import save_picture
+from robcert.certify.tables import Chart, Distances, Shares, save_picture
 
 from .summary import LEVEL, ROUNDING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from robcert.certify.store import AnalysisGroup
+    from robcert.certify.store import AnalysisGroup, ResultStore
 
+    from .summary import AttackSummary
     from .transfer_analysis import TransferSummary
+
+
+def charts(_: ResultStore, found: Sequence[tuple[AttackSummary, AnalysisGroup]]) -> Iterator[Chart]:
+    """Accuracy under attack against the distance, one chart per norm."""
+    for norm in (Norm.LINF, Norm.L2, Norm.L1):
+        groups = [group for summary, group in found if summary.norm == norm]
+        columns = tuple(
+            Distances(
+                "under attack",
+                "attacked",
+                np.asarray(group.column("distance", group.indices), dtype=np.float64),
+            )
+            for group in groups
+        )
+        if columns:
+            caption = "The true accuracy is at most the attacked curve. Bands: 95 % intervals."
+            content = Shares(columns, f"distance ε ({norm})")
+            title = f"accuracy within ε ({norm})"
+            yield Chart(title, "attacked", caption, content, name=f"{norm} accuracy")
 
 
 @dataclass(frozen=True, slots=True)

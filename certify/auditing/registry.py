@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from robcert.certify.core import Profile
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
-    from robcert.certify.tables import Table
+    from robcert.certify.tables import Chart, Table
 
     from .settings import AuditSettings
 
@@ -77,6 +77,11 @@ class AuditPart:
     rank: int = 1
 
 
+def no_charts(_: ResultStore, __: Sequence[Reading[Summary]]) -> tuple[Chart, ...]:
+    """Charts of an analysis that a report shows as tables only."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """One analysis.
@@ -87,6 +92,7 @@ class Analysis:
         schemas: its table, and tables that belong to it.
         reader: summarises tables of it; made by ``reads``.
         section: section of a report that shows its tables.
+        charts: the figures of all its tables in a file; made by ``shows``.
         settings: class of its settings if they depend on the profile.
         part: how an audit runs it; None if an audit does not.
     """
@@ -96,6 +102,7 @@ class Analysis:
     schemas: tuple[Schema, ...]
     reader: Callable[[Analysis, ResultStore, Sequence[str]], Reading[Summary]]
     section: Section
+    charts: Callable[[ResultStore, Sequence[Reading[Summary]]], Iterable[Chart]] = no_charts
     settings: type[Profiled] | None = None
     part: AuditPart | None = None
 
@@ -180,6 +187,24 @@ def reads(
     return read
 
 
+def shows(
+    kind: type[S],
+    charts: Callable[[ResultStore, Sequence[tuple[S, AnalysisGroup]]], Iterable[Chart]],
+) -> Callable[[ResultStore, Sequence[Reading[Summary]]], Iterable[Chart]]:
+    """The charts of an analysis, from everything that was read of a results file.
+
+    Args:
+        kind: class of its summaries.
+        charts: charts of its summaries and tables, oldest first.
+    """
+
+    def show(store: ResultStore, found: Sequence[Reading[Summary]]) -> Iterable[Chart]:
+        pairs = [(one.summary, one.group) for one in found if isinstance(one.summary, kind)]
+        return charts(store, pairs)
+
+    return show
+
+
 ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "clean",
@@ -194,6 +219,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (LINEARITY,),
         reads(local_linearity.summarise, local_linearity.tables, local_linearity.combined),
         Section.ESTIMATED,
+        shows(local_linearity.LinearitySummary, local_linearity.charts),
         local_linearity.LinearitySettings,
         AuditPart(lambda session, chosen: local_linearity.analyse(session, chosen.linearity)),
     ),
@@ -203,6 +229,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (BOUNDS, BOUNDS_SAMPLE),
         reads(radius_bounds.summarise, radius_bounds.tables),
         Section.ESTIMATED,
+        shows(radius_bounds.BoundsSummary, radius_bounds.charts),
         radius_bounds.BoundsSettings,
         AuditPart(lambda session, chosen: radius_bounds.analyse(session, chosen.bounds)),
     ),
@@ -212,6 +239,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (ATTACK,),
         reads(attacks.summarise, attacks.tables),
         Section.ATTACKED,
+        shows(attacks.AttackSummary, attacks.charts),
         attacks.AttackSettings,
         AuditPart(
             lambda session, chosen: attacks.analyse(
@@ -226,7 +254,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (TRANSFER,),
         reads(attacks.summarise_transfer, attacks.transfer_tables),
         Section.ATTACKED,
-        attacks.TransferSettings,
+        settings=attacks.TransferSettings,
     ),
     Analysis(
         "corruption",
@@ -241,6 +269,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (SMOOTHING,),
         reads(smoothing.summarise, smoothing.tables, smoothing.combined),
         Section.CERTIFIED,
+        shows(smoothing.SmoothingSummary, smoothing.charts),
         smoothing.SmoothingSettings,
         AuditPart(lambda session, chosen: smoothing.analyse(session, chosen.smoothing)),
     ),
@@ -250,7 +279,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (SMOOTHING_PREDICTION,),
         reads(smoothing.summarise_prediction, smoothing.prediction_tables),
         Section.CERTIFIED,
-        smoothing.PredictionSettings,
+        settings=smoothing.PredictionSettings,
     ),
     Analysis(
         "smoothing_attack",
@@ -258,7 +287,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (SMOOTHING_ATTACK,),
         reads(smoothing.summarise_attack, smoothing.attack_tables),
         Section.CERTIFIED,
-        smoothing.SmoothingAttackSettings,
+        settings=smoothing.SmoothingAttackSettings,
     ),
     Analysis(
         "masking",
@@ -266,6 +295,7 @@ ANALYSES: tuple[Analysis, ...] = (
         (MASKING,),
         reads(masking.summarise, masking.tables),
         Section.MASKING,
+        shows(masking.MaskingSummary, masking.charts),
         masking.MaskingSettings,
         AuditPart(lambda session, chosen: masking.analyse(session, chosen.masking)),
     ),

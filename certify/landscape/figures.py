@@ -63,8 +63,8 @@ def save_taylor(
     axes.plot(t, loss, color="black", linewidth=2, label="loss")
     for name, values in curves:
         axes.plot(t, values, linewidth=1, label=name)
-    spread = float(np.ptp(loss)) or 1.0
-    axes.set_ylim(float(loss.min()) - spread, float(loss.max()) + spread)
+    extent = float(np.ptp(loss)) or 1.0
+    axes.set_ylim(float(loss.min()) - extent, float(loss.max()) + extent)
     axes.legend()
     _axes(axes, "t", "mean loss at x + t η")
     figure.suptitle(title)

@@ -67,14 +67,7 @@ class Surface:
 
 
 def loss_surface(
-    classifier: Classifier,
-    batch: Batch,
-    *,
-    norm: Norm,
-    epsilon: float,
-    resolution: int,
-    steps: int,
-    seed: int,
+    classifier: Classifier, batch: Batch, settings: SurfaceSettings, *, seed: int
 ) -> Surface:
     """Surface around the one image of ``batch`` on a square of side 2 epsilon.
 
@@ -83,13 +76,11 @@ def loss_surface(
     Args:
         classifier: model; the runtime computes the losses on the grid.
         batch: one image.
-        norm: norm in which both directions have length ``epsilon`` (pixel units).
-        epsilon: half the side of the square.
-        resolution: grid points per side.
-        steps: steps of the ascent that finds u.
+        settings: the square and the ascent that finds u.
         seed: seed of the random direction and of the ascent's initial perturbation.
     """
-    u = _adversarial(classifier, batch, norm=norm, epsilon=epsilon, steps=steps, seed=seed)
+    norm, epsilon, resolution = settings.norm, settings.epsilon, settings.resolution
+    u = _adversarial(classifier, batch, settings, seed=seed)
     stream = generator(seed, "surface/direction", int(batch.index[0]))
     signs = torch.rand(u.shape, generator=stream).lt(0.5).to(u) * 2 - 1
     v = signs * (epsilon / norm.of(signs[None])).to(u)
@@ -107,9 +98,10 @@ def loss_surface(
 
 
 def _adversarial(
-    classifier: Classifier, batch: Batch, *, norm: Norm, epsilon: float, steps: int, seed: int
+    classifier: Classifier, batch: Batch, settings: SurfaceSettings, *, seed: int
 ) -> Tensor:
-    """Perturbation ``(c, h, w)`` of length ``epsilon`` along the highest loss that PGD found."""
+    """Perturbation ``(c, h, w)`` of length epsilon along the highest loss that PGD found."""
+    norm, epsilon, steps = settings.norm, settings.epsilon, settings.steps
     start = random_start(
         batch.index, batch.x, norm=norm, epsilon=epsilon, seed=seed, stream="surface/attack"
     )
@@ -254,15 +246,7 @@ def turns(loss: NDArray[np.float64]) -> float:
 def _row(
     session: Session, group: AnalysisGroup, batch: Batch, settings: SurfaceSettings
 ) -> Columns:
-    found = loss_surface(
-        session.classifier,
-        batch,
-        norm=Norm(settings.norm),
-        epsilon=settings.epsilon,
-        resolution=settings.resolution,
-        steps=settings.steps,
-        seed=session.seed,
-    )
+    found = loss_surface(session.classifier, batch, settings, seed=session.seed)
     _save(group, int(batch.index[0]), found)
     loss = found.cross_entropy.double().cpu().numpy()
     middle = settings.resolution // 2

@@ -13,6 +13,7 @@ from .deviation import (
     largest_deviation,
     tangent,
 )
+from .figures import charts
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
 from .settings import LinearitySettings, Steps
@@ -33,6 +34,7 @@ __all__ = [
     "analyse",
     "ascend",
     "better_of",
+    "charts",
     "combined",
     "halving_rule",
     "largest_deviation",

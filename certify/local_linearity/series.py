@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.stats import spread
+from robcert.certify.stats import summary_statistics
 from robcert.certify.store import plain
 from robcert.certify.tables import DASH, Table, decimal, pixel, save_picture
 
@@ -60,8 +60,8 @@ class Measured:
 
     def to_json(self) -> dict[str, Any]:
         """The values as plain JSON, gamma by its summary statistics."""
-        gamma = asdict(spread(self.gamma))
-        root = spread(np.sqrt(self.gamma))
+        gamma = asdict(summary_statistics(self.gamma))
+        root = summary_statistics(np.sqrt(self.gamma))
         facts = {"name": self.name, "results": self.results, "epoch": self.epoch}
         return dict(
             plain({**facts, "norm": self.norm, "epsilon": self.epsilon, "gamma": gamma})
@@ -148,7 +148,7 @@ def _histogram(axes: Axes, series: Sequence[Measured]) -> None:
 
 
 def _numbers(gamma: NDArray[np.float64]) -> tuple[str, ...]:
-    one = spread(gamma)
+    one = summary_statistics(gamma)
     numbers = (one.mean, one.median, one.q95, one.max, float(np.sqrt(gamma).mean()))
     return tuple(decimal(number) for number in numbers)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.numerics import Loss
-from robcert.certify.stats import Spread, spread
+from robcert.certify.stats import SummaryStatistics, summary_statistics
 from robcert.certify.store import plain
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ImpliedBound:
             gradient's dual norm, is at most the square root.
     """
 
-    change: Spread
+    change: SummaryStatistics
     held_at_delta: float
     held_in_ball: float
 
@@ -71,13 +71,13 @@ class LinearitySummary:
     epsilon: float
     loss: str
     sided: str
-    gamma: Spread
-    gamma_last: Spread
+    gamma: SummaryStatistics
+    gamma_last: SummaryStatistics
     relative_gamma: float
-    linear_term: Spread
-    gradient_dual_norm: Spread
+    linear_term: SummaryStatistics
+    gradient_dual_norm: SummaryStatistics
     proposition_4_1_violations: int
-    proposition_4_1: Spread
+    proposition_4_1: SummaryStatistics
     proposition_c2: ImpliedBound | None
     below_floor: float
     gradient_passes: int
@@ -105,13 +105,13 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
         epsilon=settings["epsilon"],
         loss=settings["loss"],
         sided=settings["sided"],
-        gamma=spread(gamma),
-        gamma_last=spread(columns["gamma_last"]),
+        gamma=summary_statistics(gamma),
+        gamma_last=summary_statistics(columns["gamma_last"]),
         relative_gamma=_relative(gamma, reach),
-        linear_term=spread(columns["linear_term"]),
-        gradient_dual_norm=spread(columns["gradient_dual_norm"]),
+        linear_term=summary_statistics(columns["linear_term"]),
+        gradient_dual_norm=summary_statistics(columns["gradient_dual_norm"]),
         proposition_4_1_violations=int((excess > floor).sum()) if settings["sided"] == "two" else 0,
-        proposition_4_1=spread(reach + gamma),
+        proposition_4_1=summary_statistics(reach + gamma),
         proposition_c2=_implied(columns, reach) if settings["loss"] == Loss.CE else None,
         below_floor=below,
         gradient_passes=int(group.attribute("gradient_passes")),
@@ -143,7 +143,7 @@ def _implied(columns: dict[str, NDArray[Any]], reach: NDArray[np.float64]) -> Im
     nothing = float("nan")
     at_delta = float((columns["linear_term"] <= limit + floor).mean()) if len(gamma) else nothing
     in_ball = float((reach <= limit + floor).mean()) if len(gamma) else nothing
-    return ImpliedBound(spread(limit + gamma), at_delta, in_ball)
+    return ImpliedBound(summary_statistics(limit + gamma), at_delta, in_ball)
 
 
 def _warnings(

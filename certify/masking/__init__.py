@@ -1,6 +1,7 @@
 """Gradient masking: the attacks, the checklist of indicators, the verdict."""
 
 from .analysis import analyse
+from .figures import charts
 from .remedies import Remedy
 from .schema import MASKING
 from .settings import MaskingSettings
@@ -21,6 +22,7 @@ __all__ = [
     "as_checked",
     "as_shipped",
     "averaged",
+    "charts",
     "judged_by_mean",
     "mostly_wrong",
     "state_of",

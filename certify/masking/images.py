@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from robcert.certify.core import Kind
-from robcert.certify.landscape import loss_surface
+from robcert.certify.landscape import SurfaceSettings, loss_surface
 
 from .attacks import Attacks
 from .checklist import BY_GRADIENT, WITHOUT_GRADIENT
@@ -135,15 +135,8 @@ def _save_images(
 def _save_surface(
     group: AnalysisGroup, attacks: Attacks, one: Batch, settings: MaskingSettings, seed: int
 ) -> None:
-    found = loss_surface(
-        attacks.classifier,
-        one,
-        norm=settings.norm,
-        epsilon=settings.epsilon,
-        resolution=RESOLUTION,
-        steps=ASCENT_STEPS,
-        seed=seed,
-    )
+    square = SurfaceSettings(settings.norm, settings.epsilon, RESOLUTION, ASCENT_STEPS)
+    found = loss_surface(attacks.classifier, one, square, seed=seed)
     arrays = (
         ("cross_entropy", found.cross_entropy, "cross-entropy, first axis adversarial", "nat"),
         ("margin", found.margin, "margin loss at the same points", "logit"),

@@ -108,14 +108,14 @@ def bend(
     The first is the largest deviation of the margin from its tangent, the second the largest change
     of the tangent in the ball (Qin et al. 2019, arXiv:1907.02610, equation 5).
     """
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
     rule = halving_rule(norm, LINEARITY_STEPS)
     found = largest_deviation(
-        plane,
+        tangents,
         batch,
         Search(norm, Sided.TWO, LINEARITY_STEPS, rule),
         epsilon=epsilon,
         seed=seed,
         stream="masking/linearity",
     )
-    return found.value, epsilon * norm.dual.of(plane.gradient.double())
+    return found.value, epsilon * norm.dual.of(tangents.gradient.double())

@@ -2,6 +2,7 @@
 
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
+from .figures import charts
 from .fits import FitSummary, OmegaSummary
 from .gradient_norm import GradientNormSearch, largest_gradient_norm
 from .radii import epsilon_grid
@@ -24,6 +25,7 @@ __all__ = [
     "Region",
     "ResidualSearch",
     "analyse",
+    "charts",
     "epsilon_grid",
     "fit_state",
     "largest_gradient_norm",

@@ -89,13 +89,13 @@ class _Radii:
     def columns(self, batch: Batch) -> Columns:
         """Columns of the batch."""
         settings, fits = self.settings, self.fits
-        plane = tangent(self.session.classifier, batch.x, batch.y, settings.loss)
-        loss = plane.value.double().cpu().numpy()
-        slope = Norm(settings.norm).dual.of(plane.gradient).double().cpu().numpy()
+        tangents = tangent(self.session.classifier, batch.x, batch.y, settings.loss)
+        loss = tangents.value.double().cpu().numpy()
+        slope = Norm(settings.norm).dual.of(tangents.gradient).double().cpu().numpy()
         valid = fits.lipschitz.status is not Status.INVALID
         columns: Columns = {"loss": loss, "gradient_norm": slope}
         columns |= self._population_bounds(loss, slope, valid=valid)
-        own = self._own_residuals(plane, batch, -loss, slope)
+        own = self._own_residuals(tangents, batch, -loss, slope)
         gamma, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=own)
         columns |= {
             "gamma_upper": own,
@@ -105,7 +105,7 @@ class _Radii:
             "clever_bound": np.full(len(loss), np.nan),
         }
         if settings.clever_blocks:
-            columns["clever_bound"] = self._clever(plane, batch, loss) * valid
+            columns["clever_bound"] = self._clever(tangents, batch, loss) * valid
         if fits.curvature is not None and fits.curvature.status is not Status.INVALID:
             columns["curvature_bound"] = curvature_bound(loss, slope, fits.curvature.upper)
         return columns
@@ -128,14 +128,14 @@ class _Radii:
         return columns
 
     def _clever(
-        self, plane: Tangent, batch: Batch, loss: NDArray[np.float64]
+        self, tangents: Tangent, batch: Batch, loss: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Radii from each image's own L in the ball of the largest epsilon, at most its radius."""
         settings = self.settings
         radii = np.zeros(len(loss))
         correct = np.flatnonzero(loss < 0)
         own = local_lipschitz(
-            plane.part(correct),
+            tangents.part(correct),
             batch.part(correct),
             norm=Norm(settings.norm),
             radius=settings.epsilons[-1],
@@ -148,7 +148,7 @@ class _Radii:
 
     def _own_residuals(
         self,
-        plane: Tangent,
+        tangents: Tangent,
         batch: Batch,
         gap: NDArray[np.float64],
         slope: NDArray[np.float64],
@@ -166,7 +166,7 @@ class _Radii:
         unknown = np.flatnonzero(~known)
         if len(unknown):
             search = settings.search(self.session.seed)
-            planes, part = plane.part(unknown), batch.part(unknown)
+            planes, part = tangents.part(unknown), batch.part(unknown)
             own[unknown] = residuals_while_undecided(
                 planes, part, search, gap=gap[unknown], slope=slope[unknown]
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.certify.numerics import generator, points_in_ball, value_and_gradient
-from robcert.certify.stats import ExtremeValueFit, Method, fit_extremes
+from robcert.certify.stats import ExtremeValueFit, Method, SupremumEstimator, fit_extremes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +29,14 @@ BLOCK_SIZE = 64
 
 
 def local_lipschitz(
-    plane: Tangent, batch: Batch, *, norm: Norm, radius: float, blocks: int, seed: int
+    tangents: Tangent, batch: Batch, *, norm: Norm, radius: float, blocks: int, seed: int
 ) -> list[ExtremeValueFit]:
     """Fits of the largest gradient norm within ``radius`` of each image, without the pixel box.
 
     Costs ``blocks * BLOCK_SIZE`` gradients per image.
 
     Args:
-        plane: tangents of the images.
+        tangents: of the images.
         batch: the images' positions in the data set, which seed their points.
         norm: norm of the ball.
         radius: radius of the ball, pixel units.
@@ -48,25 +48,20 @@ def local_lipschitz(
         maxima = np.empty(blocks)
         for block in range(blocks):
             draws = generator(seed, STREAM, int(index), block)
-            shape = tuple(plane.x[row].shape)
+            shape = tuple(tangents.x[row].shape)
             points = points_in_ball(norm, radius, BLOCK_SIZE, shape, generator=draws)
-            maxima[block] = float(norm.dual.of(_gradients(plane, row, points)).max())
-        fit = fit_extremes(
-            maxima,
-            block_size=BLOCK_SIZE,
-            method=Method.REVERSE_WEIBULL,
-            seed=seed,
-            bootstrap=0,
-        )
+            maxima[block] = float(norm.dual.of(_gradients(tangents, row, points)).max())
+        estimator = SupremumEstimator(Method.REVERSE_WEIBULL)
+        fit = fit_extremes(maxima, estimator, block_size=BLOCK_SIZE, seed=seed, bootstrap=0)
         fits.append(fit)
     return fits
 
 
-def _gradients(plane: Tangent, row: int, points: Tensor) -> Tensor:
+def _gradients(tangents: Tangent, row: int, points: Tensor) -> Tensor:
     """Gradients ``(n, c, h, w)`` at the image at ``row`` plus ``points (n, c, h, w)``."""
-    centre, y = plane.x[row], plane.y[row].expand(len(points))
+    centre, y = tangents.x[row], tangents.y[row].expand(len(points))
 
     def loss(point: Tensor) -> Tensor:
-        return plane.loss.of(plane.classifier.twin_logits(point), y)
+        return tangents.loss.of(tangents.classifier.twin_logits(point), y)
 
     return value_and_gradient(loss, centre + points.to(centre))[1]

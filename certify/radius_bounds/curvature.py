@@ -35,20 +35,20 @@ MOST_KINKED = 0.1
 """The fit is invalid if curvature does not explain the residuals of more images than this."""
 
 
-def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) -> Tensor:
+def largest_curvature(tangents: Tangent, batch: Batch, *, steps: int, seed: int) -> Tensor:
     r""":math:`\max(\lambda_{max}(\nabla^2 \ell(x)), 0)`, ``(b,)``, a lower estimate.
 
     Costs ``steps`` products per image, each about as much as two gradients.
     """
     starts = [
-        torch.randn(plane.x[0].numel(), generator=generator(seed, STREAM, int(index)))
+        torch.randn(tangents.x[0].numel(), generator=generator(seed, STREAM, int(index)))
         for index in batch.index
     ]
     if not starts:
-        return torch.zeros_like(plane.value)
+        return torch.zeros_like(tangents.value)
     with torch.enable_grad():
-        point = plane.x.detach().requires_grad_()
-        loss = plane.loss.of(plane.classifier.twin_logits(point), plane.y)
+        point = tangents.x.detach().requires_grad_()
+        loss = tangents.loss.of(tangents.classifier.twin_logits(point), tangents.y)
         (gradient,) = torch.autograd.grad(
             loss.sum(), point, create_graph=True, allow_unused=True, materialize_grads=True
         )
@@ -66,8 +66,8 @@ def largest_curvature(plane: Tangent, batch: Batch, *, steps: int, seed: int) ->
         )
         return found.flatten(1).nan_to_num(0.0, 0.0, 0.0)
 
-    start = torch.stack(starts).to(plane.x)
-    return largest_eigenvalue(product, start, steps=steps).clamp_min(0).to(plane.value.dtype)
+    start = torch.stack(starts).to(tangents.x)
+    return largest_eigenvalue(product, start, steps=steps).clamp_min(0).to(tangents.value.dtype)
 
 
 def largest_eigenvalue(product: Product, start: Tensor, *, steps: int) -> Tensor:

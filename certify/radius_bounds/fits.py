@@ -9,7 +9,13 @@ import numpy as np
 
 from robcert.certify.core import Kind
 from robcert.certify.errors import DataError
-from robcert.certify.stats import ExtremeValueFit, Method, Status, fit_extremes
+from robcert.certify.stats import (
+    ExtremeValueFit,
+    Method,
+    Status,
+    SupremumEstimator,
+    fit_extremes,
+)
 from robcert.certify.tables import pixel
 
 from .curvature import MOST_KINKED, kinked_share
@@ -59,16 +65,15 @@ def fit_sample(
     rows, size = sample.indices, blocks.shape[1]
     vanishing = vanishing_share(sample.column("gradient_norm", rows))
     resolution = float(np.median(sample.column("floor", rows)))
+    estimator = SupremumEstimator(Method(settings.evt), settings.exceedance, settings.level)
     fits = []
     for name, values in _sampled_values(sample, settings).items():
         maxima = _blocks(values, size).max(1)
         _store_maxima(group, name, maxima)
         fit = fit_extremes(
             maxima,
+            estimator,
             block_size=size,
-            method=Method(settings.evt),
-            exceedance=settings.exceedance,
-            level=settings.level,
             seed=group.seed,
             resolution=resolution if name.startswith("omega") else 0.0,
         )

@@ -116,20 +116,20 @@ def _fill(
 def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Columns:
     """Gradient norms, largest residuals and curvatures of one batch of sampled images."""
     norm = Norm(settings.norm)
-    plane = tangent(classifier, batch.x, batch.y, settings.loss)
-    residuals = largest_residuals(plane, batch, settings.search(seed))
-    slopes = norm.dual.of(plane.gradient)
+    tangents = tangent(classifier, batch.x, batch.y, settings.loss)
+    residuals = largest_residuals(tangents, batch, settings.search(seed))
+    slopes = norm.dual.of(tangents.gradient)
     steepest, curvature = slopes, slopes.new_full((len(batch),), float("nan"))
     if settings.region == Region.BALL:
         steepest = largest_gradient_norm(
-            plane,
+            tangents,
             batch,
             GradientNormSearch(
                 norm, settings.epsilons[-1], settings.steps, settings.restarts, seed
             ),
         )
     if settings.curved:
-        curvature = largest_curvature(plane, batch, steps=settings.curvature_steps, seed=seed)
+        curvature = largest_curvature(tangents, batch, steps=settings.curvature_steps, seed=seed)
     columns = {
         "gradient_norm": slopes,
         "largest_gradient_norm": steepest,

@@ -10,15 +10,18 @@ import numpy as np
 from robcert.certify.masking import MaskingVerdict, Weight, state_of, where_hidden
 from robcert.certify.tables import UNLABELLED, decimal, interval, percent, pixel
 
-from .figures import Figure
-from .svg import SMALL, Series, curves, histogram_rows, limit_bar, picture, surface_map
+from .svg import limit_bar, picture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from robcert.certify.masking import Indicator, MaskingSummary, Remedy
     from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup
+
+    from .figures import Figure
 
 _TONES = {MaskingVerdict.CLEAR: "good", MaskingVerdict.MASKED: "bad"}
 _WEIGHTS = (Weight.DECISIVE, Weight.SUPPORTING, Weight.HINT)
@@ -70,8 +73,10 @@ class MaskingView:
     note: str
 
 
-def masking_view(summary: MaskingSummary, group: AnalysisGroup, *, labelled: bool) -> MaskingView:
-    """Content of the masking section for the table ``group``.
+def masking_view(
+    summary: MaskingSummary, group: AnalysisGroup, figures: Sequence[Figure], *, labelled: bool
+) -> MaskingView:
+    """Content of the masking section for the table ``group``, with the drawn ``figures``.
 
     If the images are not ``labelled``, it says that it refers to the model's own prediction.
     """
@@ -86,7 +91,7 @@ def masking_view(summary: MaskingSummary, group: AnalysisGroup, *, labelled: boo
         tone=_TONES.get(summary.verdict, "warn"),
         sentences=tuple(_sentence(text) for text in said if text),
         radius=f"ε = {pixel(summary.epsilon)} ({summary.norm})",
-        figures=tuple(_figures(group, summary)),
+        figures=tuple(figures),
         checklist=tuple(_check(indicator) for indicator in _sorted(summary.indicators)),
         fixes=tuple(_fixes(summary)),
         images=tuple(_images(group)),
@@ -162,103 +167,6 @@ def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
         value=percent(accuracy.value),
         text=" · ".join(part for part in (interval(accuracy), said) if part),
     )
-
-
-def _figures(group: AnalysisGroup, summary: MaskingSummary) -> list[Figure]:
-    rows = group.indices
-    correct = group.column("correct", rows) == 1
-    found = [
-        _loss_figure(np.asarray(group.column("loss_curve", rows))[correct]),
-        _strength_figure(group, rows, correct, summary),
-        _confidence_figure(group, rows),
-        _surface_figure(group, summary.epsilon),
-    ]
-    return [figure for figure in found if figure is not None]
-
-
-def _loss_figure(losses: NDArray[np.float64]) -> Figure | None:
-    """Median and quartiles of the cross-entropy at every step of PGD."""
-    losses = losses[np.isfinite(losses).all(1)]
-    if not len(losses):
-        return None
-    low, middle, high = np.quantile(losses, (0.25, 0.5, 0.75), axis=0)
-    points = tuple((float(step), float(value)) for step, value in enumerate(middle))
-    series = Series("median, quartiles", "measured", points, tuple(low), tuple(high), style="solid")
-    svg = curves(
-        (series,),
-        x_label="step of PGD",
-        y_label="cross-entropy (nat)",
-        share=False,
-        title="loss along the attack",
-        size=SMALL,
-    )
-    caption = "The loss should rise. If it is flat, the attack has no usable gradient."
-    return Figure("loss along the attack", "measured", svg, caption)
-
-
-def _strength_figure(
-    group: AnalysisGroup,
-    rows: NDArray[np.int64],
-    correct: NDArray[np.bool_],
-    summary: MaskingSummary,
-) -> Figure | None:
-    """Figure of the accuracy under PGD at several radii, and under all attacks at epsilon."""
-    if "naive_at" not in group.columns or not len(correct):
-        return None
-    epsilon = summary.epsilon
-    radii = [0.0, *(epsilon * factor for factor in group.settings["strengths"])]
-    series = []
-    for name, column, style in (
-        ("PGD on the file's output", "naive_at", "naive"),
-        ("PGD on the margin", "margin_at", "strong"),
-    ):
-        broken = np.asarray(group.column(column, rows))
-        if (broken >= 0).all():
-            left = [correct.mean(), *(correct[:, None] & (broken != 1)).mean(0)]
-            points = tuple((r, float(v)) for r, v in zip(radii, left, strict=True))
-            series.append(Series(name, "attacked", points, style=style))
-    best = summary.corrected
-    if not series or not best.n:
-        return None
-    series.append(Series("all attacks", "attacked", ((epsilon, best.value),), style="best"))
-    svg = curves(
-        tuple(series),
-        x_label=f"radius ε ({summary.norm})",
-        y_label="accuracy",
-        title="accuracy against attack strength",
-        size=SMALL,
-    )
-    caption = "Accuracy should fall to 0, and the curves should agree. A gap indicates masking."
-    return Figure("accuracy by radius", "attacked", svg, caption)
-
-
-def _confidence_figure(group: AnalysisGroup, rows: NDArray[np.int64]) -> Figure | None:
-    named = (("clean", "confidence"), ("random", "confidence_random"), ("PGD1", "confidence_pgd1"))
-    columns = [(name, np.asarray(group.column(column, rows))) for name, column in named]
-    known = tuple((name, values[np.isfinite(values)]) for name, values in columns)
-    known = tuple((name, values) for name, values in known if len(values))
-    if not known:
-        return None
-    svg = histogram_rows(known, x_label="largest probability", title="confidence")
-    caption = "Unchanged images, after noise, after one step. All at 1: outputs are saturated."
-    return Figure("confidence", "measured", svg, caption)
-
-
-def _surface_figure(group: AnalysisGroup, epsilon: float) -> Figure | None:
-    if "pictures/surface/cross_entropy" not in group:
-        return None
-    loss = np.asarray(group.array("pictures/surface/cross_entropy"), dtype=np.float64)
-    svg = surface_map(
-        loss,
-        group.array("pictures/surface/prediction"),
-        epsilon=epsilon,
-        title="loss surface",
-    )
-    index = int(group.array("pictures/index")[0])
-    low, high = (abs(round(float(end), 6)) for end in (np.nanmin(loss), np.nanmax(loss)))
-    reach = f"{decimal(low, 3)} to {decimal(high, 3)} nat"
-    caption = f"Image {index}: cross-entropy {reach} (light is high); lines separate classes."
-    return Figure("one loss surface", "measured", svg, caption)
 
 
 def _images(group: AnalysisGroup) -> list[Seen]:

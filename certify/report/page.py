@@ -21,10 +21,10 @@ from robcert.certify.auditing import (
 )
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
-from robcert.certify.tables import Table, fact, known
+from robcert.certify.tables import Place, Table, fact, known
 
 from .examples import examples
-from .figures import curve_figures, extreme_figures, ledger_figures
+from .figures import figures
 from .masking import masking_view
 
 if TYPE_CHECKING:
@@ -75,13 +75,14 @@ def render(store: ResultStore) -> str:
 def _content(store: ResultStore) -> dict[str, Any]:
     """Content for the template."""
     found = results(store)
+    drawn = figures(store, found)
     findings = findings_of(store)
     record = audit_record(store)
     masking, masking_group = latest(found, MaskingSummary)
     named = labelled(store)
     shown = None
     if masking is not None and masking_group is not None:
-        shown = masking_view(masking, masking_group, labelled=named)
+        shown = masking_view(masking, masking_group, drawn[Place.MASKING], labelled=named)
     return {
         **_header(store),
         "verdict": verdict(findings),
@@ -91,9 +92,9 @@ def _content(store: ResultStore) -> dict[str, Any]:
         "not_available": sorted(record.get("not_available", {}).items()),
         "masking": shown,
         "ledger": violations_table(findings.ledger),
-        "ledger_plots": ledger_figures(found),
-        "curves": curve_figures(store, found),
-        "extremes": extreme_figures(found),
+        "ledger_plots": drawn[Place.LEDGER],
+        "curves": drawn[Place.CURVES],
+        "extremes": drawn[Place.EXTREMES],
         "examples": examples(store, latest(found, AttackSummary)[1]),
         "commands": _commands(store, found, record),
         "groups": _settings(found),

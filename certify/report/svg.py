@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from robcert.certify.tables import Points, Series
+
 
 LEFT, RIGHT, TOP, BOTTOM = 68.0, 14.0, 14.0, 46.0
 
@@ -34,36 +36,6 @@ Size = tuple[float, float]
 
 LARGE: Size = (560.0, 300.0)
 SMALL: Size = (300.0, 210.0)
-
-Points = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One curve.
-
-    Attributes:
-        name: name in the legend.
-        claim: certified, estimated, attacked or measured; chooses colour and dashes.
-        points: (x, y) in the plot's units.
-        low: lower limits at the same x, empty for none.
-        high: upper limits at the same x, empty for none.
-        step: draw steps (a value holds from its x to the next) instead of straight lines.
-        style: style sheet class if it is not the claim, for several curves of one claim.
-    """
-
-    name: str
-    claim: str
-    points: Points
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    step: bool = False
-    style: str = ""
-
-    @property
-    def look(self) -> str:
-        """Style sheet class that selects colour and dashes."""
-        return self.style or self.claim
 
 
 @dataclass(frozen=True, slots=True)

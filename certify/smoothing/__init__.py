@@ -5,6 +5,7 @@ from .attack import SmoothingAttackSettings, SmoothingAttackSummary
 from .attack import analyse as analyse_attack
 from .attack import summarise as summarise_attack
 from .certificate import standard_radius
+from .figures import charts
 from .forecast import forecast
 from .precision import Precision
 from .prediction import PredictionSettings, PredictionSummary
@@ -39,6 +40,7 @@ __all__ = [
     "attainable_radii",
     "certification",
     "certification_rule",
+    "charts",
     "combined",
     "forecast",
     "in_precision",

@@ -21,7 +21,7 @@ from robcert.certify.stats import Proportion, proportion
 from robcert.certify.store import plain
 
 from .certificate import ABSTAIN
-from .nearest import nearest_candidates
+from .nearest import GradientNoise, nearest_candidates
 from .procedures import sequential_prediction
 from .rules import PredictionRule
 from .sampler import ImageTask, Sampler
@@ -150,14 +150,13 @@ class _Attack:
         return [batch.part(rows[first : first + size]) for first in rows[::size]]
 
     def _candidates(self, batch: Batch) -> Tensor:
+        sigma = self.settings.sigma
         return nearest_candidates(
             self.session.classifier,
             batch,
-            sigma=self.settings.sigma,
+            GradientNoise(sigma, self.settings.draws, self.session.seed),
             steps=self.settings.steps,
-            draws=self.settings.draws,
-            seed=self.session.seed,
-            start=torch.full((len(batch),), self.settings.sigma),
+            start=torch.full((len(batch),), sigma),
         )
 
     def _recheck(

@@ -1,6 +1,6 @@
 r"""Nearest images that a smoothed classifier puts in another class, sought with gradients.
 
-SmoothAdv (Salman et al. 2019, arXiv:1906.04584): climb
+SmoothAdv (Salman et al. 2019, arXiv:1906.04584): gradient ascent on
 :math:`-\log \frac1m \sum_j \mathrm{softmax}_y f(x + \delta + \eta_j)`. The radius of the search
 follows DDN (Rony et al. 2019, arXiv:1811.09600): smaller after a step at which another class leads
 the votes, larger otherwise. What comes out is a candidate: votes of a few draws prove nothing.
@@ -9,6 +9,7 @@ the votes, larger otherwise. What comes out is a candidate: votes of a few draws
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,15 +32,32 @@ ROWS = 256
 """Noisy images in one backward pass; more brings no speed."""
 
 
+@dataclass(frozen=True, slots=True)
+class GradientNoise:
+    """Noise under which the gradient of a step is averaged.
+
+    Attributes:
+        sigma: standard deviation, pixel units.
+        draws: noisy copies per image and step, at most one noise block.
+        seed: seed of the run.
+    """
+
+    sigma: float
+    draws: int
+    seed: int
+
+    def of_step(self, batch: Batch, step: int) -> Tensor:
+        """Noise ``(m, b, c, h, w)`` of one step, from a block of each image's own stream."""
+        blocks = []
+        for index in batch.index.tolist():
+            stream = generator(self.seed, STREAM, index, step, device=batch.x.device)
+            block = torch.empty((NOISE_BLOCK, *batch.x.shape[1:]), device=batch.x.device)
+            blocks.append(block.normal_(0, self.sigma, generator=stream)[: self.draws].clone())
+        return torch.stack(blocks, dim=1)
+
+
 def nearest_candidates(
-    classifier: Classifier,
-    batch: Batch,
-    *,
-    sigma: float,
-    steps: int,
-    draws: int,
-    seed: int,
-    start: Tensor,
+    classifier: Classifier, batch: Batch, noise: GradientNoise, *, steps: int, start: Tensor
 ) -> Tensor:
     """Perturbations ``(b, c, h, w)`` of least l2 norm at which another class led the votes.
 
@@ -48,10 +66,8 @@ def nearest_candidates(
     Args:
         classifier: model with a twin.
         batch: images, and the classes that the smoothed classifier gives them.
-        sigma: standard deviation of the noise, pixel units.
+        noise: the noise of every step.
         steps: gradient steps.
-        draws: noisy copies a step, at most one noise block.
-        seed: of the noise.
         start: first radius of the search ``(b,)``, pixel units.
     """
     delta = torch.zeros_like(batch.x)
@@ -59,8 +75,7 @@ def nearest_candidates(
     best_norm = torch.full((len(batch),), math.inf, device=batch.x.device)
     radius = start.to(batch.x)
     for step in range(steps):
-        noise = _noise(batch, sigma=sigma, draws=draws, seed=seed, step=step)
-        gradient, fooled = _ascent(classifier, batch, delta, noise)
+        gradient, fooled = _ascent(classifier, batch, delta, noise.of_step(batch, step))
         norm = _norm(delta)
         better = fooled & (norm < best_norm)
         best[better], best_norm[better] = delta[better], norm[better]
@@ -72,16 +87,6 @@ def nearest_candidates(
         delta = delta * _per_image(radius / _norm(delta).clamp_min(1e-30))
         delta = (batch.x + delta).clamp(0, 1) - batch.x
     return best
-
-
-def _noise(batch: Batch, *, sigma: float, draws: int, seed: int, step: int) -> Tensor:
-    """Noise ``(m, b, c, h, w)`` of one step, from a block of each image's own stream."""
-    blocks = []
-    for index in batch.index.tolist():
-        stream = generator(seed, STREAM, index, step, device=batch.x.device)
-        block = torch.empty((NOISE_BLOCK, *batch.x.shape[1:]), device=batch.x.device)
-        blocks.append(block.normal_(0, sigma, generator=stream)[:draws].clone())
-    return torch.stack(blocks, dim=1)
 
 
 def _ascent(

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 DEFAULT_RADII = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 TWO_STAGE_RATIO = 1.1
 
+_DESIGNS = (
+    "the designs of --design are sequential (mode grid), group-sequential (and exact), runner-up "
+    "(and runner_up), open-ended (and open_ended), two-stage (mode radius), cohen (mode cohen) and "
+    "cohen-runner-up (and runner_up)"
+)
+
 
 class Mode(StrEnum):
     """How the number of draws per image is chosen."""
@@ -56,14 +62,15 @@ class SmoothingSettings:
         n0: draws that choose the class.
         n: most draws that certify it.
         alpha: probability that a certificate is wrong, for each image separately.
-        mode: how the number of draws per image is chosen.
-        radii: l2 radii that ``mode`` grid decides, in pixel units.
-        exact: group-sequential boundaries; radii of the grid only, fewer draws.
+        mode: how the number of draws per image is chosen; with ``exact``, ``runner_up`` and
+            ``open_ended`` it is what `--design` names.
+        radii: l2 radii that sequential designs decide, in pixel units.
+        exact: exact group-sequential boundaries; radii of the grid only, fewer draws.
         runner_up: limits on both sides, so that p_B may be less than 1 - p_A.
         label_mode: test the label itself; certified accuracy only.
         open_ended: spend alpha so that runs with larger n may follow; n is rounded up to the next
             interim analysis of one infinite sequence, which all of them share.
-        tolerance: relative loss of radius that ``mode`` radius accepts on average.
+        tolerance: relative loss of radius that the two-stage design accepts on average.
         pilot: draws of its first stage, which also select the class.
         family: images that share alpha; 1 for a statement about each image separately.
         precision: number format of the model; each precision is a different function.
@@ -99,14 +106,23 @@ class SmoothingSettings:
         for name in ("n0", "n", "pilot", "family"):
             require_at_least(name, getattr(self, name), 1)
         if self.mode is not Mode.GRID and (self.exact or self.label_mode or self.open_ended):
-            message = f"exact, label mode and open-ended need mode grid, got {self.mode}"
-            raise InvalidParameterError(message)
+            message = (
+                "group-sequential and open-ended designs and the label mode decide a grid of "
+                f"radii: exact, open_ended and label_mode need mode grid, got {self.mode}"
+            )
+            raise InvalidParameterError(message, hint=_DESIGNS)
         if self.exact and (self.runner_up or self.open_ended):
-            message = "exact boundaries test one class and need a fixed last interim analysis"
-            raise InvalidParameterError(message, hint="leave out runner-up and open-ended")
+            message = (
+                "a group-sequential design tests one class and has a fixed last interim analysis: "
+                "exact excludes runner_up and open_ended"
+            )
+            raise InvalidParameterError(message, hint=_DESIGNS)
         if self.runner_up and (self.open_ended or self.mode is Mode.RADIUS):
-            message = "the runner-up's limit needs mode grid or cohen and a fixed last analysis"
-            raise InvalidParameterError(message)
+            message = (
+                "the limit of the runner-up needs a sequential or cohen design with a fixed last "
+                "interim analysis: runner_up excludes open_ended and mode radius"
+            )
+            raise InvalidParameterError(message, hint=_DESIGNS)
         if not all(a < b for a, b in zip((-1.0, *self.radii), self.radii, strict=False)):
             message = f"radii must be at least 0 and increase, got {self.radii}"
             raise InvalidParameterError(message)
@@ -121,7 +137,7 @@ class SmoothingSettings:
 
 
 def schedule(settings: SmoothingSettings) -> Schedule:
-    """Interim analyses (whole noise blocks) and spending; a single one unless the mode is grid."""
+    """Interim analyses (whole noise blocks) and spending; a single one unless sequential."""
     alpha = settings.image_alpha
     if settings.mode is not Mode.GRID:
         return Schedule((settings.n,), (alpha,))
@@ -147,7 +163,7 @@ def attainable_radii(settings: SmoothingSettings) -> tuple[float, ...]:
 def certification_rule(
     settings: SmoothingSettings,
 ) -> UnionBoundRule | GroupSequentialRule | RunnerUpRule:
-    """The rule of the modes grid and cohen.
+    """The rule of the sequential designs and of cohen.
 
     A grid without an attainable radius is replaced by the radius 0, which tests the class itself.
     """

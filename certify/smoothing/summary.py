@@ -149,38 +149,38 @@ def summarise(store: ResultStore, key: str) -> SmoothingSummary:
     """Summary of the smoothing table at path ``key``, from the file alone."""
     group = store.at(key)
     settings = settings_of(group)
-    rows = Rows.read(store, group)
-    n = len(rows.radius)
-    right = rows.prediction == rows.reference
-    radius = np.where(right, rows.radius, 0.0)
+    columns = SummaryColumns.read(store, group)
+    n = len(columns.radius)
+    right = columns.prediction == columns.reference
+    radius = np.where(right, columns.radius, 0.0)
     reasons = group.attribute("stop_reasons")
     return SmoothingSummary(
         sigma=settings.sigma,
         mode=str(settings.mode),
         precision=str(settings.precision),
         n=n,
-        reference="label" if rows.labelled else "the model's own prediction",
-        certified_accuracy=_curve(settings, right, rows.radius),
-        abstained=_share(rows.prediction == ABSTAIN),
-        certified_wrong=_share((rows.prediction != ABSTAIN) & ~right),
-        smoothed_accuracy=_share(rows.most_frequent == rows.reference),
-        clean_accuracy=_share(rows.clean == rows.reference),
+        reference="label" if columns.labelled else "the model's own prediction",
+        certified_accuracy=_curve(settings, right, columns.radius),
+        abstained=_share(columns.prediction == ABSTAIN),
+        certified_wrong=_share((columns.prediction != ABSTAIN) & ~right),
+        smoothed_accuracy=_share(columns.most_frequent == columns.reference),
+        clean_accuracy=_share(columns.clean == columns.reference),
         average_certified_radius=_mean(radius),
-        mean_samples=_mean(rows.samples),
-        median_samples=float(np.median(rows.samples)) if n else float("nan"),
-        share_at_cap=_share(rows.reason == 3),
-        samples=_histogram(rows.samples),
+        mean_samples=_mean(columns.samples),
+        median_samples=float(np.median(columns.samples)) if n else float("nan"),
+        share_at_cap=_share(columns.reason == 3),
+        samples=_histogram(columns.samples),
         radii=_norms(settings, int(group.attribute("pixels")), _mean(radius)),
         expected_false=n * settings.image_alpha,
         false_at_most=binomial_quantile(n, settings.image_alpha, 1 - LEVEL),
         stop_reasons={
             name: count
             for code, name in reasons.items()
-            if (count := int((rows.reason == int(code)).sum()))
+            if (count := int((columns.reason == int(code)).sum()))
         },
         in_progress=tuple(Unfinished(**one) for one in group.attribute("in_progress", [])),
         guarantee=guarantee(settings),
-        warnings=_warnings(settings, rows),
+        warnings=_warnings(settings, columns),
         complete=group.complete,
     )
 
@@ -215,7 +215,7 @@ def settings_of(group: AnalysisGroup) -> SmoothingSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class SummaryColumns:
     """Columns of the images that a summary speaks of."""
 
     prediction: NDArray[np.int64]
@@ -228,8 +228,8 @@ class Rows:
     labelled: bool
 
     @classmethod
-    def read(cls, store: ResultStore, group: AnalysisGroup) -> Rows:
-        """Finished rows of the last request."""
+    def read(cls, store: ResultStore, group: AnalysisGroup) -> SummaryColumns:
+        """Columns of the finished images of the last request."""
         indices = group.indices
         indices = indices[group.computed(indices)]
         settings = settings_of(group)
@@ -289,7 +289,7 @@ def _histogram(samples: NDArray[np.int64]) -> tuple[SampleBin, ...]:
     return tuple(bins)
 
 
-def _warnings(settings: SmoothingSettings, rows: Rows) -> tuple[str, ...]:
+def _warnings(settings: SmoothingSettings, columns: SummaryColumns) -> tuple[str, ...]:
     found = []
     unattainable = [r for r in settings.radii if r not in attainable_radii(settings)]
     if unattainable:
@@ -303,14 +303,14 @@ def _warnings(settings: SmoothingSettings, rows: Rows) -> tuple[str, ...]:
             f"σ = {settings.sigma:g} is in pixel units of [0, 1]; if it was meant for 0 to 255, "
             f"divide by 255, if for normalised inputs, multiply by their standard deviation"
         )
-    given = rows.prediction[rows.prediction != ABSTAIN]
-    others = len(np.unique(rows.reference))
+    given = columns.prediction[columns.prediction != ABSTAIN]
+    others = len(np.unique(columns.reference))
     if len(given) >= 10 and len(np.unique(given)) == 1 and others > 1:
         found.append(
             f"the smoothed classifier gives class {given[0]} for every image that it does not "
             "abstain on: large radii of a constant prediction mean nothing"
         )
-    changed = _share(rows.most_frequent != rows.clean)
+    changed = _share(columns.most_frequent != columns.clean)
     if changed > CHANGED_SHARE:
         found.append(
             f"noise of σ = {settings.sigma:g} alone moves {changed:.0%} of the images to another "

@@ -1,6 +1,7 @@
 """Intervals, paired tests, extreme-value fits, survival curves, summary statistics."""
 
-from .extremes import ExtremeValueFit, Method, Status, fit_extremes
+from .descriptive import SummaryStatistics, summary_statistics
+from .extremes import ExtremeValueFit, Method, Status, SupremumEstimator, fit_extremes
 from .gev import Law
 from .intervals import (
     Proportion,
@@ -20,7 +21,6 @@ from .paired import (
     paired_interval,
     student_interval,
 )
-from .summary_statistics import Spread, spread
 from .survival import reach_of, shares_above, step_places
 
 __all__ = [
@@ -30,8 +30,9 @@ __all__ = [
     "Method",
     "PairedCounts",
     "Proportion",
-    "Spread",
     "Status",
+    "SummaryStatistics",
+    "SupremumEstimator",
     "adjusted_p_values",
     "binomial_quantile",
     "clopper_pearson_lower",
@@ -44,8 +45,8 @@ __all__ = [
     "reach_of",
     "rejection_boundary",
     "shares_above",
-    "spread",
     "step_places",
     "student_interval",
+    "summary_statistics",
     "two_sided_p_value",
 ]

@@ -57,6 +57,28 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SupremumEstimator:
+    """How a supremum is estimated from block maxima.
+
+    Attributes:
+        method: law that is fitted, or the plain maximum.
+        exceedance: probability that a *block* maximum exceeds the quantile.
+        level: confidence level of the upper limit.
+    """
+
+    method: Method = Method.GEV
+    exceedance: float = 0.001
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        require_open_unit("exceedance", self.exceedance)
+        require_open_unit("level", self.level)
+
+
+DEFAULT_ESTIMATOR = SupremumEstimator()
+
+
+@dataclass(frozen=True, slots=True)
 class ExtremeValueFit:
     """What block maxima say about the supremum.
 
@@ -112,11 +134,9 @@ def wilks_share(n: int, level: float) -> float:
 
 def fit_extremes(
     maxima: NDArray[np.floating],
+    estimator: SupremumEstimator = DEFAULT_ESTIMATOR,
     *,
     block_size: int,
-    method: Method = Method.GEV,
-    exceedance: float = 0.001,
-    level: float = 0.95,
     seed: int = 0,
     resolution: float = 0.0,
     bootstrap: int = 199,
@@ -125,45 +145,39 @@ def fit_extremes(
 
     Args:
         maxima: largest value of each block.
-        block_size: inputs a block.
-        method: how.
-        exceedance: probability that a *block* maximum exceeds the quantile.
-        level: confidence of the upper limit.
-        seed: of the goodness-of-fit bootstrap.
+        estimator: how.
+        block_size: inputs per block.
+        seed: seed of the goodness-of-fit bootstrap.
         resolution: values nearer than this are equal (rounding floor of whoever computed them).
         bootstrap: samples of the goodness-of-fit test; 0 for none.
     """
-    require_open_unit("exceedance", exceedance)
-    require_open_unit("level", level)
     values = np.asarray(maxima, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         message = "block maxima must be a non-empty list of finite numbers"
         raise InvalidParameterError(message)
-    plain = _plain(values, block_size, method, exceedance, level)
-    status = _obstacle(values, method, resolution)
+    plain = _plain(values, block_size, estimator)
+    status = _obstacle(values, estimator.method, resolution)
     if status is not None:
         return replace(plain, status=status, flags=_flags(replace(plain, status=status)))
     fit = _fitted(plain, values, seed=seed, bootstrap=bootstrap)
     return replace(fit, flags=_flags(fit))
 
 
-def _plain(
-    values: Array, block_size: int, method: Method, exceedance: float, level: float
-) -> ExtremeValueFit:
+def _plain(values: Array, block_size: int, estimator: SupremumEstimator) -> ExtremeValueFit:
     """The largest value and the Wilks statement, which need no law."""
     largest = float(values.max())
     ties = float((values >= largest - _TIE * abs(largest)).mean())
-    wilks = wilks_share(len(values) * block_size, level)
+    wilks = wilks_share(len(values) * block_size, estimator.level)
     return ExtremeValueFit(
         point=largest,
         upper=largest,
         max=largest,
         status=Status.OK,
-        method=method,
+        method=estimator.method,
         blocks=len(values),
         block_size=block_size,
-        exceedance=exceedance,
-        level=level,
+        exceedance=estimator.exceedance,
+        level=estimator.level,
         wilks=wilks,
         ties=ties,
     )

@@ -147,6 +147,6 @@ def student_interval(differences: Reals, gap: float, *, level: float) -> tuple[f
     """Student's limits of the mean difference ``gap``; NaN for fewer than two ``differences``."""
     if len(differences) < 2:
         return float("nan"), float("nan")
-    spread = float(np.std(differences, ddof=1)) / len(differences) ** 0.5
-    reach = float(special.stdtrit(len(differences) - 1, (1 + level) / 2)) * spread
+    standard_error = float(np.std(differences, ddof=1)) / len(differences) ** 0.5
+    reach = float(special.stdtrit(len(differences) - 1, (1 + level) / 2)) * standard_error
     return gap - reach, gap + reach

@@ -128,6 +128,14 @@ def crossings(radius: NDArray[np.float64], distance: NDArray[np.float64]) -> NDA
     return np.asarray(radius > distance * (1 + RELATIVE_TOLERANCE))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Named:
+    """Values of every image ``(n,)``, and where the file holds them."""
+
+    name: str
+    values: NDArray[np.float64]
+
+
 def _compared(
     store: ResultStore, bounds: AnalysisGroup, attack: AnalysisGroup, name: str
 ) -> Comparison:
@@ -135,10 +143,8 @@ def _compared(
     distance = np.asarray(attack.column("distance"), dtype=np.float64)
     return _comparison(
         store,
-        f"{bounds.path}:{name}",
-        radius,
-        attack.path,
-        distance,
+        _Named(f"{bounds.path}:{name}", radius),
+        _Named(attack.path, distance),
         norm=str(bounds.settings["norm"]),
         margin=str(bounds.settings.get("margin", "")),
     )
@@ -151,28 +157,22 @@ def _compared_smoothed(
     distance = np.asarray(attack.column("distance"), dtype=np.float64)
     same = smoothing.column("prediction") == attack.column("reference")
     distance = np.where(same & (radius > 0), distance, np.nan)
-    name = f"{smoothing.path}:radius"
-    return _comparison(store, name, radius, attack.path, distance, norm="l2")
+    certified = _Named(f"{smoothing.path}:radius", radius)
+    return _comparison(store, certified, _Named(attack.path, distance), norm="l2")
 
 
 def _comparison(
-    store: ResultStore,
-    estimate: str,
-    radius: NDArray[np.float64],
-    attack: str,
-    distance: NDArray[np.float64],
-    *,
-    norm: str,
-    margin: str = "",
+    store: ResultStore, estimate: _Named, attack: _Named, *, norm: str, margin: str = ""
 ) -> Comparison:
+    radius, distance = estimate.values, attack.values
     known = ~np.isnan(radius) & np.isfinite(distance) & ((radius > 0) | (distance > 0))
     crossing = known & crossings(radius, distance)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(crossing, radius / distance, 0.0)  # inf for an infinite radius
     order = np.argsort(-ratio, kind="stable")[: int(crossing.sum())]
     return Comparison(
-        estimate=estimate,
-        attack=attack,
+        estimate=estimate.name,
+        attack=attack.name,
         norm=norm,
         margin=margin,
         compared=int(known.sum()),

@@ -1,5 +1,18 @@
 """Tables and wording that every analysis shares."""
 
+from .charts import (
+    Chart,
+    Distances,
+    Histogram,
+    HistogramRows,
+    Lines,
+    Place,
+    Points,
+    Scatter,
+    Series,
+    Shares,
+    SurfaceMap,
+)
 from .picture_files import require_picture, save_picture
 from .wording import (
     DASH,
@@ -23,9 +36,20 @@ from .wording import (
 __all__ = [
     "DASH",
     "UNLABELLED",
+    "Chart",
+    "Distances",
+    "Histogram",
+    "HistogramRows",
     "Limits",
+    "Lines",
+    "Place",
+    "Points",
+    "Scatter",
+    "Series",
     "Share",
+    "Shares",
     "Summary",
+    "SurfaceMap",
     "Table",
     "bound_name",
     "decimal",

@@ -9,7 +9,7 @@ import typer
 from .session import note
 
 if TYPE_CHECKING:
-    from .options import AnalysisOptions
+    from .options import OutputOptions
 
 
 def old_option(name: str, *, new: str) -> Any:
@@ -17,6 +17,6 @@ def old_option(name: str, *, new: str) -> Any:
     return typer.Option(name, hidden=True, help=f"Old spelling of {new}.")
 
 
-def note_new_spelling(options: AnalysisOptions, old: str, new: str) -> None:
+def note_new_spelling(options: OutputOptions, old: str, new: str) -> None:
     """Note on stderr, unless `--quiet`, that ``old`` is now written as ``new``."""
     note(options, f"{old} is now {new}")

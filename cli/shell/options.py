@@ -226,7 +226,7 @@ def shared_options() -> frozenset[str]:
     return frozenset(name for info in found for name in (info.default, *info.param_decls))
 
 
-def spread_options(
+def expand_options(
     command: Callable[..., R], kind: type[Any], name: str = "options"
 ) -> Callable[..., R]:
     """``command`` with the fields of ``kind`` instead of its parameter ``name``."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .invocation import command_line
 from .render import print_json, print_tables
-from .session import note, opened
+from .session import command_context, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def run_analysis(
         analysis: name of the analysis in the registry.
         analyse: function that fills groups of the results file and returns their paths.
     """
-    with opened(options) as context:
+    with command_context(options) as context:
         paths = tuple(analyse(context))
         return report_groups(context, command, analysis, paths)
 
@@ -51,7 +51,7 @@ def report_parts(
     """Print the summaries of several analyses of one command.
 
     Args:
-        context: the open session.
+        context: the open session and the options.
         command: name of the command.
         parts: for each part its key in the summary (empty for the keys of the summary itself), its
             analysis, and the paths of its groups.
@@ -92,7 +92,7 @@ def _print(
 
     store, options = context.session.store, context.options
     for path in paths:
-        context.opened.warn_unfinished(path)
+        context.session_context.warn_unfinished(path)
     violations = ledger(store)
     if options.as_json:
         settings = {path: store.at(path).settings for path in paths}

@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
 
-    from .options import AnalysisOptions
+    from .options import AnalysisOptions, OutputOptions
 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """An open session of a command, with its options."""
 
-    opened: SessionContext
+    session_context: SessionContext
     options: AnalysisOptions
 
     @property
     def session(self) -> Session:
         """Model, images, results file."""
-        return self.opened.session
+        return self.session_context.session
 
     @property
     def warnings(self) -> list[str]:
         """Warnings that were printed; part of `--json`."""
-        return self.opened.warnings
+        return self.session_context.warnings
 
     def warn(self, line: str) -> None:
         """Print the warning ``line`` now and keep it for the result."""
-        self.opened.warn(line)
+        self.session_context.warn(line)
 
 
 def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
@@ -104,7 +104,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
 
 
 @contextlib.contextmanager
-def opened(options: AnalysisOptions) -> Iterator[CommandContext]:
+def command_context(options: AnalysisOptions) -> Iterator[CommandContext]:
     """Model, images and results file as ``options`` say, closed at the end.
 
     Raises:
@@ -144,7 +144,7 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
     return said.over(PreprocessOptions.from_file(options.preprocess))
 
 
-def note(options: AnalysisOptions, line: str) -> None:
+def note(options: OutputOptions, line: str) -> None:
     """Print a line on stderr, unless `--quiet`."""
     if not options.quiet:
         typer.echo(f"note: {line}", err=True)

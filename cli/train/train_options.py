@@ -11,7 +11,7 @@ import typer
 from robcert.certify import core
 
 from ..shell import names, values
-from ..shell.options import norm_option, spread_options
+from ..shell.options import expand_options, norm_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +195,7 @@ class TrainOptions:
 
 def shared_options(command: Callable[[TrainOptions], None]) -> Callable[..., None]:
     """Decorator of a command with the parameter ``options``, whose fields become options."""
-    return spread_options(command, TrainOptions)
+    return expand_options(command, TrainOptions)
 
 
 def train_command(
@@ -207,7 +207,7 @@ def train_command(
     """
 
     def decorate(command: Callable[[TrainOptions, Own], None]) -> Callable[..., None]:
-        return spread_options(spread_options(command, own, "own"), TrainOptions)
+        return expand_options(expand_options(command, own, "own"), TrainOptions)
 
     return decorate
 

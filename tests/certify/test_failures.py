@@ -94,7 +94,7 @@ def test_rows_of_the_others_are_those_of_a_run_without_it() -> None:
     with_it = robcert(*common, "-d", "images.npz", "--out", "all.h5")
     without = robcert(*common, "-d", "images.npz", *others)
     assert (with_it.status, without.status) == (0, 0)
-    tables = [robcert("show", name, "--csv").stdout for name in ("all.h5", "others.h5")]
+    tables = [robcert("show", name, "--format", "csv").stdout for name in ("all.h5", "others.h5")]
     rows = [
         [line for line in text.splitlines() if not line.startswith(f"{BAD},")] for text in tables
     ]

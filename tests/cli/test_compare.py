@@ -29,8 +29,7 @@ DISTANCES = np.linspace(0.01, 0.2, N)
 
 
 def results(
-    folder: Path,
-    name: str,
+    path: Path,
     *,
     scale: Any = 1.0,
     digest: str = "d",
@@ -40,7 +39,7 @@ def results(
     **held: Any,
 ) -> str:
     """A results file whose attack found adversarial images at ``scale`` times DISTANCES."""
-    path = folder / f"{name}.h5"
+    name = path.stem
     model = ModelInfo(file=file or f"{name}.onnx", sha256=name, kind="onnx")
     with ResultStore.open(path, model=model, data=DataInfo("set", digest, N)) as store:
         store.add_images(np.arange(N), labels)
@@ -74,7 +73,7 @@ def refused(ended: Ended, *words: str) -> None:
 
 
 def test_each_row_of_the_table_says_what_it_claims(tmp_path: Path) -> None:
-    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5", scale=2)
     ended = robcert("compare", a, b)
     assert ended.status == 0, ended.stderr
     assert "b.onnx against a.onnx: attack/x-" in ended.stdout
@@ -86,8 +85,8 @@ def test_each_row_of_the_table_says_what_it_claims(tmp_path: Path) -> None:
 
 def test_what_was_found_at_a_radius_counts_at_it(tmp_path: Path) -> None:
     at_radius = 0.1 * (1 + 1e-6) / DISTANCES  # float32 pixels add so much
-    free = results(tmp_path, "a", scale=at_radius)
-    held = results(tmp_path, "b", scale=at_radius, radii=[0.1])
+    free = results(tmp_path / "a.h5", scale=at_radius)
+    held = results(tmp_path / "b.h5", scale=at_radius, radii=[0.1])
     shares = []
     for path in (free, held):
         with ResultStore.read(Path(path)) as store:
@@ -98,7 +97,7 @@ def test_what_was_found_at_a_radius_counts_at_it(tmp_path: Path) -> None:
 
 
 def test_margins_of_bounds_are_named(tmp_path: Path) -> None:
-    with ResultStore.read(Path(results(tmp_path, "a"))) as store:
+    with ResultStore.read(Path(results(tmp_path / "a.h5"))) as store:
         row = replace(overview(store), margin="logit")
     other = replace(row, model="b.onnx", margin="prob")
     note = overview_table([row, other]).note
@@ -107,7 +106,7 @@ def test_margins_of_bounds_are_named(tmp_path: Path) -> None:
 
 
 def test_models_stand_side_by_side(tmp_path: Path) -> None:
-    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5", scale=2)
     picture = tmp_path / "both.png"
     ended = robcert("compare", a, b, "--eps", "1/5", "--picture", str(picture), "--brief")
     assert ended.status == 0, ended.stderr
@@ -120,14 +119,14 @@ def test_models_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_models_of_one_file_name_go_by_their_results(tmp_path: Path) -> None:
-    a, b = (results(tmp_path, name, file="model.onnx") for name in "ab")
+    a, b = (results(tmp_path / f"{name}.h5", file="model.onnx") for name in "ab")
     text = robcert("compare", a, b).stdout
     assert "b against a: attack/x-" in text
     assert "model.onnx" not in text
 
 
 def test_images_without_labels_are_named_so(tmp_path: Path) -> None:
-    a, b = (results(tmp_path, name, labels=None) for name in "ab")
+    a, b = (results(tmp_path / f"{name}.h5", labels=None) for name in "ab")
     ended = robcert("compare", a, b)
     assert ended.status == 0, ended.stderr
     assert " ".join(ended.stdout.split()).count("The images carry no labels") == 2
@@ -135,7 +134,10 @@ def test_images_without_labels_are_named_so(tmp_path: Path) -> None:
 
 
 def test_json_has_every_file_against_the_first(tmp_path: Path) -> None:
-    files = [results(tmp_path, name, scale=scale) for name, scale in (("a", 1), ("b", 2), ("c", 3))]
+    files = [
+        results(tmp_path / f"{name}.h5", scale=scale)
+        for name, scale in (("a", 1), ("b", 2), ("c", 3))
+    ]
     ended = robcert("compare", *files, "--eps", "1/5", "--level", "0.9", "--json")
     assert ended.status == 0, ended.stderr
     found = json.loads(ended.stdout)
@@ -150,8 +152,8 @@ def test_json_has_every_file_against_the_first(tmp_path: Path) -> None:
 
 
 def test_csv_is_one_line_a_difference(tmp_path: Path) -> None:
-    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
-    rows = list(csv.DictReader(robcert("compare", a, b, "--csv").stdout.splitlines()))
+    a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5", scale=2)
+    rows = list(csv.DictReader(robcert("compare", a, b, "--format", "csv").stdout.splitlines()))
     assert [row["quantity"] for row in rows] == [
         *("clean accuracy", "distance", "robust accuracy at 0.1 (linf)")
     ]
@@ -160,7 +162,10 @@ def test_csv_is_one_line_a_difference(tmp_path: Path) -> None:
 
 
 def test_p_values_are_adjusted_over_all_files(tmp_path: Path) -> None:
-    files = [results(tmp_path, name, scale=scale) for name, scale in (("a", 1), ("b", 2), ("c", 3))]
+    files = [
+        results(tmp_path / f"{name}.h5", scale=scale)
+        for name, scale in (("a", 1), ("b", 2), ("c", 3))
+    ]
     found = {}
     for correction in ("holm", "bh", "none"):
         ended = robcert("compare", *files, "--correction", correction, "--json")
@@ -178,7 +183,7 @@ def test_p_values_are_adjusted_over_all_files(tmp_path: Path) -> None:
 
 
 def test_the_note_says_what_is_controlled(tmp_path: Path) -> None:
-    a, b = results(tmp_path, "a"), results(tmp_path, "b", scale=2)
+    a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5", scale=2)
     holm, bh, none = (
         " ".join(robcert("compare", a, b, "--correction", name).stdout.split())
         for name in ("holm", "bh", "none")
@@ -191,19 +196,22 @@ def test_the_note_says_what_is_controlled(tmp_path: Path) -> None:
 
 
 def test_other_data_cannot_be_compared(tmp_path: Path) -> None:
-    refused(robcert("compare", results(tmp_path, "a"), results(tmp_path, "b", digest="e")), "set")
+    refused(
+        robcert("compare", results(tmp_path / "a.h5"), results(tmp_path / "b.h5", digest="e")),
+        "set",
+    )
 
 
 def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
-    other = results(tmp_path, "other", seed=1)
-    refused(robcert("compare", results(tmp_path, "a"), other), "a.h5 and", "other.h5", "hint: ")
+    other = results(tmp_path / "other.h5", seed=1)
+    refused(robcert("compare", results(tmp_path / "a.h5"), other), "a.h5 and", "other.h5", "hint: ")
 
 
 def test_wrong_usage(tmp_path: Path) -> None:
-    a, b = results(tmp_path, "a"), results(tmp_path, "b")
+    a, b = results(tmp_path / "a.h5"), results(tmp_path / "b.h5")
     refused(robcert("compare", a), "at least two")
     refused(robcert("compare", a, str(tmp_path / "missing.h5")), "missing.h5")
-    refused(robcert("compare", a, b, "--csv", "--json"), "exclude")
+    refused(robcert("compare", a, b, "--format", "csv", "--json"), "cannot be combined")
     refused(robcert("compare", a, b, "--picture", "b.gif"), "--picture", ".png")
     refused(robcert("compare", a, b, "--eps", "0"), "epsilon must be a positive")
     refused(robcert("compare", a, b, "--level", "1"), "level")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 GAUSSIAN = str(bundled("fashion-gaussian.onnx"))
 HIDDEN = {
+    "show": {"--csv"},
+    "compare": {"--csv"},
     "attack": {"--every-step", "--spatial", "--gaussian", "--draws", "--clip-noise"},
     "smoothing certify": {"--mode", "--exact", "--runner-up", "--open-ended"},
 }
@@ -129,3 +131,21 @@ def test_old_spellings_of_attack_name_the_new_ones(tmp_path: Path) -> None:
     _, told = groups("attack", *few, *changes, "--draws", "1")
     line = f"note: {' '.join(changes)} is now robcert corruption {' '.join(changes)}"
     assert line in told.splitlines()
+
+
+def test_csv_is_now_a_format(tmp_path: Path) -> None:
+    results = str(tmp_path / "r.h5")
+    ended = robcert("linearity", "--limit", "1", "--profile", "quick", "-o", results)
+    assert ended.status == 0, ended.stderr
+    new = robcert("show", results, "--format", "csv")
+    old = robcert("show", results, "--csv")
+    assert old.stdout == new.stdout
+    assert new.stdout.startswith("index,")
+    assert new.stderr == ""
+    assert old.stderr == "note: --csv is now --format csv\n"
+    assert robcert("show", results, "--json").stdout.startswith("{")
+    assert robcert("show", results, "--format", "json", "--json").stdout.startswith("{")
+    for both in (("--json", "--csv"), ("--format", "csv", "--json")):
+        refused = robcert("show", results, *both)
+        assert refused.status == 2
+        assert "cannot be combined" in refused.stderr

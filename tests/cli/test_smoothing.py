@@ -14,10 +14,11 @@ from places import FIXTURES
 from robcert.certify.auditing.summaries import results
 from robcert.certify.comparison.figures import save_picture
 from robcert.certify.comparison.overview import overview
-from robcert.certify.report.figures import curve_figures
+from robcert.certify.report.figures import figures
 from robcert.certify.smoothing.summary import SmoothingSummary, Unfinished
 from robcert.certify.smoothing.tables import tables
 from robcert.certify.store.store import ResultStore
+from robcert.certify.tables.charts import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,9 +120,9 @@ def test_several_sigma_are_tables_of_their_own(tmp_path: Path) -> None:
 def test_pictures_of_several_runs_are_told_apart(tmp_path: Path) -> None:
     certify(tmp_path / "r.h5", "--sigma", "0.25", "--sigma", "0.5")
     with ResultStore.read(tmp_path / "r.h5") as store:
-        figures = curve_figures(store, results(store))
+        drawn = figures(store, results(store))[Place.CURVES]
         row = overview(store)
-    curve, *draws = figures
+    curve, *draws = drawn
     assert curve.claim == "certified"
     for number, sigma in enumerate((0.25, 0.5)):
         assert f"σ = {sigma}, n = 600 (certified)" in curve.svg

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from robcert.certify.data.arrays import from_arrays
 
@@ -27,18 +27,20 @@ def model(
     inputs: Mapping[str, Shape],
     outputs: Mapping[str, Shape | None],
     weights: Mapping[str, NDArray[Any]] | None = None,
-    dtype: int = TensorProto.FLOAT,
-    output_dtype: int = TensorProto.FLOAT,
+    types: Mapping[str, int] | None = None,
     opset: int = 17,
 ) -> ModelProto:
+    """The graph of ``nodes``; its inputs and outputs are float32 where ``types`` says nothing."""
+
+    def declared(name: str, shape: Shape | None) -> ValueInfoProto:
+        number = (types or {}).get(name, TensorProto.FLOAT)
+        return helper.make_tensor_value_info(name, number, shape)
+
     graph = helper.make_graph(
         list(nodes),
         "graph",
-        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
-        [
-            helper.make_tensor_value_info(name, output_dtype, shape)
-            for name, shape in outputs.items()
-        ],
+        [declared(name, shape) for name, shape in inputs.items()],
+        [declared(name, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
     )
     made = helper.make_model(

@@ -129,16 +129,16 @@ class Family:
         return attacked_accuracy(network, self.split.evaluation, settings, torch.device("cpu"))
 
     def gamma(self, name: str) -> float:
-        plane = self.plane(name)
+        tangents = self.tangents(name)
         batch = Batch(np.arange(200), self.x, self.y)
         search = Search(Norm.LINF, Sided.TWO, 20, adam_rule())
-        found = largest_deviation(plane, batch, search, epsilon=8 / 255, seed=0, stream="test")
+        found = largest_deviation(tangents, batch, search, epsilon=8 / 255, seed=0, stream="test")
         return float(found.value.mean())
 
     def slope(self, name: str) -> float:
-        return float(Norm.L1.of(self.plane(name).gradient).mean())
+        return float(Norm.L1.of(self.tangents(name).gradient).mean())
 
-    def plane(self, name: str) -> Tangent:
+    def tangents(self, name: str) -> Tangent:
         return tangent(load_checkpoint(self.folder / name), self.x, self.y, Loss.CE)
 
 

@@ -169,20 +169,16 @@ class _Gradient(Function):
 
     @staticmethod
     def forward(
-        context: Any,
-        g: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        mean: Tensor,
-        scale: Tensor,
-        channels: Channels,
+        g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, channels: Channels
     ) -> tuple[Tensor, Tensor, Tensor]:
-        found = Standardised(x, mean, scale, channels).gradients(g, weight)
-        context.channels = channels
-        context.save_for_backward(g, x, weight, mean, scale, *found[1:])
-        context.mark_non_differentiable(*found[1:])
+        return Standardised(x, mean, scale, channels).gradients(g, weight)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *tensors, context.channels = inputs
+        context.save_for_backward(*tensors, *output[1:])
+        context.mark_non_differentiable(*output[1:])
         context.set_materialize_grads(False)
-        return found
 
     @staticmethod
     @once_differentiable
@@ -210,10 +206,14 @@ class _Gradient(Function):
 class _NormaliseBy(Function):
     @staticmethod
     def forward(
-        context: Any, mean: Tensor, var: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+        mean: Tensor, var: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> Tensor:
-        context.save_for_backward(x, mean, (var + eps).rsqrt(), weight)
         return batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        mean, var, x, weight, _bias, eps = inputs
+        context.save_for_backward(x, mean, (var + eps).rsqrt(), weight)
 
     @staticmethod
     @once_differentiable

@@ -152,7 +152,7 @@ def test_csv_holds_the_stored_numbers(audited: tuple[Path, dict[str, Any]]) -> N
         (group,) = store.existing("attack")
         distance = group.column("distance", group.indices)
         name = group.path
-    ended = robcert("show", str(path), "--group", name, "--csv")
+    ended = robcert("show", str(path), "--group", name, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(ended.stdout)))
     assert [int(row["index"]) for row in rows] == list(range(REPORTED))
     assert [float(row["distance"]) for row in rows] == distance.tolist()
@@ -160,7 +160,7 @@ def test_csv_holds_the_stored_numbers(audited: tuple[Path, dict[str, Any]]) -> N
 
 
 def test_csv_of_several_groups_asks_which(audited: tuple[Path, dict[str, Any]]) -> None:
-    ended = robcert("show", str(audited[0]), "--csv")
+    ended = robcert("show", str(audited[0]), "--format", "csv")
     assert ended.status == 2
     assert "--group" in ended.stderr
 

@@ -38,8 +38,7 @@ def shipped(tmp_path: Path) -> Path:
             "weight": weight.astype(np.float16),
             "bias": np.full(CLASSES, 100, np.float16),
         },
-        dtype=TensorProto.FLOAT16,
-        output_dtype=TensorProto.FLOAT16,
+        types={"x": TensorProto.FLOAT16, "p": TensorProto.FLOAT16},
     )
     return saved(tmp_path, half)
 

@@ -147,7 +147,7 @@ def test_integer_inputs_are_rounded_and_saturated(tmp_path: Path) -> None:
         inputs={"x": ["n", 3, 4, 4]},
         outputs={"logits": None},
         weights={"w": weights(5, 48)},
-        dtype=TensorProto.UINT8,
+        types={"x": TensorProto.UINT8},
     )
     classifier = loaded(tmp_path, made, images=images())
     assert classifier.preprocessing.range == (0, 255)
@@ -163,8 +163,7 @@ def test_a_half_precision_model_keeps_its_twin(tmp_path: Path) -> None:
         inputs={"x": ["n", 3, 4, 4]},
         outputs={"logits": None},
         weights={"w": weights(5, 48).astype(np.float16)},
-        dtype=TensorProto.FLOAT16,
-        output_dtype=TensorProto.FLOAT16,
+        types={"x": TensorProto.FLOAT16, "logits": TensorProto.FLOAT16},
     )
     classifier = loaded(tmp_path, made, images=images())
     assert classifier.logits(pixels()).dtype == torch.float32

@@ -8,7 +8,7 @@ import torch
 from known_functions import flat_batch, two_logits
 
 from robcert.certify.core import Norm
-from robcert.certify.landscape.surface import loss_surface, turns
+from robcert.certify.landscape.surface import SurfaceSettings, loss_surface, turns
 
 WEIGHT = torch.tensor([3.0, -1.0, 0.5])
 
@@ -18,7 +18,8 @@ def test_surface_of_a_linear_margin(norm: Norm) -> None:
     """The margin is affine in (a, b); u and v have length epsilon, u points uphill."""
     classifier = two_logits(lambda x: x @ WEIGHT - 2, 3)
     batch = flat_batch(torch.tensor([[0.5, 0.5, 0.5]]))
-    found = loss_surface(classifier, batch, norm=norm, epsilon=0.1, resolution=5, steps=20, seed=0)
+    settings = SurfaceSettings(norm, epsilon=0.1, resolution=5, steps=20)
+    found = loss_surface(classifier, batch, settings, seed=0)
     assert norm.of(found.u[None]).item() == pytest.approx(0.1, rel=1e-5)
     assert norm.of(found.v[None]).item() == pytest.approx(0.1, rel=1e-5)
     rise = 0.1 * norm.dual.of(WEIGHT[None]).item()
@@ -33,10 +34,8 @@ def test_surface_of_a_linear_margin(norm: Norm) -> None:
 def test_surface_is_the_same_again() -> None:
     classifier = two_logits(lambda x: x @ WEIGHT - 2, 3)
     batch = flat_batch(torch.tensor([[0.5, 0.4, 0.3]]))
-    one, two = (
-        loss_surface(classifier, batch, norm=Norm.LINF, epsilon=0.1, resolution=3, steps=3, seed=4)
-        for _ in range(2)
-    )
+    settings = SurfaceSettings(Norm.LINF, epsilon=0.1, resolution=3, steps=3)
+    one, two = (loss_surface(classifier, batch, settings, seed=4) for _ in range(2))
     assert torch.equal(one.cross_entropy, two.cross_entropy)
 
 

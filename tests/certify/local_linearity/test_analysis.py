@@ -153,11 +153,11 @@ def test_thorough_is_never_below_standard_in_linf() -> None:
     assert images.labels is not None
     indices = np.arange(8)
     batch = Batch(indices, images.pixels(indices), torch.from_numpy(images.labels[indices]).long())
-    plane = tangent(classifier, batch.x, batch.y, Loss.CE)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.CE)
     profiles: tuple[Profile, ...] = ("standard", "thorough")
     standard, thorough = (
         largest_deviation(
-            plane,
+            tangents,
             batch,
             LinearitySettings.of_profile(profile).search,
             epsilon=8 / 255,

@@ -26,22 +26,23 @@ from robcert.certify.numerics.losses import Loss
 DIAGONAL = torch.tensor([3, -1, 0.5, -4, 0, 2, 1, -0.2])
 
 
+def searching(
+    norm: Norm, sided: Sided = Sided.TWO, *, steps: int = 50, restarts: int = 3, box: bool = False
+) -> Search:
+    rule = adam_rule() if norm is Norm.LINF else halving_rule(norm, steps)
+    return Search(norm, sided, steps, rule, restarts, box)
+
+
 def deviation(
     classifier: Classifier,
     batch: Batch,
+    search: Search,
     *,
-    norm: Norm,
     epsilon: float,
     loss: Loss = Loss.MARGIN,
-    sided: Sided = Sided.TWO,
-    steps: int = 50,
-    restarts: int = 3,
-    box: bool = False,
 ) -> Deviation:
-    rule = adam_rule() if norm is Norm.LINF else halving_rule(norm, steps)
-    search = Search(norm, sided, steps, rule, restarts, box)
-    plane = tangent(classifier, batch.x, batch.y, loss)
-    return largest_deviation(plane, batch, search, epsilon=epsilon, seed=0, stream="test")
+    tangents = tangent(classifier, batch.x, batch.y, loss)
+    return largest_deviation(tangents, batch, search, epsilon=epsilon, seed=0, stream="test")
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> Classifier:
@@ -61,10 +62,10 @@ def test_binary_linear_margin_has_no_deviation(norm: Norm, sided: Sided) -> None
     """F2: affine, so 0 up to rounding, which the floor names."""
     classifier = linear([[3.0, -4.0], [0.0, 0.0]])
     batch = flat_batch(torch.tensor([[1.0, 0.0], [0.3, 0.6]]))
-    found = deviation(classifier, batch, norm=norm, epsilon=0.1, sided=sided)
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    assert (found.value <= plane.floor(found.delta)).all()
-    assert (plane.floor(found.delta) < 2e-5).all()
+    found = deviation(classifier, batch, searching(norm, sided), epsilon=0.1)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    assert (found.value <= tangents.floor(found.delta)).all()
+    assert (tangents.floor(found.delta) < 2e-5).all()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_multi_class_linear_margin_deviates(norm: Norm, epsilon: float, expected
     """
     classifier = linear([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     batch = flat_batch(torch.tensor([[1.0, 0.01]]))
-    found = deviation(classifier, batch, norm=norm, epsilon=epsilon, restarts=8)
+    found = deviation(classifier, batch, searching(norm, restarts=8), epsilon=epsilon)
     assert found.value.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -92,7 +93,9 @@ def test_logistic_loss_at_the_best_vertex() -> None:
     slope = -1 / (1 + np.exp(margin))
     here = np.log1p(np.exp(-margin))
     exact = max(np.log1p(np.exp(-margin - s)) - here - slope * s for s in (-reach, reach))
-    found = deviation(classifier, flat_batch(x), norm=Norm.LINF, epsilon=epsilon, loss=Loss.CE)
+    found = deviation(
+        classifier, flat_batch(x), searching(Norm.LINF), epsilon=epsilon, loss=Loss.CE
+    )
     assert found.value.item() == pytest.approx(exact, rel=1e-4)
     assert found.value.item() <= reach**2 / 8
 
@@ -114,7 +117,7 @@ def test_diagonal_quadratic(norm: Norm, sided: Sided, expected: float) -> None:
     """F6, F6b: ½eps²λ in l2 (and l1: at an axis), ½eps²Σa⁺ or Σa⁻ in linf; the same anywhere."""
     classifier = two_logits(quadratic(torch.diag(DIAGONAL), torch.ones(8), 0.3), 8)
     batch = flat_batch(torch.rand(3, 8, generator=torch.Generator().manual_seed(0)))
-    found = deviation(classifier, batch, norm=norm, epsilon=1.0, sided=sided, restarts=20)
+    found = deviation(classifier, batch, searching(norm, sided, restarts=20), epsilon=1.0)
     assert found.value.tolist() == pytest.approx([expected] * 3, rel=2e-3)
 
 
@@ -126,7 +129,10 @@ def test_dense_convex_quadratic_reaches_the_best_vertex() -> None:
     exact = (0.5 * ((vertices @ matrix) * vertices).sum(1)).max().item()
     classifier = two_logits(quadratic(matrix), 8)
     found = deviation(
-        classifier, flat_batch(torch.full((1, 8), 0.5)), norm=Norm.LINF, epsilon=0.5, restarts=10
+        classifier,
+        flat_batch(torch.full((1, 8), 0.5)),
+        searching(Norm.LINF, restarts=10),
+        epsilon=0.5,
     )
     assert found.value.item() == pytest.approx(exact, rel=1e-4)
 
@@ -134,7 +140,7 @@ def test_dense_convex_quadratic_reaches_the_best_vertex() -> None:
 def test_one_sided_search_of_a_concave_loss_finds_nothing() -> None:
     classifier = two_logits(quadratic(-torch.eye(4)), 4)
     batch = flat_batch(torch.full((1, 4), 0.5))
-    found = deviation(classifier, batch, norm=Norm.L2, epsilon=0.5, sided=Sided.UPPER)
+    found = deviation(classifier, batch, searching(Norm.L2, Sided.UPPER), epsilon=0.5)
     assert found.value.item() == 0
     assert found.delta.abs().max() == 0
     assert found.last.item() == 0
@@ -147,7 +153,7 @@ def test_ascent_finds_what_random_draws_miss() -> None:
     classifier = two_logits(lambda x: 0.5 * (x * x) @ curved, 784)
     batch = flat_batch(torch.full((2, 784), 0.5))
     found = deviation(
-        classifier, batch, norm=Norm.L2, epsilon=1.0, sided=Sided.UPPER, steps=20, restarts=1
+        classifier, batch, searching(Norm.L2, Sided.UPPER, steps=20, restarts=1), epsilon=1.0
     )
     assert (found.value >= 0.499).all()
     directions = torch.randn(2000, 784, generator=torch.Generator().manual_seed(0))
@@ -158,15 +164,15 @@ def test_ascent_finds_what_random_draws_miss() -> None:
 def test_box_keeps_images_valid_and_lowers_the_deviation() -> None:
     classifier = two_logits(quadratic(torch.eye(4)), 4)
     batch = flat_batch(torch.tensor([[0.0, 1.0, 0.5, 0.1]]))
-    inside = deviation(classifier, batch, norm=Norm.LINF, epsilon=0.2, box=True)
+    inside = deviation(classifier, batch, searching(Norm.LINF, box=True), epsilon=0.2)
     moved = batch.x + inside.delta
     assert moved.min() >= 0
     assert moved.max() <= 1
     assert inside.value.item() == pytest.approx(0.5 * 4 * 0.04, rel=1e-4)
     lower = two_logits(lambda x: (x - 0.9).relu().sum(1), 1)
     at_edge = flat_batch(torch.tensor([[0.85]]))
-    free = deviation(lower, at_edge, norm=Norm.LINF, epsilon=0.3)
-    boxed = deviation(lower, at_edge, norm=Norm.LINF, epsilon=0.3, box=True)
+    free = deviation(lower, at_edge, searching(Norm.LINF), epsilon=0.3)
+    boxed = deviation(lower, at_edge, searching(Norm.LINF, box=True), epsilon=0.3)
     assert (free.value.item(), boxed.value.item()) == pytest.approx((0.25, 0.1), rel=1e-4)
 
 
@@ -194,11 +200,11 @@ def test_proposition_4_1(seed: int, norm: Norm, loss: Loss) -> None:
     """|l(x + d) - l(x)| <= |<d, g>| + gamma at the d of gamma, up to rounding; d is in the ball."""
     classifier = small(seed)
     batch = Batch(np.arange(3), images(3, seed), torch.tensor([0, 1, 2]))
-    plane = tangent(classifier, batch.x, batch.y, loss)
+    tangents = tangent(classifier, batch.x, batch.y, loss)
     search = Search(norm, Sided.TWO, 5, halving_rule(norm, 5))
-    found = largest_deviation(plane, batch, search, epsilon=0.3, seed=seed, stream="test")
-    change = (plane.residual(found.delta) + plane.linear_term(found.delta)).abs()
-    limit = plane.linear_term(found.delta).abs() + found.value + plane.floor(found.delta)
+    found = largest_deviation(tangents, batch, search, epsilon=0.3, seed=seed, stream="test")
+    change = (tangents.residual(found.delta) + tangents.linear_term(found.delta)).abs()
+    limit = tangents.linear_term(found.delta).abs() + found.value + tangents.floor(found.delta)
     assert (change <= limit).all()
     assert (norm.of(found.delta) <= 0.3 * (1 + 1e-5)).all()
     assert (found.last <= found.value).all()
@@ -210,12 +216,9 @@ def test_sides_make_up_the_two_sided_deviation() -> None:
         deviation(
             small(),
             batch,
-            norm=Norm.LINF,
+            searching(Norm.LINF, sided, steps=20, restarts=8),
             epsilon=0.2,
-            sided=sided,
             loss=Loss.CE,
-            steps=20,
-            restarts=8,
         ).value
         for sided in (Sided.TWO, Sided.UPPER, Sided.LOWER)
     )
@@ -224,9 +227,9 @@ def test_sides_make_up_the_two_sided_deviation() -> None:
 
 def test_rows_do_not_depend_on_their_batch() -> None:
     x, y = images(9), torch.arange(9) % 3
-    whole = deviation(small(), Batch(np.arange(9), x, y), norm=Norm.LINF, epsilon=0.1)
+    whole = deviation(small(), Batch(np.arange(9), x, y), searching(Norm.LINF), epsilon=0.1)
     order = np.array([7, 2, 5])
-    part = deviation(small(), Batch(order, x[order], y[order]), norm=Norm.LINF, epsilon=0.1)
+    part = deviation(small(), Batch(order, x[order], y[order]), searching(Norm.LINF), epsilon=0.1)
     assert torch.equal(whole.value[order], part.value)
     assert torch.equal(whole.restart[order], part.restart)
     assert torch.equal(whole.delta[order], part.delta)
@@ -240,16 +243,16 @@ def test_affine_surroundings_do_not_end_the_search() -> None:
     model = linear([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], [0.0, -0.35, 0.35])
     batch = flat_batch(torch.full((32, 2), 0.5))
     for norm in Norm:
-        found = deviation(model, batch, norm=norm, epsilon=0.2, restarts=1).value
+        found = deviation(model, batch, searching(norm, restarts=1), epsilon=0.2).value
         assert found.max() <= 0.1 + 1e-6
         assert (found >= 0.098).double().mean() >= 0.75
-        again = deviation(model, batch, norm=norm, epsilon=0.2, restarts=1).value
+        again = deviation(model, batch, searching(norm, restarts=1), epsilon=0.2).value
         assert torch.equal(found, again)
 
 
 def test_more_restarts_never_find_less() -> None:
     batch = Batch(np.arange(4), images(4), torch.tensor([0, 1, 2, 0]))
-    one = deviation(small(), batch, norm=Norm.L1, epsilon=2.0, restarts=1)
-    five = deviation(small(), batch, norm=Norm.L1, epsilon=2.0, restarts=5)
+    one = deviation(small(), batch, searching(Norm.L1, restarts=1), epsilon=2.0)
+    five = deviation(small(), batch, searching(Norm.L1, restarts=5), epsilon=2.0)
     assert (five.value >= one.value).all()
     assert (five.last >= one.last).all()

@@ -18,8 +18,8 @@ from robcert.certify.radius_bounds.clever import local_lipschitz
 def test_a_linear_model_has_one_slope(norm: Norm, dual: float) -> None:
     weight = torch.tensor([3.0, -4.0])
     batch = flat_batch(torch.tensor([[0.2, 0.5]]))
-    plane = tangent(two_logits(lambda x: x @ weight, 2), batch.x, batch.y, Loss.MARGIN)
-    (fit,) = local_lipschitz(plane, batch, norm=norm, radius=0.3, blocks=30, seed=0)
+    tangents = tangent(two_logits(lambda x: x @ weight, 2), batch.x, batch.y, Loss.MARGIN)
+    (fit,) = local_lipschitz(tangents, batch, norm=norm, radius=0.3, blocks=30, seed=0)
     assert fit.status == "degenerate"
     assert fit.point == fit.upper == pytest.approx(dual)
 
@@ -27,8 +27,8 @@ def test_a_linear_model_has_one_slope(norm: Norm, dual: float) -> None:
 def test_endpoint_of_a_paraboloid_in_a_plane() -> None:
     """½‖x‖² has the slope ‖x‖: within 0.5 of a point of length 1 at most 1.5."""
     batch = flat_batch(torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
-    plane = tangent(two_logits(quadratic(torch.eye(2)), 2), batch.x, batch.y, Loss.MARGIN)
-    fits = local_lipschitz(plane, batch, norm=Norm.L2, radius=0.5, blocks=60, seed=0)
+    tangents = tangent(two_logits(quadratic(torch.eye(2)), 2), batch.x, batch.y, Loss.MARGIN)
+    fits = local_lipschitz(tangents, batch, norm=Norm.L2, radius=0.5, blocks=60, seed=0)
     for fit, truth in zip(fits, (1.5, 0.5), strict=True):
         assert fit.max <= truth * (1 + 1e-6)
         assert fit.max == pytest.approx(truth, rel=0.03)
@@ -39,10 +39,10 @@ def test_endpoint_of_a_paraboloid_in_a_plane() -> None:
 def test_rows_do_not_depend_on_their_batch() -> None:
     batch = flat_batch(torch.rand(5, 3, generator=torch.Generator().manual_seed(0)))
     model = two_logits(lambda x: (x**3).sum(1), 3)
-    plane = tangent(model, batch.x, batch.y, Loss.MARGIN)
-    whole = local_lipschitz(plane, batch, norm=Norm.LINF, radius=0.2, blocks=4, seed=0)
+    tangents = tangent(model, batch.x, batch.y, Loss.MARGIN)
+    whole = local_lipschitz(tangents, batch, norm=Norm.LINF, radius=0.2, blocks=4, seed=0)
     order = np.array([3, 1])
-    part = plane.part(order), batch.part(order)
+    part = tangents.part(order), batch.part(order)
     some = local_lipschitz(*part, norm=Norm.LINF, radius=0.2, blocks=4, seed=0)
     assert [fit.max for fit in some] == [whole[3].max, whole[1].max]
 

@@ -46,8 +46,8 @@ def test_curvature_of_a_quadratic(sign: float, expected: float) -> None:
     """F6: the largest eigenvalue with its sign, not the largest in size; the same anywhere."""
     classifier = two_logits(quadratic(sign * torch.diag(DIAGONAL), torch.ones(8), 0.3), 8)
     batch = flat_batch(torch.rand(5, 8, generator=torch.Generator().manual_seed(0)))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_curvature(plane, batch, steps=8, seed=0)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    found = largest_curvature(tangents, batch, steps=8, seed=0)
     assert found.tolist() == pytest.approx([expected] * 5, rel=1e-5)
 
 
@@ -55,8 +55,8 @@ def test_curvature_of_a_quadratic(sign: float, expected: float) -> None:
 def test_without_positive_curvature_there_is_none(function: object) -> None:
     classifier = two_logits(function, 6)  # type: ignore[arg-type]
     batch = flat_batch(torch.full((3, 6), 0.5))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    assert largest_curvature(plane, batch, steps=4, seed=0).tolist() == [0, 0, 0]
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    assert largest_curvature(tangents, batch, steps=4, seed=0).tolist() == [0, 0, 0]
 
 
 def test_cross_entropy_of_a_logistic_model() -> None:
@@ -64,9 +64,9 @@ def test_cross_entropy_of_a_logistic_model() -> None:
     weight = torch.tensor([1.0, -2.0, 2.0])
     classifier = two_logits(lambda x: x @ weight, 3)
     batch = flat_batch(torch.tensor([[0.2, 0.4, 0.3], [0.9, 0.0, 0.0]]))
-    plane = tangent(classifier, batch.x, batch.y, Loss.CE)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.CE)
     p = torch.sigmoid(batch.x.flatten(1) @ weight)
-    found = largest_curvature(plane, batch, steps=3, seed=0)
+    found = largest_curvature(tangents, batch, steps=3, seed=0)
     assert found.tolist() == pytest.approx((9 * p * (1 - p)).tolist(), rel=1e-5)
 
 
@@ -78,10 +78,10 @@ def test_rows_do_not_depend_on_their_batch() -> None:
 
     classifier = two_logits(bumpy, 12)
     batch = flat_batch(torch.rand(9, 12, generator=torch.Generator().manual_seed(0)))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    whole = largest_curvature(plane, batch, steps=5, seed=0)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    whole = largest_curvature(tangents, batch, steps=5, seed=0)
     order = np.array([7, 2, 5])
-    part = largest_curvature(plane.part(order), batch.part(order), steps=5, seed=0)
+    part = largest_curvature(tangents.part(order), batch.part(order), steps=5, seed=0)
     assert torch.equal(whole[order], part)
 
 
@@ -90,9 +90,9 @@ def shares(function: object) -> float:
     rows = torch.rand(20, 6, generator=torch.Generator().manual_seed(0))
     classifier = two_logits(function, 6)  # type: ignore[arg-type]
     batch = Batch(np.arange(20), rows[:, None, None], torch.zeros(20, dtype=torch.int64))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    residual = largest_residuals(plane, batch, ResidualSearch(Norm.L2, (0.05,), 10, 2, 0))
-    curvature = largest_curvature(plane, batch, steps=6, seed=0)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    residual = largest_residuals(tangents, batch, ResidualSearch(Norm.L2, (0.05,), 10, 2, 0))
+    curvature = largest_curvature(tangents, batch, steps=6, seed=0)
     within, floor = residual.found[:, 0].double().numpy(), residual.floor.double().numpy()
     return kinked_share(curvature.double().numpy(), within, floor, epsilon=0.05)
 

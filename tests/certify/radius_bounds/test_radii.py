@@ -37,8 +37,8 @@ def residuals(
     norm: Norm,
     restarts: int = 2,
 ) -> list[list[float]]:
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_residuals(plane, batch, ResidualSearch(norm, epsilons, 20, restarts, 0))
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    found = largest_residuals(tangents, batch, ResidualSearch(norm, epsilons, 20, restarts, 0))
     return [[float(value) for value in row] for row in found.found]
 
 
@@ -161,8 +161,8 @@ def test_random_points_miss_what_ascent_finds() -> None:
     curved[0] = 1.0
     classifier = two_logits(lambda x: 0.5 * (x * x) @ curved, 784)
     batch = flat_batch(torch.full((4, 784), 0.5))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_residuals(plane, batch, ResidualSearch(Norm.L2, (1.0,), 20, 1, 0))
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    found = largest_residuals(tangents, batch, ResidualSearch(Norm.L2, (1.0,), 20, 1, 0))
     assert (found.found >= 0.499).all()
     assert (found.random <= 0.05).all()
 
@@ -174,8 +174,8 @@ def test_gradient_norm_in_a_ball(norm: Norm, expected: float) -> None:
     """½ xᵀAx around 0 has gradient A d: 3 R in l2 and l1 (A = diag(3, -1, 0.5)), 4.5 R in linf."""
     classifier = two_logits(quadratic(torch.diag(torch.tensor([3, -1, 0.5]))), 3)
     batch = flat_batch(torch.zeros(2, 3))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_gradient_norm(plane, batch, GradientNormSearch(norm, 0.5, 20, 2, seed=0))
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    found = largest_gradient_norm(tangents, batch, GradientNormSearch(norm, 0.5, 20, 2, seed=0))
     assert found.tolist() == pytest.approx([expected] * 2, rel=2e-2)
 
 
@@ -183,10 +183,10 @@ def test_gradient_norm_in_a_ball_sees_a_kink_ahead() -> None:
     """ReLU(5 (x - 0.6)) has slope 0 at 0.5 and 5 within 0.2 of it; not within 0.05."""
     classifier = two_logits(lambda x: (5 * (x - 0.6).relu() + 0.1 * x).sum(1), 1)
     batch = flat_batch(torch.tensor([[0.5]]))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
     for radius, expected in ((0.2, 5.1), (0.05, 0.1)):
         found = largest_gradient_norm(
-            plane, batch, GradientNormSearch(Norm.L2, radius, 5, 1, seed=0)
+            tangents, batch, GradientNormSearch(Norm.L2, radius, 5, 1, seed=0)
         )
         assert found.item() == pytest.approx(expected, rel=1e-3)
 
@@ -195,8 +195,8 @@ def test_gradient_norm_in_a_ball_leaves_an_affine_part() -> None:
     """Slope 3 in a corner of the ball that most starts see nothing of, 0 elsewhere."""
     classifier = two_logits(lambda x: 3 * (x[:, 0] - 0.85).relu(), 2)
     batch = flat_batch(torch.full((32, 2), 0.5))
-    plane = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    found = largest_gradient_norm(plane, batch, GradientNormSearch(Norm.L2, 0.4, 20, 2, seed=0))
+    tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
+    found = largest_gradient_norm(tangents, batch, GradientNormSearch(Norm.L2, 0.4, 20, 2, seed=0))
     assert found.max() == pytest.approx(3)
     assert (found > 0).double().mean() >= 0.3
 

@@ -42,12 +42,12 @@ def some_rows(n: int = 11) -> Tensor:
 
 @pytest.mark.parametrize("norm", Norm)
 def test_undecided_images_find_what_the_whole_search_finds(norm: Norm) -> None:
-    plane, batch = plane_of(wave, some_rows())
+    tangents, batch = plane_of(wave, some_rows())
     search = ResidualSearch(norm, GRID, 6, 2, 0)
-    gap = -plane.value.double().numpy()
-    slope = norm.dual.of(plane.gradient).double().numpy()
-    whole = largest_residuals(plane, batch, search).found.double().numpy()
-    while_undecided = residuals_while_undecided(plane, batch, search, gap=gap, slope=slope)
+    gap = -tangents.value.double().numpy()
+    slope = norm.dual.of(tangents.gradient).double().numpy()
+    whole = largest_residuals(tangents, batch, search).found.double().numpy()
+    while_undecided = residuals_while_undecided(tangents, batch, search, gap=gap, slope=slope)
     expected = forget_decided(whole, gap=gap, slope=slope, epsilons=GRID)
     np.testing.assert_array_equal(while_undecided, expected)
     assert 0 < np.isnan(expected).mean() < 1
@@ -57,20 +57,20 @@ def test_undecided_images_find_what_the_whole_search_finds(norm: Norm) -> None:
 
 
 def test_misclassified_images_are_decided_from_the_start() -> None:
-    plane, batch = plane_of(lambda x: 1 + x.sum(1), some_rows(3))
+    tangents, batch = plane_of(lambda x: 1 + x.sum(1), some_rows(3))
     search = ResidualSearch(Norm.L2, GRID, 2, 1, 0)
-    gap = -plane.value.double().numpy()
-    found = residuals_while_undecided(plane, batch, search, gap=gap, slope=np.ones(3))
+    gap = -tangents.value.double().numpy()
+    found = residuals_while_undecided(tangents, batch, search, gap=gap, slope=np.ones(3))
     assert np.isnan(found).all()
 
 
 def test_residuals_do_not_depend_on_the_batch() -> None:
     rows = some_rows()
-    plane, batch = plane_of(wave, rows)
+    tangents, batch = plane_of(wave, rows)
     search = ResidualSearch(Norm.LINF, GRID, 6, 2, 0)
-    whole = largest_residuals(plane, batch, search)
+    whole = largest_residuals(tangents, batch, search)
     order = np.array([7, 2, 5])
-    part = largest_residuals(plane.part(order), batch.part(order), search)
+    part = largest_residuals(tangents.part(order), batch.part(order), search)
     assert torch.equal(whole.found[order], part.found)
     assert torch.equal(whole.random[order], part.random)
 
@@ -79,20 +79,20 @@ def test_a_warm_start_follows_a_narrow_hill() -> None:
     """½v₁² in 400 dimensions, 6 steps: each radius starts where the one before has arrived."""
     curved = torch.zeros(400)
     curved[0] = 1.0
-    plane, batch = plane_of(lambda x: 0.5 * (x * x) @ curved, torch.full((4, 400), 0.5))
+    tangents, batch = plane_of(lambda x: 0.5 * (x * x) @ curved, torch.full((4, 400), 0.5))
     search = ResidualSearch(Norm.L2, GRID, 6, 2, 0)
-    found = largest_residuals(plane, batch, search).found
+    found = largest_residuals(tangents, batch, search).found
     assert (found[:, -1] >= 0.999 * 0.5 * GRID[-1] ** 2).all()
-    cold = largest_residuals(plane, batch, ResidualSearch(Norm.L2, GRID[-1:], 6, 2, 0)).found
+    cold = largest_residuals(tangents, batch, ResidualSearch(Norm.L2, GRID[-1:], 6, 2, 0)).found
     assert (found[:, -1] >= cold[:, 0]).all()
 
 
 def test_one_restart_has_no_warm_start() -> None:
-    plane, batch = plane_of(quadratic(torch.eye(4)), some_rows(2))
+    tangents, batch = plane_of(quadratic(torch.eye(4)), some_rows(2))
     search = ResidualSearch(Norm.L2, GRID, 5, 1, 0)
     assert search.n_gradients == 20
     assert ResidualSearch(Norm.L2, GRID, 5, 3, 0).n_gradients == 15 + 3 * (10 + 2)
-    found = largest_residuals(plane, batch, search).found
+    found = largest_residuals(tangents, batch, search).found
     for row in found.tolist():
         assert row == pytest.approx([0.5 * epsilon**2 for epsilon in GRID], rel=1e-4)
 
@@ -120,10 +120,12 @@ def test_top_margin_of_a_linear_model() -> None:
     net = nn.Sequential(nn.Flatten(), layer)
     classifier = Classifier.from_module(net, image_shape=(1, 1, 1), num_classes=4)
     batch = flat_batch(torch.tensor([[1.0], [0.25]]))
-    plane = tangent(classifier, batch.x, batch.y, TopMargin(2))
-    assert plane.value.tolist() == [1.0, 0.25]
-    assert plane.gradient.flatten().tolist() == [1.0, 1.0]
+    tangents = tangent(classifier, batch.x, batch.y, TopMargin(2))
+    assert tangents.value.tolist() == [1.0, 0.25]
+    assert tangents.gradient.flatten().tolist() == [1.0, 1.0]
     # |x| is the margin, so past 0 the residual within eps of 0.25 is 2 (eps - 0.25); it is flat
     # on the near side, so some start has to lie beyond
-    found = largest_residuals(plane, batch, ResidualSearch(Norm.LINF, (0.2, 0.6), 5, 12, 0)).found
+    found = largest_residuals(
+        tangents, batch, ResidualSearch(Norm.LINF, (0.2, 0.6), 5, 12, 0)
+    ).found
     assert found[1].tolist() == pytest.approx([0, 0.7], abs=1e-5)

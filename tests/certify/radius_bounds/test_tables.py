@@ -11,23 +11,23 @@ from summaries import linearity as blank_linearity
 from robcert.certify.local_linearity import tables as linearity_tables
 from robcert.certify.local_linearity.summary import ImpliedBound
 from robcert.certify.radius_bounds.tables import fit_state, tables
-from robcert.certify.stats.summary_statistics import Spread
+from robcert.certify.stats.descriptive import SummaryStatistics
 
 if TYPE_CHECKING:
     from robcert.certify.local_linearity.summary import LinearitySummary
 
-SPREAD = Spread(0.2, 0.1, 0.5, 1.0, 8)
+STATISTICS = SummaryStatistics(0.2, 0.1, 0.5, 1.0, 8)
 
 
 def linearity(**changed: Any) -> LinearitySummary:
-    implied = ImpliedBound(Spread(0.2, 0.7, 0.5, 1.0, 8), 0.75, 0.5)
+    implied = ImpliedBound(SummaryStatistics(0.2, 0.7, 0.5, 1.0, 8), 0.75, 0.5)
     given = {
         "norm": "linf",
         "epsilon": 8 / 255,
         "loss": "ce",
         "sided": "two",
-        "gamma": SPREAD,
-        "proposition_4_1": Spread(0.2, 0.3, 0.5, 1.0, 8),
+        "gamma": STATISTICS,
+        "proposition_4_1": SummaryStatistics(0.2, 0.3, 0.5, 1.0, 8),
         "proposition_c2": implied,
     }
     return blank_linearity(**{**given, **changed})

@@ -18,11 +18,11 @@ from robcert.certify.masking.schema import ADDED
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.summary import MaskingSummary, summarise
 from robcert.certify.model.classifier import Classifier
+from robcert.certify.report.figures import figures
 from robcert.certify.report.masking import MaskingView, masking_view
 from robcert.certify.report.page import render
 from robcert.certify.report.svg import (
     SMALL,
-    Series,
     curves,
     histogram_rows,
     limit_bar,
@@ -31,6 +31,7 @@ from robcert.certify.report.svg import (
 )
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
+from robcert.certify.tables.charts import Place, Series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,10 +78,12 @@ def results_of(
 
 def view_of(path: Path, *, labelled: bool = True) -> MaskingView:
     with ResultStore.read(path) as store:
-        summary, group = latest(results(store), MaskingSummary)
+        found = results(store)
+        summary, group = latest(found, MaskingSummary)
+        drawn = figures(store, found)[Place.MASKING]
         assert summary is not None
         assert group is not None
-        return masking_view(summary, group, labelled=labelled)
+        return masking_view(summary, group, drawn, labelled=labelled)
 
 
 def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_path: Path) -> None:

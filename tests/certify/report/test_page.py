@@ -15,9 +15,10 @@ from robcert.certify.auditing.open import bundled
 from robcert.certify.auditing.summaries import incomplete
 from robcert.certify.auditing.verdict import cards, contradictions, verdict
 from robcert.certify.masking.verdict import MaskingVerdict
-from robcert.certify.report.svg import LARGE, TICK_LETTER, Series, curves, histogram
+from robcert.certify.report.svg import LARGE, TICK_LETTER, curves, histogram
 from robcert.certify.stats.intervals import Proportion
 from robcert.certify.store.ledger import Comparison, Ledger
+from robcert.certify.tables.charts import Series
 
 MODEL = str(bundled("fashion-honest.onnx"))
 

@@ -225,7 +225,7 @@ def test_label_mode_needs_labels(tmp_path: Path) -> None:
         ({"radii": (0.5, 0.25)}, "radii must be"),
         ({"radii": ()}, "at least one radius"),
         ({"exact": True, "mode": Mode.COHEN}, "need mode grid"),
-        ({"exact": True, "runner_up": True}, "exact boundaries"),
+        ({"exact": True, "runner_up": True}, "exact excludes runner_up"),
         ({"runner_up": True, "open_ended": True}, "runner-up"),
     ],
 )

@@ -157,7 +157,7 @@ def test_a_threshold_that_is_one_in_floating_point_is_never_passed() -> None:
 
 @settings(max_examples=10)
 @given(st.integers(0, 10_000), st.floats(0.3, 1.0))
-def test_giving_up_early_only_loses_certificates(seed: int, p: float) -> None:
+def test_stopping_early_only_loses_certificates(seed: int, p: float) -> None:
     plan = half_spending(geometric_analyses(20_000), ALPHA)
     table = GroupSequentialRule(plan, (0.0, 0.5, 1.0, 2.0)).boundaries
     paths = simulated(plan, p, size=20, seed=seed)

@@ -14,6 +14,7 @@ from robcert.certify.stats.extremes import (
     ExtremeValueFit,
     Method,
     Status,
+    SupremumEstimator,
     fit_extremes,
     wilks_share,
 )
@@ -33,7 +34,7 @@ def random_sample(shape: float, n: int, seed: int) -> Values:
 
 
 def fit(values: Values, *, bootstrap: int = 0, method: Method = Method.GEV) -> ExtremeValueFit:
-    return fit_extremes(values, block_size=100, bootstrap=bootstrap, method=method)
+    return fit_extremes(values, SupremumEstimator(method), block_size=100, bootstrap=bootstrap)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class SummaryStatistics:
     """Mean, median, 95 % quantile and maximum over ``n`` images."""
 
     mean: float
@@ -22,12 +22,12 @@ class Spread:
     n: int
 
 
-def spread(values: NDArray[np.float64]) -> Spread:
+def summary_statistics(values: NDArray[np.float64]) -> SummaryStatistics:
     """Mean, median, 95 % quantile and maximum of ``values``; NaN where there are none."""
     if not len(values):
         nothing = float("nan")
-        return Spread(nothing, nothing, nothing, nothing, 0)
+        return SummaryStatistics(nothing, nothing, nothing, nothing, 0)
     q95 = float(np.quantile(values, 0.95))
-    return Spread(
+    return SummaryStatistics(
         float(values.mean()), float(np.median(values)), q95, float(values.max()), len(values)
     )
