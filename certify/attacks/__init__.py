@@ -6,13 +6,13 @@ from .black_box.label_only import label_search
 from .black_box.noise import noise_search
 from .black_box.square import square
 from .black_box.transfer import require_same_task, require_source, transfer
-from .black_box.transfer_start import transfer_start
+from .black_box.transfer_start import TransferStartConfig, transfer_start
 from .catalogue import CATALOGUE
 from .corruption import Change, CorruptionSettings, CorruptionSummary
 from .corruption import analyse as analyse_corruption
 from .corruption import summarise as summarise_corruption
 from .figures import attack_curve, save_accuracy, transfer_curves
-from .gradient.pgd import default_rule, fgsm, pgd, unbounded
+from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
@@ -36,9 +36,11 @@ __all__ = [
     "CorruptionSettings",
     "CorruptionSummary",
     "Found",
+    "PgdConfig",
     "RobustAccuracy",
     "Suite",
     "TransferSettings",
+    "TransferStartConfig",
     "TransferSummary",
     "analyse",
     "analyse_corruption",

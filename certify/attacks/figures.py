@@ -1,4 +1,4 @@
-"""Picture of the accuracy that attacks leave against the distance, as PNG, PDF or SVG."""
+"""Picture of accuracy under attack against distance, as PNG, PDF or SVG."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class AccuracyCurve:
     """Shares of images with their intervals.
 
     Attributes:
-        name: what the legend calls it.
+        name: its name in the legend.
         epsilon: distances ``(m,)``, ascending, pixel units.
         share: ``(m, 3)``: share still classified correctly, lower and upper limit.
-        everywhere: whether a share holds up to the next point; else it was measured there only.
+        everywhere: whether a share holds up to the next distance; else at its distance only.
     """
 
     name: str
@@ -43,8 +43,8 @@ class AccuracyCurve:
 def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
     """Accuracy against distance of an attack table.
 
-    From the nearest adversarial images at every distance; where attacks searched at given radii
-    only, at 0 and at those.
+    At every distance, from the nearest adversarial images; if attacks searched at given radii only,
+    at 0 and at those.
     """
     indices = group.indices
     distance = np.asarray(group.column("distance", indices[group.computed(indices)]))

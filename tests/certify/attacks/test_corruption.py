@@ -116,7 +116,7 @@ def test_clipping_is_said_and_changes_what_leaves_the_range(tmp_path: Path) -> N
 
 def test_bad_settings_are_named() -> None:
     for strength in ((200.0, 0.1), (10.0, 2.0), (0.0, 0.0)):
-        with pytest.raises(InvalidParameterError, match="a motion turns"):
+        with pytest.raises(InvalidParameterError, match="a motion rotates"):
             CorruptionSettings(strengths=(strength,))
     with pytest.raises(InvalidParameterError, match="standard deviation"):
         CorruptionSettings(Change.GAUSSIAN, ((-0.1,),))
