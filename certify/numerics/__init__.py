@@ -1,4 +1,4 @@
-"""Small kernels: ascent, projections, gradients, losses, random streams, memory."""
+"""Kernels: ascent, projections, gradients, losses, random streams, batch-invariant operations."""
 
 from .ascent import (
     AscentConfig,
