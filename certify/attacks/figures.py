@@ -55,8 +55,8 @@ def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
         epsilon = np.array([0.0, *radii])
         share = shares_above(distance, epsilon * (1 + ROUNDING), LEVEL)
         return AccuracyCurve(name, epsilon, share, False)
-    asked = [float(e) for e in group.attribute("epsilons", [])]
-    epsilon = step_places(distance, max([reach_of([distance]), *asked]), asked)
+    wanted = [float(e) for e in group.attribute("epsilons", [])]
+    epsilon = step_places(distance, max([reach_of([distance]), *wanted]), wanted)
     return AccuracyCurve(name, epsilon, shares_above(distance, epsilon, LEVEL), True)
 
 
@@ -94,8 +94,8 @@ def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: 
 def _draw(axes: Axes, curve: AccuracyCurve) -> None:
     value, lower, upper = curve.share.T
     if not curve.everywhere:
-        reach: Any = np.stack([value - lower, upper - value]).clip(min=0)
-        axes.errorbar(curve.epsilon, value, reach, marker="o", capsize=3, label=curve.name)
+        lengths: Any = np.stack([value - lower, upper - value]).clip(min=0)
+        axes.errorbar(curve.epsilon, value, lengths, marker="o", capsize=3, label=curve.name)
         return
     line = axes.step(curve.epsilon, value, where="post", label=curve.name)[0]
     band: Any = {"step": "post", "alpha": 0.2, "color": line.get_color(), "linewidth": 0}

@@ -74,14 +74,14 @@ class _Walks:
             for index in state.batch.index[self.rows.cpu().numpy()]
         ]
         self._spent = torch.zeros_like(self.rows)
-        self._here = state.x(self.rows).repeat(count, 1, 1, 1, 1)
+        self._points = state.x(self.rows).repeat(count, 1, 1, 1, 1)
         self._class = torch.full_like(self.rows, -1).repeat(count, 1)
         self._length = torch.full(self._class.shape, torch.inf, device=self.rows.device)
         self._size = torch.full_like(self._length, _FIRST_SIZE)
         self._share = torch.full_like(self._length, _TARGET)
         for walk, (rows, images) in enumerate(starts):
             at = torch.searchsorted(self.rows, rows)
-            self._here[walk, at] = images
+            self._points[walk, at] = images
             self._class[walk, at] = state.logits(rows, images).argmax(1)
             self._spent[at] += 1
             self._length[walk, at] = Norm.L2.of(images - state.x(rows))
@@ -89,7 +89,7 @@ class _Walks:
     def nearest(self) -> Tensor:
         """The nearest image of each row ``(r, c, h, w)``."""
         each = torch.arange(len(self.rows), device=self.rows.device)
-        return self._here[self._length.argmin(0), each]
+        return self._points[self._length.argmin(0), each]
 
     def try_classes(self, queries: int) -> None:
         """Walk, each walk within its class, until ``queries`` are spent on each row.
@@ -114,7 +114,7 @@ class _Walks:
             x = self._state.x(self.rows[at])
             for _ in range(_HALVINGS):
                 part = (low + 1) / 2
-                hit = self._query(at, which, x + (self._here[walk, at] - x) * per_row(part, x))
+                hit = self._query(at, which, x + (self._points[walk, at] - x) * per_row(part, x))
                 low = torch.where(hit, low / part, part)
 
     def _go(self, queries: int, going: Tensor, *, within: bool) -> None:
@@ -128,7 +128,7 @@ class _Walks:
         x, size = self._state.x(self.rows[at]), self._size[walk, at]
         streams = [self._streams[a][w] for a, w in zip(at.tolist(), walk.tolist(), strict=True)]
         draws = torch.stack([torch.randn(x.shape[1:], generator=stream) for stream in streams])
-        proposed = _proposal(x, self._here[walk, at], draws.to(x), size)
+        proposed = _proposal(x, self._points[walk, at], draws.to(x), size)
         hit = self._query(at, walk, proposed, within=within)
         share = _MEMORY * self._share[walk, at] + (1 - _MEMORY) * hit
         size = torch.where(share > _TARGET, size * _CHANGE, size / _CHANGE)
@@ -144,7 +144,7 @@ class _Walks:
         length = Norm.L2.of(points - self._state.x(rows))
         nearer = hit & (owner >= 0) & (length < self._length[owner, at])
         to = owner[nearer], at[nearer]
-        self._here[to], self._length[to] = points[nearer], length[nearer]
+        self._points[to], self._length[to] = points[nearer], length[nearer]
         self._class[to] = predicted[nearer]
         return hit & (owner == walk)
 
@@ -156,9 +156,9 @@ class _Walks:
         return torch.where(rank > 0, owner, -1)
 
 
-def _proposal(x: Tensor, here: Tensor, noise: Tensor, size: Tensor) -> Tensor:
+def _proposal(x: Tensor, points: Tensor, noise: Tensor, size: Tensor) -> Tensor:
     """A step along the sphere around ``x``, back onto it, and a tenth of a step inwards."""
-    away = here - x
+    away = points - x
     radius = per_row(Norm.L2.of(away), away)
     outward = normalised(away)
     along = noise - outward * per_row((noise * outward).flatten(1).sum(1), noise)

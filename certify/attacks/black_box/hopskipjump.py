@@ -38,8 +38,8 @@ FIRST_DRAWS = 100
 
 NORMS = (Norm.L2, Norm.LINF)
 
-_FIRST_SPREAD = 0.1  # share of the pixel range, before a distance is known
-_LEAST_SPREAD = 1e-4  # near the resolution of float32 pixels
+_FIRST_SAMPLING_RADIUS = 0.1  # share of the pixel range, before a distance is known
+_LEAST_SAMPLING_RADIUS = 1e-4  # near the resolution of float32 pixels
 _MOST_HALVINGS = 16
 _CHOICE_DRAWS = 0.3  # share of the first draws where several walks jump
 _BEHIND = {Norm.L2: (4.0, 1.5, 1.15, 1.0), Norm.LINF: (2.5, 1.5, 1.15, 1.0)}
@@ -144,12 +144,12 @@ class _Walk:
         self,
         state: SearchState,
         rows: Tensor,
-        here: Tensor,
+        points: Tensor,
         queries: int,
         spent: Tensor,
         block: int,
     ) -> None:
-        self._state, self.rows, self.here = state, rows, here
+        self._state, self.rows, self.points = state, rows, points
         self._queries, self._spent = queries, spent
         self._streams = [
             generator(state.seed, "attack/hopskipjump", int(index), block)
@@ -160,7 +160,7 @@ class _Walk:
 
     def keep(self, going: Tensor) -> None:
         self._streams = [s for s, on in zip(self._streams, going.tolist(), strict=True) if on]
-        self.rows, self.here = self.rows[going], self.here[going]
+        self.rows, self.points = self.rows[going], self.points[going]
 
     def lengths(self) -> Tensor:
         """Distances of the walk from its images, inf for other rows ``(b,)``."""
@@ -170,17 +170,17 @@ class _Walk:
 
     def jump(self, step: int, draws: int) -> None:
         """One step along the estimated slope and back to the boundary; the state verifies it."""
-        before, distance = self.here, self._distance()
-        spread = torch.full_like(distance, _FIRST_SPREAD)
+        before, distance = self.points, self._distance()
+        sampling_radius = torch.full_like(distance, _FIRST_SAMPLING_RADIUS)
         if step > 1:
-            spread = distance / self._state.batch.x[0].numel()
-        slope = self._slope(draws, spread.clamp_min(_LEAST_SPREAD))
+            sampling_radius = distance / self._state.batch.x[0].numel()
+        slope = self._slope(draws, sampling_radius.clamp_min(_LEAST_SAMPLING_RADIUS))
         direction = slope.sign() if self._state.norm is Norm.LINF else slope
-        self.here = self._forward(before, direction, distance / math.sqrt(step))
+        self.points = self._forward(before, direction, distance / math.sqrt(step))
         self._to_boundary()
 
     def _distance(self) -> Tensor:
-        return self._state.norm.of(self.here - self._state.x(self.rows))
+        return self._state.norm.of(self.points - self._state.x(self.rows))
 
     def _hits(self, x: Tensor, some: Tensor | None = None) -> Tensor:
         """Which of ``x`` are adversarial, for all images of the walk or ``some`` of them."""
@@ -188,14 +188,14 @@ class _Walk:
         self._spent[rows] += 1
         return adversarial(self._state.logits(rows, x), self._state.y(rows))
 
-    def _slope(self, draws: int, spread: Tensor) -> Tensor:
+    def _slope(self, draws: int, sampling_radius: Tensor) -> Tensor:
         """Estimated direction of more adversarial labels ``(r, c, h, w)``, of l2 length one."""
-        signed, plain = torch.zeros_like(self.here), torch.zeros_like(self.here)
-        answers = torch.zeros_like(spread)
+        signed, plain = torch.zeros_like(self.points), torch.zeros_like(self.points)
+        answers = torch.zeros_like(sampling_radius)
         for _ in range(draws):
-            point = (self.here + self._unit() * per_row(spread, self.here)).clamp(0, 1)
-            unit = (point - self.here) / per_row(spread, self.here)
-            phi = self._hits(point).to(spread) * 2 - 1
+            point = (self.points + self._unit() * per_row(sampling_radius, self.points)).clamp(0, 1)
+            unit = (point - self.points) / per_row(sampling_radius, self.points)
+            phi = self._hits(point).to(sampling_radius) * 2 - 1
             signed, plain, answers = signed + per_row(phi, unit) * unit, plain + unit, answers + phi
         mean = answers / draws
         # where all labels agree, the direction is to or from the mean draw
@@ -205,12 +205,12 @@ class _Walk:
 
     def _unit(self) -> Tensor:
         """One point of the l2 sphere for each image, from its own stream."""
-        shape = tuple(self.here.shape[1:])
+        shape = tuple(self.points.shape[1:])
         if self._state.norm is Norm.LINF:
             drawn = [torch.rand(shape, generator=s) * 2 - 1 for s in self._streams]
         else:
             drawn = [torch.randn(shape, generator=s) for s in self._streams]
-        noise = torch.stack(drawn).to(self.here)
+        noise = torch.stack(drawn).to(self.points)
         return noise / per_row(Norm.L2.of(noise), noise)
 
     def _forward(self, before: Tensor, direction: Tensor, size: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ class _Walk:
 
     def _to_boundary(self) -> None:
         """Bisect between each adversarial point and its image; verify the adversarial end."""
-        x, outer = self._state.x(self.rows), self.here
+        x, outer = self._state.x(self.rows), self.points
         low, high = torch.zeros_like(self._distance()), torch.ones_like(self._distance())
         for _ in range(_halvings(self._state.norm, x[0].numel())):
             some = (self._spent[self.rows] < self._queries).nonzero().flatten()
@@ -239,10 +239,10 @@ class _Walk:
             middle = (low + high)[some] / 2
             hit = self._hits(self._between(x[some], outer[some], middle), some)
             high[some[hit]], low[some[~hit]] = middle[hit], middle[~hit]
-        self.here = self._between(x, outer, high)
+        self.points = self._between(x, outer, high)
         self._spent[self.rows] += 1
         self._state.verify_candidates(
-            self.rows, self.here, self._state.logits(self.rows, self.here)
+            self.rows, self.points, self._state.logits(self.rows, self.points)
         )
 
     def _between(self, x: Tensor, outer: Tensor, share: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def _beyond_nearest_boundary(
     return rows[found], images[found]
 
 
-def _descend(state: SearchState, rows: Tensor, here: Tensor, inner_steps: int) -> Tensor:
+def _descend(state: SearchState, rows: Tensor, iterate: Tensor, inner_steps: int) -> Tensor:
     """Nearest misclassified iterates ``(r, c, h, w)``; ``inner_steps`` in each outer loop.
 
     A step that would leave the misclassified region is not taken, and the next one is half as long;
@@ -79,31 +79,31 @@ def _descend(state: SearchState, rows: Tensor, here: Tensor, inner_steps: int) -
     images of one scale; here the step is a share of the distance.
     """
     if not len(rows):
-        return here
+        return iterate
     x, alpha, order = state.x(rows), 0.1, 10.0
-    best, size = here.clone(), torch.full((len(rows),), _STEP, device=x.device)
-    proposed, slope, margin = here, torch.zeros_like(here), torch.zeros_like(size)
+    best, size = iterate.clone(), torch.full((len(rows),), _STEP, device=x.device)
+    proposed, slope, margin = iterate, torch.zeros_like(iterate), torch.zeros_like(size)
     for step in range(_OUTER * inner_steps):
         logits, gradient = state.gradient(
             rows, proposed, lambda logits, at: Loss.PROBABILITY_MARGIN.of(logits, state.y(at))
         )
         inside, value = adversarial(logits, state.y(rows)), _probability_margin(state, logits, rows)
         new = inside | (step == 0)
-        here, slope = (
-            torch.where(_wide(new), *pair) for pair in ((proposed, here), (gradient, slope))
+        iterate, slope = (
+            torch.where(_wide(new), *pair) for pair in ((proposed, iterate), (gradient, slope))
         )
         margin = torch.where(new, value, margin)
-        nearer = inside & (state.norm.of(here - x) < state.norm.of(best - x))
-        best = torch.where(_wide(nearer), here, best)
+        nearer = inside & (state.norm.of(iterate - x) < state.norm.of(best - x))
+        best = torch.where(_wide(nearer), iterate, best)
         size = torch.where(inside, size * 1.1, size / 2).clamp(1e-5, _STEP)
         barrier = slope * per_row(alpha / margin.clamp_min(1e-6), slope)
         # scaled: the barrier's weight is in units of the distance
-        pull = barrier * per_row(state.norm.of(here - x), barrier) - _inward(
-            state.norm, here - x, order
+        pull = barrier * per_row(state.norm.of(iterate - x), barrier) - _inward(
+            state.norm, iterate - x, order
         )
-        unit = normalised(feasible(pull, here))
-        length = per_row(size * Norm.L2.of(here - x), unit)
-        proposed = (here + unit * length).clamp(0, 1)
+        unit = normalised(feasible(pull, iterate))
+        length = per_row(size * Norm.L2.of(iterate - x), unit)
+        proposed = (iterate + unit * length).clamp(0, 1)
         if (step + 1) % inner_steps == 0:
             alpha, order = alpha * _SHRINK, order * _ORDER_GROWTH
     return best

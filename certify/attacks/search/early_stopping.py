@@ -1,7 +1,7 @@
 """Early stopping: when an ascent can no longer reach the boundary.
 
 To first order the margin can still rise by the gap at which Frank and Wolfe (1956) stop. How far
-the margin deviated from its tangents on the way says how reliable that is.
+the margin deviated from its tangents on the way shows how reliable that is.
 """
 
 from __future__ import annotations

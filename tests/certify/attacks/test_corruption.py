@@ -34,7 +34,7 @@ def session(
     return Session(used, images, np.arange(count), store, seed=5, batch_size=batch_size)
 
 
-def test_noise_errs_as_often_as_the_normal_distribution_says(tmp_path: Path) -> None:
+def test_noise_errs_as_often_as_the_normal_distribution_predicts(tmp_path: Path) -> None:
     """Two linear logits, noise of deviation s: wrong with probability Phi(-margin / (s ||w||))."""
     run, sigmas = session(tmp_path / "r.h5"), (0.01, 0.05)
     settings = CorruptionSettings(Change.GAUSSIAN, tuple((s,) for s in sigmas), draws=20)

@@ -1,4 +1,4 @@
-"""Where the gradient says nothing, and which attacks get past it (F11, F12b)."""
+"""Models without usable gradients, and the attacks that break them nevertheless (F11, F12b)."""
 
 from __future__ import annotations
 

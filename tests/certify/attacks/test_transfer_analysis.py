@@ -73,7 +73,7 @@ def test_the_model_as_its_own_source_breaks_what_the_exact_distances_say(tmp_pat
     own = summary.sources[0]
     assert own.clean_accuracy.value == 0.9
     assert [entry.epsilon for entry in own.robust_accuracy] == sorted(radii)
-    assert own.robust_accuracy == own.source_accuracy  # the same model, asked twice
+    assert own.robust_accuracy == own.source_accuracy  # model and source are the same
     assert own.robust_accuracy[0].lower < own.robust_accuracy[0].value
     for entry, one in zip(summary.all_sources, own.robust_accuracy, strict=True):
         assert entry.value <= one.value

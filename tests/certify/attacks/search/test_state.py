@@ -87,7 +87,7 @@ def test_rows_depend_on_the_image_alone(name: str, norm: Norm) -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_is_found_is_adversarial_and_as_far_as_it_says(name: str) -> None:
+def test_what_is_found_is_adversarial_and_at_the_stated_distance(name: str) -> None:
     classifier = network()
     batch = images(classifier)
     norm = CATALOGUE[name].norms[0]
