@@ -18,7 +18,7 @@ from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
 from .settings import AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import AttackSummary, RobustAccuracy, reach, share_at, summarise
+from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise
 from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
 from .transfer_analysis import analyse as analyse_transfer
@@ -49,13 +49,13 @@ __all__ = [
     "attacks_of",
     "corruption_tables",
     "default_rule",
+    "distance_limit",
     "fgsm",
     "hopskipjump",
     "label_search",
     "multi_targeted",
     "noise_search",
     "pgd",
-    "reach",
     "require_same_task",
     "require_source",
     "save_accuracy",

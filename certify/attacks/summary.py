@@ -156,10 +156,12 @@ def _targeted(
 
 def _curve(group: AnalysisGroup, distance: NDArray[np.float64]) -> tuple[RobustAccuracy, ...]:
     epsilons = group.attribute("epsilons", [])
-    return tuple(share_at(distance > reach(group, epsilon), epsilon) for epsilon in epsilons)
+    return tuple(
+        share_at(distance > distance_limit(group, epsilon), epsilon) for epsilon in epsilons
+    )
 
 
-def reach(group: AnalysisGroup, epsilon: float) -> float:
+def distance_limit(group: AnalysisGroup, epsilon: float) -> float:
     """Largest stored distance that counts as within ``epsilon``, which allows for rounding."""
     return epsilon * (1 + ROUNDING) if group.settings.get("radii") else epsilon
 
