@@ -133,7 +133,7 @@ def test_bad_settings_and_sources_are_named(tmp_path: Path) -> None:
         TransferSettings(Norm.L2, recipe="soar-pgd20")
     with pytest.raises(InvalidParameterError, match="no attack on sources called 'magic'"):
         TransferSettings(recipe="magic")
-    with pytest.raises(InvalidParameterError, match="radius must be a positive"):
+    with pytest.raises(InvalidParameterError, match="epsilon must be a positive"):
         TransferSettings(epsilons=(0.0,))
     run = session(tmp_path / "r.h5")
     blind = named(SEED, "blind")
