@@ -235,6 +235,12 @@ def test_attacks_that_do_not_fit_are_named() -> None:
         suites.attacks_of(Suite.QUICK, ("pgd",), Norm.LINF, differentiable=False)
 
 
+def test_a_targeted_attack_maximises_nothing_but_the_margin() -> None:
+    classifier, ball = network(), Ball(Norm.LINF, 0.1)
+    with pytest.raises(InvalidParameterError, match="margin of the target class, not ce"):
+        multi_targeted(classifier, images(classifier), ball, PgdConfig(loss=Loss.CE))
+
+
 def test_attacks_without_gradients_leave_the_processor_to_the_runtime(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
