@@ -32,8 +32,8 @@ import torch
 from native import Pair, load_pair
 from torch import Tensor
 
-from robcert.certify.attacks import pgd
-from robcert.certify.core import Batch, Norm
+from robcert.certify.attacks import PgdConfig, pgd
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.data import load_images
 from robcert.certify.numerics import Direction, Loss, StepRule, keep_freed_memory
 
@@ -79,14 +79,9 @@ def robcert(task: Task, rule: StepRule | None) -> Tensor:
     found = pgd(
         task.pair.classifier,
         task.batch,
-        norm=Norm.LINF,
-        epsilon=task.epsilon,
-        steps=task.steps,
-        rule=rule,
-        loss=Loss.CE,
-        restarts=task.restarts,
+        Ball(Norm.LINF, task.epsilon),
+        PgdConfig(task.steps, rule, Loss.CE, task.restarts, early_stopping=rule is None),
         seed=task.seed,
-        early_stopping=rule is None,
     )
     return found.found
 

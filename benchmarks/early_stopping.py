@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robcert.certify.attacks import Found, multi_targeted, pgd
-from robcert.certify.core import Batch, Norm
+from robcert.certify.attacks import Found, PgdConfig, multi_targeted, pgd
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.data import load_images
 from robcert.certify.importer import load_classifier
 from robcert.certify.numerics import Loss
@@ -62,19 +62,12 @@ def main() -> None:
         print(f"{options.model.name}, {norm} {epsilon:g}")
 
         def ascent(early_stopping: bool, loss: Loss, epsilon: float = epsilon) -> Found:
-            return pgd(
-                classifier,
-                batch,
-                norm=norm,
-                epsilon=epsilon,
-                loss=loss,
-                early_stopping=early_stopping,
-            )
+            config = PgdConfig(loss=loss, early_stopping=early_stopping)
+            return pgd(classifier, batch, Ball(norm, epsilon), config)
 
         def towards(early_stopping: bool, epsilon: float = epsilon) -> Found:
-            return multi_targeted(
-                classifier, batch, norm=norm, epsilon=epsilon, early_stopping=early_stopping
-            )
+            config = PgdConfig(early_stopping=early_stopping)
+            return multi_targeted(classifier, batch, Ball(norm, epsilon), config)
 
         compare("margin", lambda early_stopping: ascent(early_stopping, Loss.MARGIN))
         compare("cross-entropy", lambda early_stopping: ascent(early_stopping, Loss.CE))

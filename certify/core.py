@@ -1,4 +1,4 @@
-"""Types that every analysis shares: norms, kinds of claim, batches, progress."""
+"""Types that every analysis shares: norms, balls, kinds of claim, batches, progress."""
 
 from __future__ import annotations
 
@@ -73,6 +73,19 @@ class Norm(StrEnum):
         if self is Norm.LINF:  # seven times faster than torch.linalg.vector_norm
             return x.flatten(1).abs().amax(1)
         return torch.linalg.vector_norm(x.flatten(1), ord=self.order, dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ball:
+    """Perturbations of norm at most ``epsilon``, around one image or around each of a batch.
+
+    Attributes:
+        norm: norm of the perturbations.
+        epsilon: radius in pixel units, one number or one per image ``(b,)``.
+    """
+
+    norm: Norm
+    epsilon: float | Tensor
 
 
 class Kind(StrEnum):

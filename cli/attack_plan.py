@@ -52,8 +52,8 @@ class SuiteOptions:
             attacks=tuple(self.attacks or base.attacks),
             restarts=either(self.restarts, base.restarts),
             save_images=self.save_images or base.save_images,
-            radii=epsilons(options) if self.fixed_radius else base.radii,
-            every_step=self.no_early_stopping or base.every_step,
+            epsilons=epsilons(options) if self.fixed_radius else base.epsilons,
+            early_stopping=base.early_stopping and not self.no_early_stopping,
             round_8_bit=self.round_8_bit or base.round_8_bit,
         )
 
@@ -86,7 +86,7 @@ class ExtraTests:
             return None
         base = TransferSettings.of_profile(options.profile)
         recipe = either(self.source_attack, base.recipe)
-        return replace(base, norm=options.norm, radii=epsilons(options), recipe=recipe)
+        return replace(base, norm=options.norm, epsilons=epsilons(options), recipe=recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def run_plan(context: CommandContext, plan: AttackPlan) -> list[Done]:
 def _note_attacks_without_radius(context: CommandContext, settings: AttackSettings) -> None:
     from robcert.certify.attacks import attacks_of, without_radius
 
-    if not settings.radii:
+    if not settings.epsilons:
         return
     differentiable = context.session.classifier.differentiable
     names = attacks_of(

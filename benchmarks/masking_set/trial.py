@@ -7,14 +7,14 @@ its accuracy at least ``GAP`` below its accuracy under plain PGD on the file's o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robcert.certify import masking
-from robcert.certify.attacks import multi_targeted, pgd, square, transfer
-from robcert.certify.core import Norm
+from robcert.certify.attacks import PgdConfig, multi_targeted, pgd, square, transfer
+from robcert.certify.core import Ball, Norm
 from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.masking import (
     MaskingVerdict,
@@ -168,7 +168,7 @@ def evidence(
     entry: Entry, kit: Kit, classifier: Classifier, batch: Batch, epsilon: float
 ) -> Evidence:
     """Accuracies on clean images, under PGD, and under attacks that the check lacks (linf)."""
-    ball: dict[str, Any] = {"norm": Norm.LINF, "epsilon": epsilon}
+    ball = Ball(Norm.LINF, epsilon)
     model = averaged(classifier, DRAWS) if entry.random else classifier
     naive = judged_by_mean(classifier, DRAWS) if entry.random else classifier
 
@@ -180,7 +180,7 @@ def evidence(
     correct = ~broken(batch.x)
     stands = correct
     if model.differentiable:  # else PGD has no gradient
-        plain = pgd(as_shipped(naive), batch, steps=40, loss=Loss.CE, **ball)
+        plain = pgd(as_shipped(naive), batch, ball, PgdConfig(40, loss=Loss.CE))
         stands = correct & ~broken(plain.x_adv)
     left = stands
     for x in _stronger(entry, kit, model, batch, ball):
@@ -188,20 +188,19 @@ def evidence(
     return Evidence(*(float(share.double().mean()) for share in (correct, stands, left)))
 
 
-def _stronger(
-    entry: Entry, kit: Kit, model: Classifier, batch: Batch, ball: dict[str, Any]
-) -> list[Tensor]:
+def _stronger(entry: Entry, kit: Kit, model: Classifier, batch: Batch, ball: Ball) -> list[Tensor]:
     """Adversarial images of the inverse; without one, of the standard network and long attacks."""
     inside = kit.trained("standard") if entry.inverse is None else entry.inverse(kit)
     source = Classifier.from_module(
         inside, image_shape=kit.images.image_shape, num_classes=kit.images.num_classes
     )
-    found = [transfer(source, model, batch, steps=STEPS, seed=s, **ball).x_adv for s in range(3)]
+    found = [transfer(source, model, batch, ball, steps=STEPS, seed=s).x_adv for s in range(3)]
     if entry.inverse is not None:
         return found
-    found.append(square(model, batch, queries=QUERIES, seed=7, **ball).x_adv)
+    found.append(square(model, batch, ball, queries=QUERIES, seed=7).x_adv)
     if model.differentiable:
-        long = {"steps": STEPS, "seed": 7, **ball}
-        found.append(pgd(model, batch, loss=Loss.MARGIN, restarts=RESTARTS, **long).x_adv)
-        found.append(multi_targeted(model, batch, targets=TARGETS, **long).x_adv)
+        long = PgdConfig(STEPS)
+        repeated = replace(long, restarts=RESTARTS)
+        found.append(pgd(model, batch, ball, repeated, seed=7).x_adv)
+        found.append(multi_targeted(model, batch, ball, long, targets=TARGETS, seed=7).x_adv)
     return found

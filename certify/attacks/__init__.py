@@ -6,19 +6,19 @@ from .black_box.label_only import label_search
 from .black_box.noise import noise_search
 from .black_box.square import square
 from .black_box.transfer import require_same_task, require_source, transfer
-from .black_box.transfer_start import transfer_start
+from .black_box.transfer_start import TransferStartConfig, transfer_start
 from .catalogue import CATALOGUE
 from .corruption import Change, CorruptionSettings, CorruptionSummary
 from .corruption import analyse as analyse_corruption
 from .corruption import summarise as summarise_corruption
 from .figures import attack_curve, charts, save_accuracy, transfer_curves
-from .gradient.pgd import default_rule, fgsm, pgd, unbounded
+from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
 from .settings import AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import AttackSummary, RobustAccuracy, reach, share_at, summarise
+from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise
 from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
 from .transfer_analysis import analyse as analyse_transfer
@@ -36,9 +36,11 @@ __all__ = [
     "CorruptionSettings",
     "CorruptionSummary",
     "Found",
+    "PgdConfig",
     "RobustAccuracy",
     "Suite",
     "TransferSettings",
+    "TransferStartConfig",
     "TransferSummary",
     "analyse",
     "analyse_corruption",
@@ -48,13 +50,13 @@ __all__ = [
     "charts",
     "corruption_tables",
     "default_rule",
+    "distance_limit",
     "fgsm",
     "hopskipjump",
     "label_search",
     "multi_targeted",
     "noise_search",
     "pgd",
-    "reach",
     "require_same_task",
     "require_source",
     "save_accuracy",

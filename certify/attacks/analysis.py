@@ -27,26 +27,28 @@ if TYPE_CHECKING:
     from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
+    from .search.budget import AttackBudget
+
 __all__ = ["AttackSettings", "AttackSummary", "RobustAccuracy", "analyse", "summarise"]
 
 HEADLINE = {Norm.LINF: 8 / 255, Norm.L2: 0.5, Norm.L1: 12.0}
-"""Radius that a summary quotes first, pixel units."""
+"""Radius whose robust accuracy a summary states first, pixel units."""
 
 GRID = (0.125, 0.25, 0.5, 1.0, 2.0)
-"""Radii of a summary, in units of the headline's, where none are asked for."""
+"""Radii of a summary where none are given, in units of the headline radius."""
 
 IMAGES_AT_ONCE = 2
-"""Batches of images per step: a finished image is replaced by the next one."""
+"""Images per call of the search, in active batches: a finished image is replaced by the next."""
 
 
 def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[float] = ()) -> str:
     """Path of the table with each image's nearest adversarial image.
 
-    Rows that are there are kept. ``epsilons`` are radii of the summary, pixel units; they change
-    no row, and those of earlier runs stay.
+    Rows that already exist are kept. ``epsilons`` are radii of the summary, pixel units; they
+    change no row, and those of earlier runs are kept.
 
     Raises:
-        InvalidParameterError: an attack that does not exist or does not fit the model or the norm.
+        InvalidParameterError: an attack does not exist, or does not fit the model or the norm.
     """
     classifier = session.classifier
     names = suites.attacks_of(
@@ -56,7 +58,7 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
         differentiable=classifier.differentiable,
     )
     if suites.without_radius(names) == names:
-        settings = replace(settings, radii=())  # they change nothing
+        settings = replace(settings, epsilons=())  # they would change no row
     channels, height, width = classifier.image_shape
     axes = {"channel": channels, "height": height, "width": width}
     group = session.store.group(
@@ -87,7 +89,7 @@ def _note(
     *,
     differentiable: bool,
 ) -> None:
-    """Write what a summary needs beside the rows."""
+    """Store what a summary needs in addition to the rows."""
     for epsilon in epsilons:
         require_positive("epsilon", epsilon)
     headline = HEADLINE[settings.norm]
@@ -101,6 +103,16 @@ def _note(
     )
 
 
+def _budget(settings: AttackSettings) -> AttackBudget:
+    budget = BUDGETS[settings.suite]
+    return replace(
+        budget,
+        restarts=settings.restarts or budget.restarts,
+        epsilons=settings.epsilons,
+        early_stopping=settings.early_stopping,
+    )
+
+
 def _rows(
     session: Session,
     batch: Batch,
@@ -109,15 +121,7 @@ def _rows(
     active_batch_size: int,
 ) -> Columns:
     state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
-    budget = BUDGETS[settings.suite]
-    suites.run(
-        state,
-        names,
-        budget,
-        restarts=settings.restarts,
-        radii=settings.radii,
-        every_step=settings.every_step,
-    )
+    suites.run(state, names, _budget(settings))
     rows: Columns = {
         "distance": state.distance.cpu().numpy(),
         "success": state.distance.isfinite().cpu().numpy().astype(np.int8),
@@ -135,7 +139,7 @@ def _rows(
 
 
 def _after_rounding(state: SearchState) -> NDArray[np.int8]:
-    """1 where the nearest image, rounded to 8 bits, is adversarial still, 0 where not, else -1."""
+    """1 where the nearest image is still adversarial after rounding to 8 bits, else 0; -1: none."""
     survives = np.full(len(state.batch), -1, np.int8)
     found = state.correct[state.distance[state.correct].isfinite()]
     rounded = (state.x_adv * 255).round() / 255

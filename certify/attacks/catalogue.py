@@ -15,16 +15,26 @@ from .black_box.noise import run_noise
 from .black_box.spatial import run_spatial
 from .black_box.square import run_square
 from .gradient.apgd import run_apgd, run_apgd_targeted, run_apgd_towards
-from .gradient.carlini_wagner import run_carlini_wagner
+from .gradient.carlini_wagner import CarliniWagnerConfig, run_carlini_wagner
 from .gradient.ddn import run_ddn
 from .gradient.deepfool import run_deepfool
 from .gradient.fmn import run_fmn
 from .gradient.logbarrier import run_log_barrier
-from .gradient.pgd import LLR_DROPS, SOAR_L2_RULE, SOAR_RULE, run_fgsm, run_pgd
+from .gradient.pgd import (
+    LLR_FGSM20,
+    LLR_MULTI_TARGETED,
+    LLR_PGD50,
+    LLR_UNTARGETED,
+    SOAR_L2_PGD100,
+    SOAR_PGD7,
+    SOAR_PGD20,
+    PgdConfig,
+    run_fgsm,
+    run_pgd,
+)
 from .gradient.targeted import run_multi_targeted, run_random_targeted, run_towards
 from .search.adversarial_starts import run_gaussian
 from .search.bisection import Targets, at_radii, bisect
-from .search.radius import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
 
     from .search.bisection import RadiusAttack
     from .search.budget import AttackBudget
+    from .search.radius import RadiusTask
     from .search.state import SearchState
 
 
@@ -45,9 +56,9 @@ class Attack:
     """One attack of the catalogue.
 
     Attributes:
-        doc: one line for people.
+        doc: what it does, in one line for `robcert attacks`.
         run: searches on a search state.
-        norms: norms that it has.
+        norms: norms that it supports.
         gradient: whether it needs the twin.
     """
 
@@ -58,66 +69,55 @@ class Attack:
 
     @property
     def at_radius(self) -> bool:
-        """Whether it searches within a radius; others look for the smallest distance."""
-        return isinstance(self.run, _Bisected)
+        """Whether it searches within a given radius; other attacks minimise the distance."""
+        return isinstance(self.run, _AtRadius)
 
 
 @dataclass(frozen=True, slots=True)
-class _Bisected:
+class _AtRadius:
     """An attack at a radius: at those of the budget, or at the smallest that succeeds."""
 
     attack: Callable[[AttackBudget], RadiusAttack]
-    faces: Callable[[AttackBudget], Targets | None] = lambda _: None
+    targets: Callable[[AttackBudget], Targets | None] = lambda _: None
 
     def __call__(self, state: SearchState, budget: AttackBudget) -> None:
-        if budget.radii:
-            at_radii(state, self.attack(budget), budget.radii)
+        attack = self.attack(budget)
+        if budget.epsilons:
+            at_radii(state, attack, budget.epsilons)
         else:
-            bisect(state, self.attack(budget), halvings=budget.halvings, faces=self.faces(budget))
+            bisect(state, attack, halvings=budget.halvings, targets=self.targets(budget))
 
 
 def _tangents(budget: AttackBudget) -> Targets:
-    """For attacks that try each class anyway."""
+    """For attacks that try each class anyway: the tangents give the first radius only."""
     return Targets(budget.targets)
 
 
 def _pgd(
     loss: Loss, rule: Callable[[int], StepRule | None] = lambda _: None
-) -> Callable[..., None]:
-    def may_stop(budget: AttackBudget) -> bool:
-        return not budget.every_step and rule(budget.steps) is None
-
-    def attack(budget: AttackBudget) -> RadiusAttack:
-        return lambda state, rows, epsilon, block: run_pgd(
-            state,
-            rows,
-            epsilon,
-            steps=budget.steps,
-            rule=rule(budget.steps),
-            loss=loss,
-            restarts=budget.restarts,
-            early_stopping=may_stop(budget),
-            block=block,
+) -> Callable[[SearchState, AttackBudget], None]:
+    def config(budget: AttackBudget) -> PgdConfig:
+        own_rule = rule(budget.steps)
+        return PgdConfig(
+            budget.steps,
+            own_rule,
+            loss,
+            budget.restarts,
+            early_stopping=budget.early_stopping and own_rule is None,
         )
 
+    def attack(budget: AttackBudget) -> RadiusAttack:
+        return lambda state, task: run_pgd(state, task, config(budget))
+
     def towards(budget: AttackBudget, target: Tensor) -> RadiusAttack:
-        def run(state: SearchState, rows: Tensor, epsilon: Tensor, block: int) -> None:
+        def run(state: SearchState, task: RadiusTask) -> None:
             for restart in range(budget.restarts):
-                run_towards(
-                    state,
-                    standing(state, rows, epsilon),
-                    epsilon,
-                    target,
-                    steps=budget.steps,
-                    rule=rule(budget.steps),
-                    stream=f"pgd-towards/{restart}",
-                    early_stopping=may_stop(budget),
-                    block=block,
-                )
+                stream = f"pgd-towards/{restart}"
+                run_towards(state, task.surviving(state), target, config(budget), stream=stream)
 
         return run
 
-    return _Bisected(attack, lambda budget: Targets(budget.targets, partial(towards, budget)))
+    return _AtRadius(attack, lambda budget: Targets(budget.targets, partial(towards, budget)))
 
 
 def _adam(steps: int) -> StepRule:
@@ -126,171 +126,133 @@ def _adam(steps: int) -> StepRule:
 
 
 def _fgsm(_: AttackBudget) -> RadiusAttack:
-    return lambda state, rows, epsilon, _: run_fgsm(state, rows, epsilon, loss=Loss.CE)
-
-
-def _fgsm20(_: AttackBudget) -> RadiusAttack:
-    rule = StepRule(Direction.SIGN, 0.1, relative=True)  # LLR F.1: steps of a tenth of the radius
-    return lambda state, rows, epsilon, block: run_pgd(
-        state, rows, epsilon, steps=20, rule=rule, loss=Loss.CE, block=block
-    )
+    return lambda state, task: run_fgsm(state, task, loss=Loss.CE)
 
 
 def _multi_targeted(budget: AttackBudget) -> RadiusAttack:
-    return lambda state, rows, epsilon, block: run_multi_targeted(
-        state,
-        rows,
-        epsilon,
-        steps=budget.steps,
-        targets=budget.targets,
-        early_stopping=not budget.every_step,
-        block=block,
-    )
+    config = PgdConfig(budget.steps, early_stopping=budget.early_stopping)
+    return lambda state, task: run_multi_targeted(state, task, config, targets=budget.targets)
 
 
-def _papers_pgd(
-    steps: int, rule: StepRule, loss: Loss = Loss.CE, *, restarts: int = 1
-) -> Callable[[SearchState, AttackBudget], None]:
+def _fixed_pgd(config: PgdConfig) -> Callable[[SearchState, AttackBudget], None]:
     """PGD as a paper runs it, whatever the budget."""
-    return _Bisected(
-        lambda _: (
-            lambda state, rows, epsilon, block: run_pgd(
-                state,
-                rows,
-                epsilon,
-                steps=steps,
-                rule=rule,
-                loss=loss,
-                restarts=restarts,
-                block=block,
-            )
-        )
-    )
+    return _AtRadius(lambda _: lambda state, task: run_pgd(state, task, config))
 
 
 def _llr_multi_targeted(_: AttackBudget) -> RadiusAttack:
-    rule = StepRule(Direction.ADAM, 0.1)
-    return lambda state, rows, epsilon, block: run_multi_targeted(
-        state, rows, epsilon, steps=_LLR_STEPS, restarts=_LLR_RESTARTS, rule=rule, block=block
-    )
+    return lambda state, task: run_multi_targeted(state, task, LLR_MULTI_TARGETED)
 
 
 def _random_targeted(
-    steps: int | None = None, restarts: int | None = None, rule: StepRule | None = None
+    fixed: PgdConfig | None = None,
 ) -> Callable[[SearchState, AttackBudget], None]:
-    return _Bisected(
-        lambda budget: (
-            lambda state, rows, epsilon, block: run_random_targeted(
-                state,
-                state.correct if budget.radii else rows,
-                epsilon,
-                steps=steps or budget.steps,
-                restarts=restarts or budget.restarts,
-                rule=rule,
-                until_reached=bool(budget.radii),
-                block=block,
-            )
-        )
-    )
+    """Random-Targeted as a paper runs it (``fixed``), or by the budget.
+
+    At given radii every correctly classified image is attacked until its target class is reached.
+    """
+
+    def attack(budget: AttackBudget) -> RadiusAttack:
+        config = fixed or PgdConfig(budget.steps, restarts=budget.restarts)
+
+        def run(state: SearchState, task: RadiusTask) -> None:
+            given = bool(budget.epsilons)
+            todo = task.on(state.correct) if given else task
+            run_random_targeted(state, todo, config, until_reached=given)
+
+        return run
+
+    return _AtRadius(attack)
 
 
 def _apgd(*, ratio: bool) -> Callable[[SearchState, AttackBudget], None]:
-    # it settles late: at 20 steps it ends behind plain PGD, at 100 well before it
+    # it converges late: with 20 steps it finds less than plain PGD, with 100 much more
     def attack(budget: AttackBudget) -> RadiusAttack:
-        return lambda state, rows, epsilon, block: run_apgd(
-            state,
-            rows,
-            epsilon,
-            steps=5 * budget.steps,
-            restarts=budget.restarts,
-            ratio=ratio,
-            block=block,
+        steps, restarts = 5 * budget.steps, budget.restarts
+        return lambda state, task: run_apgd(
+            state, task, steps=steps, restarts=restarts, ratio=ratio
         )
 
     def towards(budget: AttackBudget, target: Tensor) -> RadiusAttack:
-        return lambda state, rows, epsilon, block: run_apgd_towards(
-            state, rows, epsilon, target, steps=5 * budget.steps, stream="towards/0", block=block
+        return lambda state, task: run_apgd_towards(
+            state, task, target, steps=5 * budget.steps, stream="towards/0"
         )
 
-    return _Bisected(attack, lambda budget: Targets(budget.targets, partial(towards, budget)))
+    return _AtRadius(attack, lambda budget: Targets(budget.targets, partial(towards, budget)))
 
 
 def _apgd_targeted(budget: AttackBudget) -> RadiusAttack:
-    return lambda state, rows, epsilon, block: run_apgd_targeted(
-        state, rows, epsilon, steps=budget.steps, targets=budget.targets, block=block
+    return lambda state, task: run_apgd_targeted(
+        state, task, steps=budget.steps, targets=budget.targets
     )
 
 
 def _square(budget: AttackBudget) -> RadiusAttack:
-    return lambda state, rows, epsilon, block: run_square(
-        state, rows, epsilon, queries=budget.queries, block=block
-    )
+    return lambda state, task: run_square(state, task, queries=budget.queries)
 
 
 def _noise(budget: AttackBudget) -> RadiusAttack:
-    return lambda state, rows, epsilon, block: run_noise(
-        state, rows, epsilon, draws=max(10, budget.queries // 10), block=block
-    )
+    return lambda state, task: run_noise(state, task, draws=max(10, budget.queries // 10))
 
 
-_LLR_STEPS, _LLR_RESTARTS = 200, 20
-_LLR_RULE = StepRule(Direction.ADAM, 0.1, drops=LLR_DROPS)
+def _carlini_wagner(state: SearchState, budget: AttackBudget) -> None:
+    config = CarliniWagnerConfig(budget.descent_steps, targets=budget.targets)
+    run_carlini_wagner(state, state.correct, config)
+
+
 _LINF = (Norm.LINF,)
 
 CATALOGUE: dict[str, Attack] = {
-    "fgsm": Attack("one step of steepest ascent of the cross-entropy", _Bisected(_fgsm)),
-    "fgsm-20": Attack("20 sign steps of a tenth of the radius", _Bisected(_fgsm20), (Norm.LINF,)),
+    "fgsm": Attack("one step of steepest ascent of the cross-entropy", _AtRadius(_fgsm)),
+    "fgsm-20": Attack("20 sign steps of a tenth of the radius", _fixed_pgd(LLR_FGSM20), _LINF),
     "pgd": Attack("PGD on the margin", _pgd(Loss.MARGIN)),
     "pgd-ce": Attack("PGD on the cross-entropy", _pgd(Loss.CE)),
     "pgd-adam": Attack("PGD on the margin, Adam steps", _pgd(Loss.MARGIN, _adam), (Norm.LINF,)),
-    "multi-targeted": Attack("PGD towards each other class", _Bisected(_multi_targeted, _tangents)),
-    "random-targeted": Attack("PGD towards a class drawn once", _random_targeted()),
+    "multi-targeted": Attack("PGD towards each other class", _AtRadius(_multi_targeted, _tangents)),
+    "random-targeted": Attack("PGD towards one randomly chosen class", _random_targeted()),
     "fmn": Attack(
         "fast minimum norm",
-        lambda state, e: run_fmn(state, state.correct, steps=e.descent_steps, rivals=e.targets),
+        lambda state, budget: run_fmn(
+            state, state.correct, steps=budget.descent_steps, targets=budget.targets
+        ),
     ),
     "ddn": Attack(
         "decoupled direction and norm",
-        lambda state, e: run_ddn(state, state.correct, steps=e.descent_steps, rivals=e.targets),
+        lambda state, budget: run_ddn(
+            state, state.correct, steps=budget.descent_steps, targets=budget.targets
+        ),
         (Norm.L2,),
     ),
     "deepfool": Attack(
         "steps onto the linearised boundary",
-        lambda state, e: run_deepfool(state, state.correct, steps=50, classes=e.targets),
+        lambda state, budget: run_deepfool(state, state.correct, steps=50, classes=budget.targets),
         _NOT_L1,
     ),
     "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False)),
     "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True)),
     "apgd-targeted": Attack(
-        "Auto-PGD towards each other class", _Bisected(_apgd_targeted, _tangents)
+        "Auto-PGD towards each other class", _AtRadius(_apgd_targeted, _tangents)
     ),
-    "cw": Attack(
-        "Carlini & Wagner",
-        lambda state, e: run_carlini_wagner(
-            state, state.correct, steps=e.descent_steps, rivals=e.targets
-        ),
-        (Norm.L2,),
-    ),
+    "cw": Attack("Carlini & Wagner", _carlini_wagner, (Norm.L2,)),
     "logbarrier": Attack(
-        "logarithmic barrier, from inside",
-        lambda state, e: run_log_barrier(
-            state, state.correct, steps=2 * e.descent_steps, rivals=e.targets
+        "logarithmic barrier, from a misclassified start",
+        lambda state, budget: run_log_barrier(
+            state, state.correct, steps=2 * budget.descent_steps, targets=budget.targets
         ),
         _NOT_L1,
     ),
     "boundary": Attack(
         "walk along the boundary, labels only",
-        lambda state, e: run_boundary(state, state.correct, queries=10 * e.queries),
+        lambda state, budget: run_boundary(state, state.correct, queries=10 * budget.queries),
         (Norm.L2,),
         gradient=False,
     ),
     "hopskipjump": Attack(
         "jumps along the boundary, labels only",
-        lambda state, e: run_hopskipjump(
+        lambda state, budget: run_hopskipjump(
             state,
             state.correct,
-            queries=10 * e.queries,
-            first_draws=max(10, min(100, e.queries // 4)),
+            queries=10 * budget.queries,
+            first_draws=max(10, min(100, budget.queries // 4)),
         ),
         _NOT_L1,
         gradient=False,
@@ -302,41 +264,41 @@ CATALOGUE: dict[str, Attack] = {
     ),
     "llr-pgd50": Attack(
         "LLR, Table F2: 50 Adam steps of 0.1 on the margin, one random start",
-        _papers_pgd(50, StepRule(Direction.ADAM, 0.1), Loss.MARGIN),
+        _fixed_pgd(LLR_PGD50),
         _LINF,
     ),
     "llr-untargeted": Attack(
         "LLR F.1: 200 Adam steps of 0.1, 0.01, 0.001 on the margin, 20 restarts",
-        _papers_pgd(_LLR_STEPS, _LLR_RULE, Loss.MARGIN, restarts=_LLR_RESTARTS),
+        _fixed_pgd(LLR_UNTARGETED),
         _LINF,
     ),
     "llr-random-targeted": Attack(
-        "LLR F.1: the same towards a class drawn once",
-        _random_targeted(_LLR_STEPS, _LLR_RESTARTS, _LLR_RULE),
+        "LLR F.1: the same towards one randomly chosen class",
+        _random_targeted(LLR_UNTARGETED),
         _LINF,
     ),
     "llr-multi-targeted": Attack(
         "LLR F.1: 200 Adam steps of 0.1 towards each other class, 20 restarts",
-        _Bisected(_llr_multi_targeted),
+        _AtRadius(_llr_multi_targeted),
         _LINF,
     ),
-    "soar-pgd7": Attack("SOAR: 7 sign steps of 2/255", _papers_pgd(7, SOAR_RULE), _LINF),
-    "soar-pgd20": Attack("SOAR: 20 sign steps of 2/255", _papers_pgd(20, SOAR_RULE), _LINF),
+    "soar-pgd7": Attack("SOAR: 7 sign steps of 2/255", _fixed_pgd(SOAR_PGD7), _LINF),
+    "soar-pgd20": Attack("SOAR: 20 sign steps of 2/255", _fixed_pgd(SOAR_PGD20), _LINF),
     "soar-l2-pgd100": Attack(
         "SOAR: 100 l2 steps of a fortieth of the radius",
-        _papers_pgd(100, SOAR_L2_RULE),
+        _fixed_pgd(SOAR_L2_PGD100),
         (Norm.L2,),
     ),
-    "square": Attack("random squares, scores only", _Bisected(_square), gradient=False),
-    "noise": Attack("random points of the ball", _Bisected(_noise), gradient=False),
+    "square": Attack("random squares, scores only", _AtRadius(_square), gradient=False),
+    "noise": Attack("random points of the ball", _AtRadius(_noise), gradient=False),
     "gaussian": Attack(
-        "Gaussian noise that grows",
+        "Gaussian noise of growing size",
         lambda state, _: run_gaussian(state, state.correct),
         gradient=False,
     ),
 }
-"""Every attack by name. Those at a radius look for the smallest one by bisection, or search at
-``AttackBudget.radii``."""
+"""Every attack by name. Attacks at a radius find the smallest radius by bisection, or search at
+``AttackBudget.epsilons``."""
 
 RANDOM_TARGETED = ("random-targeted", "llr-random-targeted")
-"""Attacks that are after one class drawn for each image."""
+"""Attacks towards one class per image, chosen at random."""

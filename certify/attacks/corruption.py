@@ -1,9 +1,10 @@
 """`robcert corruption`: accuracy under random changes of given strength.
 
-Two numbers a strength. *Measured*: accuracy on one random draw an image, as papers count (Ma,
+Two numbers per strength. *Measured*: accuracy on one random draw per image, as papers count (Ma,
 Faghri, Farahmand 2020, arXiv:2004.01832, Tables 6 and 7). *Attacked*: the worst of k draws
-(Engstrom et al. 2019, arXiv:1712.02779), where one misclassified draw, or the image itself, counts
-against an image. Neither has an epsilon: a motion is not small in any norm of pixels.
+(Engstrom et al. 2019, arXiv:1712.02779): an image counts as misclassified if it is itself
+misclassified or one of its draws is. Neither has an epsilon: a motion is not small in any norm of
+pixels.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Change(StrEnum):
-    """What is done to an image."""
+    """How an image is changed."""
 
     SPATIAL = "spatial"
     GAUSSIAN = "gaussian"
@@ -50,11 +51,11 @@ class CorruptionSettings:
     """Everything that changes a row.
 
     Attributes:
-        change: what is done.
+        change: how images are changed.
         strengths: spatial: (largest rotation in degrees, largest shift as a share of the side);
             gaussian: (standard deviation in pixel units,).
-        draws: k, draws of each strength; the first alone gives the measured accuracy.
-        clip: keep noisy pixels in [0, 1]. Off by default: the papers do not say.
+        draws: number k of draws at each strength; the first alone gives the measured accuracy.
+        clip: clip noisy pixels to [0, 1]. Off by default: the papers do not state whether they do.
     """
 
     change: Change = Change.SPATIAL
@@ -76,14 +77,16 @@ def _require_sensible(change: Change, strength: Strength) -> None:
         return
     degrees, shift = strength
     if not (0 <= degrees <= 180 and 0 <= shift <= 1 and degrees + shift > 0):
-        message = f"a motion turns by up to 180 degrees and shifts by up to 1 side, got {strength}"
+        message = (
+            f"a motion rotates by up to 180 degrees and shifts by up to 1 side, got {strength}"
+        )
         raise InvalidParameterError(message, hint="30,0.1 is 30 degrees and a tenth of the side")
 
 
 def analyse(session: Session, settings: CorruptionSettings) -> str:
-    """Path of the table with how many draws of each strength are misclassified.
+    """Path of the table with the number of misclassified draws at each strength.
 
-    Rows that are there are kept.
+    Rows that already exist are kept.
     """
     group = session.store.group(
         CORRUPTION,
@@ -118,7 +121,7 @@ def _rows(session: Session, batch: Batch, settings: CorruptionSettings) -> Colum
 def _changed(batch: Batch, settings: CorruptionSettings, seed: int) -> Iterator[Iterator[Tensor]]:
     """For each draw, the images ``(b, c, h, w)`` at each strength.
 
-    One draw serves all strengths: it is scaled by them, so they are compared on equal terms.
+    The same draw, scaled by the strength, is used for all strengths, so that they are comparable.
     """
     if settings.change is Change.SPATIAL:
         motions = unit_motions(batch.index, settings.draws, seed).to(batch.x)
@@ -146,9 +149,9 @@ class StrengthResult:
 
     Attributes:
         strength: as in the settings.
-        one_draw: share right on one random draw, with its 95 % interval; measured.
-        mean: share of all draws of all images that are right.
-        worst: share right on the image and on all k draws, with its interval; attacked.
+        one_draw: share correct on one random draw, with its 95 % interval; measured.
+        mean: share of all draws of all images that are classified correctly.
+        worst: share correct on the image and on all k draws, with its interval; attacked.
     """
 
     strength: Strength
@@ -162,13 +165,13 @@ class CorruptionSummary:
     """Accuracy under random changes.
 
     Attributes:
-        change: what was done.
-        draws: k.
-        clip: whether noisy pixels were kept in [0, 1].
-        n: images.
-        clean_accuracy: on the unchanged images.
-        accuracy: one entry a strength.
-        complete: whether every image asked for has its row.
+        change: how images were changed.
+        draws: number of draws k.
+        clip: whether noisy pixels were clipped to [0, 1].
+        n: number of images.
+        clean_accuracy: accuracy on the unchanged images.
+        accuracy: one entry per strength.
+        complete: whether every selected image has its row.
     """
 
     change: str

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 MOST = 6
-"""Images that a report shows."""
+"""Number of images that a report shows."""
 
 
 def save_examples(session: Session, group: AnalysisGroup) -> None:
-    """Store a few images with their nearest adversarial ones beside the rows of an attack.
+    """Store a few images with their nearest adversarial ones in the group of an attack.
 
-    Taken evenly from the successful images, nearest to farthest. Nothing is stored where the
-    attack kept no images.
+    Evenly spaced in the order of distance among the images with an adversarial one. Nothing is
+    stored if the attack kept no images.
     """
     if "adversarial" not in group.columns or "examples/index" in group:
         return

@@ -50,10 +50,10 @@ class AccuracyCurve:
     """Shares of images with their intervals.
 
     Attributes:
-        name: what the legend calls it.
+        name: its name in the legend.
         epsilon: distances ``(m,)``, ascending, pixel units.
         share: ``(m, 3)``: share still classified correctly, lower and upper limit.
-        everywhere: whether a share holds up to the next point; else it was measured there only.
+        everywhere: whether a share holds up to the next distance; else at its distance only.
     """
 
     name: str
@@ -65,8 +65,8 @@ class AccuracyCurve:
 def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
     """Accuracy against distance of an attack table.
 
-    From the nearest adversarial images at every distance; where attacks searched at given radii
-    only, at 0 and at those.
+    At every distance, from the nearest adversarial images; if attacks searched at given radii only,
+    at 0 and at those.
     """
     indices = group.indices
     distance = np.asarray(group.column("distance", indices[group.computed(indices)]))
@@ -77,8 +77,8 @@ def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
         epsilon = np.array([0.0, *radii])
         share = shares_above(distance, epsilon * (1 + ROUNDING), LEVEL)
         return AccuracyCurve(name, epsilon, share, False)
-    asked = [float(e) for e in group.attribute("epsilons", [])]
-    epsilon = step_places(distance, max([reach_of([distance]), *asked]), asked)
+    wanted = [float(e) for e in group.attribute("epsilons", [])]
+    epsilon = step_places(distance, max([reach_of([distance]), *wanted]), wanted)
     return AccuracyCurve(name, epsilon, shares_above(distance, epsilon, LEVEL), True)
 
 
@@ -116,8 +116,8 @@ def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: 
 def _draw(axes: Axes, curve: AccuracyCurve) -> None:
     value, lower, upper = curve.share.T
     if not curve.everywhere:
-        reach: Any = np.stack([value - lower, upper - value]).clip(min=0)
-        axes.errorbar(curve.epsilon, value, reach, marker="o", capsize=3, label=curve.name)
+        lengths: Any = np.stack([value - lower, upper - value]).clip(min=0)
+        axes.errorbar(curve.epsilon, value, lengths, marker="o", capsize=3, label=curve.name)
         return
     line = axes.step(curve.epsilon, value, where="post", label=curve.name)[0]
     band: Any = {"step": "post", "alpha": 0.2, "color": line.get_color(), "linewidth": 0}

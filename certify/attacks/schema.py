@@ -1,4 +1,4 @@
-"""Tables of what attacks found on the base classifier."""
+"""Columns of the tables of attacks, of transfer and of random changes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,23 @@ ATTACK = declare(
             ),
             Column("success", "i1", _A, "1 where an adversarial image was found", fill=-1),
             Column("prediction", "i4", _A, "class of the adversarial image", "class", fill=-1),
-            Column("attack", "i2", _A, "who found it: index into attribute attacks", fill=-1),
-            Column("n_forward", "i8", _M, "forward passes spent", "count", fill=-1),
-            Column("n_backward", "i8", _M, "backward passes spent", "count", fill=-1),
             Column(
-                "lost_in_runtime", "i2", _M, "successes that the runtime denied", "count", fill=-1
+                "attack", "i2", _A, "attack that found it: index into attribute attacks", fill=-1
+            ),
+            Column("n_forward", "i8", _M, "forward passes for the image", "count", fill=-1),
+            Column("n_backward", "i8", _M, "backward passes for the image", "count", fill=-1),
+            Column(
+                "lost_in_runtime",
+                "i2",
+                _M,
+                "successes not confirmed by the runtime",
+                "count",
+                fill=-1,
             ),
             Column(
-                "target_distance", "f8", _A, "to the class drawn for it, at given radii", "pixel"
+                "target_distance", "f8", _A, "to the randomly chosen class, at given radii", "pixel"
             ),
-            Column("eight_bit", "i1", _A, "1 if adversarial still when rounded to 8 bits", fill=-1),
+            Column("eight_bit", "i1", _A, "1 if still adversarial when rounded to 8 bits", fill=-1),
             Column(
                 "adversarial",
                 "f4",
@@ -46,15 +53,14 @@ TRANSFER = declare(
     Schema(
         "transfer",
         1,
-        "adversarial images of other models (the sources), tried on this one by the "
-        "runtime; sources "
-        "and epsilons are in the order of the settings",
+        "adversarial images of other models (the sources), classified by this model's runtime; "
+        "sources and epsilons are in the order of the settings",
         (
             Column(
                 "distance", "f8", _A, "nearest over all sources; 0 where misclassified", "pixel"
             ),
-            Column("prediction", "i4", _A, "class of that image, -1 without one", "class", fill=-2),
-            Column("nearest_source", "i2", _A, "the source it is from, -1 without one", fill=-2),
+            Column("prediction", "i4", _A, "class of that image, -1 for none", "class", fill=-2),
+            Column("nearest_source", "i2", _A, "source of that image, -1 for none", fill=-2),
             Column(
                 "broken",
                 "i1",
@@ -87,8 +93,8 @@ CORRUPTION = declare(
     Schema(
         "corruption",
         1,
-        "random rotations and shifts, or Gaussian noise: the runtime on some draws of "
-        "each strength",
+        "random rotations and shifts, or Gaussian noise: the runtime on several draws at each "
+        "strength",
         (
             Column("correct", "i1", _M, "1 where the unchanged image is classified as y", fill=-1),
             Column(
@@ -103,7 +109,7 @@ CORRUPTION = declare(
                 "wrong",
                 "i4",
                 _A,
-                "how many of the draws are misclassified",
+                "number of misclassified draws",
                 "count",
                 trailing=("strength",),
                 fill=-1,

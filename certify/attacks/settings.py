@@ -17,14 +17,14 @@ class AttackSettings:
 
     Attributes:
         norm: norm of the distance.
-        suite: which attacks, and how hard they try.
-        attacks: attacks by name instead of the suite's; ``suite`` still says how hard they try.
+        suite: which attacks run, and their budget.
+        attacks: attacks by name that replace the suite's; their budget is that of ``suite``.
         restarts: runs at one radius; None for the suite's number.
         save_images: keep the nearest adversarial images.
-        radii: attacks at a radius search at these, pixel units; none: at the smallest that
-            succeeds, found by bisection.
-        every_step: PGD takes all of its steps, also where the boundary is out of reach.
-        round_8_bit: also ask about each nearest image after rounding to multiples of 1/255.
+        epsilons: radii at which attacks at a radius search, pixel units; empty: at the smallest
+            that succeeds, found by bisection.
+        early_stopping: PGD stops on images whose boundary it cannot reach.
+        round_8_bit: also classify each nearest image after rounding to multiples of 1/255.
     """
 
     norm: Norm = Norm.LINF
@@ -32,13 +32,13 @@ class AttackSettings:
     attacks: tuple[str, ...] = ()
     restarts: int | None = None
     save_images: bool = False
-    radii: tuple[float, ...] = ()
-    every_step: bool = False
+    epsilons: tuple[float, ...] = ()
+    early_stopping: bool = True
     round_8_bit: bool = False
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; settings that it does not change have their defaults."""
         changed = {
             "quick": cls(suite=Suite.QUICK),
             "thorough": cls(suite=Suite.THOROUGH),
@@ -49,5 +49,18 @@ class AttackSettings:
         """Check the numbers."""
         if self.restarts is not None:
             require_at_least("restarts", self.restarts, 1)
-        for radius in self.radii:
-            require_positive("radius", radius)
+        for epsilon in self.epsilons:
+            require_positive("epsilon", epsilon)
+
+    def stored(self) -> dict[str, object]:
+        """The settings by the names that they have in results files."""
+        return {
+            "norm": self.norm,
+            "suite": self.suite,
+            "attacks": self.attacks,
+            "restarts": self.restarts,
+            "save_images": self.save_images,
+            "radii": self.epsilons,
+            "every_step": not self.early_stopping,
+            "round_8_bit": self.round_8_bit,
+        }

@@ -1,9 +1,8 @@
-"""Suites: which attacks look for each image's nearest adversarial image, and how hard."""
+"""Suites: which attacks search for each image's nearest adversarial image, with what budget."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Suite(StrEnum):
-    """How much is spent on the search."""
+    """How much computation is spent on the search."""
 
     QUICK = "quick"
     STANDARD = "standard"
@@ -48,11 +47,12 @@ def attacks_of(
 ) -> tuple[str, ...]:
     """Names of the attacks of a run, in their order.
 
-    The suite's attacks that have the norm; without gradients a search by noise and scores instead.
-    ``named`` attacks replace the suite.
+    The suite's attacks that support the norm; for a model without gradients attacks by noise,
+    scores and labels instead. ``named`` attacks replace the suite.
 
     Raises:
-        InvalidParameterError: an unknown name, or an attack without that norm or without gradients.
+        InvalidParameterError: a name is unknown, or an attack does not support the norm, or needs
+            gradients that the model does not have.
     """
     if not named:
         names = _SUITES[suite] if differentiable else _GRADIENT_FREE
@@ -63,8 +63,8 @@ def attacks_of(
             message = f"there is no attack called {name!r}"
             raise InvalidParameterError(message, hint=f"known attacks: {', '.join(CATALOGUE)}")
         if norm not in attack.norms:
-            message = f"the attack {name} has no norm {norm}"
-            raise InvalidParameterError(message, hint=f"it has {', '.join(attack.norms)}")
+            message = f"the attack {name} does not support the norm {norm}"
+            raise InvalidParameterError(message, hint=f"it supports {', '.join(attack.norms)}")
         if attack.gradient and not differentiable:
             message = f"the attack {name} needs gradients, and the model has no twin"
             raise InvalidParameterError(message, hint=f"use {', '.join(_GRADIENT_FREE)}")
@@ -72,32 +72,15 @@ def attacks_of(
 
 
 def without_radius(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of ``names`` that look for the smallest distance, whatever radii are given."""
+    """Those of ``names`` that minimise the distance, whatever radii are given."""
     return tuple(name for name in names if not CATALOGUE[name].at_radius)
 
 
-def run(
-    state: SearchState,
-    names: tuple[str, ...],
-    budget: AttackBudget,
-    *,
-    restarts: int | None = None,
-    radii: tuple[float, ...] = (),
-    every_step: bool = False,
-) -> None:
-    """Run the attacks of ``names`` one after the other on a search state.
-
-    What is given after ``budget`` takes the place of what it says.
-    """
-    budget = replace(
-        budget,
-        restarts=restarts or budget.restarts,
-        radii=radii or budget.radii,
-        every_step=every_step or budget.every_step,
-    )
+def run(state: SearchState, names: tuple[str, ...], budget: AttackBudget) -> None:
+    """Run the attacks of ``names`` one after the other on a search state."""
     for name in names:
         state.attack_name = name
         attack = CATALOGUE[name]
-        # beside the runtime's threads torch's own slow both down
+        # torch's threads would compete with the runtime's
         with nullcontext() if attack.gradient else state.classifier.forward_only():
             attack.run(state, budget)

@@ -1,4 +1,4 @@
-"""What the tables of `robcert attack` say."""
+"""Summary of `robcert attack`: accuracy and distances under attack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEVEL = 0.95
 """Level of the intervals of robust accuracy."""
 
 ROUNDING = 1e-4
-"""What float32 pixels may add to a distance, as a share of a radius that an attack was held to."""
+"""Rounding of float32 pixels in a distance, as a share of the radius of an attack at a radius."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RobustAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class EightBit:
-    """Images whose adversarial image, rounded to 8 bits, is adversarial still, or not any more."""
+    """Numbers of adversarial images that remain adversarial after rounding to 8 bits, or do not."""
 
     survives: int
     lost: int
@@ -54,25 +54,25 @@ class AttackSummary:
         norm: norm of the distances.
         suite: the suite that chose the attacks.
         attacks: their names.
-        n: images.
+        n: number of images.
         clean_accuracy: share classified as y without any attack, with its 95 % interval.
         robust_accuracy: the same under attack, by radius.
-        headline_epsilon: radius to quote first.
-        radii: where attacks at a radius searched; empty where they looked for the smallest.
-        without_radius: attacks that looked for the smallest distance beside them.
+        headline_epsilon: radius whose accuracy is stated first.
+        radii: radii at which attacks at a radius searched; empty if they searched for the smallest.
+        without_radius: attacks of the run that minimised the distance nevertheless.
         median_distance: of all images, misclassified ones at 0; None if it is infinite.
-        not_found: images without an adversarial image at any distance.
-        by_attack: images whose nearest adversarial image each attack found.
-        lost_in_runtime: successes in the twin that the runtime denied.
+        not_found: number of images without an adversarial image at any distance.
+        by_attack: number of images whose nearest adversarial image each attack found.
+        lost_in_runtime: successes in the twin that the runtime did not confirm.
         targeted_success: share of the images classified as y that a random-targeted attack alone,
             at given radii, moved to their randomly chosen target class, by radius; empty for other
             runs.
-        eight_bit: of the images with an adversarial one not at distance 0, how many keep it when it
-            is rounded to 8 bits; None if not asked for.
+        eight_bit: number of adversarial images at a distance above 0 that remain adversarial after
+            rounding to 8 bits; None if not requested.
         n_forward: forward passes per image, on average.
         n_backward: backward passes per image, on average.
-        warnings: what the reader must know.
-        complete: whether every image asked for has its row.
+        warnings: warnings for the reader.
+        complete: whether every selected image has its row.
     """
 
     norm: str
@@ -145,7 +145,7 @@ def _eight_bit(group: AnalysisGroup, indices: NDArray[np.int64]) -> EightBit | N
 def _targeted(
     group: AnalysisGroup, names: tuple[str, ...], indices: NDArray[np.int64]
 ) -> tuple[RobustAccuracy, ...]:
-    """Success by the definition of LLR, Table 1: the drawn class is what the model says."""
+    """Success as LLR, Table 1, defines it: the model predicts the randomly chosen class."""
     radii = sorted(group.settings.get("radii") or ())
     if not radii or len(names) != 1 or names[0] not in RANDOM_TARGETED:
         return ()
@@ -156,16 +156,18 @@ def _targeted(
 
 def _curve(group: AnalysisGroup, distance: NDArray[np.float64]) -> tuple[RobustAccuracy, ...]:
     epsilons = group.attribute("epsilons", [])
-    return tuple(share_at(distance > reach(group, epsilon), epsilon) for epsilon in epsilons)
+    return tuple(
+        share_at(distance > distance_limit(group, epsilon), epsilon) for epsilon in epsilons
+    )
 
 
-def reach(group: AnalysisGroup, epsilon: float) -> float:
-    """Largest stored distance within ``epsilon``; more where attacks were held to a radius."""
+def distance_limit(group: AnalysisGroup, epsilon: float) -> float:
+    """Largest stored distance that counts as within ``epsilon``, which allows for rounding."""
     return epsilon * (1 + ROUNDING) if group.settings.get("radii") else epsilon
 
 
 def share_at(which: NDArray[np.bool_], epsilon: float) -> RobustAccuracy:
-    """Share of images ``which`` holds for, with its interval, at the radius ``epsilon``."""
+    """Share of images in the mask ``which``, with its interval, at the radius ``epsilon``."""
     share = proportion(int(which.sum()), len(which), level=LEVEL)
     return RobustAccuracy(epsilon, share.value, share.lower, share.upper)
 
@@ -174,12 +176,12 @@ def _warnings(group: AnalysisGroup, lost: int) -> tuple[str, ...]:
     found = []
     if group.attribute("gradient_free", False):
         found.append(
-            "the model has no twin: only noise and score-based search were tried, which are weak; "
-            "distances are too large"
+            "the model has no twin: only attacks by noise, scores and labels were run, which are "
+            "weak; distances are too large"
         )
     if lost:
         many = "1 success in the twin was" if lost == 1 else f"{lost} successes in the twin were"
-        found.append(f"{many} denied by the runtime: not counted")
+        found.append(f"{many} not confirmed by the runtime, and not counted")
     return tuple(found)
 
 

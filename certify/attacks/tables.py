@@ -35,8 +35,8 @@ def _accuracy(summary: AttackSummary) -> Table:
     note = "Stronger attacks may find more. "
     if summary.radii:
         note += f"Searched within {', '.join(map(pixel, summary.radii))}, not for the smallest "
-        free = ", ".join(summary.without_radius)
-        note += f"distance (except {free})." if free else "distance."
+        minimising = ", ".join(summary.without_radius)
+        note += f"distance (except {minimising})." if minimising else "distance."
     else:
         note += "Median distance of the nearest adversarial image: "
         note += f"{decimal(summary.median_distance)}."
@@ -52,7 +52,7 @@ def _targeted(entries: Sequence[RobustAccuracy]) -> Iterator[Table]:
 
 
 def transfer_tables(summaries: Sequence[TransferSummary]) -> Iterator[Table]:
-    """Accuracy on the adversarial images of other models, and what those models keep themselves."""
+    """Accuracy on adversarial images of other models, and the accuracy of those models on them."""
     for summary in summaries:
         radii = tuple(f"ε = {pixel(entry.epsilon)}" for entry in summary.all_sources)
         rows = [_shares(one.source, one.robust_accuracy) for one in summary.sources]
@@ -60,8 +60,8 @@ def transfer_tables(summaries: Sequence[TransferSummary]) -> Iterator[Table]:
             rows.append(_shares("all of them", summary.all_sources))
         title = f"accuracy on adversarial images of other models ({summary.norm})"
         note = (
-            f"Made on the source by {summary.recipe}, {summary.steps} steps; tried on this model "
-            f"by its runtime. Without attack: {share_text(summary.clean_accuracy)}. In brackets: "
+            f"Made on the source by {summary.recipe}, {summary.steps} steps; classified by this "
+            f"model's runtime. Without attack: {share_text(summary.clean_accuracy)}. In brackets: "
             "95 % interval. Other sources or stronger attacks on them may find more."
         )
         yield Table(title, "attacked", ("source", *radii), tuple(rows), note)
@@ -102,7 +102,7 @@ def _corruption(summary: CorruptionSummary) -> Iterator[Table]:
 
 
 def _strength(strength: Sequence[float]) -> str:
-    """A strength in words.
+    """Text of a strength.
 
     >>> _strength((10.0, 0.05)), _strength((0.1,))
     ('±10°, ±5 %', 'σ = 0.1')

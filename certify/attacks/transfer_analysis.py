@@ -1,4 +1,4 @@
-"""`robcert attack --source`: what adversarial images of other models do to this one."""
+"""`robcert attack --source`: accuracy on adversarial images of other models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from robcert.certify.numerics import Loss
 from robcert.certify.stats import Proportion, proportion
 from robcert.certify.store import plain
 
-from .black_box.transfer import Recipe, require_source, run_transfer
-from .gradient.pgd import SOAR_L2_RULE, SOAR_RULE
+from .black_box.transfer import require_source, run_transfer
+from .gradient.pgd import SOAR_L2_PGD100, SOAR_PGD7, SOAR_PGD20, PgdConfig
 from .schema import TRANSFER
+from .search.radius import RadiusTask
 from .search.state import SearchState, adversarial
 from .summary import LEVEL, RobustAccuracy, share_at
 
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 RECIPES = ("pgd", "pgd-ce", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100")
-"""How a source is attacked: PGD on the margin or on the cross-entropy, or as SOAR ran it."""
+"""Attacks on a source: PGD on the margin or on the cross-entropy, or SOAR's attacks."""
 
-FEW_RIGHT = 2.0
-"""A source right on fewer images than this times chance says nothing: its input is prepared
-wrongly, or its classes are in another order."""
+FEW_CORRECT = 2.0
+"""Transfer from a source whose accuracy is below this times chance is meaningless: its
+preprocessing is wrong, or its classes are in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,21 @@ class TransferSettings:
 
     Attributes:
         norm: norm of the ball.
-        radii: where each source is attacked, pixel units, ascending.
-        recipe: one of ``RECIPES``.
-        steps: gradient steps on the source; SOAR's recipes have their own.
+        epsilons: radii within which each source is attacked, pixel units, ascending.
+        recipe: attack on the sources, one of ``RECIPES``.
+        steps: gradient steps on the source; SOAR's attacks have their own number.
         sources: SHA-256 of each source, in their order.
     """
 
     norm: Norm = Norm.LINF
-    radii: tuple[float, ...] = (8 / 255,)
+    epsilons: tuple[float, ...] = (8 / 255,)
     recipe: str = "pgd"
     steps: int = 20
     sources: tuple[str, ...] = ()
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
-        """Settings of a profile; what it does not name has its default."""
+        """Settings of a profile; settings that it does not change have their defaults."""
         changed = {
             "quick": cls(steps=10),
             "thorough": cls(steps=100),
@@ -67,43 +68,53 @@ class TransferSettings:
     def __post_init__(self) -> None:
         """Check the numbers."""
         require_at_least("steps", self.steps, 1)
-        require_at_least("number of radii", len(self.radii), 1)
-        for radius in self.radii:
-            require_positive("radius", radius)
+        require_at_least("number of radii", len(self.epsilons), 1)
+        for epsilon in self.epsilons:
+            require_positive("epsilon", epsilon)
         if self.recipe not in RECIPES:
-            message = f"no source is attacked by {self.recipe!r}"
-            raise InvalidParameterError(message, hint=f"known: {', '.join(RECIPES)}")
+            message = f"there is no attack on sources called {self.recipe!r}"
+            raise InvalidParameterError(message, hint=f"known attacks: {', '.join(RECIPES)}")
         if self.recipe.startswith("soar"):
             needed = Norm.L2 if "l2" in self.recipe else Norm.LINF
             if self.norm is not needed:
-                message = f"{self.recipe} has no norm {self.norm}"
-                raise InvalidParameterError(message, hint=f"it has {needed}")
+                message = f"the attack {self.recipe} does not support the norm {self.norm}"
+                raise InvalidParameterError(message, hint=f"it supports {needed}")
 
-    def how(self) -> Recipe:
-        """Steps and loss of the recipe."""
+    def source_attack(self) -> PgdConfig:
+        """Steps and loss of the attack on the sources."""
         return {
-            "pgd": Recipe(self.steps),
-            "pgd-ce": Recipe(self.steps, Loss.CE),
-            "soar-pgd7": Recipe(7, Loss.CE, SOAR_RULE),
-            "soar-pgd20": Recipe(20, Loss.CE, SOAR_RULE),
-            "soar-l2-pgd100": Recipe(100, Loss.CE, SOAR_L2_RULE),
+            "pgd": PgdConfig(self.steps),
+            "pgd-ce": PgdConfig(self.steps, loss=Loss.CE),
+            "soar-pgd7": SOAR_PGD7,
+            "soar-pgd20": SOAR_PGD20,
+            "soar-l2-pgd100": SOAR_L2_PGD100,
         }[self.recipe]
+
+    def stored(self) -> dict[str, object]:
+        """The settings by the names that they have in results files."""
+        return {
+            "norm": self.norm,
+            "radii": self.epsilons,
+            "recipe": self.recipe,
+            "steps": self.steps,
+            "sources": self.sources,
+        }
 
 
 def analyse(session: Session, settings: TransferSettings, sources: tuple[Classifier, ...]) -> str:
-    """Path of the table with what breaks by images made on each of ``sources``.
+    """Path of the table with the images broken by adversarial images of each of ``sources``.
 
-    Rows that are there are kept. ``settings.sources`` are filled in here.
+    Rows that already exist are kept. ``settings.sources`` is filled in here.
 
     Raises:
-        DataError: a source takes other images or has other classes.
+        DataError: a source takes images of another size or has other classes.
         TwinUnavailableError: a source has no gradients.
     """
     for source in sources:
         require_source(source, session.classifier)
     settings = replace(
         settings,
-        radii=tuple(sorted(set(settings.radii))),
+        epsilons=tuple(sorted(set(settings.epsilons))),
         sources=tuple(source.info.sha256 for source in sources),
     )
     group = session.store.group(
@@ -111,7 +122,7 @@ def analyse(session: Session, settings: TransferSettings, sources: tuple[Classif
         prefix=f"{settings.norm}-{settings.recipe}",
         settings=settings,
         seed=session.seed,
-        sizes={"source": len(sources), "epsilon": len(settings.radii)},
+        sizes={"source": len(sources), "epsilon": len(settings.epsilons)},
     )
     group.set_attributes(
         source_files=_names(sources),
@@ -122,7 +133,7 @@ def analyse(session: Session, settings: TransferSettings, sources: tuple[Classif
 
 
 def _names(sources: tuple[Classifier, ...]) -> list[str]:
-    """Their files, with eight digits of the hash where two are called the same."""
+    """File names of the sources, with eight digits of the hash where two names are equal."""
     files = [source.info.file for source in sources]
     return [
         f"{file} ({source.info.sha256[:8]})" if files.count(file) > 1 else file
@@ -160,32 +171,33 @@ def _rows(
 def _by_radius(
     state: SearchState, source: Classifier, settings: TransferSettings
 ) -> tuple[Tensor, Tensor]:
-    """Where the model breaks, and where the source does ``(b, e)``, from the smallest radius up.
+    """Which images are broken on the model, and which on the source ``(b, e)``.
 
-    An image that is broken within a radius is broken within the larger ones; the source is attacked
-    until both are.
+    From the smallest radius up: an image broken within one radius counts as broken within the
+    larger ones. The source is attacked until both models are misled.
     """
-    wrong = adversarial(source.logits(state.batch.x), state.batch.y)
+    misled = adversarial(source.logits(state.batch.x), state.batch.y)
     on_target, on_source = [], []
-    for radius in settings.radii:
+    for radius in settings.epsilons:
         epsilon = torch.full_like(state.batch.x[:, 0, 0, 0], radius)
-        todo = state.all_rows[~(wrong & state.within(epsilon))]
-        wrong = wrong | run_transfer(state, todo, epsilon, source=source, recipe=settings.how())
+        todo = state.all_rows[~(misled & state.within(epsilon))]
+        task = RadiusTask(todo, epsilon)
+        misled = misled | run_transfer(state, task, source, settings.source_attack())
         on_target.append(state.within(epsilon).to(torch.int8))
-        on_source.append(wrong.to(torch.int8))
+        on_source.append(misled.to(torch.int8))
     return torch.stack(on_target, dim=1), torch.stack(on_source, dim=1)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceResult:
-    """What one source's images leave.
+    """Accuracy on the adversarial images of one source.
 
     Attributes:
         source: its file.
-        clean_accuracy: the source's own, on the unchanged images.
+        clean_accuracy: of the source itself, on the unchanged images.
         robust_accuracy: share of images that the model still classifies as y, by radius.
-        source_accuracy: share that the source itself still classifies as y, by radius: how good
-            the attack was where it was made.
+        source_accuracy: share of images that the source itself still classifies as y, by radius:
+            how strong the attack on the source was.
     """
 
     source: str
@@ -196,18 +208,18 @@ class SourceResult:
 
 @dataclass(frozen=True, slots=True)
 class TransferSummary:
-    """The matrix: sources by radii.
+    """Accuracy for each source and radius.
 
     Attributes:
         norm: norm of the radii.
         recipe: how the sources were attacked.
         steps: gradient steps on a source.
-        n: images.
+        n: number of images.
         clean_accuracy: of the model.
-        sources: one entry a source.
-        all_sources: share that no source breaks, by radius.
-        warnings: what the reader must know.
-        complete: whether every image asked for has its row.
+        sources: one entry per source.
+        all_sources: share of images that no source's image breaks, by radius.
+        warnings: warnings for the reader.
+        complete: whether every selected image has its row.
     """
 
     norm: str
@@ -246,7 +258,7 @@ def summarise(store: ResultStore, key: str) -> TransferSummary:
         for at, file in enumerate(files)
     )
     settings = TransferSettings(recipe=group.settings["recipe"], norm=Norm(group.settings["norm"]))
-    steps = replace(settings, steps=int(group.settings["steps"])).how().steps
+    steps = replace(settings, steps=int(group.settings["steps"])).source_attack().steps
     return TransferSummary(
         norm=str(group.settings["norm"]),
         recipe=str(group.settings["recipe"]),
@@ -267,9 +279,9 @@ def _curve(broken: NDArray[np.bool_], radii: list[float]) -> tuple[RobustAccurac
 def _warnings(group: AnalysisGroup, found: tuple[SourceResult, ...]) -> tuple[str, ...]:
     chance = 1 / int(group.attribute("num_classes"))
     return tuple(
-        f"the source {one.source} itself is right on {100 * one.clean_accuracy.value:.0f} % of "
-        "these images: its preprocessing or its class order is wrong, so transfer from it "
-        "says nothing"
+        f"the source {one.source} itself classifies only "
+        f"{100 * one.clean_accuracy.value:.0f} % of these images correctly: its preprocessing or "
+        "its class order is wrong, so transfer from it is meaningless"
         for one in found
-        if one.clean_accuracy.n and one.clean_accuracy.value < FEW_RIGHT * chance
+        if one.clean_accuracy.n and one.clean_accuracy.value < FEW_CORRECT * chance
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
-from robcert.certify.attacks import ATTACK, reach, share_at
+from robcert.certify.attacks import ATTACK, distance_limit, share_at
 from robcert.certify.auditing import CLEAN, audit_record, labelled, summarise_clean
 from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.masking import MASKING
@@ -254,7 +254,7 @@ def _attacked(store: ResultStore, epsilon: float) -> AccuracyInterval | None:
         return None
     group, indices = tables[-1], tables[-1].indices
     distance = group.column("distance", indices[group.computed(indices)])
-    return AccuracyInterval.of(share_at(distance > reach(group, epsilon), epsilon))
+    return AccuracyInterval.of(share_at(distance > distance_limit(group, epsilon), epsilon))
 
 
 def _finite(value: float | None) -> float | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from robcert.certify.attacks import ATTACK, reach
+from robcert.certify.attacks import ATTACK, distance_limit
 from robcert.certify.auditing import CLEAN
 from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError, require_open_unit
@@ -298,7 +298,7 @@ def _attack(pair: PairedTable) -> Iterator[Difference]:
     yield pair.numbers("distance", Kind.ATTACKED, a, b)
     for epsilon in pair.radii:
         quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
-        within = reach(pair.a, epsilon)
+        within = distance_limit(pair.a, epsilon)
         yield pair.accuracies(quantity, Kind.ATTACKED, a > within, b > within)
 
 

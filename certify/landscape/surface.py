@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from robcert.certify.core import Kind, Norm
+from robcert.certify.core import Ball, Kind, Norm
 from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
 from robcert.certify.model import require_gradients
 from robcert.certify.numerics import (
+    AscentConfig,
     Direction,
     Loss,
+    RandomStart,
     StepRule,
     cross_entropy,
     generator,
     margin_loss,
     maximise,
-    random_start,
 )
 from robcert.certify.store import plain
 
@@ -101,22 +102,18 @@ def _adversarial(
     classifier: Classifier, batch: Batch, settings: SurfaceSettings, *, seed: int
 ) -> Tensor:
     """Perturbation ``(c, h, w)`` of length epsilon along the highest loss that PGD found."""
-    norm, epsilon, steps = settings.norm, settings.epsilon, settings.steps
-    start = random_start(
-        batch.index, batch.x, norm=norm, epsilon=epsilon, seed=seed, stream="surface/attack"
-    )
+    ball, steps = Ball(settings.norm, settings.epsilon), settings.steps
+    rule = StepRule(Direction.steepest(ball.norm), 0.25, relative=True, drops=((steps // 2, 0.4),))
+    start = RandomStart(seed, "surface/attack").draw(batch.index, batch.x, ball)
     found = maximise(
         lambda delta: Loss.MARGIN.of(classifier.twin_logits(batch.x + delta), batch.y),
         batch.x,
-        norm=norm,
-        epsilon=epsilon,
-        steps=steps,
-        rule=StepRule(Direction.steepest(norm), 0.25, relative=True, drops=((steps // 2, 0.4),)),
-        start=start,
-        box=True,
+        ball,
+        AscentConfig(steps, rule),
+        initial_perturbation=start,
     )
     delta = found.best_delta
-    return (delta * (epsilon / norm.of(delta).clamp_min(1e-12)))[0]
+    return (delta * (ball.epsilon / ball.norm.of(delta).clamp_min(1e-12)))[0]
 
 
 MOST_POINTS = 1001

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from robcert.certify.core import Norm
+from robcert.certify.core import Ball, Norm
 from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.local_linearity import tangent
 from robcert.certify.model import require_gradients
 from robcert.certify.numerics import (
     Loss,
+    RandomStart,
     generator,
     per_row,
-    random_start,
     steepest,
     value_and_gradient,
 )
@@ -350,9 +350,7 @@ def _direction(plane: Tangent, batch: Batch, settings: TaylorSettings, seed: int
     norm = Norm(settings.norm)
     if settings.line == Line.GRADIENT:
         return settings.epsilon * steepest(norm, plane.gradient)
-    return random_start(
-        batch.index, plane.x, norm=norm, epsilon=settings.epsilon, seed=seed, stream=STREAM
-    )
+    return RandomStart(seed, STREAM).draw(batch.index, plane.x, Ball(norm, settings.epsilon))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

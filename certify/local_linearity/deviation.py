@@ -13,12 +13,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from robcert.certify.numerics import Direction, StepRule, maximise, random_start, value_and_gradient
+from robcert.certify.core import Ball
+from robcert.certify.numerics import (
+    AscentConfig,
+    Direction,
+    RandomStart,
+    StepRule,
+    maximise,
+    value_and_gradient,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,11 +191,11 @@ def largest_deviation(
         seed: seed of the run.
         stream: name of the random stream.
     """
-    how: dict[str, Any] = {"norm": search.norm, "epsilon": epsilon, "seed": seed}
+    ball = Ball(search.norm, epsilon)
 
     def elsewhere(block: int, rows: Tensor) -> Tensor:
-        some = batch.index[rows.cpu().numpy()]
-        return random_start(some, plane.x[rows], stream=f"{stream}/elsewhere", block=block, **how)
+        start = RandomStart(seed, f"{stream}/elsewhere", block)
+        return start.draw(batch.index[rows.cpu().numpy()], plane.x[rows], ball)
 
     def one(restart: int) -> Deviation:
         first = restart * search.steps
@@ -195,7 +203,7 @@ def largest_deviation(
         return ascend(
             plane,
             replace(search, rule=rule),
-            random_start(batch.index, plane.x, stream=stream, block=restart, **how),
+            RandomStart(seed, stream, restart).draw(batch.index, plane.x, ball),
             epsilon=epsilon,
             elsewhere=lambda step, rows: elsewhere(first + step, rows),
         )
@@ -222,12 +230,9 @@ def ascend(
     ascent = maximise(
         lambda delta: search.sided.of(plane.residual(delta)),
         plane.x,
-        norm=search.norm,
-        epsilon=epsilon,
-        steps=search.steps,
-        rule=search.rule,
-        start=start,
-        box=search.box,
+        Ball(search.norm, epsilon),
+        AscentConfig(search.steps, search.rule, search.box),
+        initial_perturbation=start,
         elsewhere=elsewhere,
     )
     positive = (ascent.best_value > 0).view(-1, *[1] * (plane.x.dim() - 1))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from robcert.certify.attacks import (
     NORMS,
+    PgdConfig,
+    TransferStartConfig,
     fgsm,
     hopskipjump,
     label_search,
@@ -22,8 +24,16 @@ from robcert.certify.attacks import (
     transfer_start,
     unbounded,
 )
-from robcert.certify.core import Batch
-from robcert.certify.numerics import Direction, Loss, StepRule, generator, maximise, point_in_ball
+from robcert.certify.core import Ball, Batch
+from robcert.certify.numerics import (
+    AscentConfig,
+    Direction,
+    Loss,
+    StepRule,
+    generator,
+    maximise,
+    point_in_ball,
+)
 
 from .views import (
     LARGER,
@@ -49,22 +59,25 @@ if TYPE_CHECKING:
     from .settings import MaskingSettings
 
 
-Attack = Callable[[], "Found"]
+PendingAttack = Callable[[], "Found"]
 """An attack that has not been run yet."""
 
 SEARCH_SHARE = 0.1
-"""Share of the image that the first squares of the score search cover: small ones, with which the
-indicators' thresholds were found."""
+"""Share of the image that the first squares of the score search cover. They are small: the
+thresholds of the indicators were chosen with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attacks:
-    """One batch under attack.
+class AttackPlan:
+    """The attacks of the check on one batch.
 
     Attributes:
-        classifier: the model; where it answers at random, the mean of several draws.
-        plain: what an attack without knowledge of masking sees: the gradient of one draw.
-        drawn: the model itself where it answers at random, to judge successes by; else None.
+        classifier: the model; if its outputs are random, the mean of several draws.
+        plain: model for an attack that ignores masking: the gradient of one draw.
+        drawn: the model itself if its outputs are random, for the check of successes; else None.
+        batch: images.
+        settings: settings of the check.
+        seed: seed of the run.
     """
 
     classifier: Classifier
@@ -77,79 +90,100 @@ class Attacks:
     @classmethod
     def on(
         cls, classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
-    ) -> Attacks:
-        """The attacks on ``batch``; where the model answers at random, on its average."""
+    ) -> AttackPlan:
+        """The attacks on ``batch``; if the model's outputs are random, on its average."""
         random = classifier.info.random or bool(answers_differ(classifier, batch).any())
         if not random:
             return cls(classifier, classifier, None, batch, settings, seed)
         model, plain = (make(classifier, settings.draws) for make in (averaged, judged_by_mean))
         return cls(model, plain, classifier, batch, settings, seed)
 
-    def without_gradients(self) -> dict[str, Attack]:
-        """Attacks that only ask the runtime, by the column they fill."""
+    def without_gradients(self) -> dict[str, PendingAttack]:
+        """Attacks that use the runtime alone, by the column they fill."""
         settings, model, batch = self.settings, self.classifier, self.batch
-        common = {**self._ball, "seed": self.seed}
-        found: dict[str, Attack] = {
-            "noise": lambda: noise_search(model, batch, draws=settings.noise_draws, **common),
-            "search": lambda: square(
-                model, batch, queries=settings.queries, first_share=SEARCH_SHARE, **common
+        ball, seed = self._ball, self.seed
+        found: dict[str, PendingAttack] = {
+            "noise": lambda: noise_search(
+                model, batch, ball, draws=settings.noise_draws, seed=seed
             ),
-            "label_search": lambda: label_search(model, batch, queries=settings.queries, **common),
+            "search": lambda: square(
+                model,
+                batch,
+                ball,
+                queries=settings.queries,
+                first_share=SEARCH_SHARE,
+                seed=seed,
+            ),
+            "label_search": lambda: label_search(
+                model, batch, ball, queries=settings.queries, seed=seed
+            ),
         }
         if settings.decision_queries and settings.norm in NORMS:
             queries = settings.decision_queries
             found["hopskipjump"] = lambda: hopskipjump(
-                model, batch, queries=queries, first_draws=max(10, queries // 30), **common
+                model, batch, ball, queries=queries, first_draws=max(10, queries // 30), seed=seed
             )
         return found
 
-    def by_transfer(self, sources: tuple[Classifier, ...]) -> dict[str, Attack]:
-        """What breaks some other model, and searches that begin there; none without a source."""
+    def by_transfer(self, sources: tuple[Classifier, ...]) -> dict[str, PendingAttack]:
+        """Adversarial images of other models, and searches that start at them, by column.
+
+        Empty without a source.
+        """
         settings, model, batch = self.settings, self.classifier, self.batch
-        common = {**self._ball, "seed": self.seed, "steps": settings.steps}
+        ball, seed = self._ball, self.seed
         sources = tuple(source for source in sources if source.differentiable)
         if not sources:
             return {}
         return {
             "transfer": lambda: _any_of(
-                [transfer(source, model, batch, **common) for source in sources]
+                [
+                    transfer(source, model, batch, ball, steps=settings.steps, seed=seed)
+                    for source in sources
+                ]
             ),
             "transfer_start": lambda: transfer_start(
-                sources[0], model, batch, queries=settings.queries, **common
+                sources[0],
+                model,
+                batch,
+                ball,
+                TransferStartConfig(settings.steps, settings.queries),
+                seed=seed,
             ),
         }
 
     def long_search(self, sources: tuple[Classifier, ...]) -> Found:
-        """Searches by scores, from transferred images and by labels, with many more questions.
+        """Searches by scores, from transferred images and by labels, with many more queries.
 
-        Where the model answers at random each question is several, and there are fewer.
+        If the model's outputs are random a query takes several forward passes, so there are fewer.
         """
         model, queries = self.classifier, self.settings.long_queries
         if self.drawn is not None:
             queries = max(1, queries // self.settings.draws)
-        common = {**self._ball, "queries": queries, "seed": self.seed + 1}
-        found = [square(model, self.batch, **common)]
+        ball, seed = self._ball, self.seed + 1
+        config = TransferStartConfig(self.settings.steps, queries)
+        found = [square(model, self.batch, ball, queries=queries, seed=seed)]
         found += [
-            transfer_start(source, model, self.batch, steps=self.settings.steps, **common)
+            transfer_start(source, model, self.batch, ball, config, seed=seed)
             for source in sources[:1]
             if source.differentiable
         ]
-        found.append(label_search(model, self.batch, **common))
+        found.append(label_search(model, self.batch, ball, queries=queries, seed=seed))
         return _any_of(found)
 
-    def on_rows(self, rows: Tensor) -> Attacks:
+    def on_rows(self, rows: Tensor) -> AttackPlan:
         """The same attacks on some images ``rows (b,)`` of the batch."""
         batch = self.batch
         some = Batch(batch.index[rows.cpu().numpy()], batch.x[rows], batch.y[rows])
         return replace(self, batch=some)
 
-    def by_gradient(self) -> dict[str, Attack]:
+    def by_gradient(self) -> dict[str, PendingAttack]:
         """Attacks that follow the twin's gradient, by the column they fill."""
         settings, model, batch = self.settings, self.classifier, self.batch
         smooth = noise_averaged_gradient(model, settings, self.seed)
         inside = logits_inside_graph(model)
-        found: dict[str, Attack] = {
-            "fgsm": lambda: fgsm(model, batch, **self._ball),
+        found: dict[str, PendingAttack] = {
+            "fgsm": lambda: fgsm(model, batch, self._ball),
             "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE),
             "pgd_ce": lambda: self._ascend(model, Loss.CE),
             "pgd_wide": lambda: self._ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
@@ -159,10 +193,10 @@ class Attacks:
             "multi_targeted": lambda: multi_targeted(
                 model,
                 batch,
+                self._ball,
+                PgdConfig(settings.steps),
                 targets=settings.targets,
-                steps=settings.steps,
                 seed=self.seed,
-                **self._ball,
             ),
             "averaged": lambda: self._ascend(smooth, Loss.MARGIN),
             "unbounded": lambda: unbounded(
@@ -191,7 +225,7 @@ class Attacks:
         }
 
     def succeeds(self, found: Found) -> NDArray[np.int8]:
-        """1 where ``found`` stands up, by fresh draws where the model answers at random."""
+        """1 where an attack succeeded; if outputs are random, by the majority of new draws."""
         broken = found.found
         if self.drawn is not None:
             y, draws = self.batch.y, 2 * self.settings.draws
@@ -199,16 +233,24 @@ class Attacks:
         return broken.to(torch.int8).cpu().numpy()
 
     @property
-    def _ball(self) -> dict[str, Any]:
-        return {"norm": self.settings.norm, "epsilon": self.settings.epsilon}
+    def _ball(self) -> Ball:
+        return Ball(self.settings.norm, self.settings.epsilon)
 
-    def _ascend(self, target: Classifier, loss: Loss, **more: Any) -> Found:
-        common = {**self._ball, "seed": self.seed, "steps": self.settings.steps}
-        return pgd(target, self.batch, **{**common, "loss": loss, **more})
+    def _ascend(
+        self,
+        target: Classifier,
+        loss: Loss,
+        *,
+        epsilon: float | None = None,
+        restarts: int = 1,
+    ) -> Found:
+        ball = Ball(self.settings.norm, self.settings.epsilon if epsilon is None else epsilon)
+        config = PgdConfig(self.settings.steps, loss=loss, restarts=restarts)
+        return pgd(target, self.batch, ball, config, seed=self.seed)
 
 
 def _any_of(several: list[Found]) -> Found:
-    """The first of ``several`` that found something, image by image."""
+    """For each image the first of ``several`` results that has an adversarial image."""
     merged = several[0]
     for other in several[1:]:
         take = other.found & ~merged.found
@@ -225,17 +267,15 @@ def one_step_from_random(
 ) -> Tensor:
     """The images of SOAR's PGD1: a random start and one step of 2/8 of the radius on CE."""
     start = random_point(batch, settings, seed) - batch.x
-    climbed = maximise(
+    rule = StepRule(Direction.steepest(settings.norm), 0.25, relative=True)
+    ascent = maximise(
         lambda delta: Loss.CE.of(classifier.twin_logits(batch.x + delta), batch.y),
         batch.x,
-        norm=settings.norm,
-        epsilon=settings.epsilon,
-        steps=1,
-        rule=StepRule(Direction.steepest(settings.norm), 0.25, relative=True),
-        start=start,
-        box=True,
+        Ball(settings.norm, settings.epsilon),
+        AscentConfig(1, rule),
+        initial_perturbation=start,
     )
-    return (batch.x + climbed.last_delta).clamp(0, 1)
+    return (batch.x + ascent.last_delta).clamp(0, 1)
 
 
 def random_point(batch: Batch, settings: MaskingSettings, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from robcert.certify.numerics import Loss, value_and_gradient
 
-from .attacks import Attack, Attacks, one_step_from_random, random_point
+from .attacks import AttackPlan, PendingAttack, one_step_from_random, random_point
 from .checklist import needs_long_search
 from .schema import MASKING
 from .settings import MaskingSettings, axes
@@ -38,7 +38,7 @@ def evidence(
     A row does not depend on the other images of the batch, unless the model itself is random.
     """
     differ = answers_differ(classifier, batch)
-    attacks = Attacks.on(classifier, batch, settings, seed)
+    attacks = AttackPlan.on(classifier, batch, settings, seed)
     model, drawn = attacks.classifier, attacks.drawn
     logits = model.logits(batch.x)
     wrong = logits.argmax(1) != batch.y
@@ -62,11 +62,11 @@ def evidence(
     return columns
 
 
-def _outcomes(attacks: Attacks, run: dict[str, Attack]) -> Columns:
+def _outcomes(attacks: AttackPlan, run: dict[str, PendingAttack]) -> Columns:
     return {name: attacks.succeeds(attack()) for name, attack in run.items()}
 
 
-def _long_search(attacks: Attacks, columns: Columns, sources: tuple[Classifier, ...]) -> Columns:
+def _long_search(attacks: AttackPlan, columns: Columns, sources: tuple[Classifier, ...]) -> Columns:
     """Outcome of the long search on selected images; the others keep their fill value."""
     some = np.flatnonzero(needs_long_search(columns, attacks.classifier.info))
     found = columns["long_search"].copy()

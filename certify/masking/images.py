@@ -10,7 +10,7 @@ import torch
 from robcert.certify.core import Kind
 from robcert.certify.landscape import SurfaceSettings, loss_surface
 
-from .attacks import Attacks
+from .attacks import AttackPlan
 from .checklist import BY_GRADIENT, WITHOUT_GRADIENT
 from .trace import trace
 from .views import as_shipped
@@ -57,7 +57,7 @@ def save_pictures(
     if not len(chosen):
         return
     batch = session.batch(chosen)
-    attacks = Attacks.on(session.classifier, batch, settings, session.seed)
+    attacks = AttackPlan.on(session.classifier, batch, settings, session.seed)
     ends = _naive_ends(attacks) if session.classifier.differentiable else None
     breaks, by = _breaking(attacks, by, sources)
     _save_images(group, batch, ends, breaks, attacks.classifier)
@@ -81,7 +81,7 @@ def _chosen(group: AnalysisGroup) -> tuple[NDArray[np.int64], list[str]]:
     return indices[best], by
 
 
-def _naive_ends(attacks: Attacks) -> Tensor:
+def _naive_ends(attacks: AttackPlan) -> Tensor:
     """Last iterates of PGD on the file's own output ``(b, c, h, w)``, successful or not."""
     settings, batch = attacks.settings, attacks.batch
     traced = trace(
@@ -96,7 +96,7 @@ def _naive_ends(attacks: Attacks) -> Tensor:
 
 
 def _breaking(
-    attacks: Attacks, by: list[str], sources: tuple[Classifier, ...]
+    attacks: AttackPlan, by: list[str], sources: tuple[Classifier, ...]
 ) -> tuple[Tensor, list[str]]:
     """Adversarial examples of the attacks ``by``, and their names; the image itself if none."""
     run = attacks.without_gradients() | attacks.by_transfer(sources)
@@ -133,7 +133,7 @@ def _save_images(
 
 
 def _save_surface(
-    group: AnalysisGroup, attacks: Attacks, one: Batch, settings: MaskingSettings, seed: int
+    group: AnalysisGroup, attacks: AttackPlan, one: Batch, settings: MaskingSettings, seed: int
 ) -> None:
     square = SurfaceSettings(settings.norm, settings.epsilon, RESOLUTION, ASCENT_STEPS)
     found = loss_surface(attacks.classifier, one, square, seed=seed)

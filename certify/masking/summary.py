@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.attacks import reach
+from robcert.certify.attacks import distance_limit
 from robcert.certify.store import ledger
 
 from .checklist import Facts, indicators_of
@@ -124,7 +124,7 @@ def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
     for attack in store.existing("attack"):
         if attack.settings["norm"] == group.settings["norm"]:
             distance = np.asarray(attack.column("distance"), dtype=np.float64)
-            found = distance <= reach(attack, float(group.settings["epsilon"]))
+            found = distance <= distance_limit(attack, float(group.settings["epsilon"]))
             within = np.maximum(within, np.where(np.isnan(distance), -1, found).astype(np.int8))
     return within
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from robcert.certify.attacks import default_rule
+from robcert.certify.core import Ball
 from robcert.certify.local_linearity import Search, Sided, halving_rule, largest_deviation, tangent
 from robcert.certify.numerics import (
     Loss,
+    RandomStart,
     feasible,
     finite,
     per_row,
     project,
-    random_start,
     value_and_gradient,
 )
 
@@ -56,9 +57,7 @@ def trace(
     """Trace of the attack on the images of ``batch``; ``epsilon`` in pixel units."""
     x, y, rule = batch.x, batch.y, default_rule(norm, steps)
     radius = per_row(epsilon, x).flatten()
-    start = random_start(
-        batch.index, x, norm=norm, epsilon=epsilon, seed=seed, stream="masking/trace"
-    )
+    start = RandomStart(seed, "masking/trace").draw(batch.index, x, Ball(norm, epsilon))
     first = delta = project(start, norm, radius, x=x)
     moments = rule.moments(delta)
     bad = torch.zeros_like(y, dtype=torch.bool)

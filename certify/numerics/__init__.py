@@ -1,15 +1,16 @@
-"""Small kernels: ascent, projections, gradients, losses, random streams, memory."""
+"""Kernels: ascent, projections, gradients, losses, random streams, batch-invariant operations."""
 
 from .ascent import (
+    AscentConfig,
     Direction,
     Elsewhere,
     Moments,
+    RandomStart,
     StepRule,
     finite,
     largest_entry,
     maximise,
     normalised,
-    random_start,
     steepest,
 )
 from .batch_invariant import SameRows, softmax, whole_vectors
@@ -30,11 +31,13 @@ from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, str
 
 __all__ = [
     "NOISE_BLOCK",
+    "AscentConfig",
     "Direction",
     "Elsewhere",
     "ImageLoss",
     "Loss",
     "Moments",
+    "RandomStart",
     "SameRows",
     "StepRule",
     "TopMargin",
@@ -54,7 +57,6 @@ __all__ = [
     "points_in_ball",
     "probability_margin_loss",
     "project",
-    "random_start",
     "softmax",
     "steepest",
     "stream_seed",

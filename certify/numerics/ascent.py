@@ -1,4 +1,4 @@
-"""Projected gradient ascent in a ball, one problem an image: behind attacks, gamma and omega."""
+"""Projected gradient ascent in a ball, separately for each image; behind attacks, gamma, omega."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Norm
+from robcert.certify.core import Ball, Norm
 
 from .gradients import value_and_gradient
 from .projections import feasible, per_row, project
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Objective = Callable[[Tensor], Tensor]
-"""Perturbations ``(b, ...)`` to one value an image ``(b,)``, differentiable."""
+"""Maps perturbations ``(b, ...)`` to one value per image ``(b,)``, differentiable."""
 
 Elsewhere = Callable[[int, Tensor], Tensor]
-"""A step's number and which images ``(b,)`` to fresh perturbations for those."""
+"""Maps the number of a step and a mask of images ``(b,)`` to new perturbations of those images."""
 
 Moments = tuple[Tensor, ...]
-"""What a step rule remembers; the first axis of every tensor is the image."""
+"""State of a step rule between steps; the first axis of every tensor is the image."""
 
 
 class Direction(StrEnum):
-    """How a gradient becomes a step of length 1."""
+    """How a gradient is turned into a step of length 1."""
 
     SIGN = "sign"
     L2 = "l2"
@@ -47,15 +47,15 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepRule:
-    """Steps from gradients; an image that has gradient zero stays where it is.
+    """How gradients are turned into steps; an image whose gradient is zero does not move.
 
     Attributes:
         direction: sign of the gradient; gradient over its l2 norm; sign at its largest entry (l1);
-            Adam's ratio of moments (Kingma & Ba 2015), whose entries are near 1 in size. Adam fits
-            linf: for a steady gradient it is the sign, which in an l2 or l1 ball is not the best
-            direction.
+            Adam's ratio of moments (Kingma & Ba 2015), whose entries have size near 1. Adam suits
+            linf: for a constant gradient its direction is the sign, which is not the steepest
+            direction in an l2 or l1 ball.
         size: length of the step in pixel units, or in units of the radius if ``relative``.
-        relative: see ``size``.
+        relative: whether ``size`` is in units of the radius.
         drops: (step, factor) pairs: the size is multiplied by the factor after that step.
         smoothing: Adam's epsilon.
     """
@@ -67,20 +67,20 @@ class StepRule:
     smoothing: float = 1e-9
 
     def sizes(self, t: Tensor, epsilon: Tensor) -> Tensor:
-        """Lengths ``(b,)`` of the steps number ``t (b,)``, counted from 1."""
+        """Lengths ``(b,)`` of the steps with the numbers ``t (b,)``, counted from 1."""
         sizes = self.size * (epsilon if self.relative else torch.ones_like(epsilon))
         for step, factor in self.drops:
             sizes = torch.where(t > step, sizes * factor, sizes)
         return sizes
 
     def moments(self, like: Tensor) -> Moments:
-        """What the rule remembers before the first step."""
+        """State of the rule before the first step."""
         if self.direction is Direction.ADAM:
             return torch.zeros_like(like), torch.zeros_like(like)
         return ()
 
     def unit(self, gradient: Tensor, t: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
-        """Step of length 1 number ``t (b,)`` along ``gradient (b, ...)``, and the new moments."""
+        """Step of length 1 along ``gradient (b, ...)``, and the new moments; ``t (b,)`` from 1."""
         if self.direction is Direction.SIGN:
             return gradient.sign(), moments
         if self.direction is Direction.L2:
@@ -97,21 +97,36 @@ class StepRule:
 def _shortfall(decay: float, t: Tensor, like: Tensor) -> Tensor:
     """1 - decay^t for the steps ``t (b,)``, with the same bits in a batch of any size.
 
-    Powers have other last bits at the end of a batch, and 1 minus them loses digits.
+    torch's powers differ in the last bit at the end of a batch, and 1 minus a power loses digits.
     """
     return -torch.expm1(t.to(like.dtype) * math.log(decay))
 
 
 @dataclass(frozen=True, slots=True)
-class Ascent:
-    """Where the ascents went.
+class AscentConfig:
+    """How an ascent is run.
 
     Attributes:
-        best_value: largest value on the way ``(b,)``; -inf where it never was a number.
-        best_delta: perturbation there ``(b, ...)``.
+        steps: gradient steps.
+        rule: how a gradient is turned into a step.
+        box: whether ``x + delta`` is kept in [0, 1].
+    """
+
+    steps: int
+    rule: StepRule
+    box: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ascent:
+    """Results of the ascents of a batch.
+
+    Attributes:
+        best_value: largest value on the way ``(b,)``; -inf where every value was NaN.
+        best_delta: perturbation of that value ``(b, ...)``.
         last_value: value after the last step ``(b,)``.
-        last_delta: perturbation there.
-        n_gradients: gradients an image cost (forward passes: one more).
+        last_delta: perturbation after the last step ``(b, ...)``.
+        n_gradients: gradients per image (forward passes: one more).
     """
 
     best_value: Tensor
@@ -124,43 +139,39 @@ class Ascent:
 def maximise(
     objective: Objective,
     x: Tensor,
+    ball: Ball,
+    config: AscentConfig,
     *,
-    norm: Norm,
-    epsilon: float | Tensor,
-    steps: int,
-    rule: StepRule,
-    start: Tensor | None = None,
-    box: bool,
+    initial_perturbation: Tensor | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> Ascent:
-    r"""Maximum of ``objective`` over :math:`\|\delta\|_p \le \epsilon`, as far as ascent finds it.
+    r"""Largest values of ``objective`` over :math:`\|\delta\|_p \le \epsilon` that ascent finds.
 
-    Projected gradient ascent, each image by itself; the objective is looked at before every step
-    and after the last. Adam's moments are not reset by the projection. Gradients that are not
-    numbers count as 0.
+    Projected gradient ascent, separately for each image; the objective is evaluated before every
+    step and after the last. The projection does not reset Adam's moments. Entries of a gradient
+    that are NaN or infinite count as 0.
 
     Args:
-        objective: perturbations to values; see :data:`Objective`.
+        objective: maps perturbations to values; see :data:`Objective`.
         x: images ``(b, c, h, w)`` in [0, 1].
-        norm: norm of the ball.
-        epsilon: radius in pixel units, one number or one an image ``(b,)``.
-        steps: gradient steps.
-        rule: how a gradient becomes a step.
-        start: first perturbations ``(b, c, h, w)``, projected before use; None for 0.
-        box: keep ``x + delta`` in [0, 1].
-        elsewhere: where an image goes whose gradient is exactly 0; None leaves it where it is.
+        ball: the balls of the perturbations.
+        config: how the ascent is run.
+        initial_perturbation: ``(b, c, h, w)``, projected before use; None for 0.
+        elsewhere: new perturbations of images whose gradient is exactly 0; None: they do not move.
     """
-    inside = x if box else None
-    radius = per_row(epsilon, x).flatten()
-    delta = torch.zeros_like(x) if start is None else project(start, norm, radius, x=inside)
+    norm, inside = ball.norm, x if config.box else None
+    rule, radius = config.rule, per_row(ball.epsilon, x).flatten()
+    delta = torch.zeros_like(x)
+    if initial_perturbation is not None:
+        delta = project(initial_perturbation, norm, radius, x=inside)
     best_delta, best_value = delta, torch.full_like(radius, -torch.inf)
     moments = rule.moments(delta)
-    for step in range(1, steps + 1):
+    for step in range(1, config.steps + 1):
         value, gradient = value_and_gradient(objective, delta)
         best_value, best_delta = _better(best_value, best_delta, value, delta)
         t = torch.full_like(radius, step)
         uphill = finite(gradient)
-        if box:
+        if config.box:
             uphill = feasible(uphill, x + delta)
         unit, moments = rule.unit(uphill, t, moments)
         moved = delta + unit * per_row(rule.sizes(t, radius), delta)
@@ -170,38 +181,43 @@ def maximise(
     with torch.no_grad():
         value = objective(delta)
     best_value, best_delta = _better(best_value, best_delta, value, delta)
-    return Ascent(best_value, best_delta, value, delta, steps)
+    return Ascent(best_value, best_delta, value, delta, config.steps)
 
 
-def random_start(
-    indices: NDArray[np.int64],
-    like: Tensor,
-    *,
-    norm: Norm,
-    epsilon: float | Tensor,
-    seed: int,
-    stream: str,
-    block: int = 0,
-) -> Tensor:
-    """Perturbations shaped ``like (b, ...)``, uniform in the balls, from each image's own stream.
+@dataclass(frozen=True, slots=True)
+class RandomStart:
+    """Uniform random points of balls, each from the random stream of its image alone.
 
-    Args:
-        indices: positions of the images in the data set ``(b,)``.
-        like: tensor whose shape, device and type the result takes.
-        norm: norm of the balls.
-        epsilon: radius in pixel units, one number or one an image ``(b,)``.
+    Attributes:
         seed: seed of the run.
         stream: name of the stream, e.g. ``attack/pgd/0``.
         block: number within the stream.
     """
-    points = [
-        point_in_ball(
-            norm, 1.0, tuple(like.shape[1:]), generator=generator(seed, stream, int(index), block)
-        )
-        for index in indices
-    ]
-    unit = torch.stack(points).to(like) if points else torch.zeros_like(like)
-    return unit * per_row(epsilon, like)
+
+    seed: int
+    stream: str
+    block: int = 0
+
+    def draw(self, indices: NDArray[np.int64], like: Tensor, ball: Ball) -> Tensor:
+        """One perturbation per image, shaped, placed and typed like ``like (b, ...)``.
+
+        Args:
+            indices: positions of the images in the data set ``(b,)``.
+            like: tensor that gives shape, device and type.
+            ball: the balls.
+        """
+        shape = tuple(like.shape[1:])
+        points = [
+            point_in_ball(
+                ball.norm,
+                1.0,
+                shape,
+                generator=generator(self.seed, self.stream, int(index), self.block),
+            )
+            for index in indices
+        ]
+        unit = torch.stack(points).to(like) if points else torch.zeros_like(like)
+        return unit * per_row(ball.epsilon, like)
 
 
 def finite(gradient: Tensor) -> Tensor:
@@ -210,7 +226,7 @@ def finite(gradient: Tensor) -> Tensor:
 
 
 def steepest(norm: Norm, gradient: Tensor) -> Tensor:
-    """Vectors ``(b, ...)`` of length 1 in ``norm`` along which ``gradient`` rises fastest."""
+    """Directions ``(b, ...)`` of length 1 in ``norm`` along which ``gradient`` is largest."""
     direction = Direction.steepest(norm)
     if direction is Direction.SIGN:
         return gradient.sign()
@@ -218,7 +234,7 @@ def steepest(norm: Norm, gradient: Tensor) -> Tensor:
 
 
 def normalised(gradient: Tensor) -> Tensor:
-    """``gradient (b, ...)`` over its l2 norms; 0 where it is 0."""
+    """``gradient (b, ...)`` divided by its l2 norms; 0 where it is 0."""
     # scaled first: the square of a small float32 gradient underflows to 0
     largest = per_row(Norm.LINF.of(gradient), gradient)
     scaled = torch.where(largest > 0, gradient / largest, 0.0)
@@ -226,7 +242,7 @@ def normalised(gradient: Tensor) -> Tensor:
 
 
 def largest_entry(gradient: Tensor) -> Tensor:
-    """The sign of the entry largest in size of ``gradient (b, ...)``, 0 elsewhere."""
+    """The sign of the largest entry in absolute value of ``gradient (b, ...)``, 0 elsewhere."""
     flat = gradient.flatten(1)
     at = flat.abs().argmax(1, keepdim=True)
     unit = torch.zeros_like(flat).scatter(1, at, flat.gather(1, at).sign())

@@ -1,14 +1,14 @@
-"""Matrix products that give a row the same bits whatever batch it came in.
+"""Operations whose result for a row has the same bits in a batch of any size.
 
-BLAS picks its kernels by the number of rows, by the place of a row among them and by the number of
-threads, and each kernel sums in an order of its own. So a small product is made for each image by
-itself. That would read a large matrix once an image: there the product is made of a number of rows
-that is always the same, the missing ones being zero, and that usual numbers of threads divide into
-whole kernels.
+Matrix products: BLAS chooses its kernels by the number of rows, by the position of a row and by the
+number of threads, and each kernel has its own order of summation. So a product with a small matrix
+is computed separately for each image. With a large matrix that would read the matrix once per
+image; there the product has a fixed number of rows, filled up with zeros, which usual numbers of
+threads divide into whole kernels.
 
-A softmax that has the same bits, and its gradient too, whatever the number of threads.
+Softmax: the same bits, also of its gradient, for any number of threads.
 
-Bits of element-wise functions that do not depend on where in the batch an element stands.
+Element-wise functions: bits that do not depend on an element's position in the batch.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 SMALL = 2**18
-"""Entries of a matrix that is read once an image."""
+"""Largest number of entries of a matrix that is read once per image."""
 
 ROWS = 96
-"""Rows of a product with a larger one."""
+"""Number of rows of a product with a larger matrix."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -46,7 +46,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def matmul(left: Tensor, right: Tensor) -> Tensor:
-    """``left right`` as :func:`torch.matmul` has it."""
+    """Product of ``left`` and ``right``, as by :func:`torch.matmul`."""
     if left.device.type != "cpu" or left.ndim < 2 or right.ndim != 2:
         return torch.matmul(left, right)
     return linear(left, right.t()) if left.ndim == 2 else _by_image(left, right)
@@ -75,15 +75,15 @@ class SameRows(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call ``func``, or what stands for it."""
+        """Call ``func``, or :func:`linear` in its place."""
         return (linear if func is functional.linear else func)(*args, **(kwargs or {}))
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    r""":math:`e^{x_i} / \sum_j e^{x_j}` along ``axis``, as :func:`torch.softmax` has it.
+    r""":math:`e^{x_i} / \sum_j e^{x_j}` along ``axis``, as by :func:`torch.softmax`.
 
-    torch's own rounds by the number of threads along any axis but the last, and its gradient does
-    so along that one too unless it is a multiple of 16 long.
+    The rounding of torch's softmax depends on the number of threads along every axis but the last;
+    that of its gradient also along the last unless its length is a multiple of 16.
     """
     if x.device.type != "cpu":
         return torch.softmax(x, axis)
@@ -105,31 +105,31 @@ class _SoftmaxOfRows(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        r""":math:`y_i (g_i - \sum_j g_j y_j)`, of torch's operations: it has a gradient itself."""
+        r""":math:`y_i (g_i - \sum_j g_j y_j)`, by operations that have gradients themselves."""
         (y,) = ctx.saved_tensors
         g = gradient.contiguous()
         return y * (g - (y * g).sum(-1, keepdim=True))
 
 
 VECTOR = 32
-"""Elements that torch's CPU kernels take in one step where registers are the widest."""
+"""Elements per step of torch's CPU kernels with the widest registers."""
 
 SHARE = 32768
-"""Elements of which torch gives each thread at least so many."""
+"""Smallest number of elements that torch assigns to a thread."""
 
 UNDIVIDED = 20000
-"""Elements that its GELU leaves to one thread; more of them it gives to all threads in any case."""
+"""Largest number of elements for which torch's GELU uses one thread; for more it uses all."""
 
 
 def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``function`` of tensors of one shape, element by element, as one row of whole vectors.
+    """Element-wise ``function`` of tensors of one shape, computed on one row of whole vectors.
 
-    What is left over behind the last whole vector of a thread's share torch computes by other code,
-    whose last bit may differ (sigmoid, ELU, powers, ...): a row at the end of a batch of 24 then
-    had other bits than in the middle of 64. The layout of the first tensor is kept.
+    torch computes the elements after the last whole vector of a thread's share by other code, whose
+    last bit may differ (sigmoid, ELU, powers, ...): a row at the end of a batch of 24 would have
+    other bits than in the middle of 64. The layout of the first tensor is kept.
 
-    A row of whole vectors is only looked at as a row; a gradient that comes back in another layout
-    is copied into this one. A row that lacks elements is copied once each way.
+    If the number of elements fits, the row is a view, and a gradient in another layout is copied
+    into this one. Otherwise the row is padded, with one copy in each direction.
     """
 
     @functools.wraps(function)
@@ -142,7 +142,7 @@ def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         laid = x.permute(order) if back else x
         beside = [_beside(value, order, missing) for value in others]
         y = function(_row(laid, missing), *beside, **attributes)
-        if missing:  # a slice would fill its gradient with zeros first
+        if missing:  # the gradient of a slice is filled with zeros first, that of a split is not
             y = y.split_with_sizes((count, missing))[0]
         y = y.view_as(laid)
         return y.permute(back) if back else y
@@ -151,13 +151,13 @@ def whole_vectors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _row(laid: Tensor, missing: int) -> Tensor:
-    """A tensor as a row, and ``missing`` elements more."""
+    """A tensor as a row, padded by ``missing`` elements."""
     row = laid.reshape(-1)
     return torch.cat((row, row.new_full((missing,), 0.5))) if missing else row
 
 
 def _beside(value: Tensor | float, order: tuple[int, ...], missing: int) -> Tensor | float:
-    """Another tensor as a row in the same order; a single number as it is."""
+    """Another tensor as a row in the same order; a single number unchanged."""
     if not isinstance(value, Tensor) or value.ndim < len(order):
         return value
     return _row(value.permute(order), missing)
@@ -165,7 +165,7 @@ def _beside(value: Tensor | float, order: tuple[int, ...], missing: int) -> Tens
 
 @functools.lru_cache(4096)
 def _missing(count: int, threads: int) -> int:
-    """How many elements after ``count`` end each thread's share with a whole vector."""
+    """Number of elements to append to ``count`` so that each thread's share is whole vectors."""
     whole = count
     while short := -whole % (VECTOR * _shares(whole, threads)):
         whole += short
@@ -173,16 +173,16 @@ def _missing(count: int, threads: int) -> int:
 
 
 def _shares(count: int, threads: int) -> int:
-    """A multiple of all numbers of shares that torch cuts so many elements into."""
+    """A multiple of every number of shares that torch may divide the elements into."""
     usual = max(1, min(threads, -(-count // SHARE)))
     return math.lcm(usual, threads) if count > UNDIVIDED else usual
 
 
 @functools.lru_cache(4096)
 def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Axes as they lie in memory, outermost first, and the way back; none where all stay.
+    """Axes in the order of memory, outermost first, and the inverse; empty if that is the order.
 
-    Of two strides alike a length of 1 comes last.
+    Of two axes of equal stride the one of length 1 comes last.
     """
     axes = range(len(shape))
     order = sorted(axes, key=lambda axis: (-strides[axis], shape[axis] == 1))

@@ -13,8 +13,8 @@ PerImage = Callable[[Tensor], Tensor]
 def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
     """Values ``(b,)`` of ``function`` at ``x (b, ...)`` and their gradients ``(b, ...)``.
 
-    The gradient is of the SUM over the batch, so each row is the gradient of its own image; a
-    mean would divide it by the batch size. A function that does not depend on ``x`` has gradient 0.
+    The sum over the batch is differentiated, so each row is the gradient of its own image; a mean
+    would divide it by the batch size. A function that does not depend on ``x`` has gradient 0.
     """
     with torch.enable_grad():
         point = x.detach().requires_grad_()
@@ -24,6 +24,6 @@ def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(
             values.sum(), point, allow_unused=True, materialize_grads=True
         )
-    # In the usual layout: another slows what follows, and sums over it end in other bits. Of one
-    # channel contiguous() would take channels last for the usual one.
+    # Contiguous layout: another one is slower, and sums over it have other last bits. With one
+    # channel contiguous() would mistake channels-last for it.
     return values.detach(), gradient.reshape(-1).view(x.shape)

@@ -1,4 +1,4 @@
-"""Losses and margins of logits, one number an image."""
+"""Losses and margins of logits, one number per image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .batch_invariant import softmax
 
 
 class ImageLoss(Protocol):
-    """Something that gives each image a number, larger the worse the model does."""
+    """A loss: one number per image, larger the less the logits favour the image's class."""
 
     def of(self, logits: Tensor, y: Tensor) -> Tensor:
         """Losses ``(b,)`` of ``logits (b, k)`` for the classes ``y (b,)``."""
 
 
 class Loss(StrEnum):
-    """What an analysis looks at; each is larger the worse the model does."""
+    """Losses of the analyses; each is larger the less the logits favour the image's class."""
 
     CE = "ce"
     MARGIN = "margin"
@@ -38,13 +38,13 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TopMargin:
-    """The k-th largest score of the other classes minus that of y (Finlay & Oberman 2019).
+    """The k-th largest score of the other classes minus the score of y (Finlay & Oberman 2019).
 
-    Negative where y is among the ``k`` largest; with k = 1 the margin loss.
+    Negative where y is among the ``k`` largest scores; with k = 1 the margin loss.
 
     Attributes:
-        k: rank, below the number of classes.
-        probability: of softmax probabilities instead of logits.
+        k: rank, smaller than the number of classes.
+        probability: whether scores are softmax probabilities instead of logits.
     """
 
     k: int
@@ -73,7 +73,7 @@ def probability_margin_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    r""":math:`z_t - z_y`, ``(b,)``; positive where the target beats y."""
+    r""":math:`z_t - z_y`, ``(b,)``; positive where the target has the larger logit."""
     return _of_class(logits, target) - _of_class(logits, y)
 
 

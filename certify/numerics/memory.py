@@ -1,4 +1,4 @@
-"""Keep freed memory in the process, so that the next tensor does not fault its pages in again."""
+"""Keep freed memory in the process, so that the next tensor causes no page faults."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt's parameters, malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc not to give large blocks back to the system; whether that was possible.
+    """Whether glibc was told not to return large blocks to the system.
 
-    torch allocates every activation anew; without this each is mapped, faulted in page by page and
-    unmapped again, which costs small networks more than their arithmetic. The process then stays
-    at its peak size. Other C libraries are left as they are.
+    torch allocates every activation again; without this setting each is mapped, faulted in page by
+    page and unmapped, which takes longer than the arithmetic of small networks. The process then
+    keeps its peak size. Other C libraries are not changed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

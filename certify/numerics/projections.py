@@ -1,4 +1,4 @@
-"""Projections of perturbations onto balls and onto the pixel box, one ball an image."""
+"""Projections of perturbations onto balls and onto the pixel box, one ball per image."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 from robcert.certify.core import Norm
 
 L2_ROUNDS = 20
-"""Most rounds of the l2 projection with a box; three or four are usual."""
+"""Largest number of rounds of the l2 projection with a box; three or four are usual."""
 
 
 def per_row(values: float | Tensor, like: Tensor) -> Tensor:
-    """``values``, one number or ``(b,)``, shaped to multiply ``like (b, ...)``."""
+    """``values``, one number or ``(b,)``, in a shape that broadcasts to ``like (b, ...)``."""
     row = torch.as_tensor(values, dtype=like.dtype, device=like.device).expand(len(like))
     return row.view(-1, *[1] * (like.dim() - 1))
 
@@ -20,15 +20,15 @@ def per_row(values: float | Tensor, like: Tensor) -> Tensor:
 def project(
     delta: Tensor, norm: Norm, epsilon: float | Tensor, *, x: Tensor | None = None
 ) -> Tensor:
-    r"""Perturbations ``(b, ...)`` in the balls :math:`\|\delta\|_p \le \epsilon`.
+    r"""Perturbations ``(b, ...)`` projected onto the balls :math:`\|\delta\|_p \le \epsilon`.
 
-    Without ``x`` this is the Euclidean projection onto the balls; with ``x`` that onto their
-    intersection with the box, so ``x + delta`` is also in [0, 1].
+    Without ``x``: the Euclidean projection onto the balls. With ``x``: that onto the intersection
+    of the balls with the box, so that ``x + delta`` is also in [0, 1].
 
     Args:
         delta: perturbations.
         norm: norm of the balls.
-        epsilon: radius in pixel units, one number or one an image ``(b,)``.
+        epsilon: radius in pixel units, one number or one per image ``(b,)``.
         x: images in [0, 1]; None for no box.
     """
     if norm is Norm.L1:
@@ -48,7 +48,7 @@ def into_box(delta: Tensor, x: Tensor) -> Tensor:
 
 
 def feasible(gradient: Tensor, x: Tensor) -> Tensor:
-    """``gradient`` without the entries that lead out of the pixel box at ``x``."""
+    """``gradient`` with 0 at the entries that lead out of the pixel box at ``x``."""
     blocked = ((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0))
     return torch.where(blocked, 0.0, gradient)
 
@@ -62,10 +62,10 @@ def _shrunk(delta: Tensor, radius: Tensor) -> Tensor:
 def _project_l2(delta: Tensor, inside: Tensor, radius: Tensor, x: Tensor) -> Tensor:
     r""":math:`|\delta_i| = \min(\mu |u_i|, c_i)` with the :math:`\mu \le 1` of length ``radius``.
 
-    :math:`c_i` is the room that the box leaves. Entries that reach it are held there and the
-    others scaled to make up the radius, until none is added; the scale only grows on the way, so
-    every round stays in both sets. Clipping first and scaling then would turn a step much longer
-    than the box from its direction.
+    :math:`c_i` is the distance to the box along the entry. Entries that reach :math:`c_i` are fixed
+    there and the others scaled to the length of the radius, until no further entry reaches it; the
+    scale only grows on the way, so the result of every round lies in both sets. Clipping before
+    scaling would change the direction of a step much longer than the box.
     """
     outside = per_row(Norm.L2.of(inside), inside) > radius
     if not outside.any():
@@ -89,7 +89,7 @@ def _project_l2(delta: Tensor, inside: Tensor, radius: Tensor, x: Tensor) -> Ten
 def _project_l1(delta: Tensor, epsilon: float | Tensor, x: Tensor | None) -> Tensor:
     r"""Soft threshold with caps: :math:`|\delta_i| = \min(\max(|u_i| - \lambda, 0), c_i)`.
 
-    :math:`c_i` is the room that the box leaves in the direction of :math:`u_i`
+    :math:`c_i` is the distance to the box in the direction of :math:`u_i`
     (Croce & Hein 2021, arXiv:2103.01208, Proposition 2.1; without the box Duchi et al. 2008).
     """
     inside = delta
@@ -99,7 +99,7 @@ def _project_l1(delta: Tensor, epsilon: float | Tensor, x: Tensor | None) -> Ten
     if not outside.any():
         return inside
     cap = None if x is None else torch.where(delta > 0, 1 - x, x).flatten(1)
-    size = delta.abs().double()  # far points lose the radius to rounding in float32
+    size = delta.abs().double()  # for far points the radius is below float32's rounding
     threshold = _l1_threshold(size.flatten(1), cap, per_row(epsilon, delta).flatten())
     shrunk = (size - per_row(threshold, size)).clamp_min(0).to(delta.dtype)
     if cap is not None:
@@ -111,7 +111,7 @@ def _l1_threshold(size: Tensor, cap: Tensor | None, radius: Tensor) -> Tensor:
     r"""The :math:`\lambda \ge 0` at which :math:`f(\lambda) = \sum_i |\delta_i|` is ``radius``.
 
     :math:`f(\lambda) = \sum_i (a_i - \lambda)_+ - (a_i - c_i - \lambda)_+` is piecewise linear;
-    its knots are sorted and the piece that holds the radius is solved.
+    its knots are sorted and the equation is solved on the piece that contains the radius.
     """
     knots, weights = size, torch.ones_like(size)
     if cap is not None:
@@ -120,7 +120,7 @@ def _l1_threshold(size: Tensor, cap: Tensor | None, radius: Tensor) -> Tensor:
     knots, order = knots.sort(dim=1, descending=True)
     weights = weights.gather(1, order)
     slope, offset = weights.cumsum(1), (weights * knots).cumsum(1)
-    # f at each knot does not decrease along the row: the piece starts at the last knot below.
+    # f does not decrease along the sorted knots: the piece starts at the last knot below the radius
     below = (offset - knots * slope <= radius.unsqueeze(1)) & (slope > 0.5)
     piece = below.long().mul(torch.arange(1, below.shape[1] + 1, device=size.device)).argmax(1)
     slope, offset = (values.gather(1, piece.unsqueeze(1)).squeeze(1) for values in (slope, offset))

@@ -1,4 +1,4 @@
-"""Random streams that depend on the seed and the image alone (never on batch, order or resume)."""
+"""Random streams that depend on seed and image alone, not on batch, order or resumption."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from robcert.certify.core import Norm
 
 NOISE_BLOCK = 64
-"""Draws of smoothing noise come in blocks of this size that are never split."""
+"""Number of draws of smoothing noise in a block; blocks are never split."""
 
 
 def stream_seed(seed: int, analysis: str, index: int, block: int = 0) -> int:
-    """63-bit seed of the stream (seed, analysis, image index, block)."""
+    """Seed of 63 bits of the stream (seed, analysis, image index, block)."""
     text = f"{seed}/{analysis}/{index}/{block}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

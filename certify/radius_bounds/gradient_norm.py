@@ -8,17 +8,17 @@ gives a lower estimate of the supremum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
+from robcert.certify.core import Ball
 from robcert.certify.local_linearity import halving_rule
 from robcert.certify.numerics import (
+    RandomStart,
     finite,
     per_row,
     project,
-    random_start,
     steepest,
     value_and_gradient,
 )
@@ -63,9 +63,9 @@ def largest_gradient_norm(tangents: Tangent, batch: Batch, search: GradientNormS
     best = norm.dual.of(tangents.gradient)
     rule = halving_rule(norm, steps)
     radii = per_row(radius, tangents.x).flatten()
-    random_point = partial(random_start, norm=norm, epsilon=radius, seed=search.seed)
+    ball = Ball(norm, radius)
     for restart in range(search.restarts):
-        delta = random_point(batch.index, tangents.x, stream=STREAM, block=restart)
+        delta = RandomStart(search.seed, STREAM, restart).draw(batch.index, tangents.x, ball)
         for step in range(1, steps + 1):
             here = _gradient(tangents, delta)
             ahead = project(delta + 0.5 * radius * steepest(norm, here), norm, radius)
@@ -76,9 +76,8 @@ def largest_gradient_norm(tangents: Tangent, batch: Batch, search: GradientNormS
             delta = delta + steepest(norm, bend) * per_row(rule.sizes(t, radii), delta)
             if (flat := ~bend.flatten(1).any(1)).any():  # locally affine: no ascent direction
                 some, block = batch.index[flat.cpu().numpy()], restart * steps + step
-                delta[flat] = random_point(
-                    some, tangents.x[flat], stream=f"{STREAM}/elsewhere", block=block
-                )
+                elsewhere = RandomStart(search.seed, f"{STREAM}/elsewhere", block)
+                delta[flat] = elsewhere.draw(some, tangents.x[flat], ball)
             delta = project(delta, norm, radius)
         best = torch.maximum(best, norm.dual.of(_gradient(tangents, delta)))
     return best

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robcert.certify.core import Ball
 from robcert.certify.local_linearity import (
     Search,
     Sided,
@@ -23,7 +24,7 @@ from robcert.certify.local_linearity import (
     halving_rule,
     largest_deviation,
 )
-from robcert.certify.numerics import Direction, StepRule, random_start
+from robcert.certify.numerics import Direction, RandomStart, StepRule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,15 +127,8 @@ def largest_residuals(tangents: Tangent, batch: Batch, search: ResidualSearch) -
         best = search.at(position, tangents, batch, best.delta if best else None)
         found.append(best.value)
         floor = torch.maximum(floor, tangents.floor(best.delta))
-        point = random_start(
-            batch.index,
-            tangents.x,
-            norm=search.norm,
-            epsilon=epsilon,
-            seed=search.seed,
-            stream=stream_name(position),
-            block=-1,
-        )
+        start = RandomStart(search.seed, stream_name(position), block=-1)
+        point = start.draw(batch.index, tangents.x, Ball(search.norm, epsilon))
         with torch.no_grad():
             random.append(tangents.residual(point).clamp_min(0))
     growing = torch.stack(found, 1).cummax(1).values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -154,8 +154,10 @@ def canonical_json(value: object) -> str:
 
 
 def _plain(value: Any) -> object:
+    if hasattr(value, "stored"):  # its fields have other names in results files
+        return value.stored()
     if hasattr(value, "__dataclass_fields__"):
-        return asdict(value)
+        return {item.name: getattr(value, item.name) for item in fields(value)}
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return str(value)

@@ -177,7 +177,7 @@ def test_sources_that_do_not_fit() -> None:
         (("--gaussian", "0.1", "--plot", "p.png"), ("--plot draws accuracy against distance",)),
         (
             ("--norm", "l2", "--source", SOURCE, "--source-attack", "soar-pgd20"),
-            ("soar-pgd20 has no norm l2",),
+            ("soar-pgd20 does not support the norm l2",),
         ),
     ],
 )

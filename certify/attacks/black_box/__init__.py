@@ -1,1 +1,1 @@
-"""Attacks that only ask the model: by its scores, by its labels, by another model's images."""
+"""Attacks without gradients of the model: by its scores, its labels, or another model's images."""

@@ -7,9 +7,10 @@ At a point on the boundary the direction in which the label changes is estimated
 
 (their equations 12 and 16, u uniform on the sphere), then a step of geometric size goes along it
 and bisection returns to the boundary. Departures from the paper: bisection stops at 2^-16 of the
-way, where float32 pixels end, for their thresholds (d^-3/2 and d^-2) lie below that for large
-images; the first number of draws can be set, for their 100 leave a short search no steps; and where
-nothing is known walks begin in several classes, and a short first jump tells which are near.
+segment, the resolution of float32 pixels, because for large images their thresholds (d^-3/2 and
+d^-2) are smaller; the first number of draws can be set, because their 100 leave a short search no
+steps; and where no adversarial image is known, walks start in several classes and a short first
+jump shows which are near.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.numerics import generator, per_row
 
-from ..search.adversarial_starts import MORE_TRIES, start_classes, starts
-from ..search.radius import radii
+from ..search.adversarial_starts import MORE_TRIES, adversarial_starts, start_class_count
+from ..search.radius import RadiusTask
 from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
 FIRST_DRAWS = 100
-"""Draws of the first estimate; the t-th takes sqrt(t) times as many."""
+"""Draws of the first estimate; the t-th estimate takes sqrt(t) times as many."""
 
 NORMS = (Norm.L2, Norm.LINF)
 
-_FIRST_SPREAD = 0.1  # of the pixel range, before a distance is known
-_LEAST_SPREAD = 1e-4  # float32 pixels cannot tell much less apart
+_FIRST_SAMPLING_RADIUS = 0.1  # share of the pixel range, before a distance is known
+_LEAST_SAMPLING_RADIUS = 1e-4  # near the resolution of float32 pixels
 _MOST_HALVINGS = 16
 _CHOICE_DRAWS = 0.3  # share of the first draws where several walks jump
 _BEHIND = {Norm.L2: (4.0, 1.5, 1.15, 1.0), Norm.LINF: (2.5, 1.5, 1.15, 1.0)}
-"""A walk so many times as far as the best one rests.
+"""Walks farther than this times the best one pause, by jump.
 
 Chosen in l2 on linear models of four classes, in linf on the comparison with foolbox.
 """
@@ -51,26 +52,33 @@ Chosen in l2 on linear models of four classes, in linf on the comparison with fo
 def hopskipjump(
     classifier: Classifier,
     batch: Batch,
+    ball: Ball | Norm,
     *,
-    norm: Norm,
-    epsilon: float | Tensor | None = None,
     queries: int = 2000,
     first_draws: int = FIRST_DRAWS,
     seed: int = 0,
 ) -> Found:
-    """Nearest adversarial images that ``queries`` questions an image lead to, start not counted.
+    """Adversarial images that HopSkipJump finds with labels only.
 
-    With ``epsilon`` (pixel units, one number or one an image) an image is done once it is broken
-    within that radius, and ``found`` speaks of the radius.
+    Args:
+        classifier: the model.
+        batch: images.
+        ball: where to search: an image is done once an adversarial image lies in its ball, and
+            ``found`` refers to the ball. A norm alone: the nearest adversarial image is searched
+            for, at any distance.
+        queries: forward passes per image, besides the search for a start.
+        first_draws: see :data:`FIRST_DRAWS`.
+        seed: seed of the random numbers, which come from each image's own stream.
 
     Raises:
         InvalidParameterError: the norm is l1, which the method does not have.
     """
+    norm = ball if isinstance(ball, Norm) else ball.norm
     if norm not in NORMS:
         message = f"HopSkipJump has the norms {' and '.join(NORMS)}, not {norm}"
         raise InvalidParameterError(message)
     state = SearchState(classifier, batch, norm, seed)
-    within = None if epsilon is None else radii(state, epsilon)
+    within = None if isinstance(ball, Norm) else RadiusTask.of_ball(state, ball).epsilon
     run_hopskipjump(state, state.correct, queries=queries, epsilon=within, first_draws=first_draws)
     found = state.result()
     return found if within is None else replace(found, found=state.within(within))
@@ -86,17 +94,18 @@ def run_hopskipjump(
 ) -> None:
     """The search, from the nearest known adversarial example, else from noise.
 
-    A walk ends at the nearest point of one face. So where none was known a walk begins in every
-    other class, or in three of many; after each jump those that are far behind the nearest rest.
-    An image without any start stands. ``epsilon (b,)`` ends the search of an image early.
+    A walk ends at the nearest point of one class boundary. So where no adversarial image was known
+    a walk starts in every other class, or in three of many; after each jump the walks that are far
+    behind the nearest one pause. For an image without any start nothing is found. With ``epsilon
+    (b,)`` the search of an image ends once an adversarial image lies within that radius.
     """
     known, behind = state.distance[rows].isfinite(), _BEHIND[state.norm]
-    for some, classes in ((rows[known], 1), (rows[~known], start_classes(state))):
-        begun = starts(state, some, most=classes)
+    for some, classes in ((rows[known], 1), (rows[~known], start_class_count(state))):
+        starts = adversarial_starts(state, some, most=classes)
         spent = torch.full_like(state.n_forward, MORE_TRIES if classes > 1 else 0)
         walks = [
-            _Walk(state, *_open(state, start, epsilon), queries, spent, block)
-            for block, start in enumerate(begun)
+            _Walk(state, *_unbroken(state, start, epsilon), queries, spent, block)
+            for block, start in enumerate(starts)
         ]
         step = 0
         while any(len(walk.rows) for walk in walks):
@@ -114,10 +123,10 @@ def run_hopskipjump(
                     walk.jump(step, draws)
 
 
-def _open(
+def _unbroken(
     state: SearchState, start: tuple[Tensor, Tensor], epsilon: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Those of the rows and images that are not broken within ``epsilon``."""
+    """Those of the rows and images without an adversarial image within ``epsilon (b,)``."""
     if epsilon is None:
         return start
     rows, images = start
@@ -126,21 +135,21 @@ def _open(
 
 
 class _Walk:
-    """A point on the boundary for every image under search.
+    """A point on the boundary for each image of a search.
 
-    ``spent (b,)`` are the questions of all walks of an image.
+    ``spent (b,)`` counts the queries of all walks of an image.
     """
 
     def __init__(
         self,
         state: SearchState,
         rows: Tensor,
-        here: Tensor,
+        points: Tensor,
         queries: int,
         spent: Tensor,
         block: int,
     ) -> None:
-        self._state, self.rows, self.here = state, rows, here
+        self._state, self.rows, self.points = state, rows, points
         self._queries, self._spent = queries, spent
         self._streams = [
             generator(state.seed, "attack/hopskipjump", int(index), block)
@@ -151,62 +160,62 @@ class _Walk:
 
     def keep(self, going: Tensor) -> None:
         self._streams = [s for s, on in zip(self._streams, going.tolist(), strict=True) if on]
-        self.rows, self.here = self.rows[going], self.here[going]
+        self.rows, self.points = self.rows[going], self.points[going]
 
     def lengths(self) -> Tensor:
-        """How far the walk is from its images, inf for other rows ``(b,)``."""
+        """Distances of the walk from its images, inf for other rows ``(b,)``."""
         lengths = torch.full_like(self._state.distance, torch.inf)
         lengths[self.rows] = self._distance().double()
         return lengths
 
     def jump(self, step: int, draws: int) -> None:
-        """One step along the estimated slope, back to the boundary, and tell the state."""
-        before, distance = self.here, self._distance()
-        spread = torch.full_like(distance, _FIRST_SPREAD)
+        """One step along the estimated slope and back to the boundary; the state verifies it."""
+        before, distance = self.points, self._distance()
+        sampling_radius = torch.full_like(distance, _FIRST_SAMPLING_RADIUS)
         if step > 1:
-            spread = distance / self._state.batch.x[0].numel()
-        slope = self._slope(draws, spread.clamp_min(_LEAST_SPREAD))
+            sampling_radius = distance / self._state.batch.x[0].numel()
+        slope = self._slope(draws, sampling_radius.clamp_min(_LEAST_SAMPLING_RADIUS))
         direction = slope.sign() if self._state.norm is Norm.LINF else slope
-        self.here = self._forward(before, direction, distance / math.sqrt(step))
+        self.points = self._forward(before, direction, distance / math.sqrt(step))
         self._to_boundary()
 
     def _distance(self) -> Tensor:
-        return self._state.norm.of(self.here - self._state.x(self.rows))
+        return self._state.norm.of(self.points - self._state.x(self.rows))
 
     def _hits(self, x: Tensor, some: Tensor | None = None) -> Tensor:
-        """Which of ``x`` are adversarial, for all images under search or ``some`` of them."""
+        """Which of ``x`` are adversarial, for all images of the walk or ``some`` of them."""
         rows = self.rows if some is None else self.rows[some]
         self._spent[rows] += 1
         return adversarial(self._state.logits(rows, x), self._state.y(rows))
 
-    def _slope(self, draws: int, spread: Tensor) -> Tensor:
+    def _slope(self, draws: int, sampling_radius: Tensor) -> Tensor:
         """Estimated direction of more adversarial labels ``(r, c, h, w)``, of l2 length one."""
-        signed, plain = torch.zeros_like(self.here), torch.zeros_like(self.here)
-        answers = torch.zeros_like(spread)
+        signed, plain = torch.zeros_like(self.points), torch.zeros_like(self.points)
+        answers = torch.zeros_like(sampling_radius)
         for _ in range(draws):
-            point = (self.here + self._unit() * per_row(spread, self.here)).clamp(0, 1)
-            unit = (point - self.here) / per_row(spread, self.here)
-            phi = self._hits(point).to(spread) * 2 - 1
+            point = (self.points + self._unit() * per_row(sampling_radius, self.points)).clamp(0, 1)
+            unit = (point - self.points) / per_row(sampling_radius, self.points)
+            phi = self._hits(point).to(sampling_radius) * 2 - 1
             signed, plain, answers = signed + per_row(phi, unit) * unit, plain + unit, answers + phi
         mean = answers / draws
-        # where all labels agree their mean says everything: to or from the mean draw
+        # where all labels agree, the direction is to or from the mean draw
         baseline = torch.where(mean.abs() == 1, 0.0, mean)
         slope = signed - per_row(baseline, plain) * plain
         return slope / per_row(Norm.L2.of(slope).clamp_min(1e-12), slope)
 
     def _unit(self) -> Tensor:
         """One point of the l2 sphere for each image, from its own stream."""
-        shape = tuple(self.here.shape[1:])
+        shape = tuple(self.points.shape[1:])
         if self._state.norm is Norm.LINF:
             drawn = [torch.rand(shape, generator=s) * 2 - 1 for s in self._streams]
         else:
             drawn = [torch.randn(shape, generator=s) for s in self._streams]
-        noise = torch.stack(drawn).to(self.here)
+        noise = torch.stack(drawn).to(self.points)
         return noise / per_row(Norm.L2.of(noise), noise)
 
     def _forward(self, before: Tensor, direction: Tensor, size: Tensor) -> Tensor:
-        """The farthest of halved steps along ``direction`` that stays adversarial, else none."""
-        there, todo = before.clone(), torch.ones_like(self.rows, dtype=torch.bool)
+        """Points after the longest of the halved steps that stays adversarial, else no step."""
+        farthest, todo = before.clone(), torch.ones_like(self.rows, dtype=torch.bool)
         for _ in range(_MOST_HALVINGS):
             some = (todo & (self._spent[self.rows] < self._queries)).nonzero().flatten()
             if not len(some):
@@ -214,14 +223,14 @@ class _Walk:
             step = direction[some] * per_row(size[some], direction[some])
             point = (before[some] + step).clamp(0, 1)
             hit = self._hits(point, some)
-            there[some[hit]] = point[hit]
+            farthest[some[hit]] = point[hit]
             todo[some[hit]] = False
             size = size / 2
-        return there
+        return farthest
 
     def _to_boundary(self) -> None:
-        """Bisect between each adversarial point and its image, and verify the adversarial end."""
-        x, outer = self._state.x(self.rows), self.here
+        """Bisect between each adversarial point and its image; verify the adversarial end."""
+        x, outer = self._state.x(self.rows), self.points
         low, high = torch.zeros_like(self._distance()), torch.ones_like(self._distance())
         for _ in range(_halvings(self._state.norm, x[0].numel())):
             some = (self._spent[self.rows] < self._queries).nonzero().flatten()
@@ -230,16 +239,16 @@ class _Walk:
             middle = (low + high)[some] / 2
             hit = self._hits(self._between(x[some], outer[some], middle), some)
             high[some[hit]], low[some[~hit]] = middle[hit], middle[~hit]
-        self.here = self._between(x, outer, high)
+        self.points = self._between(x, outer, high)
         self._spent[self.rows] += 1
         self._state.verify_candidates(
-            self.rows, self.here, self._state.logits(self.rows, self.here)
+            self.rows, self.points, self._state.logits(self.rows, self.points)
         )
 
     def _between(self, x: Tensor, outer: Tensor, share: Tensor) -> Tensor:
-        """The point at ``share`` of the distance: on the segment in l2, clipped to a cube in linf.
+        """Points at ``share`` of the distance: on the segment in l2, clipped to a cube in linf.
 
-        The whole point itself at 1, without rounding.
+        At 1 exactly ``outer``, without rounding.
         """
         part = per_row(share, x)
         if self._state.norm is Norm.L2:
@@ -249,6 +258,6 @@ class _Walk:
 
 
 def _halvings(norm: Norm, pixels: int) -> int:
-    """Bisections down to the paper's threshold, or to where float32 pixels end."""
+    """Bisections down to the paper's threshold, or to the resolution of float32 pixels."""
     power = 1.5 if norm is Norm.L2 else 2.0
     return min(_MOST_HALVINGS, math.ceil(power * math.log2(max(pixels, 2))))

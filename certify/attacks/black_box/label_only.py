@@ -1,8 +1,8 @@
-"""Search that sees labels only: it needs neither a gradient nor scores that change.
+"""Search by labels only: it needs neither gradients nor scores.
 
 In linf the ray search of RayS (Chen & Gu 2020, arXiv:2006.12792, Algorithm 3): directions are
-vertices of the cube, blocks of signs are flipped, finer and finer, and a flip is kept if the
-boundary lies nearer along it. In l2 and l1 the Boundary walk, which moves in any direction.
+vertices of the cube, smaller and smaller blocks of signs are flipped, and a flip is kept if the
+boundary is nearer along it. In l2 and l1 the Boundary attack, which moves in any direction.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.numerics import per_row
 
-from ..search.radius import radii
+from ..search.radius import RadiusTask
 from ..search.state import Found, SearchState, adversarial
 from .boundary import run_boundary
 
@@ -25,48 +25,43 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
 HALVINGS = 7
-"""Bisections of the distance along a direction that was found better."""
+"""Bisections of the distance along a direction that is better than those before."""
 
 CHECKERBOARDS = (1, 2, 4)
-"""First directions: white, black, and checkerboards of so many fields a side, both ways."""
+"""First directions: white, black, and checkerboards with so many fields per side and their
+negatives."""
 
 
 def label_search(
-    classifier: Classifier,
-    batch: Batch,
-    *,
-    norm: Norm,
-    epsilon: float | Tensor,
-    queries: int = 300,
-    seed: int = 0,
+    classifier: Classifier, batch: Batch, ball: Ball, *, queries: int = 300, seed: int = 0
 ) -> Found:
-    """What a search by labels finds within ``epsilon`` (pixel units, one number or one an image).
+    """Adversarial images that a search by labels finds; ``found`` refers to the ball.
 
-    ``queries`` is the number of images that the runtime is asked about, for each image; ``found``
-    speaks of the radius.
+    ``queries`` is the number of forward passes by the runtime per image.
     """
-    state = SearchState(classifier, batch, norm, seed)
-    radius = radii(state, epsilon)
-    if norm is Norm.LINF:
-        run_rays(state, state.correct, radius, queries=queries)
+    state = SearchState(classifier, batch, ball.norm, seed)
+    task = RadiusTask.of_ball(state, ball)
+    if ball.norm is Norm.LINF:
+        run_rays(state, task, queries=queries)
     else:
-        run_boundary(state, state.correct, queries=queries)
-    return replace(state.result(), found=state.within(radius))
+        run_boundary(state, task.rows, queries=queries)
+    return replace(state.result(), found=state.within(task.epsilon))
 
 
 def run_rays(
-    state: SearchState, rows: Tensor, epsilon: Tensor, *, queries: int, first: Tensor | None = None
+    state: SearchState, task: RadiusTask, *, queries: int, first_directions: Tensor | None = None
 ) -> None:
-    """RayS on a search state, for those of ``rows`` that stand at ``epsilon (b,)``; no randomness.
+    """RayS on a search state, without randomness.
 
-    Directions ``first (b, c, h, w)`` of signs are tried before the usual ones.
+    The directions ``first_directions (b, c, h, w)`` of signs are tried before the usual ones.
     """
+    rows = task.rows
     if not len(rows):
         return
-    rays = _Rays(state, rows, epsilon)
-    starts = [] if first is None else [first[rows]]
-    for start in starts + _starts(state, rows):
-        rays.consider(start[rays.at])
+    rays = _Rays(state, task)
+    given = [] if first_directions is None else [first_directions[rows]]
+    for signs in given + _checkerboards(state, rows):
+        rays.consider(signs[rays.at])
     blocks, block = 1, 0
     while len(rays.rows):
         rays.consider(_flipped(rays.signs, blocks, block))
@@ -77,10 +72,10 @@ def run_rays(
 
 
 class _Rays:
-    """The best direction of every image under search and the distance of the boundary along it."""
+    """The best direction of every image of the search and the boundary's distance along it."""
 
-    def __init__(self, state: SearchState, rows: Tensor, epsilon: Tensor) -> None:
-        self._state, self._epsilon = state, epsilon
+    def __init__(self, state: SearchState, task: RadiusTask) -> None:
+        self._state, self._epsilon, rows = state, task.epsilon, task.rows
         self.rows, self.at = rows, torch.arange(len(rows), device=rows.device)
         self.signs = torch.ones_like(state.x(rows))
         self.radius = torch.ones(len(rows), device=rows.device)
@@ -91,7 +86,7 @@ class _Rays:
             setattr(self, name, getattr(self, name)[going])
 
     def consider(self, signs: Tensor) -> None:
-        """Take over those of ``signs`` along which the boundary is nearer; drop who is done."""
+        """Adopt those ``signs`` along which the boundary is nearer; drop finished images."""
         if not len(self.rows):
             return
         better = self._hit(self.rows, signs, self.radius).nonzero().flatten()
@@ -109,7 +104,7 @@ class _Rays:
         """Distance of the boundary along the new directions of ``some``, from outside."""
         rows, signs = self.rows[some], self.signs[some]
         high = self.radius[some]
-        # the radius in question first: it settles most images that are near
+        # the radius of the task first: it decides most images that are near
         low = torch.zeros_like(high)
         middle = torch.minimum(self._epsilon[rows], high / 2)
         for _ in range(HALVINGS):
@@ -122,14 +117,14 @@ class _Rays:
         """Which of ``some`` the runtime confirms at a point within their radius."""
         rows = self.rows[some]
         near = self.radius[some] <= self._epsilon[rows]
-        claimed = torch.zeros_like(near)
+        confirmed = torch.zeros_like(near)
         if near.any():
             rows = rows[near]
             point = self._point(rows, self.signs[some][near], self.radius[some][near])
-            claimed[near] = self._state.verify_candidates(
+            confirmed[near] = self._state.verify_candidates(
                 rows, point, self._state.logits(rows, point)
             )
-        return claimed
+        return confirmed
 
     def _hit(self, rows: Tensor, signs: Tensor, radius: Tensor) -> Tensor:
         logits = self._state.logits(rows, self._point(rows, signs, radius))
@@ -140,7 +135,7 @@ class _Rays:
         return (x + signs * per_row(radius, x)).clamp(0, 1)
 
 
-def _starts(state: SearchState, rows: Tensor) -> list[Tensor]:
+def _checkerboards(state: SearchState, rows: Tensor) -> list[Tensor]:
     """First directions ``(r, c, h, w)``."""
     like = state.x(rows)
     height, width = like.shape[2:]

@@ -1,7 +1,7 @@
 """Rotations and translations (Engstrom et al. 2019, arXiv:1712.02779): the worst of k random ones.
 
-The found image is adversarial in the sense of a small motion, not of a small norm; its distance in
-pixels is stored all the same and is usually large.
+The image found is adversarial by a small motion, not by a small norm; its distance in pixel units
+is stored nevertheless and is usually large.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def spatial(
     draws: int = 10,
     seed: int = 0,
 ) -> Found:
-    """Misclassified ones of ``draws`` random motions of each image; the nearest in linf is kept.
+    """For each image the misclassified random motion that is nearest in linf.
 
     Args:
         classifier: the model.
         batch: images.
-        degrees: largest rotation either way.
+        degrees: largest rotation in either direction.
         shift: largest translation, as a share of the image's side.
-        draws: k; 1 is the random attack, more the worst of k.
-        seed: of the draws, from each image's own stream.
+        draws: k; 1 is the random attack, more is the worst of k.
+        seed: seed of the draws, which come from each image's own stream.
     """
     state = SearchState(classifier, batch, Norm.LINF, seed)
     run_spatial(state, state.correct, degrees=degrees, shift=shift, draws=draws)
@@ -71,13 +71,13 @@ def unit_motions(indices: NDArray[np.int64], draws: int, seed: int) -> Tensor:
 
 
 def transformed(x: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:
-    """``x (b, c, h, w)`` turned by ``degrees (b,)`` and moved by ``shift (b, 2)`` sides.
+    """``x (b, c, h, w)`` rotated by ``degrees (b,)`` and moved by ``shift (b, 2)`` sides.
 
-    Bilinear; what comes from outside the image is black.
+    Bilinear interpolation; pixels from outside the image are black.
     """
     angle, (height, width) = degrees * (math.pi / 180), x.shape[2:]
     cosine, sine = angle.cos(), angle.sin()
-    # affine_grid speaks of [-1, 1] in both directions, so a turn of pixels needs the aspect ratio
+    # affine_grid has coordinates in [-1, 1] along both axes, so a rotation needs the aspect ratio
     row_right = torch.stack([cosine, -sine * height / width, 2 * shift[:, 0]], dim=1)
     row_down = torch.stack([sine * width / height, cosine, 2 * shift[:, 1]], dim=1)
     grid = functional.affine_grid(

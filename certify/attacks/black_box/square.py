@@ -1,8 +1,8 @@
 """Square attack (Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049): scores only.
 
 linf as in their Algorithm 2. In l2 and l1 the proposals are squares of one sign each, added and
-projected onto the ball; their own l2 version moves mass between two bump-shaped windows, which is
-more frugal in queries and needs the same information.
+projected onto the ball; their own l2 version moves mass between two bump-shaped windows, which
+takes fewer queries and uses the same information.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.numerics import Loss, generator, per_row, project
 
-from ..search.radius import radii, standing
+from ..search.radius import RadiusTask
 from ..search.state import Found, SearchState
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _SCHEDULE = ((0.001, 1), (0.005, 2), (0.02, 4), (0.05, 8), (0.1, 16), (0.2, 32), (0.4, 64))
 """(share of the queries, divisor of the square's area).
 
-Slower than the paper's section 5, which is made for 10,000 queries: at 100 to 1000 large squares
-are what there is time for.
+The area falls more slowly than in the paper's section 5, which is for 10,000 queries: 100 to 1000
+queries suffice for large squares only.
 """
 
 FIRST_SHARES = {Norm.LINF: 0.8, Norm.L2: 0.3, Norm.L1: 0.3}
@@ -35,42 +35,48 @@ FIRST_SHARES = {Norm.LINF: 0.8, Norm.L2: 0.3, Norm.L1: 0.3}
 def square(
     classifier: Classifier,
     batch: Batch,
+    ball: Ball,
     *,
-    norm: Norm,
-    epsilon: float | Tensor,
     queries: int = 500,
     first_share: float | None = None,
     seed: int = 0,
 ) -> Found:
-    """Random search by squares through the runtime; no gradient is asked for.
+    """Adversarial images in the ball by random search with squares; scores of the runtime only.
 
-    ``epsilon`` is in pixel units, one number or one an image ``(b,)``; ``first_share`` is the part
-    of the image that the first squares cover, by default :data:`FIRST_SHARES`.
+    Args:
+        classifier: the model.
+        batch: images.
+        ball: where to search.
+        queries: forward passes per image.
+        first_share: share of the image that the first squares cover; None for
+            :data:`FIRST_SHARES`.
+        seed: seed of the squares, which come from each image's own stream.
     """
-    state = SearchState(classifier, batch, norm, seed)
-    radius = radii(state, epsilon)
-    run_square(state, state.correct, radius, queries=queries, first_share=first_share)
+    state = SearchState(classifier, batch, ball.norm, seed)
+    task = RadiusTask.of_ball(state, ball)
+    run_square(state, task, queries=queries, first_share=first_share)
     return state.result()
 
 
 def run_square(
     state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
+    task: RadiusTask,
     *,
     queries: int,
     first_share: float | None = None,
-    start: Tensor | None = None,
-    block: int = 0,
+    initial_perturbation: Tensor | None = None,
 ) -> None:
-    """Square attack on a search state; ``epsilon (b,)`` speaks of all rows of the batch.
+    """Square attack on a search state.
 
-    It begins at the perturbations ``start (b, c, h, w)`` where there are any, else at stripes.
+    It starts at ``initial_perturbation (b, c, h, w)`` if given, else at random stripes.
     """
-    rows = standing(state, rows, epsilon)
+    rows, epsilon = task.surviving(state).rows, task.epsilon
     x, radius = state.x(rows), epsilon[rows]
-    draws = _Draws(state, rows, queries, block)
-    first = draws.stripes() * _height(state.norm, radius, x) if start is None else start[rows]
+    draws = _Draws(state, rows, queries, task.block)
+    if initial_perturbation is None:
+        first = draws.stripes() * _height(state.norm, radius, x)
+    else:
+        first = initial_perturbation[rows]
     delta = project(first, state.norm, radius, x=x)
     best = torch.full_like(radius, -torch.inf)
     trial = delta
@@ -102,7 +108,7 @@ def run_square(
 
 
 def _side(state: SearchState, progress: float, first_share: float) -> int:
-    """Side of the square, so that its area falls as the schedule says."""
+    """Side of the square by the schedule; ``progress`` is the share of the queries spent."""
     _, height, width = state.batch.x.shape[1:]
     divisor = 1
     for share, factor in _SCHEDULE:
@@ -113,14 +119,14 @@ def _side(state: SearchState, progress: float, first_share: float) -> int:
 
 
 def _height(norm: Norm, radius: Tensor, x: Tensor) -> Tensor:
-    """Entry size of a perturbation that is equally large at every pixel ``(b, 1, 1, 1)``."""
+    """Size of the entries of a perturbation equally large at every pixel ``(b, 1, 1, 1)``."""
     pixels = x[0].numel() if len(x) else 1
     share = {Norm.LINF: 1.0, Norm.L2: pixels**-0.5, Norm.L1: 1 / pixels}[norm]
     return per_row(radius * share, x)
 
 
 class _Draws:
-    """The random numbers of each image's search, from its own stream, drawn ahead."""
+    """Random numbers of each image's search, all drawn in advance from the image's own stream."""
 
     def __init__(self, state: SearchState, rows: Tensor, queries: int, block: int) -> None:
         channels, self._height, self._width = state.batch.x.shape[1:]
@@ -144,7 +150,7 @@ class _Draws:
         return signs.expand(-1, -1, self._height, -1)
 
     def window(self, query: int, side: int) -> tuple[Tensor, Tensor]:
-        """Where the square lies ``(b, 1, h, w)``, and its sign in each channel ``(b, c, 1, 1)``."""
+        """Mask of the square ``(b, 1, h, w)``, and its sign in each channel ``(b, c, 1, 1)``."""
         draw, device = self._numbers[:, query], self._numbers.device
         top = (draw[:, 0] * (self._height - side + 1)).floor().view(-1, 1, 1, 1)
         left = (draw[:, 1] * (self._width - side + 1)).floor().view(-1, 1, 1, 1)

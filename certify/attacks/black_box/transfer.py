@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from robcert.certify.core import Ball
 from robcert.certify.errors import DataError, TwinUnavailableError
-from robcert.certify.numerics import Loss, StepRule, maximise, random_start
+from robcert.certify.numerics import AscentConfig, maximise
 
-from ..gradient.pgd import default_rule
-from ..search.radius import radii
+from ..gradient.pgd import PgdConfig
+from ..search.radius import RadiusTask, random_points
 from ..search.state import Found, SearchState, adversarial
 
 if TYPE_CHECKING:
-    from robcert.certify.core import Batch, Norm
+    from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
 
 
@@ -24,38 +24,21 @@ def transfer(
     source: Classifier,
     classifier: Classifier,
     batch: Batch,
+    ball: Ball,
     *,
-    norm: Norm,
-    epsilon: float | Tensor,
     steps: int = 20,
     seed: int = 0,
 ) -> Found:
-    """What PGD on ``source`` finds within ``epsilon`` that ``classifier`` misclassifies too.
+    """Images that PGD on ``source`` finds in the ball and that ``classifier`` misclassifies too.
 
     Raises:
         DataError: the source takes images of another size or has other classes.
         TwinUnavailableError: the source has no gradients.
     """
     require_source(source, classifier)
-    state = SearchState(classifier, batch, norm, seed)
-    recipe = Recipe(steps)
-    run_transfer(state, state.correct, radii(state, epsilon), source=source, recipe=recipe)
+    state = SearchState(classifier, batch, ball.norm, seed)
+    run_transfer(state, RadiusTask.of_ball(state, ball), source, PgdConfig(steps))
     return state.result()
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How the source is climbed.
-
-    Attributes:
-        steps: gradient steps.
-        loss: what is climbed.
-        rule: the steps; None for those of :func:`default_rule`.
-    """
-
-    steps: int = 20
-    loss: Loss = Loss.MARGIN
-    rule: StepRule | None = None
 
 
 def require_source(source: Classifier, target: Classifier) -> None:
@@ -72,7 +55,11 @@ def require_source(source: Classifier, target: Classifier) -> None:
 
 
 def require_same_task(source: Classifier, target: Classifier) -> None:
-    """Raise a DataError unless both take the same images to as many classes."""
+    """Raise unless both models take images of the same size and have equally many classes.
+
+    Raises:
+        DataError: they do not.
+    """
     its, wanted = _task(source), _task(target)
     if its != wanted:
         message = (
@@ -83,25 +70,20 @@ def require_same_task(source: Classifier, target: Classifier) -> None:
 
 
 def run_transfer(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    *,
-    source: Classifier,
-    recipe: Recipe,
-    block: int = 0,
+    state: SearchState, task: RadiusTask, source: Classifier, config: PgdConfig
 ) -> Tensor:
-    """Transfer on a search state: all steps are taken on the source, then its best image is tried.
+    """Which images mislead the source ``(b,)``, by its own runtime; False for rows not attacked.
 
-    Returned is where the source itself was misled ``(b,)``, by its own runtime; False for other
-    rows than ``rows``. ``epsilon (b,)`` speaks of all rows of the batch.
+    Transfer on a search state: all steps are taken on the source, then its best image is tried on
+    the model. One ascent from a random start; restarts and early stopping of ``config`` are not
+    used.
     """
-    misled = torch.zeros(len(state.batch), dtype=torch.bool, device=rows.device)
-    for some in torch.split(rows, state.active_batch_size):
-        if len(some):
-            point = _climbed(state, some, epsilon, source, recipe, block)
-            misled[some] = adversarial(source.logits(point), state.y(some))
-            state.verify_candidates(some, point, state.logits(some, point))
+    misled = torch.zeros(len(state.batch), dtype=torch.bool, device=task.rows.device)
+    for rows in torch.split(task.rows, state.active_batch_size):
+        if len(rows):
+            point = _source_ascent(state, task.on(rows), source, config)
+            misled[rows] = adversarial(source.logits(point), state.y(rows))
+            state.verify_candidates(rows, point, state.logits(rows, point))
     return misled
 
 
@@ -110,35 +92,19 @@ def _task(model: Classifier) -> str:
     return f"{size} pixels to {model.num_classes} classes"
 
 
-def _climbed(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    source: Classifier,
-    recipe: Recipe,
-    block: int,
+def _source_ascent(
+    state: SearchState, task: RadiusTask, source: Classifier, config: PgdConfig
 ) -> Tensor:
-    """Images ``(r, c, h, w)`` that the source likes least."""
+    """Images ``(r, c, h, w)`` of the largest loss on the source that ascent finds."""
+    rows = task.rows
     x, y = state.x(rows), state.y(rows)
-    start = random_start(
-        state.batch.index[rows.cpu().numpy()],
+    ascent = maximise(
+        lambda delta: config.loss.of(source.twin_logits(x + delta), y),
         x,
-        norm=state.norm,
-        epsilon=epsilon[rows],
-        seed=state.seed,
-        stream="attack/transfer",
-        block=block,
+        Ball(state.norm, task.epsilon[rows]),
+        AscentConfig(config.steps, config.rule_in(state.norm)),
+        initial_perturbation=random_points(state, task, "transfer")(rows),
     )
-    climbed = maximise(
-        lambda delta: recipe.loss.of(source.twin_logits(x + delta), y),
-        x,
-        norm=state.norm,
-        epsilon=epsilon[rows],
-        steps=recipe.steps,
-        rule=recipe.rule or default_rule(state.norm, recipe.steps),
-        start=start,
-        box=True,
-    )
-    state.n_backward[rows] += recipe.steps
-    state.n_forward[rows] += recipe.steps + 1
-    return x + climbed.best_delta
+    state.n_backward[rows] += config.steps
+    state.n_forward[rows] += config.steps + 1
+    return x + ascent.best_delta

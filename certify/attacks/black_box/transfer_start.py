@@ -1,23 +1,23 @@
-"""Search that begins at another model's adversarial image (Cheng et al. 2019, arXiv:1906.06919).
+"""Search that starts at another model's adversarial image (Cheng et al. 2019, arXiv:1906.06919).
 
-Where scores or labels say little, a search from nowhere is long; what misleads another model of
-the same task is a better place to begin.
+Where scores or labels carry little information, a search without a start takes many queries; an
+image that misleads another model of the same task is a better start.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import Loss, maximise
+from robcert.certify.core import Ball, Batch, Norm
+from robcert.certify.numerics import AscentConfig, Loss, maximise
 
 from ..gradient.pgd import default_rule
-from ..search.radius import radii, standing
+from ..search.radius import RadiusTask
 from ..search.state import Found, SearchState
 from .boundary import run_boundary
 from .label_only import run_rays
@@ -27,70 +27,81 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
 FACTORS = (1.0, 2.0, 4.0)
-"""Radii, in units of epsilon, at which the source is climbed for a start."""
+"""Radii, in units of epsilon, within which the ascent on the source looks for a start."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStartConfig:
+    """How the source is attacked and the model is searched.
+
+    Attributes:
+        steps: gradient steps on the source within each radius.
+        queries: forward passes of the model per image.
+    """
+
+    steps: int = 20
+    queries: int = 300
+
+
+DEFAULT = TransferStartConfig()
+"""20 steps on the source, 300 queries of the model."""
 
 
 def transfer_start(
     source: Classifier,
     classifier: Classifier,
     batch: Batch,
+    ball: Ball,
+    config: TransferStartConfig = DEFAULT,
     *,
-    norm: Norm,
-    epsilon: float | Tensor,
-    steps: int = 20,
-    queries: int = 300,
     seed: int = 0,
 ) -> Found:
-    """What searches within ``epsilon`` find that begin where ``source`` is misled.
+    """Adversarial images by searches that start at images that mislead ``source``.
 
-    First the source's image itself is tried, then half of ``queries`` go into score search from it,
-    and half into search by labels from the source's images at up to four radii. ``found`` speaks of
-    the radius (pixel units, one number or one an image). The ascent on the source begins at the
-    image, so the start is not random.
+    The image of the source itself is tried first. Half of the queries go to a search by scores from
+    it, and half to a search by labels from the source's images within up to four radii. ``found``
+    refers to the ball. The ascent on the source starts at the clean image, so it is not random.
     """
-    state = SearchState(classifier, batch, norm, seed)
-    radius = radii(state, epsilon)
+    state = SearchState(classifier, batch, ball.norm, seed)
+    task, half = RadiusTask.of_ball(state, ball), config.queries // 2
     start = torch.zeros_like(batch.x)
     for factor in reversed(FACTORS):
-        rows = standing(state, state.correct, radius)
-        start = _climbed(state, rows, factor * radius, source, steps)
-    todo = standing(state, state.correct, radius)
-    # large squares would wipe the start out
-    run_square(state, todo, radius, queries=queries // 2, first_share=0.1, start=start)
-    todo = standing(state, state.correct, radius)
-    if norm is Norm.LINF:
+        wide = replace(task.surviving(state), epsilon=factor * task.epsilon)
+        start = _source_ascent(state, wide, source, config.steps)
+    # large squares would overwrite the start
+    run_square(
+        state, task.surviving(state), queries=half, first_share=0.1, initial_perturbation=start
+    )
+    todo = task.surviving(state)
+    if ball.norm is Norm.LINF:
         known = torch.where(
             state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - batch.x, start
         )
         signs = torch.where(known < 0, -1.0, 1.0).to(batch.x)
-        run_rays(state, todo, radius, queries=queries // 2, first=signs)
+        run_rays(state, todo, queries=half, first_directions=signs)
     else:
-        run_boundary(state, todo, queries=queries // 2)
-    return replace(state.result(), found=state.within(radius))
+        run_boundary(state, todo.rows, queries=half)
+    return replace(state.result(), found=state.within(task.epsilon))
 
 
-def _climbed(
-    state: SearchState, rows: Tensor, epsilon: Tensor, source: Classifier, steps: int
-) -> Tensor:
-    """Perturbations ``(b, c, h, w)`` that mislead the source most; what misleads both is kept."""
+def _source_ascent(state: SearchState, task: RadiusTask, source: Classifier, steps: int) -> Tensor:
+    """Perturbations ``(b, c, h, w)`` of the largest margin on the source, verified by the state."""
     found = torch.zeros_like(state.batch.x)
-    for some in torch.split(rows, state.active_batch_size):
-        if len(some):
-            x = state.x(some)
-            found[some] = maximise(
-                partial(_misled, source, x, state.y(some)),
+    for rows in torch.split(task.rows, state.active_batch_size):
+        if len(rows):
+            x = state.x(rows)
+            found[rows] = maximise(
+                partial(_source_margin, source, x, state.y(rows)),
                 x,
-                norm=state.norm,
-                epsilon=epsilon[some],
-                steps=steps,
-                rule=default_rule(state.norm, steps),
-                box=True,
+                Ball(state.norm, task.epsilon[rows]),
+                AscentConfig(steps, default_rule(state.norm, steps)),
             ).best_delta
-            state.n_backward[some] += steps
-            state.n_forward[some] += steps + 1
-            state.verify_candidates(some, x + found[some], state.logits(some, x + found[some]))
+            state.n_backward[rows] += steps
+            state.n_forward[rows] += steps + 1
+            point = x + found[rows]
+            state.verify_candidates(rows, point, state.logits(rows, point))
     return found
 
 
-def _misled(source: Classifier, x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+def _source_margin(source: Classifier, x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
     return Loss.MARGIN.of(source.twin_logits(x + delta), y)

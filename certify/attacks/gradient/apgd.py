@@ -1,4 +1,4 @@
-"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, Algorithm 1): the step size sets itself.
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, Algorithm 1): PGD with adaptive step size.
 
 Objectives: cross-entropy, the difference of logits ratio (their equation 6), and its targeted form
 (equation 7). linf and l2 as in the paper; l1 with the sparse steps of Croce & Hein 2021, in
@@ -8,15 +8,16 @@ Objectives: cross-entropy, the difference of logits ratio (their equation 6), an
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import Loss, feasible, normalised, per_row, project, random_start
+from robcert.certify.core import Ball, Batch, Norm
+from robcert.certify.numerics import Loss, feasible, normalised, per_row, project
 
-from ..search.radius import loss_score, radii, standing
+from ..search.radius import RadiusTask, loss_score, random_points
 from ..search.state import Found, Score, SearchState
 from .apgd_l1 import ascend_sparsely
 
@@ -29,77 +30,68 @@ _FIRST_PERIOD, _SHRINK, _LEAST_PERIOD = 0.22, 0.03, 0.06
 _TINY = 1e-12
 
 
+@dataclass(frozen=True, slots=True)
+class ApgdConfig:
+    """How Auto-PGD is run at one radius.
+
+    Attributes:
+        steps: gradient steps of each ascent.
+        restarts: runs on the cross-entropy and on the logit ratio.
+        targets: target classes of the targeted ratio, those with the largest clean logits.
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 9
+
+
+DEFAULT = ApgdConfig()
+"""100 steps of each ascent."""
+
+
 def apgd(
     classifier: Classifier,
     batch: Batch,
+    ball: Ball,
+    config: ApgdConfig = DEFAULT,
     *,
-    norm: Norm,
-    epsilon: float | Tensor,
-    steps: int = 100,
-    restarts: int = 1,
-    targets: int = 9,
     seed: int = 0,
 ) -> Found:
-    """APGD on cross-entropy, on the logit ratio, and on the ratio towards each target.
+    """Adversarial images in the ball by Auto-PGD.
 
-    ``epsilon`` is in pixel units, one number or one an image ``(b,)``.
+    On the cross-entropy, on the logit ratio, and on the targeted ratio of each target class.
     """
-    state = SearchState(classifier, batch, norm, seed)
-    radius = radii(state, epsilon)
-    run_apgd(state, state.correct, radius, steps=steps, restarts=restarts, ratio=False)
-    run_apgd(state, state.correct, radius, steps=steps, restarts=restarts, ratio=True)
-    run_apgd_targeted(state, state.correct, radius, steps=steps, targets=targets)
+    state = SearchState(classifier, batch, ball.norm, seed)
+    task, steps, restarts = RadiusTask.of_ball(state, ball), config.steps, config.restarts
+    run_apgd(state, task, steps=steps, restarts=restarts, ratio=False)
+    run_apgd(state, task, steps=steps, restarts=restarts, ratio=True)
+    run_apgd_targeted(state, task, steps=steps, targets=config.targets)
     return state.result()
 
 
 def run_apgd(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    *,
-    steps: int,
-    restarts: int = 1,
-    ratio: bool,
-    block: int = 0,
+    state: SearchState, task: RadiusTask, *, steps: int, restarts: int = 1, ratio: bool
 ) -> None:
-    """APGD on a search state, on the logit ratio (``ratio``) or on the cross-entropy."""
+    """Auto-PGD on a search state, on the logit ratio (``ratio``) or on the cross-entropy."""
     score = _ratio_score(state) if ratio else loss_score(state, Loss.CE)
     for restart in range(restarts):
-        name = f"attack/apgd-{'dlr' if ratio else 'ce'}/{restart}"
-        _ascend(state, standing(state, rows, epsilon), score, epsilon, steps, name, block)
+        stream = f"apgd-{'dlr' if ratio else 'ce'}/{restart}"
+        _ascend(state, task.surviving(state), score, steps, stream)
 
 
-def run_apgd_targeted(
-    state: SearchState, rows: Tensor, epsilon: Tensor, *, steps: int, targets: int, block: int = 0
-) -> None:
-    """APGD on a search state towards each of the classes with the largest clean logits."""
-    ranked = state.ranked_classes(rows, targets)
+def run_apgd_targeted(state: SearchState, task: RadiusTask, *, steps: int, targets: int) -> None:
+    """Auto-PGD on a search state towards each of the classes with the largest clean logits."""
+    ranked = state.ranked_classes(task.rows, targets)
     for rank in range(ranked.shape[1]):
-        run_apgd_towards(
-            state,
-            rows,
-            epsilon,
-            ranked[:, rank],
-            steps=steps,
-            stream=f"targeted/{rank}",
-            block=block,
-        )
+        run_apgd_towards(state, task, ranked[:, rank], steps=steps, stream=f"targeted/{rank}")
 
 
 def run_apgd_towards(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    target: Tensor,
-    *,
-    steps: int,
-    stream: str,
-    block: int,
+    state: SearchState, task: RadiusTask, target: Tensor, *, steps: int, stream: str
 ) -> None:
     """One ascent of the targeted ratio towards the classes ``target (b,)``, on a search state."""
     score = _targeted_score(state, target)
-    todo = standing(state, rows, epsilon)
-    _ascend(state, todo, score, epsilon, steps, f"attack/apgd-{stream}", block)
+    _ascend(state, task.surviving(state), score, steps, f"apgd-{stream}")
 
 
 def _ratio_score(state: SearchState) -> Score:
@@ -143,7 +135,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 
 class _Ascents:
-    """Ascents under way; rows that are done are dropped from all tensors at once."""
+    """Running ascents; finished rows are dropped from all tensors at once."""
 
     def __init__(self, rows: Tensor, delta: Tensor, epsilon: Tensor) -> None:
         self.rows, self.delta, self.before = rows, delta, delta
@@ -152,7 +144,7 @@ class _Ascents:
         self.last = self.best
         self.size = 2 * epsilon
         self.epsilon = epsilon
-        self.climbed = torch.zeros_like(epsilon)
+        self.rises = torch.zeros_like(epsilon)
         self.size_then, self.best_then = self.size, self.best
 
     def keep(self, going: Tensor) -> None:
@@ -160,8 +152,8 @@ class _Ascents:
             setattr(self, name, value[going])
 
     def note(self, value: Tensor, gradient: Tensor) -> None:
-        """Take in the value and the gradient at ``delta``."""
-        self.climbed = self.climbed + (value > self.last)
+        """Record the value and the gradient at ``delta``."""
+        self.rises = self.rises + (value > self.last)
         better = value > self.best
         wide = better.view(-1, 1, 1, 1)
         self.best = torch.where(better, value, self.best)
@@ -170,47 +162,31 @@ class _Ascents:
         self.last = value
 
     def judge(self, period: int) -> Tensor:
-        """Halve the steps that no longer pay; those rows return to their best point."""
-        slow = self.climbed < _PROGRESS * period
+        """Rows that progress too slowly: their step is halved, they return to their best point."""
+        slow = self.rises < _PROGRESS * period
         stuck = (self.size == self.size_then) & (self.best <= self.best_then)
         halve = slow | stuck
         self.size_then, self.best_then = self.size, self.best
         self.size = torch.where(halve, self.size / 2, self.size)
         self.delta = torch.where(halve.view(-1, 1, 1, 1), self.best_delta, self.delta)
-        self.climbed = torch.zeros_like(self.climbed)
+        self.rises = torch.zeros_like(self.rises)
         return halve
 
 
-def _ascend(
-    state: SearchState,
-    rows: Tensor,
-    score: Score,
-    epsilon: Tensor,
-    steps: int,
-    name: str,
-    block: int,
-) -> None:
-    together = ascend_sparsely if state.norm is Norm.L1 else _ascend_together
-    for some in torch.split(rows, state.active_batch_size):
-        if len(some):
-            together(state, some, score, epsilon[some], steps, name, block)
+def _ascend(state: SearchState, task: RadiusTask, score: Score, steps: int, stream: str) -> None:
+    """Ascents of ``score``, as many images at a time as the state allows."""
+    ascend = ascend_sparsely if state.norm is Norm.L1 else _ascend_together
+    for rows in torch.split(task.rows, state.active_batch_size):
+        if len(rows):
+            ascend(state, task.on(rows), score, steps, stream)
 
 
 def _ascend_together(
-    state: SearchState,
-    rows: Tensor,
-    score: Score,
-    epsilon: Tensor,
-    steps: int,
-    name: str,
-    block: int,
+    state: SearchState, task: RadiusTask, score: Score, steps: int, stream: str
 ) -> None:
-    x, norm = state.x(rows), state.norm
-    indices = state.batch.index[rows.cpu().numpy()]
-    start = random_start(
-        indices, x, norm=norm, epsilon=epsilon, seed=state.seed, stream=name, block=block
-    )
-    ascents = _Ascents(rows, project(start, norm, epsilon, x=x), epsilon)
+    rows, norm, epsilon = task.rows, state.norm, task.epsilon[task.rows]
+    start = random_points(state, task, stream)(rows)
+    ascents = _Ascents(rows, project(start, norm, epsilon, x=state.x(rows)), epsilon)
     judged, since = set(checkpoints(steps)), 0
     for step in range(steps):
         x = state.x(ascents.rows)

@@ -17,13 +17,13 @@ from ..search.state import Found, Score, SearchState, adversarial
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
-_LEAST = 1e-4  # a length of 0, at a tie of two classes, would stay 0
+_LEAST = 1e-4  # a length of 0, which a tie of two classes gives, would remain 0
 
 
 def ddn(
     classifier: Classifier, batch: Batch, *, steps: int = 100, loss: Loss = Loss.MARGIN
 ) -> Found:
-    """Nearest adversarial images in l2; the paper climbs the cross-entropy."""
+    """Nearest adversarial images in l2; the paper maximises the cross-entropy."""
     state = SearchState(classifier, batch, Norm.L2)
     run_ddn(state, state.correct, steps=steps, loss=loss)
     return state.result()
@@ -36,16 +36,16 @@ def run_ddn(
     steps: int,
     loss: Loss = Loss.MARGIN,
     gamma: float = 0.05,
-    rivals: int = 9,
+    targets: int = 9,
 ) -> None:
-    """DDN on a search state, and once more towards the nearest face where that is another class.
+    """DDN on a search state, and once more towards the nearest class boundary if DDN missed it.
 
-    As in :mod:`fmn`: nearest in the tangents at the image, of the ``rivals`` with the largest
-    clean logits.
+    As in :mod:`fmn`: nearest by the tangents at the clean image, among the ``targets`` classes with
+    the largest clean logits.
     """
     if not len(rows):
         return
-    nearest, distance = nearest_class_boundary(state, rows, rivals)
+    nearest, distance = nearest_class_boundary(state, rows, targets)
     first = torch.where(distance.isfinite(), distance, 1.0).clamp_min(_LEAST).float()
     reached = _descend(state, rows, lambda z, at: loss.of(z, state.y(at)), first, steps, gamma)
     missed = rows[nearest[rows] != reached]
@@ -55,12 +55,12 @@ def run_ddn(
 def _descend(
     state: SearchState, rows: Tensor, score: Score, first: Tensor, steps: int, gamma: float
 ) -> Tensor:
-    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the state.
+    r"""Class of the nearest image found ``(r,)``, -1 where none is; the state keeps the image.
 
-    A step along the gradient, then the perturbation's length is set: it begins at ``first (b,)``,
-    shrinks by the factor :math:`1 - \gamma` at an adversarial iterate and grows by
-    :math:`1 + \gamma` elsewhere; the step falls from 1 to 0.01 by a cosine. The paper begins at
-    length 1, from where small distances take long to reach.
+    After a step along the gradient the perturbation is scaled to a length: ``first (b,)`` at first,
+    then multiplied by :math:`1 - \gamma` at an adversarial iterate and by :math:`1 + \gamma`
+    elsewhere. The step decreases from 1 to 0.01 by a cosine. The paper's first length is 1, from
+    which many steps are needed to reach small distances.
     """
     x, y, length = state.x(rows), state.y(rows), first[rows]
     delta, reached = torch.zeros_like(x), torch.full_like(rows, -1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FIRST_STEP = {Norm.LINF: 10.0, Norm.L2: 1.0, Norm.L1: 3.0}
 """Length of the first step in the l2 norm."""
 
-_LARGE = 1e6  # more than any distance in the pixel box; an infinite radius would make NaN
+_LARGE = 1e6  # larger than any distance in the pixel box; an infinite radius would give NaN
 
 
 def fmn(
@@ -31,9 +31,9 @@ def fmn(
     Args:
         classifier: the model.
         batch: images.
-        norm: what is made small.
-        steps: gradients an image.
-        step: see :data:`FIRST_STEP`.
+        norm: norm of the distance.
+        steps: gradients per image.
+        step: length of the first step; None for :data:`FIRST_STEP`.
     """
     state = SearchState(classifier, batch, norm)
     run_fmn(state, state.correct, steps=steps, step=step)
@@ -41,32 +41,34 @@ def fmn(
 
 
 def run_fmn(
-    state: SearchState, rows: Tensor, *, steps: int, step: float | None = None, rivals: int = 9
+    state: SearchState, rows: Tensor, *, steps: int, step: float | None = None, targets: int = 9
 ) -> None:
-    """FMN on a search state, and once more towards the nearest face where that is another class.
+    """FMN on a search state, and once more towards the nearest class boundary if FMN missed it.
 
-    The plain attack follows the class with the largest logit. Where the boundary of another class
-    (of the ``rivals`` with the largest clean logits) is nearer in the tangent at the image, that
-    class gets a run of its own; plain FMN would miss it even on a linear model.
+    The plain attack follows the class with the largest logit. Where the boundary to another class
+    (among the ``targets`` classes with the largest clean logits) is nearer by the tangents at the
+    clean image, a second run goes towards that class; plain FMN would miss it even on a linear
+    model.
     """
     if not len(rows):
         return
     length = step or FIRST_STEP[state.norm]
     reached = _descend(state, rows, None, steps, length)
-    if rivals and state.classifier.num_classes > 2:
-        nearest, _ = nearest_class_boundary(state, rows, rivals)
+    if targets and state.classifier.num_classes > 2:
+        nearest, _ = nearest_class_boundary(state, rows, targets)
         missed = nearest[rows] != reached
         _descend(state, rows[missed], nearest, steps, length)
 
 
 def _descend(
-    state: SearchState, rows: Tensor, rivals: Tensor | None, steps: int, first: float
+    state: SearchState, rows: Tensor, target: Tensor | None, steps: int, first: float
 ) -> Tensor:
-    r"""Class of the nearest image found ``(r,)``, -1 where none is; the image goes to the state.
+    r"""Class of the nearest image found ``(r,)``, -1 where none is; the state keeps the image.
 
-    The radius starts where the tangent plane puts the boundary, :math:`\|\delta\| + |m| /
-    \|\nabla m\|_*` for the margin m; it shrinks by the factor :math:`1 - \gamma` at an adversarial
-    iterate and grows by :math:`1 + \gamma` elsewhere. Step and :math:`\gamma` fall by a cosine.
+    The first radius is the distance of the linearised boundary, :math:`\|\delta\| + |m| /
+    \|\nabla m\|_*` for the margin m; the radius is multiplied by :math:`1 - \gamma` at an
+    adversarial iterate and by :math:`1 + \gamma` elsewhere. Step and :math:`\gamma` decrease by a
+    cosine.
     """
     x, y, norm = state.x(rows), state.y(rows), state.norm
     delta = torch.zeros_like(x)
@@ -76,15 +78,16 @@ def _descend(
         decay = (1 + math.cos(math.pi * t / steps)) / 2
         gamma = 0.001 + 0.049 * decay
         logits, gradient = state.gradient(
-            rows, x + delta, lambda logits, at: target_margin(state, logits, at, rivals)
+            rows, x + delta, lambda logits, at: target_margin(state, logits, at, target)
         )
         hit, size = adversarial(logits, y), norm.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
         best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
         slope = norm.dual.of(gradient).clamp_min(torch.finfo(size.dtype).tiny)
-        ahead = size + target_margin(state, logits, rows, rivals).abs() / slope
-        # also grown, unlike the paper's: exactly on the boundary of a flat model it would stay
+        ahead = size + target_margin(state, logits, rows, target).abs() / slope
+        # multiplied in both cases, unlike the paper's: on the boundary of a flat model the radius
+        # would not change
         outward = torch.where(best_norm.isfinite(), radius, ahead) * (1 + gamma)
         radius = torch.where(hit, torch.minimum(radius * (1 - gamma), best_norm), outward)
         uphill = normalised(feasible(gradient, x + delta))

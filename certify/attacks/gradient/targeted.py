@@ -1,4 +1,4 @@
-"""Gradient ascent towards chosen classes, at a given radius.
+"""Gradient ascent towards target classes, at a given radius.
 
 The Random-Targeted and Multi-Targeted attacks on logit differences (Qin et al. 2019,
 arXiv:1907.02610, Table 1 and supplement F.1).
@@ -11,153 +11,110 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.numerics import generator, targeted_margin
+from robcert.certify.errors import InvalidParameterError
+from robcert.certify.numerics import Loss, generator, targeted_margin
 
-from ..search.ascent import run_ascents
+from ..search.ascent import AscentPlan, run_ascents
 from ..search.early_stopping import early_stopping_of, unit_slope
-from ..search.radius import radii, random_starts, standing
+from ..search.radius import RadiusTask, random_points
 from ..search.state import Found, SearchState
-from .pgd import default_rule
+from .pgd import DEFAULT, PgdConfig
 
 if TYPE_CHECKING:
-    from robcert.certify.core import Batch, Norm
+    from robcert.certify.core import Ball, Batch
     from robcert.certify.model import Classifier
-    from robcert.certify.numerics import StepRule
 
 
 def multi_targeted(
     classifier: Classifier,
     batch: Batch,
+    ball: Ball,
+    config: PgdConfig = DEFAULT,
     *,
-    norm: Norm,
-    epsilon: float | Tensor,
-    steps: int = 20,
     targets: int | None = None,
     seed: int = 0,
-    rule: StepRule | None = None,
-    early_stopping: bool = False,
 ) -> Found:
-    """PGD towards each other class by itself; success if any is reached.
+    """Adversarial images that PGD finds in the ball towards each other class in turn.
 
-    ``targets`` is how many of the classes with the largest clean logits are tried; None: all.
-    ``early_stopping``: see :func:`~robcert.certify.attacks.gradient.pgd.pgd`.
+    Args:
+        classifier: the model.
+        batch: images.
+        ball: where to search.
+        config: steps and restarts; its loss must be the margin.
+        targets: number of target classes, those with the largest clean logits; None: all.
+        seed: seed of the random starts.
+
+    Raises:
+        InvalidParameterError: the loss is not the margin.
     """
-    state = SearchState(classifier, batch, norm, seed)
-    run_multi_targeted(
-        state,
-        state.correct,
-        radii(state, epsilon),
-        steps=steps,
-        targets=targets,
-        rule=rule,
-        early_stopping=early_stopping,
-    )
+    if config.loss is not Loss.MARGIN:
+        message = f"targeted attacks maximise the margin of the target class, not {config.loss}"
+        raise InvalidParameterError(message)
+    state = SearchState(classifier, batch, ball.norm, seed)
+    run_multi_targeted(state, RadiusTask.of_ball(state, ball), config, targets=targets)
     return state.result()
 
 
 def run_multi_targeted(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    *,
-    steps: int,
-    targets: int | None = None,
-    restarts: int = 1,
-    rule: StepRule | None = None,
-    early_stopping: bool = False,
-    block: int = 0,
+    state: SearchState, task: RadiusTask, config: PgdConfig, *, targets: int | None = None
 ) -> None:
-    """Multi-Targeted on a search state."""
-    ranked = state.ranked_classes(rows, targets)
-    for restart in range(restarts):
+    """Multi-Targeted on a search state, on the margins of the target classes."""
+    ranked = state.ranked_classes(task.rows, targets)
+    for restart in range(config.restarts):
         for rank in range(ranked.shape[1]):
-            run_towards(
-                state,
-                standing(state, rows, epsilon),
-                epsilon,
-                ranked[:, rank],
-                steps=steps,
-                rule=rule,
-                stream=_named(f"multi-targeted/{rank + 1}", restart),
-                block=block,
-                early_stopping=early_stopping,
-            )
+            stream = _stream(f"multi-targeted/{rank + 1}", restart)
+            run_towards(state, task.surviving(state), ranked[:, rank], config, stream=stream)
 
 
 def run_towards(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    target: Tensor,
-    *,
-    steps: int,
-    rule: StepRule | None,
-    stream: str,
-    block: int,
-    early_stopping: bool = False,
+    state: SearchState, task: RadiusTask, target: Tensor, config: PgdConfig, *, stream: str
 ) -> None:
-    """One ascent of the margin of the classes ``target (b,)`` over y, on a search state."""
+    """One ascent of the margin of the classes ``target (b,)`` over y, on a search state.
+
+    Loss and restarts of ``config`` are not used.
+    """
 
     def margin(logits: Tensor, at: Tensor) -> Tensor:
         return targeted_margin(logits, state.y(at), target[at])
 
-    run_ascents(
-        state,
-        rows,
+    plan = AscentPlan(
         margin,
-        epsilon=epsilon,
-        steps=steps,
-        rule=rule or default_rule(state.norm, steps),
-        start=random_starts(state, epsilon, stream, block),
-        early_stopping=early_stopping_of(
+        config.steps,
+        config.rule_in(state.norm),
+        random_points(state, task, stream) if config.random_start else None,
+        early_stopping_of(
             state,
-            epsilon,
-            steps,
+            task.epsilon,
+            config.steps,
             lambda logits, at: unit_slope(margin(logits, at)),
-            early_stopping=early_stopping,
+            early_stopping=config.early_stopping,
         ),
     )
+    run_ascents(state, task, plan)
 
 
 def run_random_targeted(
-    state: SearchState,
-    rows: Tensor,
-    epsilon: Tensor,
-    *,
-    steps: int,
-    restarts: int = 1,
-    rule: StepRule | None = None,
-    until_reached: bool = False,
-    block: int = 0,
+    state: SearchState, task: RadiusTask, config: PgdConfig, *, until_reached: bool = False
 ) -> None:
-    """Towards one other class, drawn once an image; any misclassification counts as success.
+    """PGD towards one other class per image, chosen at random; any misclassification is a success.
 
-    With ``until_reached`` an image is done only once it is given the drawn class, as the paper
-    counts; the nearest image of any other class is kept all the same.
+    With ``until_reached`` only the chosen class is a success, as the paper counts; the nearest
+    adversarial image of any other class is kept nevertheless.
     """
     target = state.batch.y.clone()
-    for row in rows.tolist():
+    for row in task.rows.tolist():
         stream = generator(state.seed, "attack/random-target", int(state.batch.index[row]))
         shift = torch.randint(1, state.classifier.num_classes, (), generator=stream)
         target[row] = (target[row] + int(shift)) % state.classifier.num_classes
     state.target = target if until_reached else None
-    for restart in range(restarts):
+    for restart in range(config.restarts):
         if until_reached:
-            todo = rows[state.target_distance[rows].isinf()]
+            todo = task.on(task.rows[state.target_distance[task.rows].isinf()])
         else:
-            todo = standing(state, rows, epsilon) if restart else rows
-        run_towards(
-            state,
-            todo,
-            epsilon,
-            target,
-            steps=steps,
-            rule=rule,
-            stream=_named("random-targeted", restart),
-            block=block,
-        )
+            todo = task.surviving(state) if restart else task
+        run_towards(state, todo, target, config, stream=_stream("random-targeted", restart))
     state.target = None
 
 
-def _named(stream: str, restart: int) -> str:
-    return f"{stream}/{restart}" if restart else stream
+def _stream(name: str, restart: int) -> str:
+    return f"{name}/{restart}" if restart else name

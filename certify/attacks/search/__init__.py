@@ -1,1 +1,1 @@
-"""What all attacks share: the state of a search, its budget, its starts, when it stops."""
+"""State of a search, its budget, its starts, early stopping, bisection: shared by all attacks."""

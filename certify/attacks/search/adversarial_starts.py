@@ -1,4 +1,4 @@
-"""Adversarial images to start a walk along the decision boundary from."""
+"""Adversarial images of several classes, from which walks along the decision boundary start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GAUSSIAN_STEPS = 12
 
 
 MORE_TRIES = GAUSSIAN_STEPS + 8
-"""Noise levels and patchworks that are tried for further classes."""
+"""Noise levels and patchworks that are tried to find further classes."""
 
 
 _ALL_CLASSES, _SOME_CLASSES = 11, 3
@@ -44,10 +44,10 @@ def run_gaussian(state: SearchState, rows: Tensor, *, draws: int = 5) -> None:
             found[todo[hit]] = True
 
 
-def run_start(state: SearchState, rows: Tensor) -> None:
-    """Some adversarial image, however far: Gaussian noise, else a patchwork of random greys.
+def run_noise_and_patchworks(state: SearchState, rows: Tensor) -> None:
+    """An adversarial image at any distance: Gaussian noise, else a patchwork of random greys.
 
-    Fine noise is one class to many models, and tells nothing of images of that class.
+    Many models assign all fine noise to one class, which says nothing about images of that class.
     """
     run_gaussian(state, rows)
     for draw in range(PATCHWORKS):
@@ -58,23 +58,25 @@ def run_start(state: SearchState, rows: Tensor) -> None:
         state.verify_candidates(todo, point, state.logits(todo, point))
 
 
-def start_classes(state: SearchState) -> int:
-    """In how many classes searches by labels begin: in all others, or in three of many."""
+def start_class_count(state: SearchState) -> int:
+    """Number of classes in which label-only searches start: all others, or three of many."""
     others = state.classifier.num_classes - 1
     return others if others <= _ALL_CLASSES else _SOME_CLASSES
 
 
-def starts(state: SearchState, rows: Tensor, *, most: int = 3) -> list[tuple[Tensor, Tensor]]:
-    """Adversarial images of several classes: pairs of rows and images ``(r, c, h, w)``.
+def adversarial_starts(
+    state: SearchState, rows: Tensor, *, most: int = 3
+) -> list[tuple[Tensor, Tensor]]:
+    """Adversarial images of up to ``most`` classes: pairs of rows and images ``(r, c, h, w)``.
 
-    A search that walks along the boundary of one class can end far from the nearest one, even on a
-    linear model. For each row the first pair holds the nearest image that is known, or what
-    :func:`run_start` finds; where that had to be looked for, others hold an image of another class
-    each, the finest noise or patchwork of that class.
+    A search that walks along the boundary of one class can end far from the nearest boundary, even
+    on a linear model. The first pair holds each row's nearest known adversarial image, or what
+    :func:`run_noise_and_patchworks` finds. For rows of the latter kind each further pair holds an
+    image of another class: the finest noise, else the first patchwork, of that class.
     """
     unknown = rows[state.distance[rows].isinf()]
     with state.classifier.forward_only():
-        run_start(state, unknown)
+        run_noise_and_patchworks(state, unknown)
         reached = rows[state.distance[rows].isfinite()]
         kept = [(reached, state.x_adv[reached].clone())]
         seen = torch.zeros(len(state.batch), state.classifier.num_classes, dtype=torch.bool)
@@ -89,7 +91,7 @@ def starts(state: SearchState, rows: Tensor, *, most: int = 3) -> list[tuple[Ten
 def _of_other_classes(
     state: SearchState, rows: Tensor, seen: Tensor, most: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Up to ``most`` images a row, of classes that are not ``seen (b, k)``, which is filled in."""
+    """Up to ``most`` images per row, of classes that are not ``seen (b, k)``, which is updated."""
     count = torch.zeros(len(state.batch), dtype=torch.int64, device=rows.device)
     images = torch.zeros(most, *state.batch.x.shape).to(state.batch.x)
     for draw in range(MORE_TRIES):
@@ -116,7 +118,7 @@ def _sigma(level: int) -> float:
 
 
 def _patchwork(state: SearchState, rows: Tensor, draw: int) -> Tensor:
-    """Images ``(r, c, h, w)`` of a few random greys."""
+    """Images ``(r, c, h, w)`` of a few rectangles of random greys."""
     shape = (state.batch.x.shape[1], 2 + draw % 4, 2 + draw % 4)
     coarse = torch.stack(
         [

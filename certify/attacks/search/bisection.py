@@ -1,4 +1,4 @@
-"""Attacks at a radius: at given ones, or at the smallest that succeeds, found by bisection."""
+"""Attacks at a radius: at given radii, or at the smallest that succeeds, found by bisection."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import torch
 from torch import Tensor
 
 from .boundary_tangents import nearest_class_boundary
-from .radius import standing
+from .radius import RadiusTask
 from .state import box_diameter
 
 if TYPE_CHECKING:
     from .state import SearchState
 
-RadiusAttack = Callable[["SearchState", Tensor, Tensor, int], None]
-"""(state, rows, radii ``(b,)``, block of the random streams): search within those radii."""
+RadiusAttack = Callable[["SearchState", RadiusTask], None]
+"""An attack at a radius: searches within the radii of a task and reports to the state."""
 
 HALVINGS = 7
-"""Bisections of an octave: the radii come to lie within 0.6 % of each other."""
+"""Bisections of an octave: the last two radii are within 0.6 % of each other."""
 
-_FIRST = -7.0  # octaves from the box's diameter, where no tangent says more
-_BEYOND = 0.25  # octaves beyond the tangent, for the first look
+_FIRST = -7.0  # octaves below the box's diameter: first radius where there is no tangent
+_BEYOND = 0.25  # octaves: the first radius lies this much beyond the tangent
 _STRIDE = 0.5  # octaves; doubled until the smallest radius lies between two that were tried
-_LONGEST = 1.0  # outwards: far from the image gradients mean less, and a radius must not be missed
-_LEAST = -40.0  # octaves; float32 pixels tell nothing nearer apart
+_LONGEST = 1.0  # longest stride outwards: far out, gradients mean less and a radius could be missed
+_LEAST = -40.0  # octaves; float32 pixels cannot resolve smaller distances
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The faces of other classes, for an attack that looks at gradients.
+    """Which target classes a gradient attack considers in its search for the smallest radius.
 
     Attributes:
-        classes: how many are looked at, those with the largest clean logits.
-        towards: the attack towards given classes ``(b,)``.
+        classes: number of classes, those with the largest clean logits.
+        towards: makes the attack towards the target classes ``(b,)``; None: there is none.
     """
 
     classes: int
@@ -47,51 +47,52 @@ def bisect(
     attack: RadiusAttack,
     *,
     halvings: int = HALVINGS,
-    faces: Targets | None = None,
+    targets: Targets | None = None,
 ) -> None:
-    r"""Run ``attack`` at radii that close in on the smallest at which each image breaks.
+    r"""Run ``attack`` at radii that converge to the smallest one at which it breaks each image.
 
-    The first radius is a little more than the tangents at the clean image ask for. Longer and
-    longer strides lead to a radius that breaks the image and one that does not, and bisection on a
-    logarithmic scale from there to neighbours :math:`2^{2^{-h}}` apart, h the ``halvings``. Where
-    an adversarial image is known already the first radius is the neighbour of its distance, and the
-    search ends if nothing is found there. What is found is shrunk towards the clean image.
+    The first radius is a little larger than the distance by the tangents at the clean image.
+    Strides of doubling length lead to one radius that breaks the image and one that does not;
+    bisection on a logarithmic scale then ends at two radii :math:`2^{2^{-h}}` apart, h being the
+    ``halvings``. Where an adversarial example is already known, the first radius lies one such
+    factor below its distance, and the search ends if nothing is found there. What is found is
+    shrunk towards the clean image.
 
-    An untargeted ascent can end in another class than the nearest, even on a linear model. So with
-    ``faces`` that have an attack ``towards`` classes, an image whose nearest face lies, in the
-    tangent, nearer than what was found is searched once more, towards that class.
+    An untargeted ascent can end in a class that is not the nearest, even on a linear model. If
+    ``targets`` has a targeted attack, an image whose nearest class boundary, by the tangents, is
+    nearer than what was found is searched once more, towards that class.
     """
     rows, distance = state.correct, torch.full_like(state.distance, torch.inf)
-    if faces is not None:
-        nearest, distance = nearest_class_boundary(state, rows, faces.classes)
-    _close_in(state, rows, attack, distance, halvings)
-    if faces is not None and faces.towards is not None:
+    if targets is not None:
+        nearest, distance = nearest_class_boundary(state, rows, targets.classes)
+    _narrow_down(state, rows, attack, distance, halvings)
+    if targets is not None and targets.towards is not None:
         beyond = distance[rows] < state.distance[rows] * 2 ** -(2.0**-halvings)
-        _close_in(state, rows[beyond], faces.towards(nearest), distance, halvings)
+        _narrow_down(state, rows[beyond], targets.towards(nearest), distance, halvings)
 
 
-def at_radii(state: SearchState, attack: RadiusAttack, radii: tuple[float, ...]) -> None:
-    """Run ``attack`` at each of ``radii`` (pixel units), smallest first, on what still stands.
+def at_radii(state: SearchState, attack: RadiusAttack, epsilons: tuple[float, ...]) -> None:
+    """Run ``attack`` at each of ``epsilons`` (pixel units), smallest first, on surviving images.
 
-    The accuracy at those radii is the attack's own; distances in between are not looked for.
+    The accuracy at those radii is the attack's own; distances in between are not determined.
     """
-    for block, epsilon in enumerate(sorted(radii)):
+    for block, epsilon in enumerate(sorted(epsilons)):
         radius = torch.full_like(state.distance, epsilon).to(state.batch.x.dtype)
-        todo = standing(state, state.correct, radius)
-        if len(todo):
-            attack(state, todo, radius, block)
+        task = RadiusTask(state.correct, radius, block).surviving(state)
+        if len(task.rows):
+            attack(state, task)
 
 
-def _close_in(
+def _narrow_down(
     state: SearchState, rows: Tensor, attack: RadiusAttack, tangent: Tensor, halvings: int
 ) -> None:
-    """Bisection of some rows; ``tangent (b,)`` are distances to begin at, inf for none."""
+    """Bisection for some rows; ``tangent (b,)`` are distances to start at, inf for none."""
     before, bracket, block = state.distance.clone(), _Bracket(state, tangent, 2.0**-halvings), 0
-    while len(going := rows[bracket.open()[rows]]):
+    while len(going := rows[bracket.unfinished()[rows]]):
         radius = bracket.radius()
-        todo = standing(state, going, radius)
-        if len(todo):
-            attack(state, todo, radius, block)
+        task = RadiusTask(going, radius, block).surviving(state)
+        if len(task.rows):
+            attack(state, task)
         bracket.narrow(going, state.within(radius), state.distance)
         block += 1
     nearer = rows[state.distance[rows] < before[rows]]
@@ -99,12 +100,12 @@ def _close_in(
 
 
 class _Bracket:
-    """Radii of every image, in octaves from the box's diameter ``(b,)``.
+    """Radii of every image, in octaves relative to the box's diameter ``(b,)``.
 
     Attributes:
-        low: the largest at which the image stood, -inf at first.
-        high: the smallest at which it is broken, inf where none is known.
-        next: where to look next.
+        low: the largest radius at which the image survived, -inf at first.
+        high: the smallest radius at which it is broken, inf where none is known.
+        next: the radius to try next.
     """
 
     def __init__(self, state: SearchState, tangent: Tensor, width: float) -> None:
@@ -117,17 +118,17 @@ class _Bracket:
         self.next = torch.where(self.high.isfinite(), self.high - width, first)
         self._stride = torch.full_like(self.high, _STRIDE)
 
-    def open(self) -> Tensor:
-        """Which images are not done."""
+    def unfinished(self) -> Tensor:
+        """Which images need further radii ``(b,)``."""
         apart = self.high - self.low > 1.01 * self._width
         return apart & (self.low < 0) & (self.high > _LEAST)
 
     def radius(self) -> Tensor:
-        """Radii to try, in pixel units."""
+        """Radii to try next ``(b,)``, in pixel units."""
         return (self._top * 2**self.next).to(self._dtype)
 
     def narrow(self, rows: Tensor, broken: Tensor, distance: Tensor) -> None:
-        """Take in which of ``rows`` broke (``broken (b,)``), and at what ``distance (b,)``."""
+        """Update with which of ``rows`` are ``broken (b,)``, and at what ``distance (b,)``."""
         tried, broken = self.next[rows], broken[rows]
         found = torch.minimum(self._octaves(distance)[rows], tried)
         low = self.low[rows] = torch.where(broken, self.low[rows], tried)

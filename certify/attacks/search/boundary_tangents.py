@@ -1,4 +1,4 @@
-"""Targets of the decision boundary, one for each other class, and the tangents to them."""
+"""Distances of the decision boundaries to other classes, by tangents."""
 
 from __future__ import annotations
 
@@ -15,29 +15,34 @@ if TYPE_CHECKING:
 
 
 def nearest_class_boundary(state: SearchState, rows: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Class whose face is nearest in the tangent at the clean image, and how far that is ``(b,)``.
+    """Class of the nearest boundary by the tangents at the clean image, and its distance ``(b,)``.
 
-    Of the ``classes`` with the largest clean logits; the one with the largest logit need not be
-    the one whose boundary is nearest. Some class and inf where no tangent leads to a face; only
-    ``rows`` are filled in.
+    Among the ``classes`` with the largest clean logits; the class with the largest logit need not
+    be the one whose boundary is nearest. Where every gradient is 0 the distance is inf and the
+    class is arbitrary. Only ``rows`` are filled in.
     """
     nearest = torch.zeros(len(state.batch), dtype=torch.int64, device=rows.device)
     distance = torch.full_like(state.distance, torch.inf)
     if len(rows):
         ranked = state.ranked_classes(rows, classes)[rows]
-        lengths = boundary_distances(state, *faces(state, rows, state.x(rows), ranked))
+        margins, gradients = margins_and_gradients(state, rows, state.x(rows), ranked)
+        lengths = boundary_distances(state, margins, gradients)
         at = lengths.argmin(1, keepdim=True)
         nearest[rows] = ranked.gather(1, at).squeeze(1)
         distance[rows] = lengths.gather(1, at).squeeze(1).double()
     return nearest, distance
 
 
-def faces(state: SearchState, rows: Tensor, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Margins ``(r, t)`` of the target classes over y, and their gradients ``(r, t, c, h, w)``."""
+def margins_and_gradients(
+    state: SearchState, rows: Tensor, x: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Margins ``(r, t)`` of the target classes over y, and their gradients ``(r, t, c, h, w)``.
+
+    At the points ``x (r, c, h, w)``; ``targets (r, t)``.
+    """
     margins, gradients = [], []
     for target in targets.unbind(1):
-        rivals = scatter_rows(state, rows, target)
-        score = partial(target_margin, state, rivals=rivals)
+        score = partial(target_margin, state, target=scatter_rows(state, rows, target))
         logits, gradient = state.gradient(rows, x, score)
         margins.append(score(logits, rows))
         gradients.append(gradient)
@@ -51,17 +56,17 @@ def boundary_distances(state: SearchState, margins: Tensor, gradients: Tensor) -
 
 
 def target_margin(
-    state: SearchState, logits: Tensor, rows: Tensor, rivals: Tensor | None
+    state: SearchState, logits: Tensor, rows: Tensor, target: Tensor | None
 ) -> Tensor:
-    """Margin over y of the rivals ``(b,)``, or of the largest other class: ``(r,)``."""
+    """Margin ``(r,)`` of the classes ``target (b,)`` over y; None: of the largest other class."""
     y = state.y(rows)
-    if rivals is not None:
-        return targeted_margin(logits, y, rivals[rows])
+    if target is not None:
+        return targeted_margin(logits, y, target[rows])
     return largest_other(logits, y) - logits.gather(1, y[:, None]).squeeze(1)
 
 
 def scatter_rows(state: SearchState, rows: Tensor, values: Tensor) -> Tensor:
-    """``values (r,)`` at their rows of the whole batch ``(b,)``."""
+    """``values (r,)`` at their rows of the whole batch ``(b,)``, 0 elsewhere."""
     whole = torch.zeros(len(state.batch), dtype=values.dtype, device=values.device)
     whole[rows] = values
     return whole

@@ -1,4 +1,4 @@
-"""How hard attacks try."""
+"""How much computation attacks spend."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AttackBudget:
-    """How hard each attack of a run tries.
+    """How much computation each attack of a run spends.
 
     Attributes:
         steps: gradient steps at one radius.
-        restarts: runs at one radius, on the images that still stand.
-        targets: other classes tried by targeted attacks, those with the largest logits.
-        descent_steps: gradient steps of attacks that look for the smallest distance themselves.
+        restarts: runs at one radius, each on the images without a success so far.
+        targets: other classes tried by targeted attacks: those with the largest clean logits.
+        descent_steps: gradient steps of attacks that minimise the distance themselves.
         halvings: bisections of an octave of radii.
         queries: forward passes of a score-based attack at one radius.
-        radii: where attacks at a radius search, pixel units; none: at the smallest that succeeds.
-        every_step: PGD takes all of its steps, also where the boundary is out of reach.
+        epsilons: radii at which attacks at a radius search, pixel units; empty: at the smallest
+            that succeeds, found by bisection.
+        early_stopping: PGD stops on images whose boundary it cannot reach.
     """
 
     steps: int
@@ -26,5 +27,5 @@ class AttackBudget:
     descent_steps: int
     halvings: int
     queries: int
-    radii: tuple[float, ...] = ()
-    every_step: bool = False
+    epsilons: tuple[float, ...] = ()
+    early_stopping: bool = True

@@ -1,8 +1,7 @@
-"""Early stopping: when an ascent cannot reach the boundary any more.
+"""Early stopping: when an ascent can no longer reach the boundary.
 
-How much a margin can still rise in the ball is told to first order by the gap at which Frank and
-Wolfe (1956) stop, and how far that can be trusted by how far the margin has strayed from its
-tangents on the way.
+To first order the margin can still rise by the gap at which Frank and Wolfe (1956) stop. How far
+the margin deviated from its tangents on the way shows how reliable that is.
 """
 
 from __future__ import annotations
@@ -21,41 +20,42 @@ if TYPE_CHECKING:
     from .state import SearchState
 
 Margin = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Logits ``(r, k)`` and their rows ``(r,)`` to margins ``(r,)``, below 0 until the attack succeeds,
-and the derivatives ``(r,)`` of what is climbed in them; NaN where those cannot be told."""
+"""Maps logits ``(r, k)`` and their rows ``(r,)`` to margins ``(r,)``, below 0 until the attack
+succeeds, and to the derivatives ``(r,)`` of the objective with respect to them; NaN where rounding
+makes the derivative unknown."""
 
 CAUTION = 3.0
-"""Times that the boundary must be farther than what can be reached."""
+"""Safety factor: an ascent stops where this times its largest possible rise is too little."""
 
 PATIENCE = 1 / 3
-"""Share of the steps that are taken before: with the default rule two radii, across the ball."""
+"""Share of the steps always taken: by the default rule two radii, the diameter of the ball."""
 
 _SATURATED = -14.0
-"""Margin below which p_y - 1, and with it the cross-entropy's gradient, is off by more than 7 % in
-float32."""
+"""Margin below which p_y - 1, and so the gradient of the cross-entropy, has an error of more than
+7 % in float32."""
 
 
 @dataclass(slots=True)
 class EarlyStopping:
-    r"""Whether the ascents of one run are worth continuing.
+    r"""Which ascents of one run can still reach the boundary.
 
-    An ascent is stopped at the perturbation :math:`\delta` where its margin m has
+    An ascent stops at the perturbation :math:`\delta` if its margin m satisfies
 
     .. math:: m + 3 (\rho \max_{v \in B} \langle \nabla m, v - \delta \rangle + e) < 0,
 
-    B being the ball within the pixel box, e the largest error that a tangent had at the next
-    iterate so far, and :math:`\rho` the dual norm of the gradient over the least so far: where a
-    model is flat at first the slope grows on the way. That is no proof: a stopped image counts
-    as standing, as one does where the steps ran out.
+    where B is the ball within the pixel box, e the largest error of a tangent at the next iterate
+    so far, and :math:`\rho` the dual norm of the gradient divided by the smallest so far: where
+    a model is flat at first, the slope grows on the way. This is no proof: a stopped image counts
+    as surviving this run, like one for which all steps were taken.
 
     Attributes:
-        state: the state.
+        state: state of the search.
         epsilon: radii ``(b,)``, pixel units.
         steps: steps of an ascent.
         margin: see :data:`Margin`.
-        expected: margins ``(b,)`` that the last tangents promised.
+        expected: margins ``(b,)`` that the last tangents predicted.
         error: e ``(b,)``.
-        flattest: least dual norm of a gradient so far ``(b,)``.
+        flattest: smallest dual norm of a gradient so far ``(b,)``.
     """
 
     state: SearchState
@@ -67,12 +67,12 @@ class EarlyStopping:
     flattest: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Nothing is known yet."""
+        """No tangent has been seen yet."""
         self.error = torch.zeros(len(self.epsilon), dtype=torch.float64, device=self.epsilon.device)
         self.expected = torch.full_like(self.error, torch.nan)
         self.flattest = torch.full_like(self.error, torch.inf)
 
-    def open(
+    def continues(
         self,
         rows: Tensor,
         t: Tensor,
@@ -81,19 +81,19 @@ class EarlyStopping:
         gradient: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """Which of ``rows`` go on ``(r,)``, after a look at where they are.
+        """Which ascents take further steps ``(r,)``.
 
         Args:
             rows: rows of the batch.
-            t: number of the step to come ``(r,)``, from 1.
-            delta: perturbations ``(r, ...)``.
+            t: number of the next step ``(r,)``, from 1.
+            delta: current perturbations ``(r, ...)``.
             logits: logits there.
-            gradient: gradient there of what is climbed.
-            step: the step to come.
+            gradient: gradient of the objective there.
+            step: the next step.
         """
         margin, slope = self.margin(logits, rows)
-        strayed = torch.where(t > 1, (margin - self.expected[rows]).abs(), 0.0)
-        self.error[rows] = torch.maximum(self.error[rows], strayed)
+        deviation = torch.where(t > 1, (margin - self.expected[rows]).abs(), 0.0)
+        self.error[rows] = torch.maximum(self.error[rows], deviation)
         self.expected[rows] = margin + _dot(gradient, step) / slope
         steepness = self.state.norm.dual.of(gradient) / slope
         self.flattest[rows] = torch.minimum(self.flattest[rows], steepness)
@@ -106,7 +106,7 @@ class EarlyStopping:
         return ~doubtful
 
     def _gap(self, rows: Tensor, delta: Tensor, gradient: Tensor) -> Tensor:
-        """What is climbed could rise by this much, were it linear; pixels count up to the box."""
+        """Largest rise of the objective in ball and pixel box if it were linear."""
         most = self.epsilon[rows] * self.state.norm.dual.of(feasible(gradient, self.state.x(rows)))
         return most - _dot(gradient, delta)
 
@@ -114,7 +114,7 @@ class EarlyStopping:
 def early_stopping_of(
     state: SearchState, epsilon: Tensor, steps: int, margin: Margin, *, early_stopping: bool
 ) -> EarlyStopping | None:
-    """Early stopping of a new run where it is wanted; none in l1 (steps start outside)."""
+    """Early stopping for a new run if wanted; none in l1, whose steps start outside the ball."""
     return (
         EarlyStopping(state, epsilon, steps, margin)
         if early_stopping and state.norm is not Norm.L1
@@ -123,10 +123,10 @@ def early_stopping_of(
 
 
 def loss_margin(state: SearchState, loss: Loss) -> Margin:
-    r"""Margin behind a loss, by itself but for the cross-entropy.
+    r"""Margin that rises with a loss: the loss itself, except for the cross-entropy.
 
-    That is :math:`\log(1 + e^s)` with :math:`s = \log \sum_{i \ne y} e^{z_i} - z_y`, which is
-    positive where an attack has succeeded and as straight as the logits.
+    The cross-entropy is :math:`\log(1 + e^s)` with :math:`s = \log \sum_{i \ne y} e^{z_i} - z_y`;
+    s is positive where an attack has succeeded and close to linear in the logits.
     """
     if loss is not Loss.CE:
         return lambda logits, rows: unit_slope(loss.of(logits, state.y(rows)))
@@ -142,7 +142,7 @@ def loss_margin(state: SearchState, loss: Loss) -> Margin:
 
 
 def unit_slope(margin: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the margin itself is climbed."""
+    """The margin as its own objective: derivative 1."""
     return margin.double(), torch.ones_like(margin, dtype=torch.float64)
 
 

@@ -1,47 +1,62 @@
-"""Searches at a given radius: which images take part, where they start, what is maximised."""
+"""Tasks of attacks within given radii: which images, which radii, where ascents start."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from robcert.certify.numerics import per_row, random_start
+from robcert.certify.core import Ball
+from robcert.certify.numerics import RandomStart, per_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from robcert.certify.numerics import Loss
 
-    from .ascent import Start
+    from .ascent import InitialPerturbation
     from .state import Score, SearchState
 
 
-def radii(state: SearchState, epsilon: float | Tensor) -> Tensor:
-    """One radius an image ``(b,)``."""
-    return per_row(epsilon, state.batch.x).flatten()
+@dataclass(frozen=True, slots=True)
+class RadiusTask:
+    """Search for adversarial examples of some images of a batch, each within its own radius.
 
+    Attributes:
+        rows: rows of the batch to attack ``(r,)``.
+        epsilon: radii of all rows of the batch ``(b,)``, pixel units.
+        block: number within the random streams; two searches on the same images have different
+            blocks.
+    """
 
-def standing(state: SearchState, rows: Tensor, epsilon: Tensor) -> Tensor:
-    """Those of ``rows`` that nothing found so far breaks within ``epsilon (b,)``."""
-    return rows[~state.within(epsilon)[rows]]
+    rows: Tensor
+    epsilon: Tensor
+    block: int = 0
+
+    @classmethod
+    def of_ball(cls, state: SearchState, ball: Ball) -> RadiusTask:
+        """All correctly classified images of the batch within ``ball``."""
+        return cls(state.correct, per_row(ball.epsilon, state.batch.x).flatten())
+
+    def on(self, rows: Tensor) -> RadiusTask:
+        """The same task on other ``rows``."""
+        return replace(self, rows=rows)
+
+    def surviving(self, state: SearchState) -> RadiusTask:
+        """The task on those of its rows for which nothing was found within their radius yet."""
+        return self.on(self.rows[~state.within(self.epsilon)[self.rows]])
 
 
 def loss_score(state: SearchState, loss: Loss) -> Score:
-    """What an untargeted attack climbs."""
+    """The loss as the objective of an untargeted attack."""
     return lambda logits, rows: loss.of(logits, state.y(rows))
 
 
-def random_starts(state: SearchState, epsilon: Tensor, name: str, block: int) -> Start:
-    """Uniform points of the balls of ``epsilon (b,)``, from each image's stream of that name."""
+def random_points(state: SearchState, task: RadiusTask, name: str) -> InitialPerturbation:
+    """Uniform points of the balls of ``task``, from each image's stream ``attack/{name}``."""
+    source = RandomStart(state.seed, f"attack/{name}", task.block)
 
-    def start(rows: Tensor) -> Tensor:
-        return random_start(
-            state.batch.index[rows.cpu().numpy()],
-            state.x(rows),
-            norm=state.norm,
-            epsilon=epsilon[rows],
-            seed=state.seed,
-            stream=f"attack/{name}",
-            block=block,
-        )
+    def draw(rows: Tensor) -> Tensor:
+        indices = state.batch.index[rows.cpu().numpy()]
+        return source.draw(indices, state.x(rows), Ball(state.norm, task.epsilon[rows]))
 
-    return start
+    return draw

@@ -1,4 +1,4 @@
-"""The state for the nearest adversarial image of every image of a batch: what all attacks share."""
+"""State that all attacks share: the nearest adversarial image of each image of a batch so far."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
 Score = Callable[[Tensor, Tensor], Tensor]
-"""Logits ``(r, k)`` and the rows ``(r,)`` of the batch they belong to, to what an attack climbs
-``(r,)``."""
+"""Objective ``(r,)`` of an attack, from logits ``(r, k)`` and their rows of the batch ``(r,)``."""
 
 ACTIVE_BATCH_SIZE = 64
 """Images in one gradient batch; a finished image is replaced by the next one."""
@@ -30,18 +29,18 @@ _OVERSHOOTS = (1.0, 1.001, 1.01, 1.05)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an attack found.
+    """Adversarial images that an attack found.
 
     Attributes:
         x_adv: nearest adversarial image ``(b, c, h, w)``; the image itself where there is none.
         found: whether the runtime, at batch size one, gives ``x_adv`` another class than y.
-        distance: norm of ``x_adv - x`` in pixel units; 0 where the image is misclassified as it
-            is, inf where nothing was found.
+        distance: norm of ``x_adv - x`` in pixel units; 0 where the clean image is misclassified,
+            inf where nothing was found.
         prediction: class of ``x_adv``, -1 where nothing was found.
         n_forward: forward passes spent on each image.
-        n_backward: backward passes.
-        n_lost: successes in the twin that the runtime denied.
-        losses: loss before every step and after the last ``(b, steps + 1)``, if asked for.
+        n_backward: backward passes spent on each image.
+        n_lost: successes in the twin that the runtime did not confirm.
+        losses: loss before every step and after the last ``(b, steps + 1)``, if requested.
     """
 
     x_adv: Tensor
@@ -56,19 +55,18 @@ class Found:
 
 @dataclass(slots=True)
 class SearchState:
-    """State of the search on one batch: the nearest image so far, and what it has cost.
+    """State of the search on one batch: the nearest image so far, and the passes spent on it.
 
-    Every method takes the rows of the batch it speaks of; what happens to one row never depends
-    on the others.
+    Methods take rows of the batch; results of one row never depend on the others.
 
     Attributes:
-        seed: of the run; draws come from each image's own streams.
+        seed: seed of the run; random numbers come from each image's own streams.
         active_batch_size: see :data:`ACTIVE_BATCH_SIZE`; changes speed only.
-        attack_name: name of the attack at work.
-        attack_names: who found each row's nearest image, "" where nothing is found or needed.
-        target: classes ``(b,)`` of a targeted attack; while they are set an image is done
-            only once it is given that class.
-        target_distance: nearest image of that class ``(b,)``, inf where none was found.
+        attack_name: name of the attack that runs now.
+        attack_names: attack that found each row's nearest image, "" where none did.
+        target: classes ``(b,)`` of a targeted attack; while they are set, only an image of that
+            class counts as a success.
+        target_distance: distance of the nearest image of that class ``(b,)``, inf for none.
     """
 
     classifier: Classifier
@@ -88,7 +86,7 @@ class SearchState:
     target_distance: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Look at the clean images: the misclassified ones are at distance 0."""
+        """Classify the clean images: the misclassified ones are at distance 0."""
         count, device = len(self.batch), self.batch.x.device
         self.attack_names = [""] * count
         self.x_adv = self.batch.x.clone()
@@ -114,9 +112,9 @@ class SearchState:
         return self.all_rows[self.distance > 0]
 
     def within(self, epsilon: Tensor) -> Tensor:
-        """Which rows are known to break within ``epsilon (b,)``, up to the rounding of pixels.
+        """Which rows have an adversarial image within ``epsilon (b,)``, up to rounding of pixels.
 
-        ``(x + delta) - x`` is off by up to 2^-24 a pixel in float32.
+        The error of ``(x + delta) - x`` is up to 2^-24 per pixel in float32.
         """
         rounding = 2.0**-24 * box_diameter(self.norm, tuple(self.batch.x.shape[1:]))
         return self.distance <= epsilon.double() * (1 + 1e-6) + rounding
@@ -124,7 +122,7 @@ class SearchState:
     def ranked_classes(self, rows: Tensor, count: int | None) -> Tensor:
         """The other classes with the largest clean logits, largest first ``(b, count)``.
 
-        Only ``rows`` are filled in; ``count`` None or too large gives all other classes.
+        Only ``rows`` are filled in. If ``count`` is None or too large: all other classes.
         """
         classes = self.classifier.num_classes
         ranked = torch.zeros(len(self.batch), classes, dtype=torch.int64, device=rows.device)
@@ -141,7 +139,7 @@ class SearchState:
         return self.batch.y[rows]
 
     def logits(self, rows: Tensor, x: Tensor) -> Tensor:
-        """Logits by the runtime."""
+        """Logits of ``x (r, ...)`` by the runtime."""
         self.n_forward[rows] += 1
         if not len(rows):
             return x.new_zeros(0, self.classifier.num_classes)
@@ -150,9 +148,9 @@ class SearchState:
         )
 
     def twin_logits(self, rows: Tensor, x: Tensor) -> Tensor:
-        """Logits by the twin, without gradient."""
+        """Logits of ``x (r, ...)`` by the twin, without gradient."""
         self.n_forward[rows] += 1
-        if not len(rows):  # a twin that reshapes cannot do with no image
+        if not len(rows):  # a twin that reshapes may fail on an empty batch
             return x.new_zeros(0, self.classifier.num_classes)
         with torch.no_grad():
             return torch.cat(
@@ -191,8 +189,8 @@ class SearchState:
     def verify_candidates(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
         """Which of ``x`` the runtime confirms as adversarial ``(r,)``; the nearer ones are kept.
 
-        ``logits`` say which are candidates; each of those is asked at batch size one. With a
-        ``target``, which of them the runtime gives that class.
+        Candidates are those that ``logits`` misclassify; the runtime classifies each at batch size
+        one. With a ``target``: which of them the runtime assigns to that class.
         """
         confirmed = adversarial(logits, self.y(rows))
         for at in confirmed.nonzero().flatten().tolist():
@@ -210,8 +208,9 @@ class SearchState:
     def shrink_and_verify(self, rows: Tensor, x: Tensor) -> None:
         """Keep the adversarial images ``x`` after shrinking each towards its clean image.
 
-        An image that the runtime denies is moved away from the clean one by up to 5 %, and is lost
-        if that does not help. Ten halvings along the segment leave 1/1024 of its length open.
+        An image that the runtime does not confirm is moved away from the clean one by up to 5 %; if
+        that does not help it is lost. Ten bisections find the boundary on the segment to 1/1024 of
+        its length.
         """
         clean, length = self.x(rows), torch.full((len(rows),), torch.nan, device=x.device)
         for factor in _OVERSHOOTS:
@@ -236,9 +235,9 @@ class SearchState:
                 self._confirm(row, _along(part, far, outer[at : at + 1]))
 
     def _confirm(self, row: int, x: Tensor) -> int:
-        """Ask the runtime about one image ``(1, c, h, w)``; keep it if it is the nearest.
+        """Class of one image ``(1, c, h, w)`` by the runtime, -1 if it is y.
 
-        Its class, -1 if that is y.
+        An adversarial image is kept if it is the nearest so far.
         """
         logits = self.classifier.logits(x)
         self.n_forward[row] += 1
@@ -256,7 +255,7 @@ class SearchState:
         return self.norm.of((x - self.batch.x[row : row + 1]).double())[0]
 
     def result(self, losses: Tensor | None = None) -> Found:
-        """What was found."""
+        """The nearest adversarial images found so far."""
         return Found(
             x_adv=self.x_adv,
             found=self.distance.isfinite(),
@@ -270,7 +269,7 @@ class SearchState:
 
 
 def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
-    """Largest distance of two images of ``shape`` in pixel units."""
+    """Largest distance between two images of ``shape`` in pixel units."""
     pixels = math.prod(shape)
     return {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: float(pixels)}[norm]
 

@@ -146,11 +146,11 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
 
 def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_path: Path) -> None:
     settings = AttackSettings(
-        suite=Suite.QUICK, attacks=("random-targeted",), radii=(0.004, 0.5), round_8_bit=True
+        suite=Suite.QUICK, attacks=("random-targeted",), epsilons=(0.004, 0.5), round_8_bit=True
     )
     run = session(tmp_path / "r.h5")
     with run.store:
-        key = analyse(run, settings, epsilons=settings.radii)
+        key = analyse(run, settings, epsilons=settings.epsilons)
         summary = summarise(run.store, key)
         group = run.store.at(key)
         distance, target = group.column("distance"), group.column("target_distance")

@@ -34,7 +34,7 @@ def session(
     return Session(used, images, np.arange(count), store, seed=5, batch_size=batch_size)
 
 
-def test_noise_errs_as_often_as_the_normal_distribution_says(tmp_path: Path) -> None:
+def test_noise_errs_as_often_as_the_normal_distribution_predicts(tmp_path: Path) -> None:
     """Two linear logits, noise of deviation s: wrong with probability Phi(-margin / (s ||w||))."""
     run, sigmas = session(tmp_path / "r.h5"), (0.01, 0.05)
     settings = CorruptionSettings(Change.GAUSSIAN, tuple((s,) for s in sigmas), draws=20)
@@ -116,7 +116,7 @@ def test_clipping_is_said_and_changes_what_leaves_the_range(tmp_path: Path) -> N
 
 def test_bad_settings_are_named() -> None:
     for strength in ((200.0, 0.1), (10.0, 2.0), (0.0, 0.0)):
-        with pytest.raises(InvalidParameterError, match="a motion turns"):
+        with pytest.raises(InvalidParameterError, match="a motion rotates"):
             CorruptionSettings(strengths=(strength,))
     with pytest.raises(InvalidParameterError, match="standard deviation"):
         CorruptionSettings(Change.GAUSSIAN, ((-0.1,),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from peers import Counted, correct, distances
 from robcert.certify.attacks import suites
 from robcert.certify.attacks.black_box.boundary import boundary
 from robcert.certify.attacks.black_box.hopskipjump import hopskipjump
-from robcert.certify.attacks.gradient.carlini_wagner import carlini_wagner
+from robcert.certify.attacks.gradient.carlini_wagner import CarliniWagnerConfig, carlini_wagner
 from robcert.certify.attacks.gradient.ddn import ddn
 from robcert.certify.attacks.gradient.deepfool import deepfool
 from robcert.certify.attacks.gradient.fmn import fmn
@@ -60,7 +61,7 @@ PAIRS: dict[str, tuple[Norm, str, dict[str, Any], Ours]] = {
     ),
     "cw": (
         *(Norm.L2, "L2CarliniWagnerAttack", {"steps": STEPS, "binary_search_steps": 9}),
-        lambda model, batch: carlini_wagner(model, batch, steps=60),
+        lambda model, batch: carlini_wagner(model, batch, CarliniWagnerConfig(60)),
     ),
 }
 """Norm, foolbox's attack and its settings, ours with steps for no more gradients than it takes."""
@@ -101,7 +102,7 @@ def test_hopskipjump_is_no_worse_than_that_of_foolbox(norm: Norm, queries: int, 
     torch.manual_seed(0)
     peer = foolbox.attacks.HopSkipJumpAttack(steps=10, constraint=str(norm))
     labels_only(
-        peer, name, norm, lambda model, batch: hopskipjump(model, batch, norm=norm, queries=queries)
+        peer, name, norm, lambda model, batch: hopskipjump(model, batch, norm, queries=queries)
     )
 
 
@@ -135,7 +136,7 @@ def test_robust_accuracy_is_no_higher_than_that_of_autoattack(norm: Norm, epsilo
     reached = distances(model, batch, adversarial, norm) <= epsilon * (1 + 1e-5)
     state = SearchState(model, batch, norm)
     names = suites.attacks_of(Suite.THOROUGH, (), norm, differentiable=True)
-    suites.run(state, names, BUDGETS[Suite.THOROUGH], radii=(epsilon,))
+    suites.run(state, names, replace(BUDGETS[Suite.THOROUGH], epsilons=(epsilon,)))
     ours = state.within(torch.full((len(batch),), epsilon))
     assert 0.05 < reached.double().mean() < 0.95  # or the comparison says little
     assert ours.sum() >= reached.sum() - 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from peers import Counted, correct, distances
 
-from robcert.certify.attacks.gradient.carlini_wagner import carlini_wagner
+from robcert.certify.attacks.gradient.carlini_wagner import CarliniWagnerConfig, carlini_wagner
 from robcert.certify.attacks.gradient.ddn import ddn
 from robcert.certify.attacks.gradient.deepfool import deepfool
 from robcert.certify.attacks.gradient.fmn import fmn
@@ -48,7 +48,7 @@ PAIRS: dict[str, tuple[tuple[Norm, ...], str, dict[str, Any], Ours]] = {
     "cw": (
         (Norm.L2,),
         *("carlini_wagner_l2", {"max_iterations": STEPS, "binary_search_steps": 9}),
-        lambda model, batch, _: carlini_wagner(model, batch, steps=60),
+        lambda model, batch, _: carlini_wagner(model, batch, CarliniWagnerConfig(60)),
     ),
 }
 """Norms, adv-lib's attack and its settings, ours with steps for no more gradients than it takes."""
@@ -72,5 +72,5 @@ def test_distances_are_no_worse_than_those_of_adv_lib(pair: str, norm: Norm, nam
     found = ours(model, batch, norm)
     assert found.n_backward.double().mean() <= counted.gradients / len(batch)
     broken = theirs.isfinite()
-    assert broken.sum() >= 9  # FMN in l1 stands still on the others of the honest model
+    assert broken.sum() >= 9  # FMN in l1 does not move on the others of the honest model
     assert found.distance[broken].median() <= WORSE * theirs[broken].median()

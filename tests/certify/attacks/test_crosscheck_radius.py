@@ -7,6 +7,7 @@ missing: another seed moves the count by one or two, of the peer's as of ours.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from robcert.certify.attacks.black_box.square import square
 from robcert.certify.attacks.gradient.apgd import run_apgd
-from robcert.certify.attacks.gradient.pgd import fgsm, pgd
+from robcert.certify.attacks.gradient.pgd import PgdConfig, fgsm, pgd
+from robcert.certify.attacks.search.radius import RadiusTask
 from robcert.certify.attacks.search.state import Found, SearchState
 from robcert.certify.auditing.open import bundled
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import Loss
@@ -61,16 +63,21 @@ def of_autoattack(module: str, attack: str, **settings: Any) -> Peer:
     return run
 
 
-def ours_of(attack: Callable[..., Found], norm: Norm, **settings: Any) -> Ours:
-    return lambda model, batch, epsilon: attack(
-        model, batch, norm=norm, epsilon=epsilon, **settings
-    )
+def ours_of(attack: Callable[[Classifier, Batch, Ball], Found], norm: Norm) -> Ours:
+    return lambda model, batch, epsilon: attack(model, batch, Ball(norm, epsilon))
 
 
-def our_apgd(model: Classifier, batch: Batch, *, norm: Norm, epsilon: float, ratio: bool) -> Found:
-    state = SearchState(model, batch, norm)
-    radius = torch.full((len(batch),), epsilon)
-    run_apgd(state, state.correct, radius, steps=50, ratio=ratio)
+def our_pgd(model: Classifier, batch: Batch, ball: Ball) -> Found:
+    return pgd(model, batch, ball, PgdConfig(STEPS, loss=Loss.CE))
+
+
+def our_square(model: Classifier, batch: Batch, ball: Ball) -> Found:
+    return square(model, batch, ball, queries=QUERIES - 5)
+
+
+def our_apgd(model: Classifier, batch: Batch, ball: Ball, *, ratio: bool) -> Found:
+    state = SearchState(model, batch, ball.norm)
+    run_apgd(state, RadiusTask.of_ball(state, ball), steps=50, ratio=ratio)
     return state.result()
 
 
@@ -84,20 +91,20 @@ def pairs() -> dict[str, tuple[Norm, Peer, Ours]]:
         found[f"pgd-{norm}"] = (
             norm,
             of_foolbox(f"{name}ProjectedGradientDescentAttack", **longer),
-            ours_of(pgd, norm, steps=STEPS, loss=Loss.CE),
+            ours_of(our_pgd, norm),
         )
         for loss in ("ce", "dlr"):
             settings = {"n_iter": 50, "norm": name, "loss": loss, "use_largereps": name == "L1"}
             found[f"apgd-{loss}-{norm}"] = (
                 norm,
                 of_autoattack("autopgd_base", "APGDAttack", **settings),
-                ours_of(our_apgd, norm, ratio=loss == "dlr"),
+                ours_of(partial(our_apgd, ratio=loss == "dlr"), norm),
             )
         if norm is not Norm.L1:
             found[f"square-{norm}"] = (
                 norm,
                 of_autoattack("square", "SquareAttack", n_queries=QUERIES, norm=name),
-                ours_of(square, norm, queries=QUERIES - 5),
+                ours_of(our_square, norm),
             )
     return found
 

@@ -12,11 +12,11 @@ from linear_models import exact_distance, linear_classifier, near_grey
 from robcert.certify.attacks import suites
 from robcert.certify.attacks.black_box.boundary import run_boundary
 from robcert.certify.attacks.catalogue import CATALOGUE
-from robcert.certify.attacks.gradient.pgd import pgd
+from robcert.certify.attacks.gradient.pgd import PgdConfig, pgd
 from robcert.certify.attacks.search.adversarial_starts import run_gaussian
 from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.search.state import SearchState
-from robcert.certify.core import Norm
+from robcert.certify.core import Ball, Norm
 
 BUDGET = AttackBudget(steps=20, restarts=1, targets=9, descent_steps=100, halvings=8, queries=50)
 NEAREST = (
@@ -24,13 +24,13 @@ NEAREST = (
     *("multi-targeted", "apgd-targeted", "apgd-ce", "apgd-dlr"),
 )
 SEEDS = {"cw": 1, "multi-targeted": 1, "apgd-targeted": 1, "apgd-ce": 1, "apgd-dlr": 1}
-"""Models, where not three: these take a thousand gradients an image."""
+"""Models, where not three: these take a thousand gradients per image."""
 
 SLOWER = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 """Models of attacks that take seconds: the first in every run."""
 
 FLOAT32 = 5e-4
-"""Pixels and logits of float32 say no more of distances of 1e-4."""
+"""Relative error of distances of 1e-4, from the rounding of float32 pixels and logits."""
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_every_distance_is_within_one_percent_of_the_exact_one(
 
 @pytest.mark.parametrize("norm", list(Norm))
 def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
-    """For K = 2 loss and margin point the same way everywhere, so bisection alone limits FGSM."""
+    """For K = 2 loss and margin have the same direction everywhere: only bisection limits FGSM."""
     classifier = linear_classifier(5, classes=2)
     batch = near_grey(classifier, 8)
     state = SearchState(classifier, batch, norm)
@@ -69,7 +69,7 @@ def test_two_classes_leave_one_step_one_way(norm: Norm) -> None:
 def test_log_barrier_comes_within_five_percent(
     classes: int, norm: Norm, known: bool, seed: int
 ) -> None:
-    """Also from an image that is known, which is seldom of the nearest class."""
+    """Also from a known adversarial image, which is rarely of the nearest class."""
     classifier = linear_classifier(seed, classes=classes)
     batch = near_grey(classifier, 16)
     state = SearchState(classifier, batch, norm)
@@ -84,7 +84,7 @@ def test_log_barrier_comes_within_five_percent(
 @pytest.mark.parametrize("seed", SLOWER)
 @pytest.mark.parametrize("classes", [2, 4, 10])
 def test_boundary_walks_come_within_five_percent(classes: int, seed: int) -> None:
-    """Also where the nearest of the faces is not the first that is found."""
+    """Also where the nearest class boundary is not the first that is found."""
     classifier = linear_classifier(seed, classes=classes)
     batch = near_grey(classifier, 16)
     state = SearchState(classifier, batch, Norm.L2)
@@ -92,12 +92,12 @@ def test_boundary_walks_come_within_five_percent(classes: int, seed: int) -> Non
     ratio = state.distance / exact_distance(seed, batch, Norm.L2, classes=classes)
     assert ratio.min() >= 1 - FLOAT32
     assert ratio.max() <= 1.05
-    # beside the steps: a look at the image, the search for a start, 30 to confirm and shrink
+    # besides the steps: the clean image, the search for a start, 30 to confirm and shrink
     assert state.n_forward.max() <= 2000 + 130
 
 
-def test_rows_of_boundary_do_not_depend_on_their_company() -> None:
-    """Here one row has an image that is known and walks once, the other walks in nine classes."""
+def test_rows_of_boundary_do_not_depend_on_other_images() -> None:
+    """One row has a known adversarial image and one walk, the other has walks in nine classes."""
     classifier = linear_classifier(1, classes=10)
     batch = near_grey(classifier, 2)
     parts = [batch.part(np.array(rows)) for rows in ([0, 1], [0], [1])]
@@ -114,7 +114,7 @@ def test_pgd_never_succeeds_inside_the_exact_distance(norm: Norm) -> None:
     classifier = linear_classifier(4)
     batch = near_grey(classifier, 12)
     exact = exact_distance(4, batch, norm).float()
-    inside = pgd(classifier, batch, norm=norm, epsilon=exact * 0.999, steps=20, restarts=2)
+    inside = pgd(classifier, batch, Ball(norm, exact * 0.999), PgdConfig(restarts=2))
     assert not inside.found.any()
     assert inside.distance.isinf().all()
     assert (inside.prediction == -1).all()

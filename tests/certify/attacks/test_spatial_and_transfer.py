@@ -7,7 +7,7 @@ from linear_models import SHAPE, exact_distance, linear_classifier, near_grey
 
 from robcert.certify.attacks.black_box.spatial import spatial, transformed
 from robcert.certify.attacks.black_box.transfer import transfer
-from robcert.certify.core import Norm
+from robcert.certify.core import Ball, Norm
 from robcert.certify.errors import DataError
 
 
@@ -46,8 +46,8 @@ def test_transfer_from_the_model_itself_is_pgd(norm: Norm) -> None:
     classifier = linear_classifier(5, classes=2)
     batch = near_grey(classifier, 6)
     exact = exact_distance(5, batch, norm, classes=2).float()
-    outside = transfer(classifier, classifier, batch, norm=norm, epsilon=exact * 1.02)
-    inside = transfer(classifier, classifier, batch, norm=norm, epsilon=exact * 0.99)
+    outside = transfer(classifier, classifier, batch, Ball(norm, exact * 1.02))
+    inside = transfer(classifier, classifier, batch, Ball(norm, exact * 0.99))
     assert outside.found.all()
     assert not inside.found.any()
 
@@ -56,7 +56,7 @@ def test_a_source_with_other_classes_is_refused() -> None:
     classifier = linear_classifier(3)
     other = linear_classifier(3, classes=2)
     with pytest.raises(DataError, match="other images or classes"):
-        transfer(other, classifier, near_grey(classifier, 2), norm=Norm.L2, epsilon=0.1)
+        transfer(other, classifier, near_grey(classifier, 2), Ball(Norm.L2, 0.1))
 
 
 def test_motions_depend_on_the_image_alone() -> None:

@@ -60,7 +60,7 @@ def test_the_model_as_its_own_source_breaks_what_the_exact_distances_say(tmp_pat
     exact = distances(run, SEED)
     radii = tuple(float(r) for r in np.quantile(exact[exact > 0], [0.3, 0.7]) * 1.001)
     with run.store:
-        settings = TransferSettings(radii=radii[::-1])
+        settings = TransferSettings(epsilons=radii[::-1])
         path = analyse(run, settings, (run.classifier, named(SEED + 1, "other")))
         group = run.store.at(path)
         broken, nearest = group.column("broken"), group.column("distance")
@@ -74,7 +74,7 @@ def test_the_model_as_its_own_source_breaks_what_the_exact_distances_say(tmp_pat
     own = summary.sources[0]
     assert own.clean_accuracy.value == 0.9
     assert [entry.epsilon for entry in own.robust_accuracy] == sorted(radii)
-    assert own.robust_accuracy == own.source_accuracy  # the same model, asked twice
+    assert own.robust_accuracy == own.source_accuracy  # model and source are the same
     assert own.robust_accuracy[0].lower < own.robust_accuracy[0].value
     for entry, one in zip(summary.all_sources, own.robust_accuracy, strict=True):
         assert entry.value <= one.value
@@ -102,7 +102,7 @@ def test_rows_do_not_depend_on_the_batch_size_or_on_a_break(
 def test_what_transfers_contradicts_a_radius_that_is_too_large(tmp_path: Path) -> None:
     run = session(tmp_path / "r.h5")
     with run.store:
-        analyse(run, TransferSettings(radii=(0.5,)), (run.classifier,))
+        analyse(run, TransferSettings(epsilons=(0.5,)), (run.classifier,))
         bounds = run.store.group(
             BOUNDS, prefix="linf", settings=TransferSettings(), seed=0, sizes={"epsilon": 1}
         )
@@ -121,21 +121,21 @@ def test_a_source_at_chance_is_named_and_tables_say_attacked(tmp_path: Path) -> 
     upside_down = Runtime(lambda x: -run.classifier.logits(x))
     wrong = replace(named(SEED, "wrong"), runtime=upside_down)
     with run.store:
-        path = analyse(run, TransferSettings(radii=(0.01,)), (wrong,))
+        path = analyse(run, TransferSettings(epsilons=(0.01,)), (wrong,))
         summary = summarise(run.store, path)
-    assert "wrong.onnx itself is right on 10 %" in summary.warnings[0]
+    assert "wrong.onnx itself classifies only 10 %" in summary.warnings[0]
     shown = tuple(transfer_tables([summary]))
     assert {table.claim for table in shown} == {"attacked"}
     assert shown[0].rows[0][0] == "wrong.onnx"
 
 
 def test_bad_settings_and_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameterError, match="has no norm l2"):
+    with pytest.raises(InvalidParameterError, match="does not support the norm l2"):
         TransferSettings(Norm.L2, recipe="soar-pgd20")
-    with pytest.raises(InvalidParameterError, match="no source is attacked by 'magic'"):
+    with pytest.raises(InvalidParameterError, match="no attack on sources called 'magic'"):
         TransferSettings(recipe="magic")
-    with pytest.raises(InvalidParameterError, match="radius must be a positive"):
-        TransferSettings(radii=(0.0,))
+    with pytest.raises(InvalidParameterError, match="epsilon must be a positive"):
+        TransferSettings(epsilons=(0.0,))
     run = session(tmp_path / "r.h5")
     blind = replace(named(SEED, "blind"), twin=None)
     with run.store:
@@ -147,10 +147,10 @@ def test_bad_settings_and_sources_are_named(tmp_path: Path) -> None:
 
 
 def test_recipes_are_those_of_the_paper() -> None:
-    how = TransferSettings(recipe="soar-pgd20").how()
+    how = TransferSettings(recipe="soar-pgd20").source_attack()
     assert how.rule is not None
     assert (how.steps, how.rule.size) == (20, 2 / 255)
-    far = TransferSettings(Norm.L2, recipe="soar-l2-pgd100").how()
+    far = TransferSettings(Norm.L2, recipe="soar-l2-pgd100").source_attack()
     assert far.rule is not None
     assert far.steps * far.rule.size == pytest.approx(2.5)
     assert torch.isclose(torch.tensor(far.rule.size), torch.tensor(0.025))

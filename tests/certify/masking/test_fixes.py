@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.attacks.black_box.label_only import label_search
-from robcert.certify.attacks.black_box.transfer_start import transfer_start
-from robcert.certify.attacks.gradient.pgd import pgd
-from robcert.certify.core import Batch, Norm
+from robcert.certify.attacks.black_box.transfer_start import TransferStartConfig, transfer_start
+from robcert.certify.attacks.gradient.pgd import PgdConfig, pgd
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.sources import NAME, Sources, agreement, distilled
@@ -77,7 +77,7 @@ def test_the_mean_gradient_of_noisy_copies_is_the_slope_under_the_ripples() -> N
     # a mean of 64 cosines of size 10 has standard deviation 0.9, and the slope is 1
     assert share(smooth) > 0.8
     broken = [
-        float(pgd(model, batch(), norm=Norm.LINF, epsilon=0.06, steps=5).found.float().mean())
+        float(pgd(model, batch(), Ball(Norm.LINF, 0.06), PgdConfig(5)).found.float().mean())
         for model in (rough, smooth)
     ]
     assert broken[1] == 1
@@ -106,9 +106,9 @@ def test_the_noise_of_the_copies_is_half_of_what_the_ball_leaves_a_pixel(norm: N
 @pytest.mark.parametrize(("norm", "epsilon"), [(Norm.LINF, 0.06), (Norm.L2, 0.4)])
 def test_a_search_from_where_another_model_is_misled_is_shorter(norm: Norm, epsilon: float) -> None:
     flat = classifier(hard=True)
-    nowhere = label_search(flat, batch(), norm=norm, epsilon=epsilon, queries=20)
+    nowhere = label_search(flat, batch(), Ball(norm, epsilon), queries=20)
     begun = transfer_start(
-        classifier(), flat, batch(), norm=norm, epsilon=epsilon, steps=10, queries=40
+        classifier(), flat, batch(), Ball(norm, epsilon), TransferStartConfig(10, 40)
     )
     assert begun.found.all()
     assert (begun.distance <= epsilon + 1e-5).all()
@@ -120,7 +120,7 @@ def test_rows_of_a_search_from_a_start_do_not_depend_on_their_company() -> None:
     one = Batch(whole.index[2:3], whole.x[2:3], whole.y[2:3])
     rough = classifier(ripple=0.005)
     together, alone = (
-        transfer_start(rough, flat, some, norm=Norm.LINF, epsilon=0.03, steps=4, queries=40)
+        transfer_start(rough, flat, some, Ball(Norm.LINF, 0.03), TransferStartConfig(4, 40))
         for some in (whole, one)
     )
     assert torch.equal(alone.x_adv[0], together.x_adv[2])
@@ -132,7 +132,9 @@ def test_a_surrogate_learns_a_model_that_gives_labels_only_and_is_the_same_again
     assert agreement(first, flat, seen) > 0.95
     x = batch().x
     torch.testing.assert_close(first.logits(x), again.logits(x))
-    found = transfer_start(first, flat, batch(), norm=Norm.LINF, epsilon=0.08, queries=20)
+    found = transfer_start(
+        first, flat, batch(), Ball(Norm.LINF, 0.08), TransferStartConfig(queries=20)
+    )
     assert found.found.float().mean() > 0.8
     other = distilled(flat, seen, queries=1000, seed=1)
     assert not torch.allclose(first.logits(x), other.logits(x))

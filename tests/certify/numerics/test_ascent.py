@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from robcert.certify.core import Norm
-from robcert.certify.numerics.ascent import Direction, StepRule, maximise, normalised, random_start
+from robcert.certify.core import Ball, Norm
+from robcert.certify.numerics.ascent import (
+    AscentConfig,
+    Direction,
+    RandomStart,
+    StepRule,
+    maximise,
+    normalised,
+)
 
 RULES = [
     (Norm.LINF, Direction.SIGN),
@@ -24,14 +31,12 @@ def test_linear_function_reaches_the_dual_norm(norm: Norm, direction: Direction)
     """Hölder with equality: max <w, delta> over the ball is epsilon ||w||_q."""
     w = torch.tensor([[0.5, -2.0, 1.0, 0.25], [3.0, 1.0, -1.0, 0.0]])
     epsilon = torch.tensor([0.3, 0.7])
+    rule = StepRule(direction, 0.25, relative=True, drops=((60, 0.1), (120, 0.1), (160, 0.1)))
     found = maximise(
         lambda delta: (w * delta).sum(1),
         torch.zeros_like(w),
-        norm=norm,
-        epsilon=epsilon,
-        steps=200,
-        rule=StepRule(direction, 0.25, relative=True, drops=((60, 0.1), (120, 0.1), (160, 0.1))),
-        box=False,
+        Ball(norm, epsilon),
+        AscentConfig(200, rule, box=False),
     )
     assert torch.allclose(found.best_value, epsilon * norm.dual.of(w), rtol=1e-3)
     assert torch.allclose((w * found.best_delta).sum(1), found.best_value)
@@ -44,12 +49,9 @@ def test_best_is_kept_where_the_last_is_worse() -> None:
     found = maximise(
         wave,
         torch.zeros(1, 1),
-        norm=Norm.LINF,
-        epsilon=4.0,
-        steps=1,
-        rule=StepRule(Direction.SIGN, 4.0),
-        start=torch.tensor([[1.0]]),
-        box=False,
+        Ball(Norm.LINF, 4.0),
+        AscentConfig(1, StepRule(Direction.SIGN, 4.0), box=False),
+        initial_perturbation=torch.tensor([[1.0]]),
     )
     assert found.best_value.item() == pytest.approx(math.sin(1.0))
     assert found.last_value.item() == pytest.approx(math.sin(4.0))
@@ -59,7 +61,7 @@ def test_best_is_kept_where_the_last_is_worse() -> None:
 
 
 def test_steps_of_adam_have_the_same_bits_in_batches_of_any_size() -> None:
-    """Where images are at steps of their own; at step 31 powers differ in a vector and alone."""
+    """Also where each image is at another step; torch's power at step 31 differs by position."""
     rule = StepRule(Direction.ADAM, 0.1)
     gradient = torch.rand(64, 5, generator=torch.Generator().manual_seed(0))
     t = torch.arange(1, 65)
@@ -76,7 +78,7 @@ def test_box_keeps_pixels_and_its_absence_does_not() -> None:
     rule = StepRule(Direction.SIGN, 0.1)
     deltas = [
         maximise(
-            lambda delta: delta.sum(1), x, norm=Norm.LINF, epsilon=0.2, steps=5, rule=rule, box=box
+            lambda delta: delta.sum(1), x, Ball(Norm.LINF, 0.2), AscentConfig(5, rule, box)
         ).last_delta
         for box in (True, False)
     ]
@@ -110,11 +112,8 @@ def test_one_image_that_is_nan_leaves_the_others_alone() -> None:
     found = maximise(
         lambda delta: delta.sum(1) * poison,
         x,
-        norm=Norm.LINF,
-        epsilon=0.5,
-        steps=3,
-        rule=StepRule(Direction.SIGN, 0.5),
-        box=False,
+        Ball(Norm.LINF, 0.5),
+        AscentConfig(3, StepRule(Direction.SIGN, 0.5), box=False),
     )
     assert found.best_value.tolist() == [2.0, float("-inf"), 2.0]
     assert found.best_delta[1].isfinite().all()
@@ -128,10 +127,9 @@ def test_a_gradient_too_small_to_square_still_has_a_direction() -> None:
 @pytest.mark.parametrize("norm", list(Norm))
 def test_random_start_depends_on_the_image_alone(norm: Norm) -> None:
     like = torch.zeros(3, 1, 4, 4)
-    start = random_start(
-        np.array([5, 2, 9]), like, norm=norm, epsilon=0.3, seed=1, stream="attack/x"
-    )
-    alone = random_start(np.array([2]), like[:1], norm=norm, epsilon=0.3, seed=1, stream="attack/x")
+    source, ball = RandomStart(1, "attack/x"), Ball(norm, 0.3)
+    start = source.draw(np.array([5, 2, 9]), like, ball)
+    alone = source.draw(np.array([2]), like[:1], ball)
     assert torch.equal(start[1:2], alone)
     assert not torch.equal(start[0], start[1])
     assert (norm.of(start) <= 0.3 + 1e-6).all()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.attacks.black_box.label_only import label_search
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.model.classifier import Classifier
 
 SHAPE = (1, 4, 4)
@@ -33,13 +33,13 @@ def model() -> Classifier:
 
 def test_it_breaks_an_image_exactly_where_the_ball_reaches_the_boundary() -> None:
     batch = grey(0.52, 10)  # at linf distances 0.02, 0.03, ..., 0.11
-    found = label_search(model(), batch, norm=Norm.LINF, epsilon=0.065, queries=100)
+    found = label_search(model(), batch, Ball(Norm.LINF, 0.065), queries=100)
     assert found.found.tolist() == [True] * 5 + [False] * 5
     assert (found.distance[:5] <= 0.065 + 1e-6).all()
 
 
 def test_queries_are_bounded() -> None:
-    found = label_search(model(), grey(0.9, 3), norm=Norm.LINF, epsilon=0.01, queries=80)
+    found = label_search(model(), grey(0.9, 3), Ball(Norm.LINF, 0.01), queries=80)
     assert not found.found.any()
     assert (found.n_forward <= 80 + 10).all()
 
@@ -47,17 +47,17 @@ def test_queries_are_bounded() -> None:
 @pytest.mark.parametrize(("norm", "epsilon"), [(Norm.L2, 0.5), (Norm.L1, 4.0)])
 def test_other_norms_walk_along_the_boundary(norm: Norm, epsilon: float) -> None:
     # l2 distance of a grey image is 4 times its linf distance, l1 distance 16 times
-    found = label_search(model(), grey(0.52, 3), norm=norm, epsilon=epsilon, queries=300)
+    found = label_search(model(), grey(0.52, 3), Ball(norm, epsilon), queries=300)
     assert found.found.all()
-    far = label_search(model(), grey(0.8, 3), norm=norm, epsilon=epsilon, queries=50)
+    far = label_search(model(), grey(0.8, 3), Ball(norm, epsilon), queries=50)
     assert not far.found.any()
 
 
-def test_rows_do_not_depend_on_their_company() -> None:
-    whole = label_search(model(), grey(0.52, 8), norm=Norm.LINF, epsilon=0.06, queries=60)
+def test_rows_do_not_depend_on_other_images() -> None:
+    whole = label_search(model(), grey(0.52, 8), Ball(Norm.LINF, 0.06), queries=60)
     alone = grey(0.52, 8)
     one = Batch(alone.index[3:4], alone.x[3:4], alone.y[3:4])
-    single = label_search(model(), one, norm=Norm.LINF, epsilon=0.06, queries=60)
+    single = label_search(model(), one, Ball(Norm.LINF, 0.06), queries=60)
     assert torch.equal(single.x_adv[0], whole.x_adv[3])
 
 
@@ -73,6 +73,6 @@ class Halves(nn.Module):
 def test_the_last_image_may_break_at_the_last_block() -> None:
     halves = Classifier.from_module(Halves(), image_shape=SHAPE, num_classes=2)
     batch = Batch(np.arange(1), torch.full((1, *SHAPE), 0.5), torch.ones(1, dtype=torch.int64))
-    found = label_search(halves, batch, norm=Norm.LINF, epsilon=0.1, queries=100)
+    found = label_search(halves, batch, Ball(Norm.LINF, 0.1), queries=100)
     assert found.found.tolist() == [True]
     assert found.distance.item() <= 0.1 + 1e-6

@@ -3,9 +3,15 @@ from __future__ import annotations
 import torch
 from linear_models import exact_distance, linear_classifier, near_grey
 
-from robcert.certify.attacks.gradient.apgd import apgd, checkpoints, logit_ratio, targeted_ratio
+from robcert.certify.attacks.gradient.apgd import (
+    ApgdConfig,
+    apgd,
+    checkpoints,
+    logit_ratio,
+    targeted_ratio,
+)
 from robcert.certify.attacks.gradient.apgd_l1 import _sparse_signs
-from robcert.certify.core import Norm
+from robcert.certify.core import Ball, Norm
 
 
 def test_checkpoints_are_those_of_the_paper() -> None:
@@ -42,9 +48,9 @@ def test_in_l1_the_best_vertex_is_found_exactly_at_the_boundary() -> None:
     classifier = linear_classifier(5, classes=2)
     batch = near_grey(classifier, 6)
     exact = exact_distance(5, batch, Norm.L1, classes=2).float()
-    outside = apgd(classifier, batch, norm=Norm.L1, epsilon=exact * 1.02, steps=30, targets=1)
-    inside = apgd(classifier, batch, norm=Norm.L1, epsilon=exact * 0.99, steps=30, targets=1)
+    outside = apgd(classifier, batch, Ball(Norm.L1, exact * 1.02), ApgdConfig(30, targets=1))
+    inside = apgd(classifier, batch, Ball(Norm.L1, exact * 0.99), ApgdConfig(30, targets=1))
     assert outside.found.all()
     assert (outside.distance <= exact * 1.021).all()
-    # what lies outside the ball comes from the first stages, which nobody claims
+    # what lies outside the ball comes from the first stages, whose iterates are not verified
     assert not inside.found.any()

@@ -1,4 +1,4 @@
-"""What every attack promises: inside ball and box, by itself, re-checked, counted."""
+"""Properties of every attack: inside ball and box, independent of other images, re-checked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from robcert.certify.attacks import catalogue, suites
 from robcert.certify.attacks.black_box.noise import noise_search
 from robcert.certify.attacks.black_box.square import square
-from robcert.certify.attacks.gradient.pgd import fgsm, pgd, unbounded
+from robcert.certify.attacks.gradient.pgd import PgdConfig, constant_rule, fgsm, pgd, unbounded
 from robcert.certify.attacks.gradient.targeted import multi_targeted
 from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.search.state import SearchState
 from robcert.certify.attacks.suites import Suite
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.model.classifier import Classifier, Runtime, Twin
 from robcert.certify.numerics.losses import Loss
@@ -87,7 +87,7 @@ def test_rows_depend_on_the_image_alone(name: str, norm: Norm) -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_is_found_is_adversarial_and_as_far_as_it_says(name: str) -> None:
+def test_what_is_found_is_adversarial_and_at_the_stated_distance(name: str) -> None:
     classifier = network()
     batch = images(classifier)
     norm = CATALOGUE[name].norms[0]
@@ -112,11 +112,11 @@ def test_attacks_at_a_radius_stay_within_it(norm: Norm) -> None:
     classifier = network()
     batch, epsilon, most = images(classifier), RADIUS[norm], 0
     for found in (
-        fgsm(classifier, batch, norm=norm, epsilon=epsilon),
-        pgd(classifier, batch, norm=norm, epsilon=epsilon, restarts=2),
-        multi_targeted(classifier, batch, norm=norm, epsilon=epsilon, targets=2),
-        square(classifier, batch, norm=norm, epsilon=epsilon, queries=100),
-        noise_search(classifier, batch, norm=norm, epsilon=epsilon, draws=30),
+        fgsm(classifier, batch, Ball(norm, epsilon)),
+        pgd(classifier, batch, Ball(norm, epsilon), PgdConfig(restarts=2)),
+        multi_targeted(classifier, batch, Ball(norm, epsilon), targets=2),
+        square(classifier, batch, Ball(norm, epsilon), queries=100),
+        noise_search(classifier, batch, Ball(norm, epsilon), draws=30),
     ):
         inside = found.distance[found.found]
         assert (inside <= epsilon + 1e-5).all()
@@ -139,10 +139,10 @@ def test_a_longer_suite_is_never_worse(norm: Norm) -> None:
 def test_an_image_that_is_broken_costs_nothing_more() -> None:
     classifier = network()
     batch = images(classifier)
-    found = pgd(classifier, batch, norm=Norm.LINF, epsilon=0.05, steps=10, restarts=3)
-    standing = ~found.found
-    assert (found.n_backward[standing] == 30).all()
-    assert (found.n_backward[~standing] < 30).all()
+    found = pgd(classifier, batch, Ball(Norm.LINF, 0.05), PgdConfig(10, restarts=3))
+    survives = ~found.found
+    assert (found.n_backward[survives] == 30).all()
+    assert (found.n_backward[~survives] < 30).all()
     assert found.n_backward[1] == 0
 
 
@@ -153,18 +153,14 @@ def test_losses_are_those_of_the_ascent() -> None:
     found = pgd(
         classifier,
         batch,
-        norm=Norm.LINF,
-        epsilon=0.02,
-        steps=4,
-        step_size=0.005,
-        loss=Loss.CE,
-        random_start=False,
+        Ball(Norm.LINF, 0.02),
+        PgdConfig(4, constant_rule(Norm.LINF, 0.005), Loss.CE, random_start=False),
         track_loss=True,
     )
     assert found.losses is not None
     assert found.losses.shape == (1, 5)
     assert torch.allclose(found.losses[0, 0], Loss.CE.of(classifier.logits(x), batch.y)[0])
-    assert (found.losses.diff(dim=1) > 0).all()  # convex: every step along the sign climbs
+    assert (found.losses.diff(dim=1) > 0).all()  # convex: every sign step increases it
 
 
 def test_a_success_that_the_runtime_denies_does_not_count() -> None:
@@ -173,10 +169,8 @@ def test_a_success_that_the_runtime_denies_does_not_count() -> None:
     batch = subset(images(classifier), [6])
     bonus = torch.nn.functional.one_hot(batch.y, 5) * 0.05
     denying = replace(classifier, runtime=Runtime(lambda x: classifier.logits(x) + bonus))
-    plain, found = (
-        pgd(c, batch, norm=Norm.LINF, epsilon=0.2, steps=40, step_size=0.005, random_start=False)
-        for c in (classifier, denying)
-    )
+    config = PgdConfig(40, constant_rule(Norm.LINF, 0.005), random_start=False)
+    plain, found = (pgd(c, batch, Ball(Norm.LINF, 0.2), config) for c in (classifier, denying))
     assert plain.found.all()
     assert found.found.all()
     assert plain.n_lost[0] == 0
@@ -235,10 +229,16 @@ def test_without_gradients_a_search_remains() -> None:
 def test_attacks_that_do_not_fit_are_named() -> None:
     with pytest.raises(InvalidParameterError, match="no attack called 'pdg'"):
         suites.attacks_of(Suite.QUICK, ("pdg",), Norm.LINF, differentiable=True)
-    with pytest.raises(InvalidParameterError, match="ddn has no norm linf"):
+    with pytest.raises(InvalidParameterError, match="ddn does not support the norm linf"):
         suites.attacks_of(Suite.QUICK, ("ddn",), Norm.LINF, differentiable=True)
     with pytest.raises(InvalidParameterError, match="pgd needs gradients"):
         suites.attacks_of(Suite.QUICK, ("pgd",), Norm.LINF, differentiable=False)
+
+
+def test_a_targeted_attack_maximises_nothing_but_the_margin() -> None:
+    classifier, ball = network(), Ball(Norm.LINF, 0.1)
+    with pytest.raises(InvalidParameterError, match="margin of the target class, not ce"):
+        multi_targeted(classifier, images(classifier), ball, PgdConfig(loss=Loss.CE))
 
 
 def test_attacks_without_gradients_leave_the_processor_to_the_runtime(
@@ -261,7 +261,7 @@ def test_attacks_without_gradients_leave_the_processor_to_the_runtime(
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("name", list(CATALOGUE))
 def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, norm: Norm) -> None:
-    """As one with a Reshape to (0, -1): FGSM's second point in l1 was asked of nobody."""
+    """Such as a twin with a Reshape to (0, -1), which fails on an empty batch."""
     if norm not in CATALOGUE[name].norms:
         pytest.skip("the attack has no such norm")
 
@@ -273,5 +273,5 @@ def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, no
 
     classifier = replace(linear_classifier(), twin=Twin(strict))
     state = SearchState(classifier, near_grey(classifier, 1), norm)
-    suites.run(state, (name,), TINY, radii=(RADIUS[norm],))
+    suites.run(state, (name,), replace(TINY, epsilons=(RADIUS[norm],)))
     assert state.n_forward.min() > 0
