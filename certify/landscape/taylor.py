@@ -69,74 +69,74 @@ class TaylorCurves:
 
 
 def taylor_curves(
-    plane: Tangent, eta: Tensor, *, steps: tuple[float, ...], resolution: int = 101
+    tangents: Tangent, eta: Tensor, *, steps: tuple[float, ...], resolution: int = 101
 ) -> TaylorCurves:
     """Losses and their approximations along ``eta (b, c, h, w)``.
 
     Args:
-        plane: tangents of the images.
+        tangents: tangents of the images.
         eta: directions, in pixel units; not all zero.
         steps: h of each finite difference, pixel units in l2.
         resolution: number of positions along the line.
     """
-    t = torch.linspace(0, 1, resolution, dtype=plane.x.dtype, device=plane.x.device)
+    t = torch.linspace(0, 1, resolution, dtype=tangents.x.dtype, device=tangents.x.device)
     with torch.no_grad():
-        loss = torch.stack([plane.change(eta * place) + plane.value for place in t], dim=1)
-    linear = plane.value[:, None] + t * plane.linear_term(eta)[:, None]
+        loss = torch.stack([tangents.change(eta * place) + tangents.value for place in t], dim=1)
+    linear = tangents.value[:, None] + t * tangents.linear_term(eta)[:, None]
 
     def curve(curvature: Tensor) -> Tensor:
         return linear + 0.5 * t**2 * curvature[:, None]
 
-    finite = [curve(finite_curvature(plane, eta, step=step)) for step in steps]
-    return TaylorCurves(t, loss, curve(exact_curvature(plane, eta)), torch.stack(finite, dim=1))
+    finite = [curve(finite_curvature(tangents, eta, step=step)) for step in steps]
+    return TaylorCurves(t, loss, curve(exact_curvature(tangents, eta)), torch.stack(finite, dim=1))
 
 
-def exact_curvature(plane: Tangent, eta: Tensor) -> Tensor:
+def exact_curvature(tangents: Tangent, eta: Tensor) -> Tensor:
     r""":math:`\eta^T \nabla^2 \ell(x) \eta`, ``(b,)``, by differentiating twice."""
     with torch.enable_grad():
-        point = plane.x.detach().requires_grad_()
-        loss = _loss(plane)(point)
+        point = tangents.x.detach().requires_grad_()
+        loss = _loss(tangents)(point)
         (gradient,) = torch.autograd.grad(loss.sum(), point, create_graph=True)
         slope = (gradient * eta).sum()
         if not slope.requires_grad:  # a loss that is linear in its input
-            return torch.zeros_like(plane.value)
+            return torch.zeros_like(tangents.value)
         (product,) = torch.autograd.grad(slope, point, allow_unused=True)
     if product is None:
-        return torch.zeros_like(plane.value)
+        return torch.zeros_like(tangents.value)
     return (product * eta).flatten(1).sum(1).detach()
 
 
-def finite_curvature(plane: Tangent, eta: Tensor, *, step: float) -> Tensor:
+def finite_curvature(tangents: Tangent, eta: Tensor, *, step: float) -> Tensor:
     r""":math:`\eta^T \nabla^2 \ell(x) \eta`, ``(b,)``, by one finite difference of gradients.
 
     :math:`\|\eta\| \, \eta^T (\nabla \ell(x + h \tilde\eta) - \nabla \ell(x)) / h`
     """
     length = Norm.L2.of(eta)
     unit = eta / per_row(length.clamp_min(torch.finfo(eta.dtype).tiny), eta)
-    ahead = value_and_gradient(_loss(plane), plane.x + step * unit)[1]
-    along = ((ahead - plane.gradient) * eta).flatten(1).sum(1)
+    ahead = value_and_gradient(_loss(tangents), tangents.x + step * unit)[1]
+    along = ((ahead - tangents.gradient) * eta).flatten(1).sum(1)
     return length * along / step
 
 
-def finite_gradient_norm(plane: Tangent, norm: Norm, *, step: float) -> Tensor:
+def finite_gradient_norm(tangents: Tangent, norm: Norm, *, step: float) -> Tensor:
     r"""Dual norms ``(b,)`` of the gradient by one forward difference, as penalties compute them.
 
     :math:`(\ell(x + h d) - \ell(x)) / h` with d of l2 length 1 along the steepest direction of
     ``norm``; for linf that is :math:`\mathrm{sign}(g) / \sqrt d`, so the difference is multiplied
     by :math:`\sqrt d` (Finlay & Oberman 2019, arXiv:1905.11468, equation 9).
     """
-    direction = steepest(norm, plane.gradient)
+    direction = steepest(norm, tangents.gradient)
     scale = 1.0
     if norm is Norm.LINF:
-        scale = plane.gradient[0].numel() ** 0.5
+        scale = tangents.gradient[0].numel() ** 0.5
         direction = direction / scale
     with torch.no_grad():
-        change = plane.change(step * direction)
+        change = tangents.change(step * direction)
     return scale * change / step
 
 
 def second_order_penalties(
-    plane: Tangent, batch: Batch, *, epsilon: float, step: float, directions: int, seed: int
+    tangents: Tangent, batch: Batch, *, epsilon: float, step: float, directions: int, seed: int
 ) -> Tensor:
     r"""SOAR's regulariser in many random directions, ``(b, directions)``; one gradient per entry.
 
@@ -144,7 +144,7 @@ def second_order_penalties(
     \nabla \ell(x)) / h + z_1 \nabla \ell(x) \bigr\|_2` with z and z_1 standard normal (Ma et al.,
     equation 11, at the image itself).
     """
-    pixels = plane.gradient[0].numel()
+    pixels = tangents.gradient[0].numel()
     found = []
     for direction in range(directions):
         draws = [
@@ -153,17 +153,17 @@ def second_order_penalties(
             )
             for index in batch.index
         ]
-        z = torch.stack(draws).to(plane.x)
-        length = per_row(z[:, 1:].norm(dim=1), plane.x)
-        unit = z[:, 1:].view_as(plane.x) / length
-        ahead = value_and_gradient(_loss(plane), plane.x + step * unit)[1]
-        product = length * (ahead - plane.gradient) / step
-        found.append(Norm.L2.of(product + per_row(z[:, 0], plane.x) * plane.gradient))
+        z = torch.stack(draws).to(tangents.x)
+        length = per_row(z[:, 1:].norm(dim=1), tangents.x)
+        unit = z[:, 1:].view_as(tangents.x) / length
+        ahead = value_and_gradient(_loss(tangents), tangents.x + step * unit)[1]
+        product = length * (ahead - tangents.gradient) / step
+        found.append(Norm.L2.of(product + per_row(z[:, 0], tangents.x) * tangents.gradient))
     return 0.5 * (pixels * epsilon**2 + 1) * torch.stack(found, dim=1)
 
 
-def _loss(plane: Tangent) -> Callable[[Tensor], Tensor]:
-    return lambda point: plane.loss.of(plane.classifier.twin_logits(point), plane.y)
+def _loss(tangents: Tangent) -> Callable[[Tensor], Tensor]:
+    return lambda point: tangents.loss.of(tangents.classifier.twin_logits(point), tangents.y)
 
 
 STREAM = "taylor/line"
@@ -321,12 +321,12 @@ def mean_curves(
 
 def _rows(session: Session, batch: Batch, settings: TaylorSettings) -> Columns:
     norm = Norm(settings.norm)
-    plane = tangent(session.classifier, batch.x, batch.y, Loss(settings.loss))
-    eta = _direction(plane, batch, settings, session.seed)
-    curves = taylor_curves(plane, eta, steps=settings.steps, resolution=settings.resolution)
-    norms = [finite_gradient_norm(plane, norm, step=step) for step in settings.steps]
+    tangents = tangent(session.classifier, batch.x, batch.y, Loss(settings.loss))
+    eta = _direction(tangents, batch, settings, session.seed)
+    curves = taylor_curves(tangents, eta, steps=settings.steps, resolution=settings.resolution)
+    norms = [finite_gradient_norm(tangents, norm, step=step) for step in settings.steps]
     penalties = second_order_penalties(
-        plane,
+        tangents,
         batch,
         epsilon=settings.epsilon,
         step=0.01,
@@ -337,7 +337,7 @@ def _rows(session: Session, batch: Batch, settings: TaylorSettings) -> Columns:
         "loss": curves.loss,
         "exact": curves.exact,
         "finite": curves.finite,
-        "gradient_dual_norm": norm.dual.of(plane.gradient),
+        "gradient_dual_norm": norm.dual.of(tangents.gradient),
         "finite_norm": torch.stack(norms, 1),
         "penalty_first": penalties[:, 0],
         "penalty_mean": penalties.mean(1),
@@ -346,11 +346,11 @@ def _rows(session: Session, batch: Batch, settings: TaylorSettings) -> Columns:
     return {name: values.detach().cpu().numpy() for name, values in columns.items()}
 
 
-def _direction(plane: Tangent, batch: Batch, settings: TaylorSettings, seed: int) -> Tensor:
+def _direction(tangents: Tangent, batch: Batch, settings: TaylorSettings, seed: int) -> Tensor:
     norm = Norm(settings.norm)
     if settings.line == Line.GRADIENT:
-        return settings.epsilon * steepest(norm, plane.gradient)
-    return RandomStart(seed, STREAM).draw(batch.index, plane.x, Ball(norm, settings.epsilon))
+        return settings.epsilon * steepest(norm, tangents.gradient)
+    return RandomStart(seed, STREAM).draw(batch.index, tangents.x, Ball(norm, settings.epsilon))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

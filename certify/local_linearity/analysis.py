@@ -47,19 +47,19 @@ def analyse(session: Session, settings: LinearitySettings) -> str:
 
 
 def _rows(classifier: Classifier, batch: Batch, settings: LinearitySettings, seed: int) -> Columns:
-    plane = tangent(classifier, batch.x, batch.y, Loss(settings.loss))
+    tangents = tangent(classifier, batch.x, batch.y, Loss(settings.loss))
     found = largest_deviation(
-        plane, batch, settings.search, epsilon=settings.epsilon, seed=seed, stream=STREAM
+        tangents, batch, settings.search, epsilon=settings.epsilon, seed=seed, stream=STREAM
     )
-    linear = plane.linear_term(found.delta)
+    linear = tangents.linear_term(found.delta)
     rows = {
         "gamma": found.value,
         "gamma_last": found.last,
         "linear_term": linear.abs(),
-        "loss_change": plane.change(found.delta).abs(),
-        "loss": plane.value,
-        "gradient_dual_norm": Norm(settings.norm).dual.of(plane.gradient),
+        "loss_change": tangents.change(found.delta).abs(),
+        "loss": tangents.value,
+        "gradient_dual_norm": Norm(settings.norm).dual.of(tangents.gradient),
         "best_restart": found.restart,
-        "floor": plane.floor(found.delta),
+        "floor": tangents.floor(found.delta),
     }
     return {name: values.detach().cpu().numpy() for name, values in rows.items()}

@@ -179,12 +179,12 @@ def halving_rule(norm: Norm, steps: int) -> StepRule:
 
 
 def largest_deviation(
-    plane: Tangent, batch: Batch, search: Search, *, epsilon: float, seed: int, stream: str
+    tangents: Tangent, batch: Batch, search: Search, *, epsilon: float, seed: int, stream: str
 ) -> Deviation:
     """Largest deviations from the tangent that ascent finds within ``epsilon`` (pixel units).
 
     Args:
-        plane: tangents of the images.
+        tangents: tangents of the images.
         batch: the images' positions in the data set, which seed their initial perturbations.
         search: configuration of the search.
         epsilon: radius of the ball.
@@ -195,15 +195,15 @@ def largest_deviation(
 
     def elsewhere(block: int, rows: Tensor) -> Tensor:
         start = RandomStart(seed, f"{stream}/elsewhere", block)
-        return start.draw(batch.index[rows.cpu().numpy()], plane.x[rows], ball)
+        return start.draw(batch.index[rows.cpu().numpy()], tangents.x[rows], ball)
 
     def one(restart: int) -> Deviation:
         first = restart * search.steps
         rule = (search.first_rule if restart == 0 else None) or search.rule
         return ascend(
-            plane,
+            tangents,
             replace(search, rule=rule),
-            RandomStart(seed, stream, restart).draw(batch.index, plane.x, ball),
+            RandomStart(seed, stream, restart).draw(batch.index, tangents.x, ball),
             epsilon=epsilon,
             elsewhere=lambda step, rows: elsewhere(first + step, rows),
         )
@@ -215,7 +215,7 @@ def largest_deviation(
 
 
 def ascend(
-    plane: Tangent,
+    tangents: Tangent,
     search: Search,
     start: Tensor,
     *,
@@ -228,19 +228,19 @@ def ascend(
     deviation is 0; such an image continues at ``elsewhere`` (see `ascent.maximise`).
     """
     ascent = maximise(
-        lambda delta: search.sided.of(plane.residual(delta)),
-        plane.x,
+        lambda delta: search.sided.of(tangents.residual(delta)),
+        tangents.x,
         Ball(search.norm, epsilon),
         AscentConfig(search.steps, search.rule, search.box),
         initial_perturbation=start,
         elsewhere=elsewhere,
     )
-    positive = (ascent.best_value > 0).view(-1, *[1] * (plane.x.dim() - 1))
+    positive = (ascent.best_value > 0).view(-1, *[1] * (tangents.x.dim() - 1))
     return Deviation(
         ascent.best_value.clamp_min(0),
         ascent.last_value.clamp_min(0),
         torch.where(positive, ascent.best_delta, 0.0),
-        torch.zeros_like(plane.y),
+        torch.zeros_like(tangents.y),
     )
 
 
