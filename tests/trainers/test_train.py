@@ -81,7 +81,7 @@ def test_without_the_default_data_the_bundled_images_serve(tmp_path: Path) -> No
         told.append(line)
 
     train(TrainPlan(config, out=tmp_path / "run", data_root=tmp_path, fetch=False), on_note=note)
-    assert any("try-out" in line for line in told)
+    assert any("trial run" in line for line in told)
     assert read_description(tmp_path / "run").training.data == "fashion-mnist-2000"
 
 

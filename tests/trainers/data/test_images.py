@@ -118,7 +118,7 @@ def test_without_the_default_set_the_bundled_images_serve(tmp_path: Path) -> Non
     split = default_images(root=tmp_path, fetch=False)
     assert len(split.train) == 1800
     assert len(split.evaluation) == 200
-    assert "try-out" in split.notes[-1]
+    assert "trial run" in split.notes[-1]
 
 
 def test_images_and_labels_must_match() -> None:
