@@ -166,7 +166,7 @@ def test_sources_that_do_not_fit() -> None:
     ("arguments", "words"),
     [
         (("--spatial", "30"), ("--spatial takes DEGREES,SHIFT", "30,0.1")),
-        (("--spatial", "300,0.1"), ("a motion turns",)),
+        (("--spatial", "300,0.1"), ("a motion rotates",)),
         (("--gaussian", "much"), ("'much'",)),
         (("--gaussian", "-1"), ("standard deviation",)),
         (("--gaussian", "0.1", "--draws", "0"), ("draws must be at least 1",)),
