@@ -44,7 +44,7 @@ GROUPS = (*ModelAndData, SelectionOptions, ProfileOptions, *Run)
 class Design(StrEnum):
     """How many noisy draws an image gets, and the statistical test that they enter."""
 
-    SEQUENTIAL = "sequential"  # until each radius is decided, union bound over the interim analyses
+    SEQUENTIAL = "sequential"  # until each radius is decided, union bound over interim analyses
     GROUP_SEQUENTIAL = "group-sequential"  # exact boundaries, fewer draws
     RUNNER_UP = "runner-up"  # sequential, with a limit for the second class too
     OPEN_ENDED = "open-ended"  # sequential, a larger --n may follow

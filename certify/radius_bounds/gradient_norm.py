@@ -51,7 +51,7 @@ class GradientNormSearch:
     seed: int
 
 
-def largest_gradient_norm(tangents: Tangent, batch: Batch, search: GradientNormSearch) -> Tensor:
+def largest_gradient_norm(plane: Tangent, batch: Batch, search: GradientNormSearch) -> Tensor:
     r"""Largest dual norms ``(b,)`` of the loss gradient found in the ball, without pixel box.
 
     The ascent direction is :math:`\nabla \ell(x + \delta + h u) - \nabla \ell(x + \delta)` with u
@@ -60,16 +60,16 @@ def largest_gradient_norm(tangents: Tangent, batch: Batch, search: GradientNormS
     gradients per step.
     """
     norm, radius, steps = search.norm, search.radius, search.steps
-    best = norm.dual.of(tangents.gradient)
+    best = norm.dual.of(plane.gradient)
     rule = halving_rule(norm, steps)
-    radii = per_row(radius, tangents.x).flatten()
+    radii = per_row(radius, plane.x).flatten()
     random_point = partial(random_start, norm=norm, epsilon=radius, seed=search.seed)
     for restart in range(search.restarts):
-        delta = random_point(batch.index, tangents.x, stream=STREAM, block=restart)
+        delta = random_point(batch.index, plane.x, stream=STREAM, block=restart)
         for step in range(1, steps + 1):
-            here = _gradient(tangents, delta)
+            here = _gradient(plane, delta)
             ahead = project(delta + 0.5 * radius * steepest(norm, here), norm, radius)
-            there = _gradient(tangents, ahead)
+            there = _gradient(plane, ahead)
             best = torch.maximum(best, torch.maximum(norm.dual.of(here), norm.dual.of(there)))
             t = torch.full_like(radii, step)
             bend = there - here
@@ -77,15 +77,15 @@ def largest_gradient_norm(tangents: Tangent, batch: Batch, search: GradientNormS
             if (flat := ~bend.flatten(1).any(1)).any():  # locally affine: no ascent direction
                 some, block = batch.index[flat.cpu().numpy()], restart * steps + step
                 delta[flat] = random_point(
-                    some, tangents.x[flat], stream=f"{STREAM}/elsewhere", block=block
+                    some, plane.x[flat], stream=f"{STREAM}/elsewhere", block=block
                 )
             delta = project(delta, norm, radius)
-        best = torch.maximum(best, norm.dual.of(_gradient(tangents, delta)))
+        best = torch.maximum(best, norm.dual.of(_gradient(plane, delta)))
     return best
 
 
-def _gradient(tangents: Tangent, delta: Tensor) -> Tensor:
+def _gradient(plane: Tangent, delta: Tensor) -> Tensor:
     def loss(point: Tensor) -> Tensor:
-        return tangents.loss.of(tangents.classifier.twin_logits(point), tangents.y)
+        return plane.loss.of(plane.classifier.twin_logits(point), plane.y)
 
-    return finite(value_and_gradient(loss, tangents.x + delta)[1])
+    return finite(value_and_gradient(loss, plane.x + delta)[1])

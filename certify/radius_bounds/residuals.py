@@ -69,13 +69,13 @@ class ResidualSearch:
         return max(1, self.steps // 2)
 
     def at(
-        self, position: int, tangents: Tangent, batch: Batch, before: Tensor | None = None
+        self, position: int, plane: Tangent, batch: Batch, before: Tensor | None = None
     ) -> Deviation:
         """Largest deviations within the radius at ``position`` of the grid.
 
         Args:
             position: which radius.
-            tangents: of the images.
+            plane: tangents of the images.
             batch: the images' positions in the data set, which seed their random points.
             before: the best perturbations at the previous radius, None at the first.
         """
@@ -85,7 +85,7 @@ class ResidualSearch:
         rule = halving_rule(self.norm, self.steps)
         search = Search(self.norm, Sided.UPPER, self.steps, rule, n_random, box=False)
         found = largest_deviation(
-            tangents, batch, search, epsilon=epsilon, seed=self.seed, stream=stream
+            plane, batch, search, epsilon=epsilon, seed=self.seed, stream=stream
         )
         if before is None or not warm:
             return found
@@ -94,7 +94,7 @@ class ResidualSearch:
         fine = StepRule(direction, 0.5, relative=True, drops=drops)
         near = Search(self.norm, Sided.UPPER, steps, fine, box=False)
         start = before * (epsilon / self.epsilons[position - 1])
-        return better_of(found, ascend(tangents, near, start, epsilon=epsilon), n_random)
+        return better_of(found, ascend(plane, near, start, epsilon=epsilon), n_random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +117,18 @@ def stream_name(position: int) -> str:
     return f"bounds/omega/{position}"
 
 
-def largest_residuals(tangents: Tangent, batch: Batch, search: ResidualSearch) -> Residuals:
-    """Largest residuals of the images of ``tangents`` that the search finds, at every radius."""
+def largest_residuals(plane: Tangent, batch: Batch, search: ResidualSearch) -> Residuals:
+    """Largest residuals of the images of ``plane`` that the search finds, at every radius."""
     found, random = [], []
-    floor = torch.zeros_like(tangents.value)
+    floor = torch.zeros_like(plane.value)
     best: Deviation | None = None
     for position, epsilon in enumerate(search.epsilons):
-        best = search.at(position, tangents, batch, best.delta if best else None)
+        best = search.at(position, plane, batch, best.delta if best else None)
         found.append(best.value)
-        floor = torch.maximum(floor, tangents.floor(best.delta))
+        floor = torch.maximum(floor, plane.floor(best.delta))
         point = random_start(
             batch.index,
-            tangents.x,
+            plane.x,
             norm=search.norm,
             epsilon=epsilon,
             seed=search.seed,
@@ -136,13 +136,13 @@ def largest_residuals(tangents: Tangent, batch: Batch, search: ResidualSearch) -
             block=-1,
         )
         with torch.no_grad():
-            random.append(tangents.residual(point).clamp_min(0))
+            random.append(plane.residual(point).clamp_min(0))
     growing = torch.stack(found, 1).cummax(1).values
     return Residuals(growing, torch.stack(random, 1), floor)
 
 
 def residuals_while_undecided(
-    tangents: Tangent, batch: Batch, search: ResidualSearch, *, gap: Array, slope: Array
+    plane: Tangent, batch: Batch, search: ResidualSearch, *, gap: Array, slope: Array
 ) -> Array:
     r"""The same residuals ``(b, m)``, but NaN where an image's radius no longer depends on them.
 
@@ -150,7 +150,7 @@ def residuals_while_undecided(
     :math:`\gamma^+` does not fall: the image leaves the search. See `bounds.omega_bound`.
 
     Args:
-        tangents: of the images.
+        plane: tangents of the images.
         batch: the images.
         search: how to search.
         gap: :math:`-\ell(x)`, ``(b,)``; images without a gap need no residual.
@@ -162,7 +162,7 @@ def residuals_while_undecided(
     for position, epsilon in enumerate(search.epsilons):
         if not len(active):
             break
-        best = search.at(position, tangents.part(active), batch.part(active), before)
+        best = search.at(position, plane.part(active), batch.part(active), before)
         value = best.value.double().cpu().numpy()
         if position:
             value = np.maximum(value, found[active, position - 1])

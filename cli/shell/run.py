@@ -51,8 +51,8 @@ def report_parts(
     """Print what several analyses of one command found.
 
     Args:
-        context: the open session and the options.
-        command: its name.
+        context: the open session.
+        command: name of the command.
         parts: for each part its key in the summary (empty for the keys of the summary itself), its
             analysis, and the paths of its groups.
     """
