@@ -75,6 +75,24 @@ WORDS = {
     r"(?:gradients?|differentiates?|derivatives?) by (?:the|its) (?:images?|parameters|inputs?)": (
         "with respect to, input gradient"
     ),
+    r"(?:rows?|number|tables?|group|file|arrays|entry) an? (?:image|command|model|strength)": "per",
+    r"(?:row|panel|bar|task|pixels|points|bits|layer) a (?:class|side|channel|radius|task|step)": (
+        "per"
+    ),
+    r"(?:draws|samples|gradients|steps|images|once|passes|queries) an image": "per image",
+    r"(?:fields a side|numbers a strength|one an image)": "per",
+    r"(?:within|in|out of) reach": "attainable",
+    r"speaks? of": "refers to",
+    r"looked (?:for|at)": "searched, examined",
+    r"says? nothing": "is not informative",
+    r"asked for": "requested",
+    r"not begun|(?:was|is|were) begun": "not started, created",
+    r"anew": "again",
+    r"changes a row": "settings that the rows depend on",
+    r"what the reader must know": "limitations of the numbers",
+    r"what is left": "the rest",
+    r"be had": "available",
+    r"for people": "as text",
 }
 """Patterns in text (comments, strings, pages), matched as whole words without case."""
 

@@ -48,7 +48,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CorruptionSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         change: how images are changed.

@@ -13,7 +13,7 @@ from .suites import Suite
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the distance.

@@ -40,7 +40,7 @@ preprocessing is wrong, or its classes are in another order."""
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
-    """Everything that changes a row.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the ball.

@@ -54,7 +54,7 @@ class TwinOutcome:
         parity: how well twin and runtime agree; None if that could not be measured.
         straight_through: nodes with surrogate gradients.
         hint_nodes: nodes without a useful gradient.
-        notes: what the reader must know about the twin.
+        notes: decisions about the twin, and limitations of its gradient.
     """
 
     twin: Twin | None = None
@@ -223,7 +223,7 @@ class TwinSource:
 
 
 def _notes(module: TwinModule, dropped: tuple[GraphNode, ...]) -> Iterator[str]:
-    """What the reader must know about the twin, which omits the Dropout nodes ``dropped``."""
+    """Notes about the twin, which omits the Dropout nodes ``dropped``."""
     if dropped:
         names = listed([node.name for node in dropped])
         yield f"Dropout left in training mode, which the runtime ignores: {names}"

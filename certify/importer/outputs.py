@@ -58,7 +58,7 @@ class Cut:
     quantised: bool = False
 
     def describe(self) -> str:
-        """Where the logits come from, for people."""
+        """Where the logits are read, as text."""
         if self.squashing == "none":
             return "logits"
         name = {"softmax": "Softmax", "log-softmax": "LogSoftmax", "sigmoid": "Sigmoid"}

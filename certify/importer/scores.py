@@ -1,4 +1,4 @@
-"""From the numbers that a model puts out to logits, one row an image."""
+"""Logits from the output of a model, one row per image."""
 
 from __future__ import annotations
 

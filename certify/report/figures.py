@@ -58,23 +58,19 @@ def _combined(charts: Iterable[Chart]) -> list[Chart]:
     """``charts``, where curves of shares under one title are one chart."""
     found: dict[tuple[object, ...], Chart] = {}
     for number, chart in enumerate(charts):
-        content = chart.content
-        if not isinstance(content, Shares):
-            found[(number,)] = chart
-            continue
-        key = (chart.place, chart.title)
-        before = found.get(key)
-        if before is None or not isinstance(before.content, Shares):
-            found[key] = chart
-            continue
-        columns = (*before.content.columns, *content.columns)
-        captions = dict.fromkeys((before.caption, chart.caption))
-        found[key] = replace(
-            before,
-            content=replace(before.content, columns=columns),
-            caption=" ".join(captions),
-        )
+        shared = isinstance(chart.content, Shares)
+        key = (chart.place, chart.title) if shared else (number,)
+        found[key] = _joined(found[key], chart) if key in found else chart
     return list(found.values())
+
+
+def _joined(one: Chart, other: Chart) -> Chart:
+    """Both charts of shares as one, with the title and claim of the first."""
+    if not (isinstance(one.content, Shares) and isinstance(other.content, Shares)):
+        return one
+    columns = (*one.content.columns, *other.content.columns)
+    caption = " ".join(dict.fromkeys((one.caption, other.caption)))
+    return replace(one, content=replace(one.content, columns=columns), caption=caption)
 
 
 def _drawn(chart: Chart) -> str:

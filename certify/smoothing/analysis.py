@@ -50,7 +50,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
 
     Args:
         session: model, images, results file.
-        settings: everything that changes a row.
+        settings: settings that the rows depend on.
         batch_size: noisy images in one forward pass; changes speed only.
 
     Raises:

@@ -11,7 +11,7 @@ SMOOTHING = declare(
     Schema(
         "smoothing",
         1,
-        "randomized smoothing: speaks of the smoothed classifier",
+        "randomized smoothing: every number is of the smoothed classifier",
         (
             Column("prediction", "i4", _C, "class, -1 where it abstained", "class", fill=-2),
             Column("selected", "i4", _M, "class that was tested", "class", fill=-1),

@@ -112,8 +112,8 @@ class SmoothingSummary:
         stop_reasons: images by reason.
         in_progress: images that a time budget cut off, with what is certified so far.
         guarantee: what a certificate promises.
-        warnings: what the reader must know.
-        complete: whether every image asked for has its row.
+        warnings: limitations of the numbers.
+        complete: whether every requested image has its row.
     """
 
     sigma: float
@@ -216,7 +216,7 @@ def settings_of(group: AnalysisGroup) -> SmoothingSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SummaryColumns:
-    """Columns of the images that a summary speaks of."""
+    """Columns of the images in a summary."""
 
     prediction: NDArray[np.int64]
     radius: NDArray[np.float64]

@@ -52,8 +52,8 @@ class Status(StrEnum):
     ATOM = "atom"  # many equal maxima: no continuous law fits
     INSUFFICIENT = "insufficient"  # too few blocks
     FAILED = "failed"  # no maximum of the likelihood found
-    MAX = "max"  # the plain maximum was asked for
-    INVALID = "invalid"  # gradients vanish: the numbers say nothing
+    MAX = "max"  # the plain maximum was requested
+    INVALID = "invalid"  # gradients vanish: the numbers are meaningless
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class CommandContext:
 
 
 def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
-    """The distances asked for, in their order; the norm's default if none was."""
+    """The requested distances in their order; the default of the norm if none."""
     return typed_epsilons(options) or (options.norm.usual_radius,)
 
 
@@ -58,7 +58,7 @@ def typed_epsilons(options: AnalysisOptions) -> tuple[float, ...]:
 
 
 def one_epsilon(options: AnalysisOptions) -> float:
-    """The distance asked for, where a command takes one.
+    """The requested distance, for commands that take one.
 
     Raises:
         InvalidParameterError: there were several.

@@ -47,7 +47,8 @@ def run_gaussian(state: SearchState, rows: Tensor, *, draws: int = 5) -> None:
 def run_noise_and_patchworks(state: SearchState, rows: Tensor) -> None:
     """An adversarial image at any distance: Gaussian noise, else a patchwork of random greys.
 
-    Many models assign all fine noise to one class, which says nothing about images of that class.
+    Many models assign all fine noise to one class, so it cannot start a search of images of that
+    class.
     """
     run_gaussian(state, rows)
     for draw in range(PATCHWORKS):

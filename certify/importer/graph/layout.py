@@ -57,7 +57,7 @@ def layout_for_images(
                 shape = fits(rest, _ordered(image, order))
                 if shape:
                     return InputLayout(order, shape, image, batched, _vector_note(order, image))
-    # A layout that was asked for may also be the order inside a flat input.
+    # A stated layout may also be the order inside a flat input.
     vector = _same_without_ones(dims[1:], (math.prod(image),))
     if wanted and vector:
         return InputLayout(wanted, vector, image)
@@ -87,7 +87,7 @@ def layout_without_images(name: str, dims: Dimensions, wanted: Layout | None) ->
 
 
 def shown(dims: Sequence[int | str]) -> str:
-    """A shape for people; free axes by name."""
+    """A shape as text; free axes by name."""
     return "[" + ", ".join(str(size) if size != "" else "?" for size in dims) + "]"
 
 

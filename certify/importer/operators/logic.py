@@ -57,7 +57,7 @@ def is_nan(x: Tensor) -> Tensor:
 
 @operator("IsInf", since=10, gradient=Gradient.NONE)
 def is_infinite(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
-    """Where x is infinite, with the signs asked for."""
+    """Where x is infinite, with the requested signs."""
     negative = torch.isneginf(x) if detect_negative else torch.zeros_like(x, dtype=torch.bool)
     return negative | torch.isposinf(x) if detect_positive else negative
 

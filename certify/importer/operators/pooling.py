@@ -75,7 +75,7 @@ def max_pool(
     strides: Sequence[int] = (),
     n_outputs: int = 1,
 ) -> tuple[Tensor, ...]:
-    """Greatest value in each window and, if asked for, its position in the whole flat input."""
+    """Greatest value in each window and, if requested, its position in the whole flat input."""
     n = _rank(x)
     strides, dilations = tuple(strides) or (1,) * n, tuple(dilations) or (1,) * n
     padding = _geometry(
