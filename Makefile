@@ -12,8 +12,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/robcert demo
 
+# Processes of one thread each: more threads gain little on small models.
 test: .venv/installed-dev
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow --timeout 3600

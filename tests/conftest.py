@@ -4,10 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from robcert.certify.numerics.memory import keep_freed_memory
 
 keep_freed_memory()  # as every robcert command does: half of the time went into page faults
+
+settings.register_profile("robcert", deadline=None)  # tests assert no times
+settings.load_profile("robcert")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -177,6 +177,7 @@ def alternatives(present: Preprocessing, channels: int) -> Iterator[tuple[str, P
 def options_for(wanted: Preprocessing, *, present: Preprocessing) -> str:
     """Command-line options that change the preprocessing ``present`` to ``wanted``.
 
+    >>> from robcert.certify.model import Preprocessing
     >>> options_for(Preprocessing(range=(0, 255), channels="BGR"), present=Preprocessing())
     '--range 0,255 --preprocess FILE, where FILE contains {"channels": "BGR"}'
     """

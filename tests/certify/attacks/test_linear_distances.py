@@ -36,7 +36,7 @@ FLOAT32 = 5e-4
 @pytest.mark.parametrize(
     ("name", "norm"), [(name, norm) for name in NEAREST for norm in CATALOGUE[name].norms]
 )
-@pytest.mark.parametrize("classes", [2, 4, 10])
+@pytest.mark.parametrize("classes", [2, 4, pytest.param(10, marks=pytest.mark.slow)])
 def test_every_distance_is_within_one_percent_of_the_exact_one(
     name: str, norm: Norm, classes: int
 ) -> None:

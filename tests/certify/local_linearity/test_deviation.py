@@ -195,7 +195,7 @@ def images(n: int, seed: int = 0) -> Tensor:
     norm=st.sampled_from(list(Norm)),
     loss=st.sampled_from(list(Loss)),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_proposition_4_1(seed: int, norm: Norm, loss: Loss) -> None:
     """|l(x + d) - l(x)| <= |<d, g>| + gamma at the d of gamma, up to rounding; d is in the ball."""
     classifier = small(seed)

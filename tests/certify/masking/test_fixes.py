@@ -150,8 +150,12 @@ def test_a_model_that_gives_no_numbers_teaches_nothing_and_breaks_nothing() -> N
 
 def test_sources_are_bundled_models_only_where_they_agree() -> None:
     settings = MaskingSettings()
+    head = nn.Linear(784, 10)
+    with torch.no_grad():  # the class is the first pixel in tenths: no bundled model agrees
+        head.weight.zero_()[:, 0] = 18 * torch.arange(10.0)
+        head.bias.copy_(-(torch.arange(10.0) ** 2))
     other = Classifier.from_module(
-        nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), image_shape=(1, 28, 28), num_classes=10
+        nn.Sequential(nn.Flatten(), head), image_shape=(1, 28, 28), num_classes=10
     )
     pixels = np.random.default_rng(1).random((20, 1, 28, 28), dtype=np.float32)
     noise = from_arrays("noise", pixels)

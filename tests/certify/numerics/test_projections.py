@@ -42,7 +42,7 @@ def test_l2_in_the_box_spends_what_the_box_refuses_elsewhere() -> None:
     assert torch.allclose(delta, torch.tensor([[0.3, -0.24, 0.32]]), atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(epsilon=st.floats(0.05, 3), scale=st.floats(0.1, 100), seed=st.integers(0, 2**31))
 def test_l2_in_the_box_is_the_nearest_point(epsilon: float, scale: float, seed: int) -> None:
     """p is nearest to v in a convex set iff <v - p, z - p> <= 0 for every z of the set."""
@@ -64,7 +64,7 @@ def test_a_point_inside_stays_bit_by_bit() -> None:
         assert torch.equal(project(delta, norm, 0.5), delta)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     norm=st.sampled_from(list(Norm)),
     epsilon=st.floats(0.01, 20),

@@ -24,7 +24,7 @@ DIAGONAL = torch.tensor([3, -1, 0.5, -4, 0, 2, 1, -0.2])
 
 
 @given(seed=st.integers(0, 2**31), size=st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_as_many_steps_as_dimensions_give_the_eigenvalue(seed: int, size: int) -> None:
     draws = torch.Generator().manual_seed(seed)
     matrix = torch.randn(2, size, size, generator=draws, dtype=torch.float64)

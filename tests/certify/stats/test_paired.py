@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -24,10 +26,21 @@ from robcert.certify.stats import (
 )
 from robcert.certify.stats.paired import wilson_interval
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FIVE = [0.02, 0.5, 0.001, 0.04, 0.03]
 COUNTS = st.integers(0, 40)
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 CORRECTIONS = [Correction.HOLM, Correction.BENJAMINI_HOCHBERG]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_collections() -> Iterator[None]:
+    """statsmodels collects garbage in each call, which takes seconds in a long test run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda *_: 0)
+        yield
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 8), (2, 9), (7, 7), (0, 0), (30, 12)])
