@@ -267,7 +267,8 @@ def _attacked_card(found: Findings) -> Card | None:
     if found.attack is None or entry is None:
         return None
     where = f"ε = {pixel(entry.epsilon)} ({found.attack.norm})"
-    text = f"accuracy under attack at {where}; the true value can only be lower"
+    more = "" if entry in found.attack.robust_accuracy else ", masking check included"
+    text = f"accuracy under attack{more}, at {where}; the true value can only be lower"
     return Card("attacked", percent(entry.value), text)
 
 

@@ -254,7 +254,8 @@ def _attacked(store: ResultStore, epsilon: float) -> AccuracyInterval | None:
         return None
     group, indices = tables[-1], tables[-1].indices
     distance = group.column("distance", indices[group.computed(indices)])
-    return AccuracyInterval.of(share_at(distance > distance_limit(group, epsilon), epsilon))
+    share = share_at(distance > distance_limit(group, epsilon), epsilon)
+    return AccuracyInterval.of(share, len(distance))
 
 
 def _finite(value: float | None) -> float | None:

@@ -54,7 +54,7 @@ def _course(summary: SmoothingSummary) -> Table:
         ("certified for a wrong class", percent(summary.certified_wrong)),
         ("mean samples per image", decimal(summary.mean_samples, 6)),
         ("median samples per image", decimal(summary.median_samples, 6)),
-        ("images that used all draws", percent(summary.share_at_cap)),
+        ("images undecided after all draws", percent(summary.share_at_cap)),
     )
     return Table("abstentions and draws", "measured", ("what", "value"), facts)
 
