@@ -58,7 +58,7 @@ def taylor(
 ) -> None:
     """Taylor curves: the loss along a line and its second-order approximations.
 
-    Prints measured errors of the exact Hessian-vector product, of finite differences with several
+    Prints estimated errors of the exact Hessian-vector product, of finite differences with several
     steps, and of the gradient norm by one difference; also the regulariser of SOAR in many
     directions.
 

@@ -77,13 +77,19 @@ def _table(schema: Schema) -> str:
     head = [
         f"## {schema.name}",
         "",
-        f"Version {schema.version}, one row per {'image' if schema.axis == 'image' else 'sample'}: "
-        f"{schema.doc}.",
+        f"Version {schema.version}{_rows(schema)}: {schema.doc}.",
         "",
         "| column | type | axes | kind | units | fill | meaning |",
         "|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *rows, ""])
+
+
+def _rows(schema: Schema) -> str:
+    """Words for what a row is, of a table that has columns of its own."""
+    if not schema.columns:
+        return ""
+    return f", one row per {'image' if schema.axis == 'image' else 'sample'}"
 
 
 def _row(schema: Schema, column: Column) -> str:

@@ -268,7 +268,7 @@ def _attacked_card(found: Findings) -> Card | None:
         return None
     where = f"ε = {pixel(entry.epsilon)} ({found.attack.norm})"
     more = "" if entry in found.attack.robust_accuracy else ", masking check included"
-    text = f"accuracy under attack{more}, at {where}; the true value can only be lower"
+    text = f"accuracy under attack{more}, at {where}; true robustness can only be lower"
     return Card("attacked", percent(entry.value), text)
 
 

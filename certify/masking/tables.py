@@ -27,7 +27,7 @@ def tables(summaries: Sequence[MaskingSummary]) -> Iterator[Table]:
     for summary in summaries:
         yield _checklist(summary)
         title = f"robust accuracy at ε = {pixel(summary.epsilon)} ({summary.norm})"
-        header = ("under", "accuracy", "95 % interval", "survive naive, not this")
+        header = ("under", "accuracy", "95 % interval", "robust to naive only")
         rows = tuple(_accuracies(summary))
         yield Table(title, "attacked", header, rows, where_hidden(summary.hidden_in))
 

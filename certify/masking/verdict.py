@@ -214,8 +214,8 @@ def change_of(indicators: Sequence[Indicator]) -> str:
         )
     nearest = min(decisive, key=lambda i: needed_for(i) - round(i.value * i.n))
     text = (
-        f"Had {nearest.name} been found on {needed_for(nearest)} of {nearest.n} images instead of "
-        f"{round(nearest.value * nearest.n)}, the verdict would be 'masked'; more images, the "
+        f"Had '{nearest.name}' been found on {needed_for(nearest)} of {nearest.n} images instead "
+        f"of {round(nearest.value * nearest.n)}, the verdict would be 'masked'; more images, the "
         "profile thorough and further source models make the check stronger"
     )
     if verdict is MaskingVerdict.CLEAR:

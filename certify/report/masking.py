@@ -158,7 +158,7 @@ def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
     through = remedy is not None and remedy.gets_through
     said = ""
     if remedy is not None and remedy.broken_beyond.n:
-        said = f"{percent(remedy.broken_beyond.value)} survive naive, not this"
+        said = f"{percent(remedy.broken_beyond.value)} robust to the naive attack only"
     return Line(
         name=name,
         state="succeeds" if through else "",

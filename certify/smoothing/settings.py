@@ -216,18 +216,18 @@ def guarantee(settings: SmoothingSettings) -> str:
         scope = f"For all {settings.family} images together"
     analyses = schedule(settings).analyses
     stop = (
-        f", at whichever of the {len(analyses)} planned interim analyses sampling stopped,"
+        f", at whichever of the {len(analyses)} planned interim analyses sampling stopped"
         if len(analyses) > 1
         else ""
     )
     model, itself = "the model", "the model itself"
     if settings.precision is not Precision.FLOAT32:
-        model = f"the model computed in {settings.precision}, which is a different function,"
+        model = f"the model computed in {settings.precision}, which is a different function"
         itself = f"the model itself, nor for the model in {Precision.FLOAT32}"
     return (
         f"{scope}, with probability at least {1 - settings.alpha:g} over the noise that robcert "
-        f"drew{stop or ','} the given class is the one that the smoothed classifier ({model} under "
-        f"unclipped Gaussian noise of σ = {settings.sigma:g} in pixel units) returns at every "
-        "input closer to the image than the given l2 radius; this holds in real arithmetic, for "
-        f"the smoothed classifier and not for {itself}."
+        "drew, the given class is the one that the smoothed classifier returns at every input "
+        f"closer to the image than the given l2 radius{stop}. The smoothed classifier is {model} "
+        f"under unclipped Gaussian noise of σ = {settings.sigma:g} in pixel units. The guarantee "
+        f"holds in real arithmetic, for the smoothed classifier and not for {itself}."
     )

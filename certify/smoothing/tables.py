@@ -52,8 +52,8 @@ def _course(summary: SmoothingSummary) -> Table:
     facts = (
         ("abstained", percent(summary.abstained)),
         ("certified for a wrong class", percent(summary.certified_wrong)),
-        ("mean samples per image", decimal(summary.mean_samples, 6)),
-        ("median samples per image", decimal(summary.median_samples, 6)),
+        ("mean draws per image, all counted", decimal(summary.mean_samples, 6)),
+        ("median draws per image, all counted", decimal(summary.median_samples, 6)),
         ("images undecided after all draws", percent(summary.share_at_cap)),
     )
     return Table("abstentions and draws", "measured", ("what", "value"), facts)
@@ -78,7 +78,7 @@ def _draws(summary: SmoothingSummary) -> Iterator[Table]:
         (f"{one.low} to {one.high}", str(one.images)) for one in summary.samples if one.images
     )
     if bins:
-        yield Table("draws per image", "measured", ("draws", "images"), bins)
+        yield Table("draws per image, all counted", "measured", ("draws", "images"), bins)
 
 
 def _unfinished(summary: SmoothingSummary) -> Iterator[Table]:

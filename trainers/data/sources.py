@@ -78,7 +78,8 @@ def default_images(
         return training_images(DEFAULT_DATA, root=root, fetch=fetch, validation=validation)
     except DataError as error:
         split = training_images(TRY_OUT_DATA)
-        note = f"{error}: training on {len(split.train)} bundled images instead, for a trial run"
+        bundled = f"the {len(split.train)} bundled training images"
+        note = f"{error}: using {bundled} instead, for a trial run"
         return Split(split.train, split.evaluation, (*split.notes, note))
 
 

@@ -18,11 +18,12 @@ PAGE = DOCS / "operators.md"
 
 HEAD = """# Operators of the twin
 
-Which ONNX operators a twin is made of, from which opset on, what their gradient is, and how many
-of the ONNX project's own backend cases (onnx {version}) each one passes. A dash in the last column
-means that every case is run. Older opsets are those compared with ONNX Runtime on one-node graphs.
-Operators that ONNX defines by others (Attention, RotaryEmbedding, SwiGLU, ...) are written out
-in these, functions inside a model likewise.
+The ONNX operators that the twin supports, the first opset, the kind of gradient, and the number of
+the ONNX project's own backend cases (onnx {version}) that each one passes. A dash in the last
+column means that every case is run. Older opsets are those compared with ONNX Runtime on one-node
+graphs.
+Operators that ONNX defines by others (Attention, RotaryEmbedding, SwiGLU, ...) are expanded into
+these, and so are functions inside a model.
 
 | operator | from opset | gradient | cases run | older opsets compared | not run or different |
 |---|---|---|---|---|---|
@@ -52,7 +53,7 @@ def page() -> str:
     own = sorted(name for domain, name in OPERATORS if domain == "com.microsoft")
     lines = [row(name) for name in claimed()]
     foot = (
-        "\nOf the domain com.microsoft (written by ONNX Runtime's quantiser and optimiser), "
+        "\nOperators of the domain com.microsoft (from ONNX Runtime's quantiser and optimiser), "
         f"compared with ONNX Runtime: {', '.join(own)}.\n"
     )
     control = ", ".join(sorted(CONTROL))
