@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Audit two bundled models, one honest and one masked, and write both reports.
 
-    Takes about two minutes on two cores. Prints two verdicts, which follow from certified,
+    Takes about a minute on two cores. Prints two verdicts, which follow from certified,
     estimated, attacked and measured numbers; the reports show them all.
 
     Example: robcert demo --out-dir robcert-demo
