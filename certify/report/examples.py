@@ -39,14 +39,14 @@ def examples(store: ResultStore, group: AnalysisGroup | None) -> list[Example]:
     distance = group.column("distance", indices)
     prediction = group.column("prediction", indices)
     attacks = list(group.attribute("attacks", []))
-    finder = group.column("attack", indices)
+    found_by = group.column("attack", indices)
     norm = str(group.settings.get("norm", ""))
     return [
         _example(
             (clean[i], adversarial[i]),
             index=int(indices[i]),
             labels=(int(labels[i]), int(prediction[i])),
-            text=f"{norm} {pixel(float(distance[i]))}{_found_by(attacks, int(finder[i]))}",
+            text=f"{norm} {pixel(float(distance[i]))}{_found_by(attacks, int(found_by[i]))}",
         )
         for i in range(len(indices))
     ]

@@ -31,9 +31,9 @@ def quantile_limit(
     The quantile itself is made the location parameter and held, scale and shape are fitted.
     Infinite where the likelihood never falls that far.
     """
-    inner = replace(likelihood, log_level=log_level(exceedance), free=(False, True, True))
+    profiled = replace(likelihood, log_level=log_level(exceedance), free=(False, True, True))
     estimate = float(found.law.quantile(exceedance)[0])
-    deviance = _Profile(inner, u, found, parameter=0)
+    deviance = _Profile(profiled, u, found, parameter=0)
     step = 0.5 * (estimate - float(found.law.location[0]))
     points = (estimate + step * _GROWTH**k for k in range(_MOST_BRACKETS))
     return _crossing(deviance, estimate, points, float(special.ndtri(level)))
@@ -43,11 +43,11 @@ def shape_limits(
     likelihood: Likelihood, u: Array, found: Minimum, *, level: float
 ) -> tuple[float, float]:
     """One-sided lower and upper profile limits of the shape; the box's ends where it is inside."""
-    inner = replace(likelihood, free=(True, True, False))
+    profiled = replace(likelihood, free=(True, True, False))
     estimate, root = float(found.law.shape[0]), float(special.ndtri(level))
     limits = []
     for end in likelihood.box:
-        deviance = _Profile(inner, u, found, parameter=2)
+        deviance = _Profile(profiled, u, found, parameter=2)
         points = (estimate + share * (end - estimate) for share in (0.25, 0.5, 1.0))
         limit = _crossing(deviance, estimate, points, root)
         limits.append(limit if np.isfinite(limit) else end)
@@ -75,15 +75,15 @@ def goodness_of_fit(
 class _Profile:
     """Root of twice the loss of likelihood when one parameter is held; warm-started."""
 
-    def __init__(self, inner: Likelihood, u: Array, found: Minimum, *, parameter: int) -> None:
-        self.inner, self.u, self.parameter = inner, u, parameter
+    def __init__(self, profiled: Likelihood, u: Array, found: Minimum, *, parameter: int) -> None:
+        self.profiled, self.u, self.parameter = profiled, u, parameter
         self.least = float(found.value[0])
         self.theta = found.theta.copy()
 
     def __call__(self, value: float) -> float:
         theta = self.theta.copy()
         theta[0, self.parameter] = value
-        found = minimise(self.inner, self.u, feasible(self.inner, self.u, theta))
+        found = minimise(self.profiled, self.u, feasible(self.profiled, self.u, theta))
         self.theta = found.theta
         return float(np.sqrt(max(2 * (found.value[0] - self.least), 0.0)))
 

@@ -103,8 +103,9 @@ class Ledger:
             return "nothing to compare: the file holds no bounds and attacks in one norm"
         if self.count == 0:
             return f"none of {self.compared} estimated radii exceeds its attacked distance"
+        exceed = "exceeds" if self.count == 1 else "exceed"
         return (
-            f"{self.count} of {self.compared} estimated radii exceed the distance of an "
+            f"{self.count} of {self.compared} estimated radii {exceed} the distance of an "
             "adversarial image: there the estimate is wrong"
         )
 

@@ -48,7 +48,7 @@ class Limits(Protocol):
         """The upper limit; NaN where there is none."""
 
 
-class Share(Limits, Protocol):
+class ShareWithLimits(Limits, Protocol):
     """A share with its limits."""
 
     @property
@@ -96,7 +96,7 @@ def interval(estimate: Limits) -> str:
     return f"[{', '.join(DASH if math.isnan(x) else f'{100 * x:.1f}' for x in limits)}]"
 
 
-def share_text(share: Share) -> str:
+def share_text(share: ShareWithLimits) -> str:
     """A share with its limits, such as ``91.2 % [85.0, 95.4]``."""
     return f"{percent(share.value)} {interval(share)}"
 
