@@ -169,6 +169,6 @@ def test_the_demo_tells_the_honest_model_from_the_masked_one(tmp_path: Path) -> 
     assert ended.status == 0, ended.stderr
     honest, masked = ended.stdout.split("fashion-masked.onnx: ")
     assert "Gradients: clear" in honest
-    assert masked.startswith("This model hides its gradients")
+    assert masked.startswith("This model masks its gradients")
     for name in ("fashion-honest", "fashion-masked"):
         assert (tmp_path / "demo" / f"{name}.html").stat().st_size > 50_000
