@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .api import (
-        Options,
         RobcertWarning,
         attack,
         audit,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         surface,
         taylor,
     )
+    from .api_options import Options
     from .core import Norm
     from .errors import RobcertError
     from .results import AnalysisResult, AuditResult, ImageRows
@@ -68,6 +68,7 @@ _ELSEWHERE = {
     "AuditResult": ".results",
     "ImageRows": ".results",
     "Norm": ".core",
+    "Options": ".api_options",
     "RobcertError": ".errors",
 }
 

@@ -15,15 +15,13 @@ same seed gives the same rows in the same results file. Warnings of the command 
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
-from dataclasses import fields, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from robcert.certify import (
     attacks,
@@ -38,21 +36,30 @@ from robcert.certify import data as image_data
 from robcert.certify.attacks import AttackSettings, CorruptionSettings
 from robcert.certify.auditing import AuditSettings, SessionContext, SessionRequest, open_session
 from robcert.certify.data import ImageSet, from_arrays
-from robcert.certify.importer import LoadOptions, load_classifier, torch_device
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.landscape import SurfaceSettings, TaylorSettings
 from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.masking import MaskingSettings
-from robcert.certify.model import Classifier, PreprocessOptions, module_classifier
+from robcert.certify.model import Classifier
 from robcert.certify.radius_bounds import BoundsSettings
 from robcert.certify.smoothing import PredictionSettings, SmoothingAttackSettings, SmoothingSettings
 from robcert.certify.store import ResultStore
 
-from .core import Norm, Profile, Progress, silent
+from .api_options import (
+    Images,
+    Model,
+    Options,
+    model_of,
+    preprocessing,
+    profile_of,
+    request_of,
+)
+from .core import silent
 from .errors import DataError, InvalidParameterError, StoreError
 from .results import AnalysisResult, AuditResult, audit_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -70,58 +77,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-Model = str | Path | nn.Module | Classifier
-"""A model file, checkpoint or run folder; a torch module in evaluation mode; a loaded model."""
-
-Images = str | Path | ImageSet | tuple[Any, Any] | np.ndarray[Any, Any] | Tensor
-"""A data set's name, file or folder; ``(images, labels)`` arrays; images without labels."""
-
 
 class RobcertWarning(UserWarning):
     """A limitation that a reader of the numbers must know."""
-
-
-class Options(TypedDict, total=False):
-    """Keyword arguments of every analysis; names and meaning as on the command line.
-
-    Attributes:
-        norm: norm of distances: ``linf`` (default), ``l2`` or ``l1``.
-        eps: distance or distances, pixel units of [0, 1]; default 8/255, 0.5, 12 by norm.
-        limit: largest number of images to report on.
-        every: report on each ``every``-th image only.
-        indices: report on exactly these images.
-        profile: ``quick``, ``standard`` (default) or ``thorough``.
-        seed: seed of every random draw.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        threads: CPU threads; default all cores.
-        batch_size: images per step; changes speed only.
-        out: results file; default ``robcert-results/<model>-<sha8>.h5``.
-        overwrite: replace an existing results file.
-        preprocess: how pixels become the model's input: options, a dictionary of them (``mean``,
-            ``std``, ``range``, ``layout``, …), or a JSON file.
-        output: name of the model's output with the class scores.
-        allow_low_accuracy: continue even if clean accuracy is at chance level.
-        time_budget: seconds after which no new work is started.
-        progress: function that is called with the progress of each task.
-    """
-
-    norm: Norm | str
-    eps: float | Sequence[float]
-    limit: int
-    every: int
-    indices: Sequence[int]
-    profile: Profile
-    seed: int
-    device: str
-    threads: int
-    batch_size: int
-    out: str | Path
-    overwrite: bool
-    preprocess: PreprocessOptions | Mapping[str, Any] | str | Path
-    output: str
-    allow_low_accuracy: bool
-    time_budget: float
-    progress: Progress
 
 
 def load_images(data: Images, name: str = "arrays") -> ImageSet:
@@ -140,6 +98,9 @@ def load_images(data: Images, name: str = "arrays") -> ImageSet:
         return data
     if isinstance(data, str | Path):
         return image_data.load_images(data)
+    if isinstance(data, tuple) and len(data) != 2:
+        message = f"images in memory are an array or (images, labels), not {len(data)} values"
+        raise DataError(message)
     images, labels = data if isinstance(data, tuple) else (data, None)
     return from_arrays(name, _array(images), None if labels is None else _array(labels))
 
@@ -160,11 +121,11 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
         DataError: the images do not fit the model.
     """
     images = None if data is None else load_images(data)
-    found = _model(model, images, options)
+    found = model_of(model, images, options)
     if isinstance(found, Classifier):
         return found
     how = LoadOptions(
-        preprocess=_preprocess(options),
+        preprocess=preprocessing(options),
         output=options.get("output"),
         device=options.get("device", "auto"),
         threads=options.get("threads", 0),
@@ -192,7 +153,7 @@ def audit(
     Raises:
         RobcertError: the same errors as on the command line, with the same messages.
     """
-    request = _request(model, data, options)
+    request = request_of(model, _loaded(data), options)
     settings = AuditSettings.of_profile(
         options.get("profile", "standard"),
         norm=request.norm,
@@ -225,8 +186,8 @@ def attack(
     Raises:
         RobcertError: the same errors as on the command line, with the same messages.
     """
-    request = _request(model, data, options, settings)
-    chosen = settings or replace(AttackSettings.of_profile(_profile(options)), norm=request.norm)
+    request = request_of(model, _loaded(data), options, settings)
+    chosen = settings or replace(AttackSettings.of_profile(profile_of(options)), norm=request.norm)
     return _analysed(
         request,
         options,
@@ -245,7 +206,7 @@ def corruption(
 
     Arguments and errors as of :func:`attack`.
     """
-    request = _request(model, data, options, settings)
+    request = request_of(model, _loaded(data), options, settings)
     chosen = settings or CorruptionSettings()
     return _analysed(
         request,
@@ -265,9 +226,9 @@ def linearity(
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """
-    request = _request(model, data, options, settings)
+    request = request_of(model, _loaded(data), options, settings)
     chosen = settings or replace(
-        LinearitySettings.of_profile(_profile(options)),
+        LinearitySettings.of_profile(profile_of(options)),
         norm=request.norm,
         epsilon=_one_epsilon(request),
     )
@@ -289,9 +250,9 @@ def bounds(
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """
-    request = _request(model, data, options, settings)
+    request = request_of(model, _loaded(data), options, settings)
     chosen = settings or replace(
-        BoundsSettings.of_profile(_profile(options)),
+        BoundsSettings.of_profile(profile_of(options)),
         norm=request.norm,
         epsilon=_one_epsilon(request),
     )
@@ -313,8 +274,8 @@ def smoothing_certify(
 
     Arguments and errors as of :func:`attack`; ``norm`` and ``eps`` have no effect.
     """
-    request = _request(model, data, options, settings)
-    chosen = settings or SmoothingSettings.of_profile(_profile(options))
+    request = request_of(model, _loaded(data), options, settings)
+    chosen = settings or SmoothingSettings.of_profile(profile_of(options))
 
     def analyse(context: SessionContext) -> str:
         session = smoothing.in_precision(context.session, chosen)
@@ -333,8 +294,8 @@ def smoothing_predict(
 
     Arguments and errors as of :func:`smoothing_certify`.
     """
-    request = _request(model, data, options, settings)
-    chosen = settings or PredictionSettings.of_profile(_profile(options))
+    request = request_of(model, _loaded(data), options, settings)
+    chosen = settings or PredictionSettings.of_profile(profile_of(options))
     return _analysed(
         request,
         options,
@@ -355,8 +316,8 @@ def smoothing_attack(
 
     Arguments and errors as of :func:`smoothing_certify`.
     """
-    request = _request(model, data, options, settings)
-    chosen = settings or SmoothingAttackSettings.of_profile(_profile(options))
+    request = request_of(model, _loaded(data), options, settings)
+    chosen = settings or SmoothingAttackSettings.of_profile(profile_of(options))
     return _analysed(
         request,
         options,
@@ -377,9 +338,9 @@ def masking_check(
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """
-    request = _request(model, data, options, settings)
+    request = request_of(model, _loaded(data), options, settings)
     chosen = settings or replace(
-        MaskingSettings.of_profile(_profile(options)),
+        MaskingSettings.of_profile(profile_of(options)),
         norm=request.norm,
         epsilon=_one_epsilon(request),
     )
@@ -402,7 +363,7 @@ def surface(
     Arguments and errors as of :func:`attack`; one ``eps`` per call. Select few images: each has a
     grid of its own.
     """
-    request = _request(model, data, options, settings)
+    request = request_of(model, _loaded(data), options, settings)
     chosen = settings or SurfaceSettings(norm=request.norm, epsilon=_one_epsilon(request))
     return _analysed(
         request,
@@ -422,7 +383,7 @@ def taylor(
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """
-    request = _request(model, data, options, settings)
+    request = request_of(model, _loaded(data), options, settings)
     chosen = settings or TaylorSettings(norm=request.norm, epsilon=_one_epsilon(request))
     return _analysed(
         request,
@@ -482,75 +443,8 @@ def _issue_warning(line: str) -> None:
     warnings.warn(line, RobcertWarning, stacklevel=outside + 1)
 
 
-def _request(
-    model: Model, data: Images | None, options: Options, settings: object = None
-) -> SessionRequest:
-    """Request for a session; a model in memory is converted to a classifier."""
-    _require_known(options)
-    _require_agreement(options, settings)
-    images = None if data is None else load_images(data)
-    budget = options.get("time_budget")
-    out = options.get("out")
-    return SessionRequest(
-        model=_model(model, images, options),
-        data=images,
-        limit=options.get("limit"),
-        every=options.get("every"),
-        indices=tuple(int(index) for index in options.get("indices", ())),
-        norm=Norm(getattr(settings, "norm", options.get("norm", Norm.LINF))),
-        epsilons=_epsilons(options),
-        seed=options.get("seed", 0),
-        device=options.get("device", "auto"),
-        threads=options.get("threads"),
-        batch_size=options.get("batch_size"),
-        out=None if out is None else Path(out),
-        overwrite=options.get("overwrite", False),
-        preprocess=_preprocess(options),
-        output=options.get("output"),
-        allow_low_accuracy=options.get("allow_low_accuracy", False),
-        seconds=None if budget is None else float(budget),
-    )
-
-
-def _model(model: Model, images: ImageSet | None, options: Options) -> Path | Classifier:
-    """The path of a model file, or the classifier of a model in memory."""
-    if isinstance(model, Classifier):
-        return model
-    if not isinstance(model, nn.Module):
-        return Path(model)
-    if images is None:
-        name = type(model).__name__
-        message = f"{name} is a module in memory, so the size of its images is unknown"
-        raise DataError(message, hint="pass the images with the model")
-    if "output" in options:
-        message = "output selects an output of a model file; a module has only one"
-        raise InvalidParameterError(message)
-    return module_classifier(
-        model,
-        image_shape=images.shape,
-        preprocess=_preprocess(options),
-        device=torch_device(options.get("device", "auto")),
-    )
-
-
-def _preprocess(options: Options) -> PreprocessOptions:
-    said = options.get("preprocess")
-    if said is None:
-        return PreprocessOptions()
-    if isinstance(said, PreprocessOptions):
-        return said
-    if isinstance(said, str | Path):
-        return PreprocessOptions.from_file(Path(said))
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
-    return PreprocessOptions.from_json(json.dumps(plain), source="preprocess")
-
-
-def _epsilons(options: Options) -> tuple[float, ...]:
-    said = options.get("eps")
-    if said is None:
-        return ()
-    found = (said,) if isinstance(said, int | float) else tuple(said)
-    return tuple(dict.fromkeys(float(epsilon) for epsilon in found))
+def _loaded(data: Images | None) -> ImageSet | None:
+    return None if data is None else load_images(data)
 
 
 def _one_epsilon(request: SessionRequest) -> float:
@@ -558,36 +452,6 @@ def _one_epsilon(request: SessionRequest) -> float:
         message = f"this analysis takes one eps, got {len(request.distances)}"
         raise InvalidParameterError(message, hint="call the function once per eps")
     return request.distances[0]
-
-
-def _profile(options: Options) -> Profile:
-    profile = options.get("profile", "standard")
-    if profile not in get_args(Profile):
-        message = f"profile must be one of {', '.join(get_args(Profile))}, got {profile!r}"
-        raise InvalidParameterError(message)
-    return profile
-
-
-def _require_known(options: Options) -> None:
-    for name in options:
-        if name not in Options.__annotations__:
-            close = get_close_matches(name, Options.__annotations__, n=1)
-            message = f"there is no option {name!r}"
-            known = ", ".join(Options.__annotations__)
-            raise InvalidParameterError(
-                message, hint=f"did you mean {close[0]!r}?" if close else f"options: {known}"
-            )
-
-
-def _require_agreement(options: Options, settings: object) -> None:
-    """Raise if an option and ``settings`` set the same value."""
-    if settings is None:
-        return
-    said = {"profile"} | ({"norm"} & {f.name for f in fields(settings)})  # type: ignore[arg-type]
-    said |= {"eps"} if hasattr(settings, "epsilon") else set()
-    if both := sorted(said & set(options)):
-        message = f"{', '.join(both)} and settings exclude one another"
-        raise InvalidParameterError(message, hint="set the values in settings alone")
 
 
 def _array(values: Any) -> NDArray[Any]:

@@ -36,7 +36,9 @@ class Corruption:
     def typed(self) -> str:
         """The changes as they are typed."""
         parts = [f"--spatial {text}" for text in self.spatial or ()]
-        return " ".join([*parts, *(f"--gaussian {text}" for text in self.gaussian or ())])
+        parts += [f"--gaussian {text}" for text in self.gaussian or ()]
+        parts += [] if self.draws is None else [f"--draws {self.draws}"]
+        return " ".join([*parts, *(["--clip"] if self.clip else [])])
 
     def settings(self) -> tuple[CorruptionSettings, ...]:
         """Settings of each kind of change.

@@ -238,7 +238,7 @@ def certify(
     runner_up: OldRunnerUp = False,
     open_ended: OldOpenEnded = False,
 ) -> None:
-    """Certified l2 radii of the smoothed classifier (Cohen et al. 2019).
+    """Certified l2 radii of the smoothed classifier.
 
     Prints certified numbers: each radius holds with probability at least 1 - alpha over the noise
     that robcert draws. They refer to the smoothed classifier, not to the model itself.

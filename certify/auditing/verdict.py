@@ -232,7 +232,10 @@ def _attack_sentence(attack: AttackSummary | None, entry: RobustAccuracy | None)
     text = f"Attacked: accuracy {percent(attack.clean_accuracy.value)} falls to "
     text += f"{percent(entry.value)} at ε = {pixel(entry.epsilon)} ({attack.norm})"
     median = attack.median_distance
-    return text + (f"; half are misclassified within {decimal(median)}." if median else ".")
+    surpassed = entry.value <= 0.5 and median is not None and median > entry.epsilon
+    if not median or surpassed:  # by attacks of the masking check, which record no distances
+        return f"{text}."
+    return f"{text}; half are misclassified within {decimal(median)}."
 
 
 def _certified_sentence(smoothing: SmoothingSummary | None) -> str:

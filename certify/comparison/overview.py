@@ -146,7 +146,10 @@ class Overview:
 
 
 def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
-    """Main numbers of ``store``, of the latest run of each analysis.
+    """Main numbers of ``store``: the latest run of each analysis, in the norm of the last attack.
+
+    Robust accuracy and distance are those of the attack table that leaves the fewest images
+    classified correctly, among the tables in that norm with the most images.
 
     Args:
         store: results of one model.
@@ -154,15 +157,19 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
             run for.
     """
     clean = _last(store, CLEAN, summarise_clean)
-    gamma = _last(store, LINEARITY, local_linearity.summarise)
-    bounds = _last(store, BOUNDS, radius_bounds.summarise)
     attack = _last(store, ATTACK, attacks.summarise)
+    norm = None if attack is None else attack.norm
+    gamma = _last(store, LINEARITY, local_linearity.summarise, norm)
+    bounds = _last(store, BOUNDS, radius_bounds.summarise, norm)
     check = _last(store, MASKING, masking.summarise)
     runs = tuple(smoothing.summarise(store, group.path) for group in _tables(store, SMOOTHING))
     positive = [point for point in runs[-1].certified_accuracy if point.radius > 0] if runs else []
     certified = min(positive, key=lambda point: point.radius, default=None)
     at = attack.headline_epsilon if attack is not None and epsilon is None else epsilon
-    attacked = None if at is None else _attacked(store, at)
+    attacked, distance = None, None
+    if attack is not None and at is not None:
+        strongest, attacked = _strongest(store, attack.norm, at)
+        distance = attacks.summarise(store, strongest.path).median_distance
     accuracy = None if clean is None else clean.clean_accuracy
     l_bound, omega_bound = (
         None if bounds is None or name not in bounds.radius else bounds.radius[name].mean
@@ -177,8 +184,8 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         clean=AccuracyInterval.of(accuracy, None if accuracy is None else accuracy.n),
         attacked=attacked,
         epsilon=None if attacked is None else at,
-        norm=None if attack is None else attack.norm,
-        distance=None if attack is None else attack.median_distance,
+        norm=norm if norm is not None or bounds is None else bounds.norm,
+        distance=distance,
         gamma=None if gamma is None else _finite(gamma.gamma.mean),
         margin=None if bounds is None else bounds.margin,
         l_bound=_finite(l_bound),
@@ -240,22 +247,30 @@ def _tables(store: ResultStore, schema: Schema) -> list[AnalysisGroup]:
 
 
 def _last(
-    store: ResultStore, schema: Schema, summarise: Callable[[ResultStore, str], S]
+    store: ResultStore,
+    schema: Schema,
+    summarise: Callable[[ResultStore, str], S],
+    norm: str | None = None,
 ) -> S | None:
-    """Summary of the table of ``schema`` that was created last; None if there is none."""
-    tables = _tables(store, schema)
+    """Summary of the last table of ``schema`` (in ``norm``, if one is given); None without one."""
+    tables = [t for t in _tables(store, schema) if norm is None or t.settings["norm"] == norm]
     return summarise(store, tables[-1].path) if tables else None
 
 
-def _attacked(store: ResultStore, epsilon: float) -> AccuracyInterval | None:
-    """Robust accuracy at ``epsilon`` by the latest attack table."""
-    tables = _tables(store, ATTACK)
-    if not tables:
-        return None
-    group, indices = tables[-1], tables[-1].indices
-    distance = group.column("distance", indices[group.computed(indices)])
-    share = share_at(distance > distance_limit(group, epsilon), epsilon)
-    return AccuracyInterval.of(share, len(distance))
+def _strongest(
+    store: ResultStore, norm: str, epsilon: float
+) -> tuple[AnalysisGroup, AccuracyInterval | None]:
+    """The attack table with the lowest robust accuracy at ``epsilon``, and that accuracy."""
+    tables = [table for table in _tables(store, ATTACK) if table.settings["norm"] == norm]
+    most = max(len(table.indices) for table in tables)
+    found = []
+    for table in tables:
+        distance = table.column("distance", table.indices[table.computed(table.indices)])
+        if len(table.indices) == most:
+            share = share_at(distance > distance_limit(table, epsilon), epsilon)
+            found.append((share.value, table, AccuracyInterval.of(share, len(distance))))
+    _, table, accuracy = min(reversed(found), key=lambda entry: entry[0])
+    return table, accuracy
 
 
 def _finite(value: float | None) -> float | None:

@@ -88,10 +88,11 @@ class AdversarialOptions:
 
 @train_command(AdversarialOptions)
 def adversarial(options: TrainOptions, own: AdversarialOptions) -> None:
-    """Adversarial training: cross-entropy at the end of a gradient ascent (Madry et al. 2018).
+    """Adversarial training: cross-entropy at the end of a gradient ascent.
 
-    Prints the measured accuracy after each epoch, and every few epochs that under a short attack.
-    Presets: llr-adv, igr-at-2, igr-at-8, soar-adv7, soar-adv1-scratch, soar-adv1-pretrain.
+    Madry et al. 2018. Prints the measured accuracy after each epoch, and every few epochs that
+    under a short attack. Presets: llr-adv, igr-at-2, igr-at-8, soar-adv7, soar-adv1-scratch,
+    soar-adv1-pretrain.
 
     Example: robcert train adversarial --epsilon 8/255 --steps 7 --out runs/adversarial
     """

@@ -173,6 +173,34 @@ def test_typical_mistakes_have_the_sentence_of_the_command_line(tmp_path: Path) 
         door.load_model(linear())
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"eps": value} for value in ("8/255", [0.1, "2/255"], True, float("nan"))),
+        *({"norm": value} for value in ("l3", 3)),
+        *({"indices": value} for value in ([], "0,2-5", [1.5], [True])),
+        *({name: "4"} for name in ("limit", "every", "threads", "batch_size", "seed")),
+        *({"seed": value} for value in (1.5, 2**70)),
+        *({"time_budget": value} for value in ("90s", float("nan"), -1)),
+        {"preprocess": 3},
+    ],
+    ids=str,
+)
+def test_a_value_of_the_wrong_kind_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameterError, match=next(iter(options)) + "|is not a norm"):
+        door.attack(linear(), images(), **options)
+
+
+def test_a_model_or_images_of_the_wrong_kind_are_named() -> None:
+    wrong: Any = len
+    with pytest.raises(InvalidParameterError, match="a model is a path"):
+        door.attack(wrong, images())
+    pixels, labels = images()
+    three: Any = (pixels, labels, labels)
+    with pytest.raises(DataError, match="not 3 values"):
+        door.attack(linear(), three)
+
+
 def test_warnings_are_issued_and_kept(tmp_path: Path) -> None:
     with pytest.warns(door.RobcertWarning, match="has no labels"):
         result = door.attack(MODEL, images()[0], out=tmp_path / "u.h5", **QUICK)

@@ -127,8 +127,8 @@ def test_old_spellings_of_attack_name_the_new_ones(tmp_path: Path) -> None:
     before, told = groups("attack", *few, "--every-step")
     assert before == groups("attack", *few, "--no-early-stopping")[0]
     assert "note: --every-step is now --no-early-stopping" in told.splitlines()
-    changes = ("--spatial", "30,0.1", "--gaussian", "0.1")
-    _, told = groups("attack", *few, *changes, "--draws", "1")
+    changes = ("--spatial", "30,0.1", "--gaussian", "0.1", "--draws", "1")
+    _, told = groups("attack", *few, *changes)
     line = f"note: {' '.join(changes)} is now robcert corruption {' '.join(changes)}"
     assert line in told.splitlines()
 

@@ -111,5 +111,5 @@ def test_a_checkpoint_of_ones_own_is_analysed_where_it_is_named_again(own: Path)
     assert not (own / "imported").exists()
     assert robcert("export", "run", *again).status == 0
     factories._allowed.clear()
-    inspected = robcert("inspect", "--model", "run", *again, "--limit", "20", "--json")
+    inspected = robcert("inspect", "--model", "run", *again, "--json")
     assert inspected.status == 0, inspected.stderr

@@ -1,0 +1,40 @@
+"""Main numbers of a results file with tables in several norms."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from places import FIXTURES
+
+import robcert.certify as door
+from robcert.certify.attacks.settings import AttackSettings
+from robcert.certify.comparison.overview import overview
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_numbers_are_of_one_norm_and_of_the_strongest_attack(tmp_path: Path) -> None:
+    source = (FIXTURES / "fashion-honest.onnx", "fashion-mnist-2000")
+    shared: dict[str, Any] = {"limit": 4, "threads": 1, "out": tmp_path / "r.h5"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", door.RobcertWarning)
+        strong = door.attack(*source, profile="quick", **shared)
+        bounds = door.bounds(*source, profile="quick", **shared)
+        door.bounds(*source, profile="quick", norm="l2", **shared)
+        weak = door.attack(*source, AttackSettings(attacks=("fgsm",)), **shared)
+    at = 4 / 255
+    with ResultStore.read(tmp_path / "r.h5") as store:
+        found = overview(store, epsilon=at)
+    best, worse = (
+        next(e.value for e in result.summary.robust_accuracy if abs(e.epsilon - at) < 1e-9)
+        for result in (strong, weak)
+    )
+    assert best < worse
+    assert found.attacked is not None
+    assert (found.attacked.value, found.attacked.n) == (best, 4)
+    assert found.distance == strong.summary.median_distance
+    assert found.norm == "linf"
+    assert found.l_bound == bounds.summary.radius["l_bound"].mean
