@@ -29,9 +29,10 @@ from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model import (
     Classifier,
     PreprocessOptions,
-    check_clean_accuracy,
     clean_accuracy,
+    clean_check,
     near_chance,
+    require_above_chance,
 )
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
@@ -185,8 +186,9 @@ def open_session(
         )
         images.require_fit(classifier.image_shape, classifier.num_classes)
         _require_within_box(request, classifier.image_shape)
+        checked = clean_check(classifier, images)
         if not request.allow_low_accuracy:
-            check_clean_accuracy(classifier, images)
+            require_above_chance(classifier, images, checked.accuracy)
         path = request.out or default_results(classifier)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
@@ -199,6 +201,8 @@ def open_session(
             for line in (*images.notes, *classifier.info.notes):
                 on_note(line)
             _warn_of_images(context, images, indices)
+            if checked.undefined:
+                context.warn(checked.warning)
             yield context
 
 

@@ -57,6 +57,8 @@ def score_rule(raw: Tensor, *, is_squashed: bool) -> ScoreRule:
     """
     scores = raw.reshape(raw.shape[0], -1).float()
     count = scores.shape[1]
+    known = ~scores.isnan().any(1)
+    scores = scores[known] if known.any() else scores
     unit = bool((scores >= 0).all() and (scores <= 1 + _SUM_TOLERANCE).all()) and not is_squashed
     if count == 1:
         return ScoreRule("probability" if unit else "score", 2)
