@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -48,6 +48,8 @@ DEFAULT_BATCH = 64
 DEMO_MODEL = "fashion-honest.onnx"
 """Bundled model that is used if none is given."""
 
+Task = Literal["multiclass"]
+
 Say = Callable[[str], None]
 """Function that shows one line to the user."""
 
@@ -74,6 +76,7 @@ class SessionRequest:
         overwrite: replace an existing results file.
         preprocess: options of the preprocessing.
         output: name of the model's output with the class scores.
+        task: ``multiclass`` states that each image has one class, see ``LoadOptions``.
         allow_low_accuracy: continue even if clean accuracy is at chance level.
         seconds: time after which no new work is started; None for no limit.
     """
@@ -94,6 +97,7 @@ class SessionRequest:
     overwrite: bool = False
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     output: str | None = None
+    task: Task | None = None
     allow_low_accuracy: bool = False
     seconds: float | None = None
 
@@ -112,6 +116,7 @@ class SessionRequest:
         return LoadOptions(
             preprocess=self.preprocess,
             output=self.output,
+            multiclass=self.task is not None,
             device=self.device,
             threads=self.threads or 0,
         )

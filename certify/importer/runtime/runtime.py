@@ -74,7 +74,7 @@ class GraphRuntime:
         with self._failures(len(x)):
             self.session.run_with_iobinding(binding)
         (raw,) = binding.copy_outputs_to_cpu()
-        return torch.from_numpy(raw)
+        return torch.from_numpy(raw if raw.ndim > 1 else raw.reshape(-1, 1))
 
     def _one_by_one(self, array: np.ndarray, output: str) -> Iterator[np.ndarray]:
         """Results per image; a larger fixed batch is filled with copies of the image."""
@@ -88,7 +88,8 @@ class GraphRuntime:
             (raw,) = self.session.run([output], {self.input_name: feed})
         if not self.batched:
             raw = raw.reshape(1, -1)
-        return np.asarray(raw)
+        raw = np.asarray(raw)
+        return raw if raw.ndim > 1 else raw.reshape(-1, 1)  # one score an image, or one in all
 
     @contextmanager
     def _failures(self, rows: int) -> Iterator[None]:
