@@ -112,7 +112,8 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
         model: a file, a torch module, or a loaded model, which is returned as it is.
         data: images of the analyses to come, which determine layout and size of the model's input;
             required for a torch module.
-        options: only ``preprocess``, ``output``, ``device`` and ``threads`` have an effect.
+        options: only ``preprocess``, ``output``, ``task``, ``device`` and ``threads`` have an
+            effect.
 
     Raises:
         ModelFileError: the file is bad, unsafe or no image classifier; the module is in training
@@ -127,6 +128,7 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
     how = LoadOptions(
         preprocess=preprocessing(options),
         output=options.get("output"),
+        multiclass=options.get("task") is not None,
         device=options.get("device", "auto"),
         threads=options.get("threads", 0),
     )

@@ -9,7 +9,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class Options(TypedDict, total=False):
         preprocess: how pixels become the model's input: options, a dictionary of them (``mean``,
             ``std``, ``range``, ``layout``, …), or a JSON file.
         output: name of the model's output with the class scores.
+        task: ``multiclass`` if each image has one class although the model ends with a sigmoid over
+            more than two.
         allow_low_accuracy: continue even if clean accuracy is at chance level.
         time_budget: seconds after which no new work is started.
         progress: function that is called with the progress of each task.
@@ -67,6 +69,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     preprocess: PreprocessOptions | Mapping[str, Any] | str | Path
     output: str
+    task: Literal["multiclass"]
     allow_low_accuracy: bool
     time_budget: float
     progress: Progress
@@ -100,6 +103,7 @@ def request_of(
         overwrite=options.get("overwrite", False),
         preprocess=preprocessing(options),
         output=options.get("output"),
+        task=options.get("task"),
         allow_low_accuracy=options.get("allow_low_accuracy", False),
         seconds=_seconds(options),
     )

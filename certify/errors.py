@@ -29,6 +29,14 @@ class AmbiguousOutputError(ModelFileError):
         self.choices = choices
 
 
+class NoClassError(ModelFileError):
+    """The scores of an image name no class because they are NaN."""
+
+
+class TimeLimitError(RobcertError):
+    """A call of the model took longer than its time limit."""
+
+
 class UnsupportedOperatorError(RobcertError):
     """No twin: an operator of the graph is not in the importer's table."""
 

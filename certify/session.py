@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robcert.certify.numerics import NO_CLASS, classes_of
+
 from .core import Batch, Progress, silent
+from .errors import NoClassError
 from .failures import in_parts, require_progress
 
 if TYPE_CHECKING:
@@ -56,14 +59,21 @@ class Session:
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """The images at ``indices``; y is the label, or the model's prediction without labels."""
+        """The images at ``indices``; y is the label, or the model's prediction without labels.
+
+        Raises:
+            NoClassError: there are no labels and the model names no class for one of the images.
+        """
         x = self.images.pixels(indices).to(self.classifier.device)
         labels = self.images.labels
         y = (
-            self.classifier.logits(x).argmax(1)
+            classes_of(self.classifier.logits(x))
             if labels is None
             else torch.from_numpy(labels[indices])
         )
+        if labels is None and bool((y == NO_CLASS).any()):
+            message = "the model's scores are NaN, and without labels there is no class to refer to"
+            raise NoClassError(message)
         return Batch(indices, x, y.to(self.classifier.device))
 
     def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Columns]) -> None:

@@ -16,7 +16,7 @@ from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, TRANSFER
 from .search.state import Found
-from .settings import AttackSettings
+from .settings import NO_CLASS_IS, AttackSettings
 from .suites import Suite, attacks_of, without_radius
 from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise
 from .tables import corruption_tables, tables, transfer_tables
@@ -29,6 +29,7 @@ __all__ = [
     "CATALOGUE",
     "CORRUPTION",
     "NORMS",
+    "NO_CLASS_IS",
     "TRANSFER",
     "AttackSettings",
     "AttackSummary",

@@ -23,6 +23,7 @@ from robcert.certify.store import plain
 from .black_box.spatial import transformed, unit_motions
 from .schema import CORRUPTION
 from .search.state import adversarial
+from .settings import NO_CLASS_IS
 from .summary import LEVEL
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ class CorruptionSettings:
             gaussian: (standard deviation in pixel units,).
         draws: number k of draws at each strength; the first alone gives the measured accuracy.
         clip: clip noisy pixels to [0, 1]. Off by default: the papers do not state whether they do.
+        no_class: what an image counts for whose scores are NaN.
     """
 
     change: Change = Change.SPATIAL
     strengths: tuple[Strength, ...] = ((10.0, 0.05), (30.0, 0.1), (50.0, 0.3))
     draws: int = 10
     clip: bool = False
+    no_class: str = NO_CLASS_IS
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -10,6 +10,10 @@ from robcert.certify.errors import require_at_least, require_positive
 
 from .suites import Suite
 
+NO_CLASS_IS = "wrong"
+"""What an image counts for whose scores are NaN; part of the stored settings of all attacks,
+because their rows depend on it: earlier versions never counted it as adversarial."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
@@ -63,4 +67,5 @@ class AttackSettings:
             "radii": self.epsilons,
             "every_step": not self.early_stopping,
             "round_8_bit": self.round_8_bit,
+            "no_class": NO_CLASS_IS,
         }

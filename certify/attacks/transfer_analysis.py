@@ -19,6 +19,7 @@ from .gradient.pgd import SOAR_L2_PGD100, SOAR_PGD7, SOAR_PGD20, PgdConfig
 from .schema import TRANSFER
 from .search.radius import RadiusTask
 from .search.state import SearchState, adversarial
+from .settings import NO_CLASS_IS
 from .summary import LEVEL, RobustAccuracy, share_at
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class TransferSettings:
             "recipe": self.recipe,
             "steps": self.steps,
             "sources": self.sources,
+            "no_class": NO_CLASS_IS,
         }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.numerics import cross_entropy, margin_loss, probability_margin_loss
+from robcert.certify.numerics import classes_of, cross_entropy, margin_loss, probability_margin_loss
 from robcert.certify.stats import Proportion, proportion
 from robcert.certify.tables import Table, interval, percent
 
@@ -15,6 +15,8 @@ from .schema import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from robcert.certify.core import Batch
     from robcert.certify.session import Columns, Session
@@ -27,15 +29,17 @@ class CleanSummary:
 
     Attributes:
         clean_accuracy: share of labelled images that are classified correctly; None without labels.
-        mean_confidence: mean of the largest softmax probability.
+        mean_confidence: mean of the largest softmax probability, over images with a class.
         mean_cross_entropy: mean cross-entropy in nats, of the label if there is one, else of the
         images: number of images.
+        undefined: number of images without a class because their scores are NaN; they are wrong.
     """
 
     clean_accuracy: Proportion | None
     mean_confidence: float
     mean_cross_entropy: float
     images: int
+    undefined: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON."""
@@ -53,7 +57,7 @@ def rows(session: Session, batch: Batch) -> Columns:
     """Columns of the table for one batch, from the runtime's float32 logits in float64."""
     logits = session.classifier.logits(batch.x).double()
     columns = {
-        "prediction": logits.argmax(1),
+        "prediction": classes_of(logits),
         "logit_margin": -margin_loss(logits, batch.y),
         "probability_margin": -probability_margin_loss(logits, batch.y),
         "confidence": logits.softmax(1).amax(1),
@@ -68,18 +72,32 @@ def summarise(store: ResultStore, path: str = "clean") -> CleanSummary:
     indices = group.indices
     labels = store.labels[store.rows(indices)]
     labelled = labels >= 0
-    correct = group.column("prediction", indices)[labelled] == labels[labelled]
+    # Tables of older versions name a class where the scores are NaN; the margin is NaN there.
+    margin = group.column("logit_margin", indices)
+    named = ~np.isnan(margin)
+    correct = named[labelled] & (group.column("prediction", indices)[labelled] == labels[labelled])
     return CleanSummary(
         clean_accuracy=proportion(int(correct.sum()), len(correct)) if labelled.any() else None,
-        mean_confidence=float(np.mean(group.column("confidence", indices))),
-        mean_cross_entropy=float(np.mean(group.column("cross_entropy", indices))),
+        mean_confidence=_mean(group.column("confidence", indices)[named]),
+        mean_cross_entropy=_mean(group.column("cross_entropy", indices)[named]),
         images=len(indices),
+        undefined=int((~named).sum()),
     )
 
 
 def tables(summaries: Sequence[CleanSummary]) -> Iterator[Table]:
     """Clean accuracy, where there are labels."""
-    accuracy = summaries[0].clean_accuracy
+    accuracy, undefined = summaries[0].clean_accuracy, summaries[0].undefined
     if accuracy is not None:
         row = (percent(accuracy.value), interval(accuracy), str(accuracy.n))
-        yield Table("clean accuracy", "measured", ("accuracy", "95 % interval", "images"), (row,))
+        header = ("accuracy", "95 % interval", "images")
+        note = (
+            f"{undefined} images have no class, because their scores are NaN; they count as wrong."
+            if undefined
+            else ""
+        )
+        yield Table("clean accuracy", "measured", header, (row,), note)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

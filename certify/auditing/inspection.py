@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import AmbiguousOutputError
 from robcert.certify.importer import LoadOptions, load_classifier
-from robcert.certify.model import better_alternative, chance_hint, clean_accuracy, near_chance
+from robcert.certify.model import (
+    better_alternative,
+    chance_hint,
+    clean_check,
+    near_chance,
+    require_a_class,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,8 +107,13 @@ def inspect_classifier(
     classifier: Classifier, images: ImageSet | None, *, warnings: tuple[str, ...] = ()
 ) -> Inspection:
     """Facts about a loaded model, with its clean accuracy on ``images``."""
-    accuracy = None if images is None else clean_accuracy(classifier, images)
+    checked = None if images is None else clean_check(classifier, images)
+    if checked is None:
+        require_a_class(classifier)
+    accuracy = None if checked is None else checked.accuracy
     found = list(warnings)
+    if checked is not None and checked.undefined:
+        found.append(checked.warning)
     info = classifier.info
     if not classifier.differentiable:
         found.append(f"no gradients, only gradient-free analyses run: {info.twin_unavailable}")

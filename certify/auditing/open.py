@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -29,9 +29,10 @@ from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model import (
     Classifier,
     PreprocessOptions,
-    check_clean_accuracy,
     clean_accuracy,
+    clean_check,
     near_chance,
+    require_above_chance,
 )
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
@@ -46,6 +47,8 @@ DEFAULT_BATCH = 64
 
 DEMO_MODEL = "fashion-honest.onnx"
 """Bundled model that is used if none is given."""
+
+Task = Literal["multiclass"]
 
 Say = Callable[[str], None]
 """Function that shows one line to the user."""
@@ -73,6 +76,7 @@ class SessionRequest:
         overwrite: replace an existing results file.
         preprocess: options of the preprocessing.
         output: name of the model's output with the class scores.
+        task: ``multiclass`` states that each image has one class, see ``LoadOptions``.
         allow_low_accuracy: continue even if clean accuracy is at chance level.
         seconds: time after which no new work is started; None for no limit.
     """
@@ -93,6 +97,7 @@ class SessionRequest:
     overwrite: bool = False
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     output: str | None = None
+    task: Task | None = None
     allow_low_accuracy: bool = False
     seconds: float | None = None
 
@@ -111,6 +116,7 @@ class SessionRequest:
         return LoadOptions(
             preprocess=self.preprocess,
             output=self.output,
+            multiclass=self.task is not None,
             device=self.device,
             threads=self.threads or 0,
         )
@@ -185,8 +191,9 @@ def open_session(
         )
         images.require_fit(classifier.image_shape, classifier.num_classes)
         _require_within_box(request, classifier.image_shape)
+        checked = clean_check(classifier, images)
         if not request.allow_low_accuracy:
-            check_clean_accuracy(classifier, images)
+            require_above_chance(classifier, images, checked.accuracy)
         path = request.out or default_results(classifier)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
@@ -199,6 +206,8 @@ def open_session(
             for line in (*images.notes, *classifier.info.notes):
                 on_note(line)
             _warn_of_images(context, images, indices)
+            if checked.undefined:
+                context.warn(checked.warning)
             yield context
 
 

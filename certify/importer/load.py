@@ -37,6 +37,8 @@ class LoadOptions:
             None to find it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         threads: threads of the runtime; 0 for one per processor core.
+        multiclass: each image has exactly one class, also where the file ends with a sigmoid over
+            more than two, as models do that give an image several labels.
         first_output: of several outputs that could be the class scores take the first; by default
             they are an error that lists them.
     """
@@ -45,6 +47,7 @@ class LoadOptions:
     output: str | None = None
     device: str | torch.device = "auto"
     threads: int = 0
+    multiclass: bool = False
     first_output: bool = False
 
 

@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from robcert.certify.errors import ModelFileError
 from robcert.certify.model import Classifier, Logits, ModelInfo, Runtime
 from robcert.certify.numerics import generator
 
@@ -67,6 +68,8 @@ class OnnxLoader:
         batching = self._batching(model, probes)
         raw = batching.runtime(probes, model.logits)
         rule = score_rule(raw, is_squashed=model.cut.squashing != "none")
+        if not self.options.multiclass:
+            _require_one_class(model, rule)
         if images is not None:
             images.require_fit(model.layout.image, rule.classes)
         runtime = self._shipped(model, batching, rule)
@@ -184,6 +187,20 @@ class OnnxLoader:
         return GraphRuntime(
             session, model.input_name, dtype, fixed, model.layout.batched, bound=on_gpu
         )
+
+
+def _require_one_class(model: OnnxModel, rule: ScoreRule) -> None:
+    """Raise if the model may give an image several classes.
+
+    Raises:
+        ModelFileError: its scores are sigmoids of more than two classes.
+    """
+    if model.cut.squashing == "sigmoid" and rule.classes > 2:
+        message = (
+            f"{model.file.path}: output {model.declared!r} is a sigmoid over {rule.classes} "
+            "classes, as of a model that gives an image any number of labels"
+        )
+        raise ModelFileError(message, hint="if each image has one class, pass --task multiclass")
 
 
 def _spread_images(images: ImageSet) -> Tensor:

@@ -108,7 +108,12 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
         DataError: the images do not fit its input.
         PreprocessingError: the preprocessing contradicts the input.
     """
-    outputs = trial_outputs(path, image_shape=image_shape, output=options.output)
+    outputs = trial_outputs(
+        path,
+        image_shape=image_shape,
+        layout=options.preprocess.layout,
+        output=options.output,
+    )
     file = read_model(path)
     whole = GraphFacts.of(file.model)
     declared = choose_output(

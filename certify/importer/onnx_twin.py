@@ -103,7 +103,7 @@ class _PixelFunction:
             self.module(row.expand(size, *row.shape), straight_through=straight_through)
             for row in inputs
         ]
-        return self.rule(torch.cat([row[:1] for row in rows]))
+        return self.rule(torch.cat([row.reshape(size, -1)[:1] for row in rows]))
 
 
 @dataclass(frozen=True, slots=True)

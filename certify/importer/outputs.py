@@ -32,6 +32,12 @@ _SHAPE_ONLY = frozenset(
 )
 """Operators after a softmax that change the shape or type of the scores, not their meaning."""
 
+_INTO_SEQUENCES = frozenset({"ZipMap", "SequenceConstruct", "SequenceInsert", "SplitToSequence"})
+"""Operators that put a tensor of scores into a sequence or a map."""
+
+_ORDER_KEPT = frozenset({"Mul", "Div", "Add", "Sub", "Log", "Exp"})
+"""Further operators that leave values sorted where they are sorted."""
+
 _SQUASHING: dict[str, Squashing] = {
     "Softmax": "softmax",
     "LogSoftmax": "log-softmax",
@@ -68,12 +74,13 @@ class Cut:
 def score_count(fact: OutputFact, batch: int) -> int:
     """Number of class scores per image in an output; 0 if it holds none.
 
-    Scores are numbers with one axis besides the batch; axes of length 1 do not count.
+    Scores are numbers with one axis besides the batch; axes of length 1 do not count. An output
+    with the batch axis alone, or without any, is one score: that of a binary classifier.
     """
-    if fact.dtype not in _SCORE_TYPES or not fact.shape:
+    if fact.dtype not in _SCORE_TYPES:
         return 0
-    rest = fact.shape[1:] if fact.shape[0] == batch else fact.shape
-    if len(rest) == 0 or sum(size > 1 for size in rest) > 1:
+    rest = fact.shape[1:] if fact.shape[:1] == (batch,) else fact.shape
+    if sum(size > 1 for size in rest) > 1:
         return 0
     return math.prod(rest)
 
@@ -89,8 +96,10 @@ def choose_output(
 ) -> str:
     """Name of the output with the class scores.
 
-    An output that another candidate depends on is an intermediate result; outputs that are computed
-    from the same logits count as one.
+    An output that another candidate depends on is an intermediate result if the two have different
+    numbers of entries; of as many entries, either may be the scores, which must then be chosen.
+    Outputs that are computed from the same logits by a softmax or sigmoid count as one. The values
+    of TopK are in descending order and never class scores.
 
     Args:
         path: the file, for messages.
@@ -107,6 +116,15 @@ def choose_output(
     batch = facts.declared_batch or 1
     scores = {name: score_count(fact, batch) for name, fact in outputs.items()}
     candidates = [name for name, count in scores.items() if count]
+    if scored := [name for name in candidates if not sorted_by(model, name)]:
+        candidates = scored
+    elif candidates:
+        source = sorted_by(model, candidates[0])
+        message = (
+            f"{path}: output {candidates[0]!r} holds the largest scores in descending order, "
+            "not the scores of the classes in their order"
+        )
+        raise ModelFileError(message, hint=f"what TopK reads may be them: --output {source}")
     if not candidates:
         message = (
             f"{path} is not an image classifier: no float tensor of class scores among its "
@@ -117,7 +135,12 @@ def choose_output(
         return candidates[0]
     several = [name for name in candidates if scores[name] > 1] or candidates
     before = {name: ancestors(model, name) for name in several}
-    final = [n for n in several if not any(n in before[other] for other in several if other != n)]
+
+    def intermediate(name: str, other: str) -> bool:
+        """Whether ``other`` is computed from ``name``, which has another number of entries."""
+        return name in before[other] and scores[name] != scores[other]
+
+    final = [n for n in several if not any(intermediate(n, other) for other in several)]
     if first or len({logits_behind(model, name).tensor for name in final}) == 1:
         return final[0]
     message = f"{path} has several outputs that could be the class scores: {', '.join(final)}"
@@ -146,6 +169,27 @@ def logits_behind(model: onnx.ModelProto, output: str) -> Cut:
             break
         name = node.input[0]
     return Cut(output)
+
+
+def sorted_by(model: onnx.ModelProto, output: str) -> str:
+    """What TopK sorts, if ``output`` holds the values of a TopK, whatever follows; else empty.
+
+    Operators that leave the order alone may lie between: reshapes, softmax, arithmetic with one
+    number. A tensor of as many entries in another order cannot come of them.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output if name}
+    single = {t.name for t in model.graph.initializer if math.prod(t.dims) == 1}
+    name = output
+    while (node := made_by.get(name)) is not None:
+        if node.op_type == "TopK":
+            return str(node.input[0]) if name == node.output[0] else ""
+        kept = node.op_type in _SHAPE_ONLY | _SQUASHING.keys() or (
+            node.op_type in _ORDER_KEPT and single.issuperset(node.input[1:])
+        )
+        if not kept:
+            return ""
+        name = node.input[0]
+    return ""
 
 
 def ancestors(model: onnx.ModelProto, output: str) -> set[str]:
@@ -194,7 +238,15 @@ def _inside_hint(
         return ""
     reachable = set().union(*(ancestors(model, name) for name in outputs))
     reachable -= {entry.name for entry in model.graph.input}
+    reachable -= {tensor.name for tensor in model.graph.initializer}
     likely = [
+        name
+        for node in model.graph.node
+        if node.op_type in _INTO_SEQUENCES
+        for name in node.input
+        if name in reachable
+    ]
+    likely += [
         node.input[0]
         for node in model.graph.node
         if node.op_type in {"ArgMax", "TopK", *_SQUASHING} and node.input[0] in reachable

@@ -19,6 +19,11 @@ _SUM_TOLERANCE = 1e-2
 """Half-precision probabilities of a thousand classes sum to 1 within this."""
 
 
+def _rows(raw: Tensor) -> Tensor:
+    """``raw (b, ...)`` as ``(b, k)``; a number without axes is that of one image."""
+    return raw.reshape(raw.shape[0] if raw.ndim else 1, -1).float()
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
     """What the numbers are, and the logits they stand for.
@@ -36,7 +41,7 @@ class ScoreRule:
 
     def __call__(self, raw: Tensor) -> Tensor:
         """Logits ``(b, k)`` of ``raw (b, ...)``; differentiable."""
-        scores = raw.reshape(raw.shape[0], -1).float()
+        scores = _rows(raw)
         tiny = torch.finfo(torch.float32).tiny
         if self.kind == "logits":
             return scores
@@ -55,8 +60,10 @@ def score_rule(raw: Tensor, *, is_squashed: bool) -> ScoreRule:
         is_squashed: whether a softmax or sigmoid after this tensor was cut off; then these are
             logits whatever they look like.
     """
-    scores = raw.reshape(raw.shape[0], -1).float()
+    scores = _rows(raw)
     count = scores.shape[1]
+    known = ~scores.isnan().any(1)
+    scores = scores[known] if known.any() else scores
     unit = bool((scores >= 0).all() and (scores <= 1 + _SUM_TOLERANCE).all()) and not is_squashed
     if count == 1:
         return ScoreRule("probability" if unit else "score", 2)
@@ -66,7 +73,7 @@ def score_rule(raw: Tensor, *, is_squashed: bool) -> ScoreRule:
 
 def squashed(raw: Tensor, by: Squashing) -> Tensor:
     """``raw (b, ...)`` as ``(b, k)`` after the function ``by``."""
-    scores = raw.reshape(raw.shape[0], -1).float()
+    scores = _rows(raw)
     if by == "softmax":
         return softmax(scores, 1)
     if by == "log-softmax":

@@ -24,6 +24,7 @@ from robcert.certify.numerics import (
     Loss,
     RandomStart,
     StepRule,
+    classes_of,
     cross_entropy,
     generator,
     margin_loss,
@@ -92,7 +93,7 @@ def loss_surface(
         a, b = part.to(u.device).T[:, :, None, None, None]
         logits = classifier.logits(batch.x + a * u + b * v)
         y = batch.y.expand(len(part))
-        numbers = (cross_entropy(logits, y), margin_loss(logits, y), logits.argmax(1).to(logits))
+        numbers = (cross_entropy(logits, y), margin_loss(logits, y), classes_of(logits).to(logits))
         values.append(torch.stack(numbers))
     grid = torch.cat(values, dim=1).view(3, resolution, resolution)
     return Surface(offsets, u, v, grid[0], grid[1], grid[2].long())

@@ -20,7 +20,7 @@ import torch
 
 from robcert.certify.core import Ball, Norm
 from robcert.certify.errors import require_at_least, require_positive
-from robcert.certify.local_linearity import tangent
+from robcert.certify.local_linearity import finite_tangent
 from robcert.certify.model import require_gradients
 from robcert.certify.numerics import (
     Loss,
@@ -321,7 +321,7 @@ def mean_curves(
 
 def _rows(session: Session, batch: Batch, settings: TaylorSettings) -> Columns:
     norm = Norm(settings.norm)
-    tangents = tangent(session.classifier, batch.x, batch.y, Loss(settings.loss))
+    tangents = finite_tangent(session.classifier, batch.x, batch.y, Loss(settings.loss))
     eta = _direction(tangents, batch, settings, session.seed)
     curves = taylor_curves(tangents, eta, steps=settings.steps, resolution=settings.resolution)
     norms = [finite_gradient_norm(tangents, norm, step=step) for step in settings.steps]

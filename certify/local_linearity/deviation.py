@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Ball
+from robcert.certify.errors import ModelFileError
 from robcert.certify.numerics import (
     AscentConfig,
     Direction,
@@ -114,6 +115,19 @@ def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Ta
 
     value, gradient = value_and_gradient(values, x)
     return Tangent(classifier, x, y, loss, value, gradient, scales[0])
+
+
+def finite_tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Tangent:
+    """Tangent planes as of :func:`tangent`, if the loss and its gradient are finite.
+
+    Raises:
+        ModelFileError: they are not at one of the images, which therefore has no tangent.
+    """
+    found = tangent(classifier, x, y, loss)
+    if not bool(found.value.isfinite().all() and found.gradient.isfinite().all()):
+        message = "the loss or its gradient is NaN or infinite there, so it has no tangent"
+        raise ModelFileError(message)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

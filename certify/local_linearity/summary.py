@@ -95,6 +95,9 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
     indices = group.indices
     indices = indices[group.computed(indices)]
     columns = {name: group.column(name, indices) for name in group.columns}
+    # Tables of earlier versions have rows of images without a tangent; new ones have none.
+    tangible = np.isfinite(columns["loss"]) & np.isfinite(columns["gradient_dual_norm"])
+    columns = {name: values[tangible] for name, values in columns.items()}
     settings = group.settings
     gamma, floor = columns["gamma"], columns["floor"]
     reach = settings["epsilon"] * columns["gradient_dual_norm"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from robcert.certify.numerics import Loss, value_and_gradient
+from robcert.certify.numerics import Loss, classes_of, value_and_gradient
 
 from .attacks import AttackPlan, PendingAttack, one_step_from_random, random_point
 from .checklist import needs_long_search
@@ -41,7 +41,7 @@ def evidence(
     attacks = AttackPlan.on(classifier, batch, settings, seed)
     model, drawn = attacks.classifier, attacks.drawn
     logits = model.logits(batch.x)
-    wrong = logits.argmax(1) != batch.y
+    wrong = classes_of(logits) != batch.y
     if drawn is not None:
         wrong = mostly_wrong(drawn, batch.x, batch.y, 2 * settings.draws)
     columns = _blank(len(batch), settings) | {

@@ -9,6 +9,7 @@ import torch
 
 from robcert.certify.core import Kind
 from robcert.certify.landscape import SurfaceSettings, loss_surface
+from robcert.certify.numerics import classes_of
 
 from .attacks import AttackPlan
 from .checklist import BY_GRADIENT, WITHOUT_GRADIENT
@@ -149,7 +150,7 @@ def _save_surface(
 
 
 def _classes(model: Classifier, x: Tensor) -> NDArray[np.int64]:
-    return np.asarray(_array(model.logits(x).argmax(1)))
+    return np.asarray(_array(classes_of(model.logits(x))))
 
 
 def _array(values: Tensor) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from robcert.certify.attacks import NO_CLASS_IS
 from robcert.certify.core import Norm, Profile
 
 
@@ -28,6 +29,7 @@ class MaskingSettings:
         surrogate_queries: model queries that train a surrogate if no other source fits; 0 for none.
         draws: outputs that are averaged for a model whose outputs differ between calls.
         sources: SHA-256 of the source models of transfer attacks; set by the run.
+        no_class: what an image counts for whose scores are NaN.
     """
 
     norm: Norm = Norm.LINF
@@ -45,6 +47,7 @@ class MaskingSettings:
     surrogate_queries: int = 2000
     draws: int = 8
     sources: tuple[str, ...] = ()
+    no_class: str = NO_CLASS_IS
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model import Classifier, ModelInfo
-from robcert.certify.numerics import generator, stream_seed
+from robcert.certify.numerics import NO_CLASS, classes_of, generator, stream_seed
 
 if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
@@ -96,7 +96,8 @@ def agreement(source: Classifier, classifier: Classifier, images: ImageSet) -> f
     """Share of images, spread evenly over ``images``, on which both give the same class."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(np.int64))
     x = images.pixels(chosen).to(classifier.device)
-    same = source.logits(x).argmax(1) == classifier.logits(x).argmax(1)
+    said = classes_of(classifier.logits(x))
+    same = (classes_of(source.logits(x)) == said) & (said != NO_CLASS)
     return float(same.float().mean())
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robcert.certify.core import Norm
 from robcert.certify.model import rounds_by_itself
-from robcert.certify.numerics import generator
+from robcert.certify.numerics import classes_of, generator
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
@@ -64,7 +64,7 @@ def averaged(classifier: Classifier, draws: int) -> Classifier:
 
 def mostly_wrong(classifier: Classifier, x: Tensor, y: Tensor, draws: int) -> Tensor:
     """Where more than half of ``draws`` fresh predictions differ from ``y (b,)``."""
-    wrong = torch.stack([classifier.logits(x).argmax(1) != y for _ in range(draws)])
+    wrong = torch.stack([classes_of(classifier.logits(x)) != y for _ in range(draws)])
     return wrong.float().mean(0) > 0.5
 
 
@@ -159,9 +159,10 @@ them changes their sum by up to 2 %.
 
 def _log_if_probabilities(scores: Tensor) -> Tensor:
     """Log of ``scores (b, k)`` if they are probabilities, so that cross-entropy is -log p_y."""
+    known = ~scores.detach().isnan().any(1)
     for zero, one, tolerance in _FORMATS:
         shares = (scores - zero) / one
-        seen = shares.detach()
-        if bool((seen >= 0).all()) and float((seen.sum(1) - 1).abs().amax()) < tolerance:
+        seen = shares.detach()[known]
+        if bool(((seen >= 0).all(1) & ((seen.sum(1) - 1).abs() < tolerance)).all()):
             return shares.clamp_min(torch.finfo(scores.dtype).tiny).log()
     return scores

@@ -18,7 +18,10 @@ from .clean_check import (
     chance_hint,
     check_clean_accuracy,
     clean_accuracy,
+    clean_check,
     near_chance,
+    require_a_class,
+    require_above_chance,
 )
 from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
@@ -39,9 +42,12 @@ __all__ = [
     "chance_hint",
     "check_clean_accuracy",
     "clean_accuracy",
+    "clean_check",
     "module_classifier",
     "near_chance",
     "one_torch_thread",
+    "require_a_class",
+    "require_above_chance",
     "require_gradients",
     "rounds_by_itself",
 ]

@@ -32,8 +32,9 @@ class Parity:
     Attributes:
         images: number of real and noise images compared.
         top1_agreement: share of them on which twin and runtime predict the same class.
-        max_relative_logit_error: largest difference of a logit, divided by the median over images
-            of the range (max - min) of the runtime's logits.
+        max_relative_logit_error: largest difference of a logit, divided by the range (max - min) of
+            the runtime's logits of that image, or by the median range over images if that is
+            larger.
         gradient_correlation: Pearson correlation of the twin's directional derivatives with central
             differences of the runtime; None where it is undefined (all slopes are zero).
     """

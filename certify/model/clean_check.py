@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 
-from robcert.certify.errors import PreprocessingError
+from robcert.certify.errors import ModelFileError, PreprocessingError
 from robcert.certify.failures import in_parts
+from robcert.certify.numerics import NO_CLASS, classes_of, generator
 from robcert.certify.stats import Proportion, proportion
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ TRIAL_IMAGES = 64
 """Images on which other preprocessings are tried in order to suggest one."""
 
 TRIAL_BATCH = 32
+
+FAILED = -2
+"""In place of the class of an image on which the model fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +87,69 @@ class Alternative:
     n: int
 
 
-def clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion | None:
-    """Accuracy of the runtime on images spread evenly over the set; None without labels."""
-    if images.labels is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class CleanCheck:
+    """The runtime on images spread evenly over the set.
+
+    Attributes:
+        accuracy: share classified correctly; None without labels.
+        undefined: number of images without a class because their scores are NaN; they are wrong.
+        n: number of images.
+    """
+
+    accuracy: Proportion | None
+    undefined: int
+    n: int
+
+    @property
+    def warning(self) -> str:
+        """What to say about images without a class; empty if there is none."""
+        if not self.undefined:
+            return ""
+        share = f"the model's scores are NaN on {self.undefined} of {self.n} images"
+        if self.accuracy is None:
+            return f"{share}: they have no class, and every analysis excludes them"
+        return f"{share}: they have no class and count as wrong"
+
+
+def clean_check(classifier: Classifier, images: ImageSet) -> CleanCheck:
+    """Clean accuracy, and the number of images without a class.
+
+    Raises:
+        ModelFileError: no image has a class.
+    """
     indices = _spread(len(images), CHECK_IMAGES)
     predicted = _predictions(classifier.logits, classifier, images, indices)
-    return proportion(int((predicted == images.labels[indices]).sum()), len(indices))
+    undefined = int((predicted == NO_CLASS).sum())
+    if undefined == len(indices):
+        message = (
+            f"{classifier.info.file} gives NaN scores for each of {undefined} images of "
+            f"{images.name}: it names no class"
+        )
+        hint = "usual causes: weights that are NaN, or pixel values outside the range it expects"
+        raise ModelFileError(message, hint=hint)
+    accuracy = None
+    if images.labels is not None:
+        accuracy = proportion(int((predicted == images.labels[indices]).sum()), len(indices))
+    return CleanCheck(accuracy, undefined, len(indices))
+
+
+def require_a_class(classifier: Classifier) -> None:
+    """Raise if no random image has a class; for a model that is inspected without images.
+
+    Raises:
+        ModelFileError: the scores of all random images are NaN.
+    """
+    source = generator(0, "clean-check", 0)
+    noise = torch.rand(TRIAL_BATCH, *classifier.image_shape, generator=source)
+    if bool((classes_of(classifier.logits(noise.to(classifier.device))) == NO_CLASS).all()):
+        message = f"{classifier.info.file} gives NaN scores for {TRIAL_BATCH} random images"
+        raise ModelFileError(message, hint="name images that it takes (--data) to try those")
+
+
+def clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion | None:
+    """Accuracy of the runtime on images spread evenly over the set; None without labels."""
+    return None if images.labels is None else clean_check(classifier, images).accuracy
 
 
 def near_chance(accuracy: Proportion, num_classes: int) -> bool:
@@ -108,7 +169,17 @@ def check_clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion
         PreprocessingError: it is at or near chance. The hint names the usual causes and, if a
             common preprocessing does better, the options that select it; none is chosen silently.
     """
-    accuracy = clean_accuracy(classifier, images)
+    return require_above_chance(classifier, images, clean_accuracy(classifier, images))
+
+
+def require_above_chance(
+    classifier: Classifier, images: ImageSet, accuracy: Proportion | None
+) -> Proportion | None:
+    """``accuracy``, the clean accuracy on ``images``, if it is better than chance.
+
+    Raises:
+        PreprocessingError: see :func:`check_clean_accuracy`.
+    """
     if accuracy is None or not near_chance(accuracy, classifier.num_classes):
         return accuracy
     right = round(accuracy.value * accuracy.n)
@@ -238,17 +309,17 @@ def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | 
 def _predictions(
     logits: Logits, classifier: Classifier, images: ImageSet, indices: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Classes that ``logits`` predicts for the images at ``indices``; -1 where it fails.
+    """Classes that ``logits`` predicts for the images at ``indices``, FAILED where it fails.
 
     Raises:
         RobcertError: it fails on all of them.
     """
     failed: dict[int, Exception] = {}
-    predicted = np.full(len(indices), -1, np.int64)
+    predicted = np.full(len(indices), FAILED, np.int64)
 
     def classes(at: NDArray[np.int64]) -> NDArray[np.int64]:
         pixels = images.pixels(indices[at]).to(classifier.device)
-        return np.asarray(logits(pixels).argmax(1).cpu())
+        return np.asarray(classes_of(logits(pixels)).cpu())
 
     with classifier.forward_only():
         for start in range(0, len(indices), TRIAL_BATCH):

@@ -14,6 +14,7 @@ from .ascent import (
     steepest,
 )
 from .batch_invariant import SameRows, softmax, whole_vectors
+from .classes import NO_CLASS, classes_of
 from .gradients import value_and_gradient
 from .losses import (
     ImageLoss,
@@ -31,6 +32,7 @@ from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, str
 
 __all__ = [
     "NOISE_BLOCK",
+    "NO_CLASS",
     "AscentConfig",
     "Direction",
     "Elsewhere",
@@ -41,6 +43,7 @@ __all__ = [
     "SameRows",
     "StepRule",
     "TopMargin",
+    "classes_of",
     "cross_entropy",
     "feasible",
     "finite",

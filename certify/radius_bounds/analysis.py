@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.certify.core import Norm
-from robcert.certify.local_linearity import tangent
+from robcert.certify.local_linearity import finite_tangent
 from robcert.certify.model import require_gradients
 from robcert.certify.stats import Status
 
@@ -89,7 +89,7 @@ class _Radii:
     def columns(self, batch: Batch) -> Columns:
         """Columns of the batch."""
         settings, fits = self.settings, self.fits
-        tangents = tangent(self.session.classifier, batch.x, batch.y, settings.loss)
+        tangents = finite_tangent(self.session.classifier, batch.x, batch.y, settings.loss)
         loss = tangents.value.double().cpu().numpy()
         slope = Norm(settings.norm).dual.of(tangents.gradient).double().cpu().numpy()
         valid = fits.lipschitz.status is not Status.INVALID

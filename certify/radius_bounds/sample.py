@@ -9,7 +9,7 @@ import numpy as np
 from robcert.certify.core import Norm
 from robcert.certify.errors import StoreError
 from robcert.certify.failures import in_parts, require_progress
-from robcert.certify.local_linearity import tangent
+from robcert.certify.local_linearity import finite_tangent
 
 from .curvature import largest_curvature
 from .gradient_norm import GradientNormSearch, largest_gradient_norm
@@ -116,7 +116,7 @@ def _fill(
 def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: int) -> Columns:
     """Gradient norms, largest residuals and curvatures of one batch of sampled images."""
     norm = Norm(settings.norm)
-    tangents = tangent(classifier, batch.x, batch.y, settings.loss)
+    tangents = finite_tangent(classifier, batch.x, batch.y, settings.loss)
     residuals = largest_residuals(tangents, batch, settings.search(seed))
     slopes = norm.dual.of(tangents.gradient)
     steepest, curvature = slopes, slopes.new_full((len(batch),), float("nan"))

@@ -10,14 +10,16 @@ import numpy as np
 
 from robcert.certify.errors import DataError
 from robcert.certify.failures import in_parts, require_progress
+from robcert.certify.numerics import classes_of
 
 from .precision import Precision, computed_in, require_same_function
-from .procedures import certification, label_certification
+from .procedures import ESTIMATION, certification, label_certification
 from .sampler import Finished, ImageTask, Sampler
 from .schema import SMOOTHING
 from .sequential import StopReason
 from .settings import Mode, SmoothingSettings, certification_rule, schedule, two_stage_rule
 from .summary import SmoothingSummary, summarise
+from .undefined import note_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,11 +71,12 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
 
     def rows(finished: Finished) -> Columns:
         x = session.images.pixels(finished.indices).to(session.classifier.device)
-        clean = session.classifier.logits(x).argmax(1).cpu().numpy()
+        clean = classes_of(session.classifier.logits(x)).cpu().numpy()
         return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
 
     run(session, group, sampler, _procedures(session, settings), rows)
     _note_progress(group, sampler, settings)
+    note_reason(session, group, sigma=settings.sigma, stream=ESTIMATION)
     return group.path
 
 

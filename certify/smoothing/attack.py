@@ -28,6 +28,7 @@ from .sampler import ImageTask, Sampler
 from .schema import SMOOTHING_ATTACK
 from .sequential import Schedule
 from .settings import prediction_rule
+from .undefined import RULE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +66,7 @@ class SmoothingAttackSettings:
         n: most draws that establish a class.
         alpha: probability that a reported class (of the image or of the attacked image) is not the
             smoothed classifier's.
+        undefined: what a draw without a class (NaN scores) counts for.
     """
 
     sigma: float = 0.25
@@ -73,6 +75,7 @@ class SmoothingAttackSettings:
     votes: int = 512
     n: int = 20_000
     alpha: float = 0.001
+    undefined: str = RULE
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -194,8 +197,9 @@ class _Attack:
             middle = (low + high) / 2
             x = batch.x + middle.view(-1, 1, 1, 1) * delta
             counts = self._votes(batch.index, x, f"halving-{bisection}")
-            leading = np.array([counts[i].argmax() for i in batch.index.tolist()])
-            other = torch.from_numpy(leading).to(batch.y) != batch.y
+            votes = torch.from_numpy(np.stack([counts[i] for i in batch.index.tolist()]))
+            leading, most = votes.argmax(1).to(batch.y), votes.amax(1).to(batch.y)
+            other = (leading != batch.y) & (most > 0)  # all draws may have voted for no class
             high = torch.where(other, middle, high)
             low = torch.where(other, low, middle)
         return high

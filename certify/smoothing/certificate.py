@@ -67,14 +67,23 @@ def largest_radius(trials: int, *, sigma: float, alpha: float) -> float:
     return sigma * standard_radius(clopper_pearson_lower(trials, trials, alpha))
 
 
-def runner_up_limit(counts: NDArray[np.int64], selected: int, *, alpha: float) -> float:
+def runner_up_limit(
+    counts: NDArray[np.int64], selected: int, *, alpha: float, trials: int | None = None
+) -> float:
     r"""Upper limit on every class but ``selected``, with probability at least 1 - alpha.
 
     :math:`\max_{j \ne A} \overline p(k_j; n, \alpha / (K - 1))`, a union bound over the K - 1
     others; it is attained at the largest count.
+
+    Args:
+        counts: draws of each class ``(k,)``.
+        selected: the class A.
+        alpha: probability that the limit is too low.
+        trials: all draws n, those that voted for no class included; None: all voted.
     """
     others = np.delete(counts, selected)
-    return clopper_pearson_upper(int(others.max()), int(counts.sum()), alpha / len(others))
+    n = int(counts.sum()) if trials is None else trials
+    return clopper_pearson_upper(int(others.max()), n, alpha / len(others))
 
 
 def two_class_radius(p_lower: float, other_upper: float) -> float:

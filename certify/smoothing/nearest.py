@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from robcert.certify.numerics import NOISE_BLOCK, generator, value_and_gradient
+from robcert.certify.numerics import (
+    NO_CLASS,
+    NOISE_BLOCK,
+    classes_of,
+    finite,
+    generator,
+    value_and_gradient,
+)
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
@@ -99,17 +106,20 @@ def _ascent(
 
     def log_probability(rows: slice, z: Tensor) -> Tensor:
         logits = classifier.twin_logits(z)
-        votes.append(logits.detach().argmax(1))
+        votes.append(classes_of(logits.detach()))
         return logits.log_softmax(1).gather(1, y[rows, None]).squeeze(1)
 
     parts = [slice(first, first + ROWS) for first in range(0, len(x), ROWS)]
     found = [value_and_gradient(partial(log_probability, part), x[part]) for part in parts]
     # d(-log mean p) = -sum_j w_j d(log p_j) with w = softmax over the draws of log p_j
-    weights = torch.cat([value for value, _ in found]).view(len(noise), len(batch)).softmax(0)
-    gradients = torch.cat([gradient for _, gradient in found]).view_as(noise)
+    # A draw without a class has NaN here, and no weight.
+    values = torch.cat([value for value, _ in found]).nan_to_num(nan=-torch.inf)
+    weights = values.view(len(noise), len(batch)).softmax(0).nan_to_num(0.0)
+    gradients = finite(torch.cat([gradient for _, gradient in found])).view_as(noise)
     ascent = -(weights.view(*weights.shape, 1, 1, 1) * gradients).sum(0)
     classes = torch.cat(votes).view(len(noise), len(batch))
-    counts = one_hot(classes, classifier.num_classes).sum(0)
+    named = (classes != NO_CLASS).unsqueeze(-1)
+    counts = (one_hot(classes.clamp_min(0), classifier.num_classes) * named).sum(0)
     own = counts.gather(1, batch.y[:, None])
     others = counts.scatter(1, batch.y[:, None], -1)
     return ascent, others.amax(1) > own.squeeze(1)

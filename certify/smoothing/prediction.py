@@ -13,11 +13,12 @@ from robcert.certify.store import plain
 
 from .analysis import run
 from .certificate import ABSTAIN
-from .procedures import sequential_prediction
+from .procedures import PREDICTION, sequential_prediction
 from .sampler import Sampler
 from .schema import SMOOTHING_PREDICTION
 from .sequential import StopReason
 from .settings import prediction_rule
+from .undefined import RULE, note_reason, undefined_warnings
 
 if TYPE_CHECKING:
     from robcert.certify.core import Profile
@@ -35,11 +36,13 @@ class PredictionSettings:
         sigma: standard deviation of the noise, in pixel units of [0, 1].
         n: most draws per image.
         alpha: probability that a class is returned that is not the smoothed classifier's.
+        undefined: what a draw without a class counts for.
     """
 
     sigma: float = 0.25
     n: int = 100_000
     alpha: float = 0.001
+    undefined: str = RULE
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -64,12 +67,14 @@ class PredictionSummary:
         abstained: share without a prediction.
         mean_samples: mean draws per image.
         guarantee: what a prediction guarantees.
+        warnings: limitations of the numbers.
     """
 
     accuracy: Proportion | None
     abstained: float
     mean_samples: float
     guarantee: str
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON values."""
@@ -99,6 +104,7 @@ def analyse(
     )
     rule = prediction_rule(n=settings.n, alpha=settings.alpha)
     run(session, group, sampler, lambda _: sequential_prediction(rule), _rows)
+    note_reason(session, group, sigma=settings.sigma, stream=PREDICTION)
     return group.path
 
 
@@ -121,6 +127,7 @@ def summarise(store: ResultStore, key: str) -> PredictionSummary:
             "is the most probable class of the model under unclipped Gaussian noise of "
             f"σ = {settings['sigma']:g} in pixel units."
         ),
+        warnings=undefined_warnings(group, indices),
     )
 
 

@@ -161,26 +161,28 @@ class RunnerUpRule:
         """TestDecision: the best radius over the analyses so far."""
         spending = self.schedule.spending
         limits = [
-            _two_limits(now, selected, alpha) for now, alpha in zip(counts, spending, strict=False)
+            _two_limits(now, selected, alpha, n)
+            for now, alpha, n in zip(counts, spending, self.schedule.analyses, strict=False)
         ]
         z, p_lower, p_upper = max((two_class_radius(*pair), *pair) for pair in limits)
         at_last = len(counts) == len(spending)
-        attainable = 0.0 if at_last else self._attainable(counts[-1], selected)
+        n_used = self.schedule.analyses[len(counts) - 1]
+        attainable = 0.0 if at_last else self._attainable(counts[-1], selected, n_used)
         open_radii = [r for r in self.radii if z < r <= attainable]
         all_certified = bool(self.radii) and z >= self.radii[-1]
         return TestDecision(
             done=at_last or (bool(self.radii) and not open_radii),
             certified=z > 0,
-            n_used=self.schedule.analyses[len(counts) - 1],
+            n_used=n_used,
             z=z,
             p_lower=p_lower,
             p_upper=p_upper,
             reason=_named_reason(len(spending), at_last=at_last, all_certified=all_certified),
         )
 
-    def _attainable(self, counts: Integers, selected: int) -> float:
+    def _attainable(self, counts: Integers, selected: int, n: int) -> float:
         """Radius at the last analysis under optimistic final counts (a heuristic for futility)."""
-        n, last = int(counts.sum()), self.schedule.last
+        last = self.schedule.last
         other = int(np.delete(counts, selected).max())
         top = min(last, round(clopper_pearson_upper(int(counts[selected]), n, FUTILITY) * last))
         least = round(clopper_pearson_lower(other, n, FUTILITY) * last)
@@ -222,10 +224,11 @@ class PredictionRule:
         )
 
 
-def _two_limits(counts: Integers, selected: int, alpha: float) -> tuple[float, float]:
-    n = int(counts.sum())
+def _two_limits(counts: Integers, selected: int, alpha: float, n: int) -> tuple[float, float]:
+    """Limits from ``n`` draws, of which some may have voted for no class."""
     p_lower = clopper_pearson_lower(int(counts[selected]), n, alpha / 2)
-    return p_lower, min(1 - p_lower, runner_up_limit(counts, selected, alpha=alpha / 2))
+    other = runner_up_limit(counts, selected, alpha=alpha / 2, trials=n)
+    return p_lower, min(1 - p_lower, other)
 
 
 def _thresholds(radii: tuple[float, ...]) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from robcert.certify.failures import FAILURES
 from robcert.certify.model import one_torch_thread
-from robcert.certify.numerics import NOISE_BLOCK, generator
+from robcert.certify.numerics import NO_CLASS, NOISE_BLOCK, classes_of, generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -99,8 +99,8 @@ class Finished:
         return Finished(self.indices[at], [self.outcomes[place] for place in at])
 
 
-NO_VOTE = -1
-"""Class of a draw on which the model failed."""
+FAILED = -2
+"""In place of the class of a draw on which the model failed; NO_CLASS is a draw without a class."""
 
 PendingBatch = tuple["list[NoiseChunk]", "Future[NDArray[np.int64]]"]
 """A batch that was submitted to a worker, and the future of its votes."""
@@ -213,13 +213,13 @@ class Sampler:
         return max(NOISE_BLOCK, min(self._capacity, int(SECONDS_PER_BATCH / self._seconds_per_row)))
 
     def _votes(self, logits: Logits, chunks: list[NoiseChunk]) -> NDArray[np.int64]:
-        """Classes of the draws of ``chunks``, ``NO_VOTE`` where a single chunk fails."""
+        """Classes of the draws of ``chunks``, ``FAILED`` where a single chunk fails."""
         try:
             return self._evaluated(logits, chunks)
         except FAILURES as error:
             if len(chunks) == 1:
                 self.failed.setdefault(chunks[0].task.index, error)
-                return np.full(chunks[0].rows, NO_VOTE)
+                return np.full(chunks[0].rows, FAILED)
         return np.concatenate([self._votes(logits, [chunk]) for chunk in chunks])
 
     def _evaluated(self, logits: Logits, chunks: list[NoiseChunk]) -> NDArray[np.int64]:
@@ -229,7 +229,7 @@ class Sampler:
         try:
             images = self._noisy_images(chunks, buffer)
             parts = torch.split(images, self.batch_size)
-            votes = torch.cat([logits(part).argmax(1) for part in parts]).cpu().numpy()
+            votes = torch.cat([classes_of(logits(part)) for part in parts]).cpu().numpy()
             self._seconds_per_row = min(
                 self._seconds_per_row, (time.perf_counter() - start) / len(votes)
             )
@@ -267,12 +267,12 @@ class Sampler:
         for chunk in chunks:
             task, own = chunk.task, votes[start : start + chunk.rows]
             start += chunk.rows
-            if NO_VOTE in own and not task.failed:
+            if FAILED in own and not task.failed:
                 task.failed = True
                 self._active.remove(task)
             if task.failed:
                 continue
-            task.counts += np.bincount(own, minlength=classes)
+            task.counts += np.bincount(own[own != NO_CLASS], minlength=classes)
             task.counted += chunk.rows
             if task.counted < task.request.stop:
                 continue

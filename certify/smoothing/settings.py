@@ -27,6 +27,7 @@ from .sequential import (
     open_ended_analyses,
     open_spending,
 )
+from .undefined import RULE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +75,7 @@ class SmoothingSettings:
         pilot: draws of its first stage, which also select the class.
         family: images that share alpha; 1 for a statement about each image separately.
         precision: number format of the model; each precision is a different function.
+        undefined: what a draw without a class (NaN scores) counts for.
     """
 
     sigma: float = 0.25
@@ -90,6 +92,7 @@ class SmoothingSettings:
     pilot: int = 1000
     family: int = 1
     precision: Precision = Precision.FLOAT32
+    undefined: str = RULE
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -189,7 +192,7 @@ def two_stage_rule(settings: SmoothingSettings, pilot: NDArray[np.int64]) -> Rul
         pilot: class counts of the pilot ``(k,)``.
     """
     alpha, last = settings.image_alpha, settings.n
-    top, n0 = int(pilot.max()), int(pilot.sum())
+    top, n0 = int(pilot.max()), settings.pilot  # draws without a class count as draws
 
     def expected(n: int) -> float:
         return standard_radius(clopper_pearson_lower(top * n // n0, n, alpha))

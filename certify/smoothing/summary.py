@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.core import Norm
-from robcert.certify.numerics import NOISE_BLOCK
+from robcert.certify.numerics import NO_CLASS, NOISE_BLOCK
 from robcert.certify.stats import binomial_quantile, population_lower, proportion
 from robcert.certify.store import plain
 
 from .certificate import ABSTAIN, largest_radius, norm_factor
 from .precision import Precision
 from .settings import Mode, SmoothingSettings, attainable_radii, guarantee, schedule
+from .undefined import undefined_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +152,7 @@ def summarise(store: ResultStore, key: str) -> SmoothingSummary:
     settings = settings_of(group)
     columns = SummaryColumns.read(store, group)
     n = len(columns.radius)
-    right = columns.prediction == columns.reference
+    right = _same(columns.prediction, columns.reference)
     radius = np.where(right, columns.radius, 0.0)
     reasons = group.attribute("stop_reasons")
     return SmoothingSummary(
@@ -163,8 +164,8 @@ def summarise(store: ResultStore, key: str) -> SmoothingSummary:
         certified_accuracy=_curve(settings, right, columns.radius),
         abstained=_share(columns.prediction == ABSTAIN),
         certified_wrong=_share((columns.prediction != ABSTAIN) & ~right),
-        smoothed_accuracy=_share(columns.most_frequent == columns.reference),
-        clean_accuracy=_share(columns.clean == columns.reference),
+        smoothed_accuracy=_share(_same(columns.most_frequent, columns.reference)),
+        clean_accuracy=_share(_same(columns.clean, columns.reference)),
         average_certified_radius=_mean(radius),
         mean_samples=_mean(columns.samples),
         median_samples=float(np.median(columns.samples)) if n else float("nan"),
@@ -180,7 +181,7 @@ def summarise(store: ResultStore, key: str) -> SmoothingSummary:
         },
         in_progress=tuple(Unfinished(**one) for one in group.attribute("in_progress", [])),
         guarantee=guarantee(settings),
-        warnings=_warnings(settings, columns),
+        warnings=(*undefined_warnings(group, columns.indices), *_warnings(settings, columns)),
         complete=group.complete,
     )
 
@@ -216,8 +217,9 @@ def settings_of(group: AnalysisGroup) -> SmoothingSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SummaryColumns:
-    """Columns of the images in a summary."""
+    """Columns of the images in a summary, which are at ``indices`` of the data set."""
 
+    indices: NDArray[np.int64]
     prediction: NDArray[np.int64]
     radius: NDArray[np.float64]
     reason: NDArray[np.int64]
@@ -239,12 +241,13 @@ class SummaryColumns:
         chosen = settings.pilot if settings.mode is Mode.RADIUS else settings.n0
         extra = 0 if settings.label_mode else chosen
         return cls(
+            indices=indices,
             prediction=group.column("prediction", indices),
             radius=group.column("radius", indices),
             reason=group.column("stop_reason", indices),
             samples=group.column("n_used", indices) + extra,
             clean=clean,
-            most_frequent=group.column("counts", indices).argmax(1),
+            most_frequent=_most_frequent(group.column("counts", indices)),
             reference=labels if labelled else clean,
             labelled=labelled,
         )
@@ -310,13 +313,24 @@ def _warnings(settings: SmoothingSettings, columns: SummaryColumns) -> tuple[str
             f"the smoothed classifier gives class {given[0]} for every image that it does not "
             "abstain on: large radii of a constant prediction mean nothing"
         )
-    changed = _share(columns.most_frequent != columns.clean)
+    moved = (columns.most_frequent != columns.clean) & (columns.most_frequent != NO_CLASS)
+    changed = _share(moved)
     if changed > CHANGED_SHARE:
         found.append(
             f"noise of σ = {settings.sigma:g} alone moves {changed:.0%} of the images to another "
             "class: the model was probably never trained with such noise (robcert train gaussian)"
         )
     return tuple(found)
+
+
+def _most_frequent(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of most draws; NO_CLASS where none voted."""
+    return np.where(counts.max(1, initial=0) > 0, counts.argmax(1), NO_CLASS)
+
+
+def _same(classes: NDArray[np.int64], reference: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where both are the same class; an abstention and an image without a class are none."""
+    return (classes == reference) & (classes >= 0)
 
 
 def _share(mask: NDArray[np.bool_]) -> float:

@@ -73,6 +73,14 @@ class ModelOptions:
     output: Annotated[
         str | None, typer.Option("--output", help="Output of the model with the class scores.")
     ] = None
+    task: Annotated[
+        Literal["multiclass"] | None,
+        typer.Option(
+            "--task",
+            help="multiclass: each image has one class although the model ends with a sigmoid over "
+            "more than two.",
+        ),
+    ] = None
     arch: Annotated[
         str | None,
         typer.Option(

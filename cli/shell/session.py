@@ -98,6 +98,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         overwrite=options.overwrite,
         preprocess=preprocessing(options),
         output=options.output,
+        task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
         seconds=values.seconds(options.time_budget) if options.time_budget else None,
     )

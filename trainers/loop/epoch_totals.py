@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import TrainingError
+from robcert.certify.numerics import classes_of
 
 from .processes import ALONE, Processes
 
@@ -61,7 +62,7 @@ class RunningTotals:
         """Add one batch with the classes ``y (b,)``."""
         self._images += len(y)
         self._loss += losses.total.detach().double().sum()
-        self._correct += (losses.logits.argmax(1) == y).sum()
+        self._correct += (classes_of(losses.logits) == y).sum()
         for name, values in losses.measured.items():
             total = values.detach().double().sum()
             self._measured[name] = self._measured.get(name, torch.zeros_like(total)) + total

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.numerics import Direction, StepRule, cross_entropy, generator
+from robcert.certify.numerics import Direction, StepRule, classes_of, cross_entropy, generator
 from robcert.trainers.methods import InputAscent, evaluation_mode, frozen_parameters, in_cube
 
 from .processes import ALONE, Processes
@@ -42,7 +42,7 @@ def clean_accuracy(
     with evaluation_mode(model), torch.inference_mode():
         for block, (x, y) in enumerate(images.in_order(_BATCH, device)):
             if block % processes.slice.count == processes.slice.rank:
-                correct += (model(x).argmax(1) == y).sum()
+                correct += (classes_of(model(x)) == y).sum()
     processes.add([correct])
     return int(correct) / len(images)
 
@@ -66,7 +66,7 @@ def attacked_accuracy(
             if block % processes.slice.count == processes.slice.rank:
                 draws = generator(0, "train-evaluation", block, device=device)
                 delta = _attack(model, x, y, settings, draws)
-                correct += (model(x + delta).argmax(1) == y).sum()
+                correct += (classes_of(model(x + delta)) == y).sum()
     processes.add([correct])
     return int(correct) / len(attacked)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import Direction, StepRule, per_row
+from robcert.certify.numerics import Direction, StepRule, classes_of, per_row
 
 from ..search.boundary_tangents import nearest_class_boundary, target_margin
 from ..search.state import Found, SearchState, adversarial
@@ -132,7 +132,7 @@ def _descend(
         size = Norm.L2.of(point - x)
         better = adversarial(logits, y) & (size < best_norm)
         best[better], best_norm[better] = point[better], size[better]
-        reached[better] = logits.argmax(1)[better]
+        reached[better] = classes_of(logits)[better]
         # ascent of minus the objective, by the chain rule through tanh
         uphill = (per_row(weight, x) * gradient - 2 * (point - x)) * (1 - w.tanh().square()) / 2
         at = torch.full_like(weight, t)

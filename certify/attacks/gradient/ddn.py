@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import Loss, feasible, into_box, normalised, per_row
+from robcert.certify.numerics import Loss, classes_of, feasible, into_box, normalised, per_row
 
 from ..search.boundary_tangents import nearest_class_boundary, target_margin
 from ..search.state import Found, Score, SearchState, adversarial
@@ -71,7 +71,7 @@ def _descend(
         hit, size = adversarial(logits, y), Norm.L2.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
-        best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
+        best[better], reached[better] = (x + delta)[better], classes_of(logits)[better]
         length = torch.where(hit, length * (1 - gamma), length * (1 + gamma))
         uphill = normalised(feasible(gradient, x + delta))
         moved = into_box(delta + step * uphill, x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import feasible, normalised, project
+from robcert.certify.numerics import classes_of, feasible, normalised, project
 
 from ..search.boundary_tangents import nearest_class_boundary, target_margin
 from ..search.state import Found, SearchState, adversarial
@@ -83,7 +83,7 @@ def _descend(
         hit, size = adversarial(logits, y), norm.of(delta)
         better = hit & (size < best_norm)
         best_norm = torch.where(better, size, best_norm)
-        best[better], reached[better] = (x + delta)[better], logits.argmax(1)[better]
+        best[better], reached[better] = (x + delta)[better], classes_of(logits)[better]
         slope = norm.dual.of(gradient).clamp_min(torch.finfo(size.dtype).tiny)
         ahead = size + target_margin(state, logits, rows, target).abs() / slope
         # multiplied in both cases, unlike the paper's: on the boundary of a flat model the radius

@@ -92,7 +92,7 @@ def _descend(state: SearchState, rows: Tensor, iterate: Tensor, inner_steps: int
         iterate, slope = (
             torch.where(_wide(new), *pair) for pair in ((proposed, iterate), (gradient, slope))
         )
-        margin = torch.where(new, value, margin)
+        margin = torch.where(new, value.nan_to_num(0.0), margin)  # NaN where no class is named
         nearer = inside & (state.norm.of(iterate - x) < state.norm.of(best - x))
         best = torch.where(_wide(nearer), iterate, best)
         size = torch.where(inside, size * 1.1, size / 2).clamp(1e-5, _STEP)

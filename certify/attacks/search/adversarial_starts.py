@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.numerics import generator
+from robcert.certify.numerics import NO_CLASS, classes_of, generator
 
 if TYPE_CHECKING:
     from .state import SearchState
@@ -83,7 +83,8 @@ def adversarial_starts(
         seen = torch.zeros(len(state.batch), state.classifier.num_classes, dtype=torch.bool)
         seen = seen.to(rows.device)
         seen[rows, state.y(rows)] = True
-        seen[reached, state.prediction[reached]] = True
+        named = reached[state.prediction[reached] != NO_CLASS]
+        seen[named, state.prediction[named]] = True
         unknown = unknown[state.distance[unknown].isfinite()]
         others = _of_other_classes(state, unknown, seen, most - 1)
     return kept + [pair for pair in others if len(pair[0])]
@@ -105,8 +106,8 @@ def _of_other_classes(
         else:
             point = _patchwork(state, todo, draw - GAUSSIAN_STEPS)
         logits = state.logits(todo, point)
-        predicted = logits.argmax(1)
-        new = ~seen[todo, predicted] & ~logits.isnan().any(1)
+        predicted = classes_of(logits)
+        new = ~seen[todo, predicted] & (predicted != NO_CLASS)
         hit = todo[new]
         images[count[hit], hit] = point[new]
         seen[hit, predicted[new]] = True

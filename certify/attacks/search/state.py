@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Norm
-from robcert.certify.numerics import finite, per_row, value_and_gradient
+from robcert.certify.numerics import classes_of, finite, per_row, value_and_gradient
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
@@ -36,7 +36,7 @@ class Found:
         found: whether the runtime, at batch size one, gives ``x_adv`` another class than y.
         distance: norm of ``x_adv - x`` in pixel units; 0 where the clean image is misclassified,
             inf where nothing was found.
-        prediction: class of ``x_adv``, -1 where nothing was found.
+        prediction: class of ``x_adv``, -1 where nothing was found or its scores name no class.
         n_forward: forward passes spent on each image.
         n_backward: backward passes spent on each image.
         n_lost: successes in the twin that the runtime did not confirm.
@@ -99,7 +99,7 @@ class SearchState:
             logits = self.logits(self.all_rows, self.batch.x)
             wrong = adversarial(logits, self.batch.y)
             self.distance[wrong] = 0.0
-            self.prediction[wrong] = logits.argmax(1)[wrong]
+            self.prediction[wrong] = classes_of(logits)[wrong]
 
     @property
     def all_rows(self) -> Tensor:
@@ -196,7 +196,7 @@ class SearchState:
         for at in confirmed.nonzero().flatten().tolist():
             row, point = int(rows[at]), x[at : at + 1]
             predicted = self._confirm(row, point)
-            confirmed[at] = predicted >= 0
+            confirmed[at] = predicted is not None
             if self.target is not None:
                 confirmed[at] = predicted == self.target[row]
                 if confirmed[at]:
@@ -231,11 +231,11 @@ class SearchState:
             low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
         for at, row in enumerate(rows.tolist()):
             part, far = clean[at : at + 1], x[at : at + 1]
-            if self._confirm(row, _along(part, far, high[at : at + 1])) < 0:
+            if self._confirm(row, _along(part, far, high[at : at + 1])) is None:
                 self._confirm(row, _along(part, far, outer[at : at + 1]))
 
-    def _confirm(self, row: int, x: Tensor) -> int:
-        """Class of one image ``(1, c, h, w)`` by the runtime, -1 if it is y.
+    def _confirm(self, row: int, x: Tensor) -> int | None:
+        """Class of one image ``(1, c, h, w)`` by the runtime, None if it is y.
 
         An adversarial image is kept if it is the nearest so far.
         """
@@ -243,8 +243,8 @@ class SearchState:
         self.n_forward[row] += 1
         if not bool(adversarial(logits, self.batch.y[row : row + 1])):
             self.n_lost[row] += 1
-            return -1
-        predicted, distance = int(logits.argmax()), self._length(row, x)
+            return None
+        predicted, distance = int(classes_of(logits)), self._length(row, x)
         if distance < self.distance[row]:
             self.distance[row], self.x_adv[row] = distance, x[0]
             self.prediction[row] = predicted
@@ -275,8 +275,8 @@ def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
 
 
 def adversarial(logits: Tensor, y: Tensor) -> Tensor:
-    """Where the largest of ``logits (b, k)`` is not at ``y (b,)``; never where one is NaN."""
-    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
+    """Where ``logits (b, k)`` name another class than ``y (b,)``, or none because of NaN."""
+    return classes_of(logits) != y
 
 
 def _along(clean: Tensor, x: Tensor, factor: float | Tensor) -> Tensor:

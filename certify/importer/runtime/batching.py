@@ -107,14 +107,31 @@ def decide_batching(
 def relative_spread_error(scores: Tensor, reference: Tensor) -> Tensor:
     """Largest difference ``(b,)`` of two sets of scores, relative to the reference's range.
 
-    The range is the median over rows of max - min, which a constant added to a row does not change.
+    The range of a row is max - min of its finite entries, which a constant added to the row does
+    not change; the median over rows where that is larger. So a row whose scores are all multiplied
+    by a large factor, which leaves its class as it is and rounds as much coarser, is compared on
+    its own scale. Finite entries are compared; where one of the two is NaN or infinite the
+    other must be the same, else the difference is infinite.
     """
     scores, reference = scores.flatten(1).double(), reference.flatten(1).double()
-    spread = (reference.amax(1) - reference.amin(1)).median()
-    if reference.shape[1] == 1:
-        spread = reference.abs().amax()
-    tiny = torch.finfo(torch.float32).tiny
-    return (scores - reference).abs().amax(1) / spread.clamp_min(tiny)
+    both = scores.isfinite() & reference.isfinite()
+    same = both | (scores == reference) | (scores.isnan() & reference.isnan())
+    apart = torch.where(both, (scores - reference).abs(), 0.0).amax(1)
+    spread = _ranges(reference).clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.where(same.all(1), apart / spread, torch.inf)
+
+
+def _ranges(scores: Tensor) -> Tensor:
+    """Range ``(b,)`` of each row, at least the median one; of one column, the largest size."""
+    finite = scores.isfinite()
+    if scores.shape[1] == 1:
+        return torch.where(finite, scores.abs(), 0.0).amax().expand(len(scores))
+    widths = torch.where(finite, scores, -torch.inf).amax(1) - torch.where(
+        finite, scores, torch.inf
+    ).amin(1)
+    known = widths[widths.isfinite()]
+    least = known.median() if len(known) else scores.new_zeros(())
+    return torch.where(widths.isfinite(), widths, least).maximum(least)
 
 
 def _agree(candidate: GraphRuntime, trial: BatchTrial, reference: Tensor, *, random: bool) -> bool:
@@ -127,7 +144,4 @@ def _agree(candidate: GraphRuntime, trial: BatchTrial, reference: Tensor, *, ran
         return False
     if random:
         return True
-    error = relative_spread_error(scores, reference)
-    # NaN scores are reported elsewhere; here NaN at the same positions counts as equal.
-    both_nan = (scores.isnan() == reference.isnan()).flatten(1).all(1)
-    return bool(((error <= trial.tolerance) | (error.isnan() & both_nan)).all())
+    return bool((relative_spread_error(scores, reference) <= trial.tolerance).all())

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robcert.certify.errors import ModelFileError
+from robcert.certify.errors import ModelFileError, TimeLimitError
 
 from .runtime_session import describe_failure
+from .watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,7 @@ class GraphRuntime:
 
         Raises:
             ModelFileError: the runtime fails on this input.
+            TimeLimitError: it takes too long.
         """
         if self.bound and self.batched and self.fixed_batch is None:
             return self._io_bound(x.detach(), output).to(x.device)
@@ -71,10 +73,10 @@ class GraphRuntime:
             self.input_name, device, number, np.dtype(self.dtype), tuple(x.shape), x.data_ptr()
         )
         binding.bind_output(output)
-        with self._failures(len(x)):
-            self.session.run_with_iobinding(binding)
+        with self._failures(len(x)), watched(len(x)) as options:
+            self.session.run_with_iobinding(binding, options)
         (raw,) = binding.copy_outputs_to_cpu()
-        return torch.from_numpy(raw)
+        return torch.from_numpy(raw if raw.ndim > 1 else raw.reshape(-1, 1))
 
     def _one_by_one(self, array: np.ndarray, output: str) -> Iterator[np.ndarray]:
         """Results per image; a larger fixed batch is filled with copies of the image."""
@@ -84,16 +86,19 @@ class GraphRuntime:
 
     def _run(self, array: np.ndarray, output: str) -> np.ndarray:
         feed = array if self.batched else array[0]
-        with self._failures(len(array)):
-            (raw,) = self.session.run([output], {self.input_name: feed})
+        with self._failures(len(array)), watched(len(array)) as options:
+            (raw,) = self.session.run([output], {self.input_name: feed}, options)
         if not self.batched:
             raw = raw.reshape(1, -1)
-        return np.asarray(raw)
+        raw = np.asarray(raw)
+        return raw if raw.ndim > 1 else raw.reshape(-1, 1)  # one score an image, or one in all
 
     @contextmanager
     def _failures(self, rows: int) -> Iterator[None]:
         try:
             yield
+        except TimeLimitError:
+            raise
         except Exception as error:  # onnxruntime's classes share no base but Exception
             message = f"the runtime fails on a batch of {rows}: {describe_failure(error)}"
             raise ModelFileError(message) from error

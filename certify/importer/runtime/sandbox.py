@@ -14,6 +14,8 @@ from robcert.certify.errors import ModelFileError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from robcert.certify.model import Layout
+
 # -P: a file called onnx.py in the working folder is not imported.
 _TRIAL = ("-P", "-m", "robcert.certify.importer.runtime.trial")
 
@@ -56,6 +58,7 @@ def trial_outputs(
     path: Path,
     *,
     image_shape: tuple[int, int, int] | None = None,
+    layout: Layout | None = None,
     output: str | None = None,
     limits: TrialLimits | None = None,
 ) -> dict[str, OutputFact]:
@@ -64,6 +67,7 @@ def trial_outputs(
     Args:
         path: ONNX file.
         image_shape: (c, h, w), for inputs whose axes are free.
+        layout: order of the axes that the user states, for the same inputs.
         output: inner tensor to compute instead of the declared outputs.
         limits: memory and time.
 
@@ -76,6 +80,7 @@ def trial_outputs(
     request = {
         "path": str(path),
         "image_shape": image_shape,
+        "layout": layout,
         "output": output,
         "memory": memory,
     }

@@ -62,7 +62,7 @@ def _trial(request: dict[str, Any]) -> dict[str, Any]:
             entry.name,
             entry.shape if entry.name in shaped else [None] * 4,
             entry.type,
-            request["image_shape"],
+            request,
         )
         for entry in session.get_inputs()
     }
@@ -85,7 +85,7 @@ def _described(value: object) -> dict[str, Any]:
 
 
 def _zeros(
-    name: str, shape: list[int | str | None], kind: str, image: list[int] | None
+    name: str, shape: list[int | str | None], kind: str, request: dict[str, Any]
 ) -> np.ndarray:
     """An input of zeros; free axes are 1, or those of an image where the ranks agree."""
     dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(
@@ -93,8 +93,11 @@ def _zeros(
     )
     sizes = [size if isinstance(size, int) else 0 for size in shape]
     if len(sizes) == 4:
-        c, h, w = image or (3, 224, 224)
-        guess = [1, h, w, c] if sizes[3] == c and sizes[1] != c else [1, c, h, w]
+        c, h, w = request["image_shape"] or (3, 224, 224)
+        last = sizes[3] == c and sizes[1] != c
+        if request["layout"] is not None and sizes[1:] == [0, 0, 0]:  # nothing else decides
+            last = request["layout"] == "NHWC"
+        guess = [1, h, w, c] if last else [1, c, h, w]
         sizes = [size or default for size, default in zip(sizes, guess, strict=True)]
     sizes = [size or 1 for size in sizes]
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robcert.certify.failures import in_parts
 from robcert.certify.model import Parity
-from robcert.certify.numerics import generator, targeted_margin, value_and_gradient
+from robcert.certify.numerics import classes_of, generator, targeted_margin, value_and_gradient
 
 from ..runtime.batching import relative_spread_error
 
@@ -126,13 +126,10 @@ def measure_parity(subject: Subject, images: Tensor | None, *, step_scale: float
     x, runtime = _answered(subject.runtime, x)
     with torch.no_grad():
         twin = subject.twin(x)
-    error = relative_spread_error(twin, runtime)
-    same_nan = (twin.isnan() == runtime.isnan()).all(1)
-    error = torch.where(error.isnan() & same_nan, torch.zeros_like(error), error)
     return Parity(
         images=len(x),
-        top1_agreement=float((runtime.argmax(1) == twin.argmax(1)).double().mean()),
-        max_relative_logit_error=float(error.nan_to_num(torch.inf).max()),
+        top1_agreement=float((classes_of(runtime) == classes_of(twin)).double().mean()),
+        max_relative_logit_error=float(relative_spread_error(twin, runtime).max()),
         gradient_correlation=_gradient_correlation(subject, x, plan, source, step_scale),
     )
 
@@ -201,7 +198,11 @@ def _slopes(
 
 
 def _correlation(a: Tensor, b: Tensor) -> float | None:
-    """Pearson correlation; None where one of them is constant or not a number."""
+    """Pearson correlation over finite pairs; None where one of them is constant."""
+    known = a.isfinite() & b.isfinite()
+    if not known.any():
+        return None
+    a, b = a[known], b[known]
     a, b = a - a.mean(), b - b.mean()
     product = a.norm() * b.norm()
     if not bool(product > 0) or not bool(product.isfinite()):

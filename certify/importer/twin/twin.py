@@ -139,7 +139,7 @@ class TwinModule:
         try:
             with torch.no_grad():
                 together = _first(self._run(x))
-        except EXECUTION_ERRORS:
+        except (*EXECUTION_ERRORS, ModelFileError):
             return False
         if together.shape != alone.shape:
             return False

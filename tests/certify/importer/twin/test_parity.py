@@ -82,6 +82,23 @@ def test_nan_on_both_sides_agrees_and_on_one_does_not() -> None:
     assert nothing.max_relative_logit_error == math.inf
 
 
+def test_a_scale_of_its_own_for_each_image_is_no_difference() -> None:
+    """A positive factor of the image, up to e^20, on all logits: the same decisions."""
+    classifier = network()
+
+    def scaled(x: Tensor) -> Tensor:
+        return classifier.twin_logits(x) * (20 * x[:, 0, 0, :1]).exp()
+
+    def rounded(x: Tensor) -> Tensor:
+        return scaled(x) * (1 + 1e-6 * x[:, 1, 1, :1])
+
+    images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    subject = Subject(scaled, rounded, (3, 4, 4), torch.device("cpu"))
+    assert STRICT.broken_by(measure_parity(subject, images, step_scale=1.0)) == ""
+    wrong = Subject(scaled, lambda x: scaled(x) * 1.05, (3, 4, 4), torch.device("cpu"))
+    assert "of their range" in STRICT.broken_by(measure_parity(wrong, images, step_scale=1.0))
+
+
 @pytest.mark.parametrize(
     ("parity", "reason"),
     [
