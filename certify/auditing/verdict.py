@@ -5,22 +5,22 @@ Terminal, `--json`, `show`, the report and the Python API all read :func:`verdic
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from robcert.certify.attacks import AttackSummary, RobustAccuracy
 from robcert.certify.masking import MaskingSummary, MaskingVerdict
 from robcert.certify.radius_bounds import BoundsSummary
-from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
+from robcert.certify.smoothing import SmoothingSummary
 from robcert.certify.store import ledger
 from robcert.certify.tables import bound_name, decimal, in_precision, percent, pixel
 
 from .clean import CleanSummary
+from .headline import attacked_accuracy, certified_accuracy
 from .registry import ANALYSES
 from .summaries import audit_record, incomplete, latest, results
 
 if TYPE_CHECKING:
-    from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup, Ledger, ResultStore
 
     from .summaries import Readings
@@ -65,6 +65,7 @@ class Findings:
         ledger: estimated radii against attacked distances.
         quantised: whether the model has nodes with straight-through gradients.
         incomplete: a sentence on what a time budget interrupted; empty if nothing.
+        cut_off: names of the parts of an audit that a time budget interrupted.
     """
 
     clean: CleanSummary | None
@@ -76,6 +77,7 @@ class Findings:
     ledger: Ledger
     quantised: bool = False
     incomplete: str = ""
+    cut_off: tuple[str, ...] = ()
 
 
 def findings_of(store: ResultStore) -> Findings:
@@ -97,6 +99,7 @@ def findings_of(store: ResultStore) -> Findings:
         ledger=ledger(store),
         quantised=bool(store.model.get("straight_through")),
         incomplete=incomplete(record),
+        cut_off=tuple(record.get("unfinished", ())),
     )
 
 
@@ -120,7 +123,7 @@ def verdict(found: Findings) -> AuditVerdict:
     The headline depends on the masking verdict first, because masking makes the other numbers
     meaningless; then on the accuracy under attack.
     """
-    attacked = _headline_attack(found)
+    attacked = attacked_accuracy(found.attack, found.masking)
     headline, tone = _headline(found.masking, attacked)
     sentences = (
         found.incomplete,
@@ -182,36 +185,6 @@ def _masking_sentence(found: Findings) -> str:
     )
 
 
-def _headline_attack(found: Findings) -> RobustAccuracy | None:
-    """The robust accuracy in the headline: at the default epsilon, else at the last one.
-
-    If it is smaller under the attacks of the masking check on the same images, theirs.
-    """
-    attack = found.attack
-    if attack is None:
-        return None
-    known = [entry for entry in attack.robust_accuracy if entry.value == entry.value]  # not NaN
-    chosen = [entry for entry in known if entry.epsilon == attack.headline_epsilon]
-    if not known:
-        return None
-    entry, check = (chosen or known)[-1], found.masking
-    if check is None or not check.corrected.n:
-        return entry
-    comparable = (attack.norm, entry.epsilon, attack.n) == (
-        check.norm,
-        check.epsilon,
-        check.corrected.n,
-    )
-    return _at(entry, check.corrected) if comparable else entry
-
-
-def _at(entry: RobustAccuracy, check: Proportion) -> RobustAccuracy:
-    """The smaller of both accuracies."""
-    if not check.value < entry.value:
-        return entry
-    return replace(entry, value=check.value, lower=check.lower, upper=check.upper)
-
-
 def _headline(masking: MaskingSummary | None, attacked: RobustAccuracy | None) -> tuple[str, Tone]:
     state = None if masking is None else masking.verdict
     if state is MaskingVerdict.MASKED:
@@ -239,7 +212,7 @@ def _attack_sentence(attack: AttackSummary | None, entry: RobustAccuracy | None)
 
 
 def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
-    entry = _certified_entry(smoothing)
+    entry = certified_accuracy(smoothing)
     if smoothing is None or entry is None:
         return ""
     model = f"the smoothed classifier{in_precision(smoothing.precision)}"
@@ -247,12 +220,6 @@ def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
         f"Certified: for {model}, {percent(entry.value)} of images are certified to l2 radius "
         f"{decimal(entry.radius)}."
     )
-
-
-def _certified_entry(smoothing: SmoothingSummary | None) -> CertifiedAccuracy | None:
-    """The smallest positive radius of the curve."""
-    entries = [] if smoothing is None else [e for e in smoothing.certified_accuracy if e.radius > 0]
-    return min(entries, key=lambda entry: entry.radius, default=None)
 
 
 def _clean_card(found: Findings) -> Card | None:
@@ -266,7 +233,7 @@ def _clean_card(found: Findings) -> Card | None:
 
 
 def _attacked_card(found: Findings) -> Card | None:
-    entry = _headline_attack(found)
+    entry = attacked_accuracy(found.attack, found.masking)
     if found.attack is None or entry is None:
         return None
     where = f"ε = {pixel(entry.epsilon)} ({found.attack.norm})"
@@ -306,7 +273,7 @@ def _doubt(bounds: BoundsSummary, name: str) -> str:
 
 
 def _certified_card(smoothing: SmoothingSummary | None) -> Card | None:
-    entry = _certified_entry(smoothing)
+    entry = certified_accuracy(smoothing)
     if smoothing is None or entry is None:
         return None
     how = f"when smoothed{in_precision(smoothing.precision)}"
