@@ -6,26 +6,31 @@ Terminal, `--json`, `show`, the report and the Python API all read :func:`verdic
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from robcert.certify.attacks import AttackSummary, RobustAccuracy
+from robcert.certify.attacks import AttackSummary
 from robcert.certify.masking import MaskingSummary, MaskingVerdict
 from robcert.certify.radius_bounds import BoundsSummary
 from robcert.certify.smoothing import SmoothingSummary
 from robcert.certify.store import ledger
-from robcert.certify.tables import bound_name, decimal, in_precision, percent, pixel
+from robcert.certify.tables import bound_name, decimal, in_precision, interval, percent
 
 from .clean import CleanSummary
-from .headline import attacked_accuracy, certified_accuracy
+from .headline import (
+    Attacked,
+    Context,
+    Tone,
+    certified_accuracy,
+    criterion,
+    headline,
+)
 from .registry import ANALYSES
-from .summaries import audit_record, incomplete, latest, results
+from .summaries import audit_record, incomplete, labelled, latest, results
 
 if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, Ledger, ResultStore
 
     from .summaries import Readings
-
-Tone = Literal["good", "warn", "bad", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Findings:
         bounds_group: table of the bounds.
         ledger: estimated radii against attacked distances.
         quantised: whether the model has nodes with straight-through gradients.
+        doubts: sentences on why the numbers may not mean what they seem to.
+        labelled: whether the images have labels.
         incomplete: a sentence on what a time budget interrupted; empty if nothing.
         cut_off: names of the parts of an audit that a time budget interrupted.
     """
@@ -76,6 +83,8 @@ class Findings:
     masking: MaskingSummary | None
     ledger: Ledger
     quantised: bool = False
+    doubts: tuple[str, ...] = ()
+    labelled: bool = True
     incomplete: str = ""
     cut_off: tuple[str, ...] = ()
 
@@ -98,6 +107,7 @@ def findings_of(store: ResultStore) -> Findings:
         masking=latest(found, MaskingSummary)[0],
         ledger=ledger(store),
         quantised=bool(store.model.get("straight_through")),
+        labelled=labelled(store),
         incomplete=incomplete(record),
         cut_off=tuple(record.get("unfinished", ())),
     )
@@ -120,19 +130,23 @@ def verdict_of(store: ResultStore) -> AuditVerdict:
 def verdict(found: Findings) -> AuditVerdict:
     """Verdict of ``found``.
 
-    The headline depends on the masking verdict first, because masking makes the other numbers
-    meaningless; then on the accuracy under attack.
+    Every doubt about what was measured is a sentence before the numbers, and no model is called
+    robust, or not robust, while there is one.
     """
-    attacked = attacked_accuracy(found.attack, found.masking)
-    headline, tone = _headline(found.masking, attacked)
+    attacked = Attacked.of(found.attack, found.masking)
+    state = None if found.masking is None else found.masking.verdict
+    unfinished = bool({"attack", "masking"} & {*found.cut_off})
+    doubted = unfinished or bool(found.doubts)
+    text, tone = headline(attacked, Context(state, found.labelled, doubted))
     sentences = (
+        *found.doubts,
         found.incomplete,
         _masking_sentence(found),
-        _attack_sentence(found.attack, attacked),
+        _attack_sentence(found, attacked),
         _certified_sentence(found.smoothing),
         f"Ledger: {found.ledger.sentence}.",
     )
-    return AuditVerdict(headline, tone, tuple(sentence for sentence in sentences if sentence))
+    return AuditVerdict(text, tone, tuple(sentence for sentence in sentences if sentence))
 
 
 def cards(found: Findings) -> tuple[Card, ...]:
@@ -185,30 +199,18 @@ def _masking_sentence(found: Findings) -> str:
     )
 
 
-def _headline(masking: MaskingSummary | None, attacked: RobustAccuracy | None) -> tuple[str, Tone]:
-    state = None if masking is None else masking.verdict
-    if state is MaskingVerdict.MASKED:
-        return "This model masks its gradients: its apparent robustness cannot be trusted", "bad"
-    if attacked is None:
-        return "No attack in this file: robustness was not tested", "none"
-    doubt = ", and its gradients are suspect" if state is MaskingVerdict.SUSPECT else ""
-    share, where = percent(attacked.value), pixel(attacked.epsilon)
-    kept = f"{share} of images are still classified correctly under attack at ε = {where}{doubt}"
-    if attacked.value < 0.1:
-        return f"Not robust: {kept}", "bad"
-    return kept, "good" if attacked.value > 0.5 and not doubt else "warn"
-
-
-def _attack_sentence(attack: AttackSummary | None, entry: RobustAccuracy | None) -> str:
-    if attack is None or entry is None:
+def _attack_sentence(found: Findings, attacked: Attacked | None) -> str:
+    if found.attack is None or attacked is None:
         return ""
-    text = f"Attacked: accuracy {percent(attack.clean_accuracy.value)} falls to "
-    text += f"{percent(entry.value)} at ε = {pixel(entry.epsilon)} ({attack.norm})"
-    median = attack.median_distance
+    entry, clean = attacked.entry, percent(attacked.clean.value)
+    subject = f"accuracy {clean}" if found.labelled else "the share of images that keep their class"
+    text = f"Attacked: {subject} falls to {percent(entry.value)} at {attacked.ball}"
+    median = found.attack.median_distance
     surpassed = entry.value <= 0.5 and median is not None and median > entry.epsilon
-    if not median or surpassed:  # by attacks of the masking check, which record no distances
-        return f"{text}."
-    return f"{text}; half are misclassified within {decimal(median)}."
+    if median and not surpassed:  # by attacks of the masking check, which record no distances
+        changed = "are misclassified" if found.labelled else "get another class"
+        text += f"; half {changed} within {decimal(median)}"
+    return f"{text}. {criterion(attacked, labelled=found.labelled)}"
 
 
 def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
@@ -223,6 +225,8 @@ def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
 
 
 def _clean_card(found: Findings) -> Card | None:
+    if not found.labelled:
+        return None
     accuracy = found.clean.clean_accuracy if found.clean else None
     if accuracy is None and found.attack is not None:
         accuracy = found.attack.clean_accuracy
@@ -233,12 +237,16 @@ def _clean_card(found: Findings) -> Card | None:
 
 
 def _attacked_card(found: Findings) -> Card | None:
-    entry = attacked_accuracy(found.attack, found.masking)
-    if found.attack is None or entry is None:
+    attacked = Attacked.of(found.attack, found.masking)
+    if found.attack is None or attacked is None:
         return None
-    where = f"ε = {pixel(entry.epsilon)} ({found.attack.norm})"
+    entry = attacked.entry
     more = "" if entry in found.attack.robust_accuracy else ", masking check included"
-    text = f"accuracy under attack{more}, at {where}; true robustness can only be lower"
+    what = "accuracy" if found.labelled else "share that keeps its class"
+    text = (
+        f"{interval(entry)}, {what} under attack{more}, at {attacked.ball}, "
+        f"{found.attack.n} images; true robustness can only be lower"
+    )
     return Card("attacked", percent(entry.value), text)
 
 
