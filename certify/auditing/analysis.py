@@ -85,7 +85,9 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         command: the command line, recorded so that the report can print it.
     """
     path = clean.analyse(session)
-    facts = inspect_classifier(session.classifier, session.images).to_json()
+    known = session.store.model.get("doubts")
+    doubts = None if known is None else tuple(known)
+    facts = inspect_classifier(session.classifier, session.images, doubts=doubts).to_json()
     group = session.store.group(AUDIT, prefix="audit", settings=settings, seed=session.seed)
     keys: dict[str, str] = {}
     reasons = {part: "excluded by --only or --skip" for part in PARTS if part not in settings.parts}

@@ -167,12 +167,11 @@ def _numbers(attacked: Attacked, context: Context) -> str:
 
 
 def criterion(attacked: Attacked, *, labelled: bool) -> str:
-    """A sentence on when a model is called robust, and the share that decides it."""
-    word, images = ("Robust", "images that are right without attack stay so")
+    """A sentence on when a model is called robust, and the interval that decides it."""
+    word, kept = "robust", "the share of right images that stay right"
     if not labelled:
-        word, images = ("Stable", "images keep their class")
+        word, kept = "stable", "the share of images that keep their class"
     return (
-        f"{word} means here that more than {100 * ROBUST_SHARE:.0f} % of the {images} under "
-        f"attack, by the lower end of the 95 % interval: {share_text(attacked.kept)} of "
-        f"{attacked.kept.n} do."
+        f"A model is called {word} here if {kept} under attack is above {100 * ROBUST_SHARE:.0f} "
+        f"% with its whole 95 % interval: it is {share_text(attacked.kept)} of {attacked.kept.n}."
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import AmbiguousOutputError
 from robcert.certify.importer import LoadOptions, load_classifier
-from robcert.certify.model import better_alternative, chance_hint, clean_accuracy, near_chance
+from robcert.certify.model import clean_accuracy
+
+from .doubts import input_doubts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,8 @@ class Inspection:
         one_by_one: whether the runtime takes only one image at a time.
         twin_available: whether gradient analyses can run.
         clean_accuracy: on up to 200 images spread over the set; None without labelled images.
-        warnings: limitations that concern every number about this model.
+        warnings: limitations that concern every number about this model, doubts included.
+        doubts: signs that the model does not get the input it expects.
     """
 
     info: ModelInfo
@@ -41,6 +44,7 @@ class Inspection:
     twin_available: bool
     clean_accuracy: Proportion | None
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The summary of ``inspect``; keys as in the design."""
@@ -72,6 +76,7 @@ class Inspection:
             "clean_accuracy": _accuracy(self.clean_accuracy),
             "notes": list(info.notes),
             "warnings": list(self.warnings),
+            "doubts": list(self.doubts),
         }
 
 
@@ -98,9 +103,20 @@ def inspect_model(
 
 
 def inspect_classifier(
-    classifier: Classifier, images: ImageSet | None, *, warnings: tuple[str, ...] = ()
+    classifier: Classifier,
+    images: ImageSet | None,
+    *,
+    warnings: tuple[str, ...] = (),
+    doubts: tuple[str, ...] | None = None,
 ) -> Inspection:
-    """Facts about a loaded model, with its clean accuracy on ``images``."""
+    """Facts about a loaded model, with its clean accuracy on ``images``.
+
+    Args:
+        classifier: the model.
+        images: images that it takes; None if there are none.
+        warnings: limitations that are known already.
+        doubts: signs that the input is wrong, if they are known already.
+    """
     accuracy = None if images is None else clean_accuracy(classifier, images)
     found = list(warnings)
     info = classifier.info
@@ -113,8 +129,8 @@ def inspect_classifier(
         )
     if info.random:
         found.append("the logits of an image differ from call to call")
-    if images is not None and accuracy is not None:
-        found.extend(_accuracy_warnings(classifier, images, accuracy))
+    if doubts is None:
+        doubts = () if images is None else input_doubts(classifier, images, accuracy)
     return Inspection(
         info=info,
         image_shape=classifier.image_shape,
@@ -122,24 +138,8 @@ def inspect_classifier(
         one_by_one=classifier.runtime.one_by_one,
         twin_available=classifier.differentiable,
         clean_accuracy=accuracy,
-        warnings=tuple(found),
-    )
-
-
-def _accuracy_warnings(
-    classifier: Classifier, images: ImageSet, accuracy: Proportion
-) -> tuple[str, ...]:
-    """Warnings about the preprocessing because of clean accuracy."""
-    if near_chance(accuracy, classifier.num_classes):
-        return (f"clean accuracy is at chance: {chance_hint(classifier, images)}",)
-    if not classifier.info.assumed_preprocessing:
-        return ()
-    best = better_alternative(classifier, images)
-    if best is None:
-        return ()
-    return (
-        f"the preprocessing is partly assumed; with {best.name}, {best.right} of {best.n} images "
-        f"would be classified correctly; if so, pass: {best.options}",
+        warnings=(*found, *doubts),
+        doubts=doubts,
     )
 
 

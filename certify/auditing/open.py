@@ -37,6 +37,8 @@ from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
+from .doubts import input_doubts
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -185,8 +187,8 @@ def open_session(
         )
         images.require_fit(classifier.image_shape, classifier.num_classes)
         _require_within_box(request, classifier.image_shape)
-        if not request.allow_low_accuracy:
-            check_clean_accuracy(classifier, images)
+        measure = clean_accuracy if request.allow_low_accuracy else check_clean_accuracy
+        doubts = input_doubts(classifier, images, measure(classifier, images))
         path = request.out or default_results(classifier)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
@@ -199,6 +201,9 @@ def open_session(
             for line in (*images.notes, *classifier.info.notes):
                 on_note(line)
             _warn_of_images(context, images, indices)
+            store.note_doubts(doubts)
+            for line in doubts:
+                context.warn(line)
             yield context
 
 

@@ -16,6 +16,7 @@ from robcert.certify.store import ledger
 from robcert.certify.tables import bound_name, decimal, in_precision, interval, percent
 
 from .clean import CleanSummary
+from .doubts import doubts_of
 from .headline import (
     Attacked,
     Context,
@@ -98,8 +99,9 @@ def findings_of(store: ResultStore) -> Findings:
     record = audit_record(store)
     found = _of_audit(store, record) if record else results(store)
     bounds, bounds_group = latest(found, BoundsSummary)
+    clean = latest(found, CleanSummary)[0]
     return Findings(
-        clean=latest(found, CleanSummary)[0],
+        clean=clean,
         attack=latest(found, AttackSummary)[0],
         bounds=bounds,
         bounds_group=bounds_group,
@@ -107,6 +109,7 @@ def findings_of(store: ResultStore) -> Findings:
         masking=latest(found, MaskingSummary)[0],
         ledger=ledger(store),
         quantised=bool(store.model.get("straight_through")),
+        doubts=doubts_of(store, record.get("inspect") or {}, clean),
         labelled=labelled(store),
         incomplete=incomplete(record),
         cut_off=tuple(record.get("unfinished", ())),
@@ -140,8 +143,10 @@ def verdict(found: Findings) -> AuditVerdict:
     text, tone = headline(attacked, Context(state, found.labelled, doubted))
     sentences = (
         *found.doubts,
+        "" if found.labelled else _NO_LABELS,
         found.incomplete,
         _masking_sentence(found),
+        _STRAIGHT_THROUGH if found.quantised else "",
         _attack_sentence(found, attacked),
         _certified_sentence(found.smoothing),
         f"Ledger: {found.ledger.sentence}.",
@@ -174,6 +179,15 @@ def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
     return worst
 
 
+_NO_LABELS = (
+    "No labels: every number refers to the model's own prediction (stability, not accuracy)."
+)
+
+_STRAIGHT_THROUGH = (
+    "Gradients are straight-through where the model rounds: they are not those of the file's "
+    "function, in which such gradients are 0."
+)
+
 _MASKING_SENTENCE = {
     MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the gradient-based numbers "
     "can be used.",
@@ -203,8 +217,10 @@ def _attack_sentence(found: Findings, attacked: Attacked | None) -> str:
     if found.attack is None or attacked is None:
         return ""
     entry, clean = attacked.entry, percent(attacked.clean.value)
-    subject = f"accuracy {clean}" if found.labelled else "the share of images that keep their class"
-    text = f"Attacked: {subject} falls to {percent(entry.value)} at {attacked.ball}"
+    text = f"Attacked: accuracy {clean} falls to"
+    if not found.labelled:
+        text = "Attacked: the share of images that keep their class is"
+    text += f" {percent(entry.value)} at {attacked.ball}"
     median = found.attack.median_distance
     surpassed = entry.value <= 0.5 and median is not None and median > entry.epsilon
     if median and not surpassed:  # by attacks of the masking check, which record no distances

@@ -19,6 +19,7 @@ from .clean_check import (
     check_clean_accuracy,
     clean_accuracy,
     near_chance,
+    one_class_warning,
 )
 from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
@@ -41,6 +42,7 @@ __all__ = [
     "clean_accuracy",
     "module_classifier",
     "near_chance",
+    "one_class_warning",
     "one_torch_thread",
     "require_gradients",
     "rounds_by_itself",

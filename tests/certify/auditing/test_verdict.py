@@ -106,7 +106,9 @@ def test_without_labels_nothing_is_an_accuracy(right: int, said: str) -> None:
     )
     unlabelled = findings(attack=attacked, labelled=False)
     shown = " ".join(card.text for card in cards(unlabelled))
-    assert "accuracy" not in shown + " ".join(verdict(unlabelled).sentences)
+    first, *others = verdict(unlabelled).sentences
+    assert first.startswith("No labels: every number refers to the model's own prediction")
+    assert "accuracy" not in shown + " ".join(others)
 
 
 @pytest.mark.parametrize(
