@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import AmbiguousOutputError
 from robcert.certify.importer import LoadOptions, load_classifier
-from robcert.certify.model import clean_accuracy
+from robcert.certify.model import clean_accuracy, fitting_order
 
 from .doubts import input_doubts
 
@@ -117,8 +117,12 @@ def inspect_classifier(
         warnings: limitations that are known already.
         doubts: signs that the input is wrong, if they are known already.
     """
-    accuracy = None if images is None else clean_accuracy(classifier, images)
     found = list(warnings)
+    if images is not None:
+        order = fitting_order(classifier, images)
+        images = order.images
+        found.extend([order.line] if order.line else [])
+    accuracy = None if images is None else clean_accuracy(classifier, images)
     info = classifier.info
     if not classifier.differentiable:
         found.append(f"no gradients, only gradient-free analyses run: {info.twin_unavailable}")

@@ -31,6 +31,7 @@ from robcert.certify.model import (
     PreprocessOptions,
     check_clean_accuracy,
     clean_accuracy,
+    fitting_order,
     near_chance,
 )
 from robcert.certify.numerics import keep_freed_memory
@@ -181,7 +182,9 @@ def open_session(
     """
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     with torch_threads(request.threads):
-        classifier, images = load_pair(request, on_note)
+        classifier, loaded = load_pair(request, on_note)
+        order = fitting_order(classifier, loaded)
+        images = order.images
         indices = select(
             len(images), limit=request.limit, every=request.every, indices=request.indices
         )
@@ -189,6 +192,7 @@ def open_session(
         _require_within_box(request, classifier.image_shape)
         measure = clean_accuracy if request.allow_low_accuracy else check_clean_accuracy
         doubts = input_doubts(classifier, images, measure(classifier, images))
+        doubts += () if order.decided else (order.line,)
         path = request.out or default_results(classifier)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
@@ -202,8 +206,10 @@ def open_session(
                 on_note(line)
             _warn_of_images(context, images, indices)
             store.note_doubts(doubts)
-            for line in doubts:
+            for line in (*doubts, *((order.line,) if order.changed else ())):
                 context.warn(line)
+            if order.line and order.decided and not order.changed:
+                on_note(order.line)
             yield context
 
 

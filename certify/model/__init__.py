@@ -1,5 +1,6 @@
 """The audited model in pixel space: runtime, twin, preprocessing, clean accuracy."""
 
+from .class_order import fitting_order
 from .classifier import (
     Classifier,
     GraphNode,
@@ -40,6 +41,7 @@ __all__ = [
     "chance_hint",
     "check_clean_accuracy",
     "clean_accuracy",
+    "fitting_order",
     "module_classifier",
     "near_chance",
     "one_class_warning",

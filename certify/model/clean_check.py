@@ -77,6 +77,14 @@ def clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion | Non
     return proportion(int((predicted == images.labels[indices]).sum()), len(indices))
 
 
+def checked_predictions(
+    classifier: Classifier, images: ImageSet
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images of the check and their predicted classes, negative where the model fails."""
+    indices = _spread(len(images), CHECK_IMAGES)
+    return indices, _predictions(classifier.logits, classifier, images, indices)
+
+
 def near_chance(accuracy: Proportion, num_classes: int) -> bool:
     """Whether ``accuracy`` is at most twice chance, or a tenth of the way from chance to 1.
 
