@@ -236,9 +236,9 @@ def options_for(wanted: Preprocessing, *, present: Preprocessing) -> str:
     >>> print(options_for(Preprocessing(channels="BGR"), present=Preprocessing()))
     --preprocess '{"channels": "BGR"}'
     """
-    no_change = {"mean": (0,), "std": (1,)}
+    no_change: dict[str, tuple[float, ...]] = {"mean": (0,), "std": (1,)}
     changed = {
-        name: getattr(wanted, name) or no_change.get(name)
+        name: getattr(wanted, name) or no_change[name]
         for name in ("range", "mean", "std", "layout", "channels", "flatten")
         if getattr(wanted, name) != getattr(present, name)
     }

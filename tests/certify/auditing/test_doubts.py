@@ -51,7 +51,7 @@ def test_a_wrong_normalisation_is_the_first_thing_that_is_said(
         assert "Doubtful: the present preprocessing" in page
 
 
-def divided_by_255() -> object:
+def divided_by_255() -> Any:
     """Ten classes by the mean of pixels from 0 to 255, which the graph divides by 255."""
     centres = (np.arange(10, dtype=np.float32) + 0.5) / 10
     return model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from summaries import attack, findings, masking, robust
 
@@ -84,7 +86,7 @@ def test_only_clear_gradients_make_a_model_robust(state: MaskingVerdict | None, 
 
 @pytest.mark.parametrize("given", [{"doubts": ("Wrong?",)}, {"cut_off": ("masking",)}])
 @pytest.mark.parametrize("right", [2, 98])
-def test_a_doubt_is_in_the_headline(right: int, given: dict[str, tuple[str, ...]]) -> None:
+def test_a_doubt_is_in_the_headline(right: int, given: dict[str, Any]) -> None:
     headline, tone = found(right, **given)
     assert headline.startswith("Robustness not established at")
     assert tone == "warn"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_classes_that_count_from_one_fit_as_text(tmp_path: Path) -> None:
     found.images.require_fit((1, 8, 8), CLASSES)
 
 
-def greys_as_text() -> object:
+def greys_as_text() -> Any:
     """An ONNX model of the classes in the order of ImageFolder."""
     centres = np.array([(int(name) + 0.5) / CLASSES for name in AS_TEXT], np.float32)
     return model(
