@@ -161,14 +161,14 @@ def _judged(judgement: Judgement, context: Context) -> tuple[str, Tone]:
 def _numbers(attacked: Attacked, context: Context) -> str:
     share = f"{share_text(attacked.entry)} of {attacked.clean.n} images"
     if not context.labelled:
-        return f"{share} keep the class that the model gives them without attack (no labels)"
+        return f"{share} keep their class under attack (no labels, so no accuracy)"
     clean = percent(attacked.clean.value)
     return f"{share} are classified correctly under attack, {clean} without attack"
 
 
 def criterion(attacked: Attacked, *, labelled: bool) -> str:
     """A sentence on when a model is called robust, and the interval that decides it."""
-    word, kept = "robust", "the share of right images that stay right"
+    word, kept = "robust", "the share of correctly classified images that stay so"
     if not labelled:
         word, kept = "stable", "the share of images that keep their class"
     return (

@@ -98,7 +98,7 @@ def test_a_doubt_is_in_the_headline(right: int, given: dict[str, Any]) -> None:
 def test_without_labels_nothing_is_an_accuracy(right: int, said: str) -> None:
     headline, tone = found(right, labelled=False)
     assert headline.startswith(said)
-    assert headline.endswith("keep the class that the model gives them without attack (no labels)")
+    assert headline.endswith("keep their class under attack (no labels, so no accuracy)")
     assert tone != "good"
     attacked = attack(
         n=10,
