@@ -198,7 +198,7 @@ def preprocessing(options: Options) -> PreprocessOptions:
     if isinstance(said, PreprocessOptions):
         return said
     if isinstance(said, str | Path):
-        return PreprocessOptions.from_file(Path(said))
+        return PreprocessOptions.from_text(str(said))
     if not isinstance(said, Mapping):
         message = f"preprocess must be options, a dictionary of them or a JSON file, got {said!r}"
         raise InvalidParameterError(message)

@@ -90,7 +90,10 @@ Plot = Annotated[
 FailUnder = Annotated[
     list[str] | None,
     typer.Option(
-        "--fail-under", help="Exit with 1 if a number is lower, such as robust_accuracy=0.4."
+        "--fail-under",
+        help="Exit with 1 if a number is lower, or if --time-budget leaves it undecided: "
+        "robust_accuracy=0.4, robust_accuracy@8/255=40%, clean_accuracy=0.9, "
+        "median_distance=4/255. Without a radius: that of the first --eps.",
     ),
 ]
 OldEveryStep = Annotated[bool, old_option("--every-step", new="--no-early-stopping")]
@@ -130,7 +133,6 @@ def attack(
 
     Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
-    bars = checks.parsed(fail_under, "attack")
     if every_step:
         note_new_spelling(options, "--every-step", "--no-early-stopping")
     corruption = Corruption(spatial, gaussian, draws, clip_noise)
@@ -148,12 +150,15 @@ def attack(
             fixed_radius=fixed_radius,
         ),
         ExtraTests(source, source_attack, corruption),
-        suite_wanted=bool(bars),
+        suite_wanted=bool(fail_under),
     )
+    gates = checks.gates_of(fail_under, "attack", checks.of_attack(options.norm, plan.epsilons))
     require_plot(plot, plan)
     with command_context(options) as context:
+        checks.require_labels(gates, context)
         done = run_plan(context, plan)
         readings = report_parts(context, "attack", done)
         if plot is not None:
             draw_accuracy(context, plot, done)
-    checks.enforce(bars, checks.Numbers.of_readings(readings))
+        found = checks.findings_of_attack(context, readings)
+    checks.enforce(gates, found)

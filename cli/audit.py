@@ -45,10 +45,16 @@ def audit(
         list[str] | None,
         typer.Option(
             "--fail-under",
-            help="Exit with 1 if a number is lower: robust_accuracy=0.4, clean_accuracy=0.9, "
-            "certified_accuracy@0.25=0.5.",
+            help="Exit with 1 if a number is lower, or if --time-budget leaves it undecided: "
+            "robust_accuracy=0.4, robust_accuracy@8/255=40%, clean_accuracy=0.9, "
+            "certified_accuracy@0.25=0.5, median_distance=4/255. Without a radius: the number of "
+            "the headline.",
         ),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 unless the masking check's verdict is clear."),
+    ] = False,
 ) -> None:
     """Run every analysis on a model and write the report.
 
@@ -58,9 +64,8 @@ def audit(
 
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
     """
-    from robcert.certify.auditing import AuditSettings, selected
+    from robcert.certify.auditing import AuditSettings, findings_of, selected
 
-    bars = checks.parsed(fail_under, "audit")
     settings = AuditSettings.of_profile(
         options.profile,
         norm=options.norm,
@@ -68,11 +73,17 @@ def audit(
         epsilons=epsilons(options) if options.eps else (),
         parts=selected(tuple(only or ()), tuple(skip or ())),
     )
+    gates = checks.gates_of(fail_under, "audit", checks.of_audit(settings))
+    checks.require_checked(settings, strict=strict)
     with command_context(options) as context:
+        checks.require_labels(gates, context)
         summary = run_audit(context, settings)
+        found = findings_of(context.session.store)
         page = write_page(context)
         _print(context, summary, page)
-    checks.enforce(bars, checks.Numbers.of_audit(summary))
+    checks.enforce(gates, found)
+    if strict:
+        checks.enforce_clear(found)
 
 
 def run_audit(context: CommandContext, settings: AuditSettings) -> AuditSummary:

@@ -1,6 +1,6 @@
 """Attacks on the model itself: the nearest adversarial image, random changes, transfer."""
 
-from .analysis import analyse
+from .analysis import analyse, default_epsilons
 from .black_box.hopskipjump import NORMS, hopskipjump
 from .black_box.label_only import label_search
 from .black_box.noise import noise_search
@@ -50,6 +50,7 @@ __all__ = [
     "attacks_of",
     "charts",
     "corruption_tables",
+    "default_epsilons",
     "default_rule",
     "distance_limit",
     "fgsm",

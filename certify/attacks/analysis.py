@@ -45,7 +45,8 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     """Path of the table with each image's nearest adversarial image.
 
     Rows that already exist are kept. ``epsilons`` are radii of the summary, pixel units; they
-    change no row, and those of earlier runs are kept.
+    change no row, and those of earlier runs are kept. The first is the headline's radius; without
+    any it is the default of the norm.
 
     Raises:
         InvalidParameterError: an attack does not exist, or does not fit the model or the norm.
@@ -81,6 +82,11 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     return group.path
 
 
+def default_epsilons(norm: Norm) -> tuple[float, ...]:
+    """Radii of a summary where none are given, pixel units."""
+    return tuple(HEADLINE[norm] * share for share in GRID)
+
+
 def _note(
     group: AnalysisGroup,
     names: tuple[str, ...],
@@ -92,13 +98,11 @@ def _note(
     """Store what a summary needs in addition to the rows."""
     for epsilon in epsilons:
         require_positive("epsilon", epsilon)
-    headline = HEADLINE[settings.norm]
-    before = set(group.attribute("epsilons", []))
-    default = {headline * share for share in GRID} if not (before or epsilons) else set()
+    wanted = tuple(epsilons) or default_epsilons(settings.norm)
     group.set_attributes(
         attacks=list(names),
-        epsilons=sorted(before | set(epsilons) | default),
-        headline_epsilon=epsilons[0] if epsilons else group.attribute("headline_epsilon", headline),
+        epsilons=sorted({*group.attribute("epsilons", []), *wanted}),
+        headline_epsilon=epsilons[0] if epsilons else HEADLINE[settings.norm],
         gradient_free=not differentiable,
     )
 

@@ -4,6 +4,7 @@ from .analysis import AuditSummary, analyse, summarise
 from .clean import CleanSummary
 from .clean import analyse as analyse_clean
 from .clean import summarise as summarise_clean
+from .headline import SAME_RADIUS, attacked_accuracy, certified_accuracy
 from .inspection import Inspection, inspect_classifier, inspect_model
 from .open import (
     SessionContext,
@@ -38,6 +39,7 @@ __all__ = [
     "ANALYSES",
     "CLEAN",
     "PARTS",
+    "SAME_RADIUS",
     "SCHEMAS",
     "Analysis",
     "AuditSettings",
@@ -55,9 +57,11 @@ __all__ = [
     "analyse",
     "analyse_clean",
     "analysis_named",
+    "attacked_accuracy",
     "audit_record",
     "bundled",
     "cards",
+    "certified_accuracy",
     "contradictions",
     "default_data",
     "default_results",

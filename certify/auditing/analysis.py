@@ -84,12 +84,14 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         settings: settings of every part.
         command: the command line, recorded so that the report can print it.
     """
-    clean.analyse(session)
-    facts = inspect_classifier(session.classifier, session.images).to_json()
+    path = clean.analyse(session)
+    known = session.store.model.get("doubts")
+    doubts = None if known is None else tuple(known)
+    facts = inspect_classifier(session.classifier, session.images, doubts=doubts).to_json()
     group = session.store.group(AUDIT, prefix="audit", settings=settings, seed=session.seed)
     keys: dict[str, str] = {}
     reasons = {part: "excluded by --only or --skip" for part in PARTS if part not in settings.parts}
-    unfinished: dict[str, str] = {}
+    unfinished = _cut_off(session, "clean", path)
     seconds: dict[str, float] = dict(group.attribute("record", {}).get("seconds", {}))
     parts = [(row.name, row.part) for row in ANALYSES if row.part and row.name in settings.parts]
     for name, part in sorted(parts, key=lambda entry: entry[1].rank):
@@ -104,9 +106,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
             reasons[name] = str(error)
             continue
         seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
-        if left := len(session.store.at(keys[name]).missing(session.indices)):
-            total = len(session.indices)
-            unfinished[name] = f"{total - left} of {total} images"
+        unfinished |= _cut_off(session, name, keys[name])
     record = {
         "keys": keys,
         "not_available": reasons,
@@ -117,6 +117,13 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     }
     group.set_attributes(record=record, run=_next_run(session.store))
     return group.path
+
+
+def _cut_off(session: Session, name: str, path: str) -> dict[str, str]:
+    """How far the table at ``path`` got before time ran out, by ``name``; empty if it is done."""
+    left, total = len(session.store.at(path).missing(session.indices)), len(session.indices)
+    cut = left and session.out_of_time  # without it the model failed on the images that are left
+    return {name: f"{total - left} of {total} images"} if cut else {}
 
 
 def _next_run(store: ResultStore) -> int:

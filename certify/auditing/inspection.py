@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import AmbiguousOutputError
 from robcert.certify.importer import LoadOptions, load_classifier
-from robcert.certify.model import (
-    better_alternative,
-    chance_hint,
-    clean_check,
-    near_chance,
-    require_a_class,
-)
+from robcert.certify.model import clean_check, fitting_order, require_a_class
+
+from .doubts import input_doubts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +33,8 @@ class Inspection:
         one_by_one: whether the runtime takes only one image at a time.
         twin_available: whether gradient analyses can run.
         clean_accuracy: on up to 200 images spread over the set; None without labelled images.
-        warnings: limitations that concern every number about this model.
+        warnings: limitations that concern every number about this model, doubts included.
+        doubts: signs that the model does not get the input it expects.
     """
 
     info: ModelInfo
@@ -47,6 +44,7 @@ class Inspection:
     twin_available: bool
     clean_accuracy: Proportion | None
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The summary of ``inspect``; keys as in the design."""
@@ -78,6 +76,7 @@ class Inspection:
             "clean_accuracy": _accuracy(self.clean_accuracy),
             "notes": list(info.notes),
             "warnings": list(self.warnings),
+            "doubts": list(self.doubts),
         }
 
 
@@ -104,16 +103,33 @@ def inspect_model(
 
 
 def inspect_classifier(
-    classifier: Classifier, images: ImageSet | None, *, warnings: tuple[str, ...] = ()
+    classifier: Classifier,
+    images: ImageSet | None,
+    *,
+    warnings: tuple[str, ...] = (),
+    doubts: tuple[str, ...] | None = None,
 ) -> Inspection:
-    """Facts about a loaded model, with its clean accuracy on ``images``."""
-    checked = None if images is None else clean_check(classifier, images)
-    if checked is None:
+    """Facts about a loaded model, with its clean accuracy on ``images``.
+
+    Args:
+        classifier: the model.
+        images: images that it takes; None if there are none.
+        warnings: limitations that are known already.
+        doubts: signs that the input is wrong, if they are known already.
+
+    Raises:
+        ModelFileError: the scores are NaN on every image, or without images on random ones.
+    """
+    found, accuracy = list(warnings), None
+    if images is None:
         require_a_class(classifier)
-    accuracy = None if checked is None else checked.accuracy
-    found = list(warnings)
-    if checked is not None and checked.undefined:
-        found.append(checked.warning)
+    else:
+        order = fitting_order(classifier, images)
+        images = order.images
+        found.extend([order.line] if order.line else [])
+        checked = clean_check(classifier, images)
+        accuracy = checked.accuracy
+        found.extend([checked.warning] if checked.undefined else [])
     info = classifier.info
     if not classifier.differentiable:
         found.append(f"no gradients, only gradient-free analyses run: {info.twin_unavailable}")
@@ -124,8 +140,8 @@ def inspect_classifier(
         )
     if info.random:
         found.append("the logits of an image differ from call to call")
-    if images is not None and accuracy is not None:
-        found.extend(_accuracy_warnings(classifier, images, accuracy))
+    if doubts is None:
+        doubts = () if images is None else input_doubts(classifier, images, accuracy)
     return Inspection(
         info=info,
         image_shape=classifier.image_shape,
@@ -133,24 +149,8 @@ def inspect_classifier(
         one_by_one=classifier.runtime.one_by_one,
         twin_available=classifier.differentiable,
         clean_accuracy=accuracy,
-        warnings=tuple(found),
-    )
-
-
-def _accuracy_warnings(
-    classifier: Classifier, images: ImageSet, accuracy: Proportion
-) -> tuple[str, ...]:
-    """Warnings about the preprocessing because of clean accuracy."""
-    if near_chance(accuracy, classifier.num_classes):
-        return (f"clean accuracy is at chance: {chance_hint(classifier, images)}",)
-    if not classifier.info.assumed_preprocessing:
-        return ()
-    best = better_alternative(classifier, images)
-    if best is None:
-        return ()
-    return (
-        f"the preprocessing is partly assumed; with {best.name}, {best.right} of {best.n} images "
-        f"would be classified correctly; if so, pass: {best.options}",
+        warnings=(*found, *doubts),
+        doubts=doubts,
     )
 
 

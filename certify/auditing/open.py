@@ -31,12 +31,15 @@ from robcert.certify.model import (
     PreprocessOptions,
     clean_accuracy,
     clean_check,
+    fitting_order,
     near_chance,
     require_above_chance,
 )
 from robcert.certify.numerics import keep_freed_memory
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
+
+from .doubts import input_doubts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +188,9 @@ def open_session(
     """
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     with torch_threads(request.threads):
-        classifier, images = load_pair(request, on_note)
+        classifier, loaded = load_pair(request, on_note)
+        order = fitting_order(classifier, loaded)
+        images = order.images
         indices = select(
             len(images), limit=request.limit, every=request.every, indices=request.indices
         )
@@ -194,6 +199,8 @@ def open_session(
         checked = clean_check(classifier, images)
         if not request.allow_low_accuracy:
             require_above_chance(classifier, images, checked.accuracy)
+        doubts = input_doubts(classifier, images, checked.accuracy)
+        doubts += () if order.decided else (order.line,)
         path = request.out or default_results(classifier)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
@@ -208,6 +215,11 @@ def open_session(
             _warn_of_images(context, images, indices)
             if checked.undefined:
                 context.warn(checked.warning)
+            store.note_doubts(doubts)
+            for line in (*doubts, *((order.line,) if order.changed else ())):
+                context.warn(line)
+            if order.line and order.decided and not order.changed:
+                on_note(order.line)
             yield context
 
 

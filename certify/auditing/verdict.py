@@ -5,27 +5,33 @@ Terminal, `--json`, `show`, the report and the Python API all read :func:`verdic
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from robcert.certify.attacks import AttackSummary, RobustAccuracy
+from robcert.certify.attacks import AttackSummary
 from robcert.certify.masking import MaskingSummary, MaskingVerdict
 from robcert.certify.radius_bounds import BoundsSummary
-from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
+from robcert.certify.smoothing import SmoothingSummary
 from robcert.certify.store import ledger
-from robcert.certify.tables import bound_name, decimal, in_precision, percent, pixel
+from robcert.certify.tables import bound_name, decimal, in_precision, interval, percent
 
 from .clean import CleanSummary
+from .doubts import doubts_of
+from .headline import (
+    Attacked,
+    Context,
+    Tone,
+    certified_accuracy,
+    criterion,
+    headline,
+)
 from .registry import ANALYSES
-from .summaries import audit_record, incomplete, latest, results
+from .summaries import audit_record, incomplete, labelled, latest, results
 
 if TYPE_CHECKING:
-    from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup, Ledger, ResultStore
 
     from .summaries import Readings
-
-Tone = Literal["good", "warn", "bad", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ class Findings:
         bounds_group: table of the bounds.
         ledger: estimated radii against attacked distances.
         quantised: whether the model has nodes with straight-through gradients.
+        doubts: sentences on why the numbers may not mean what they seem to.
+        labelled: whether the images have labels.
         incomplete: a sentence on what a time budget interrupted; empty if nothing.
+        cut_off: names of the parts of an audit that a time budget interrupted.
     """
 
     clean: CleanSummary | None
@@ -75,7 +84,10 @@ class Findings:
     masking: MaskingSummary | None
     ledger: Ledger
     quantised: bool = False
+    doubts: tuple[str, ...] = ()
+    labelled: bool = True
     incomplete: str = ""
+    cut_off: tuple[str, ...] = ()
 
 
 def findings_of(store: ResultStore) -> Findings:
@@ -87,8 +99,9 @@ def findings_of(store: ResultStore) -> Findings:
     record = audit_record(store)
     found = _of_audit(store, record) if record else results(store)
     bounds, bounds_group = latest(found, BoundsSummary)
+    clean = latest(found, CleanSummary)[0]
     return Findings(
-        clean=latest(found, CleanSummary)[0],
+        clean=clean,
         attack=latest(found, AttackSummary)[0],
         bounds=bounds,
         bounds_group=bounds_group,
@@ -96,7 +109,10 @@ def findings_of(store: ResultStore) -> Findings:
         masking=latest(found, MaskingSummary)[0],
         ledger=ledger(store),
         quantised=bool(store.model.get("straight_through")),
+        doubts=doubts_of(store, record.get("inspect") or {}, clean),
+        labelled=labelled(store),
         incomplete=incomplete(record),
+        cut_off=tuple(record.get("unfinished", ())),
     )
 
 
@@ -117,19 +133,25 @@ def verdict_of(store: ResultStore) -> AuditVerdict:
 def verdict(found: Findings) -> AuditVerdict:
     """Verdict of ``found``.
 
-    The headline depends on the masking verdict first, because masking makes the other numbers
-    meaningless; then on the accuracy under attack.
+    Every doubt about what was measured is a sentence before the numbers, and no model is called
+    robust, or not robust, while there is one.
     """
-    attacked = _headline_attack(found)
-    headline, tone = _headline(found.masking, attacked)
+    attacked = Attacked.of(found.attack, found.masking)
+    state = None if found.masking is None else found.masking.verdict
+    unfinished = bool({"attack", "masking"} & {*found.cut_off})
+    doubted = unfinished or bool(found.doubts)
+    text, tone = headline(attacked, Context(state, found.labelled, doubted))
     sentences = (
+        *found.doubts,
+        "" if found.labelled else _NO_LABELS,
         found.incomplete,
         _masking_sentence(found),
-        _attack_sentence(found.attack, attacked),
+        _STRAIGHT_THROUGH if found.quantised else "",
+        _attack_sentence(found, attacked),
         _certified_sentence(found.smoothing),
         f"Ledger: {found.ledger.sentence}.",
     )
-    return AuditVerdict(headline, tone, tuple(sentence for sentence in sentences if sentence))
+    return AuditVerdict(text, tone, tuple(sentence for sentence in sentences if sentence))
 
 
 def cards(found: Findings) -> tuple[Card, ...]:
@@ -157,6 +179,15 @@ def contradictions(found: Ledger, bounds: str) -> dict[str, tuple[int, int]]:
     return worst
 
 
+_NO_LABELS = (
+    "No labels: every number refers to the model's own prediction (stability, not accuracy)."
+)
+
+_STRAIGHT_THROUGH = (
+    "Gradients are straight-through where the model rounds: they are not those of the file's "
+    "function, in which such gradients are 0."
+)
+
 _MASKING_SENTENCE = {
     MaskingVerdict.CLEAR: "Gradients: clear. No test found masking, so the gradient-based numbers "
     "can be used.",
@@ -182,64 +213,24 @@ def _masking_sentence(found: Findings) -> str:
     )
 
 
-def _headline_attack(found: Findings) -> RobustAccuracy | None:
-    """The robust accuracy in the headline: at the default epsilon, else at the last one.
-
-    If it is smaller under the attacks of the masking check on the same images, theirs.
-    """
-    attack = found.attack
-    if attack is None:
-        return None
-    known = [entry for entry in attack.robust_accuracy if entry.value == entry.value]  # not NaN
-    chosen = [entry for entry in known if entry.epsilon == attack.headline_epsilon]
-    if not known:
-        return None
-    entry, check = (chosen or known)[-1], found.masking
-    if check is None or not check.corrected.n:
-        return entry
-    comparable = (attack.norm, entry.epsilon, attack.n) == (
-        check.norm,
-        check.epsilon,
-        check.corrected.n,
-    )
-    return _at(entry, check.corrected) if comparable else entry
-
-
-def _at(entry: RobustAccuracy, check: Proportion) -> RobustAccuracy:
-    """The smaller of both accuracies."""
-    if not check.value < entry.value:
-        return entry
-    return replace(entry, value=check.value, lower=check.lower, upper=check.upper)
-
-
-def _headline(masking: MaskingSummary | None, attacked: RobustAccuracy | None) -> tuple[str, Tone]:
-    state = None if masking is None else masking.verdict
-    if state is MaskingVerdict.MASKED:
-        return "This model masks its gradients: its apparent robustness cannot be trusted", "bad"
-    if attacked is None:
-        return "No attack in this file: robustness was not tested", "none"
-    doubt = ", and its gradients are suspect" if state is MaskingVerdict.SUSPECT else ""
-    share, where = percent(attacked.value), pixel(attacked.epsilon)
-    kept = f"{share} of images are still classified correctly under attack at ε = {where}{doubt}"
-    if attacked.value < 0.1:
-        return f"Not robust: {kept}", "bad"
-    return kept, "good" if attacked.value > 0.5 and not doubt else "warn"
-
-
-def _attack_sentence(attack: AttackSummary | None, entry: RobustAccuracy | None) -> str:
-    if attack is None or entry is None:
+def _attack_sentence(found: Findings, attacked: Attacked | None) -> str:
+    if found.attack is None or attacked is None:
         return ""
-    text = f"Attacked: accuracy {percent(attack.clean_accuracy.value)} falls to "
-    text += f"{percent(entry.value)} at ε = {pixel(entry.epsilon)} ({attack.norm})"
-    median = attack.median_distance
+    entry, clean = attacked.entry, percent(attacked.clean.value)
+    text = f"Attacked: accuracy {clean} falls to"
+    if not found.labelled:
+        text = "Attacked: the share of images that keep their class is"
+    text += f" {percent(entry.value)} at {attacked.ball}"
+    median = found.attack.median_distance
     surpassed = entry.value <= 0.5 and median is not None and median > entry.epsilon
-    if not median or surpassed:  # by attacks of the masking check, which record no distances
-        return f"{text}."
-    return f"{text}; half are misclassified within {decimal(median)}."
+    if median and not surpassed:  # by attacks of the masking check, which record no distances
+        changed = "are misclassified" if found.labelled else "get another class"
+        text += f"; half {changed} within {decimal(median)}"
+    return f"{text}. {criterion(attacked, labelled=found.labelled)}"
 
 
 def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
-    entry = _certified_entry(smoothing)
+    entry = certified_accuracy(smoothing)
     if smoothing is None or entry is None:
         return ""
     model = f"the smoothed classifier{in_precision(smoothing.precision)}"
@@ -249,13 +240,9 @@ def _certified_sentence(smoothing: SmoothingSummary | None) -> str:
     )
 
 
-def _certified_entry(smoothing: SmoothingSummary | None) -> CertifiedAccuracy | None:
-    """The smallest positive radius of the curve."""
-    entries = [] if smoothing is None else [e for e in smoothing.certified_accuracy if e.radius > 0]
-    return min(entries, key=lambda entry: entry.radius, default=None)
-
-
 def _clean_card(found: Findings) -> Card | None:
+    if not found.labelled:
+        return None
     accuracy = found.clean.clean_accuracy if found.clean else None
     if accuracy is None and found.attack is not None:
         accuracy = found.attack.clean_accuracy
@@ -266,12 +253,16 @@ def _clean_card(found: Findings) -> Card | None:
 
 
 def _attacked_card(found: Findings) -> Card | None:
-    entry = _headline_attack(found)
-    if found.attack is None or entry is None:
+    attacked = Attacked.of(found.attack, found.masking)
+    if found.attack is None or attacked is None:
         return None
-    where = f"ε = {pixel(entry.epsilon)} ({found.attack.norm})"
+    entry = attacked.entry
     more = "" if entry in found.attack.robust_accuracy else ", masking check included"
-    text = f"accuracy under attack{more}, at {where}; true robustness can only be lower"
+    what = "accuracy" if found.labelled else "share that keeps its class"
+    text = (
+        f"{interval(entry)}, {what} under attack{more}, at {attacked.ball}, "
+        f"{found.attack.n} images; true robustness can only be lower"
+    )
     return Card("attacked", percent(entry.value), text)
 
 
@@ -306,7 +297,7 @@ def _doubt(bounds: BoundsSummary, name: str) -> str:
 
 
 def _certified_card(smoothing: SmoothingSummary | None) -> Card | None:
-    entry = _certified_entry(smoothing)
+    entry = certified_accuracy(smoothing)
     if smoothing is None or entry is None:
         return None
     how = f"when smoothed{in_precision(smoothing.precision)}"

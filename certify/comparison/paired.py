@@ -23,7 +23,7 @@ from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError, require_open_unit
 from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.radius_bounds import BOUNDS
-from robcert.certify.smoothing import SMOOTHING
+from robcert.certify.smoothing import SMOOTHING, certified_radii
 from robcert.certify.stats import (
     Correction,
     PairedCounts,
@@ -284,13 +284,14 @@ def _bounds(pair: PairedTable) -> Iterator[Difference]:
 
 
 def _smoothing(pair: PairedTable) -> Iterator[Difference]:
+    radius_a, radius_b = (certified_radii(group, pair.indices) for group in (pair.a, pair.b))
     if pair.labelled:
-        (right_a, right_b), (radius_a, radius_b) = pair.correct(), pair.columns("radius")
+        right_a, right_b = pair.correct()
         for radius in pair.a.settings.get("radii", ()):
             a, b = right_a & (radius_a >= radius), right_b & (radius_b >= radius)
             quantity = f"certified accuracy at {radius:.4g} (l2)"
             yield pair.accuracies(quantity, Kind.CERTIFIED, a, b)
-    yield from _means(pair, Kind.CERTIFIED, "radius")
+    yield pair.numbers("radius", Kind.CERTIFIED, radius_a, radius_b)
 
 
 def _attack(pair: PairedTable) -> Iterator[Difference]:

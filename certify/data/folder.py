@@ -6,7 +6,7 @@ import contextlib
 import csv
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from robcert.certify.errors import DataError
 
 from .files import readable
-from .image_set import Hash, ImageSet
+from .image_set import ClassOrder, Hash, ImageSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,8 @@ def from_folder(folder: Path, *, name: str = "", resize: int = 0, crop: int = 0)
     """Image set of a folder of image files.
 
     Sub-folders are classes, numbered in the order of their names (by value where all names are
-    numbers). A flat folder has the labels of its ``labels.csv`` (rows ``file,label``), or none.
+    numbers; if their order as text is another one, it is kept as the other order). A flat folder
+    has the labels of its ``labels.csv`` (rows ``file,label``), or none.
 
     Args:
         folder: where the files are.
@@ -110,7 +111,8 @@ def from_folder(folder: Path, *, name: str = "", resize: int = 0, crop: int = 0)
         shape = (shape[0], crop, crop)
     source = FolderSource(tuple(paths), shape, resize)
     notes = tuple(text for text in (note, colour_note) if text)
-    return ImageSet.of(name or folder.name, source, labels, classes=classes, notes=notes)
+    found = ImageSet.of(name or folder.name, source, labels, classes=classes, notes=notes)
+    return replace(found, other_order=_text_order([len(by_class[key]) for key in classes], classes))
 
 
 def _images(folder: Path, pattern: str) -> list[Path]:
@@ -139,6 +141,20 @@ def _numbered(names: list[str]) -> dict[str, int]:
     if all(name.isdecimal() for name in names):
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(sorted(names))}
+
+
+def _text_order(sizes: list[int], classes: tuple[str, ...]) -> ClassOrder | None:
+    """The order of the ``classes`` as text, None if it numbers them as they are.
+
+    Args:
+        sizes: number of images of each class.
+        classes: their names, in the order of the images.
+    """
+    ordered = sorted(classes)
+    if not classes or _numbered(list(classes)) == {name: at for at, name in enumerate(ordered)}:
+        return None
+    numbers = [ordered.index(name) for name in classes]
+    return ClassOrder(np.repeat(np.array(numbers, np.int64), sizes), tuple(ordered))
 
 
 def _table_of_labels(folder: Path, paths: list[Path]) -> tuple[NDArray[np.int64] | None, str]:

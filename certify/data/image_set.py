@@ -55,6 +55,24 @@ class PixelSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ClassOrder:
+    """Another numbering of the classes.
+
+    Attributes:
+        labels: class of each image ``(n,)``.
+        classes: names of the classes in that order.
+    """
+
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The first names."""
+        return ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSet:
     """Images in pixel space with labels.
 
@@ -65,6 +83,7 @@ class ImageSet:
         sha256: hash of all images and labels; the same content has the same hash in any format.
         classes: names of the classes, empty where they have none.
         notes: how the content was interpreted, one line each.
+        other_order: another common numbering of the same classes, if it is not the same.
     """
 
     name: str
@@ -73,6 +92,7 @@ class ImageSet:
     sha256: str
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    other_order: ClassOrder | None = None
 
     @classmethod
     def of(
@@ -101,6 +121,15 @@ class ImageSet:
         source.check(digest)
         digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
         return cls(name, source, checked, digest.hexdigest(), classes, notes)
+
+    def in_other_order(self) -> ImageSet:
+        """The same images with the labels of ``other_order``."""
+        other = self.other_order
+        if other is None:
+            return self
+        return ImageSet.of(
+            self.name, self.source, other.labels, classes=other.classes, notes=self.notes
+        )
 
     def __len__(self) -> int:
         return len(self.source)

@@ -1,5 +1,6 @@
 """The audited model in pixel space: runtime, twin, preprocessing, clean accuracy."""
 
+from .class_order import fitting_order
 from .classifier import (
     Classifier,
     GraphNode,
@@ -20,6 +21,7 @@ from .clean_check import (
     clean_accuracy,
     clean_check,
     near_chance,
+    one_class_warning,
     require_a_class,
     require_above_chance,
 )
@@ -43,8 +45,10 @@ __all__ = [
     "check_clean_accuracy",
     "clean_accuracy",
     "clean_check",
+    "fitting_order",
     "module_classifier",
     "near_chance",
+    "one_class_warning",
     "one_torch_thread",
     "require_a_class",
     "require_above_chance",

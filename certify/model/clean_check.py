@@ -17,7 +17,9 @@ from scipy.optimize import linear_sum_assignment
 from robcert.certify.errors import ModelFileError, PreprocessingError
 from robcert.certify.failures import in_parts
 from robcert.certify.numerics import NO_CLASS, classes_of, generator
-from robcert.certify.stats import Proportion, proportion
+from robcert.certify.stats import Proportion, proportion, two_sided_p_value
+
+from .constants import NORMALISATIONS, Normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,32 +42,14 @@ TRIAL_BATCH = 32
 FAILED = -2
 """In place of the class of an image on which the model fails."""
 
+NEARLY_AS_GOOD = 1
+"""Of preprocessings that differ by at most so many images, that of the data set is suggested."""
 
-@dataclass(frozen=True, slots=True)
-class _Normalisation:
-    """A common normalisation; mean and std in the order RGB."""
+SIGNIFICANT = 0.05
+"""Largest p-value, over all preprocessings tried, at which one counts as better."""
 
-    name: str
-    limits: tuple[float, float] = (0.0, 1.0)
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-
-_NORMALISATIONS = (
-    _Normalisation("range 0 to 1"),
-    _Normalisation("range 0 to 255", (0.0, 255.0)),
-    _Normalisation("range -1 to 1", (-1.0, 1.0)),
-    _Normalisation("inverted pixel values", (1.0, 0.0)),
-    _Normalisation(
-        "ImageNet mean and std", (0.0, 1.0), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    ),
-    _Normalisation("ImageNet means of 0 to 255", (0.0, 255.0), (123.68, 116.78, 103.94)),
-    _Normalisation(
-        "CIFAR-10 mean and std", (0.0, 1.0), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
-    ),
-    _Normalisation("MNIST mean and std", (0.0, 1.0), (0.1307,), (0.3081,)),
-    _Normalisation("Fashion-MNIST mean and std", (0.0, 1.0), (0.286,), (0.353,)),
-)
+FEWEST_IMAGES = 10
+"""Of fewer images it means nothing that all get one class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +61,7 @@ class Alternative:
         preprocessing: all of it.
         options: command-line options that change the present preprocessing to this one.
         right: number of correctly classified images among ``n``.
+        now: the same under the present preprocessing.
         n: number of images tried.
     """
 
@@ -84,6 +69,7 @@ class Alternative:
     preprocessing: Preprocessing
     options: str
     right: int
+    now: int
     n: int
 
 
@@ -152,6 +138,14 @@ def clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion | Non
     return None if images.labels is None else clean_check(classifier, images).accuracy
 
 
+def checked_predictions(
+    classifier: Classifier, images: ImageSet
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images of the check and their predicted classes, negative where the model fails."""
+    indices = _spread(len(images), CHECK_IMAGES)
+    return indices, _predictions(classifier.logits, classifier, images, indices)
+
+
 def near_chance(accuracy: Proportion, num_classes: int) -> bool:
     """Whether ``accuracy`` is at most twice chance, or a tenth of the way from chance to 1.
 
@@ -211,64 +205,120 @@ def chance_hint(classifier: Classifier, images: ImageSet) -> str:
 def better_alternative(classifier: Classifier, images: ImageSet) -> Alternative | None:
     """The common preprocessing that is significantly better than the present one; None if none is.
 
-    Significantly: the exact 95 % intervals on the same images do not overlap.
+    The candidates are compared on a few images; of those nearly as good as the best, the one whose
+    constants are from a data set like these images is taken. Significantly: by the exact sign test
+    on all images of the check, adjusted for the number of candidates (Bonferroni).
     """
-    with_preprocessing = classifier.runtime.with_preprocessing
-    if images.labels is None or with_preprocessing is None:
+    if images.labels is None:
         return None
-    indices = _spread(len(images), TRIAL_IMAGES)
+    few, indices = (_spread(len(images), most) for most in (TRIAL_IMAGES, CHECK_IMAGES))
     labels = images.labels[indices]
-    present = _predictions(classifier.logits, classifier, images, indices)
-    used = classifier.preprocessing
-    best: Alternative | None = None
-    for name, preprocessing in alternatives(used, classifier.image_shape[0]):
-        logits = with_preprocessing(preprocessing)
-        predicted = _predictions(logits, classifier, images, indices)
-        right = int((predicted == labels).sum())
-        if best is None or right > best.right:
-            options = options_for(preprocessing, present=used)
-            best = Alternative(name, preprocessing, options, right, len(indices))
-    now = proportion(int((present == labels).sum()), len(indices))
-    if best is None or proportion(best.right, best.n).lower <= now.upper:
+    tried = [
+        (one, logits, _right(_predictions(logits, classifier, images, few), images.labels[few]))
+        for one, logits in _candidates(classifier, images)
+    ]
+    if not tried:
         return None
-    return best
+    most = max(right for _, _, right in tried)
+    near = [entry for entry in tried if entry[2] >= most - NEARLY_AS_GOOD]
+    best, changed, _ = max(near, key=lambda entry: (entry[0].fit, entry[2]))
+    now = _predictions(classifier.logits, classifier, images, indices) == labels
+    then = _predictions(changed, classifier, images, indices) == labels
+    gained, lost = int((then & ~now).sum()), int((now & ~then).sum())
+    if gained <= lost or two_sided_p_value(gained, lost) * len(tried) > SIGNIFICANT:
+        return None
+    options = options_for(best.preprocessing, present=classifier.preprocessing)
+    right, present = int(then.sum()), int(now.sum())
+    return Alternative(best.name, best.preprocessing, options, right, present, len(indices))
 
 
-def alternatives(present: Preprocessing, channels: int) -> Iterator[tuple[str, Preprocessing]]:
-    """Common preprocessings for the same input, with their names."""
+def _right(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
+    return int((predicted == labels).sum())
+
+
+def one_class_warning(classifier: Classifier, images: ImageSet) -> str:
+    """A sentence without a full stop if all images get one class although they should not.
+
+    It names the common preprocessing under which the model tells most classes apart. Empty if the
+    model names several classes, or the labels are of one class, or the images are too few.
+    """
+    indices = _spread(len(images), CHECK_IMAGES)
+    labels = None if images.labels is None else images.labels[indices]
+    if len(indices) < FEWEST_IMAGES or (labels is not None and len(np.unique(labels)) == 1):
+        return ""
+    predicted = _predictions(classifier.logits, classifier, images, indices)
+    named = np.unique(predicted[predicted >= 0])
+    if len(named) != 1:
+        return ""
+    text = f"all {len(indices)} images tried get class {named[0]}: a constant prediction is no test"
+    best, classes = None, 1
+    for one, logits in _candidates(classifier, images):
+        other = _predictions(logits, classifier, images, indices)
+        count = len(np.unique(other[other >= 0]))
+        if count > classes:
+            best, classes = one, count
+    if best is None:
+        return f"{text}; no common preprocessing gives several classes"
+    options = options_for(best.preprocessing, present=classifier.preprocessing)
+    return f"{text}; with {best.name}, they get {classes} classes; if so, pass: {options}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A common preprocessing, and how well its constants fit the images."""
+
+    name: str
+    preprocessing: Preprocessing
+    fit: int
+
+
+def _candidates(classifier: Classifier, images: ImageSet) -> Iterator[tuple[_Candidate, Logits]]:
+    """Common preprocessings other than the present one, with the logits under each."""
+    logits_under = classifier.runtime.with_preprocessing
+    if logits_under is None:
+        return
+    shape = classifier.image_shape
+    for name, scaling, changed in alternatives(classifier.preprocessing, shape[0]):
+        one = _Candidate(name, changed, scaling.fit(shape, images.name))
+        yield one, logits_under(changed)
+
+
+def alternatives(
+    present: Preprocessing, channels: int
+) -> Iterator[tuple[str, Normalisation, Preprocessing]]:
+    """Common preprocessings for the same input, with their names and normalisations."""
     for arrangement, arranged in _arrangements(present, channels):
         order = -1 if arranged.channels == "BGR" else 1  # means follow the model's channel order
-        for scaling in _NORMALISATIONS:
+        for scaling in NORMALISATIONS:
             mean, std = scaling.mean[::order], scaling.std[::order]
             changed = replace(arranged, range=scaling.limits, mean=mean, std=std)
             if changed != present and len(mean) in (0, channels):
-                yield ", ".join(filter(None, (scaling.name, arrangement))), changed
+                yield ", ".join(filter(None, (scaling.name, arrangement))), scaling, changed
 
 
 def options_for(wanted: Preprocessing, *, present: Preprocessing) -> str:
     """Command-line options that change the preprocessing ``present`` to ``wanted``.
 
+    They can be pasted: one JSON text if a part has no option of its own.
+
     >>> from robcert.certify.model import Preprocessing
-    >>> options_for(Preprocessing(range=(0, 255), channels="BGR"), present=Preprocessing())
-    '--range 0,255 --preprocess FILE, where FILE contains {"channels": "BGR"}'
+    >>> options_for(Preprocessing(range=(0, 255), mean=(1, 2, 3)), present=Preprocessing())
+    '--range 0,255 --mean 1,2,3'
+    >>> print(options_for(Preprocessing(channels="BGR"), present=Preprocessing()))
+    --preprocess '{"channels": "BGR"}'
     """
-    options = []
-    if wanted.range != present.range:
-        options.append(f"--range {_listed(wanted.range)}")
-    if wanted.mean != present.mean:
-        options.append(f"--mean {_listed(wanted.mean or (0,))}")
-    if wanted.std != present.std:
-        options.append(f"--std {_listed(wanted.std or (1,))}")
-    if wanted.layout != present.layout:
-        options.append(f"--layout {wanted.layout}")
-    rest: dict[str, str] = {}  # parts without an option of their own
-    if wanted.channels != present.channels:
-        rest["channels"] = wanted.channels
-    if wanted.flatten != present.flatten:
-        rest["flatten"] = wanted.flatten
-    if rest:
-        options.append(f"--preprocess FILE, where FILE contains {json.dumps(rest)}")
-    return " ".join(options)
+    no_change: dict[str, tuple[float, ...]] = {"mean": (0,), "std": (1,)}
+    changed = {
+        name: getattr(wanted, name) or no_change[name]
+        for name in ("range", "mean", "std", "layout", "channels", "flatten")
+        if getattr(wanted, name) != getattr(present, name)
+    }
+    if {"channels", "flatten"} & set(changed):
+        return f"--preprocess '{json.dumps(changed)}'"
+    return " ".join(
+        f"--{name} {value if name == 'layout' else _listed(value)}"
+        for name, value in changed.items()
+    )
 
 
 def _listed(numbers: tuple[float, ...]) -> str:

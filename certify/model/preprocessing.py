@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from robcert.certify.errors import PreprocessingError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 Layout = Literal["NCHW", "NHWC", "flat"]
 
@@ -156,6 +153,17 @@ class PreprocessOptions:
             for key, value in stated.items()
         }
         return cls(**values)
+
+    @classmethod
+    def from_text(cls, text: str) -> PreprocessOptions:
+        """Options in JSON text, which begins with a brace, or in the JSON file of that name.
+
+        Raises:
+            PreprocessingError: see :meth:`from_file` and :meth:`from_json`.
+        """
+        if text.lstrip().startswith("{"):
+            return cls.from_json(text, source="the preprocessing")
+        return cls.from_file(Path(text))
 
     @classmethod
     def from_file(cls, path: Path) -> PreprocessOptions:

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import SCHEMAS, results, verdict_of
+from robcert.certify.smoothing import certified_radii
 from robcert.certify.store import ledger, plain
 from robcert.certify.tables import Table
 
@@ -122,7 +123,7 @@ def cohen_lines(store: ResultStore, key: str) -> Iterator[str]:
     indices = group.indices
     indices = indices[group.computed(indices)]
     labels = store.labels[store.rows(indices)]
-    predictions, radii = group.column("prediction", indices), group.column("radius", indices)
+    predictions, radii = group.column("prediction", indices), certified_radii(group, indices)
     yield HEADER
     for index, label, predicted, radius in zip(indices, labels, predictions, radii, strict=True):
         yield f"{index}\t{label}\t{predicted}\t{radius:.8g}\t{int(label == predicted)}\t{NO_TIME}"

@@ -15,7 +15,7 @@ from .procedures import certification
 from .sampler import ImageTask, Sampler
 from .schema import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
 from .settings import Mode, SmoothingSettings, attainable_radii, certification_rule
-from .summary import CertifiedAccuracy, SmoothingSummary, combined, summarise
+from .summary import CertifiedAccuracy, SmoothingSummary, certified_radii, combined, summarise
 from .tables import attack_tables, prediction_tables, tables
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "attainable_radii",
     "certification",
     "certification_rule",
+    "certified_radii",
     "charts",
     "combined",
     "forecast",

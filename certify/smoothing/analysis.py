@@ -75,7 +75,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
         return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
 
     run(session, group, sampler, _procedures(session, settings), rows)
-    _note_progress(group, sampler, settings)
+    _note_progress(group, sampler)
     note_reason(session, group, sigma=settings.sigma, stream=ESTIMATION)
     return group.path
 
@@ -211,12 +211,12 @@ def _rows(outcomes: list[Outcome], settings: SmoothingSettings) -> Columns:
         "path": path,
         "p_lower": np.array([verdict.p_lower for verdict in verdicts]),
         "p_upper": np.array([verdict.p_upper for verdict in verdicts]),
-        "radius": settings.sigma * np.array([verdict.z for verdict in verdicts]),
+        "radius": np.array([verdict.radius for verdict in verdicts]),
         "stop_reason": np.array([int(verdict.reason) for verdict in verdicts]),
     }
 
 
-def _note_progress(group: AnalysisGroup, sampler: Sampler, settings: SmoothingSettings) -> None:
+def _note_progress(group: AnalysisGroup, sampler: Sampler) -> None:
     known = {i: outcome for i, outcome in sampler.unfinished.items() if outcome is not None}
     if known or group.attribute("in_progress", []):
         group.set_attributes(
@@ -225,7 +225,7 @@ def _note_progress(group: AnalysisGroup, sampler: Sampler, settings: SmoothingSe
                     "index": index,
                     "prediction": outcome.prediction,
                     "n_used": outcome.verdict.n_used,
-                    "radius": settings.sigma * outcome.verdict.z,
+                    "radius": outcome.verdict.radius,
                 }
                 for index, outcome in known.items()
             ]

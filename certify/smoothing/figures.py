@@ -8,6 +8,8 @@ import numpy as np
 
 from robcert.certify.tables import Chart, Distances, Histogram, Shares
 
+from .summary import certified_radii
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -53,7 +55,7 @@ def _certified_radii(store: ResultStore, group: AnalysisGroup) -> NDArray[np.flo
     prediction = group.column("prediction", indices)
     labels = store.labels[store.rows(indices)]
     right = (prediction == labels) | ((labels < 0) & (prediction >= 0))
-    return np.where(right, group.column("radius", indices), -1.0)
+    return np.where(right, certified_radii(group, indices), -1.0)
 
 
 def _finished(group: AnalysisGroup) -> NDArray[np.int64]:

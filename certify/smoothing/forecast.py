@@ -103,7 +103,7 @@ def _expected(settings: SmoothingSettings, counts: NDArray[np.int64], seed: int)
         return settings.n0 + settings.n
     rule = certification_rule(settings)
     if isinstance(rule, RunnerUpRule):  # needs about as many draws
-        rule = UnionBoundRule(rule.schedule, rule.radii)
+        rule = UnionBoundRule(rule.schedule, rule.radii, rule.sigma)
     top, n = int(counts.max()), int(counts.sum())
     rng = np.random.default_rng(generator(seed, PILOT, top).initial_seed())
     p = rng.beta(top + 0.5, n - top + 0.5, size=PATHS)

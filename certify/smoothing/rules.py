@@ -7,11 +7,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import special
 
 from robcert.certify.stats import clopper_pearson_lower, clopper_pearson_upper, two_sided_p_value
 
-from .certificate import runner_up_limit, standard_radius, top_two, two_class_radius
+from .certificate import (
+    runner_up_limit,
+    standard_radius,
+    threshold,
+    top_two,
+    two_class_radius,
+)
 from .sequential import (
     FUTILITY,
     Boundaries,
@@ -40,7 +45,7 @@ class TestDecision:
         done: no further analysis is needed.
         certified: the class is certified (else: abstain).
         n_used: estimation draws seen.
-        z: certified l2 radius in units of sigma.
+        radius: certified l2 radius, in the unit of the rule's sigma.
         p_lower: lower limit of the probability of the class.
         p_upper: upper limit of every other class; NaN where the rule does not use it.
         reason: why sampling ended; undefined before.
@@ -49,7 +54,7 @@ class TestDecision:
     done: bool
     certified: bool
     n_used: int
-    z: float
+    radius: float
     p_lower: float
     p_upper: float
     reason: StopReason
@@ -74,20 +79,22 @@ class UnionBoundRule:
 
     Attributes:
         schedule: analyses and what they spend.
-        radii: radii to decide, in units of sigma, increasing.
+        radii: radii to decide, increasing.
+        sigma: standard deviation of the noise, in the unit of the radii.
         open_ended: sampling may continue after the last analysis, which therefore makes no radius
             futile.
     """
 
     schedule: Schedule
     radii: tuple[float, ...] = ()
+    sigma: float = 1.0
     open_ended: bool = False
 
     @cached_property
     def boundaries(self) -> Boundaries:
         """Counts at which radii are decided."""
         table = open_boundaries if self.open_ended else union_bound_boundaries
-        return table(self.schedule, _thresholds(self.radii))
+        return table(self.schedule, _thresholds(self.radii, self.sigma))
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
         """Decision from the limits of all analyses so far."""
@@ -98,7 +105,7 @@ class UnionBoundRule:
             done=bool(decisions.stopped[0]),
             certified=p_lower > 0.5,
             n_used=self.schedule.analyses[len(path) - 1],
-            z=standard_radius(p_lower),
+            radius=self.sigma * standard_radius(p_lower),
             p_lower=p_lower,
             p_upper=NAN,
             reason=_reason(self.schedule, len(self.radii), decisions),
@@ -117,29 +124,32 @@ class GroupSequentialRule:
 
     Attributes:
         schedule: analyses and what they spend.
-        radii: radii to decide, in units of sigma, increasing.
+        radii: radii to decide, increasing.
+        sigma: standard deviation of the noise, in the unit of the radii.
     """
 
     schedule: Schedule
     radii: tuple[float, ...]
+    sigma: float = 1.0
 
     @cached_property
     def boundaries(self) -> Boundaries:
         """Counts at which radii are decided."""
-        return group_sequential_boundaries(self.schedule, _thresholds(self.radii))
+        return group_sequential_boundaries(self.schedule, _thresholds(self.radii, self.sigma))
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
         """Decision: the largest radius whose smaller ones are all certified too."""
         path = counts[:, selected]
         decisions = decide(self.boundaries, path[None])
         passed = int(decisions.passed[0])
-        z = self.radii[passed - 1] if passed else 0.0
+        # The radius as given: sigma * (radius / sigma) may be smaller by rounding.
+        radius = self.radii[passed - 1] if passed else 0.0
         return TestDecision(
             done=bool(decisions.stopped[0]),
             certified=passed > 0,
             n_used=self.schedule.analyses[len(path) - 1],
-            z=z,
-            p_lower=float(special.ndtr(z)) if passed else 0.0,
+            radius=radius,
+            p_lower=threshold(radius, sigma=self.sigma) if passed else 0.0,
             p_upper=NAN,
             reason=_reason(self.schedule, len(self.radii), decisions),
         )
@@ -151,11 +161,13 @@ class RunnerUpRule:
 
     Attributes:
         schedule: analyses and what they spend.
-        radii: radii to decide, in units of sigma, increasing.
+        radii: radii to decide, increasing.
+        sigma: standard deviation of the noise, in the unit of the radii.
     """
 
     schedule: Schedule
     radii: tuple[float, ...] = ()
+    sigma: float = 1.0
 
     def judge(self, counts: Integers, selected: int) -> TestDecision:
         """TestDecision: the best radius over the analyses so far."""
@@ -165,16 +177,17 @@ class RunnerUpRule:
             for now, alpha, n in zip(counts, spending, self.schedule.analyses, strict=False)
         ]
         z, p_lower, p_upper = max((two_class_radius(*pair), *pair) for pair in limits)
+        radius = self.sigma * z
         at_last = len(counts) == len(spending)
         n_used = self.schedule.analyses[len(counts) - 1]
         attainable = 0.0 if at_last else self._attainable(counts[-1], selected, n_used)
-        open_radii = [r for r in self.radii if z < r <= attainable]
-        all_certified = bool(self.radii) and z >= self.radii[-1]
+        open_radii = [r for r in self.radii if radius < r <= attainable]
+        all_certified = bool(self.radii) and radius >= self.radii[-1]
         return TestDecision(
             done=at_last or (bool(self.radii) and not open_radii),
             certified=z > 0,
             n_used=n_used,
-            z=z,
+            radius=radius,
             p_lower=p_lower,
             p_upper=p_upper,
             reason=_named_reason(len(spending), at_last=at_last, all_certified=all_certified),
@@ -188,7 +201,7 @@ class RunnerUpRule:
         least = round(clopper_pearson_lower(other, n, FUTILITY) * last)
         even_share = max(least, -(-(last - top) // (len(counts) - 1)))  # the rest, equal parts
         alpha = self.schedule.spending[-1] / 2
-        return two_class_radius(
+        return self.sigma * two_class_radius(
             clopper_pearson_lower(top, last, alpha),
             clopper_pearson_upper(min(even_share, last), last, alpha / (len(counts) - 1)),
         )
@@ -215,7 +228,7 @@ class PredictionRule:
             done=certified or at_last,
             certified=certified,
             n_used=self.schedule.analyses[seen - 1],
-            z=0.0,
+            radius=0.0,
             p_lower=NAN,
             p_upper=NAN,
             reason=_named_reason(
@@ -231,8 +244,8 @@ def _two_limits(counts: Integers, selected: int, alpha: float, n: int) -> tuple[
     return p_lower, min(1 - p_lower, other)
 
 
-def _thresholds(radii: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(float(special.ndtr(z)) for z in radii)
+def _thresholds(radii: tuple[float, ...], sigma: float) -> tuple[float, ...]:
+    return tuple(threshold(radius, sigma=sigma) for radius in radii)
 
 
 def _reason(schedule: Schedule, thresholds: int, decisions: Decisions) -> StopReason:

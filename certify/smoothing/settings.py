@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 DEFAULT_RADII = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 TWO_STAGE_RATIO = 1.1
+UNIT_OF_RADII = "unit_of_radii"
+"""Entry of the stored settings of exact designs, see `SmoothingSettings.stored`."""
 
 _DESIGNS = (
     "the designs of --design are sequential (mode grid), group-sequential (and exact), runner-up "
@@ -133,6 +135,15 @@ class SmoothingSettings:
             message = f"radii must hold at least one radius of at least 0, got {self.radii}"
             raise InvalidParameterError(message)
 
+    def stored(self) -> dict[str, object]:
+        """The settings as results files hold them.
+
+        Exact designs hold one more entry, so that no new row joins those of earlier versions,
+        whose radii of the grid may be too small by rounding.
+        """
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**values, UNIT_OF_RADII: "pixel"} if self.exact else values
+
     @property
     def image_alpha(self) -> float:
         """Error probability of one image."""
@@ -155,8 +166,7 @@ def attainable_radii(settings: SmoothingSettings) -> tuple[float, ...]:
     side = 2 if settings.runner_up else 1
     limit = largest_radius(plan.last, sigma=settings.sigma, alpha=plan.spending[-1] / side)
     if settings.exact:
-        units = tuple(radius / settings.sigma for radius in settings.radii)
-        table = GroupSequentialRule(plan, units).boundaries.accept
+        table = GroupSequentialRule(plan, settings.radii, settings.sigma).boundaries.accept
         return tuple(
             r for r, row in zip(settings.radii, table, strict=True) if row[-1] <= plan.last
         )
@@ -170,15 +180,13 @@ def certification_rule(
 
     A grid without an attainable radius is replaced by the radius 0, which tests the class itself.
     """
-    plan = schedule(settings)
-    if settings.mode is Mode.COHEN:
-        return RunnerUpRule(plan) if settings.runner_up else UnionBoundRule(plan)
-    units = tuple(radius / settings.sigma for radius in attainable_radii(settings)) or (0.0,)
+    plan, sigma = schedule(settings), settings.sigma
+    radii = () if settings.mode is Mode.COHEN else attainable_radii(settings) or (0.0,)
     if settings.exact:
-        return GroupSequentialRule(plan, units)
+        return GroupSequentialRule(plan, radii, sigma)
     if settings.runner_up:
-        return RunnerUpRule(plan, units)
-    return UnionBoundRule(plan, units, open_ended=settings.open_ended)
+        return RunnerUpRule(plan, radii, sigma)
+    return UnionBoundRule(plan, radii, sigma, open_ended=settings.open_ended)
 
 
 def two_stage_rule(settings: SmoothingSettings, pilot: NDArray[np.int64]) -> Rule:
@@ -204,7 +212,7 @@ def two_stage_rule(settings: SmoothingSettings, pilot: NDArray[np.int64]) -> Rul
             n = min(last, max(n + 1, int(n * TWO_STAGE_RATIO)))
     elif clopper_pearson_upper(top, n0, FUTILITY) > 0.5:  # the class may still have a majority
         n = last
-    return UnionBoundRule(Schedule((n,), (alpha,)))
+    return UnionBoundRule(Schedule((n,), (alpha,)), sigma=settings.sigma)
 
 
 def prediction_rule(*, n: int, alpha: float) -> PredictionRule:

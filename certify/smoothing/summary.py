@@ -14,7 +14,14 @@ from robcert.certify.store import plain
 
 from .certificate import ABSTAIN, largest_radius, norm_factor
 from .precision import Precision
-from .settings import Mode, SmoothingSettings, attainable_radii, guarantee, schedule
+from .settings import (
+    UNIT_OF_RADII,
+    Mode,
+    SmoothingSettings,
+    attainable_radii,
+    guarantee,
+    schedule,
+)
 from .undefined import undefined_warnings
 
 if TYPE_CHECKING:
@@ -204,7 +211,7 @@ def combined(summaries: Sequence[SmoothingSummary]) -> dict[str, Any]:
 
 def settings_of(group: AnalysisGroup) -> SmoothingSettings:
     """Settings that ``group`` was made with."""
-    stored = group.settings
+    stored = {name: value for name, value in group.settings.items() if name != UNIT_OF_RADII}
     return SmoothingSettings(
         **{
             **stored,
@@ -213,6 +220,21 @@ def settings_of(group: AnalysisGroup) -> SmoothingSettings:
             "precision": Precision(stored.get("precision", Precision.FLOAT32)),
         }
     )
+
+
+def certified_radii(group: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Certified l2 radii of the images ``indices``, pixel units.
+
+    An exact design certifies radii of its grid alone. Earlier versions stored
+    ``sigma * (radius / sigma)``, which may be smaller in the last digits: here these are the radii
+    of the grid again.
+    """
+    radii = np.asarray(group.column("radius", indices), dtype=np.float64)
+    if not group.settings.get("exact"):
+        return radii
+    grid = np.array([0.0, *group.settings["radii"]])
+    nearest = grid[np.abs(radii[:, None] - grid).argmin(1)]
+    return np.where(np.abs(radii - nearest) <= 4 * np.spacing(nearest), nearest, radii)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,7 +265,7 @@ class SummaryColumns:
         return cls(
             indices=indices,
             prediction=group.column("prediction", indices),
-            radius=group.column("radius", indices),
+            radius=certified_radii(group, indices),
             reason=group.column("stop_reason", indices),
             samples=group.column("n_used", indices) + extra,
             clean=clean,

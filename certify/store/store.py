@@ -114,6 +114,13 @@ class ResultStore(ResultFile):
         """Facts about the model, as stored."""
         return self._attributes("model")
 
+    def note_doubts(self, doubts: tuple[str, ...]) -> None:
+        """Keep the signs that the model does not get the input it expects, with its facts."""
+        place, values = self.file.hdf5["model"], {"doubts": list(doubts)}
+        if changed_attributes(place, values):
+            with self.file.change() as file:
+                write_attributes(file["model"], values)
+
     @property
     def data(self) -> dict[str, Any]:
         """Facts about the data set, as stored."""

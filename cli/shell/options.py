@@ -53,7 +53,7 @@ class ModelOptions:
     ] = None
     preprocess: Annotated[
         Path | None,
-        typer.Option("--preprocess", help="JSON file with the preprocessing of pixels."),
+        typer.Option("--preprocess", help="Preprocessing of pixels: a JSON file, or JSON text."),
     ] = None
     mean: Annotated[
         str | None,

@@ -142,7 +142,7 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
     )
     if options.preprocess is None:
         return said
-    return said.over(PreprocessOptions.from_file(options.preprocess))
+    return said.over(PreprocessOptions.from_text(str(options.preprocess)))
 
 
 def note(options: OutputOptions, line: str) -> None:

@@ -38,7 +38,7 @@ def blank(kind: Any, **given: Any) -> Any:
 
 
 def findings(**given: Any) -> Findings:
-    found: Findings = blank(Findings, **{"ledger": Ledger(()), **given})
+    found: Findings = blank(Findings, **{"ledger": Ledger(()), "labelled": True, **given})
     return found
 
 

@@ -15,8 +15,10 @@ from robcert.certify.model.clean_check import (
     check_clean_accuracy,
     clean_accuracy,
     near_chance,
+    one_class_warning,
 )
-from robcert.certify.model.preprocessing import Preprocessing
+from robcert.certify.model.constants import NORMALISATIONS
+from robcert.certify.model.preprocessing import Preprocessing, PreprocessOptions
 from robcert.certify.stats.intervals import proportion
 
 
@@ -88,14 +90,14 @@ def test_a_wrong_range_is_suggested_never_chosen(low: float, high: float, name: 
     best = better_alternative(classifier, flat_images())
     assert best is not None
     assert best.name == name
-    assert best.right == best.n == 64
+    assert best.right == best.n == 200
     assert classifier.preprocessing == before
 
 
 def test_chance_stops_with_the_causes_and_the_suggestion() -> None:
     with pytest.raises(PreprocessingError, match=r"no better than chance \(1 in 10\)") as caught:
         check_clean_accuracy(brightness(0, 255), flat_images())
-    assert "with range 0 to 255, 64 of 64 images would be correct" in caught.value.hint
+    assert "with range 0 to 255, 200 of 200 images would be correct" in caught.value.hint
     for cause in ("normalisation", "layout", "channel order", "label order"):
         assert cause in caught.value.hint
 
@@ -124,13 +126,117 @@ def test_near_chance_by_hand(right: int, classes: int, stopped: bool) -> None:
     assert near_chance(proportion(right, 100), classes) is stopped
 
 
+def named(present: Preprocessing) -> dict[str, Preprocessing]:
+    return {name: changed for name, _, changed in alternatives(present, 3)}
+
+
 def test_alternatives_follow_the_channel_order() -> None:
-    found = dict(alternatives(Preprocessing(input_shape=(3, 32, 32)), 3))
+    found = named(Preprocessing(input_shape=(3, 32, 32)))
     assert found["ImageNet mean and std"].mean[0] == 0.485
     swapped = found["ImageNet mean and std, channels as BGR"]
     assert (swapped.channels, swapped.mean[0], swapped.std[0]) == ("BGR", 0.406, 0.225)
     assert "MNIST mean and std" not in found
-    vector = dict(alternatives(Preprocessing(layout="flat", input_shape=(3072,)), 3))
+    vector = named(Preprocessing(layout="flat", input_shape=(3072,)))
     assert vector["range 0 to 1, flattened column-major"].flatten == "column-major"
     assert vector["range 0 to 1, flattened from NHWC"].layout == "NHWC"
     assert Preprocessing(layout="flat", input_shape=(3072,)) not in vector.values()
+
+
+def test_the_constants_of_the_data_set_that_fits_are_suggested() -> None:
+    """A model that expects CIFAR-10's constants; ImageNet's are nearly as good and come first."""
+    by_name = {one.name: one for one in NORMALISATIONS}
+    cifar, grey = by_name["CIFAR-10 mean and std"], by_name["MNIST mean and std"]
+    assert cifar.fit((3, 32, 32), "cifar10:test") == 2
+    assert cifar.fit((3, 32, 32), "photographs") == 1
+    assert cifar.fit((3, 224, 224), "cifar10:test") == 0
+    assert by_name["ImageNet mean and std"].fit((3, 32, 32), "mine") == 0
+    assert grey.fit((1, 28, 28), "fashion-mnist") == 1
+    assert grey.fit((1, 28, 28), "mnist:test") == 2
+    assert by_name["Fashion-MNIST mean and std"].fit((1, 28, 28), "fashion-mnist-2000") == 2
+
+
+class Levels(Brightness):
+    """Brightness of an input that was normalised by CIFAR-10's constants."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+        self.mean = torch.tensor((0.4914, 0.4822, 0.4465)).view(1, 3, 1, 1)
+        self.std = torch.tensor((0.247, 0.2435, 0.2616)).view(1, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x * self.std + self.mean)
+
+
+def test_images_of_the_size_of_a_data_set_get_its_constants() -> None:
+    greys = np.random.default_rng(0).random(300).astype(np.float32)
+    pixels = np.broadcast_to(greys[:, None, None, None], (300, 32, 32, 3))
+    source = _Source(pixels)
+    source.shape = (3, 32, 32)
+    data = ImageSet.of("mine", source, np.floor(greys * 10).astype(np.int64))
+    model = Classifier.from_module(Levels(), image_shape=(3, 32, 32), num_classes=10)
+    best = better_alternative(model, data)
+    assert best is not None
+    assert best.name.startswith("CIFAR-10 mean and std")
+    assert best.options == "--mean 0.4914,0.4822,0.4465 --std 0.247,0.2435,0.2616"
+    assert (best.right, best.n) == (200, 200)
+
+
+def test_a_column_major_vector_is_recognised_with_json_to_paste() -> None:
+    """The model reads the brightness of the left half, from pixels column by column."""
+    level = np.random.default_rng(0).random((300, 2)).astype(np.float32)
+    pixels = np.repeat(level, 2, axis=1)[:, None, :, None] * np.ones((1, 4, 1, 1), np.float32)
+    source = _Source(pixels)
+    source.shape = (1, 4, 4)
+    data = ImageSet.of("halves", source, np.floor(level[:, 0] * 10).astype(np.int64))
+    row_major = Preprocessing(layout="flat", input_shape=(16,))
+    model = Classifier.from_module(
+        FirstHalf(), image_shape=(1, 4, 4), num_classes=10, preprocessing=row_major
+    )
+    best = better_alternative(model, data)
+    assert best is not None
+    assert best.options == """--preprocess '{"flatten": "column-major"}'"""
+    stated = PreprocessOptions.from_text(best.options.split("'")[1])
+    assert stated == PreprocessOptions(flatten="column-major")
+
+
+class FirstHalf(Brightness):
+    """Brightness of the first eight numbers of a vector."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x[:, :8])
+
+
+def test_a_small_gain_on_the_same_images_is_found() -> None:
+    """On 64 images the intervals of both accuracies would overlap."""
+    nearly = Preprocessing(range=(-0.97, 1.0))
+    model = brightness(-1, 1, preprocessing=nearly)
+    accuracy = clean_accuracy(model, flat_images())
+    assert accuracy is not None
+    assert accuracy.value > 0.88
+    best = better_alternative(model, flat_images())
+    assert best is not None
+    assert (best.options, best.right) == ("--range -1,1", 200)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_all_images_in_one_class_is_told_with_the_range_that_tells_them_apart(
+    labelled: bool,
+) -> None:
+    data = flat_images()
+    if not labelled:
+        data = ImageSet.of("bare", data.source, None)
+    line = one_class_warning(brightness(0, 255), data)
+    assert line.startswith("all 200 images tried get class 0")
+    assert line.endswith("with range 0 to 255, they get 10 classes; if so, pass: --range 0,255")
+    assert one_class_warning(brightness(0, 1), data) == ""
+
+
+def test_images_of_one_label_may_get_one_class() -> None:
+    data = flat_images()
+    same = ImageSet.of("same", data.source, np.zeros(len(data), np.int64))
+    assert one_class_warning(brightness(0, 255), same) == ""
+    few = flat_images(9)
+    assert one_class_warning(brightness(0, 255), few) == ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,33 @@ def test_certified_radii_lie_below_the_distance_to_the_border(variant: str, tmp_
     assert (rows["prediction"][certified] == labels[certified]).all()
     assert (rows["radius"][~certified] == 0).all()
     assert (rows["counts"].sum(1) == rows["n_used"]).all()
+
+
+def test_an_exact_design_certifies_the_radii_as_they_were_named(tmp_path: Path) -> None:
+    """sigma * (radius / sigma) is smaller than the radius here, in the last digit."""
+    sigma, radius = 0.2, 0.22
+    assert sigma * (radius / sigma) < radius
+    lab = laboratory(tmp_path)
+    settings = SmoothingSettings(sigma=sigma, n=5000, radii=(radius,), exact=True)
+    with lab.store() as store:
+        key = analyse(lab.session(store), settings)
+        group = store.at(key)
+        radii = group.column("radius")
+        assert set(radii) == {0.0, radius}
+        (entry,) = summarise(store, key).certified_accuracy
+        assert entry.value == (radii == radius).mean() > 0
+
+        indices = np.flatnonzero(radii > 0)
+        older = {name: group.column(name, indices) for name in group.columns}
+        group.append(indices, {**older, "radius": sigma * (radii[indices] / sigma)})
+        assert (group.column("radius") < radius).all()
+        assert summarise(store, key).certified_accuracy == (entry,)
+
+
+def test_rows_of_exact_designs_are_kept_apart_from_those_of_earlier_versions() -> None:
+    fields = {item.name for item in dataclasses.fields(SmoothingSettings)}
+    assert set(GRID.stored()) == fields
+    assert set(VARIANTS["exact"].stored()) > fields
 
 
 def test_cohen_mode_is_the_paper(tmp_path: Path) -> None:

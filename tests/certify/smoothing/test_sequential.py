@@ -177,7 +177,15 @@ def test_union_bound_radius_and_boundaries_say_the_same(seed: int, p: float, sig
         verdict = rule.judge(counts, 0)
         passed = int(decide(rule.boundaries, seen[None]).passed[0])
         assert verdict.done
-        assert passed == sum(verdict.z >= z for z in rule.radii)
+        assert passed == sum(verdict.radius >= radius for radius in rule.radii)
+
+
+@given(st.floats(0.01, 2.0), st.floats(0.01, 3.0))
+def test_exact_designs_certify_radii_to_the_last_digit(sigma: float, radius: float) -> None:
+    plan = half_spending((8, 16), 0.9)  # two draws certify almost any radius at this alpha
+    rule = GroupSequentialRule(plan, (radius,), sigma)
+    verdict = rule.judge(np.array([[8, 0], [16, 0]]), 0)
+    assert verdict.radius == (radius if verdict.certified else 0.0)
 
 
 def simulated(plan: Schedule, p: float, *, size: int, seed: int) -> NDArray[np.int64]:
@@ -238,7 +246,7 @@ Law = dict[tuple[Counts3, bool], float]
 def too_large(spending: float, true: float, counts: Counts3) -> bool:
     """Whether this analysis alone claims more than the true radius."""
     rule = RunnerUpRule(Schedule((sum(counts),), (spending,)))
-    return rule.judge(np.array([counts]), 0).z > true
+    return rule.judge(np.array([counts]), 0).radius > true
 
 
 def advance(law: Law, p: tuple[float, float, float], wrong_at: Callable[[Counts3], bool]) -> Law:

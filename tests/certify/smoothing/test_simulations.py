@@ -71,7 +71,7 @@ def first_certified_beyond(rule: Rule, p: float) -> int:
 
     def beyond(k: int) -> bool:
         verdict = rule.judge(np.array([[k, n - k]]), 0)
-        return verdict.certified and verdict.z > true
+        return verdict.certified and verdict.radius > true
 
     low, high = 0, n + 1  # beyond(low) is false; beyond is monotone
     while high - low > 1:
@@ -95,7 +95,7 @@ def test_runner_up_certificates_of_1e5_images(p: tuple[float, float, float]) -> 
         seen = stop
         rule = RunnerUpRule(Schedule((stop,), (spending,)))
         found, which = np.unique(counts, axis=0, return_inverse=True)
-        beyond = np.array([rule.judge(one[None], 0).z > true for one in found])
+        beyond = np.array([rule.judge(one[None], 0).radius > true for one in found])
         wrong |= beyond[which.reshape(-1)]
     assert 0 < wrong.sum() <= most_wrong(IMAGES)
 

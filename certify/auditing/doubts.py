@@ -1,0 +1,64 @@
+"""Reasons to doubt that the numbers of a results file mean what they seem to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robcert.certify.model import better_alternative, chance_hint, near_chance, one_class_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from robcert.certify.data import ImageSet
+    from robcert.certify.model import Classifier
+    from robcert.certify.stats import Proportion
+    from robcert.certify.store import ResultStore
+
+    from .clean import CleanSummary
+
+
+def input_doubts(
+    classifier: Classifier, images: ImageSet, accuracy: Proportion | None
+) -> tuple[str, ...]:
+    """Signs that the model does not get the input it expects, one sentence each.
+
+    Args:
+        classifier: the model.
+        images: all images, of which a few are tried.
+        accuracy: its clean accuracy on them; None without labels.
+    """
+    return tuple(_input_doubts(classifier, images, accuracy))
+
+
+def doubts_of(
+    store: ResultStore, facts: Mapping[str, Any], clean: CleanSummary | None
+) -> tuple[str, ...]:
+    """Every doubt that ``store`` holds, as sentences.
+
+    Args:
+        store: the results file.
+        facts: facts about the model as the audit recorded them; empty without an audit.
+        clean: results on unchanged images.
+    """
+    found = [*facts.get("doubts", ()), *(store.model.get("doubts") or ())]
+    undefined = 0 if clean is None else clean.to_json().get("undefined", 0)
+    if clean is not None and undefined:
+        found.append(f"the model's scores are NaN on {undefined} of {clean.images} images")
+    return tuple(f"Doubtful: {line}." for line in dict.fromkeys(found))
+
+
+def _input_doubts(
+    classifier: Classifier, images: ImageSet, accuracy: Proportion | None
+) -> Iterator[str]:
+    if constant := one_class_warning(classifier, images):
+        yield constant
+    if accuracy is None:
+        return
+    if near_chance(accuracy, classifier.num_classes):
+        yield f"clean accuracy is at chance: {chance_hint(classifier, images)}"
+    elif (best := better_alternative(classifier, images)) is not None:
+        yield (
+            f"the present preprocessing classifies {best.now} of {best.n} images correctly, and "
+            f"{best.name} would classify {best.right} correctly; if so, pass: {best.options}"
+        )
