@@ -106,7 +106,8 @@ class _Radii:
         }
         if settings.clever_blocks:
             columns["clever_bound"] = self._clever(tangents, batch, loss) * valid
-        if fits.curvature is not None and fits.curvature.status is not Status.INVALID:
+        curved = fits.curvature is not None and fits.curvature.status is not Status.INVALID
+        if fits.curvature is not None and curved and fits.curvature.status.limits:
             columns["curvature_bound"] = curvature_bound(loss, slope, fits.curvature.upper)
         return columns
 
@@ -122,9 +123,9 @@ class _Radii:
             if settings.region == Region.BALL:
                 radii = np.minimum(radii, settings.epsilons[-1])
             omega, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=omegas)
-            columns[f"l_bound{suffix}"] = radii * valid
-            columns[f"omega_bound{suffix}"] = omega * valid
-            columns.setdefault("censored", (ends & valid).astype(np.int8))
+            columns[f"l_bound{suffix}"] = radii if valid else np.zeros_like(loss)
+            columns[f"omega_bound{suffix}"] = omega if valid else np.zeros_like(loss)
+            columns.setdefault("censored", _flag(ends & valid, omega))
         return columns
 
     def _clever(
@@ -171,3 +172,8 @@ class _Radii:
                 planes, part, search, gap=gap[unknown], slope=slope[unknown]
             )
         return own
+
+
+def _flag(raised: NDArray[np.bool_], radii: NDArray[np.float64]) -> NDArray[np.int8]:
+    """1 where ``raised``, else 0; -1 where there is no radius."""
+    return np.where(np.isnan(radii), -1, raised).astype(np.int8)

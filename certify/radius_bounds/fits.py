@@ -14,6 +14,7 @@ from robcert.certify.stats import (
     Method,
     Status,
     SupremumEstimator,
+    blocks_advice,
     fit_extremes,
 )
 from robcert.certify.tables import pixel
@@ -157,7 +158,8 @@ def _with_curvature_flag(
     if share > MOST_KINKED:
         flag = f"the loss has kinks, which curvature misses, at {share:.0%} of the sampled images"
         return replace(fit, status=Status.INVALID, flags=(*fit.flags, flag))
-    limit = 0.5 * fit.upper * np.square(settings.epsilons)
+    largest = fit.upper if fit.status.limits else fit.max
+    limit = 0.5 * largest * np.square(settings.epsilons)
     exceeds = (residual - floor[:, None] > limit).any(0)
     if exceeds.any():
         first = settings.epsilons[int(exceeds.argmax())]
@@ -196,13 +198,27 @@ class FitSummary:
     @classmethod
     def of(cls, stored: dict[str, Any], quantity: str) -> FitSummary:
         """The summary of a fit as the analysis stored it in an attribute."""
-        share = stored["wilks"]
+        share, status = stored["wilks"], Status(stored["status"])
         sentence = (
             f"With {stored['level']:.0%} confidence at most {share:.2g} of inputs like the "
             f"{stored['blocks'] * stored['block_size']} sampled ones have {quantity} above the "
             f"largest seen, {stored['max']:.4g}."
         )
-        return cls(**{**stored, "wilks": sentence, "wilks_share": share})
+        known = {**stored, "wilks": sentence, "wilks_share": share}
+        nothing = float("nan")  # also for files that have the largest value in its place
+        known |= {} if status.estimates else {"point": nothing}
+        known |= {} if status.limits else {"upper": nothing}
+        return cls(**known)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether there is a point estimate; else only a largest value seen."""
+        return Status(self.status).estimates
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is an upper limit; without one there is no radius from it."""
+        return Status(self.status).limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,20 +264,42 @@ def fit_warnings(
     if lipschitz.status == Status.INSUFFICIENT:
         blocks = "1 block" if lipschitz.blocks == 1 else f"{lipschitz.blocks} blocks"
         found.append(
-            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): L and "
-            "omega are the largest sampled values, which is too optimistic"
+            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): only the "
+            "largest values seen are known, which limit nothing, so there is no radius from L or "
+            f"omega; {blocks_advice(lipschitz.blocks, lipschitz.block_size)}"
         )
-    entries = [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega)]
-    if curvature is not None:
-        entries.append(("curvature", curvature))
-        if curvature.status == Status.INVALID and lipschitz.status != Status.INVALID:
-            found.append("the curvature bound is not reported")
+    unfitted = [
+        name
+        for name, fit in _named(lipschitz, omega, curvature)
+        if fit.status in (Status.ATOM, Status.FAILED)
+    ]
+    if unfitted:
+        found.append(
+            f"no distribution fits the block maxima of {', '.join(unfitted)}: only the largest "
+            "values seen are known, and no radius rests on them"
+        )
+    if lipschitz.status == Status.MAX:
+        found.append(
+            "the largest values seen have no upper limit: radii from them are point estimates"
+        )
+    entries = _named(lipschitz, omega, curvature)
+    refused = curvature is not None and curvature.status == Status.INVALID
+    if refused and lipschitz.status != Status.INVALID:
+        found.append("the curvature bound is not reported")
     flags = dict.fromkeys(flag for _, fit in entries for flag in fit.flags)
     for flag in flags:
         names = [name for name, fit in entries if flag in fit.flags]
         where = "every fit" if len(names) == len(entries) else ", ".join(names)
         found.append(f"{flag} ({where})")
     return tuple(found)
+
+
+def _named(
+    lipschitz: FitSummary, omega: tuple[OmegaSummary, ...], curvature: FitSummary | None
+) -> list[tuple[str, FitSummary]]:
+    """Every fit with its name."""
+    last = [("curvature", curvature)] if curvature is not None else []
+    return [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega), *last]
 
 
 def straight_through_warnings(nodes: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from robcert.certify.errors import (
     require_positive,
 )
 from robcert.certify.numerics import Loss, TopMargin
-from robcert.certify.stats import Method
+from robcert.certify.stats import LEAST_BLOCKS, Method
 
 from .clever import BLOCK_SIZE
 from .radii import epsilon_grid, sample_blocks
@@ -87,7 +87,7 @@ class BoundsSettings:
         top_k: an image counts as correct if y is among this many top classes.
         curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
         clever_blocks: blocks of random points around each reported image, for its own L within the
-            largest radius of the grid; 0 for none.
+            largest radius of the grid, at least the 30 that a fit takes; 0 for none.
     """
 
     norm: Norm = Norm.LINF
@@ -123,7 +123,8 @@ class BoundsSettings:
         for name in ("blocks", "block_size", "points", "steps", "restarts", "top_k"):
             require_at_least(name, getattr(self, name), 1)
         require_at_least("curvature_steps", self.curvature_steps, 0)
-        require_at_least("clever_blocks", self.clever_blocks, 0)
+        if self.clever_blocks:
+            require_at_least("clever_blocks (unless 0)", self.clever_blocks, LEAST_BLOCKS)
 
     @property
     def epsilons(self) -> tuple[float, ...]:

@@ -151,7 +151,12 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     curvature = FitSummary.of(curved, "a curvature") if curved else None
     slopes = group.attribute("sampled_gradients", {})
     correct = columns["loss"] < 0
-    radii = {name: columns[name] for name in (*RADII, *POINTS) if _said(columns, name)}
+    unlimited = _unlimited(lipschitz, omega, curvature)
+    radii = {
+        name: columns[name]
+        for name in (*RADII, *POINTS)
+        if _said(columns, name) and name not in unlimited
+    }
     top_k = settings.get("top_k", 1)
     distance = attacked_distances(store, settings["norm"], indices)
     if top_k > 1:  # attacks search for another top-1 class
@@ -220,6 +225,20 @@ def _censored(
         ended.append("l_bound")
     shares = {name: _share(radii[name] >= epsilons[-1]) for name in ended if name in radii}
     return {name: share for name, share in shares.items() if share > 0}
+
+
+def _unlimited(
+    lipschitz: FitSummary | None, omega: tuple[OmegaSummary, ...], curvature: FitSummary | None
+) -> set[str]:
+    """Radii that would rest on a largest value seen, as tables of earlier versions have them."""
+    fits = {
+        "l_bound": [lipschitz] if lipschitz else [],
+        "omega_bound": [one.fit for one in omega],
+        "curvature_bound": [curvature] if curvature else [],
+    }
+    found = {name for name, some in fits.items() if some and not any(f.limited for f in some)}
+    without = {name for name, some in fits.items() if some and not any(f.estimated for f in some)}
+    return found | {f"{name}_point" for name in without}
 
 
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:

@@ -54,7 +54,7 @@ def test_gamma_bound_of_an_image_apart_is_that_of_a_sampled_one(tmp_path: Path) 
     far = np.maximum(1 - lengths, 0)
     assert (radius <= np.minimum(far, epsilons[-1]) + 1e-4).all()
     assert (radius >= np.minimum(0.5 * far, 0.5 * epsilons[-1])).all()
-    assert (radius >= omega - 1e-4).all()
+    assert np.isnan(omega).all()  # six blocks are too few for a fit
 
 
 def test_curvature_bound_of_a_paraboloid_is_its_distance(tmp_path: Path) -> None:
