@@ -12,7 +12,7 @@ from robcert.certify.local_linearity import tangent
 from robcert.certify.model import require_gradients
 from robcert.certify.stats import Status
 
-from .clever import local_lipschitz
+from .clever import capped_radii, local_lipschitz
 from .fits import fit_sample
 from .radii import curvature_bound, l_bound, omega_bound
 from .residuals import forget_decided, residuals_while_undecided
@@ -102,10 +102,8 @@ class _Radii:
             "gamma_bound": gamma * valid,
             "gamma_censored": (ends & valid).astype(np.int8),
             "curvature_bound": np.full(len(loss), np.nan),
-            "clever_bound": np.full(len(loss), np.nan),
         }
-        if settings.clever_blocks:
-            columns["clever_bound"] = self._clever(tangents, batch, loss) * valid
+        columns |= self._clever(tangents, batch, loss, valid=valid)
         curved = fits.curvature is not None and fits.curvature.status is not Status.INVALID
         if fits.curvature is not None and curved and fits.curvature.status.limits:
             columns["curvature_bound"] = curvature_bound(loss, slope, fits.curvature.upper)
@@ -129,23 +127,29 @@ class _Radii:
         return columns
 
     def _clever(
-        self, tangents: Tangent, batch: Batch, loss: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Radii from each image's own L in the ball of the largest epsilon, at most its radius."""
+        self, tangents: Tangent, batch: Batch, loss: NDArray[np.float64], *, valid: bool
+    ) -> Columns:
+        """Radii from each image's own L in the largest ball of the grid; NaN if not asked for."""
         settings = self.settings
-        radii = np.zeros(len(loss))
-        correct = np.flatnonzero(loss < 0)
-        own = local_lipschitz(
-            tangents.part(correct),
-            batch.part(correct),
-            norm=Norm(settings.norm),
-            radius=settings.epsilons[-1],
-            blocks=settings.clever_blocks,
-            seed=self.session.seed,
-        )
-        for row, fit in zip(correct, own, strict=True):
-            radii[row] = l_bound(loss[row : row + 1], fit.upper)[0]
-        return np.minimum(radii, settings.epsilons[-1])
+        point, upper = np.full((2, len(loss)), np.nan)
+        if settings.clever_blocks and valid:
+            correct = np.flatnonzero(loss < 0)
+            own = local_lipschitz(
+                tangents.part(correct),
+                batch.part(correct),
+                norm=Norm(settings.norm),
+                radius=settings.epsilons[-1],
+                blocks=settings.clever_blocks,
+                seed=self.session.seed,
+            )
+            point[loss >= 0] = upper[loss >= 0] = 0.0  # no gap, whatever L is
+            point[correct] = [fit.point for fit in own]
+            upper[correct] = [fit.upper for fit in own]
+        columns: Columns = {}
+        for name, ends in (("clever_score", point), ("clever_bound", upper)):
+            radii, capped = capped_radii(loss, ends, radius=settings.epsilons[-1])
+            columns |= {name: radii, f"{name}_capped": _flag(capped, radii)}
+        return columns
 
     def _own_residuals(
         self,

@@ -41,7 +41,14 @@ BOUNDS = declare(
             Column(
                 "curvature_bound", "f8", _E, "radius from the upper limit of curvature", "pixel"
             ),
-            Column("clever_bound", "f8", _E, "radius from L around the image itself", "pixel"),
+            Column("clever_score", "f8", _E, "CLEVER as published, from the endpoint", "pixel"),
+            Column("clever_bound", "f8", _E, "the same from the endpoint's upper limit", "pixel"),
+            Column(
+                "clever_score_capped", "i1", _E, "1 where it is the ball's radius: none", fill=-1
+            ),
+            Column(
+                "clever_bound_capped", "i1", _E, "1 where it is the ball's radius: none", fill=-1
+            ),
         ),
     )
 )

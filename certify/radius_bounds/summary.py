@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.store import plain
+from robcert.certify.store import plain, radii_of
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
 from .fits import (
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from robcert.certify.store import ResultStore
 
-RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
+RADII = (
+    *("l_bound", "omega_bound", "gamma_bound", "curvature_bound"),
+    *("clever_score", "clever_bound"),
+)
 """Columns of radii; those from L, omega and the curvature use upper confidence limits."""
 
 POINTS = ("l_bound_point", "omega_bound_point")
@@ -34,19 +37,23 @@ POINTS = ("l_bound_point", "omega_bound_point")
 
 @dataclass(frozen=True, slots=True)
 class RadiusSummary:
-    """One kind of radius over the images.
+    """One kind of radius over the images that have one.
 
     Attributes:
-        mean: mean over all images, misclassified ones at 0.
-        median: median over all images, misclassified ones at 0.
-        mean_correct: mean over the images that are classified as y.
-        share_positive: share of images with a radius above 0.
+        mean: mean over them, misclassified ones at 0.
+        median: median over them, misclassified ones at 0.
+        mean_correct: mean over those that are classified as y.
+        share_positive: share of them with a radius above 0.
+        n: their number.
+        capped: number of images without one because the value is the radius of CLEVER's ball.
     """
 
     mean: float
     median: float
     mean_correct: float
     share_positive: float
+    n: int
+    capped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,8 @@ class ErrorAt:
     """Share of images whose radius is below ``epsilon``, misclassified ones included.
 
     ``attacked`` is the share of the images attacked in this norm that have an adversarial example
-    within ``epsilon``. A bound that the table lacks has None.
+    within ``epsilon``. A bound that the table lacks has None; an image without a radius of its kind
+    counts as one below.
     """
 
     epsilon: float
@@ -62,6 +70,7 @@ class ErrorAt:
     omega_bound: float | None
     gamma_bound: float | None
     curvature_bound: float | None
+    clever_score: float | None
     clever_bound: float | None
     attacked: float | None
 
@@ -152,11 +161,8 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     slopes = group.attribute("sampled_gradients", {})
     correct = columns["loss"] < 0
     unlimited = _unlimited(lipschitz, omega, curvature)
-    radii = {
-        name: columns[name]
-        for name in (*RADII, *POINTS)
-        if _said(columns, name) and name not in unlimited
-    }
+    names = [n for n in (*RADII, *POINTS) if _said(columns, n) and n not in unlimited]
+    radii = {name: radii_of(group, name, indices) for name in names}
     top_k = settings.get("top_k", 1)
     distance = attacked_distances(store, settings["norm"], indices)
     if top_k > 1:  # attacks search for another top-1 class
@@ -171,7 +177,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         omega=omega,
         curvature=curvature,
         top_k=top_k,
-        radius={name: _radius(values, correct) for name, values in radii.items()},
+        radius={name: _radius(values, correct, columns[name]) for name, values in radii.items()},
         attacked=Attacked.of(distance),
         offenders=offenders(
             {name: radii[name] for name in RADII if name in radii}, distance, indices
@@ -203,14 +209,22 @@ def _statement(settings: dict[str, Any]) -> str:
     return f"Statistical estimates, not certificates. L was estimated from gradients {where}."
 
 
-def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSummary:
-    if not len(values):
-        nothing = float("nan")
-        return RadiusSummary(nothing, nothing, nothing, nothing)
-    right = values[correct]
-    mean_correct = float(right.mean()) if len(right) else float("nan")
+def _radius(
+    values: NDArray[np.float64], correct: NDArray[np.bool_], stored: NDArray[np.float64]
+) -> RadiusSummary:
+    """Statistics of radii ``values (n,)``; ``stored`` also has those at the radius of a ball."""
+    known = ~np.isnan(values)
+    capped = int((~np.isnan(stored) & ~known).sum())
+    some, right, nothing = values[known], values[known & correct], float("nan")
+    if not len(some):
+        return RadiusSummary(nothing, nothing, nothing, nothing, 0, capped)
     return RadiusSummary(
-        float(values.mean()), float(np.median(values)), mean_correct, _share(values > 0)
+        mean=float(some.mean()),
+        median=float(np.median(some)),
+        mean_correct=float(right.mean()) if len(right) else nothing,
+        share_positive=_share(some > 0),
+        n=len(some),
+        capped=capped,
     )
 
 
@@ -220,7 +234,7 @@ def _censored(
     """Share of radii of each kind that are limited by the largest of ``epsilons``, if any."""
     if not epsilons:  # the sample is not finished
         return {}
-    ended = ["omega_bound", "gamma_bound", "clever_bound"]
+    ended = ["omega_bound", "gamma_bound"]
     if region == Region.BALL:
         ended.append("l_bound")
     shares = {name: _share(radii[name] >= epsilons[-1]) for name in ended if name in radii}
@@ -255,7 +269,7 @@ def _errors(
     def error(name: str, epsilon: float) -> float | None:
         if name not in radii:
             return None
-        return _share(wrong | (radii[name] < epsilon * (1 - 1e-9)))
+        return _share(wrong | ~(radii[name] >= epsilon * (1 - 1e-9)))
 
     return tuple(
         ErrorAt(

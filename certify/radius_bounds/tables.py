@@ -102,10 +102,23 @@ def _radii(summary: BoundsSummary) -> Iterator[Table]:
     if summary.attacked.n:
         rows.append(_distance("nearest adversarial example", "attacked", summary.attacked))
         note += _attacked_note(summary)
+    note += _capped_note(summary)
     if "gamma_bound" in summary.radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
     header = ("radius or distance", "claim", "mean", "median", "mean of correct images")
     yield Table(f"radii ({_what(summary)})", "", header, tuple(rows), note)
+
+
+def _capped_note(summary: BoundsSummary) -> str:
+    """How many values of CLEVER are its ball's radius, and that they are no radii."""
+    found = [(bound_name(n), one) for n, one in summary.radius.items() if one.capped]
+    if not found:
+        return ""
+    counts = ", ".join(f"{name} {one.capped} of {one.capped + one.n}" for name, one in found)
+    return (
+        f" Images whose value reaches the radius of CLEVER's ball, which is no estimate: {counts}; "
+        "they are left out here and count as wrong in the errors."
+    )
 
 
 class _Distances(Protocol):
@@ -155,6 +168,7 @@ def _by_column(error: ErrorAt) -> dict[str, float | None]:
         "omega_bound": error.omega_bound,
         "gamma_bound": error.gamma_bound,
         "curvature_bound": error.curvature_bound,
+        "clever_score": error.clever_score,
         "clever_bound": error.clever_bound,
         "attacked": error.attacked,
     }

@@ -2,7 +2,7 @@
 
 from .column import Column, Schema, declare
 from .json_values import Outcome, plain
-from .ledger import Comparison, Ledger, crossings, ledger
+from .ledger import Comparison, Ledger, crossings, ledger, radii_of
 from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import AnalysisGroup, ResultStore
 
@@ -22,4 +22,5 @@ __all__ = [
     "declare",
     "ledger",
     "plain",
+    "radii_of",
 ]

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 RELATIVE_TOLERANCE = 1e-6
 """A radius equal to the distance up to float32 rounding is no crossing."""
 
-ESTIMATES = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
+ESTIMATES = (
+    *("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_score", "clever_bound"),
+    *("l_bound_point", "omega_bound_point"),
+)
 """Columns of a bounds group that are radii of the base classifier."""
+
+CAPPED = ("clever_score", "clever_bound")
+"""Those that are no radius where they reach the largest epsilon of the group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
         if bounds.settings["norm"] == attack.settings["norm"]
         and bounds.settings.get("top_k", 1) == 1  # attacks look for another first class
         for name in ESTIMATES
-        if name in bounds.columns and not np.isnan(bounds.column(name)).all()
+        if name in bounds.columns and not np.isnan(radii_of(bounds, name)).all()
     )
     certified = (
         _compared_smoothed(store, smoothing, attack)
@@ -76,6 +82,17 @@ def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
         and smoothing.settings.get("precision", "float32") == "float32"  # as attacked
     )
     return (*estimated, *certified)
+
+
+def radii_of(
+    bounds: AnalysisGroup, name: str, indices: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Column ``name`` of radii of a bounds group; NaN where a value at its cap is no radius."""
+    radii = np.asarray(bounds.column(name, indices), dtype=np.float64)
+    epsilons = bounds.attribute("epsilons", [])
+    if name not in CAPPED or not epsilons:
+        return radii
+    return np.where(radii >= epsilons[-1] * (1 - RELATIVE_TOLERANCE), np.nan, radii)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +157,7 @@ class _Named:
 def _compared(
     store: ResultStore, bounds: AnalysisGroup, attack: AnalysisGroup, name: str
 ) -> Comparison:
-    radius = np.asarray(bounds.column(name), dtype=np.float64)
+    radius = radii_of(bounds, name)
     distance = np.asarray(attack.column("distance"), dtype=np.float64)
     return _comparison(
         store,

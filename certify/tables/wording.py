@@ -133,7 +133,8 @@ def bound_name(column: str) -> str:
         "l_bound": "L-bound",
         "omega_bound": "ω-bound",
         "gamma_bound": "γ-bound",
-        "clever_bound": "CLEVER bound",
+        "clever_score": "CLEVER score",
+        "clever_bound": "CLEVER, upper limit",
     }
     return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")
 
