@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -34,16 +34,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """Fits of the suprema: L, omega at each epsilon, and the curvature (None without it)."""
+    """Fits of the suprema: L, omega and rho at each epsilon, curvature (None without it)."""
 
     lipschitz: ExtremeValueFit
     omegas: tuple[ExtremeValueFit, ...]
+    rhos: tuple[ExtremeValueFit, ...]
     curvature: ExtremeValueFit | None
 
-    def suprema(self, *, upper: bool) -> tuple[float, NDArray[np.float64]]:
-        """L and all omegas: upper confidence limits, or point estimates."""
-        omegas = [fit.upper if upper else fit.point for fit in self.omegas]
-        return self.lipschitz.upper if upper else self.lipschitz.point, np.array(omegas)
+    def suprema(self, *, upper: bool) -> Suprema:
+        """L, all omegas and all rhos: upper confidence limits, or point estimates."""
+
+        def of(fit: ExtremeValueFit) -> float:
+            return fit.upper if upper else fit.point
+
+        omegas, rhos = ([of(fit) for fit in fits] for fits in (self.omegas, self.rhos))
+        return Suprema(of(self.lipschitz), np.array(omegas), np.array(rhos))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Suprema:
+    """Numbers that radii follow from; NaN where there is no estimate.
+
+    Attributes:
+        lipschitz: largest gradient norm.
+        omegas: largest residual within each epsilon ``(m,)``.
+        rhos: largest excess within each epsilon ``(m,)``.
+    """
+
+    lipschitz: float
+    omegas: NDArray[np.float64]
+    rhos: NDArray[np.float64]
 
 
 def fit_sample(
@@ -52,7 +72,7 @@ def fit_sample(
     settings: BoundsSettings,
     blocks: NDArray[np.int64],
 ) -> Fits:
-    """Fits of L, omega at each epsilon and the curvature, stored in ``group`` with block maxima.
+    """Fits of L, omega, rho and the curvature, stored in ``group`` with their block maxima.
 
     Args:
         group: table of the radii.
@@ -67,7 +87,7 @@ def fit_sample(
     vanishing = vanishing_share(sample.column("gradient_norm", rows))
     resolution = float(np.median(sample.column("floor", rows)))
     estimator = SupremumEstimator(Method(settings.evt), settings.exceedance, settings.level)
-    fits = []
+    fits: dict[str, ExtremeValueFit] = {}
     for name, values in _sampled_values(sample, settings).items():
         maxima = _blocks(values, size).max(1)
         _store_maxima(group, name, maxima)
@@ -76,17 +96,24 @@ def fit_sample(
             estimator,
             block_size=size,
             seed=group.seed,
-            resolution=resolution if name.startswith("omega") else 0.0,
+            resolution=resolution if name.startswith(("omega", "rho")) else 0.0,
         )
-        fits.append(_with_vanishing_flag(fit, vanishing))
-    curvature = _with_curvature_flag(fits.pop(), sample, settings) if settings.curved else None
+        fits[name] = _with_vanishing_flag(fit, vanishing)
+    curvature = (
+        _with_curvature_flag(fits["curvature"], sample, settings) if settings.curved else None
+    )
+    omegas, rhos = (
+        tuple(fit for name, fit in fits.items() if name.startswith(f"{kind}/"))
+        for kind in ("omega", "rho")
+    )
     group.set_attributes(
-        fits=[asdict(fit) for fit in fits],
+        fits=[asdict(fit) for fit in (fits["lipschitz"], *omegas)],
+        rho_fits=[asdict(fit) for fit in rhos],
         curvature_fit=asdict(curvature) if curvature else None,
         vanishing_share=vanishing,
         **_sample_attributes(sample, settings, blocks),
     )
-    return Fits(fits[0], tuple(fits[1:]), curvature)
+    return Fits(fits["lipschitz"], omegas, rhos, curvature)
 
 
 def _store_maxima(group: AnalysisGroup, name: str, maxima: NDArray[np.float64]) -> None:
@@ -101,12 +128,12 @@ def _sampled_values(
 ) -> dict[str, NDArray[np.float64]]:
     """Sampled values ``(n,)`` of each quantity that is fitted, by its name in the file."""
     rows = sample.indices
-    residuals = sample.column("residual", rows).T
     values = {"lipschitz": sample.column("largest_gradient_norm", rows)}
-    values |= {
-        f"omega/{epsilon:.6g}": column
-        for epsilon, column in zip(settings.epsilons, residuals, strict=True)
-    }
+    for kind, name in (("omega", "residual"), ("rho", "excess")):
+        values |= {
+            f"{kind}/{epsilon:.6g}": column
+            for epsilon, column in zip(settings.epsilons, sample.column(name, rows).T, strict=True)
+        }
     if settings.curved:
         values["curvature"] = sample.column("curvature", rows)
     return values
@@ -240,6 +267,65 @@ class OmegaSummary:
         return {"epsilon": self.epsilon, **asdict(self.fit), "random": self.random}
 
 
+@dataclass(frozen=True, slots=True)
+class RhoSummary:
+    """The fit of rho, the largest excess over the steepest tangent, within one radius.
+
+    Attributes:
+        epsilon: the radius, pixel units.
+        fit: the fit.
+    """
+
+    epsilon: float
+    fit: FitSummary
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of the fit, and `epsilon`."""
+        return {"epsilon": self.epsilon, **asdict(self.fit)}
+
+
+@dataclass(frozen=True, slots=True)
+class FitSummaries:
+    """The fits of a bounds table; without fits before the sample is finished."""
+
+    lipschitz: FitSummary | None
+    omega: tuple[OmegaSummary, ...]
+    rho: tuple[RhoSummary, ...]
+    curvature: FitSummary | None
+
+    @classmethod
+    def of(cls, group: AnalysisGroup) -> Self:
+        """The fits that the attributes of ``group`` hold; earlier versions have none of rho."""
+        fits, curved = group.attribute("fits", []), group.attribute("curvature_fit")
+        epsilons, rhos = group.attribute("epsilons", []), group.attribute("rho_fits", [])
+        return cls(
+            lipschitz=FitSummary.of(fits[0], "a gradient norm") if fits else None,
+            omega=omega_summaries(fits[1:], epsilons, group.attribute("omega_random", [])),
+            rho=tuple(
+                RhoSummary(epsilon, FitSummary.of(fit, "an excess"))
+                for epsilon, fit in zip(epsilons, rhos, strict=False)
+            ),
+            curvature=FitSummary.of(curved, "a curvature") if curved else None,
+        )
+
+    @property
+    def by_radius(self) -> dict[str, list[FitSummary]]:
+        """The fits that each kind of radius rests on, by its column."""
+        return {
+            "l_bound": [self.lipschitz] if self.lipschitz else [],
+            "omega_bound": [one.fit for one in self.omega],
+            "rho_bound": [one.fit for one in self.rho],
+            "curvature_bound": [self.curvature] if self.curvature else [],
+        }
+
+    def named(self) -> list[tuple[str, FitSummary]]:
+        """Every fit with its name."""
+        first = [("L", self.lipschitz)] if self.lipschitz else []
+        last = [("curvature", self.curvature)] if self.curvature else []
+        omegas = [(f"ω({pixel(one.epsilon)})", one.fit) for one in self.omega]
+        return [*first, *omegas, *((f"ρ({pixel(r.epsilon)})", r.fit) for r in self.rho), *last]
+
+
 def omega_summaries(
     fits: list[dict[str, Any]], epsilons: list[float], random: list[float]
 ) -> tuple[OmegaSummary, ...]:
@@ -250,12 +336,9 @@ def omega_summaries(
     )
 
 
-def fit_warnings(
-    lipschitz: FitSummary | None,
-    omega: tuple[OmegaSummary, ...],
-    curvature: FitSummary | None,
-) -> tuple[str, ...]:
+def fit_warnings(fits: FitSummaries) -> tuple[str, ...]:
     """Warnings about the fits."""
+    lipschitz, curvature = fits.lipschitz, fits.curvature
     if lipschitz is None:
         return ("the sample of L and omega is incomplete: run the same command again",)
     found = []
@@ -265,14 +348,10 @@ def fit_warnings(
         blocks = "1 block" if lipschitz.blocks == 1 else f"{lipschitz.blocks} blocks"
         found.append(
             f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): only the "
-            "largest values seen are known, which limit nothing, so there is no radius from L or "
-            f"omega; {blocks_advice(lipschitz.blocks, lipschitz.block_size)}"
+            "largest values seen are known, which limit nothing, so there is no radius from "
+            f"L, omega or rho; {blocks_advice(lipschitz.blocks, lipschitz.block_size)}"
         )
-    unfitted = [
-        name
-        for name, fit in _named(lipschitz, omega, curvature)
-        if fit.status in (Status.ATOM, Status.FAILED)
-    ]
+    unfitted = [name for name, fit in fits.named() if fit.status in (Status.ATOM, Status.FAILED)]
     if unfitted:
         found.append(
             f"no distribution fits the block maxima of {', '.join(unfitted)}: only the largest "
@@ -282,7 +361,7 @@ def fit_warnings(
         found.append(
             "the largest values seen have no upper limit: radii from them are point estimates"
         )
-    entries = _named(lipschitz, omega, curvature)
+    entries = fits.named()
     refused = curvature is not None and curvature.status == Status.INVALID
     if refused and lipschitz.status != Status.INVALID:
         found.append("the curvature bound is not reported")
@@ -292,14 +371,6 @@ def fit_warnings(
         where = "every fit" if len(names) == len(entries) else ", ".join(names)
         found.append(f"{flag} ({where})")
     return tuple(found)
-
-
-def _named(
-    lipschitz: FitSummary, omega: tuple[OmegaSummary, ...], curvature: FitSummary | None
-) -> list[tuple[str, FitSummary]]:
-    """Every fit with its name."""
-    last = [("curvature", curvature)] if curvature is not None else []
-    return [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega), *last]
 
 
 def straight_through_warnings(nodes: Sequence[str]) -> tuple[str, ...]:

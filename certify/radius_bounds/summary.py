@@ -11,10 +11,11 @@ from robcert.certify.store import plain, radii_of
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
 from .fits import (
+    FitSummaries,
     FitSummary,
     OmegaSummary,
+    RhoSummary,
     fit_warnings,
-    omega_summaries,
     sampling_failure_warnings,
     straight_through_warnings,
 )
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from robcert.certify.store import ResultStore
 
 RADII = (
-    *("l_bound", "omega_bound", "gamma_bound", "curvature_bound"),
+    *("rho_bound", "l_bound", "omega_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
     *("clever_score", "clever_bound"),
 )
-"""Columns of radii; those from L, omega and the curvature use upper confidence limits."""
+"""Columns of radii; those from rho, L, omega and curvature use upper confidence limits."""
 
-POINTS = ("l_bound_point", "omega_bound_point")
+POINTS = ("rho_bound_point", "l_bound_point", "omega_bound_point")
 """Columns of radii that use point estimates."""
 
 
@@ -66,9 +67,11 @@ class ErrorAt:
     """
 
     epsilon: float
+    rho_bound: float | None
     l_bound: float | None
     omega_bound: float | None
     gamma_bound: float | None
+    rho_own_bound: float | None
     curvature_bound: float | None
     clever_score: float | None
     clever_bound: float | None
@@ -95,6 +98,7 @@ class BoundsSummary:
         statement: sentence that says what the radii claim and what they do not.
         lipschitz: fit of L; None before the sample is finished.
         omega: fits of omega, by radius.
+        rho: fits of rho, by radius; empty for tables of earlier versions.
         curvature: fit of the Hessian's largest eigenvalue; None outside l2.
         top_k: an image counts as correct if y is among this many top classes.
         radius: summaries of the radii, by column.
@@ -121,6 +125,7 @@ class BoundsSummary:
     statement: str
     lipschitz: FitSummary | None
     omega: tuple[OmegaSummary, ...]
+    rho: tuple[RhoSummary, ...]
     curvature: FitSummary | None
     top_k: int
     radius: dict[str, RadiusSummary]
@@ -141,8 +146,9 @@ class BoundsSummary:
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON."""
         omega = [entry.to_json() for entry in self.omega]
+        rho = [entry.to_json() for entry in self.rho]
         slopes = asdict(self.gradient_norm) if self.gradient_norm else {}
-        return dict(plain({**asdict(self), "omega": omega, "gradient_norm": slopes}))
+        return dict(plain({**asdict(self), "omega": omega, "rho": rho, "gradient_norm": slopes}))
 
 
 def summarise(store: ResultStore, key: str) -> BoundsSummary:
@@ -152,15 +158,11 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     indices = indices[group.computed(indices)]
     columns = {name: group.column(name, indices) for name in group.columns}
     settings = group.settings
-    fits = group.attribute("fits", [])
-    epsilons = group.attribute("epsilons", [])
-    omega = omega_summaries(fits[1:], epsilons, group.attribute("omega_random", []))
-    lipschitz = FitSummary.of(fits[0], "a gradient norm") if fits else None
-    curved = group.attribute("curvature_fit")
-    curvature = FitSummary.of(curved, "a curvature") if curved else None
+    fits, epsilons = FitSummaries.of(group), group.attribute("epsilons", [])
+    lipschitz = fits.lipschitz
     slopes = group.attribute("sampled_gradients", {})
     correct = columns["loss"] < 0
-    unlimited = _unlimited(lipschitz, omega, curvature)
+    unlimited = _unlimited(fits)
     names = [n for n in (*RADII, *POINTS) if _said(columns, n) and n not in unlimited]
     radii = {name: radii_of(group, name, indices) for name in names}
     top_k = settings.get("top_k", 1)
@@ -174,8 +176,9 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         region=settings["region"],
         statement=_statement(settings),
         lipschitz=lipschitz,
-        omega=omega,
-        curvature=curvature,
+        omega=fits.omega,
+        rho=fits.rho,
+        curvature=fits.curvature,
         top_k=top_k,
         radius={name: _radius(values, correct, columns[name]) for name, values in radii.items()},
         attacked=Attacked.of(distance),
@@ -192,7 +195,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         sampled=lipschitz.blocks * lipschitz.block_size if lipschitz else 0,
         gradient_passes=int(group.attribute("gradient_passes", 0)),
         warnings=(
-            *fit_warnings(lipschitz, omega, curvature),
+            *fit_warnings(fits),
             *straight_through_warnings(store.model.get("straight_through") or ()),
             *sampling_failure_warnings(group.attribute("sampling_failed", {})),
         ),
@@ -234,25 +237,19 @@ def _censored(
     """Share of radii of each kind that are limited by the largest of ``epsilons``, if any."""
     if not epsilons:  # the sample is not finished
         return {}
-    ended = ["omega_bound", "gamma_bound"]
+    ended = ["omega_bound", "rho_bound", "gamma_bound", "rho_own_bound"]
     if region == Region.BALL:
         ended.append("l_bound")
     shares = {name: _share(radii[name] >= epsilons[-1]) for name in ended if name in radii}
     return {name: share for name, share in shares.items() if share > 0}
 
 
-def _unlimited(
-    lipschitz: FitSummary | None, omega: tuple[OmegaSummary, ...], curvature: FitSummary | None
-) -> set[str]:
+def _unlimited(found: FitSummaries) -> set[str]:
     """Radii that would rest on a largest value seen, as tables of earlier versions have them."""
-    fits = {
-        "l_bound": [lipschitz] if lipschitz else [],
-        "omega_bound": [one.fit for one in omega],
-        "curvature_bound": [curvature] if curvature else [],
-    }
-    found = {name for name, some in fits.items() if some and not any(f.limited for f in some)}
-    without = {name for name, some in fits.items() if some and not any(f.estimated for f in some)}
-    return found | {f"{name}_point" for name in without}
+    fits = {name: some for name, some in found.by_radius.items() if some}
+    limited = {name for name, some in fits.items() if any(fit.limited for fit in some)}
+    estimated = {name for name, some in fits.items() if any(fit.estimated for fit in some)}
+    return (set(fits) - limited) | {f"{name}_point" for name in set(fits) - estimated}
 
 
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:

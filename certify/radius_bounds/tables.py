@@ -33,6 +33,7 @@ def _extremes(summary: BoundsSummary) -> Table:
         _fit("L", lipschitz) if lipschitz else ("L", *(DASH,) * 4, f"{DASH} × {DASH}", DASH, DASH)
     ]
     rows += [_fit(f"ω({pixel(one.epsilon)})", one.fit) for one in summary.omega]
+    rows += [_fit(f"ρ({pixel(one.epsilon)})", one.fit) for one in summary.rho]
     if summary.curvature:
         rows.append(_fit("curvature", summary.curvature))
     header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
@@ -86,6 +87,11 @@ def _regularity(summary: BoundsSummary) -> Iterator[Table]:
     ]
     title = f"regularity of the {margin_name(summary.margin)} ({summary.norm})"
     note = "Over the sampled images; gradients are measured, residuals found by search."
+    if summary.margin == "prob" and slopes.max > 0:
+        note += (
+            f" The steepest of them alone makes ω so large that no ω-bound can exceed "
+            f"3 / largest gradient norm = {decimal(3 / slopes.max)}."
+        )
     yield Table(title, "estimated", ("", "mean", "largest"), tuple(rows), note)
 
 
@@ -105,6 +111,11 @@ def _radii(summary: BoundsSummary) -> Iterator[Table]:
     note += _capped_note(summary)
     if "gamma_bound" in summary.radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
+    if "rho_own_bound" in summary.radius:
+        note += (
+            " ρ-bound: ρ, the largest rise of the loss beyond the steepest tangent, in place of "
+            "ω; with the image's own ρ it has no upper limit."
+        )
     header = ("radius or distance", "claim", "mean", "median", "mean of correct images")
     yield Table(f"radii ({_what(summary)})", "", header, tuple(rows), note)
 
@@ -164,9 +175,11 @@ def _errors(summary: BoundsSummary) -> Iterator[Table]:
 
 def _by_column(error: ErrorAt) -> dict[str, float | None]:
     return {
+        "rho_bound": error.rho_bound,
         "l_bound": error.l_bound,
         "omega_bound": error.omega_bound,
         "gamma_bound": error.gamma_bound,
+        "rho_own_bound": error.rho_own_bound,
         "curvature_bound": error.curvature_bound,
         "clever_score": error.clever_score,
         "clever_bound": error.clever_bound,

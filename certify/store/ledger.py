@@ -22,7 +22,7 @@ RELATIVE_TOLERANCE = 1e-6
 
 ESTIMATES = (
     *("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_score", "clever_bound"),
-    *("l_bound_point", "omega_bound_point"),
+    *("l_bound_point", "omega_bound_point", "rho_bound", "rho_bound_point", "rho_own_bound"),
 )
 """Columns of a bounds group that are radii of the base classifier."""
 

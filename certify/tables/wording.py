@@ -133,6 +133,8 @@ def bound_name(column: str) -> str:
         "l_bound": "L-bound",
         "omega_bound": "ω-bound",
         "gamma_bound": "γ-bound",
+        "rho_bound": "ρ-bound",
+        "rho_own_bound": "ρ-bound, own ρ",
         "clever_score": "CLEVER score",
         "clever_bound": "CLEVER, upper limit",
     }

@@ -241,7 +241,8 @@ def test_offenders_are_listed_the_worst_first(tmp_path: Path) -> None:
     assert any(title.startswith("violations") for title in titles)
     errors = next(table for table in shown if table.title.startswith("error at"))
     assert errors.header == (
-        *("ε", "by L-bound", "by ω-bound", "by γ-bound", "by curvature bound", "attacked"),
+        *("ε", "by ρ-bound", "by L-bound", "by ω-bound", "by γ-bound", "by ρ-bound, own ρ"),
+        *("by curvature bound", "attacked"),
     )
 
 
@@ -250,13 +251,14 @@ def test_tables_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     newer = (
         *("gamma_upper", "gamma_bound", "gamma_censored"),
         *("curvature_bound", "clever_score", "clever_bound"),
+        *("rho_bound", "rho_bound_point", "rho_own", "rho_own_bound"),
     )
     with store:
         with store.file.change() as file:
             place = file[group.path]
             for name in newer:
                 del place[name]
-            for name in ("curvature_fit", "sampled_residuals"):
+            for name in ("curvature_fit", "sampled_residuals", "rho_fits"):
                 del place.attrs[name]
         attacked(store, np.full(40, 0.5), "x")
         summary = summarise(store, group.path)
