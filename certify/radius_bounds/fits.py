@@ -197,7 +197,11 @@ def _with_curvature_flag(
 
 @dataclass(frozen=True, slots=True)
 class FitSummary:
-    """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words."""
+    """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words.
+
+    ``refuted`` is the number of images at which an adversarial image in the file exceeds the upper
+    limit.
+    """
 
     point: float
     upper: float
@@ -221,6 +225,7 @@ class FitSummary:
     wilks_share: float
     wilks: str
     flags: tuple[str, ...]
+    refuted: int = 0
 
     @classmethod
     def of(cls, stored: dict[str, Any], quantity: str) -> FitSummary:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.store import plain, radii_of
+from robcert.certify.store import crossings, plain, radii_of
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
+from .evidence import known_evidence, lowered_radii, with_refutations
 from .fits import (
     FitSummaries,
     FitSummary,
@@ -47,6 +48,7 @@ class RadiusSummary:
         share_positive: share of them with a radius above 0.
         n: their number.
         capped: number of images without one because the value is the radius of CLEVER's ball.
+        refuted: number of images whose stored radius exceeds the distance of an adversarial image.
     """
 
     mean: float
@@ -55,6 +57,7 @@ class RadiusSummary:
     share_positive: float
     n: int
     capped: int
+    refuted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,11 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     correct = columns["loss"] < 0
     unlimited = _unlimited(fits)
     names = [n for n in (*RADII, *POINTS) if _said(columns, n) and n not in unlimited]
-    radii = {name: radii_of(group, name, indices) for name in names}
+    stored = {name: radii_of(group, name, indices) for name in names}
+    evidence = known_evidence(store, settings, indices)
+    radii = {**stored, **lowered_radii(evidence, columns, epsilons)}
+    radii = {name: radii[name] for name in names}
+    fits = with_refutations(fits, known_evidence(store, settings))
     top_k = settings.get("top_k", 1)
     distance = attacked_distances(store, settings["norm"], indices)
     if top_k > 1:  # attacks search for another top-1 class
@@ -175,15 +182,18 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         margin=settings["margin"],
         region=settings["region"],
         statement=_statement(settings),
-        lipschitz=lipschitz,
+        lipschitz=fits.lipschitz,
         omega=fits.omega,
         rho=fits.rho,
         curvature=fits.curvature,
         top_k=top_k,
-        radius={name: _radius(values, correct, columns[name]) for name, values in radii.items()},
+        radius={
+            name: _radius(values, correct, columns[name], distance)
+            for name, values in radii.items()
+        },
         attacked=Attacked.of(distance),
         offenders=offenders(
-            {name: radii[name] for name in RADII if name in radii}, distance, indices
+            {name: stored[name] for name in RADII if name in stored}, distance, indices
         ),
         error_at=_errors(radii, ~correct, distance, sorted({*epsilons, settings["epsilon"]})),
         residual=tuple(group.attribute("sampled_residuals", [])),
@@ -213,14 +223,25 @@ def _statement(settings: dict[str, Any]) -> str:
 
 
 def _radius(
-    values: NDArray[np.float64], correct: NDArray[np.bool_], stored: NDArray[np.float64]
+    values: NDArray[np.float64],
+    correct: NDArray[np.bool_],
+    stored: NDArray[np.float64],
+    distance: NDArray[np.float64],
 ) -> RadiusSummary:
-    """Statistics of radii ``values (n,)``; ``stored`` also has those at the radius of a ball."""
+    """Statistics of radii ``values (n,)``, as corrected by evidence.
+
+    Args:
+        values: the radii.
+        correct: whether each image is classified as y.
+        stored: the column in the file, also with values at the radius of a ball.
+        distance: distances of adversarial images, NaN where not attacked.
+    """
     known = ~np.isnan(values)
+    refuted = int((known & crossings(stored, distance)).sum())
     capped = int((~np.isnan(stored) & ~known).sum())
     some, right, nothing = values[known], values[known & correct], float("nan")
     if not len(some):
-        return RadiusSummary(nothing, nothing, nothing, nothing, 0, capped)
+        return RadiusSummary(nothing, nothing, nothing, nothing, 0, capped, refuted)
     return RadiusSummary(
         mean=float(some.mean()),
         median=float(np.median(some)),
@@ -228,6 +249,7 @@ def _radius(
         share_positive=_share(some > 0),
         n=len(some),
         capped=capped,
+        refuted=refuted,
     )
 
 

@@ -55,7 +55,8 @@ def _fit(name: str, fit: FitSummary) -> tuple[str, ...]:
 def fit_state(fit: FitSummary) -> str:
     """Status of a fit and its flags: "ok", or for instance "heavy tail"."""
     flags = [flag.partition(":")[0] for flag in fit.flags]
-    return ", ".join(flags) if fit.status == "ok" and flags else fit.status
+    state = ", ".join(flags) if fit.status == "ok" and flags else fit.status
+    return f"{state}; refuted at {fit.refuted} images" if fit.refuted else state
 
 
 def _what(summary: BoundsSummary) -> str:
@@ -96,17 +97,27 @@ def _regularity(summary: BoundsSummary) -> Iterator[Table]:
 
 
 def _radii(summary: BoundsSummary) -> Iterator[Table]:
-    rows = [_distance(bound_name(n), "estimated", one) for n, one in summary.radius.items()]
+    known = summary.attacked.n > 0
+    rows = [
+        (*_distance(bound_name(n), "estimated", one), str(one.refuted) if known else DASH)
+        for n, one in summary.radius.items()
+    ]
     if not rows:
         return
-    note = f"{summary.statement} Misclassified images count as 0; the last column excludes them."
+    note = f"{summary.statement} Misclassified images count as 0, except in the mean of "
+    note += "correct images."
     if summary.censored:
         ended = ", ".join(
             f"{bound_name(name)} {percent(at)}" for name, at in summary.censored.items()
         )
         note += f" Radii limited by the largest ε that was searched, which may be larger: {ended}."
     if summary.attacked.n:
-        rows.append(_distance("nearest adversarial example", "attacked", summary.attacked))
+        nearest = _distance("nearest adversarial example", "attacked", summary.attacked)
+        rows.append((*nearest, DASH))
+        note += (
+            " Refuted: images whose radius exceeds the distance of an adversarial image; there the "
+            "γ-bound and the ρ-bound of own ρ are lowered to what that image shows."
+        )
         note += _attacked_note(summary)
     note += _capped_note(summary)
     if "gamma_bound" in summary.radius:
@@ -116,7 +127,7 @@ def _radii(summary: BoundsSummary) -> Iterator[Table]:
             " ρ-bound: ρ, the largest rise of the loss beyond the steepest tangent, in place of "
             "ω; with the image's own ρ it has no upper limit."
         )
-    header = ("radius or distance", "claim", "mean", "median", "mean of correct images")
+    header = ("radius or distance", "claim", "mean", "median", "mean of correct images", "refuted")
     yield Table(f"radii ({_what(summary)})", "", header, tuple(rows), note)
 
 

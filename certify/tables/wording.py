@@ -132,6 +132,8 @@ def bound_name(column: str) -> str:
     known = {
         "l_bound": "L-bound",
         "omega_bound": "ω-bound",
+        "gamma": "γ",
+        "loss_bound": "change of the loss by γ",
         "gamma_bound": "γ-bound",
         "rho_bound": "ρ-bound",
         "rho_own_bound": "ρ-bound, own ρ",
