@@ -27,6 +27,8 @@ from robcert.certify.numerics import (
     maximise,
     per_row,
     steepest,
+    targeted_margin,
+    value_and_gradient,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ OFF_RIDGE = 0.1
 """Share of a random point in a start: the steepest direction may be a ridge, on which gradients
 point along it and never off it."""
 
+CANDIDATES = 9
+"""Classes among which the targets of the later starts are chosen."""
+
 LENGTHS = 4
 """Lengths, between the previous radius and this one, at which a perturbation is tried."""
 
@@ -56,8 +61,10 @@ class ExcessSearch:
     """How excesses are searched for, without the pixel box.
 
     At each radius the climbed loss is maximised from the best perturbation of the previous radius,
-    scaled to the new one (at the first radius from the steepest direction), and from random points.
-    The excess is then taken at several lengths of the best perturbation and where it crosses 0.
+    scaled to the new one (at the first radius from the steepest direction). Then, from random
+    points, the margins to single classes are, that of the nearest linearised boundary first: nets
+    on which one ascent ends in the wrong class are common. The excess is taken at several lengths
+    of the best perturbation of each ascent and where the loss crosses 0 along it.
 
     Attributes:
         norm: norm of the balls.
@@ -66,6 +73,7 @@ class ExcessSearch:
         steps: gradient steps from each start.
         starts: number of starts at each radius.
         seed: of the random points.
+        targeted: whether starts from random points have a target class; else none has.
     """
 
     norm: Norm
@@ -74,11 +82,13 @@ class ExcessSearch:
     steps: int
     starts: int
     seed: int
+    targeted: bool = True
 
     @property
     def n_gradients(self) -> int:
-        """Gradients per image, besides that of the tangent."""
-        return len(self.epsilons) * self.steps * self.starts
+        """Gradients per image, besides that of the tangent, at most."""
+        ranking = CANDIDATES if self.targeted and self.starts > 1 else 0
+        return ranking + len(self.epsilons) * self.steps * self.starts
 
     @property
     def rule(self) -> StepRule:
@@ -89,12 +99,23 @@ class ExcessSearch:
 
 def largest_excesses(tangents: Tangent, batch: Batch, search: ExcessSearch) -> Tensor:
     """Largest excesses ``(b, m)`` that the search finds; rows are non-decreasing."""
-    found, before, best = [], 0.0, torch.zeros_like(tangents.x)
+    climbs = _Climbs(tangents, batch, search, _targets(tangents, search))
+    found, before = [], 0.0
+    best = torch.zeros_like(tangents.x)
     for position, epsilon in enumerate(search.epsilons):
         first = steepest(search.norm, tangents.gradient) * epsilon
         start = first if not before else best * (epsilon / before)
-        best = _steepest_climb(tangents, batch, search, position, start)
-        found.append(_excess_along(tangents, search.norm, best, shortest=before / epsilon))
+        largest = torch.zeros_like(tangents.value)
+        height = torch.full_like(tangents.value, -torch.inf)
+        for end in climbs.ends(position, start):
+            over = _excess_along(tangents, search.norm, end, shortest=before / epsilon)
+            largest = torch.fmax(largest, over)
+            with torch.no_grad():
+                reached = climbs.height(end)
+            higher = reached > height
+            height = torch.where(higher, reached, height)
+            best = torch.where(higher.view(-1, *[1] * (end.dim() - 1)), end, best)
+        found.append(largest)
         before = epsilon
     return torch.stack(found, 1).cummax(1).values
 
@@ -104,42 +125,84 @@ def excess(tangents: Tangent, norm: Norm, delta: Tensor) -> Tensor:
     return tangents.change(delta) - norm.of(delta) * norm.dual.of(tangents.gradient)
 
 
-def _steepest_climb(
-    tangents: Tangent, batch: Batch, search: ExcessSearch, position: int, start: Tensor
-) -> Tensor:
-    """Perturbations within the radius at ``position`` with the largest climbed loss found."""
-    ball = Ball(search.norm, search.epsilons[position])
-    config = AscentConfig(search.steps, search.rule, box=False)
+@dataclass(frozen=True, slots=True)
+class _Climbs:
+    """The ascents of one batch.
 
-    def climbed(delta: Tensor) -> Tensor:
-        logits = tangents.classifier.twin_logits(tangents.x + delta)
-        return search.climbed.of(logits, tangents.y)
+    Attributes:
+        tangents: of the images.
+        batch: the images, which seed their random points.
+        search: configuration of the search.
+        targets: classes ``(b, t)`` of the starts after the first, in their order.
+    """
 
-    def random(number: int) -> Tensor:
-        draws = RandomStart(search.seed, f"{STREAM}/{position}", number)
-        return draws.draw(batch.index, tangents.x, ball)
+    tangents: Tangent
+    batch: Batch
+    search: ExcessSearch
+    targets: Tensor
 
-    def starts() -> Iterator[Tensor]:
-        yield (1 - OFF_RIDGE) * start + OFF_RIDGE * random(0)
-        for number in range(1, search.starts):
-            yield random(number)
+    def height(self, delta: Tensor) -> Tensor:
+        """The climbed loss at ``delta``, ``(b,)``."""
+        return self.search.climbed.of(self._logits(delta), self.tangents.y)
 
-    value, delta = torch.full_like(tangents.value, -torch.inf), torch.zeros_like(tangents.x)
-    for number, point in enumerate(starts()):
+    def ends(self, position: int, start: Tensor) -> Iterator[Tensor]:
+        """The best perturbation of each ascent within the radius at ``position`` of the grid."""
+        search, ball = self.search, Ball(self.search.norm, self.search.epsilons[position])
+        config = AscentConfig(search.steps, search.rule, box=False)
+        for number in range(search.starts):
+            point = self._random(ball, f"{STREAM}/{position}", number)
+            if number == 0:
+                point = (1 - OFF_RIDGE) * start + OFF_RIDGE * point
+            yield maximise(
+                lambda delta, number=number: self._towards(number, delta),
+                self.tangents.x,
+                ball,
+                config,
+                initial_perturbation=point,
+                elsewhere=lambda step, rows, number=number: self._random(
+                    ball, f"{STREAM}/{position}/elsewhere", number * search.steps + step, rows
+                ),
+            ).best_delta
 
-        def elsewhere(step: int, rows: Tensor, number: int = number) -> Tensor:
-            block = number * search.steps + step
-            draws = RandomStart(search.seed, f"{STREAM}/{position}/elsewhere", block)
-            return draws.draw(batch.index[rows.cpu().numpy()], tangents.x[rows], ball)
+    def _logits(self, delta: Tensor) -> Tensor:
+        return self.tangents.classifier.twin_logits(self.tangents.x + delta)
 
-        ascent = maximise(
-            climbed, tangents.x, ball, config, initial_perturbation=point, elsewhere=elsewhere
-        )
-        better = ascent.best_value > value
-        value = torch.where(better, ascent.best_value, value)
-        rows = better.view(-1, *[1] * (delta.dim() - 1))
-        delta = torch.where(rows, ascent.best_delta, delta)
-    return delta
+    def _towards(self, number: int, delta: Tensor) -> Tensor:
+        """What the ascent with this number climbs."""
+        if number == 0 or not self.search.targeted:
+            return self.height(delta)
+        target = self.targets[:, (number - 1) % self.targets.shape[1]]
+        return targeted_margin(self._logits(delta), self.tangents.y, target)
+
+    def _random(self, ball: Ball, stream: str, block: int, rows: Tensor | None = None) -> Tensor:
+        """Random points of the ball, for all images or those where ``rows (b,)`` is true."""
+        draws = RandomStart(self.search.seed, stream, block)
+        if rows is None:
+            return draws.draw(self.batch.index, self.tangents.x, ball)
+        return draws.draw(self.batch.index[rows.cpu().numpy()], self.tangents.x[rows], ball)
+
+
+def _targets(tangents: Tangent, search: ExcessSearch) -> Tensor:
+    """Other classes ``(b, t)`` of each image, that of the nearest linearised boundary first.
+
+    Among the `CANDIDATES` with the largest logits; one gradient for each.
+    """
+    if not search.targeted or search.starts == 1:
+        return tangents.y[:, None]
+    with torch.no_grad():
+        logits = tangents.classifier.twin_logits(tangents.x)
+        own = logits.scatter(1, tangents.y.unsqueeze(1), torch.inf)
+        ranked = own.argsort(dim=1, descending=True, stable=True)[:, 1 : CANDIDATES + 1]
+
+    def distance(target: Tensor) -> Tensor:
+        def margin(x: Tensor) -> Tensor:
+            return targeted_margin(tangents.classifier.twin_logits(x), tangents.y, target)
+
+        value, gradient = value_and_gradient(margin, tangents.x)
+        return -value / search.norm.dual.of(gradient)
+
+    far = torch.stack([distance(target) for target in ranked.T], 1).nan_to_num(torch.inf)
+    return ranked.gather(1, far.argsort(dim=1, stable=True))
 
 
 @torch.no_grad()

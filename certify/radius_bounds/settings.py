@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 MANY_RESTARTS = 4
-"""From this many restarts on, excesses are searched for from two starts."""
+"""From this many restarts on, excesses are searched for from five starts."""
 
 
 class Margin(StrEnum):
@@ -176,11 +176,18 @@ class BoundsSettings:
         return ResidualSearch(Norm(self.norm), self.epsilons, self.steps, self.restarts, seed)
 
     def excess_search(self, seed: int) -> ExcessSearch:
-        """Configuration of the search for excesses; with many restarts it has two starts."""
+        """Configuration of the search for excesses: two starts, five with many restarts."""
         climbed = Margin.LOGIT.loss(self.top_k)
-        starts = 2 if self.restarts >= MANY_RESTARTS else 1
-        norm = Norm(self.norm)
-        return ExcessSearch(norm, self.epsilons, climbed, self.rho_steps, starts, seed)
+        starts = 5 if self.restarts >= MANY_RESTARTS else 2
+        return ExcessSearch(
+            norm=Norm(self.norm),
+            epsilons=self.epsilons,
+            climbed=climbed,
+            steps=self.rho_steps,
+            starts=starts,
+            seed=seed,
+            targeted=self.top_k == 1,
+        )
 
     def require_fit(self, num_classes: int) -> None:
         """Raise an InvalidParameterError unless top_k is below ``num_classes``."""

@@ -48,7 +48,7 @@ class Status(StrEnum):
     """What became of a fit."""
 
     OK = "ok"
-    DEGENERATE = "degenerate"  # all block maxima equal: the value itself
+    DEGENERATE = "degenerate"  # most block maxima are the largest one: the value itself
     ATOM = "atom"  # many equal maxima: no continuous law fits
     INSUFFICIENT = "insufficient"  # too few blocks
     FAILED = "failed"  # no maximum of the likelihood found
@@ -220,7 +220,7 @@ def _obstacle(values: Array, method: Method, resolution: float) -> Status | None
     width = max(_TIE * abs(largest), resolution)
     if len(values) < LEAST_BLOCKS:
         return Status.INSUFFICIENT
-    if np.ptp(values) <= width:
+    if (values >= largest - width).mean() > 0.5:
         return Status.DEGENERATE
     many_ties = (values >= largest - _TIE * abs(largest)).mean() > 0.05
     steps = np.diff(np.sort(values))

@@ -282,13 +282,16 @@ def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
 
 
 def test_cost_is_known_before_the_run() -> None:
-    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image."""
-    assert SETTINGS.gradient_passes(300, 40) == 300 * 65 + 40
-    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * 65 + 40 + 7 * 40
-    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * 81
-    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41
+    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image.
+
+    And for rho 5 radii, 8 steps, 2 starts, 9 classes: 89.
+    """
+    assert SETTINGS.gradient_passes(300, 40) == 300 * (65 + 89) + 40
+    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * (65 + 89) + 40 + 7 * (40 + 89)
+    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * (81 + 89)
+    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41 + 89
     # with restarts: 16 at the first radius, then 8 from a new point and 4 from the last best one
-    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 1 + 16 + 4 * 12
+    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 90 + 16 + 4 * 12
 
 
 def test_model_without_twin_is_refused(run: Run) -> None:

@@ -102,6 +102,14 @@ def test_atom_at_the_maximum_is_not_fitted() -> None:
     assert np.isnan([result.point, result.upper]).all()
 
 
+def test_most_maxima_at_the_largest_value_are_degenerate() -> None:
+    values = random_sample(-0.2, 100, seed=2)
+    values[:60] = values.max()
+    result = fit(values)
+    assert result.status is Status.DEGENERATE
+    assert result.point == result.upper == result.max
+
+
 def test_few_distinct_values_are_not_fitted() -> None:
     assert fit(np.repeat(random_sample(-0.2, 20, seed=3), 5)).status is Status.ATOM
 
