@@ -14,6 +14,7 @@ search for adversarial images. What is found is a lower estimate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -154,14 +155,12 @@ class _Climbs:
             if number == 0:
                 point = (1 - OFF_RIDGE) * start + OFF_RIDGE * point
             yield maximise(
-                lambda delta, number=number: self._towards(number, delta),
+                partial(self._towards, number),
                 self.tangents.x,
                 ball,
                 config,
                 initial_perturbation=point,
-                elsewhere=lambda step, rows, number=number: self._random(
-                    ball, f"{STREAM}/{position}/elsewhere", number * search.steps + step, rows
-                ),
+                elsewhere=partial(self._elsewhere, ball, position, number),
             ).best_delta
 
     def _logits(self, delta: Tensor) -> Tensor:
@@ -173,6 +172,11 @@ class _Climbs:
             return self.height(delta)
         target = self.targets[:, (number - 1) % self.targets.shape[1]]
         return targeted_margin(self._logits(delta), self.tangents.y, target)
+
+    def _elsewhere(self, ball: Ball, position: int, number: int, step: int, rows: Tensor) -> Tensor:
+        """New points of the images ``rows (b,)`` where the loss is flat."""
+        block = number * self.search.steps + step
+        return self._random(ball, f"{STREAM}/{position}/elsewhere", block, rows)
 
     def _random(self, ball: Ball, stream: str, block: int, rows: Tensor | None = None) -> Tensor:
         """Random points of the ball, for all images or those where ``rows (b,)`` is true."""
