@@ -44,5 +44,5 @@ def test_charts_of_two_analyses_under_one_title_are_one_figure(tmp_path: Path) -
     accuracy = drawn[Place.CURVES][0]
     assert accuracy.claim == "attacked"
     assert "under attack (attacked)" in accuracy.svg
-    assert "by the better bound, logit margin (estimated)" in accuracy.svg
+    assert "by the ρ-bound, logit margin (estimated)" in accuracy.svg
     assert accuracy.caption.endswith("the estimate is wrong.")
