@@ -100,7 +100,7 @@ class ExcessSearch:
 
 def largest_excesses(tangents: Tangent, batch: Batch, search: ExcessSearch) -> Tensor:
     """Largest excesses ``(b, m)`` that the search finds; rows are non-decreasing."""
-    climbs = _Climbs(tangents, batch, search, _targets(tangents, search))
+    ascents = _Ascents(tangents, batch, search, _targets(tangents, search))
     found, before = [], 0.0
     best = torch.zeros_like(tangents.x)
     for position, epsilon in enumerate(search.epsilons):
@@ -108,11 +108,11 @@ def largest_excesses(tangents: Tangent, batch: Batch, search: ExcessSearch) -> T
         start = first if not before else best * (epsilon / before)
         largest = torch.zeros_like(tangents.value)
         height = torch.full_like(tangents.value, -torch.inf)
-        for end in climbs.ends(position, start):
+        for end in ascents.ends(position, start):
             over = _excess_along(tangents, search.norm, end, shortest=before / epsilon)
             largest = torch.fmax(largest, over)
             with torch.no_grad():
-                reached = climbs.height(end)
+                reached = ascents.height(end)
             higher = reached > height
             height = torch.where(higher, reached, height)
             best = torch.where(higher.view(-1, *[1] * (end.dim() - 1)), end, best)
@@ -127,7 +127,7 @@ def excess(tangents: Tangent, norm: Norm, delta: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Climbs:
+class _Ascents:
     """The ascents of one batch.
 
     Attributes:
@@ -167,7 +167,7 @@ class _Climbs:
         return self.tangents.classifier.twin_logits(self.tangents.x + delta)
 
     def _towards(self, number: int, delta: Tensor) -> Tensor:
-        """What the ascent with this number climbs."""
+        """What the ascent with this number maximises."""
         if number == 0 or not self.search.targeted:
             return self.height(delta)
         target = self.targets[:, (number - 1) % self.targets.shape[1]]
