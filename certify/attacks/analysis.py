@@ -82,6 +82,7 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     finally:
         session.batch_size = active_batch_size
     evidence.add_saved(group)
+    evidence.finish(group)
     if settings.save_images:
         save_examples(session, group)
     return group.path

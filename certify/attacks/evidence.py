@@ -88,6 +88,13 @@ class EvidenceTable:
                 distance = torch.from_numpy(attack.column("distance", part))
                 self.add(batch, x_adv, distance)
 
+    def finish(self, attack: AnalysisGroup) -> None:
+        """Mark the table as complete for the images of ``attack``, if it has all their rows."""
+        if self._group is None or not attack.complete:
+            return
+        if not len(self._group.missing(attack.indices)):
+            self._group.finish(attack.indices)
+
 
 def blank_rows(n: int) -> Columns:
     """Rows of ``n`` images without an adversarial image."""

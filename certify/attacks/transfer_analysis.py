@@ -134,6 +134,7 @@ def analyse(session: Session, settings: TransferSettings, sources: tuple[Classif
     session.fill(
         group, "transfer", lambda batch: _rows(session, batch, settings, sources, evidence)
     )
+    evidence.finish(group)
     return group.path
 
 

@@ -40,6 +40,7 @@ def test_the_loss_at_an_adversarial_image_of_a_paraboloid(session: Session) -> N
     """F8: along x to the circle the margin rises by its gap; residual and excess are ½d²."""
     attacks.analyse(session, ATTACKS)
     (found,) = evidence_about(session.store, norm="l2", loss="margin", indices=np.arange(N))
+    assert session.store.existing("evidence")[0].complete
     lengths = run_lengths(images(), N)
     some = lengths < 1
     assert (np.isnan(found.distance) == ~some).all()
