@@ -248,7 +248,7 @@ def bounds(
     settings: BoundsSettings | None = None,
     **options: Unpack[Options],
 ) -> AnalysisResult[BoundsSummary]:
-    """Estimated: L-, omega-, gamma- and curvature bounds by extreme-value fits.
+    """Estimated: rho-, L-, omega-, gamma- and curvature bounds by extreme-value fits.
 
     Arguments and errors as of :func:`attack`; one ``eps`` per call.
     """

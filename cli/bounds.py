@@ -50,7 +50,7 @@ Clever = Annotated[
     int | None,
     typer.Option(
         "--clever",
-        help="Also CLEVER: blocks of 64 random points around each image.",
+        help="Also CLEVER: blocks of 64 random points around each image, at least 30.",
         show_default="0",
     ),
 ]
@@ -73,12 +73,14 @@ def bounds(
     clever_blocks: Clever = None,
     refit: Refit = False,
 ) -> None:
-    """Radii from extreme-value estimates: L-, ω-, γ- and curvature bounds.
+    """Radii from extreme-value estimates: ρ-, L-, ω-, γ- and curvature bounds.
 
     Prints estimated numbers: extreme-value fits to sampled gradients, with their upper limits. The
-    γ-bound uses the residuals of each image in place of ω; the curvature bound (l2, smooth models)
-    uses the largest eigenvalue of the Hessian. Attacked distances of the same norm in the results
-    file are printed beside them; the ledger lists the images where one proves an estimate wrong.
+    ρ-bound needs only how far the loss rises above its steepest tangent; the γ-bound uses the
+    residuals of each image in place of ω; the curvature bound (l2, smooth models) uses the largest
+    eigenvalue of the Hessian. A fit takes 30 blocks; without one there is no radius. Attacked
+    distances of the same norm in the results file are printed beside them; the ledger lists the
+    images where one proves an estimate wrong.
 
     Example: robcert bounds --model model.onnx --data images.npz --limit 100
     """

@@ -143,7 +143,7 @@ COMMANDS = {
         "Local linearity: how far the loss deviates from its tangent within ε (γ).", _linearity
     ),
     "bounds": LazyCommand(
-        "Radii from extreme-value estimates: L-, ω-, γ- and curvature bounds.", _bounds
+        "Radii from extreme-value estimates: ρ-, L-, ω-, γ- and curvature bounds.", _bounds
     ),
     "attack": LazyCommand(
         "Find the nearest adversarial example of each image by a suite of attacks.", _attack

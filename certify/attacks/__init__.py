@@ -14,7 +14,7 @@ from .corruption import summarise as summarise_corruption
 from .figures import attack_curve, charts, save_accuracy, transfer_curves
 from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
-from .schema import ATTACK, CORRUPTION, TRANSFER
+from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from .search.state import Found
 from .settings import NO_CLASS_IS, AttackSettings
 from .suites import Suite, attacks_of, without_radius
@@ -28,6 +28,7 @@ __all__ = [
     "ATTACK",
     "CATALOGUE",
     "CORRUPTION",
+    "EVIDENCE",
     "NORMS",
     "NO_CLASS_IS",
     "TRANSFER",

@@ -11,6 +11,7 @@ from robcert.certify.core import Norm
 from robcert.certify.errors import require_positive
 
 from . import suites
+from .evidence import EvidenceTable
 from .examples import save_examples
 from .schema import ATTACK
 from .search.state import SearchState, adversarial
@@ -62,21 +63,27 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
         settings = replace(settings, epsilons=())  # they would change no row
     channels, height, width = classifier.image_shape
     axes = {"channel": channels, "height": height, "width": width}
+    prefix = f"{settings.norm}-{'+'.join(settings.attacks[:4]) or settings.suite}"
     group = session.store.group(
         ATTACK,
-        prefix=f"{settings.norm}-{'+'.join(settings.attacks[:4]) or settings.suite}",
+        prefix=prefix,
         settings=settings,
         seed=session.seed,
         sizes=axes if settings.save_images else None,
     )
     _note(group, names, settings, epsilons, differentiable=classifier.differentiable)
+    evidence = EvidenceTable(session, settings.norm, prefix=prefix, settings=settings)
     active_batch_size, session.batch_size = session.batch_size, session.batch_size * IMAGES_AT_ONCE
     try:
         session.fill(
-            group, "attack", lambda batch: _rows(session, batch, settings, names, active_batch_size)
+            group,
+            "attack",
+            lambda batch: _rows(session, batch, settings, names, active_batch_size, evidence),
         )
     finally:
         session.batch_size = active_batch_size
+    evidence.add_saved(group)
+    evidence.finish(group)
     if settings.save_images:
         save_examples(session, group)
     return group.path
@@ -123,9 +130,11 @@ def _rows(
     settings: AttackSettings,
     names: tuple[str, ...],
     active_batch_size: int,
+    evidence: EvidenceTable,
 ) -> Columns:
     state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
     suites.run(state, names, _budget(settings))
+    evidence.add(batch, state.x_adv, state.distance)
     rows: Columns = {
         "distance": state.distance.cpu().numpy(),
         "success": state.distance.isfinite().cpu().numpy().astype(np.int8),

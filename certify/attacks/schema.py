@@ -49,6 +49,38 @@ ATTACK = declare(
     )
 )
 
+EVIDENCE = declare(
+    Schema(
+        "evidence",
+        1,
+        "the loss at the nearest adversarial images of the table of the same key, for the "
+        "estimates that they may refute; losses: cross-entropy, logit margin, probability margin",
+        (
+            Column("distance", "f8", _A, "of the adversarial image, NaN where none", "pixel"),
+            Column(
+                "loss_change",
+                "f8",
+                _M,
+                "loss at the adversarial image minus that at the image",
+                "loss",
+                ("loss",),
+            ),
+            Column(
+                "residual", "f8", _M, "loss_change minus that of the tangent", "loss", ("loss",)
+            ),
+            Column(
+                "gradient_norm",
+                "f8",
+                _M,
+                "slope: dual norm of the gradient at the image",
+                "loss/pixel",
+                ("loss",),
+            ),
+            Column("floor", "f8", _M, "size below which these may be rounding", "loss", ("loss",)),
+        ),
+    )
+)
+
 TRANSFER = declare(
     Schema(
         "transfer",

@@ -15,6 +15,7 @@ from robcert.certify.stats import Proportion, proportion
 from robcert.certify.store import plain
 
 from .black_box.transfer import require_source, run_transfer
+from .evidence import EvidenceTable
 from .gradient.pgd import SOAR_L2_PGD100, SOAR_PGD7, SOAR_PGD20, PgdConfig
 from .schema import TRANSFER
 from .search.radius import RadiusTask
@@ -119,9 +120,10 @@ def analyse(session: Session, settings: TransferSettings, sources: tuple[Classif
         epsilons=tuple(sorted(set(settings.epsilons))),
         sources=tuple(source.info.sha256 for source in sources),
     )
+    prefix = f"{settings.norm}-{settings.recipe}"
     group = session.store.group(
         TRANSFER,
-        prefix=f"{settings.norm}-{settings.recipe}",
+        prefix=prefix,
         settings=settings,
         seed=session.seed,
         sizes={"source": len(sources), "epsilon": len(settings.epsilons)},
@@ -130,7 +132,11 @@ def analyse(session: Session, settings: TransferSettings, sources: tuple[Classif
         source_files=_names(sources),
         num_classes=session.classifier.num_classes,
     )
-    session.fill(group, "transfer", lambda batch: _rows(session, batch, settings, sources))
+    evidence = EvidenceTable(session, settings.norm, prefix=prefix, settings=settings)
+    session.fill(
+        group, "transfer", lambda batch: _rows(session, batch, settings, sources, evidence)
+    )
+    evidence.finish(group)
     return group.path
 
 
@@ -144,7 +150,11 @@ def _names(sources: tuple[Classifier, ...]) -> list[str]:
 
 
 def _rows(
-    session: Session, batch: Batch, settings: TransferSettings, sources: tuple[Classifier, ...]
+    session: Session,
+    batch: Batch,
+    settings: TransferSettings,
+    sources: tuple[Classifier, ...],
+    evidence: EvidenceTable,
 ) -> Columns:
     states = [
         SearchState(session.classifier, batch, settings.norm, session.seed, session.batch_size)
@@ -153,7 +163,9 @@ def _rows(
     pairs = [_by_radius(state, one, settings) for state, one in zip(states, sources, strict=True)]
     distances = torch.stack([state.distance for state in states])
     nearest = distances.argmin(0)
-    some = distances[nearest, torch.arange(len(batch), device=nearest.device)]
+    rows = torch.arange(len(batch), device=nearest.device)
+    some = distances[nearest, rows]
+    evidence.add(batch, torch.stack([state.x_adv for state in states])[nearest, rows], some)
     found = some.isfinite()
     predictions = torch.stack([state.prediction for state in states]).gather(0, nearest[None])[0]
     right = [~adversarial(source.logits(batch.x), batch.y) for source in sources]

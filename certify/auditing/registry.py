@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from robcert.certify import attacks, landscape, local_linearity, masking, radius_bounds, smoothing
-from robcert.certify.attacks import ATTACK, CORRUPTION, TRANSFER
+from robcert.certify.attacks import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from robcert.certify.landscape import SURFACE, TAYLOR
 from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.masking import MASKING
@@ -236,7 +236,7 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "attack",
         "attack",
-        (ATTACK,),
+        (ATTACK, EVIDENCE),
         reads(attacks.summarise, attacks.tables),
         Section.ATTACKED,
         shows(attacks.AttackSummary, attacks.charts),

@@ -66,7 +66,7 @@ def violations_table(found: Ledger) -> Table:
         (radius, attack, e.norm, str(e.compared), str(e.count), _listed(e.indices))
         for e, radius, attack in zip(entries, radii, attacks, strict=True)
     )
-    header = ("estimated radius", "against", "norm", "compared", "violations", "images")
+    header = ("estimate", "against", "norm", "compared", "violations", "images")
     return Table("ledger: estimated ≤ attacked?", "", header, rows, found.sentence)
 
 

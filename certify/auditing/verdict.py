@@ -267,18 +267,21 @@ def _attacked_card(found: Findings) -> Card | None:
 
 
 def _estimated_card(found: Findings) -> Card | None:
-    """The larger of the two mean radii from upper limits, with contradictions and fit status."""
+    """The mean radius by the rho-bound, with contradictions and fit status.
+
+    In files without one, the larger of the means by L- and omega-bound.
+    """
     bounds, group = found.bounds, found.bounds_group
     if bounds is None or group is None:
         return None
     means = {
         name: bounds.radius[name].mean
-        for name in ("l_bound", "omega_bound")
+        for name in ("rho_bound", "l_bound", "omega_bound")
         if name in bounds.radius and bounds.radius[name].mean == bounds.radius[name].mean
     }
     if not means:
         return None
-    best = max(means, key=lambda name: means[name])
+    best = "rho_bound" if "rho_bound" in means else max(means, key=lambda name: means[name])
     text = f"mean radius by the {bound_name(best)} ({bounds.norm}), pixel units"
     contradicted = contradictions(found.ledger, group.path)
     if best in contradicted:
@@ -290,6 +293,8 @@ def _estimated_card(found: Findings) -> Card | None:
 def _doubt(bounds: BoundsSummary, name: str) -> str:
     """Status of the fits behind the bound ``name``, if it is not ok."""
     fits = [("ω", entry.fit) for entry in bounds.omega]
+    if name == "rho_bound":
+        fits = [("ρ", entry.fit) for entry in bounds.rho]
     if name == "l_bound":
         fits = [("L", bounds.lipschitz)] if bounds.lipschitz else []
     doubtful = [f"{what}: status {fit.status}" for what, fit in fits if fit.status != "ok"]

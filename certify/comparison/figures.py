@@ -114,6 +114,7 @@ def _distances(axes: Axes, rows: Sequence[Overview]) -> None:
     norm = rows[0].norm or ""
     for claim, name, mark, values in (
         ("attacked", "nearest adversarial, median (attacked)", "X", [row.distance for row in rows]),
+        ("estimated", "ρ-bound, mean (estimated)", "P", [row.rho_bound for row in rows]),
         ("estimated", "L-bound, mean (estimated)", "D", [row.l_bound for row in rows]),
         ("estimated", "ω-bound, mean (estimated)", "d", [row.omega_bound for row in rows]),
     ):

@@ -114,6 +114,7 @@ class Overview:
         margin: margin of the two bounds, logit or prob.
         l_bound: estimated: mean radius by the Lipschitz constant.
         omega_bound: estimated: mean radius by the gradient's modulus of continuity.
+        rho_bound: estimated: mean radius by the excess over the steepest tangent.
         certified: certified: accuracy of the smoothed classifier at ``radius``.
         radius: its l2 radius, the smallest above 0 in the file.
         certified_curves: certified: certified accuracy by radius, of each smoothing run.
@@ -134,6 +135,7 @@ class Overview:
     margin: str | None
     l_bound: float | None
     omega_bound: float | None
+    rho_bound: float | None
     certified: AccuracyInterval | None
     radius: float | None
     certified_curves: tuple[CertifiedCurve, ...]
@@ -171,9 +173,9 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         strongest, attacked = _strongest(store, attack.norm, at)
         distance = attacks.summarise(store, strongest.path).median_distance
     accuracy = None if clean is None else clean.clean_accuracy
-    l_bound, omega_bound = (
+    l_bound, omega_bound, rho_bound = (
         None if bounds is None or name not in bounds.radius else bounds.radius[name].mean
-        for name in ("l_bound", "omega_bound")
+        for name in ("l_bound", "omega_bound", "rho_bound")
     )
     seconds: dict[str, float] = audit_record(store).get("seconds") or {}
     return Overview(
@@ -190,6 +192,7 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         margin=None if bounds is None else bounds.margin,
         l_bound=_finite(l_bound),
         omega_bound=_finite(omega_bound),
+        rho_bound=_finite(rho_bound),
         certified=AccuracyInterval.of(certified),
         radius=None if certified is None else certified.radius,
         certified_curves=tuple(CertifiedCurve.of(run) for run in runs),
@@ -210,8 +213,8 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
     header = (
         *("model", "clean measured", f"{ball} attacked", "γ estimated"),
-        *("L-bound estimated", "ω-bound estimated", f"{decimal(first.radius)} l2 certified"),
-        *("masking check", "audit, s"),
+        *("ρ-bound estimated", "L-bound estimated", "ω-bound estimated"),
+        *(f"{decimal(first.radius)} l2 certified", "masking check", "audit, s"),
     )
     note = (
         "clean, attacked, certified: accuracies; the certified one is that of the smoothed "
@@ -234,7 +237,7 @@ def overview_table(rows: Sequence[Overview]) -> Table:
 def _cells(row: Overview) -> tuple[str, ...]:
     return (
         *(percent(None if share is None else share.value) for share in (row.clean, row.attacked)),
-        *(decimal(value, 3) for value in (row.gamma, row.l_bound, row.omega_bound)),
+        *(decimal(value, 3) for value in (row.gamma, row.rho_bound, row.l_bound, row.omega_bound)),
         percent(None if row.certified is None else row.certified.value),
         row.masking or DASH,
         decimal(row.seconds, 3),

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
 
-BOUND_COLUMNS = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
+BOUND_COLUMNS = (
+    *("l_bound", "omega_bound", "rho_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
+)
 
 
 @dataclass(frozen=True, slots=True)

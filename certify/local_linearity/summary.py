@@ -9,7 +9,7 @@ import numpy as np
 
 from robcert.certify.numerics import Loss
 from robcert.certify.stats import SummaryStatistics, summary_statistics
-from robcert.certify.store import plain
+from robcert.certify.store import evidence_about, plain, sided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,24 @@ class ImpliedBound:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuted:
+    """Estimates that adversarial images of the same file refute.
+
+    Attributes:
+        compared: images with an adversarial image within epsilon.
+        gamma: those of them where the deviation at the adversarial image exceeds the gamma found by
+            more than rounding.
+        proposition_4_1: those where the change of the loss exceeds linear term plus gamma.
+        bound: those where it exceeds even the largest linear term in the ball plus gamma.
+    """
+
+    compared: int
+    gamma: int
+    proposition_4_1: int
+    bound: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinearitySummary:
     """Results of the search for gamma.
 
@@ -49,7 +67,9 @@ class LinearitySummary:
         epsilon: radius of the ball, pixel units.
         loss: which loss was linearised.
         sided: which deviations counted.
-        gamma: largest deviation found; a lower estimate.
+        gamma: largest deviation found, by the search or at an adversarial image in the file; a
+            lower estimate.
+        refuted: how many of the search's values adversarial images in the file refute.
         gamma_last: deviation at the last iterate instead of the best.
         relative_gamma: median of gamma over epsilon times the gradient's dual norm, the largest
             change of the tangent in the ball: near 0 where the tangent describes the loss well.
@@ -72,6 +92,7 @@ class LinearitySummary:
     loss: str
     sided: str
     gamma: SummaryStatistics
+    refuted: Refuted
     gamma_last: SummaryStatistics
     relative_gamma: float
     linear_term: SummaryStatistics
@@ -99,9 +120,11 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
     tangible = np.isfinite(columns["loss"]) & np.isfinite(columns["gradient_dual_norm"])
     columns = {name: values[tangible] for name, values in columns.items()}
     settings = group.settings
-    gamma, floor = columns["gamma"], columns["floor"]
+    floor = columns["floor"]
     reach = settings["epsilon"] * columns["gradient_dual_norm"]
-    excess = columns["loss_change"] - columns["linear_term"] - gamma
+    excess = columns["loss_change"] - columns["linear_term"] - columns["gamma"]
+    gamma, refuted = _with_evidence(store, settings, indices, columns)
+    columns["gamma"] = gamma
     below = float((gamma <= floor).mean()) if len(gamma) else float("nan")
     return LinearitySummary(
         norm=settings["norm"],
@@ -109,6 +132,7 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
         loss=settings["loss"],
         sided=settings["sided"],
         gamma=summary_statistics(gamma),
+        refuted=refuted,
         gamma_last=summary_statistics(columns["gamma_last"]),
         relative_gamma=_relative(gamma, reach),
         linear_term=summary_statistics(columns["linear_term"]),
@@ -118,8 +142,50 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
         proposition_c2=_implied(columns, reach) if settings["loss"] == Loss.CE else None,
         below_floor=below,
         gradient_passes=int(group.attribute("gradient_passes")),
-        warnings=_warnings(columns, below, straight_through=group.attribute("straight_through")),
+        warnings=(
+            *_warnings(columns, below, straight_through=group.attribute("straight_through")),
+            *_refuted_warnings(refuted),
+        ),
         complete=group.complete,
+    )
+
+
+def _with_evidence(
+    store: ResultStore,
+    settings: dict[str, Any],
+    indices: NDArray[np.int64],
+    columns: dict[str, NDArray[Any]],
+) -> tuple[NDArray[np.float64], Refuted]:
+    """Gamma ``(n,)``, larger where an adversarial image within epsilon shows that it is.
+
+    And how many images that were, out of how many.
+    """
+    stored, epsilon = columns["gamma"], settings["epsilon"]
+    reach, gamma = epsilon * columns["gradient_dual_norm"], stored.copy()
+    known, wrong, broken, above = (np.zeros(len(indices), dtype=bool) for _ in range(4))
+    found = evidence_about(store, norm=settings["norm"], loss=settings["loss"], indices=indices)
+    for one in found:
+        within = one.within(epsilon)
+        known |= within
+        rounding = np.fmax(columns["floor"], one.floor)
+        limit = stored + rounding
+        deviation = sided(one.residual, settings["sided"])
+        more = within & (deviation > limit)
+        wrong |= more
+        gamma = np.where(more, np.fmax(gamma, deviation), gamma)
+        change, linear = np.abs(one.change), np.abs(one.change - one.residual)
+        if settings["sided"] == "two":
+            broken |= within & (change > linear + limit)
+            above |= within & (change > reach + limit)
+    return gamma, Refuted(*(int(mask.sum()) for mask in (known, wrong, broken, above)))
+
+
+def _refuted_warnings(refuted: Refuted) -> tuple[str, ...]:
+    if not refuted.gamma:
+        return ()
+    return (
+        f"adversarial images in the file refute the gamma that the search found at {refuted.gamma} "
+        f"of {refuted.compared} images; the deviation there counts instead",
     )
 
 

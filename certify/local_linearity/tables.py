@@ -25,14 +25,20 @@ def tables(summaries: Sequence[LinearitySummary]) -> Iterator[Table]:
             pixel(one.epsilon),
             *(decimal(n) for n in (one.gamma.mean, one.gamma.median, one.gamma.q95, one.gamma.max)),
             str(one.gamma.n),
+            f"{one.refuted.gamma} of {one.refuted.compared}",
         )
         for one in summaries
     )
-    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images")
+    header = ("norm", "ε", "mean γ", "median", "95 %", "max", "images", "refuted")
     note = (
         "γ: largest deviation of the loss from its tangent within ε. Found by search, so a lower "
     )
     note += f"estimate.{_which(summaries[0])}"
+    if any(one.refuted.compared for one in summaries):
+        note += (
+            " Refuted: images where an adversarial image of this file within ε shows a larger "
+            "deviation, which counts instead."
+        )
     yield Table("local linearity γ(ε, x)", "estimated", header, rows, note)
     yield from _implied([one for one in summaries if one.sided == "two"])
 
@@ -49,9 +55,10 @@ def _implied(runs: Sequence[LinearitySummary]) -> Iterator[Table]:
         return
     alone = any(run.proposition_c2 for run in runs)
     rows = tuple(_change_of(run, alone=alone) for run in runs)
-    header: tuple[str, ...] = ("ε", "ε‖∇‖ + γ", "violations at δ")
+    header: tuple[str, ...] = ("ε", "ε‖∇‖ + γ", "violations at δ", "at adversarial images")
     note = "Median over images of the largest change of the loss within ε. ε‖∇‖ + γ: "
-    note += "Proposition 4.1, a bound for the true γ; violations: images above it at the δ found."
+    note += "Proposition 4.1, a bound for the true γ; violations of |<δ, ∇>| + γ: "
+    note += "at the δ found, where there can be none, and at adversarial images within ε."
     if alone:
         header += ("by γ alone", "holds at δ", "holds in the ball")
         note += (
@@ -63,7 +70,8 @@ def _implied(runs: Sequence[LinearitySummary]) -> Iterator[Table]:
 
 def _change_of(run: LinearitySummary, *, alone: bool) -> tuple[str, ...]:
     change = decimal(run.proposition_4_1.median)
-    cells = (pixel(run.epsilon), change, str(run.proposition_4_1_violations))
+    adversarial = f"{run.refuted.proposition_4_1} of {run.refuted.compared}"
+    cells = (pixel(run.epsilon), change, str(run.proposition_4_1_violations), adversarial)
     if not alone:
         return cells
     implied = run.proposition_c2

@@ -1,4 +1,4 @@
-"""Radii from extreme-value estimates: L-, omega-, gamma- and curvature bounds."""
+"""Radii from extreme-value estimates: rho-, L-, omega-, gamma- and curvature bounds."""
 
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz

@@ -12,7 +12,8 @@ from robcert.certify.local_linearity import finite_tangent
 from robcert.certify.model import require_gradients
 from robcert.certify.stats import Status
 
-from .clever import local_lipschitz
+from .clever import capped_radii, local_lipschitz
+from .excess import largest_excesses
 from .fits import fit_sample
 from .radii import curvature_bound, l_bound, omega_bound
 from .residuals import forget_decided, residuals_while_undecided
@@ -64,8 +65,11 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
         return group.path
     fits = fit_sample(group, sample, settings, blocks)
     rows = sample.indices
-    residuals = sample.column("residual", rows)
-    sampled = dict(zip(sample.column("index", rows).tolist(), residuals, strict=True))
+    images = sample.column("index", rows).tolist()
+    sampled = {
+        name: dict(zip(images, sample.column(name, rows), strict=True))
+        for name in ("residual", "excess")
+    }
     session.fill(group, "bounds", _Radii(session, settings, fits, sampled).columns)
     return group.path
 
@@ -77,14 +81,20 @@ class _Radii:
     Attributes:
         session: model and seed.
         settings: settings that the rows depend on.
-        fits: fits of L, omega and the curvature.
-        sampled: residuals ``(m,)`` of the sampled images, by index in the data set.
+        fits: fits of L, omega, rho and the curvature.
+        sampled: residuals and excesses ``(m,)`` of the sampled images, by column of the sample and
+            index in the data set.
     """
 
     session: Session
     settings: BoundsSettings
     fits: Fits
-    sampled: dict[int, NDArray[np.float64]]
+    sampled: dict[str, dict[int, NDArray[np.float64]]]
+
+    @property
+    def valid(self) -> bool:
+        """Whether gradients say anything: not if they vanish at every sampled image."""
+        return self.fits.lipschitz.status is not Status.INVALID
 
     def columns(self, batch: Batch) -> Columns:
         """Columns of the batch."""
@@ -92,7 +102,7 @@ class _Radii:
         tangents = finite_tangent(self.session.classifier, batch.x, batch.y, settings.loss)
         loss = tangents.value.double().cpu().numpy()
         slope = Norm(settings.norm).dual.of(tangents.gradient).double().cpu().numpy()
-        valid = fits.lipschitz.status is not Status.INVALID
+        valid = self.valid
         columns: Columns = {"loss": loss, "gradient_norm": slope}
         columns |= self._population_bounds(loss, slope, valid=valid)
         own = self._own_residuals(tangents, batch, -loss, slope)
@@ -101,50 +111,89 @@ class _Radii:
             "gamma_upper": own,
             "gamma_bound": gamma * valid,
             "gamma_censored": (ends & valid).astype(np.int8),
+            **self._own_excess_bound(tangents, batch, loss, slope),
             "curvature_bound": np.full(len(loss), np.nan),
-            "clever_bound": np.full(len(loss), np.nan),
         }
-        if settings.clever_blocks:
-            columns["clever_bound"] = self._clever(tangents, batch, loss) * valid
-        if fits.curvature is not None and fits.curvature.status is not Status.INVALID:
+        columns |= self._clever(tangents, batch, loss, valid=valid)
+        curved = fits.curvature is not None and fits.curvature.status is not Status.INVALID
+        if fits.curvature is not None and curved and fits.curvature.status.limits:
             columns["curvature_bound"] = curvature_bound(loss, slope, fits.curvature.upper)
         return columns
 
     def _population_bounds(
         self, loss: NDArray[np.float64], slope: NDArray[np.float64], *, valid: bool
     ) -> Columns:
-        """L- and omega-bounds from the upper limits (no suffix) and the point estimates."""
+        """L-, omega- and rho-bounds from upper limits (no suffix) and from point estimates."""
         settings = self.settings
         columns: Columns = {}
         for suffix, upper in (("", True), ("_point", False)):
-            lipschitz, omegas = self.fits.suprema(upper=upper)
-            radii = l_bound(loss, lipschitz)
+            suprema = self.fits.suprema(upper=upper)
+            radii = l_bound(loss, suprema.lipschitz)
             if settings.region == Region.BALL:
                 radii = np.minimum(radii, settings.epsilons[-1])
-            omega, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=omegas)
-            columns[f"l_bound{suffix}"] = radii * valid
-            columns[f"omega_bound{suffix}"] = omega * valid
-            columns.setdefault("censored", (ends & valid).astype(np.int8))
+            columns[f"l_bound{suffix}"] = radii if valid else np.zeros_like(loss)
+            for name, flag, values in (
+                ("omega_bound", "censored", suprema.omegas),
+                ("rho_bound", "rho_censored", suprema.rhos),
+            ):
+                found, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=values)
+                columns[f"{name}{suffix}"] = found if valid else np.zeros_like(loss)
+                columns.setdefault(flag, _flag(ends & valid, found))
         return columns
 
     def _clever(
-        self, tangents: Tangent, batch: Batch, loss: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Radii from each image's own L in the ball of the largest epsilon, at most its radius."""
+        self, tangents: Tangent, batch: Batch, loss: NDArray[np.float64], *, valid: bool
+    ) -> Columns:
+        """Radii from each image's own L in the largest ball of the grid; NaN without CLEVER."""
         settings = self.settings
-        radii = np.zeros(len(loss))
-        correct = np.flatnonzero(loss < 0)
-        own = local_lipschitz(
-            tangents.part(correct),
-            batch.part(correct),
-            norm=Norm(settings.norm),
-            radius=settings.epsilons[-1],
-            blocks=settings.clever_blocks,
-            seed=self.session.seed,
-        )
-        for row, fit in zip(correct, own, strict=True):
-            radii[row] = l_bound(loss[row : row + 1], fit.upper)[0]
-        return np.minimum(radii, settings.epsilons[-1])
+        point, upper = np.full((2, len(loss)), np.nan)
+        if settings.clever_blocks and valid:
+            correct = np.flatnonzero(loss < 0)
+            own = local_lipschitz(
+                tangents.part(correct),
+                batch.part(correct),
+                norm=Norm(settings.norm),
+                radius=settings.epsilons[-1],
+                blocks=settings.clever_blocks,
+                seed=self.session.seed,
+            )
+            point[loss >= 0] = upper[loss >= 0] = 0.0  # no gap, whatever L is
+            point[correct] = [fit.point for fit in own]
+            upper[correct] = [fit.upper for fit in own]
+        columns: Columns = {}
+        for name, ends in (("clever_score", point), ("clever_bound", upper)):
+            radii, capped = capped_radii(loss, ends, radius=settings.epsilons[-1])
+            columns |= {name: radii, f"{name}_capped": _flag(capped, radii)}
+        return columns
+
+    def _own_excess_bound(
+        self,
+        tangents: Tangent,
+        batch: Batch,
+        loss: NDArray[np.float64],
+        slope: NDArray[np.float64],
+    ) -> Columns:
+        """Radii from each image's own excesses, which a search gives as the sample has them."""
+        settings = self.settings
+        own = self._sampled("excess", batch)
+        own[loss >= 0] = np.nan
+        apart = np.flatnonzero(np.isnan(own[:, 0]) & (loss < 0))
+        if len(apart):
+            search = settings.excess_search(self.session.seed)
+            found = largest_excesses(tangents.part(apart), batch.part(apart), search)
+            own[apart] = found.double().cpu().numpy()
+        radii, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=own)
+        return {
+            "rho_own": own,
+            "rho_own_bound": radii * self.valid,
+            "rho_own_censored": (ends & self.valid).astype(np.int8),
+        }
+
+    def _sampled(self, name: str, batch: Batch) -> NDArray[np.float64]:
+        """Values ``(b, m)`` of the column ``name`` of the sample; NaN for images not sampled."""
+        known, nothing = self.sampled[name], np.full(self.settings.points, np.nan)
+        rows = [known.get(int(index), nothing) for index in batch.index]
+        return np.array(rows).reshape(len(batch), self.settings.points)
 
     def _own_residuals(
         self,
@@ -158,10 +207,8 @@ class _Radii:
         Those of sampled images are taken from the sample; a search gives the same numbers.
         """
         settings = self.settings
-        own = np.full((len(batch), settings.points), np.nan)
-        known = np.array([int(index) in self.sampled for index in batch.index], dtype=bool)
-        if known.any():
-            own[known] = np.stack([self.sampled[int(index)] for index in batch.index[known]])
+        own = self._sampled("residual", batch)
+        known = ~np.isnan(own[:, 0])
         own = forget_decided(own, gap=gap, slope=slope, epsilons=settings.epsilons)
         unknown = np.flatnonzero(~known)
         if len(unknown):
@@ -171,3 +218,8 @@ class _Radii:
                 planes, part, search, gap=gap[unknown], slope=slope[unknown]
             )
         return own
+
+
+def _flag(raised: NDArray[np.bool_], radii: NDArray[np.float64]) -> NDArray[np.int8]:
+    """1 where ``raised``, else 0; -1 where there is no radius."""
+    return np.where(np.isnan(radii), -1, raised).astype(np.int8)

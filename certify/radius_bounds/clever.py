@@ -3,8 +3,12 @@ r"""A Lipschitz constant of each image from gradients at random points around it
 Block maxima of :math:`\|\nabla \ell(x + v)\|_*` over points v drawn uniformly from the ball, and
 the endpoint of a reverse Weibull distribution fitted to them (Weng et al. 2018, arXiv:1801.10578).
 Every point is drawn once and belongs to one block; blocks resampled from a pool, as in the paper's
-code, would depend on one another. In image dimension random points miss steep directions, which the
-ascent of `gradient_norm` finds: see benchmarks/bounds.py.
+code, would depend on one another. The score as published is the gap over the endpoint, at most the
+ball's radius; there the margins to each class are fitted apart, here their maximum. A score at the
+ball's radius only says that the slopes in the ball do not reach the class boundary, and where
+outputs are saturated they never do, so it is flagged and counts as no radius. In image dimension
+random points miss steep directions, which the ascent of `gradient_norm` finds: see
+benchmarks/bounds.py.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from robcert.certify.numerics import generator, points_in_ball, value_and_gradie
 from robcert.certify.stats import ExtremeValueFit, Method, SupremumEstimator, fit_extremes
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from robcert.certify.core import Batch, Norm
@@ -55,6 +60,24 @@ def local_lipschitz(
         fit = fit_extremes(maxima, estimator, block_size=BLOCK_SIZE, seed=seed, bootstrap=0)
         fits.append(fit)
     return fits
+
+
+def capped_radii(
+    loss: NDArray[np.float64], lipschitz: NDArray[np.float64], *, radius: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    r"""Radii :math:`\min(gap / L, R)` ``(n,)`` and whether they are the ball's radius R.
+
+    0 where misclassified; NaN where an image's own L is; R where no slope was found.
+
+    Args:
+        loss: margin losses ``(n,)``.
+        lipschitz: L of each image within R ``(n,)``.
+        radius: R, pixel units.
+    """
+    gap = np.maximum(-loss, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        radii = np.where(loss < 0, np.minimum(gap / lipschitz, radius), 0.0 * lipschitz)
+    return radii, radii >= radius
 
 
 def _gradients(tangents: Tangent, row: int, points: Tensor) -> Tensor:

@@ -59,14 +59,25 @@ def _as_attacked(bounds: AnalysisGroup) -> bool:
 
 
 def _radius(bounds: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The larger of the two estimated radii of each image; NaN where there is none."""
+    """The radius of each image by the rho-bound; NaN where there is none.
+
+    In files without one, the larger of L- and omega-bound.
+    """
+    if _by_rho(bounds):
+        return np.asarray(bounds.column("rho_bound", indices), dtype=np.float64)
     columns = [bounds.column(name, indices) for name in ("l_bound", "omega_bound")]
     return np.fmax(*(np.asarray(column, dtype=np.float64) for column in columns))
 
 
+def _by_rho(bounds: AnalysisGroup) -> bool:
+    """Whether the table has a rho-bound."""
+    return "rho_bound" in bounds.columns and not np.isnan(bounds.column("rho_bound")).all()
+
+
 def _accuracy(group: AnalysisGroup) -> Chart:
     """Accuracy implied by the estimated radii, in the figure of the accuracy under attack."""
-    norm, name = _norm(group), f"by the better bound, {_margin(group)}"
+    bound = "ρ-bound" if _by_rho(group) else "better bound"
+    norm, name = _norm(group), f"by the {bound}, {_margin(group)}"
     column = Distances(name, "estimated", _radius(group, group.indices))
     caption = "Where the estimated curve lies above the attacked one, the estimate is wrong."
     content = Shares((column,), f"distance ε ({norm})")
@@ -91,14 +102,15 @@ def _ledger(bounds: AnalysisGroup, attack: AnalysisGroup) -> Iterator[Chart]:
         x_label=f"attacked distance ({norm})",
         y_label=f"estimated radius ({margin})",
     )
-    caption = "One dot per image, at the larger of L-bound and ω-bound. On or below the diagonal "
+    which = "its ρ-bound" if _by_rho(bounds) else "the larger of L-bound and ω-bound"
+    caption = f"One dot per image, at {which}. On or below the diagonal "
     caption += "the estimate is consistent with the attack; above it the estimate is wrong."
     title = f"estimated against attacked ({norm}, {margin})"
     yield Chart(title, "estimated", caption, content, Place.LEDGER, name="ledger")
 
 
 def _extremes(summary: BoundsSummary, group: AnalysisGroup) -> Iterator[Chart]:
-    """Block maxima with the fitted density, for L and for the middle omega."""
+    """Block maxima with the fitted density, for L and for the middle omega and rho."""
     if summary.lipschitz is not None:
         yield from _fit(group, "lipschitz", "L", summary.lipschitz)
     if summary.omega:
@@ -106,6 +118,10 @@ def _extremes(summary: BoundsSummary, group: AnalysisGroup) -> Iterator[Chart]:
         fit = summary.omega[middle]
         for place in (f"omega/{fit.epsilon:.6g}", f"omega/{middle}"):
             yield from _fit(group, place, f"ω({pixel(fit.epsilon)})", fit.fit)
+    if summary.rho:
+        one = summary.rho[len(summary.rho) // 2]
+        name = f"ρ({pixel(one.epsilon)})"
+        yield from _fit(group, f"rho/{one.epsilon:.6g}", name, one.fit)
 
 
 def _fit(group: AnalysisGroup, place: str, name: str, fit: FitSummary) -> Iterator[Chart]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from robcert.certify.stats import (
     Method,
     Status,
     SupremumEstimator,
+    blocks_advice,
     fit_extremes,
 )
 from robcert.certify.tables import pixel
@@ -33,16 +34,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """Fits of the suprema: L, omega at each epsilon, and the curvature (None without it)."""
+    """Fits of the suprema: L, omega and rho at each epsilon, curvature (None without it)."""
 
     lipschitz: ExtremeValueFit
     omegas: tuple[ExtremeValueFit, ...]
+    rhos: tuple[ExtremeValueFit, ...]
     curvature: ExtremeValueFit | None
 
-    def suprema(self, *, upper: bool) -> tuple[float, NDArray[np.float64]]:
-        """L and all omegas: upper confidence limits, or point estimates."""
-        omegas = [fit.upper if upper else fit.point for fit in self.omegas]
-        return self.lipschitz.upper if upper else self.lipschitz.point, np.array(omegas)
+    def suprema(self, *, upper: bool) -> Suprema:
+        """L, all omegas and all rhos: upper confidence limits, or point estimates."""
+
+        def of(fit: ExtremeValueFit) -> float:
+            return fit.upper if upper else fit.point
+
+        omegas, rhos = ([of(fit) for fit in fits] for fits in (self.omegas, self.rhos))
+        return Suprema(of(self.lipschitz), np.array(omegas), np.array(rhos))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Suprema:
+    """Numbers that radii follow from; NaN where there is no estimate.
+
+    Attributes:
+        lipschitz: largest gradient norm.
+        omegas: largest residual within each epsilon ``(m,)``.
+        rhos: largest excess within each epsilon ``(m,)``.
+    """
+
+    lipschitz: float
+    omegas: NDArray[np.float64]
+    rhos: NDArray[np.float64]
 
 
 def fit_sample(
@@ -51,7 +72,7 @@ def fit_sample(
     settings: BoundsSettings,
     blocks: NDArray[np.int64],
 ) -> Fits:
-    """Fits of L, omega at each epsilon and the curvature, stored in ``group`` with block maxima.
+    """Fits of L, omega, rho and the curvature, stored in ``group`` with their block maxima.
 
     Args:
         group: table of the radii.
@@ -66,7 +87,7 @@ def fit_sample(
     vanishing = vanishing_share(sample.column("gradient_norm", rows))
     resolution = float(np.median(sample.column("floor", rows)))
     estimator = SupremumEstimator(Method(settings.evt), settings.exceedance, settings.level)
-    fits = []
+    fits: dict[str, ExtremeValueFit] = {}
     for name, values in _sampled_values(sample, settings).items():
         maxima = _blocks(values, size).max(1)
         _store_maxima(group, name, maxima)
@@ -75,17 +96,24 @@ def fit_sample(
             estimator,
             block_size=size,
             seed=group.seed,
-            resolution=resolution if name.startswith("omega") else 0.0,
+            resolution=resolution if name.startswith(("omega", "rho")) else 0.0,
         )
-        fits.append(_with_vanishing_flag(fit, vanishing))
-    curvature = _with_curvature_flag(fits.pop(), sample, settings) if settings.curved else None
+        fits[name] = _with_vanishing_flag(fit, vanishing)
+    curvature = (
+        _with_curvature_flag(fits["curvature"], sample, settings) if settings.curved else None
+    )
+    omegas, rhos = (
+        tuple(fit for name, fit in fits.items() if name.startswith(f"{kind}/"))
+        for kind in ("omega", "rho")
+    )
     group.set_attributes(
-        fits=[asdict(fit) for fit in fits],
+        fits=[asdict(fit) for fit in (fits["lipschitz"], *omegas)],
+        rho_fits=[asdict(fit) for fit in rhos],
         curvature_fit=asdict(curvature) if curvature else None,
         vanishing_share=vanishing,
         **_sample_attributes(sample, settings, blocks),
     )
-    return Fits(fits[0], tuple(fits[1:]), curvature)
+    return Fits(fits["lipschitz"], omegas, rhos, curvature)
 
 
 def _store_maxima(group: AnalysisGroup, name: str, maxima: NDArray[np.float64]) -> None:
@@ -100,12 +128,12 @@ def _sampled_values(
 ) -> dict[str, NDArray[np.float64]]:
     """Sampled values ``(n,)`` of each quantity that is fitted, by its name in the file."""
     rows = sample.indices
-    residuals = sample.column("residual", rows).T
     values = {"lipschitz": sample.column("largest_gradient_norm", rows)}
-    values |= {
-        f"omega/{epsilon:.6g}": column
-        for epsilon, column in zip(settings.epsilons, residuals, strict=True)
-    }
+    for kind, name in (("omega", "residual"), ("rho", "excess")):
+        values |= {
+            f"{kind}/{epsilon:.6g}": column
+            for epsilon, column in zip(settings.epsilons, sample.column(name, rows).T, strict=True)
+        }
     if settings.curved:
         values["curvature"] = sample.column("curvature", rows)
     return values
@@ -157,7 +185,8 @@ def _with_curvature_flag(
     if share > MOST_KINKED:
         flag = f"the loss has kinks, which curvature misses, at {share:.0%} of the sampled images"
         return replace(fit, status=Status.INVALID, flags=(*fit.flags, flag))
-    limit = 0.5 * fit.upper * np.square(settings.epsilons)
+    largest = fit.upper if fit.status.limits else fit.max
+    limit = 0.5 * largest * np.square(settings.epsilons)
     exceeds = (residual - floor[:, None] > limit).any(0)
     if exceeds.any():
         first = settings.epsilons[int(exceeds.argmax())]
@@ -168,7 +197,11 @@ def _with_curvature_flag(
 
 @dataclass(frozen=True, slots=True)
 class FitSummary:
-    """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words."""
+    """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words.
+
+    ``refuted`` is the number of images at which an adversarial image in the file exceeds the upper
+    limit.
+    """
 
     point: float
     upper: float
@@ -192,17 +225,32 @@ class FitSummary:
     wilks_share: float
     wilks: str
     flags: tuple[str, ...]
+    refuted: int = 0
 
     @classmethod
     def of(cls, stored: dict[str, Any], quantity: str) -> FitSummary:
         """The summary of a fit as the analysis stored it in an attribute."""
-        share = stored["wilks"]
+        share, status = stored["wilks"], Status(stored["status"])
         sentence = (
             f"With {stored['level']:.0%} confidence at most {share:.2g} of inputs like the "
             f"{stored['blocks'] * stored['block_size']} sampled ones have {quantity} above the "
             f"largest seen, {stored['max']:.4g}."
         )
-        return cls(**{**stored, "wilks": sentence, "wilks_share": share})
+        known = {**stored, "wilks": sentence, "wilks_share": share}
+        nothing = float("nan")  # also for files that have the largest value in its place
+        known |= {} if status.estimates else {"point": nothing}
+        known |= {} if status.limits else {"upper": nothing}
+        return cls(**known)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether there is a point estimate; else only a largest value seen."""
+        return Status(self.status).estimates
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is an upper limit; without one there is no radius from it."""
+        return Status(self.status).limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +272,65 @@ class OmegaSummary:
         return {"epsilon": self.epsilon, **asdict(self.fit), "random": self.random}
 
 
+@dataclass(frozen=True, slots=True)
+class RhoSummary:
+    """The fit of rho, the largest excess over the steepest tangent, within one radius.
+
+    Attributes:
+        epsilon: the radius, pixel units.
+        fit: the fit.
+    """
+
+    epsilon: float
+    fit: FitSummary
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of the fit, and `epsilon`."""
+        return {"epsilon": self.epsilon, **asdict(self.fit)}
+
+
+@dataclass(frozen=True, slots=True)
+class FitSummaries:
+    """The fits of a bounds table; without fits before the sample is finished."""
+
+    lipschitz: FitSummary | None
+    omega: tuple[OmegaSummary, ...]
+    rho: tuple[RhoSummary, ...]
+    curvature: FitSummary | None
+
+    @classmethod
+    def of(cls, group: AnalysisGroup) -> Self:
+        """The fits that the attributes of ``group`` hold; earlier versions have none of rho."""
+        fits, curved = group.attribute("fits", []), group.attribute("curvature_fit")
+        epsilons, rhos = group.attribute("epsilons", []), group.attribute("rho_fits", [])
+        return cls(
+            lipschitz=FitSummary.of(fits[0], "a gradient norm") if fits else None,
+            omega=omega_summaries(fits[1:], epsilons, group.attribute("omega_random", [])),
+            rho=tuple(
+                RhoSummary(epsilon, FitSummary.of(fit, "an excess"))
+                for epsilon, fit in zip(epsilons, rhos, strict=False)
+            ),
+            curvature=FitSummary.of(curved, "a curvature") if curved else None,
+        )
+
+    @property
+    def by_radius(self) -> dict[str, list[FitSummary]]:
+        """The fits that each kind of radius rests on, by its column."""
+        return {
+            "l_bound": [self.lipschitz] if self.lipschitz else [],
+            "omega_bound": [one.fit for one in self.omega],
+            "rho_bound": [one.fit for one in self.rho],
+            "curvature_bound": [self.curvature] if self.curvature else [],
+        }
+
+    def named(self) -> list[tuple[str, FitSummary]]:
+        """Every fit with its name."""
+        first = [("L", self.lipschitz)] if self.lipschitz else []
+        last = [("curvature", self.curvature)] if self.curvature else []
+        omegas = [(f"ω({pixel(one.epsilon)})", one.fit) for one in self.omega]
+        return [*first, *omegas, *((f"ρ({pixel(r.epsilon)})", r.fit) for r in self.rho), *last]
+
+
 def omega_summaries(
     fits: list[dict[str, Any]], epsilons: list[float], random: list[float]
 ) -> tuple[OmegaSummary, ...]:
@@ -234,12 +341,9 @@ def omega_summaries(
     )
 
 
-def fit_warnings(
-    lipschitz: FitSummary | None,
-    omega: tuple[OmegaSummary, ...],
-    curvature: FitSummary | None,
-) -> tuple[str, ...]:
+def fit_warnings(fits: FitSummaries) -> tuple[str, ...]:
     """Warnings about the fits."""
+    lipschitz, curvature = fits.lipschitz, fits.curvature
     if lipschitz is None:
         return ("the sample of L and omega is incomplete: run the same command again",)
     found = []
@@ -248,14 +352,24 @@ def fit_warnings(
     if lipschitz.status == Status.INSUFFICIENT:
         blocks = "1 block" if lipschitz.blocks == 1 else f"{lipschitz.blocks} blocks"
         found.append(
-            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): L and "
-            "omega are the largest sampled values, which is too optimistic"
+            f"too few blocks for a fit ({blocks} of {lipschitz.block_size} images): only the "
+            "largest values seen are known, which limit nothing, so there is no radius from "
+            f"L, omega or rho; {blocks_advice(lipschitz.blocks, lipschitz.block_size)}"
         )
-    entries = [("L", lipschitz), *((f"ω({pixel(e.epsilon)})", e.fit) for e in omega)]
-    if curvature is not None:
-        entries.append(("curvature", curvature))
-        if curvature.status == Status.INVALID and lipschitz.status != Status.INVALID:
-            found.append("the curvature bound is not reported")
+    unfitted = [name for name, fit in fits.named() if fit.status in (Status.ATOM, Status.FAILED)]
+    if unfitted:
+        found.append(
+            f"no distribution fits the block maxima of {', '.join(unfitted)}: only the largest "
+            "values seen are known, and no radius rests on them"
+        )
+    if lipschitz.status == Status.MAX:
+        found.append(
+            "the largest values seen have no upper limit: radii from them are point estimates"
+        )
+    entries = fits.named()
+    refused = curvature is not None and curvature.status == Status.INVALID
+    if refused and lipschitz.status != Status.INVALID:
+        found.append("the curvature bound is not reported")
     flags = dict.fromkeys(flag for _, fit in entries for flag in fit.flags)
     for flag in flags:
         names = [name for name, fit in entries if flag in fit.flags]

@@ -53,11 +53,13 @@ def epsilon_grid(epsilon: float, points: int) -> tuple[float, ...]:
 
 
 def l_bound(loss: Array, lipschitz: float) -> Array:
-    """Radii gap / L ``(n,)``; 0 where misclassified, and everywhere for L = 0.
+    """Radii gap / L ``(n,)``; 0 where misclassified, and everywhere for L = 0; NaN without L.
 
     L = 0 means that no gradient was found, not that no image can change its class.
     """
     gap = np.maximum(-loss, 0.0)
+    if np.isnan(lipschitz):
+        return np.full_like(gap, np.nan)
     return gap / lipschitz if lipschitz > 0 else np.zeros_like(gap)
 
 
@@ -76,9 +78,13 @@ def omega_bound(
         gradient_norm: dual norms G of their gradients ``(n,)``.
         epsilons: ascending grid, pixel units.
         omegas: omega at each ``(m,)``, or one row per image ``(n, m)``; made non-decreasing, which
-            independent fits need not be. NaN counts as infinite.
+            independent fits need not be. NaN, for a missing one, is replaced by that of the next
+            larger epsilon, which omega does not exceed, and counts as infinite if there is none.
+            If all are missing there are no radii: NaN.
     """
-    rising = np.maximum.accumulate(np.nan_to_num(omegas, nan=np.inf, posinf=np.inf), axis=-1)
+    if omegas.ndim == 1 and np.isnan(omegas).all():
+        return np.full_like(loss, np.nan), np.zeros(len(loss), dtype=bool)
+    rising = _rising(omegas)
     remaining = np.maximum(-loss, 0.0)[:, None] - rising
     slope = np.asarray(gradient_norm, dtype=np.float64)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -86,6 +92,14 @@ def omega_bound(
     correct = (loss < 0)[:, None]
     radii = np.where(correct, np.clip(np.minimum(epsilons, linear), 0.0, None), 0.0).max(1)
     return radii, radii >= epsilons[-1]
+
+
+def _rising(omegas: Array) -> Array:
+    """``omegas (..., m)`` made non-decreasing, each missing one as large as the next known one."""
+    known = ~np.isnan(omegas)
+    rising = np.maximum.accumulate(np.where(known, omegas, -np.inf), axis=-1)
+    later = np.where(known, rising, np.inf)[..., ::-1]
+    return np.minimum.accumulate(later, axis=-1)[..., ::-1]
 
 
 def curvature_bound(loss: Array, gradient_norm: Array, curvature: float) -> Array:

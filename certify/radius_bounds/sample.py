@@ -12,6 +12,7 @@ from robcert.certify.failures import in_parts, require_progress
 from robcert.certify.local_linearity import finite_tangent
 
 from .curvature import largest_curvature
+from .excess import largest_excesses
 from .gradient_norm import GradientNormSearch, largest_gradient_norm
 from .residuals import largest_residuals
 from .schema import BOUNDS_SAMPLE
@@ -135,6 +136,7 @@ def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: 
         "largest_gradient_norm": steepest,
         "residual": residuals.found,
         "residual_random": residuals.random,
+        "excess": largest_excesses(tangents, batch, settings.excess_search(seed)),
         "floor": residuals.floor,
         "curvature": curvature,
     }

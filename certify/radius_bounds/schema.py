@@ -38,10 +38,30 @@ BOUNDS = declare(
             ),
             Column("gamma_bound", "f8", _E, "radius from these residuals, not omega", "pixel"),
             Column("gamma_censored", "i1", _E, "1 where limited by the largest epsilon", fill=-1),
+            Column("rho_bound", "f8", _E, "radius from the upper limits of rho", "pixel"),
+            Column("rho_bound_point", "f8", _E, "radius from its point estimates", "pixel"),
+            Column("rho_censored", "i1", _E, "1 where limited by the largest epsilon", fill=-1),
+            Column(
+                "rho_own",
+                "f8",
+                _E,
+                "the image's excesses over its steepest tangent, NaN where misclassified",
+                "",
+                ("epsilon",),
+            ),
+            Column("rho_own_bound", "f8", _E, "radius from these excesses, not rho", "pixel"),
+            Column("rho_own_censored", "i1", _E, "1 where limited by the largest epsilon", fill=-1),
             Column(
                 "curvature_bound", "f8", _E, "radius from the upper limit of curvature", "pixel"
             ),
-            Column("clever_bound", "f8", _E, "radius from L around the image itself", "pixel"),
+            Column("clever_score", "f8", _E, "CLEVER as published, from the endpoint", "pixel"),
+            Column("clever_bound", "f8", _E, "the same from the endpoint's upper limit", "pixel"),
+            Column(
+                "clever_score_capped", "i1", _E, "1 where it is the ball's radius: none", fill=-1
+            ),
+            Column(
+                "clever_bound_capped", "i1", _E, "1 where it is the ball's radius: none", fill=-1
+            ),
         ),
     )
 )
@@ -61,6 +81,7 @@ BOUNDS_SAMPLE = declare(
             Column(
                 "residual_random", "f8", _E, "the same at one random point", trailing=("epsilon",)
             ),
+            Column("excess", "f8", _E, "largest excess found", trailing=("epsilon",)),
             Column("floor", "f8", _M, "size below which residuals may be float32 rounding"),
             Column("curvature", "f8", _E, "largest eigenvalue of the Hessian found, 0 if negative"),
         ),

@@ -14,9 +14,10 @@ from robcert.certify.errors import (
     require_positive,
 )
 from robcert.certify.numerics import Loss, TopMargin
-from robcert.certify.stats import Method
+from robcert.certify.stats import LEAST_BLOCKS, Method
 
 from .clever import BLOCK_SIZE
+from .excess import ExcessSearch
 from .radii import epsilon_grid, sample_blocks
 from .residuals import ResidualSearch
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from robcert.certify.core import Profile
     from robcert.certify.data import ImageSet
     from robcert.certify.numerics import ImageLoss
+
+
+MANY_RESTARTS = 4
+"""From this many restarts on, excesses are searched for from five starts."""
 
 
 class Margin(StrEnum):
@@ -64,6 +69,7 @@ class SamplingSettings:
     restarts: int
     top_k: int
     curvature_steps: int
+    rho_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,8 @@ class BoundsSettings:
         top_k: an image counts as correct if y is among this many top classes.
         curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
         clever_blocks: blocks of random points around each reported image, for its own L within the
-            largest radius of the grid; 0 for none.
+            largest radius of the grid, at least the 30 that a fit takes; 0 for none.
+        rho_steps: gradient steps of each search for an excess over the steepest tangent.
     """
 
     norm: Norm = Norm.LINF
@@ -105,13 +112,14 @@ class BoundsSettings:
     top_k: int = 1
     curvature_steps: int = 12
     clever_blocks: int = 0
+    rho_steps: int = 20
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
         """Settings of a profile; fields that it does not change keep their defaults."""
         changed = {
-            "quick": cls(blocks=30, block_size=10, points=5, steps=8, restarts=1),
-            "thorough": cls(steps=40, restarts=4),
+            "quick": cls(blocks=30, block_size=10, points=5, steps=8, restarts=1, rho_steps=8),
+            "thorough": cls(steps=40, restarts=4, rho_steps=40),
         }
         return changed.get(profile, cls())
 
@@ -120,10 +128,11 @@ class BoundsSettings:
         require_positive("epsilon", self.epsilon)
         require_open_unit("exceedance", self.exceedance)
         require_open_unit("level", self.level)
-        for name in ("blocks", "block_size", "points", "steps", "restarts", "top_k"):
+        for name in ("blocks", "block_size", "points", "steps", "restarts", "top_k", "rho_steps"):
             require_at_least(name, getattr(self, name), 1)
         require_at_least("curvature_steps", self.curvature_steps, 0)
-        require_at_least("clever_blocks", self.clever_blocks, 0)
+        if self.clever_blocks:
+            require_at_least("clever_blocks (unless 0)", self.clever_blocks, LEAST_BLOCKS)
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -166,6 +175,20 @@ class BoundsSettings:
         """Configuration of the search for residuals."""
         return ResidualSearch(Norm(self.norm), self.epsilons, self.steps, self.restarts, seed)
 
+    def excess_search(self, seed: int) -> ExcessSearch:
+        """Configuration of the search for excesses: two starts, five with many restarts."""
+        climbed = Margin.LOGIT.loss(self.top_k)
+        starts = 5 if self.restarts >= MANY_RESTARTS else 2
+        return ExcessSearch(
+            norm=Norm(self.norm),
+            epsilons=self.epsilons,
+            climbed=climbed,
+            steps=self.rho_steps,
+            starts=starts,
+            seed=seed,
+            targeted=self.top_k == 1,
+        )
+
     def require_fit(self, num_classes: int) -> None:
         """Raise an InvalidParameterError unless top_k is below ``num_classes``."""
         if self.top_k >= num_classes:
@@ -182,7 +205,7 @@ class BoundsSettings:
             n_reported: images reported on.
             n_apart: those of them that are not in the sample and need their own residuals.
         """
-        search = self.search(0).n_gradients
+        search = self.search(0).n_gradients + self.excess_search(0).n_gradients
         ball = 2 * self.steps * self.restarts if self.region == Region.BALL else 0
         curvature = 2 * self.curvature_steps if self.curved else 0
         own = 1 + self.clever_blocks * BLOCK_SIZE

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.store import plain
+from robcert.certify.store import crossings, plain, radii_of
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
+from .evidence import known_evidence, lowered_radii, with_refutations
 from .fits import (
+    FitSummaries,
     FitSummary,
     OmegaSummary,
+    RhoSummary,
     fit_warnings,
-    omega_summaries,
     sampling_failure_warnings,
     straight_through_warnings,
 )
@@ -25,28 +27,37 @@ if TYPE_CHECKING:
 
     from robcert.certify.store import ResultStore
 
-RADII = ("l_bound", "omega_bound", "gamma_bound", "curvature_bound", "clever_bound")
-"""Columns of radii; those from L, omega and the curvature use upper confidence limits."""
+RADII = (
+    *("rho_bound", "l_bound", "omega_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
+    *("clever_score", "clever_bound"),
+)
+"""Columns of radii; those from rho, L, omega and curvature use upper confidence limits."""
 
-POINTS = ("l_bound_point", "omega_bound_point")
+POINTS = ("rho_bound_point", "l_bound_point", "omega_bound_point")
 """Columns of radii that use point estimates."""
 
 
 @dataclass(frozen=True, slots=True)
 class RadiusSummary:
-    """One kind of radius over the images.
+    """One kind of radius over the images that have one.
 
     Attributes:
-        mean: mean over all images, misclassified ones at 0.
-        median: median over all images, misclassified ones at 0.
-        mean_correct: mean over the images that are classified as y.
-        share_positive: share of images with a radius above 0.
+        mean: mean over them, misclassified ones at 0.
+        median: median over them, misclassified ones at 0.
+        mean_correct: mean over those that are classified as y.
+        share_positive: share of them with a radius above 0.
+        n: their number.
+        capped: number of images without one because the value is the radius of CLEVER's ball.
+        refuted: number of images whose stored radius exceeds the distance of an adversarial image.
     """
 
     mean: float
     median: float
     mean_correct: float
     share_positive: float
+    n: int
+    capped: int
+    refuted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +65,18 @@ class ErrorAt:
     """Share of images whose radius is below ``epsilon``, misclassified ones included.
 
     ``attacked`` is the share of the images attacked in this norm that have an adversarial example
-    within ``epsilon``. A bound that the table lacks has None.
+    within ``epsilon``. A bound that the table lacks has None; an image without a radius of its kind
+    counts as one below.
     """
 
     epsilon: float
+    rho_bound: float | None
     l_bound: float | None
     omega_bound: float | None
     gamma_bound: float | None
+    rho_own_bound: float | None
     curvature_bound: float | None
+    clever_score: float | None
     clever_bound: float | None
     attacked: float | None
 
@@ -86,6 +101,7 @@ class BoundsSummary:
         statement: sentence that says what the radii claim and what they do not.
         lipschitz: fit of L; None before the sample is finished.
         omega: fits of omega, by radius.
+        rho: fits of rho, by radius; empty for tables of earlier versions.
         curvature: fit of the Hessian's largest eigenvalue; None outside l2.
         top_k: an image counts as correct if y is among this many top classes.
         radius: summaries of the radii, by column.
@@ -112,6 +128,7 @@ class BoundsSummary:
     statement: str
     lipschitz: FitSummary | None
     omega: tuple[OmegaSummary, ...]
+    rho: tuple[RhoSummary, ...]
     curvature: FitSummary | None
     top_k: int
     radius: dict[str, RadiusSummary]
@@ -132,8 +149,9 @@ class BoundsSummary:
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON."""
         omega = [entry.to_json() for entry in self.omega]
+        rho = [entry.to_json() for entry in self.rho]
         slopes = asdict(self.gradient_norm) if self.gradient_norm else {}
-        return dict(plain({**asdict(self), "omega": omega, "gradient_norm": slopes}))
+        return dict(plain({**asdict(self), "omega": omega, "rho": rho, "gradient_norm": slopes}))
 
 
 def summarise(store: ResultStore, key: str) -> BoundsSummary:
@@ -143,15 +161,17 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     indices = indices[group.computed(indices)]
     columns = {name: group.column(name, indices) for name in group.columns}
     settings = group.settings
-    fits = group.attribute("fits", [])
-    epsilons = group.attribute("epsilons", [])
-    omega = omega_summaries(fits[1:], epsilons, group.attribute("omega_random", []))
-    lipschitz = FitSummary.of(fits[0], "a gradient norm") if fits else None
-    curved = group.attribute("curvature_fit")
-    curvature = FitSummary.of(curved, "a curvature") if curved else None
+    fits, epsilons = FitSummaries.of(group), group.attribute("epsilons", [])
+    lipschitz = fits.lipschitz
     slopes = group.attribute("sampled_gradients", {})
     correct = columns["loss"] < 0
-    radii = {name: columns[name] for name in (*RADII, *POINTS) if _said(columns, name)}
+    unlimited = _unlimited(fits)
+    names = [n for n in (*RADII, *POINTS) if _said(columns, n) and n not in unlimited]
+    stored = {name: radii_of(group, name, indices) for name in names}
+    evidence = known_evidence(store, settings, indices)
+    radii = {**stored, **lowered_radii(evidence, columns, epsilons)}
+    radii = {name: radii[name] for name in names}
+    fits = with_refutations(fits, known_evidence(store, settings))
     top_k = settings.get("top_k", 1)
     distance = attacked_distances(store, settings["norm"], indices)
     if top_k > 1:  # attacks search for another top-1 class
@@ -162,14 +182,18 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         margin=settings["margin"],
         region=settings["region"],
         statement=_statement(settings),
-        lipschitz=lipschitz,
-        omega=omega,
-        curvature=curvature,
+        lipschitz=fits.lipschitz,
+        omega=fits.omega,
+        rho=fits.rho,
+        curvature=fits.curvature,
         top_k=top_k,
-        radius={name: _radius(values, correct) for name, values in radii.items()},
+        radius={
+            name: _radius(values, correct, columns[name], distance)
+            for name, values in radii.items()
+        },
         attacked=Attacked.of(distance),
         offenders=offenders(
-            {name: radii[name] for name in RADII if name in radii}, distance, indices
+            {name: stored[name] for name in RADII if name in stored}, distance, indices
         ),
         error_at=_errors(radii, ~correct, distance, sorted({*epsilons, settings["epsilon"]})),
         residual=tuple(group.attribute("sampled_residuals", [])),
@@ -181,7 +205,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         sampled=lipschitz.blocks * lipschitz.block_size if lipschitz else 0,
         gradient_passes=int(group.attribute("gradient_passes", 0)),
         warnings=(
-            *fit_warnings(lipschitz, omega, curvature),
+            *fit_warnings(fits),
             *straight_through_warnings(store.model.get("straight_through") or ()),
             *sampling_failure_warnings(group.attribute("sampling_failed", {})),
         ),
@@ -198,14 +222,34 @@ def _statement(settings: dict[str, Any]) -> str:
     return f"Statistical estimates, not certificates. L was estimated from gradients {where}."
 
 
-def _radius(values: NDArray[np.float64], correct: NDArray[np.bool_]) -> RadiusSummary:
-    if not len(values):
-        nothing = float("nan")
-        return RadiusSummary(nothing, nothing, nothing, nothing)
-    right = values[correct]
-    mean_correct = float(right.mean()) if len(right) else float("nan")
+def _radius(
+    values: NDArray[np.float64],
+    correct: NDArray[np.bool_],
+    stored: NDArray[np.float64],
+    distance: NDArray[np.float64],
+) -> RadiusSummary:
+    """Statistics of radii ``values (n,)``, as corrected by evidence.
+
+    Args:
+        values: the radii.
+        correct: whether each image is classified as y.
+        stored: the column in the file, also with values at the radius of a ball.
+        distance: distances of adversarial images, NaN where not attacked.
+    """
+    known = ~np.isnan(values)
+    refuted = int((known & crossings(stored, distance)).sum())
+    capped = int((~np.isnan(stored) & ~known).sum())
+    some, right, nothing = values[known], values[known & correct], float("nan")
+    if not len(some):
+        return RadiusSummary(nothing, nothing, nothing, nothing, 0, capped, refuted)
     return RadiusSummary(
-        float(values.mean()), float(np.median(values)), mean_correct, _share(values > 0)
+        mean=float(some.mean()),
+        median=float(np.median(some)),
+        mean_correct=float(right.mean()) if len(right) else nothing,
+        share_positive=_share(some > 0),
+        n=len(some),
+        capped=capped,
+        refuted=refuted,
     )
 
 
@@ -215,11 +259,19 @@ def _censored(
     """Share of radii of each kind that are limited by the largest of ``epsilons``, if any."""
     if not epsilons:  # the sample is not finished
         return {}
-    ended = ["omega_bound", "gamma_bound", "clever_bound"]
+    ended = ["omega_bound", "rho_bound", "gamma_bound", "rho_own_bound"]
     if region == Region.BALL:
         ended.append("l_bound")
     shares = {name: _share(radii[name] >= epsilons[-1]) for name in ended if name in radii}
     return {name: share for name, share in shares.items() if share > 0}
+
+
+def _unlimited(found: FitSummaries) -> set[str]:
+    """Radii that would rest on a largest value seen, as tables of earlier versions have them."""
+    fits = {name: some for name, some in found.by_radius.items() if some}
+    limited = {name for name, some in fits.items() if any(fit.limited for fit in some)}
+    estimated = {name for name, some in fits.items() if any(fit.estimated for fit in some)}
+    return (set(fits) - limited) | {f"{name}_point" for name in set(fits) - estimated}
 
 
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
@@ -236,7 +288,7 @@ def _errors(
     def error(name: str, epsilon: float) -> float | None:
         if name not in radii:
             return None
-        return _share(wrong | (radii[name] < epsilon * (1 - 1e-9)))
+        return _share(wrong | ~(radii[name] >= epsilon * (1 - 1e-9)))
 
     return tuple(
         ErrorAt(

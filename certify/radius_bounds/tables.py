@@ -33,6 +33,7 @@ def _extremes(summary: BoundsSummary) -> Table:
         _fit("L", lipschitz) if lipschitz else ("L", *(DASH,) * 4, f"{DASH} × {DASH}", DASH, DASH)
     ]
     rows += [_fit(f"ω({pixel(one.epsilon)})", one.fit) for one in summary.omega]
+    rows += [_fit(f"ρ({pixel(one.epsilon)})", one.fit) for one in summary.rho]
     if summary.curvature:
         rows.append(_fit("curvature", summary.curvature))
     header = ("", "largest seen", "point", "upper limit", "shape", "blocks", "fit p", "status")
@@ -54,7 +55,8 @@ def _fit(name: str, fit: FitSummary) -> tuple[str, ...]:
 def fit_state(fit: FitSummary) -> str:
     """Status of a fit and its flags: "ok", or for instance "heavy tail"."""
     flags = [flag.partition(":")[0] for flag in fit.flags]
-    return ", ".join(flags) if fit.status == "ok" and flags else fit.status
+    state = ", ".join(flags) if fit.status == "ok" and flags else fit.status
+    return f"{state}; refuted at {fit.refuted} images" if fit.refuted else state
 
 
 def _what(summary: BoundsSummary) -> str:
@@ -86,26 +88,59 @@ def _regularity(summary: BoundsSummary) -> Iterator[Table]:
     ]
     title = f"regularity of the {margin_name(summary.margin)} ({summary.norm})"
     note = "Over the sampled images; gradients are measured, residuals found by search."
+    if summary.margin == "prob" and slopes.max > 0:
+        note += (
+            f" The steepest of them alone makes ω so large that no ω-bound can exceed "
+            f"3 / largest gradient norm = {decimal(3 / slopes.max)}."
+        )
     yield Table(title, "estimated", ("", "mean", "largest"), tuple(rows), note)
 
 
 def _radii(summary: BoundsSummary) -> Iterator[Table]:
-    rows = [_distance(bound_name(n), "estimated", one) for n, one in summary.radius.items()]
+    known = summary.attacked.n > 0
+    rows = [
+        (*_distance(bound_name(n), "estimated", one), str(one.refuted) if known else DASH)
+        for n, one in summary.radius.items()
+    ]
     if not rows:
         return
-    note = f"{summary.statement} Misclassified images count as 0; the last column excludes them."
+    note = f"{summary.statement} Misclassified images count as 0, except in the mean of "
+    note += "correct images."
     if summary.censored:
         ended = ", ".join(
             f"{bound_name(name)} {percent(at)}" for name, at in summary.censored.items()
         )
         note += f" Radii limited by the largest ε that was searched, which may be larger: {ended}."
     if summary.attacked.n:
-        rows.append(_distance("nearest adversarial example", "attacked", summary.attacked))
+        nearest = _distance("nearest adversarial example", "attacked", summary.attacked)
+        rows.append((*nearest, DASH))
+        note += (
+            " Refuted: images whose radius exceeds the distance of an adversarial image; there the "
+            "γ-bound and the ρ-bound of own ρ are lowered to what that image shows."
+        )
         note += _attacked_note(summary)
+    note += _capped_note(summary)
     if "gamma_bound" in summary.radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
-    header = ("radius or distance", "claim", "mean", "median", "mean of correct images")
+    if "rho_own_bound" in summary.radius:
+        note += (
+            " ρ-bound: ρ, the largest rise of the loss beyond the steepest tangent, in place of "
+            "ω; with the image's own ρ it has no upper limit."
+        )
+    header = ("radius or distance", "claim", "mean", "median", "mean of correct images", "refuted")
     yield Table(f"radii ({_what(summary)})", "", header, tuple(rows), note)
+
+
+def _capped_note(summary: BoundsSummary) -> str:
+    """How many values of CLEVER are its ball's radius, and that they are no radii."""
+    found = [(bound_name(n), one) for n, one in summary.radius.items() if one.capped]
+    if not found:
+        return ""
+    counts = ", ".join(f"{name} {one.capped} of {one.capped + one.n}" for name, one in found)
+    return (
+        f" Images whose value reaches the radius of CLEVER's ball, which is no estimate: {counts}; "
+        "they are left out here and count as wrong in the errors."
+    )
 
 
 class _Distances(Protocol):
@@ -151,10 +186,13 @@ def _errors(summary: BoundsSummary) -> Iterator[Table]:
 
 def _by_column(error: ErrorAt) -> dict[str, float | None]:
     return {
+        "rho_bound": error.rho_bound,
         "l_bound": error.l_bound,
         "omega_bound": error.omega_bound,
         "gamma_bound": error.gamma_bound,
+        "rho_own_bound": error.rho_own_bound,
         "curvature_bound": error.curvature_bound,
+        "clever_score": error.clever_score,
         "clever_bound": error.clever_bound,
         "attacked": error.attacked,
     }

@@ -1,7 +1,15 @@
 """Intervals, paired tests, extreme-value fits, survival curves, summary statistics."""
 
 from .descriptive import SummaryStatistics, summary_statistics
-from .extremes import ExtremeValueFit, Method, Status, SupremumEstimator, fit_extremes
+from .extremes import (
+    LEAST_BLOCKS,
+    ExtremeValueFit,
+    Method,
+    Status,
+    SupremumEstimator,
+    blocks_advice,
+    fit_extremes,
+)
 from .gev import Law
 from .intervals import (
     Proportion,
@@ -24,6 +32,7 @@ from .paired import (
 from .survival import reach_of, shares_above, step_places
 
 __all__ = [
+    "LEAST_BLOCKS",
     "Correction",
     "ExtremeValueFit",
     "Law",
@@ -35,6 +44,7 @@ __all__ = [
     "SupremumEstimator",
     "adjusted_p_values",
     "binomial_quantile",
+    "blocks_advice",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "fit_extremes",

@@ -48,12 +48,22 @@ class Status(StrEnum):
     """What became of a fit."""
 
     OK = "ok"
-    DEGENERATE = "degenerate"  # all block maxima equal: the value itself
+    DEGENERATE = "degenerate"  # most block maxima are the largest one: the value itself
     ATOM = "atom"  # many equal maxima: no continuous law fits
     INSUFFICIENT = "insufficient"  # too few blocks
     FAILED = "failed"  # no maximum of the likelihood found
     MAX = "max"  # the plain maximum was requested
     INVALID = "invalid"  # gradients vanish: the numbers are meaningless
+
+    @property
+    def estimates(self) -> bool:
+        """Whether there is a point estimate of the supremum; else only a largest value seen."""
+        return self not in (Status.ATOM, Status.INSUFFICIENT, Status.FAILED)
+
+    @property
+    def limits(self) -> bool:
+        """Whether there is an upper limit of the supremum."""
+        return self.estimates and self is not Status.MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,10 @@ class ExtremeValueFit:
 
     Attributes:
         point: the quantile exceeded by a block maximum with probability ``exceedance`` (GEV) or
-            the endpoint (reverse Weibull), never below ``max``.
-        upper: its one-sided upper limit at ``level``, never below ``max``.
+            the endpoint (reverse Weibull), never below ``max``; ``max`` if that was requested; NaN
+            where nothing could be fitted.
+        upper: its one-sided upper limit at ``level``, never below ``max``; NaN where nothing was
+            fitted, because a largest value seen is no limit.
         max: largest value seen.
         shape: xi, NaN where nothing was fitted; likewise scale and location.
         shape_lower: profile limit of xi at ``level``, one-sided; likewise ``shape_upper``.
@@ -157,10 +169,27 @@ def fit_extremes(
         raise InvalidParameterError(message)
     plain = _plain(values, block_size, estimator)
     status = _obstacle(values, estimator.method, resolution)
-    if status is not None:
-        return replace(plain, status=status, flags=_flags(replace(plain, status=status)))
-    fit = _fitted(plain, values, seed=seed, bootstrap=bootstrap)
+    fit = (
+        _without_law(plain, status)
+        if status is not None
+        else _fitted(plain, values, seed=seed, bootstrap=bootstrap)
+    )
     return replace(fit, flags=_flags(fit))
+
+
+def blocks_advice(blocks: int, block_size: int) -> str:
+    """How many inputs a fit takes; empty if there are enough blocks for one."""
+    if blocks >= LEAST_BLOCKS:
+        return ""
+    needed = LEAST_BLOCKS * block_size
+    return f"a fit takes {LEAST_BLOCKS} blocks, {needed} images in blocks of {block_size}"
+
+
+def _without_law(plain: ExtremeValueFit, status: Status) -> ExtremeValueFit:
+    """``plain`` where no law is fitted: without the estimates that ``status`` excludes."""
+    point = plain.point if status.estimates else _NAN
+    upper = plain.upper if status.limits else _NAN
+    return replace(plain, status=status, point=point, upper=upper)
 
 
 def _plain(values: Array, block_size: int, estimator: SupremumEstimator) -> ExtremeValueFit:
@@ -191,7 +220,7 @@ def _obstacle(values: Array, method: Method, resolution: float) -> Status | None
     width = max(_TIE * abs(largest), resolution)
     if len(values) < LEAST_BLOCKS:
         return Status.INSUFFICIENT
-    if np.ptp(values) <= width:
+    if (values >= largest - width).mean() > 0.5:
         return Status.DEGENERATE
     many_ties = (values >= largest - _TIE * abs(largest)).mean() > 0.05
     steps = np.diff(np.sort(values))
@@ -208,7 +237,7 @@ def _fitted(plain: ExtremeValueFit, values: Array, *, seed: int, bootstrap: int)
     u = ((values - centre) / unit)[None]
     found, found_by = maximum_likelihood(likelihood, u)
     if not np.isfinite(found.value[0]):
-        return replace(plain, status=Status.FAILED)
+        return _without_law(plain, Status.FAILED)
     law, level = found.law, plain.level
     point = centre + unit * float(law.quantile(exceedance)[0])
     limit = quantile_limit(likelihood, u, found, exceedance=exceedance, level=level)

@@ -1,25 +1,32 @@
 """The results file: tables, attributes, images, the ledger."""
 
 from .column import Column, Schema, declare
+from .evidence import LOSSES as EVIDENCE_LOSSES
+from .evidence import Evidence, evidence_about, sided
 from .json_values import Outcome, plain
-from .ledger import Comparison, Ledger, crossings, ledger
+from .ledger import Comparison, Ledger, crossings, ledger, radii_of
 from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import AnalysisGroup, ResultStore
 
 __all__ = [
     "COMPUTED",
+    "EVIDENCE_LOSSES",
     "FORMAT",
     "FORMAT_VERSION",
     "IMAGES",
     "AnalysisGroup",
     "Column",
     "Comparison",
+    "Evidence",
     "Ledger",
     "Outcome",
     "ResultStore",
     "Schema",
     "crossings",
     "declare",
+    "evidence_about",
     "ledger",
     "plain",
+    "radii_of",
+    "sided",
 ]

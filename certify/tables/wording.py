@@ -132,8 +132,13 @@ def bound_name(column: str) -> str:
     known = {
         "l_bound": "L-bound",
         "omega_bound": "ω-bound",
+        "gamma": "γ",
+        "loss_bound": "change of the loss by γ",
         "gamma_bound": "γ-bound",
-        "clever_bound": "CLEVER bound",
+        "rho_bound": "ρ-bound",
+        "rho_own_bound": "ρ-bound, own ρ",
+        "clever_score": "CLEVER score",
+        "clever_bound": "CLEVER, upper limit",
     }
     return known.get(name, name.replace("_", " ")) + (", point estimate" if point else "")
 

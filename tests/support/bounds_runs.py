@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from robcert.certify.data.image_set import ImageSet
     from robcert.certify.store.group import AnalysisGroup
 
-SETTINGS = BoundsSettings(Norm.L2, 0.4, blocks=30, block_size=10, points=5, steps=8, restarts=1)
+SETTINGS = BoundsSettings(
+    Norm.L2, 0.4, blocks=30, block_size=10, points=5, steps=8, restarts=1, rho_steps=8
+)
 WEIGHT = torch.tensor([[3.0, -4.0], [0.0, 0.0]])
 
 

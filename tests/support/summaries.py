@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from robcert.certify.attacks.summary import AttackSummary, RobustAccuracy
 from robcert.certify.auditing.verdict import Findings
-from robcert.certify.local_linearity.summary import LinearitySummary
+from robcert.certify.local_linearity.summary import LinearitySummary, Refuted
 from robcert.certify.masking.summary import MaskingSummary
 from robcert.certify.radius_bounds.fits import FitSummary, OmegaSummary
 from robcert.certify.radius_bounds.summary import BoundsSummary, RadiusSummary
@@ -77,5 +77,6 @@ def masking(**given: Any) -> MaskingSummary:
 
 
 def linearity(**given: Any) -> LinearitySummary:
-    found: LinearitySummary = blank(LinearitySummary, **given)
+    nothing = Refuted(0, 0, 0, 0)
+    found: LinearitySummary = blank(LinearitySummary, **{"refuted": nothing, **given})
     return found

@@ -189,13 +189,22 @@ def test_staircase_claims_nothing(tmp_path: Path) -> None:
     assert any("gradient vanishes" in line for line in summary.warnings)
 
 
-def test_few_images_give_no_fit(tmp_path: Path) -> None:
+def test_few_images_give_no_fit_and_no_radius(tmp_path: Path) -> None:
+    """The largest of 60 images is no limit: radii from it grew when images were taken away."""
     store, group = Run(tmp_path, two_logits(curved, 2), images(60))(SETTINGS)
+    rest = ("l_bound", "omega_bound", "curvature_bound", "l_bound_point", "omega_bound_point")
     with store:
         summary = summarise(store, group.path)
+        assert all(np.isnan(group.column(name)).all() for name in rest)
+        assert (group.column("censored") == -1).all()
+        assert (group.column("gamma_bound") >= 0).all()  # the image's own, from no fit
+        extremes = next(iter(tables([summary])))
     assert summary.lipschitz is not None
+    assert not set(rest) & set(summary.radius)
+    assert extremes.rows[0][:4] == ("L", f"{summary.lipschitz.max:.4g}", "–", "–")
+    assert any("a fit takes 30 blocks, 300 images in blocks of 10" in s for s in summary.warnings)
     assert summary.lipschitz.status == "insufficient"
-    assert summary.lipschitz.upper == summary.lipschitz.max
+    assert np.isnan(summary.lipschitz.upper)
     assert "With 95% confidence at most 0.049 of inputs" in summary.lipschitz.wilks
     assert any("too few blocks for a fit" in line for line in summary.warnings)
 
@@ -249,7 +258,11 @@ def test_fit_is_changed_without_sampling_again(
         assert summary.lipschitz is not None
         assert summary.lipschitz.status == "max"
         maxima = group.array("lipschitz/block_maxima")
-        assert summary.lipschitz.upper == maxima.max()
+        assert summary.lipschitz.point == maxima.max()
+        assert np.isnan(summary.lipschitz.upper)
+        assert {"l_bound_point", "omega_bound_point"} <= set(summary.radius)
+        assert not {"l_bound", "omega_bound"} & set(summary.radius)
+        assert any("no upper limit" in line for line in summary.warnings)
         assert len(store.existing("bounds")) == 2
 
 
@@ -269,13 +282,16 @@ def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
 
 
 def test_cost_is_known_before_the_run() -> None:
-    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image."""
-    assert SETTINGS.gradient_passes(300, 40) == 300 * 65 + 40
-    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * 65 + 40 + 7 * 40
-    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * 81
-    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41
+    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image.
+
+    And for rho 5 radii, 8 steps, 2 starts, 9 classes: 89.
+    """
+    assert SETTINGS.gradient_passes(300, 40) == 300 * (65 + 89) + 40
+    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * (65 + 89) + 40 + 7 * (40 + 89)
+    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * (81 + 89)
+    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41 + 89
     # with restarts: 16 at the first radius, then 8 from a new point and 4 from the last best one
-    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 1 + 16 + 4 * 12
+    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 90 + 16 + 4 * 12
 
 
 def test_model_without_twin_is_refused(run: Run) -> None:
@@ -290,3 +306,19 @@ def test_model_without_twin_is_refused(run: Run) -> None:
 def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidParameterError, match=next(iter(wrong))):
         replace(SETTINGS, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_table_of_an_earlier_version_without_a_fit_gives_no_radius(tmp_path: Path) -> None:
+    """Such a table has the largest value seen as its upper limit, and radii from it."""
+    store, group = Run(tmp_path, linear(), images(60))(SETTINGS)
+    with store:
+        fits = group.attribute("fits")
+        old = [{**fit, "upper": fit["max"], "point": fit["max"]} for fit in fits]
+        with store.file.change() as file:
+            file[group.path]["l_bound"][...] = 1.0
+            file[group.path]["l_bound_point"][...] = 1.0
+        group.set_attributes(fits=old)
+        summary = summarise(store, group.path)
+    assert summary.lipschitz is not None
+    assert np.isnan([summary.lipschitz.point, summary.lipschitz.upper]).all()
+    assert not {"l_bound", "l_bound_point"} & set(summary.radius)

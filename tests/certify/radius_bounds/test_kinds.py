@@ -18,6 +18,7 @@ from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.radius_bounds.analysis import summarise
+from robcert.certify.radius_bounds.clever import capped_radii
 from robcert.certify.radius_bounds.tables import tables
 from robcert.certify.stats.extremes import Method
 from robcert.certify.store.ledger import comparisons
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robcert.certify.store.store import ResultStore
+
+
+NAN = float("nan")
 
 
 def truth(n: int = 40) -> np.ndarray:
@@ -54,7 +58,7 @@ def test_gamma_bound_of_an_image_apart_is_that_of_a_sampled_one(tmp_path: Path) 
     far = np.maximum(1 - lengths, 0)
     assert (radius <= np.minimum(far, epsilons[-1]) + 1e-4).all()
     assert (radius >= np.minimum(0.5 * far, 0.5 * epsilons[-1])).all()
-    assert (radius >= omega - 1e-4).all()
+    assert np.isnan(omega).all()  # six blocks are too few for a fit
 
 
 def test_curvature_bound_of_a_paraboloid_is_its_distance(tmp_path: Path) -> None:
@@ -119,8 +123,11 @@ def test_clever_bound_of_a_paraboloid(tmp_path: Path) -> None:
         lengths, end = run_lengths(images(), 40), group.attribute("epsilons")[-1]
         gap = np.maximum(0.5 * (1 - lengths**2), 0)
         expected = np.minimum(gap / (lengths + end), end)
-        assert group.column("clever_bound") == pytest.approx(expected, rel=0.1)
-        assert (group.column("clever_bound") <= truth() + 1e-6).all()
+        for name in ("clever_score", "clever_bound"):
+            assert group.column(name) == pytest.approx(expected, rel=0.1)
+            assert (group.column(name) <= truth() + 1e-6).all()
+            assert (group.column(f"{name}_capped") == 0).all()
+        assert (group.column("clever_bound") <= group.column("clever_score")).all()
         assert summarise(store, group.path).error_at[0].clever_bound is not None
     before = SETTINGS.gradient_passes(0, 40)
     assert settings.gradient_passes(0, 40) == before + 40 * 30 * 64
@@ -128,6 +135,40 @@ def test_clever_bound_of_a_paraboloid(tmp_path: Path) -> None:
     with store:
         assert plain.path != group.path
         assert np.isnan(plain.column("clever_bound")).all()
+        assert (plain.column("clever_score_capped") == -1).all()
+
+
+def test_clever_at_its_cap_is_no_radius(tmp_path: Path) -> None:
+    """Flat but for a cliff at x₁ = 0.9: no slope in the ball, and the boundary inside it."""
+
+    def cliff(x: torch.Tensor) -> torch.Tensor:
+        return 1000 * (x[:, 0] - 0.9).relu() - 1
+
+    settings = replace(SETTINGS, norm=Norm.LINF, epsilon=0.01, clever_blocks=30)
+    store, group = Run(tmp_path, two_logits(cliff, 2), images())(settings)
+    with store:
+        first = images().pixels(np.arange(40)).flatten(1)[:, 0].numpy()
+        end = group.attribute("epsilons")[-1]
+        far = first < 0.9 - end
+        assert group.column("clever_score")[far] == pytest.approx(end)
+        assert (group.column("clever_score_capped")[far] == 1).all()
+        attacked(store, np.full(40, 0.5 * end), "nearer than the cap")
+        summary = summarise(store, group.path)
+        notes = [table.note for table in tables([summary])]
+    score = summary.radius["clever_score"]
+    assert (score.n, score.capped) == (40 - far.sum(), far.sum())
+    assert not {o.index for o in summary.offenders if o.bound.startswith("clever")} & set(
+        np.flatnonzero(far).tolist()
+    )
+    assert summary.error_at[0].clever_score is not None
+    assert summary.error_at[0].clever_score >= far.mean()
+    assert any(f"CLEVER score {far.sum()} of 40" in note for note in notes)
+
+
+def test_radii_without_a_slope_are_the_ball_and_without_a_fit_none() -> None:
+    radii, capped = capped_radii(np.array([-1.0, -1, 0.5, -1]), np.array([0, 4, 4, NAN]), radius=1)
+    assert radii == pytest.approx([1, 0.25, 0, NAN], nan_ok=True)
+    assert capped.tolist() == [True, False, False, False]
 
 
 class FourLogits(nn.Module):
@@ -200,7 +241,8 @@ def test_offenders_are_listed_the_worst_first(tmp_path: Path) -> None:
     assert any(title.startswith("violations") for title in titles)
     errors = next(table for table in shown if table.title.startswith("error at"))
     assert errors.header == (
-        *("ε", "by L-bound", "by ω-bound", "by γ-bound", "by curvature bound", "attacked"),
+        *("ε", "by ρ-bound", "by L-bound", "by ω-bound", "by γ-bound", "by ρ-bound, own ρ"),
+        *("by curvature bound", "attacked"),
     )
 
 
@@ -208,19 +250,20 @@ def test_tables_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     store, group = Run(tmp_path, two_logits(curved, 2), images())(SETTINGS)
     newer = (
         *("gamma_upper", "gamma_bound", "gamma_censored"),
-        *("curvature_bound", "clever_bound"),
+        *("curvature_bound", "clever_score", "clever_bound"),
+        *("rho_bound", "rho_bound_point", "rho_own", "rho_own_bound"),
     )
     with store:
         with store.file.change() as file:
             place = file[group.path]
             for name in newer:
                 del place[name]
-            for name in ("curvature_fit", "sampled_residuals"):
+            for name in ("curvature_fit", "sampled_residuals", "rho_fits"):
                 del place.attrs[name]
         attacked(store, np.full(40, 0.5), "x")
         summary = summarise(store, group.path)
         assert set(summary.radius) == {
             *("l_bound", "omega_bound", "l_bound_point", "omega_bound_point")
         }
-        assert len(comparisons(store)) == 2
+        assert len(comparisons(store)) == 4
         assert tuple(tables([summary]))

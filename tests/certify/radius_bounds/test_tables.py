@@ -35,15 +35,15 @@ def linearity(**changed: Any) -> LinearitySummary:
 
 def test_change_of_the_loss_by_both_propositions() -> None:
     gamma, change = linearity_tables((linearity(),))
-    assert gamma.rows == (("linf", "8/255", "0.2", "0.1", "0.5", "1", "8"),)
-    assert change.rows == (("8/255", "0.3", "0", "0.7", "75.0 %", "50.0 %"),)
+    assert gamma.rows == (("linf", "8/255", "0.2", "0.1", "0.5", "1", "8", "0 of 0"),)
+    assert change.rows == (("8/255", "0.3", "0", "0 of 0", "0.7", "75.0 %", "50.0 %"),)
     assert change.claim == "estimated"
     assert "an approximation" in change.note
 
 
 def test_margins_have_no_proposition_c2() -> None:
     _, change = linearity_tables((linearity(proposition_c2=None),))
-    assert change.rows == (("8/255", "0.3", "0"),)
+    assert change.rows == (("8/255", "0.3", "0", "0 of 0"),)
     assert "C.2" not in change.note
 
 

@@ -39,10 +39,10 @@ def test_charts_of_two_analyses_under_one_title_are_one_figure(tmp_path: Path) -
     titles = {place: [figure.title for figure in of] for place, of in drawn.items()}
     assert titles[Place.CURVES] == ["accuracy within ε (l2)", "local linearity"]
     assert titles[Place.LEDGER] == ["estimated against attacked (l2, logit margin)"]
-    assert len(titles[Place.EXTREMES]) == 2
+    assert len(titles[Place.EXTREMES]) == 3  # L, ω and ρ
     assert titles[Place.MASKING] == []
     accuracy = drawn[Place.CURVES][0]
     assert accuracy.claim == "attacked"
     assert "under attack (attacked)" in accuracy.svg
-    assert "by the better bound, logit margin (estimated)" in accuracy.svg
+    assert "by the ρ-bound, logit margin (estimated)" in accuracy.svg
     assert accuracy.caption.endswith("the estimate is wrong.")

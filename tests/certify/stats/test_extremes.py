@@ -76,7 +76,8 @@ def test_reverse_weibull_is_the_endpoint() -> None:
 def test_maximum_alone() -> None:
     result = fit(even_sample(-0.4), method=Method.MAX)
     assert result.status is Status.MAX
-    assert result.point == result.upper == result.max == even_sample(-0.4).max()
+    assert result.point == result.max == even_sample(-0.4).max()
+    assert np.isnan(result.upper)  # a largest value seen is no limit
 
 
 @pytest.mark.parametrize("value", [1.234, 0.0, 1e-30, -2.0])
@@ -98,7 +99,15 @@ def test_atom_at_the_maximum_is_not_fitted() -> None:
     values[:30] = values.max()
     result = fit(values)
     assert result.status is Status.ATOM
-    assert result.upper == result.max
+    assert np.isnan([result.point, result.upper]).all()
+
+
+def test_most_maxima_at_the_largest_value_are_degenerate() -> None:
+    values = random_sample(-0.2, 100, seed=2)
+    values[:60] = values.max()
+    result = fit(values)
+    assert result.status is Status.DEGENERATE
+    assert result.point == result.upper == result.max
 
 
 def test_few_distinct_values_are_not_fitted() -> None:
@@ -115,12 +124,13 @@ def test_values_that_differ_by_rounding_are_one_value() -> None:
 def test_few_blocks_are_not_fitted() -> None:
     result = fit(random_sample(-0.2, 29, seed=4))
     assert result.status is Status.INSUFFICIENT
-    assert result.upper == result.max
+    assert np.isnan([result.point, result.upper]).all()
+    assert result.max == random_sample(-0.2, 29, seed=4).max()
     assert fit(random_sample(-0.2, 30, seed=4)).status is Status.OK
     assert fit(np.array([3.0])).status is Status.INSUFFICIENT  # one value is equal to itself
 
 
-def test_without_any_fit_the_largest_value_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_fit_only_the_largest_value_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Minimum(np.zeros((1, 3)), np.array([np.inf]), np.array([False]))
     monkeypatch.setattr(
         "robcert.certify.stats.extremes.maximum_likelihood", lambda *_: (nothing, "l-moments")
@@ -129,7 +139,8 @@ def test_without_any_fit_the_largest_value_stands(monkeypatch: pytest.MonkeyPatc
     result = fit(values)
     assert result.status is Status.FAILED
     assert result.found_by == "max"
-    assert result.point == result.upper == result.max == values.max()
+    assert np.isnan([result.point, result.upper]).all()
+    assert result.max == values.max()
 
 
 def test_never_below_the_largest_value() -> None:

@@ -1,0 +1,136 @@
+"""Adversarial images of the same file as evidence about gamma, the bounds and the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from bounds_runs import SETTINGS, Run, curved, images, run_lengths
+from known_functions import two_logits
+
+from robcert.certify import attacks, local_linearity
+from robcert.certify.attacks import AttackSettings
+from robcert.certify.core import Norm
+from robcert.certify.local_linearity import LinearitySettings
+from robcert.certify.numerics import Loss
+from robcert.certify.radius_bounds.summary import summarise
+from robcert.certify.radius_bounds.tables import tables
+from robcert.certify.session import Session
+from robcert.certify.store import evidence_about, ledger
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N = 12
+ATTACKS = AttackSettings(Norm.L2, attacks=("pgd",))
+GAMMA = LinearitySettings(Norm.L2, 0.9, Loss.MARGIN, steps=10, restarts=8)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    model, data = two_logits(curved, 2), images()
+    store = ResultStore.open(tmp_path / "r.h5", model=model.info, data=data.info)
+    return Session(model, data, np.arange(N), store)
+
+
+def test_the_loss_at_an_adversarial_image_of_a_paraboloid(session: Session) -> None:
+    """F8: along x to the circle the margin rises by its gap; residual and excess are ½d²."""
+    attacks.analyse(session, ATTACKS)
+    (found,) = evidence_about(session.store, norm="l2", loss="margin", indices=np.arange(N))
+    assert session.store.existing("evidence")[0].complete
+    lengths = run_lengths(images(), N)
+    some = lengths < 1
+    assert (np.isnan(found.distance) == ~some).all()
+    length, distance = lengths[some], found.distance[some]
+    assert found.gradient_norm[some] == pytest.approx(length, rel=1e-5)
+    assert found.residual[some] == pytest.approx(0.5 * distance**2, rel=1e-3, abs=1e-6)
+    assert (found.change[some] >= 0.5 * (1 - length**2) - 1e-5).all()
+    assert (found.slope[some] <= length + 0.5 * distance + 1e-4).all()
+    assert (found.excess[some] <= 0.5 * distance**2 + 1e-5).all()
+    session.store.close()
+
+
+def test_a_gamma_that_an_adversarial_image_exceeds_is_refuted(session: Session) -> None:
+    with session.store as store:
+        attacks.analyse(session, ATTACKS)
+        path = local_linearity.analyse(session, GAMMA)
+        honest = local_linearity.summarise(store, path)
+        assert honest.refuted.compared > 0
+        assert (honest.refuted.gamma, honest.refuted.proposition_4_1) == (0, 0)
+        before = ledger(store)
+        assert {c.quantity for c in before.comparisons} == {"deviation"}
+        assert before.count == 0
+        assert "none of" in before.sentence
+        rows = store.at(path).column("gamma").copy()
+        with store.file.change() as file:
+            file[path]["gamma"][...] = 1e-3 * rows
+        low = local_linearity.summarise(store, path)
+        assert low.refuted.gamma == low.refuted.compared
+        assert 0 < low.refuted.proposition_4_1 <= low.refuted.gamma
+        assert low.gamma.mean > 1e-3 * honest.gamma.mean
+        assert any("refute the gamma" in line for line in low.warnings)
+        assert ledger(store).count >= low.refuted.gamma
+        assert "values of γ" in ledger(store).sentence
+        gamma, change = local_linearity.tables([low])
+        assert gamma.rows[0][-1] == f"{low.refuted.gamma} of {low.refuted.compared}"
+        assert change.rows[0][3] == f"{low.refuted.proposition_4_1} of {low.refuted.compared}"
+
+
+def test_rows_of_a_search_do_not_depend_on_what_else_the_file_holds(tmp_path: Path) -> None:
+    model, data = two_logits(curved, 2), images()
+    rows = []
+    for name in ("alone", "after an attack"):
+        with ResultStore.open(tmp_path / f"{name}.h5", model=model.info, data=data.info) as store:
+            session = Session(model, data, np.arange(N), store)
+            if name != "alone":
+                attacks.analyse(session, ATTACKS)
+            group = store.at(local_linearity.analyse(session, GAMMA))
+            rows.append({column: group.column(column) for column in group.columns})
+    for column, values in rows[0].items():
+        np.testing.assert_array_equal(values, rows[1][column])
+
+
+def test_saved_adversarial_images_of_an_earlier_version_become_evidence(session: Session) -> None:
+    saved = replace(ATTACKS, save_images=True)
+    with session.store as store:
+        attacks.analyse(session, saved)
+        (first,) = evidence_about(store, norm="l2", loss="ce", indices=np.arange(N))
+        with store.file.change() as file:
+            del file["evidence"]
+        assert not list(evidence_about(store, norm="l2", loss="ce"))
+        attacks.analyse(session, saved)
+        (again,) = evidence_about(store, norm="l2", loss="ce", indices=np.arange(N))
+        np.testing.assert_array_equal(first.residual, again.residual)
+
+
+def test_own_radii_are_lowered_and_fits_marked(tmp_path: Path) -> None:
+    """Searches that find nothing give radii too large; adversarial images take them back."""
+    run = Run(tmp_path, two_logits(curved, 2), images())
+    store, group = run(SETTINGS)
+    with store:
+        attacks.analyse(Session(run.classifier, run.images, np.arange(40), store), ATTACKS)
+        honest = summarise(store, group.path)
+        assert sum(one.refuted for one in honest.radius.values()) == 0
+        assert {one.fit.refuted for one in honest.omega} == {0}
+        assert {one.fit.refuted for one in honest.rho} == {0}
+        n = len(group.column("loss"))
+        with store.file.change() as file:
+            place = file[group.path]
+            for name in ("gamma_upper", "rho_own"):
+                place[name][...] = np.where(np.isnan(place[name][()]), np.nan, 0.0)
+            for name in ("gamma_bound", "rho_own_bound"):
+                place[name][...] = np.where(group.column("loss") < 0, 0.79, 0.0)
+        low = [{**fit, "upper": 1e-6} for fit in group.attribute("rho_fits")]
+        group.set_attributes(rho_fits=low)
+        wrong = summarise(store, group.path)
+        distance = store.existing("attack")[0].column("distance", np.arange(n))
+        for name in ("gamma_bound", "rho_own_bound"):
+            assert wrong.radius[name].refuted > 0
+            assert wrong.radius[name].mean <= np.minimum(distance, 0.79).mean() + 1e-3
+        assert wrong.rho[-1].fit.refuted > 0
+        shown = tuple(tables([wrong]))
+    assert any("refuted at" in cell for row in shown[0].rows for cell in row)
+    assert {one.bound for one in wrong.offenders} >= {"gamma_bound", "rho_own_bound"}
