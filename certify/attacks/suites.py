@@ -35,7 +35,7 @@ BUDGETS = {
 }
 
 _SUITES: dict[Suite, tuple[str, ...]] = {
-    Suite.QUICK: ("fmn", "pgd"),
+    Suite.QUICK: ("fmn", "ddn", "pgd"),
     Suite.STANDARD: ("fmn", "ddn", "deepfool", "pgd", "pgd-adam", "apgd-ce", "multi-targeted"),
     Suite.THOROUGH: (
         *("fgsm", "fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam", "multi-targeted"),
