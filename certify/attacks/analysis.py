@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import require_positive
@@ -45,13 +46,17 @@ IMAGES_AT_ONCE = 2
 def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[float] = ()) -> str:
     """Path of the table with each image's nearest adversarial image.
 
-    Rows that already exist are kept. ``epsilons`` are radii of the summary, pixel units; they
-    change no row, and those of earlier runs are kept. The first is the headline's radius; without
-    any it is the default of the norm.
+    Rows that already exist are kept. ``epsilons`` are radii of the summary, pixel units; the first
+    is the headline's radius, without any it is the default of the norm. Attacks at a radius search
+    within each of them first, so that the summary is never above what the same attacks give when
+    held to that radius. Where no attack has a radius they change no row, and those of earlier runs
+    are kept.
 
     Raises:
         InvalidParameterError: an attack does not exist, or does not fit the model or the norm.
     """
+    for epsilon in epsilons:
+        require_positive("epsilon", epsilon)
     classifier = session.classifier
     names = suites.attacks_of(
         settings.suite,
@@ -60,7 +65,10 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
         differentiable=classifier.differentiable,
     )
     if suites.without_radius(names) == names:
-        settings = replace(settings, epsilons=())  # they would change no row
+        settings = replace(settings, epsilons=(), reported=())  # they would change no row
+    elif not settings.epsilons:
+        given = {*epsilons, *settings.reported} or default_epsilons(settings.norm)
+        settings = replace(settings, reported=tuple(sorted(given)))
     channels, height, width = classifier.image_shape
     axes = {"channel": channels, "height": height, "width": width}
     prefix = f"{settings.norm}-{'+'.join(settings.attacks[:4]) or settings.suite}"
@@ -103,9 +111,7 @@ def _note(
     differentiable: bool,
 ) -> None:
     """Store what a summary needs in addition to the rows."""
-    for epsilon in epsilons:
-        require_positive("epsilon", epsilon)
-    wanted = tuple(epsilons) or default_epsilons(settings.norm)
+    wanted = tuple(epsilons) or settings.reported or default_epsilons(settings.norm)
     group.set_attributes(
         attacks=list(names),
         epsilons=sorted({*group.attribute("epsilons", []), *wanted}),
@@ -133,10 +139,10 @@ def _rows(
     evidence: EvidenceTable,
 ) -> Columns:
     state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
-    suites.run(state, names, _budget(settings))
+    suites.run(state, names, _budget(settings), reported=settings.reported)
     evidence.add(batch, state.x_adv, state.distance)
     rows: Columns = {
-        "distance": state.distance.cpu().numpy(),
+        "distance": _distances(state, (*settings.epsilons, *settings.reported)),
         "success": state.distance.isfinite().cpu().numpy().astype(np.int8),
         "prediction": state.prediction.cpu().numpy().astype(np.int32),
         "attack": np.array([names.index(n) if n else -1 for n in state.attack_names], np.int16),
@@ -149,6 +155,15 @@ def _rows(
     if settings.save_images:
         rows["adversarial"] = state.x_adv.cpu().numpy()
     return rows
+
+
+def _distances(state: SearchState, radii: tuple[float, ...]) -> NDArray[np.float64]:
+    """Distances; one that exceeds a searched radius by rounding of pixels alone is that radius."""
+    distance = state.distance.clone()
+    for radius in radii:
+        limit = torch.full_like(distance, radius)
+        distance = torch.where(state.within(limit), distance.minimum(limit), distance)
+    return distance.cpu().numpy()
 
 
 def _after_rounding(state: SearchState) -> NDArray[np.int8]:

@@ -14,6 +14,9 @@ NO_CLASS_IS = "wrong"
 """What an image counts for whose scores are NaN; part of the stored settings of all attacks,
 because their rows depend on it: earlier versions never counted it as adversarial."""
 
+SEARCH = 2
+"""Number of the search: it rises when equal settings would find other images than before."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
@@ -29,6 +32,9 @@ class AttackSettings:
             that succeeds, found by bisection.
         early_stopping: PGD stops on images whose boundary it cannot reach.
         round_8_bit: also classify each nearest image after rounding to multiples of 1/255.
+        reported: radii whose robust accuracy is reported, pixel units. The search for the smallest
+            distance first searches within each of them as with ``epsilons``; ``analyse`` fills
+            them in.
     """
 
     norm: Norm = Norm.LINF
@@ -39,6 +45,7 @@ class AttackSettings:
     epsilons: tuple[float, ...] = ()
     early_stopping: bool = True
     round_8_bit: bool = False
+    reported: tuple[float, ...] = ()
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -53,7 +60,7 @@ class AttackSettings:
         """Check the numbers."""
         if self.restarts is not None:
             require_at_least("restarts", self.restarts, 1)
-        for epsilon in self.epsilons:
+        for epsilon in (*self.epsilons, *self.reported):
             require_positive("epsilon", epsilon)
 
     def stored(self) -> dict[str, object]:
@@ -68,4 +75,6 @@ class AttackSettings:
             "every_step": not self.early_stopping,
             "round_8_bit": self.round_8_bit,
             "no_class": NO_CLASS_IS,
+            "reported_radii": self.reported,
+            "search": SEARCH,
         }

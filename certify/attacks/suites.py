@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import torch
 
 from robcert.certify.errors import InvalidParameterError
 
@@ -32,13 +35,16 @@ BUDGETS = {
 }
 
 _SUITES: dict[Suite, tuple[str, ...]] = {
-    Suite.QUICK: ("fmn", "pgd"),
+    Suite.QUICK: ("fmn", "ddn", "pgd"),
     Suite.STANDARD: ("fmn", "ddn", "deepfool", "pgd", "pgd-adam", "apgd-ce", "multi-targeted"),
     Suite.THOROUGH: (
         *("fgsm", "fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam", "multi-targeted"),
         *("apgd-ce", "apgd-dlr", "apgd-targeted", "square", "gaussian"),
     ),
 }
+STARTS_AT_KNOWN = ("boundary", "hopskipjump", "logbarrier")
+"""Attacks that start at the nearest known image: a nearer one may lead them further."""
+
 _GRADIENT_FREE = ("gaussian", "noise", "square", "boundary")
 
 
@@ -76,8 +82,39 @@ def without_radius(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if not CATALOGUE[name].at_radius)
 
 
-def run(state: SearchState, names: tuple[str, ...], budget: AttackBudget) -> None:
-    """Run the attacks of ``names`` one after the other on a search state."""
+def run(
+    state: SearchState,
+    names: tuple[str, ...],
+    budget: AttackBudget,
+    *,
+    reported: tuple[float, ...] = (),
+) -> None:
+    """Run the attacks of ``names`` one after the other on a search state.
+
+    With radii ``reported`` (pixel units) all attacks first run as with these ``epsilons``, then
+    search for the smallest distance from there. So at those radii no image survives that the same
+    attacks, held to them, break.
+    """
+    if reported:
+        _run(state, names, replace(budget, epsilons=reported))
+        _shrink(state, names)
+        names = tuple(
+            name for name in names if CATALOGUE[name].at_radius or name in STARTS_AT_KNOWN
+        )
+    _run(state, names, budget)
+
+
+def _shrink(state: SearchState, names: tuple[str, ...]) -> None:
+    """Shrink images that attacks at a radius found: they lie anywhere within that radius."""
+    for name in names:
+        rows = [at for at, found_by in enumerate(state.attack_names) if found_by == name]
+        if rows and CATALOGUE[name].at_radius:
+            state.attack_name = name
+            some = torch.tensor(rows, device=state.batch.x.device)
+            state.shrink_and_verify(some, state.x_adv[some])
+
+
+def _run(state: SearchState, names: tuple[str, ...], budget: AttackBudget) -> None:
     for name in names:
         state.attack_name = name
         attack = CATALOGUE[name]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import classes_of, feasible, normalised, project
+from robcert.certify.numerics import classes_of, feasible, normalised, per_row, project
 
 from ..search.boundary_tangents import nearest_class_boundary, target_margin
 from ..search.state import Found, SearchState, adversarial
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 FIRST_STEP = {Norm.LINF: 10.0, Norm.L2: 1.0, Norm.L1: 3.0}
 """Length of the first step in the l2 norm."""
+
+_SHARE = 0.4
+"""Share of ``steps`` in one descent: short ones that start again at the nearest image find more."""
+
+_LEAST = 10  # steps of a descent
+_REFINEMENTS = 5  # descents from the nearest image
+_GAIN = 0.99  # a refinement that ends farther out than this share of the distance is the last
 
 _LARGE = 1e6  # larger than any distance in the pixel box; an infinite radius would give NaN
 
@@ -48,20 +56,45 @@ def run_fmn(
     The plain attack follows the class with the largest logit. Where the boundary to another class
     (among the ``targets`` classes with the largest clean logits) is nearer by the tangents at the
     clean image, a second run goes towards that class; plain FMN would miss it even on a linear
-    model.
+    model. Further descents start at the nearest image found, with steps in proportion to its
+    distance, as long as each comes 1 % nearer.
     """
     if not len(rows):
         return
-    length = step or FIRST_STEP[state.norm]
-    reached = _descend(state, rows, None, steps, length)
+    start = _Start(step or FIRST_STEP[state.norm])
+    steps = min(steps, max(_LEAST, round(_SHARE * steps)))
+    reached = _descend(state, rows, None, steps, start)
     if targets and state.classifier.num_classes > 2:
         nearest, _ = nearest_class_boundary(state, rows, targets)
         missed = nearest[rows] != reached
-        _descend(state, rows[missed], nearest, steps, length)
+        _descend(state, rows[missed], nearest, steps, start)
+    _refine(state, rows, steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a descent starts: at the clean image with a first step of ``step``, in the l2 norm.
+
+    If ``near``, at the nearest image known; a first step is then about as long as its distance.
+    """
+
+    step: float = 0.0
+    near: bool = False
+
+
+def _refine(state: SearchState, rows: Tensor, steps: int) -> None:
+    """Descents from the nearest image of each row, as long as they gain."""
+    rows = rows[state.distance[rows].isfinite()]
+    for _ in range(_REFINEMENTS):
+        if not len(rows):
+            return
+        before = state.distance[rows].clone()
+        _descend(state, rows, None, steps, _Start(near=True))
+        rows = rows[state.distance[rows] < _GAIN * before]
 
 
 def _descend(
-    state: SearchState, rows: Tensor, target: Tensor | None, steps: int, first: float
+    state: SearchState, rows: Tensor, target: Tensor | None, steps: int, start: _Start
 ) -> Tensor:
     r"""Class of the nearest image found ``(r,)``, -1 where none is; the state keeps the image.
 
@@ -74,6 +107,8 @@ def _descend(
     delta = torch.zeros_like(x)
     best, best_norm = x.clone(), torch.full((len(rows),), torch.inf, device=x.device)
     radius, reached = best_norm.clone(), torch.full_like(rows, -1)
+    if start.near:
+        delta, radius = state.x_adv[rows] - x, state.distance[rows].to(x)
     for t in range(steps if len(rows) else 0):
         decay = (1 + math.cos(math.pi * t / steps)) / 2
         gamma = 0.001 + 0.049 * decay
@@ -91,8 +126,14 @@ def _descend(
         outward = torch.where(best_norm.isfinite(), radius, ahead) * (1 + gamma)
         radius = torch.where(hit, torch.minimum(radius * (1 - gamma), best_norm), outward)
         uphill = normalised(feasible(gradient, x + delta))
-        moved = delta + first * (0.01 + 0.99 * decay) * uphill
+        first = _l2_length(norm, radius, x) if start.near else torch.full_like(radius, start.step)
+        moved = delta + per_row(first * (0.01 + 0.99 * decay), x) * uphill
         delta = project(moved, norm, radius.clamp_max(_LARGE), x=x)
     found = best_norm.isfinite()
     state.shrink_and_verify(rows[found], best[found])
     return reached
+
+
+def _l2_length(norm: Norm, radius: Tensor, x: Tensor) -> Tensor:
+    """Largest l2 norm of a perturbation within ``radius (r,)`` and the pixel box."""
+    return radius.clamp_max(1.0) * math.sqrt(x[0].numel()) if norm is Norm.LINF else radius

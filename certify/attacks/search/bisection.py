@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,11 +77,19 @@ def at_radii(state: SearchState, attack: RadiusAttack, epsilons: tuple[float, ..
 
     The accuracy at those radii is the attack's own; distances in between are not determined.
     """
-    for block, epsilon in enumerate(sorted(epsilons)):
+    for epsilon in sorted(epsilons):
         radius = torch.full_like(state.distance, epsilon).to(state.batch.x.dtype)
-        task = RadiusTask(state.correct, radius, block).surviving(state)
+        task = RadiusTask(state.correct, radius, radius_block(epsilon)).surviving(state)
         if len(task.rows):
             attack(state, task)
+
+
+def radius_block(epsilon: float) -> int:
+    """Number of the random streams of a search at the radius ``epsilon``.
+
+    It is made of the radius alone, so that a search does not depend on which other radii are given.
+    """
+    return int.from_bytes(struct.pack(">d", epsilon), "big")
 
 
 def _narrow_down(

@@ -101,17 +101,46 @@ def test_rows_do_not_depend_on_the_batch_size_or_on_a_break(
         assert parts.batch_size == batch_size
 
 
-def test_radii_change_no_row_and_add_up(tmp_path: Path) -> None:
+def test_radii_change_no_row_of_attacks_without_radius_and_add_up(tmp_path: Path) -> None:
     run = session(tmp_path / "r.h5")
+    settings = AttackSettings(suite=Suite.QUICK, attacks=("fmn",))
     with run.store:
-        first = analyse(run, AttackSettings(suite=Suite.QUICK, attacks=("fgsm",)))
+        first = analyse(run, settings)
         assert len(summarise(run.store, first).robust_accuracy) == len(attack.GRID)
-        again = analyse(run, AttackSettings(suite=Suite.QUICK, attacks=("fgsm",)), epsilons=[0.2])
+        again = analyse(run, settings, epsilons=[0.2])
         assert first == again
         summary = summarise(run.store, first)
         assert summary.robust_accuracy[-1].epsilon == 0.2
         assert summary.headline_epsilon == 0.2
         assert len(summary.robust_accuracy) == len(attack.GRID) + 1
+
+
+RADII = {Norm.LINF: (0.002, 0.004, 0.008), Norm.L2: (0.05, 0.1, 0.2), Norm.L1: (1.0, 2.0, 4.0)}
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("attacks", [(), ("fgsm",), ("pgd-ce",), ("square", "noise")])
+def test_the_curve_is_never_above_the_same_attacks_held_to_a_radius(
+    tmp_path: Path, norm: Norm, attacks: tuple[str, ...]
+) -> None:
+    run = session(tmp_path / "r.h5")
+    settings = AttackSettings(norm=norm, suite=Suite.QUICK, attacks=attacks)
+    with run.store:
+        curve = run.store.at(analyse(run, settings, epsilons=RADII[norm])).column("distance")
+        for epsilon in RADII[norm]:
+            held = analyse(run, replace(settings, epsilons=(epsilon,)), epsilons=[epsilon])
+            within = run.store.at(held).column("distance") <= epsilon
+            assert (curve[within] <= epsilon).all()
+            assert within[1]  # the misclassified image
+
+
+def test_a_search_at_a_radius_does_not_depend_on_other_radii(tmp_path: Path) -> None:
+    run = session(tmp_path / "r.h5")
+    settings = AttackSettings(suite=Suite.QUICK, attacks=("noise",))
+    with run.store:
+        alone = run.store.at(analyse(run, replace(settings, epsilons=(0.2,)))).column("distance")
+        two = replace(settings, epsilons=(0.0001, 0.2))
+        np.testing.assert_array_equal(run.store.at(analyse(run, two)).column("distance"), alone)
 
 
 def test_without_a_twin_it_completes_and_says_so(tmp_path: Path) -> None:
