@@ -18,20 +18,35 @@ from .shell.values import either
 def linearity(
     options: AnalysisOptions,
     *,
+    schedule: Annotated[
+        Literal["multistart", "paper"],
+        typer.Option(
+            "--schedule",
+            help="multistart: several starts, of which the best continue; paper: the published "
+            "search, 50 steps of Adam in linf from one random start, often far from the maximum.",
+        ),
+    ] = "multistart",
     steps: Annotated[
-        int | None, typer.Option("--steps", help="Gradient steps of the search.", show_default="50")
+        int | None,
+        typer.Option("--steps", help="Gradient steps of each ascent.", show_default="50"),
     ] = None,
     step_size: Annotated[
         float | None,
         typer.Option(
             "--step-size",
-            help="Step size of Adam in pixel units of [0, 1]; without this option l2 and l1 use "
-            "shrinking steps.",
+            help="Step size of Adam in pixel units of [0, 1], for --schedule paper; without this "
+            "option l2 and l1 use shrinking steps.",
             show_default="0.1",
         ),
     ] = None,
     restarts: Annotated[
-        int | None, typer.Option("--restarts", help="Random starts.", show_default="1")
+        int | None,
+        typer.Option(
+            "--restarts",
+            help="Ascents carried to the end: the largest number of multistart, the number of "
+            "paper (1 by default).",
+            show_default="6",
+        ),
     ] = None,
     loss: Annotated[
         Literal["ce", "margin"] | None,
@@ -64,12 +79,20 @@ def linearity(
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
+    from robcert.certify.errors import InvalidParameterError
     from robcert.certify.local_linearity import LinearitySettings, Sided, Steps
     from robcert.certify.numerics import Loss
     from robcert.certify.tables import require_picture
 
     require_series(options, also or (), along=along)
-    base = LinearitySettings.of_profile(options.profile)
+    if step_size is not None and schedule != "paper":
+        message = "--step-size is for --schedule paper: multistart chooses its own steps"
+        raise InvalidParameterError(message, hint="add --schedule paper, or omit --step-size")
+    of_schedule = {
+        "multistart": LinearitySettings.of_profile,
+        "paper": LinearitySettings.paper,
+    }
+    base = of_schedule[schedule](options.profile)
     settings = replace(
         base,
         norm=options.norm,

@@ -15,9 +15,10 @@ from .deviation import (
     tangent,
 )
 from .figures import charts
+from .multistart import Multistart
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
-from .settings import LinearitySettings, Steps
+from .settings import LinearitySettings, Schedule, Steps
 from .summary import LinearitySummary, combined, summarise
 from .tables import tables
 
@@ -27,6 +28,8 @@ __all__ = [
     "LinearitySettings",
     "LinearitySummary",
     "Measured",
+    "Multistart",
+    "Schedule",
     "Search",
     "Sided",
     "Steps",

@@ -8,7 +8,7 @@ from robcert.certify.core import Norm
 from robcert.certify.model import require_gradients
 from robcert.certify.numerics import Loss
 
-from .deviation import finite_tangent, largest_deviation
+from .deviation import finite_tangent
 from .schema import LINEARITY
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def analyse(session: Session, settings: LinearitySettings) -> str:
 
 def _rows(classifier: Classifier, batch: Batch, settings: LinearitySettings, seed: int) -> Columns:
     tangents = finite_tangent(classifier, batch.x, batch.y, Loss(settings.loss))
-    found = largest_deviation(
-        tangents, batch, settings.search, epsilon=settings.epsilon, seed=seed, stream=STREAM
+    found = settings.search.largest(
+        tangents, batch, epsilon=settings.epsilon, seed=seed, stream=STREAM
     )
     linear = tangents.linear_term(found.delta)
     rows = {

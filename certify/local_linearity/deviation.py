@@ -132,7 +132,7 @@ def finite_tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Configuration of the search for the largest deviation.
+    """Configuration of a search by independent ascents from random points.
 
     Attributes:
         norm: norm of the ball.
@@ -157,6 +157,12 @@ class Search:
         """Gradients per image, besides the tangent's."""
         return self.steps * self.restarts
 
+    def largest(
+        self, tangents: Tangent, batch: Batch, *, epsilon: float, seed: int, stream: str
+    ) -> Deviation:
+        """Largest deviations that this search finds; see `largest_deviation`."""
+        return largest_deviation(tangents, batch, self, epsilon=epsilon, seed=seed, stream=stream)
+
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
@@ -173,6 +179,20 @@ class Deviation:
     last: Tensor
     delta: Tensor
     restart: Tensor
+
+    def part(self, rows: NDArray[np.int64]) -> Deviation:
+        """The deviations of the images at ``rows``."""
+        tensors = (self.value, self.last, self.delta, self.restart)
+        return Deviation(*(tensor[rows] for tensor in tensors))
+
+    def with_part(self, rows: NDArray[np.int64], found: Deviation) -> Deviation:
+        """These deviations with those of the images at ``rows`` replaced by ``found``."""
+        value, last, delta, restart = (
+            tensor.clone() for tensor in (self.value, self.last, self.delta, self.restart)
+        )
+        value[rows], last[rows] = found.value, found.last
+        delta[rows], restart[rows] = found.delta, found.restart
+        return Deviation(value, last, delta, restart)
 
 
 def adam_rule(size: float = 0.1) -> StepRule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -11,14 +11,22 @@ from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Loss
 
 from .deviation import Search, Sided, adam_rule, halving_rule
+from .multistart import Multistart
 
 if TYPE_CHECKING:
     from robcert.certify.core import Profile
     from robcert.certify.numerics import StepRule
 
 
+class Schedule(StrEnum):
+    """How the largest deviation is searched for."""
+
+    MULTISTART = "multistart"  # several starts, of which the best continue
+    PAPER = "paper"  # independent ascents from random points (Qin et al. 2019)
+
+
 class Steps(StrEnum):
-    """Step rule of the search."""
+    """Step rule of the schedule `paper`."""
 
     AUTO = "auto"  # Adam in linf, halving in l2 and l1
     ADAM = "adam"
@@ -28,17 +36,19 @@ class Steps(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinearitySettings:
-    """Settings that the rows depend on; the defaults are those of Qin et al. 2019.
+    """Settings that the rows depend on.
 
     Attributes:
         norm: norm of the ball.
         epsilon: radius of the ball, pixel units.
         loss: loss that is linearised.
         sided: which deviations count.
-        steps: gradient steps of each restart.
-        rule: step rule.
-        step_size: length of Adam's steps, pixel units.
-        restarts: random initial perturbations.
+        steps: gradient steps of each ascent.
+        rule: step rule of the schedule `paper`.
+        step_size: length of Adam's steps in the schedule `paper`, pixel units.
+        restarts: ascents carried to the end: of the schedule `paper` as many random initial
+            perturbations, of `multistart` at most so many.
+        schedule: how the largest deviation is searched for.
     """
 
     norm: Norm = Norm.LINF
@@ -48,16 +58,24 @@ class LinearitySettings:
     steps: int = 50
     rule: Steps = Steps.AUTO
     step_size: float = 0.1
-    restarts: int = 1
+    restarts: int = 6
+    schedule: Schedule = Schedule.MULTISTART
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
         """Settings of a profile; fields that it does not change keep their defaults."""
-        changed = {
-            "quick": cls(steps=20),
-            "thorough": cls(steps=100, rule=Steps.BOTH, restarts=5),
-        }
+        changed = {"quick": cls(steps=30, restarts=2), "thorough": cls(steps=100, restarts=20)}
         return changed.get(profile, cls())
+
+    @classmethod
+    def paper(cls, profile: Profile = "standard") -> Self:
+        """Settings of a profile with the schedule `paper`; ``standard`` is that of Qin et al."""
+        paper = cls(restarts=1, schedule=Schedule.PAPER)
+        changed = {
+            "quick": replace(paper, steps=20),
+            "thorough": replace(paper, steps=100, rule=Steps.BOTH, restarts=5),
+        }
+        return changed.get(profile, paper)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -66,13 +84,25 @@ class LinearitySettings:
         require_at_least("steps", self.steps, 1)
         require_at_least("restarts", self.restarts, 1)
 
+    def stored(self) -> dict[str, object]:
+        """The settings as results files hold them.
+
+        Without the schedule where it is `paper`: tables of earlier versions hold its rows.
+        """
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.schedule == Schedule.PAPER:
+            del values["schedule"]
+        return values
+
     @property
-    def search(self) -> Search:
+    def search(self) -> Search | Multistart:
         """Configuration of the search; images stay in the pixel box."""
-        norm = Norm(self.norm)
+        norm, sided = Norm(self.norm), Sided(self.sided)
+        if self.schedule == Schedule.MULTISTART:
+            return Multistart(norm, sided, self.steps, self.restarts)
         return Search(
             norm,
-            Sided(self.sided),
+            sided,
             self.steps,
             self._rule(norm),
             self.restarts,
@@ -81,7 +111,7 @@ class LinearitySettings:
 
     @property
     def gradient_passes(self) -> int:
-        """Gradients per image."""
+        """Largest number of gradients per image."""
         return 1 + self.search.n_gradients
 
     def _rule(self, norm: Norm) -> StepRule:

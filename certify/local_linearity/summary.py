@@ -82,7 +82,7 @@ class LinearitySummary:
         proposition_c2: change of the loss implied by gamma alone, None unless the loss is
             cross-entropy.
         below_floor: share of images whose gamma is no larger than rounding.
-        gradient_passes: gradients per image.
+        gradient_passes: gradients per image, at most.
         warnings: limitations of the result.
         complete: whether every requested image has its row.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from robcert.certify.data.load import load_images
 from robcert.certify.errors import InvalidParameterError, TwinUnavailableError
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.local_linearity.analysis import analyse
-from robcert.certify.local_linearity.deviation import Sided, largest_deviation, tangent
+from robcert.certify.local_linearity.deviation import Sided, tangent
 from robcert.certify.local_linearity.settings import LinearitySettings
 from robcert.certify.local_linearity.summary import summarise
 from robcert.certify.numerics.losses import Loss
@@ -73,7 +73,7 @@ def test_rows_and_summary_of_a_known_curvature(tmp_path: Path) -> None:
     assert summary.gamma.n == 10
     assert summary.proposition_4_1_violations == 0
     assert summary.proposition_c2 is None
-    assert summary.gradient_passes == 101
+    assert summary.gradient_passes == 1 + (8 + 8 * 5 + 2 * 10 + 50) + 60
     assert summary.to_json()["gamma"]["max"] == pytest.approx(0.025, rel=2e-3)
 
 
@@ -146,7 +146,7 @@ def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
         replace(SETTINGS, **wrong)  # type: ignore[arg-type]
 
 
-def test_thorough_is_never_below_standard_in_linf() -> None:
+def test_thorough_paper_schedule_is_never_below_standard_in_linf() -> None:
     """Its first search goes on where the standard one ends, so nothing that one finds is lost."""
     classifier = load_classifier(Path(str(files("robcert.fixtures") / "fashion-honest.onnx")))
     images = load_images("fashion-mnist-2000")
@@ -156,15 +156,17 @@ def test_thorough_is_never_below_standard_in_linf() -> None:
     tangents = tangent(classifier, batch.x, batch.y, Loss.CE)
     profiles: tuple[Profile, ...] = ("standard", "thorough")
     standard, thorough = (
-        largest_deviation(
-            tangents,
-            batch,
-            LinearitySettings.of_profile(profile).search,
-            epsilon=8 / 255,
-            seed=0,
-            stream="test",
-        ).value
+        LinearitySettings.paper(profile)
+        .search.largest(tangents, batch, epsilon=8 / 255, seed=0, stream="test")
+        .value
         for profile in profiles
     )
     assert (thorough >= standard).all()
     assert thorough.mean() > 1.05 * standard.mean()
+
+
+def test_tables_of_the_paper_schedule_keep_their_key() -> None:
+    """Earlier versions stored no schedule: theirs was this one."""
+    paper = LinearitySettings.paper()
+    assert set(paper.stored()) == {field.name for field in fields(paper)} - {"schedule"}
+    assert LinearitySettings().stored()["schedule"] == "multistart"
