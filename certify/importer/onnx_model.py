@@ -15,7 +15,7 @@ from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import dequantised, restricted, unrounded
 from .graph.layout import InputLayout, layout_for_images, layout_without_images, shown
 from .graph.model_file import ModelFile, read_model
-from .outputs import Cut, choose_output, logits_behind
+from .outputs import Cut, choose_output, inside_hint, logits_behind
 from .runtime.sandbox import OutputFact, trial_outputs
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
     cut = logits_behind(file.model, declared)
     graph = restricted(file.model, list(dict.fromkeys([cut.tensor, declared])))
     facts = GraphFacts.of(graph)
-    entry = _image_input(path, facts, declared)
+    inside = inside_hint(file.model, outputs, options.output)
+    entry = _image_input(path, facts, declared, inside)
     metadata = {prop.key: prop.value for prop in file.model.metadata_props}
     stated = options.preprocess.over(PreprocessOptions.from_metadata(metadata))
     dims: Dimensions = tuple(dimensions(entry)) or ("", "", "", "")
@@ -156,8 +157,8 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
     )
 
 
-def _image_input(path: Path, facts: GraphFacts, declared: str) -> onnx.ValueInfoProto:
-    """The one input that the chosen output depends on."""
+def _image_input(path: Path, facts: GraphFacts, declared: str, inside: str) -> onnx.ValueInfoProto:
+    """The one input that the chosen output depends on; ``inside`` is the hint if there are more."""
     inputs = facts.inputs
     if len(inputs) != 1:
         names = ", ".join(f"{i.name} {shown(dimensions(i))}" for i in inputs) or "none"
@@ -165,8 +166,8 @@ def _image_input(path: Path, facts: GraphFacts, declared: str) -> onnx.ValueInfo
             f"{path}: an image classifier has one input, its output {declared!r} depends on "
             f"{len(inputs)}: {names}"
         )
-        hint = "choose an output that depends on the images alone: --output NAME" if inputs else ""
-        raise ModelFileError(message, hint=hint)
+        alone = "choose an output that depends on the images alone: --output NAME"
+        raise ModelFileError(message, hint=(inside or alone) if inputs else "")
     kind = inputs[0].type.tensor_type.elem_type
     if kind not in _INPUT_TYPES:
         name = TensorProto.DataType.Name(kind) if kind else "no tensor"

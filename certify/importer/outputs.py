@@ -130,7 +130,7 @@ def choose_output(
             f"{path} is not an image classifier: no float tensor of class scores among its "
             f"outputs {_list(outputs)}{_several_inputs(facts)}"
         )
-        raise ModelFileError(message, hint=_inside_hint(model, outputs, requested))
+        raise ModelFileError(message, hint=inside_hint(model, outputs, requested))
     if len(candidates) == 1:
         return candidates[0]
     several = [name for name in candidates if scores[name] > 1] or candidates
@@ -230,7 +230,7 @@ def _several_inputs(facts: GraphFacts) -> str:
     return f"; it has {len(facts.inputs)} inputs: {names}"
 
 
-def _inside_hint(
+def inside_hint(
     model: onnx.ModelProto, outputs: Mapping[str, OutputFact], requested: str | None
 ) -> str:
     """Tensors inside the graph that may be the scores: inputs of a final Softmax or ArgMax."""

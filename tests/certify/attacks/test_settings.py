@@ -34,10 +34,10 @@ TRANSFER = TransferSettings(
 @pytest.mark.parametrize(
     ("settings", "digest"),
     [
-        (ATTACK, "0387b945c88fa32ec03a73e2249cae48802cf1c081a1c350ef9605d26d550dc5"),
-        (AttackSettings(), "d5ffa058453f2ab35723be4304c1082bd8e7c8517f392aeac855ef1b4fee5be9"),
-        (TRANSFER, "3353d89b79324d5ca34b8f32671281245e99706e90bcc92fe25bb6fe66d64fec"),
-        (TransferSettings(), "867e14a30b907770d5920ced2b4b0819b2322cdeed12870f8b656d794dbfaff4"),
+        (ATTACK, "790ee61377cf4634e4c592a0868b411e716c9b3b8502fbf98e2639fc19b60e27"),
+        (AttackSettings(), "bde30a5e7c25b863def1e0dff48d15f338ffa2ea6b20e69df661cc9a98caa0f0"),
+        (TRANSFER, "c31877be53c9b879b4fe8fe9aa943b4f2f0f26a302b5106a334c1edfc50b831a"),
+        (TransferSettings(), "6e3fba965d1989e2a9121848f78e76d11e6e69a67eeb61cf582ec1ed04e645ad"),
     ],
 )
 def test_the_key_of_a_group_is_that_of_the_kept_digest(
@@ -50,7 +50,7 @@ def test_the_key_of_a_group_is_that_of_the_kept_digest(
 
 def test_results_files_keep_the_old_names() -> None:
     assert canonical_json(ATTACK) == (
-        '{"attacks":["pgd","fmn"],"every_step":true,"norm":"l2","radii":[0.25,0.5],'
+        '{"attacks":["pgd","fmn"],"every_step":true,"no_class":"wrong","norm":"l2","radii":[0.25,0.5],'
         '"reported_radii":[],"restarts":3,"round_8_bit":true,"save_images":true,"search":2,"suite":"quick"}'
     )
 

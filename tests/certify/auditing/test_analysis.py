@@ -142,8 +142,19 @@ def test_show_json_agrees_with_the_audit(audited: tuple[Path, dict[str, Any]]) -
     by_name = {group["analysis"]: group["summary"] for group in shown["groups"]}
     for name in ("bounds", "attack", "smoothing", "masking"):
         assert by_name[name] == summary[name]
-    # L, omega and gamma for every image but the one that is misclassified
-    assert shown["violations"]["compared"] == 3 * (REPORTED - 1)
+    with ResultStore.read(path) as store:
+        (group,) = store.existing("attack")
+        distance = group.column("distance", group.indices)
+    within = int(((distance > 0) & (distance <= 8 / 255)).sum())
+    assert 0 < within < REPORTED - 1
+    compared = {"radius": 0, "deviation": 0}
+    for comparison in shown["violations"]["comparisons"]:
+        compared[comparison["quantity"]] += comparison["compared"]
+    # limits and point estimates of L and omega, own gamma and rho, unless misclassified
+    assert compared["radius"] == 6 * (REPORTED - 1)
+    # gamma and its bound, where an adversarial image lies within their epsilon
+    assert compared["deviation"] == 2 * within
+    assert shown["violations"]["compared"] == sum(compared.values())
 
 
 def test_csv_holds_the_stored_numbers(audited: tuple[Path, dict[str, Any]]) -> None:
