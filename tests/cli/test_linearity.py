@@ -90,7 +90,7 @@ def test_a_step_size_means_the_papers_steps_in_every_norm(run: Path) -> None:
     arguments = ("--model", str(run), "--allow-low-accuracy", "--norm", "l2", "--json", "--out")
     out = str(run.parent / "r.h5")
     for more, rule in (((), "auto"), (("--step-size", "0.1"), "adam")):
-        ended = linearity(run, *arguments, out, *more)
+        ended = linearity(run, *arguments, out, "--schedule", "paper", *more)
         assert ended.status == 0, ended.stderr
         (settings,) = json.loads(ended.stdout)["settings"]["groups"].values()
         assert settings["rule"] == rule
@@ -100,6 +100,7 @@ def test_a_step_size_means_the_papers_steps_in_every_norm(run: Path) -> None:
     ("arguments", "message"),
     [
         (("--along",), "--along needs --model"),
+        (("--model", "m.onnx", "--step-size", "0.1"), "--step-size is for --schedule paper"),
         (("--plot", "x.txt"), "has no extension of a figure"),
     ],
 )
