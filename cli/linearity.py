@@ -79,15 +79,11 @@ def linearity(
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255
     """
-    from robcert.certify.errors import InvalidParameterError
     from robcert.certify.local_linearity import LinearitySettings, Sided, Steps
     from robcert.certify.numerics import Loss
     from robcert.certify.tables import require_picture
 
     require_series(options, also or (), along=along)
-    if step_size is not None and schedule != "paper":
-        message = "--step-size is for --schedule paper: multistart chooses its own steps"
-        raise InvalidParameterError(message, hint="add --schedule paper, or omit --step-size")
     of_schedule = {
         "multistart": LinearitySettings.of_profile,
         "paper": LinearitySettings.paper,

@@ -15,7 +15,7 @@ from .deviation import (
     tangent,
 )
 from .figures import charts
-from .multistart import Multistart
+from .multistart import Multistart, shrinking_rule
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
 from .settings import LinearitySettings, Schedule, Steps
@@ -46,6 +46,7 @@ __all__ = [
     "save_course",
     "save_histogram",
     "series_table",
+    "shrinking_rule",
     "summarise",
     "tables",
     "tangent",

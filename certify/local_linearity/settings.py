@@ -7,7 +7,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.errors import (
+    InvalidParameterError,
+    require_at_least,
+    require_positive,
+)
 from robcert.certify.numerics import Loss
 
 from .deviation import Search, Sided, adam_rule, halving_rule
@@ -16,6 +20,10 @@ from .multistart import Multistart
 if TYPE_CHECKING:
     from robcert.certify.core import Profile
     from robcert.certify.numerics import StepRule
+
+
+STEP_SIZE = 0.1
+"""Length of Adam's steps in Qin et al. 2019, pixel units."""
 
 
 class Schedule(StrEnum):
@@ -57,7 +65,7 @@ class LinearitySettings:
     sided: Sided = Sided.TWO
     steps: int = 50
     rule: Steps = Steps.AUTO
-    step_size: float = 0.1
+    step_size: float = STEP_SIZE
     restarts: int = 6
     schedule: Schedule = Schedule.MULTISTART
 
@@ -83,6 +91,10 @@ class LinearitySettings:
         require_positive("step_size", self.step_size)
         require_at_least("steps", self.steps, 1)
         require_at_least("restarts", self.restarts, 1)
+        own = self.step_size != STEP_SIZE or self.rule != Steps.AUTO
+        if own and self.schedule == Schedule.MULTISTART:
+            message = "step_size and rule are for the schedule paper; multistart chooses its steps"
+            raise InvalidParameterError(message, hint="add schedule paper, or omit the step size")
 
     def stored(self) -> dict[str, object]:
         """The settings as results files hold them.

@@ -100,7 +100,10 @@ def test_a_step_size_means_the_papers_steps_in_every_norm(run: Path) -> None:
     ("arguments", "message"),
     [
         (("--along",), "--along needs --model"),
-        (("--model", "m.onnx", "--step-size", "0.1"), "--step-size is for --schedule paper"),
+        (
+            ("--model", "m.onnx", "--step-size", "0.1"),
+            "are for the schedule paper",
+        ),
         (("--plot", "x.txt"), "has no extension of a figure"),
     ],
 )

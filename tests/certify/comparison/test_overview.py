@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from places import FIXTURES
@@ -10,10 +11,14 @@ from places import FIXTURES
 import robcert.certify as door
 from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.comparison.overview import overview
+from robcert.certify.core import Norm
+from robcert.certify.radius_bounds.settings import BoundsSettings
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+FEW = BoundsSettings(blocks=30, block_size=2, points=2, steps=2, restarts=1, rho_steps=2)
 
 
 def test_numbers_are_of_one_norm_and_of_the_strongest_attack(tmp_path: Path) -> None:
@@ -22,8 +27,8 @@ def test_numbers_are_of_one_norm_and_of_the_strongest_attack(tmp_path: Path) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", door.RobcertWarning)
         strong = door.attack(*source, profile="quick", **shared)
-        bounds = door.bounds(*source, profile="quick", **shared)
-        door.bounds(*source, profile="quick", norm="l2", **shared)
+        bounds = door.bounds(*source, FEW, **shared)
+        door.bounds(*source, replace(FEW, norm=Norm.L2, epsilon=0.5), **shared)
         weak = door.attack(*source, AttackSettings(attacks=("fgsm",)), **shared)
     at = 4 / 255
     with ResultStore.read(tmp_path / "r.h5") as store:

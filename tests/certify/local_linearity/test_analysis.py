@@ -139,7 +139,8 @@ def test_model_without_twin_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epsilon": 0.0}, {"steps": 0}, {"restarts": 0}, {"step_size": -0.1}]
+    "wrong",
+    [{"epsilon": 0.0}, {"steps": 0}, {"restarts": 0}, {"step_size": -0.1}, {"step_size": 0.2}],
 )
 def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidParameterError, match=next(iter(wrong))):

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from robcert.certify import local_linearity as linearity
 from robcert.certify.core import Norm
@@ -19,6 +20,7 @@ from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
 
 
+@pytest.mark.slow
 def test_estimates_of_the_bundled_model_agree_with_each_other(tmp_path: Path) -> None:
     """One file, both analyses; omega at epsilon is at least each image's own upper residual."""
     classifier = load_classifier(Path(str(files("robcert.fixtures") / "fashion-honest.onnx")))
