@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from robcert.certify.numerics import Loss, value_and_gradient
+from robcert.certify.numerics import Loss, rounding_floor, value_and_gradient
 from robcert.certify.store import EVIDENCE_LOSSES
 
 from .schema import EVIDENCE
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
     from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
-
-FLOAT32_ULPS = 16
-"""Differences of logits below this many units in the last place count as rounding."""
 
 
 class EvidenceTable:
@@ -132,10 +129,9 @@ def _of_loss(
     slope = norm.dual.of(gradient)
     # terms of the size of the logits are subtracted, then the linear term or its largest value
     terms = there.abs().amax(1) + linear.abs() + norm.of(delta) * slope
-    floor = FLOAT32_ULPS * torch.finfo(torch.float32).eps * terms
     return {
         "loss_change": change,
         "residual": change - linear,
         "gradient_norm": slope,
-        "floor": floor,
+        "floor": rounding_floor(terms),
     }

@@ -26,6 +26,7 @@ from robcert.certify.numerics import (
     RandomStart,
     StepRule,
     maximise,
+    rounding_floor,
     value_and_gradient,
 )
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from robcert.certify.core import Batch, Norm
     from robcert.certify.model import Classifier
     from robcert.certify.numerics import Elsewhere, ImageLoss
-
-FLOAT32_ULPS = 16
-"""Differences of logits below this many units in the last place count as rounding."""
 
 
 class Sided(StrEnum):
@@ -100,8 +98,7 @@ class Tangent:
 
         Two losses of the size of the logits are subtracted, then the linear term.
         """
-        terms = self.scale + self.linear_term(delta).abs()
-        return FLOAT32_ULPS * torch.finfo(terms.dtype).eps * terms
+        return rounding_floor(self.scale + self.linear_term(delta).abs())
 
 
 def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Tangent:

@@ -24,6 +24,7 @@ from .losses import (
     largest_other,
     margin_loss,
     probability_margin_loss,
+    rounding_floor,
     targeted_margin,
 )
 from .memory import keep_freed_memory
@@ -60,6 +61,7 @@ __all__ = [
     "points_in_ball",
     "probability_margin_loss",
     "project",
+    "rounding_floor",
     "softmax",
     "steepest",
     "stream_seed",

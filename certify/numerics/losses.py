@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from .batch_invariant import softmax
 
+FLOAT32_ULPS = 16
+"""Differences of logits below this many units in the last place count as rounding."""
+
 
 class ImageLoss(Protocol):
     """A loss: one number per image, larger the less the logits favour the image's class."""
@@ -84,3 +87,8 @@ def largest_other(logits: Tensor, y: Tensor) -> Tensor:
 
 def _of_class(logits: Tensor, y: Tensor) -> Tensor:
     return logits.gather(1, y.unsqueeze(1)).squeeze(1)
+
+
+def rounding_floor(terms: Tensor) -> Tensor:
+    """Size below which a difference of losses is rounding, from the size of its ``terms (b,)``."""
+    return FLOAT32_ULPS * torch.finfo(terms.dtype).eps * terms
