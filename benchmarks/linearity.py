@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--norm", type=Norm, default=Norm.LINF)
     parser.add_argument("--eps", type=float, default=8 / 255)
+    parser.add_argument("--only", nargs="*", help="names of the searches, all by default")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     images = load_images(options.data)
@@ -109,6 +110,8 @@ def main() -> None:
     print(f"{'search':>18} {'gradients':>9} {'mean':>6} {'least':>6} {'≥ 0.9':>6}")
     series: dict[str, list[tuple[int, float]]] = {}
     for kind, name, settings in searches(options.norm, options.eps):
+        if options.only and name not in options.only:
+            continue
         found = settings.search.largest(
             tangents, batch, epsilon=options.eps, seed=0, stream="linearity"
         )

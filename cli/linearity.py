@@ -22,7 +22,7 @@ def linearity(
         Literal["multistart", "paper"],
         typer.Option(
             "--schedule",
-            help="multistart: several starts, of which the best continue; paper: the published "
+            help="multistart: many starts, of which the best continue; paper: the published "
             "search, 50 steps of Adam in linf from one random start, often far from the maximum.",
         ),
     ] = "multistart",
@@ -43,9 +43,8 @@ def linearity(
         int | None,
         typer.Option(
             "--restarts",
-            help="Ascents carried to the end: the largest number of multistart, the number of "
-            "paper (1 by default).",
-            show_default="6",
+            help="Random starts; 1 by default with --schedule paper.",
+            show_default="10",
         ),
     ] = None,
     loss: Annotated[

@@ -275,7 +275,7 @@ def ascend(
     )
 
 
-def better_of(best: Deviation, found: Deviation, restart: int) -> Deviation:
+def better_of(best: Deviation, found: Deviation, restart: int | Tensor) -> Deviation:
     """The larger deviation of two searches, per image; ``restart`` is the number of ``found``."""
     better = found.value > best.value
     rows = better.view(-1, *[1] * (best.delta.dim() - 1))

@@ -2,12 +2,13 @@
 
 The deviation from the tangent has many local maxima, such as one towards each other class. A single
 ascent ends in one of them, on trained networks often far below the largest. Here short ascents from
-several starts are ranked, and only the best continue: successive halving (Jamieson & Talwalkar
-2016, arXiv:1502.07943) with starts in place of hyperparameters.
+many starts are ranked, and only the best continue: successive halving (Jamieson & Talwalkar 2016,
+arXiv:1502.07943) with starts in place of hyperparameters.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,91 +26,92 @@ from robcert.certify.numerics import (
     targeted_margin,
 )
 
-from .deviation import Search, ascend, better_of
+from .deviation import Deviation, Search, ascend, better_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from robcert.certify.core import Batch, Norm
 
-    from .deviation import Deviation, Sided, Tangent
+    from .deviation import Sided, Tangent
 
 RISE = 1.01
-"""A restart that raises an image's largest deviation by less than this factor is idle."""
+"""A repeat that raises an image's largest deviation by less than this factor is its last."""
 
-IDLE = 3
-"""So many idle restarts in a row end the search of an image."""
+TARGETS = 9
+"""Largest number of other classes towards which a search starts."""
 
-TARGET_STEPS = 8
-"""Steps of the short attack whose last iterate is a start."""
+TARGET_STEPS = 4
+"""Steps of the short attacks whose last iterates are starts."""
 
-DROPS = 8
-"""Number of times that the step size is reduced during an ascent."""
+SIZES = 12
+"""Largest number of step sizes of an ascent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of the first ascent, or all of a restart.
+    """Ascents of one stage.
 
     Attributes:
-        starts: number of starts that take part, the best of the stage before.
+        starts: number of starts that take part, the best of the stage before; None: all.
         steps: steps of each, as a share of those of the last stage.
         first: size of the first step, in radii.
         last: size of the last step, in radii.
     """
 
-    starts: int
+    starts: int | None
     steps: float
     first: float
     last: float
 
 
-STAGES = (Stage(8, 0.1, 2.0, 0.5), Stage(2, 0.2, 1.0, 0.3), Stage(1, 1.0, 0.6, 0.01))
+STAGES = (Stage(None, 0.1, 2.0, 0.5), Stage(6, 0.2, 1.0, 0.3), Stage(2, 1.0, 2.0, 0.01))
 """Steps longer than the radius reach the opposite side of the ball; short ones end at a maximum."""
 
-RANDOM_RESTART, TARGETED_RESTART = Stage(1, 1.2, 2.0, 0.01), Stage(1, 1.0, 1.0, 0.01)
+
+REPEATS = (Stage(1, 1.0, 0.5, 0.01), Stage(1, 1.0, 0.5, 0.01), Stage(1, 1.0, 2.0, 0.01))
+"""Further ascents from an image's largest deviation: slow ascents go on, others move away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Multistart:
     """Configuration of a search from several starts.
 
-    The first ascent is the best of `STAGES`: it starts along the gradient, against it, at the end
-    of a short attack towards the highest other class, and from random points. Restarts follow, in
-    turn from a random point and from the end of an attack towards the next other class. The search
-    of an image ends after `IDLE` restarts in a row that do not raise its largest deviation by
+    The starts are the ends of steps along the gradient and against it, random points, and the ends
+    of short attacks towards each of the `TARGETS` highest other classes. `STAGES` says how many of
+    them continue. The `REPEATS` go on from an image's largest deviation while each raises it by
     `RISE`.
 
     Attributes:
         norm: norm of the ball.
         sided: which deviations count.
-        steps: gradient steps of the last stage.
-        restarts: largest number of ascents to the end, with the first; at least 1.
+        steps: gradient steps of an ascent of the last stage.
+        restarts: random starts; at least 1.
         box: keep perturbed images in [0, 1].
     """
 
     norm: Norm
     sided: Sided
     steps: int
-    restarts: int = 1
+    restarts: int = 10
     box: bool = True
 
     @property
     def n_gradients(self) -> int:
         """Largest number of gradients per image, besides the tangent's."""
-        first = TARGET_STEPS + sum(stage.starts * self.steps_of(stage) for stage in STAGES)
-        further = self.restarts - 1
-        targeted = further // 2
-        return (
-            first
-            + targeted * (TARGET_STEPS + self.steps_of(TARGETED_RESTART))
-            + (further - targeted) * self.steps_of(RANDOM_RESTART)
-        )
+        starts = 2 + self.restarts + TARGETS
+        stages = sum(min(stage.starts or starts, starts) * self.steps_of(stage) for stage in STAGES)
+        return TARGETS * TARGET_STEPS + stages + sum(self.steps_of(stage) for stage in REPEATS)
 
     def largest(
         self, tangents: Tangent, batch: Batch, *, epsilon: float, seed: int, stream: str
     ) -> Deviation:
         """Largest deviations from the tangent that the search finds within ``epsilon``.
+
+        The ``restart`` of a deviation is the number of its start: 0 along the gradient, 1 against
+        it, then the random points, then the other classes, the highest first.
 
         Args:
             tangents: tangents of the images.
@@ -119,14 +121,14 @@ class Multistart:
             stream: name of the random stream.
         """
         best = _Ascents(self, tangents, batch, epsilon, seed, stream).staged()
-        rows, idle = np.arange(len(batch)), np.zeros(len(batch), np.int64)
-        for number in range(1, self.restarts):
+        rows = np.arange(len(batch))
+        for number, stage in enumerate(REPEATS):
             some = _Ascents(self, tangents.part(rows), batch.part(rows), epsilon, seed, stream)
-            found, before = some.restart(number), best.part(rows)
-            best = best.with_part(rows, better_of(before, found, number))
-            rose = (found.value > RISE * before.value).cpu().numpy()
-            idle[rows] = np.where(rose, 0, idle[rows] + 1)
-            rows = np.flatnonzero(idle < IDLE)
+            before = best.part(rows)
+            again = some.ascend(stage, before, f"repeat/{number}")
+            found = better_of(before, again, before.restart)
+            best = best.with_part(rows, found)
+            rows = rows[(found.value > RISE * before.value).cpu().numpy()]
             if not len(rows):
                 break
         return best
@@ -153,52 +155,23 @@ class _Ascents:
         return Ball(self.search.norm, self.epsilon)
 
     def staged(self) -> Deviation:
-        """Largest deviations of the first ascent, with all its stages."""
-        along = self.epsilon * steepest(self.search.norm, self.tangents.gradient)
-        points = [along, -along, self._attacked(0)]
-        points += [self._random(-1 - block) for block in range(STAGES[0].starts - len(points))]
+        """Largest deviations of all stages."""
+        ends = self._starts()
         found: list[Deviation] = []
         for number, stage in enumerate(STAGES):
-            points = _largest_points(found[-len(points) :], stage.starts) if found else points
-            found += [
-                self._ascend(stage, point, f"{number}/{place}")
-                for place, point in enumerate(points)
+            chosen = ends if stage.starts is None else _largest(ends, stage.starts)
+            ends = [
+                self.ascend(stage, start, f"{number}/{place}") for place, start in enumerate(chosen)
             ]
-        best = found[0]
-        for other in found[1:]:
-            best = better_of(best, other, 0)
-        return replace(best, last=found[-1].last)
+            found += ends
+        last = torch.stack([end.last for end in ends]).amax(0)
+        return replace(_largest(found, 1)[0], last=last)
 
-    def restart(self, number: int) -> Deviation:
-        """Largest deviations of restart ``number``, from 1."""
-        rank = number // 2
-        targeted = number % 2 == 0 and rank < self.tangents.classifier.num_classes - 1
-        start = self._attacked(rank) if targeted else self._random(number)
-        stage = TARGETED_RESTART if targeted else RANDOM_RESTART
-        return self._ascend(stage, start, f"restart/{number}")
+    def ascend(self, stage: Stage, start: Deviation, name: str) -> Deviation:
+        """Largest deviations of one ascent from ``start``, under the number of its start.
 
-    def _random(self, block: int) -> Tensor:
-        """One random point of each image's ball."""
-        stream = RandomStart(self.seed, self.stream, block)
-        return stream.draw(self.batch.index, self.tangents.x, self.ball)
-
-    def _attacked(self, rank: int) -> Tensor:
-        """The end of a short attack towards the other class of ``rank`` (from 0) at the image."""
-        x, y = self.tangents.x, self.tangents.y
-        logits_of = self.tangents.classifier.twin_logits
-        with torch.no_grad():
-            others = logits_of(x).scatter(1, y.unsqueeze(1), -torch.inf)
-        target = others.argsort(dim=1, descending=True, stable=True)[:, rank]
-        rule = shrinking_rule(self.search.norm, TARGET_STEPS, 1.0, 0.1)
-        return maximise(
-            lambda delta: targeted_margin(logits_of(x + delta), y, target),
-            x,
-            self.ball,
-            AscentConfig(TARGET_STEPS, rule, self.search.box),
-        ).best_delta
-
-    def _ascend(self, stage: Stage, start: Tensor, name: str) -> Deviation:
-        """Largest deviations on the way from ``start``; ``name`` makes its random stream unique."""
+        ``name`` makes the random stream of the ascent unique.
+        """
         search, steps = self.search, self.search.steps_of(stage)
         rule = shrinking_rule(search.norm, steps, stage.first, stage.last)
 
@@ -207,25 +180,65 @@ class _Ascents:
             stream = RandomStart(self.seed, f"{self.stream}/elsewhere/{name}", step)
             return stream.draw(index, x, self.ball)
 
-        return ascend(
+        found = ascend(
             self.tangents,
             Search(search.norm, search.sided, steps, rule, box=search.box),
-            start,
+            start.delta,
             epsilon=self.epsilon,
             elsewhere=elsewhere,
         )
+        return replace(found, restart=start.restart)
+
+    def _starts(self) -> list[Deviation]:
+        """The starts of the search, with deviation 0."""
+        along = self.epsilon * steepest(self.search.norm, self.tangents.gradient)
+        random = (
+            RandomStart(self.seed, self.stream, block).draw(
+                self.batch.index, self.tangents.x, self.ball
+            )
+            for block in range(self.search.restarts)
+        )
+        zero = torch.zeros_like(self.tangents.value)
+        return [
+            Deviation(zero, zero, delta, torch.full_like(self.tangents.y, number))
+            for number, delta in enumerate((along, -along, *random, *self._attacked()))
+        ]
+
+    def _attacked(self) -> Iterator[Tensor]:
+        """The ends of short attacks towards the highest other classes at the images."""
+        x, y = self.tangents.x, self.tangents.y
+        logits_of = self.tangents.classifier.twin_logits
+        with torch.no_grad():
+            others = logits_of(x).scatter(1, y.unsqueeze(1), -torch.inf)
+        order = others.argsort(dim=1, descending=True, stable=True)
+        rule = shrinking_rule(self.search.norm, TARGET_STEPS, 1.0, 0.2)
+        config = AscentConfig(TARGET_STEPS, rule, self.search.box)
+        for target in order[:, :-1][:, :TARGETS].unbind(1):
+            yield maximise(
+                lambda delta, target=target: targeted_margin(logits_of(x + delta), y, target),
+                x,
+                self.ball,
+                config,
+            ).best_delta
 
 
 def shrinking_rule(norm: Norm, steps: int, first: float, last: float) -> StepRule:
-    """Steepest ascent whose step size falls from ``first`` to ``last`` radii in equal ratios."""
-    drops = min(DROPS, steps - 1)
-    ratio = (last / first) ** (1 / drops) if drops else 1.0
-    after = tuple((steps * number // (drops + 1), ratio) for number in range(1, drops + 1))
-    return StepRule(Direction.steepest(norm), first, relative=True, drops=after)
+    """Steepest ascent whose step size falls from ``first`` to ``last`` radii along a cosine."""
+    levels = min(SIZES, steps)
+    sizes = [
+        last + (first - last) * (1 + math.cos(math.pi * level / max(1, levels - 1))) / 2
+        for level in range(levels)
+    ]
+    drops = tuple(
+        (steps * level // levels, sizes[level] / sizes[level - 1]) for level in range(1, levels)
+    )
+    return StepRule(Direction.steepest(norm), first, relative=True, drops=drops)
 
 
-def _largest_points(ends: list[Deviation], count: int) -> list[Tensor]:
-    """Perturbations of the ``count`` largest deviations, per image, the largest first."""
+def _largest(ends: list[Deviation], count: int) -> list[Deviation]:
+    """The ``count`` largest deviations of each image, the largest first."""
     order = torch.stack([end.value for end in ends]).argsort(dim=0, descending=True, stable=True)
-    deltas, rows = torch.stack([end.delta for end in ends]), torch.arange(order.shape[1])
-    return [deltas[order[place], rows.to(order.device)] for place in range(count)]
+    tensors = ("value", "last", "delta", "restart")
+    stacked = [torch.stack([getattr(end, name) for end in ends]) for name in tensors]
+    images = torch.arange(order.shape[1], device=order.device)
+    return [Deviation(*(tensor[place, images] for tensor in stacked)) for place in order[:count]]

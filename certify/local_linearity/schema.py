@@ -19,7 +19,7 @@ LINEARITY = declare(
             Column("loss_change", "f8", _E, "|loss(x + delta) - loss(x)| at that delta", "loss"),
             Column("loss", "f8", _M, "loss at the image", "loss"),
             Column("gradient_dual_norm", "f8", _M, "dual norm of the loss gradient", "loss/pixel"),
-            Column("best_restart", "i4", _E, "restart that found gamma", "count", fill=-1),
+            Column("best_restart", "i4", _E, "start that found gamma", "count", fill=-1),
             Column("floor", "f8", _M, "size below which gamma may be float32 rounding", "loss"),
         ),
     )

@@ -26,6 +26,10 @@ STEP_SIZE = 0.1
 """Length of Adam's steps in Qin et al. 2019, pixel units."""
 
 
+SEARCH = 2
+"""Number of the search `multistart`: it rises when equal settings would find other rows."""
+
+
 class Schedule(StrEnum):
     """How the largest deviation is searched for."""
 
@@ -54,8 +58,7 @@ class LinearitySettings:
         steps: gradient steps of each ascent.
         rule: step rule of the schedule `paper`.
         step_size: length of Adam's steps in the schedule `paper`, pixel units.
-        restarts: ascents carried to the end: of the schedule `paper` as many random initial
-            perturbations, of `multistart` at most so many.
+        restarts: random initial perturbations; `multistart` has further ones.
         schedule: how the largest deviation is searched for.
     """
 
@@ -66,13 +69,13 @@ class LinearitySettings:
     steps: int = 50
     rule: Steps = Steps.AUTO
     step_size: float = STEP_SIZE
-    restarts: int = 6
+    restarts: int = 10
     schedule: Schedule = Schedule.MULTISTART
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
         """Settings of a profile; fields that it does not change keep their defaults."""
-        changed = {"quick": cls(steps=30, restarts=2), "thorough": cls(steps=100, restarts=20)}
+        changed = {"quick": cls(steps=25, restarts=8), "thorough": cls(steps=100, restarts=20)}
         return changed.get(profile, cls())
 
     @classmethod
@@ -104,6 +107,8 @@ class LinearitySettings:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         if self.schedule == Schedule.PAPER:
             del values["schedule"]
+        else:
+            values["search"] = SEARCH
         return values
 
     @property

@@ -73,7 +73,7 @@ def test_rows_and_summary_of_a_known_curvature(tmp_path: Path) -> None:
     assert summary.gamma.n == 10
     assert summary.proposition_4_1_violations == 0
     assert summary.proposition_c2 is None
-    assert summary.gradient_passes == 1 + (8 + 8 * 5 + 2 * 10 + 50) + 60
+    assert summary.gradient_passes == 1 + 9 * 4 + 13 * 5 + 6 * 10 + 2 * 50 + 3 * 50
     assert summary.to_json()["gamma"]["max"] == pytest.approx(0.025, rel=2e-3)
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_functions import flat_batch, quadratic, two_logits
+from torch import nn
 
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
@@ -19,10 +20,11 @@ from robcert.certify.importer import load_classifier
 from robcert.certify.local_linearity.deviation import Deviation, Sided, tangent
 from robcert.certify.local_linearity.multistart import Multistart, shrinking_rule
 from robcert.certify.local_linearity.settings import LinearitySettings
+from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import Loss
 
 if TYPE_CHECKING:
-    from robcert.certify.model.classifier import Classifier
+    from torch import Tensor
 
 DIAGONAL = torch.tensor([3, -1, 0.5, -4, 0, 2, 1, -0.2])
 
@@ -50,14 +52,52 @@ def test_what_it_finds_is_there(seed: int, norm: Norm) -> None:
     assert ((batch.x + found.delta).clamp(0, 1) - (batch.x + found.delta)).abs().max() < 1e-6
 
 
-def test_more_restarts_never_find_less() -> None:
-    classifier = two_logits(quadratic(torch.diag(DIAGONAL)), 8)
-    batch = flat_batch(torch.rand(4, 8, generator=torch.Generator().manual_seed(1)))
-    few, many = (
-        searched(Multistart(Norm.LINF, Sided.TWO, 5, n), classifier, batch, 0.3, Loss.CE)
-        for n in (1, 5)
+def distant_bump(x: Tensor) -> Tensor:
+    """A bump of height 1 where the first pixel is 0.9, and one of 0.5 where it is 0.3."""
+    return (-((x[:, 0] - 0.9) ** 2) / 0.002).exp() + 0.5 * (-((x[:, 0] - 0.3) ** 2) / 0.002).exp()
+
+
+def test_the_highest_of_several_maxima() -> None:
+    """A bump beside the image hides the higher one; the maximum is 1 up to the tails."""
+    batch = flat_batch(torch.tensor([[0.5, 0.5]] * 3))
+    found = searched(
+        Multistart(Norm.LINF, Sided.TWO, 50), two_logits(distant_bump, 2), batch, 0.45, Loss.MARGIN
     )
-    assert (many.value >= few.value).all()
+    assert found.value.tolist() == pytest.approx([1.0] * 3, abs=5e-2)
+
+
+def test_a_class_that_only_steps_towards_it_reach() -> None:
+    """The runner-up switches to class 2 at one corner only: -4 + 0.45 * 16 - 2 + 0.5 = 1.7.
+
+    Random points stay where the margin is affine; the start towards class 2 is the last of six.
+    """
+    layer = nn.Linear(16, 3)
+    signs = torch.tensor([1.0, -1.0]).repeat(8)
+    with torch.no_grad():
+        layer.weight.copy_(torch.stack([torch.zeros(16), torch.full((16,), 0.1), signs]))
+        layer.bias.copy_(torch.tensor([2.0, 1.5, -4.0]) - 0.5 * layer.weight.sum(1))
+    classifier = Classifier.from_module(
+        nn.Sequential(nn.Flatten(), layer), image_shape=(1, 1, 16), num_classes=3
+    )
+    batch = flat_batch(torch.full((1, 16), 0.5))
+    found = searched(Multistart(Norm.LINF, Sided.TWO, 20, 2), classifier, batch, 0.45, Loss.MARGIN)
+    assert found.value.item() == pytest.approx(1.7, rel=1e-5)
+    assert found.restart.item() == 5
+
+
+def test_repeats_stop_where_they_add_nothing() -> None:
+    """On a quadratic the first ascent ends at the maximum, so one repeat is made."""
+    calls: list[int] = []
+    bare = quadratic(torch.diag(DIAGONAL))
+
+    def counted(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return bare(x)
+
+    search = Multistart(Norm.LINF, Sided.TWO, 20, 3)
+    searched(search, two_logits(counted, 8), flat_batch(torch.full((1, 8), 0.5)), 0.3, Loss.CE)
+    most = 1 + search.n_gradients
+    assert len(calls) < most
 
 
 def test_it_finds_more_than_the_published_search() -> None:
