@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_models
@@ -51,7 +51,7 @@ def photographs(count: int) -> NDArray[np.uint8]:
     return drawn.clip(0, 255).astype(np.uint8)
 
 
-def labelled(model: Classifier, pixels: NDArray[np.uint8]) -> ImageSet:
+def labelled(model: Classifier, pixels: NDArray[Any]) -> ImageSet:
     """``pixels`` with the classes that ``model`` gives them."""
     images = from_arrays("photographs", pixels, None)
     classes = model.logits(images.pixels(np.arange(len(pixels)))).argmax(1).numpy()

@@ -217,6 +217,18 @@ def test_the_integer_input_is_as_robust_as_rounded_images_of_its_float_twin(
     assert float(ratio.median()) <= 1.5
 
 
+def test_a_session_gives_the_images_that_the_model_sees(
+    tmp_path: Path, pair: tuple[Classifier, ...]
+) -> None:
+    pixels = (integer_models.photographs(4) + 0.3).clip(0, 255).astype(np.float32) / 255
+    for model, rounded in zip(pair, (True, False), strict=True):
+        images = integer_models.labelled(pair[1], pixels)
+        run = session(tmp_path, model, images, f"{rounded}.h5")
+        with run.store:
+            x = run.batch(run.indices).x * 255
+        assert torch.allclose(x, x.round(), atol=1e-3) == rounded
+
+
 def test_tables_of_an_integer_input_have_keys_of_their_own(
     tmp_path: Path, pair: tuple[Classifier, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
