@@ -273,3 +273,15 @@ def test_a_radius_below_one_level_is_explained(
     with run.store:
         path = analyse(run, AttackSettings(suite=Suite.QUICK), epsilons=[LEVEL / 2])
         assert not any("level" in line for line in summarise(run.store, path).warnings)
+
+
+def test_tables_of_earlier_versions_are_read_with_a_warning(
+    tmp_path: Path, pair: tuple[Classifier, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ResultStore, "_with_input_step", lambda _, settings: settings)
+    images = integer_models.labelled(pair[1], integer_models.photographs(2))
+    run = session(tmp_path, pair[0], images)
+    with run.store:
+        summary = summarise(run.store, analyse(run, AttackSettings(attacks=("noise",))))
+    assert any("did not round images to the levels" in line for line in summary.warnings)
+    assert summary.n == 2
