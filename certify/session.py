@@ -19,6 +19,8 @@ from .failures import in_parts, require_progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -58,13 +60,18 @@ class Session:
         """Whether the time budget is used up."""
         return self.deadline is not None and time.monotonic() > self.deadline
 
+    def pixels(self, indices: NDArray[np.int64]) -> Tensor:
+        """The images at ``indices`` as the model sees them: on the levels of an integer input."""
+        x, grid = self.images.pixels(indices).to(self.classifier.device), self.classifier.grid
+        return x if grid is None else grid.nearest(x)
+
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The images at ``indices``; y is the label, or the model's prediction without labels.
 
         Raises:
             NoClassError: there are no labels and the model names no class for one of the images.
         """
-        x = self.images.pixels(indices).to(self.classifier.device)
+        x = self.pixels(indices)
         labels = self.images.labels
         y = (
             classes_of(self.classifier.logits(x))

@@ -39,6 +39,9 @@ A key is a readable prefix and eight hexadecimal digits of the SHA-256 of settin
 combination of settings has its own table in the file. A table that belongs to another one is stored
 inside it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings`
 (JSON), `seed`, `complete` and `created`; every dataset has `doc`, `units`, `kind` and named axes.
+For a model with an integer input `settings` also has `input_step`, one level of the input in pixel
+units: images and distances of such a table are on the levels. Tables without it are of earlier
+versions, which did not round.
 An attribute that is neither a number nor a text is JSON; a text too long for an attribute (64 kB)
 is a scalar dataset of that name. Small arrays of a whole analysis (block maxima, …) are stored
 beside the columns.

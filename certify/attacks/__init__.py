@@ -18,7 +18,14 @@ from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from .search.state import Found
 from .settings import NO_CLASS_IS, AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise
+from .summary import (
+    AttackSummary,
+    RobustAccuracy,
+    distance_limit,
+    one_input_only,
+    share_at,
+    summarise,
+)
 from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
 from .transfer_analysis import analyse as analyse_transfer
@@ -59,6 +66,7 @@ __all__ = [
     "label_search",
     "multi_targeted",
     "noise_search",
+    "one_input_only",
     "pgd",
     "require_same_task",
     "require_source",

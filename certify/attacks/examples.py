@@ -34,7 +34,7 @@ def save_examples(session: Session, group: AnalysisGroup) -> None:
     chosen = indices[
         order[np.linspace(0, len(order) - 1, min(MOST, len(order))).round().astype(int)]
     ]
-    clean = session.images.pixels(chosen).numpy()
+    clean = session.pixels(chosen).cpu().numpy()
     adversarial = np.asarray(group.column("adversarial", chosen), dtype=np.float32)
     arrays = (
         ("index", chosen, "positions of the example images in the data set", ""),

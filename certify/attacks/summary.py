@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robcert.certify.model import below_one_level
 from robcert.certify.stats import Proportion, proportion
-from robcert.certify.store import plain
+from robcert.certify.store import INPUT_STEP, plain
+from robcert.certify.tables import pixel
 
 from .catalogue import RANDOM_TARGETED
 from .suites import without_radius
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -130,7 +134,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         eight_bit=_eight_bit(group, indices),
         n_forward=_mean(group.column("n_forward", indices)),
         n_backward=_mean(group.column("n_backward", indices)),
-        warnings=_warnings(group, lost),
+        warnings=_warnings(store, group, lost),
         complete=group.complete,
     )
 
@@ -172,8 +176,30 @@ def share_at(which: NDArray[np.bool_], epsilon: float) -> RobustAccuracy:
     return RobustAccuracy(epsilon, share.value, share.lower, share.upper)
 
 
-def _warnings(group: AnalysisGroup, lost: int) -> tuple[str, ...]:
-    found = []
+def one_input_only(step: float | None, epsilons: Iterable[float]) -> tuple[str, ...]:
+    """What ``epsilons`` below ``step``, one level of an integer input, mean; empty for none."""
+    small = [epsilon for epsilon in epsilons if below_one_level(step, epsilon)]
+    return tuple(
+        f"one level of the input is {pixel(step)}, so within ε = {pixel(epsilon)} there is no "
+        "other input, and the robust accuracy is the clean accuracy"
+        for epsilon in small
+    )
+
+
+def rounding_warnings(
+    store: ResultStore, group: AnalysisGroup, epsilons: Iterable[float]
+) -> tuple[str, ...]:
+    """What an integer input means for attacks of ``group`` at ``epsilons``; empty without one."""
+    if store.input_step is not None and INPUT_STEP not in group.settings:
+        return (
+            "found by an earlier version, which did not round images to the levels of the input: "
+            "such images need not exist as inputs",
+        )
+    return one_input_only(store.input_step, epsilons)
+
+
+def _warnings(store: ResultStore, group: AnalysisGroup, lost: int) -> tuple[str, ...]:
+    found = list(rounding_warnings(store, group, group.attribute("epsilons", [])))
     if group.attribute("gradient_free", False):
         found.append(
             "the model has no twin: only attacks by noise, scores and labels were run, which are "
@@ -181,7 +207,8 @@ def _warnings(group: AnalysisGroup, lost: int) -> tuple[str, ...]:
         )
     if lost:
         many = "1 success in the twin was" if lost == 1 else f"{lost} successes in the twin were"
-        found.append(f"{many} not confirmed by the runtime, and not counted")
+        rounding = " after rounding to the levels of the input" if store.input_step else ""
+        found.append(f"{many} not confirmed by the runtime{rounding}, and not counted")
     return tuple(found)
 
 

@@ -21,7 +21,7 @@ from .schema import TRANSFER
 from .search.radius import RadiusTask
 from .search.state import SearchState, adversarial
 from .settings import NO_CLASS_IS
-from .summary import LEVEL, RobustAccuracy, share_at
+from .summary import LEVEL, RobustAccuracy, rounding_warnings, share_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,7 +195,7 @@ def _by_radius(
     for radius in settings.epsilons:
         epsilon = torch.full_like(state.batch.x[:, 0, 0, 0], radius)
         todo = state.all_rows[~(misled & state.within(epsilon))]
-        task = RadiusTask(todo, epsilon)
+        task = RadiusTask.within(state, todo, epsilon)
         misled = misled | run_transfer(state, task, source, settings.source_attack())
         on_target.append(state.within(epsilon).to(torch.int8))
         on_source.append(misled.to(torch.int8))
@@ -281,7 +281,7 @@ def summarise(store: ResultStore, key: str) -> TransferSummary:
         clean_accuracy=proportion(int((distance > 0).sum()), len(indices), level=LEVEL),
         sources=found,
         all_sources=_curve(broken.any(1), radii),
-        warnings=_warnings(group, found),
+        warnings=(*rounding_warnings(store, group, radii), *_warnings(group, found)),
         complete=group.complete,
     )
 

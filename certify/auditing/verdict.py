@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.attacks import AttackSummary
+from robcert.certify.attacks import AttackSummary, one_input_only
 from robcert.certify.masking import MaskingSummary, MaskingVerdict
 from robcert.certify.radius_bounds import BoundsSummary
 from robcert.certify.smoothing import SmoothingSummary
@@ -72,6 +72,7 @@ class Findings:
         quantised: whether the model has nodes with straight-through gradients.
         doubts: sentences on why the numbers may not mean what they seem to.
         labelled: whether the images have labels.
+        input_step: one level of an integer input, pixel units; None for a floating-point input.
         incomplete: a sentence on what a time budget interrupted; empty if nothing.
         cut_off: names of the parts of an audit that a time budget interrupted.
     """
@@ -86,6 +87,7 @@ class Findings:
     quantised: bool = False
     doubts: tuple[str, ...] = ()
     labelled: bool = True
+    input_step: float | None = None
     incomplete: str = ""
     cut_off: tuple[str, ...] = ()
 
@@ -111,6 +113,7 @@ def findings_of(store: ResultStore) -> Findings:
         quantised=bool(store.model.get("straight_through")),
         doubts=doubts_of(store, record.get("inspect") or {}, clean),
         labelled=labelled(store),
+        input_step=store.input_step,
         incomplete=incomplete(record),
         cut_off=tuple(record.get("unfinished", ())),
     )
@@ -139,7 +142,8 @@ def verdict(found: Findings) -> AuditVerdict:
     attacked = Attacked.of(found.attack, found.masking)
     state = None if found.masking is None else found.masking.verdict
     unfinished = bool({"attack", "masking"} & {*found.cut_off})
-    doubted = unfinished or bool(found.doubts)
+    single = () if attacked is None else one_input_only(found.input_step, [attacked.entry.epsilon])
+    doubted = unfinished or bool(found.doubts) or bool(single)
     text, tone = headline(attacked, Context(state, found.labelled, doubted))
     sentences = (
         *found.doubts,
@@ -148,6 +152,7 @@ def verdict(found: Findings) -> AuditVerdict:
         _masking_sentence(found),
         _STRAIGHT_THROUGH if found.quantised else "",
         _attack_sentence(found, attacked),
+        *(f"Integer input: {line}." for line in single),
         _certified_sentence(found.smoothing),
         f"Ledger: {found.ledger.sentence}.",
     )

@@ -33,7 +33,7 @@ from robcert.certify.stats import (
     student_interval,
     two_sided_p_value,
 )
-from robcert.certify.store import plain
+from robcert.certify.store import INPUT_STEP, plain
 from robcert.certify.tables import DASH, Table, decimal, pixel
 
 if TYPE_CHECKING:
@@ -155,12 +155,30 @@ def differences(
         message = f"{a.path} is about {a.data['name']}, {b.path} about {b.data['name']}"
         raise StoreError(message, hint="compare results on the same images")
     pairs = (
-        (compare, PairedTable.of(a, b, group.path, settings))
+        (compare, PairedTable.of(a, group, other, settings))
         for schema, compare in COMPARED
         for group in a.existing(schema.name)
-        if group.path.strip("/") in b.file.hdf5
+        if (other := _counterpart(group, b)) is not None
     )
     return tuple(found for compare, pair in pairs if len(pair.indices) for found in compare(pair))
+
+
+def _counterpart(group: AnalysisGroup, other: ResultStore) -> AnalysisGroup | None:
+    """The table of ``other`` with the settings of ``group``; None if there is none.
+
+    The level of an integer input is a property of the model: it does not count as a setting.
+    """
+    if group.path.strip("/") in other.file.hdf5:
+        return other.at(group.path)
+    if group.settings.get(INPUT_STEP) == other.input_step:
+        return None
+    return next((t for t in other.existing(group.schema_name) if _asked(t) == _asked(group)), None)
+
+
+def _asked(group: AnalysisGroup) -> tuple[int, dict[str, Any]]:
+    """Seed and settings of ``group`` without what the model's input adds."""
+    settings = {name: value for name, value in group.settings.items() if name != INPUT_STEP}
+    return group.seed, settings
 
 
 def adjusted(
@@ -193,10 +211,15 @@ class PairedTable:
     settings: ComparisonSettings
 
     @classmethod
-    def of(cls, a: ResultStore, b: ResultStore, path: str, settings: ComparisonSettings) -> Self:
-        """The table at ``path`` of both files."""
-        first, second = a.at(path), b.at(path)
-        common = np.intersect1d(a.indices, b.indices)
+    def of(
+        cls,
+        a: ResultStore,
+        first: AnalysisGroup,
+        second: AnalysisGroup,
+        settings: ComparisonSettings,
+    ) -> Self:
+        """The table ``first`` of the file ``a`` beside ``second`` of another file."""
+        common = np.intersect1d(first.indices, second.indices)
         indices = common[first.computed(common) & second.computed(common)]
         return cls(first, second, indices, a.labels[a.rows(indices)], settings)
 

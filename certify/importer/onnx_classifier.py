@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.model import Classifier, Logits, ModelInfo, Runtime
+from robcert.certify.model import Classifier, InputGrid, Logits, ModelInfo, Runtime
 from robcert.certify.numerics import generator
 
 from .graph.graph_edits import BATCH
@@ -248,7 +248,7 @@ def _info(model: OnnxModel, batching: Batching, rule: ScoreRule, outcome: TwinOu
         twin_unavailable=outcome.unavailable,
         parity=outcome.parity,
         random=batching.random,
-        notes=(*model.notes, *_batch_notes(model, batching), *outcome.notes),
+        notes=(*model.notes, *_notes(model, batching), *outcome.notes),
         assumed_preprocessing=model.assumed_preprocessing,
     )
 
@@ -262,8 +262,10 @@ def _logits_from(model: OnnxModel, rule: ScoreRule) -> str:
     }[rule.kind]
 
 
-def _batch_notes(model: OnnxModel, batching: Batching) -> Iterator[str]:
+def _notes(model: OnnxModel, batching: Batching) -> Iterator[str]:
     yield batching.note
+    if (grid := InputGrid.of(model.preprocessing)) is not None:
+        yield grid.note()
     if model.facts.normalised_by_batch:
         yield (
             "BatchNormalization left in training mode, scores may depend on the batch and on "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
-from robcert.certify.model import Twin, rounds_by_itself
+from robcert.certify.model import InputGrid, Twin, rounds_by_itself
 
 from .scores import ScoreRule
 from .twin.builder import EXECUTION_ERRORS
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         GraphNode,
         Logits,
         Parity,
-        Preprocessing,
         StraightThroughNode,
     )
 
@@ -81,7 +80,7 @@ class _PixelFunction:
 
     module: TwinModule
     rule: ScoreRule
-    prepare: Preprocessing
+    prepare: Logits
     batched: bool
     fixed_batch: int | None
 
@@ -127,7 +126,12 @@ class TwinSource:
     device: torch.device
 
     def build(self, images: Tensor | None) -> TwinOutcome:
-        """The twin, compared with the runtime on ``images`` and noise, or why there is none."""
+        """The twin, compared with the runtime on ``images`` and noise, or why there is none.
+
+        The twin of an integer input is the function before rounding: both agree on its levels.
+        """
+        if images is not None and self._grid is not None:
+            images = self._grid.nearest(images)
         try:
             return self._build(images)
         except (UnsupportedOperatorError, ModelFileError) as error:
@@ -185,7 +189,8 @@ class TwinSource:
         fixed = runtime.fixed_batch
         if fixed == 1:  # the runtime takes one image at a time; the twin may support batches
             fixed = 1 if module.batching == "single" else None
-        return _PixelFunction(module, rule, self.model.preprocessing, runtime.batched, fixed)
+        prepare = partial(self.model.preprocessing, rounded=False)
+        return _PixelFunction(module, rule, prepare, runtime.batched, fixed)
 
     def _twin(self, function: _PixelFunction) -> Twin:
         exact = partial(function, straight_through=False)
@@ -202,8 +207,12 @@ class TwinSource:
         function = self._function(module, ScoreRule("logits", self.rule.classes))
         return partial(function, straight_through=not rounds_by_itself(logits.straight_through))
 
+    @property
+    def _grid(self) -> InputGrid | None:
+        return InputGrid.of(self.model.preprocessing)
+
     def _subject(self, twin: Twin) -> Subject:
-        return Subject(self.runtime, twin, self.model.layout.image, self.device)
+        return Subject(self.runtime, twin, self.model.layout.image, self.device, self._grid)
 
     def _parity(
         self, twin: Twin, module: TwinModule, images: Tensor | None
@@ -213,11 +222,11 @@ class TwinSource:
         step_scale = HALF_PRECISION_STEP if half else 1.0
         parity = measure_parity(self._subject(twin), images, step_scale=step_scale)
         stepped = bool(module.straight_through) or self.model.facts.discontinuous
-        integer_input = "int" in self.model.preprocessing.dtype
         tolerance = Tolerance.of(
             half_precision=half,
             discontinuous=stepped,
-            smooth_gradient=not (stepped or integer_input),
+            # differences over a whole level are too coarse to judge a gradient by
+            smooth_gradient=not stepped and self._grid is None,
         )
         return parity, tolerance
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.attacks import distance_limit
+from robcert.certify.attacks import distance_limit, one_input_only
 from robcert.certify.store import ledger
 
 from .checklist import Facts, indicators_of
@@ -95,10 +95,11 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
     columns = _columns(store, group)
     indicators = tuple(indicators_of(columns, _facts(store, group)))
     through = bool(group.attribute("straight_through", []))
-    found = verdict_of(indicators)
+    found, epsilon = verdict_of(indicators), float(group.settings["epsilon"])
+    single = [f"Integer input: {line}." for line in one_input_only(store.input_step, [epsilon])]
     return MaskingSummary(
         verdict=found,
-        reason=reason_of(indicators),
+        reason=" ".join([reason_of(indicators), *single]),
         would_change=change_of(indicators),
         hidden_in="unknown" if found is MaskingVerdict.UNKNOWN else _hidden_in(indicators),
         naive=robust_accuracy(columns, NAIVE),
@@ -106,7 +107,7 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
         indicators=indicators,
         remedies=remedies_of(columns, straight_through=through),
         norm=str(group.settings["norm"]),
-        epsilon=float(group.settings["epsilon"]),
+        epsilon=epsilon,
     )
 
 

@@ -25,12 +25,14 @@ from .clean_check import (
     require_a_class,
     require_above_chance,
 )
+from .grid import InputGrid, below_one_level
 from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
 
 __all__ = [
     "Classifier",
     "GraphNode",
+    "InputGrid",
     "Layout",
     "Logits",
     "ModelInfo",
@@ -40,6 +42,7 @@ __all__ = [
     "Runtime",
     "StraightThroughNode",
     "Twin",
+    "below_one_level",
     "better_alternative",
     "chance_hint",
     "check_clean_accuracy",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from robcert.certify.errors import TwinUnavailableError
 from robcert.certify.numerics import SameRows
 
+from .grid import InputGrid
 from .preprocessing import Preprocessing
 
 GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH, LARGEST_GRADIENT_BATCH = 2, 16, 64
@@ -164,6 +166,8 @@ class Runtime:
 class Twin:
     """The same function in torch operations, with gradients.
 
+    Where the input is an integer, it is the function before the pixels are rounded.
+
     Attributes:
         logits: pixels ``(b, c, h, w)`` to logits ``(b, k)``; straight-through gradients at
             quantised nodes.
@@ -234,7 +238,7 @@ class Classifier:
         module.to(memory_format=torch.channels_last)  # convolutions take a third less time
         prepare = preprocessing or Preprocessing()
 
-        def logits(x: Tensor, prepare: Preprocessing = prepare) -> Tensor:
+        def logits(x: Tensor, prepare: Logits = prepare) -> Tensor:
             with SameRows():
                 return module(prepare(x))
 
@@ -246,10 +250,15 @@ class Classifier:
             ),
             num_classes=num_classes,
             image_shape=image_shape,
-            twin=Twin(logits),
+            twin=Twin(partial(logits, prepare=partial(prepare, rounded=False))),
             preprocessing=prepare,
             device=torch.device(device),
         )
+
+    @property
+    def grid(self) -> InputGrid | None:
+        """The images that an integer input can hold; None where it holds every image."""
+        return InputGrid.of(self.preprocessing)
 
     @property
     def differentiable(self) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robcert.certify.errors import ModelFileError, PreprocessingError
 
 from .classifier import Classifier, ModelInfo
+from .grid import InputGrid
 from .preprocessing import PreprocessOptions
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def module_classifier(
     options = preprocess or PreprocessOptions()
     _require_channels(options, image_shape[0])
     prepare = options.completed(layout=options.layout or "NCHW", dtype="float32", input_shape=())
+    grid = InputGrid.of(prepare)
     shipped = copy.deepcopy(module).to(device or torch.device("cpu"))
     info = ModelInfo(
         file=name,
@@ -56,6 +58,7 @@ def module_classifier(
         kind="module",
         runtime=f"torch {torch.__version__}",
         preprocessing=json.dumps(asdict(prepare), sort_keys=True),
+        notes=() if grid is None else (grid.note(),),
     )
     classifier = Classifier.from_module(
         shipped,

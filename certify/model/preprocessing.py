@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import PreprocessingError
+from robcert.certify.numerics import saturated
 
 Layout = Literal["NCHW", "NHWC", "flat"]
 
@@ -47,33 +48,57 @@ class Preprocessing:
     dtype: str = "float32"
     input_shape: tuple[int, ...] = ()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Model input of the pixels ``x (b, c, h, w)``; differentiable in ``x``."""
+    def __call__(self, x: Tensor, *, rounded: bool = True) -> Tensor:
+        """Model input of the pixels ``x (b, c, h, w)``; differentiable in ``x``.
+
+        With ``rounded`` false, integer types are saturated only: the function before rounding.
+        """
+        x = self.scaled(x)
         if self.channels == "BGR":
             x = x.flip(1)
-        low, high = self.range
-        if (low, high) != (0.0, 1.0):
-            x = x * (high - low) + low
-        if self.mean:
-            x = x - x.new_tensor(self.mean).view(1, -1, 1, 1)
-        if self.std:
-            x = x / x.new_tensor(self.std).view(1, -1, 1, 1)
         if self.layout == "NHWC":
             x = x.permute(0, 2, 3, 1)
         elif self.layout == "flat":
             x = (x if self.flatten == "row-major" else x.transpose(2, 3)).flatten(1)
         if self.input_shape:
             x = x.reshape(x.shape[0], *self.input_shape)
-        return self._as_input_type(x)
+        return self.as_type(x, rounded=rounded)
 
-    def _as_input_type(self, x: Tensor) -> Tensor:
+    @property
+    def channel_constants(self) -> int:
+        """Number of channels that mean and std distinguish, 1 if they distinguish none."""
+        return max(1, len(self.mean), len(self.std))
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """``x`` in ``range`` and normalised, its channels in their own order."""
+        low, high = self.range
+        if (low, high) != (0.0, 1.0):
+            x = x * (high - low) + low
+        if self.mean:
+            x = x - self.constants(self.mean, x)
+        return x / self.constants(self.std, x) if self.std else x
+
+    def pixels(self, values: Tensor) -> Tensor:
+        """Inverse of :meth:`scaled`."""
+        low, high = self.range
+        if self.std:
+            values = values * self.constants(self.std, values)
+        if self.mean:
+            values = values + self.constants(self.mean, values)
+        return (values - low) / (high - low)
+
+    def as_type(self, x: Tensor, *, rounded: bool = True) -> Tensor:
         """``x`` rounded to the input type, still a float tensor; straight-through gradient."""
         kind = getattr(torch, self.dtype)
         if kind.is_floating_point:
             return x
-        limits = torch.iinfo(kind)
-        inside = x.clamp(limits.min, limits.max)
-        return inside + (inside.round() - inside).detach()
+        inside = saturated(x, torch.iinfo(kind).min, torch.iinfo(kind).max)
+        return inside + (inside.round() - inside).detach() if rounded else inside
+
+    def constants(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        """Constants per channel, given in the model's order, in the order of the image."""
+        ordered = values[::-1] if self.channels == "BGR" else values
+        return like.new_tensor(ordered).view(1, -1, 1, 1)
 
 
 METADATA_KEY = "robcert.preprocess"

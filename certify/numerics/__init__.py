@@ -15,7 +15,7 @@ from .ascent import (
 )
 from .batch_invariant import SameRows, softmax, whole_vectors
 from .classes import NO_CLASS, classes_of
-from .gradients import value_and_gradient
+from .gradients import saturated, value_and_gradient
 from .losses import (
     ImageLoss,
     Loss,
@@ -62,6 +62,7 @@ __all__ = [
     "probability_margin_loss",
     "project",
     "rounding_floor",
+    "saturated",
     "softmax",
     "steepest",
     "stream_seed",

@@ -27,3 +27,12 @@ def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
     # Contiguous layout: another one is slower, and sums over it have other last bits. With one
     # channel contiguous() would mistake channels-last for it.
     return values.detach(), gradient.reshape(-1).view(x.shape)
+
+
+def saturated(x: Tensor, low: float, high: float) -> Tensor:
+    """``x`` clipped to [low, high], with the gradient 1 at the limits too.
+
+    torch's clamp has the gradient 0 there, so black and white pixels would seem to have no effect
+    where pixels are clipped to their range.
+    """
+    return torch.where(x < low, low, torch.where(x > high, high, x))

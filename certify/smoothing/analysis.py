@@ -70,7 +70,7 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
     )
 
     def rows(finished: Finished) -> Columns:
-        x = session.images.pixels(finished.indices).to(session.classifier.device)
+        x = session.pixels(finished.indices)
         clean = classes_of(session.classifier.logits(x)).cpu().numpy()
         return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
 
@@ -176,7 +176,7 @@ def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:
 def _images(session: Session, indices: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, len(indices), IMAGES_AHEAD):
         some = indices[start : start + IMAGES_AHEAD]
-        pixels = session.images.pixels(some).to(session.classifier.device)
+        pixels = session.pixels(some)
         yield from zip(some.tolist(), pixels, strict=True)
 
 

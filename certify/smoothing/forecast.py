@@ -76,7 +76,7 @@ def forecast(
         session.classifier, sigma=settings.sigma, seed=session.seed, batch_size=batch_size
     )
     rule = PredictionRule(Schedule((PILOT_DRAWS,), (0.5,)))
-    pixels = session.images.pixels(indices).to(session.classifier.device)
+    pixels = session.pixels(indices)
     tasks = [
         ImageTask(index, x, sequential_prediction(rule, stream=PILOT))
         for index, x in zip(indices.tolist(), pixels, strict=True)

@@ -43,7 +43,7 @@ def note_reason(session: Session, group: AnalysisGroup, *, sigma: float, stream:
     if not lacking.any():
         return
     index = int(known[lacking.argmax()])
-    x = session.images.pixels(np.array([index])).to(session.classifier.device)
+    x = session.pixels(np.array([index]))
     for block in range(MOST_BLOCKS):
         noise = torch.empty((NOISE_BLOCK, *x.shape[1:]), device=x.device)
         noise.normal_(0, sigma, generator=generator(session.seed, stream, index, block))

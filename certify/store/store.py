@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
     from .column import Schema
 
-__all__ = ["AnalysisGroup", "ResultStore"]
+__all__ = ["INPUT_STEP", "AnalysisGroup", "ResultStore"]
+
+INPUT_STEP = "input_step"
+"""Name that the level of an integer input has among the stored settings of a table."""
 
 
 class ResultStore(ResultFile):
@@ -152,7 +156,7 @@ class ResultStore(ResultFile):
             sizes: lengths of the axes after the first.
             n_rows: rows of a table of samples; a table of images has one row per known image.
         """
-        path = f"/{schema.name}"
+        path, settings = f"/{schema.name}", self._with_input_step(settings)
         if prefix:
             content = canonical_json({"seed": seed, "settings": settings})
             digest = sha256(content.encode()).hexdigest()[:8]
@@ -187,10 +191,33 @@ class ResultStore(ResultFile):
         return self._resumed(path, schema) or self._created(
             path,
             schema,
-            {"settings": canonical_json(settings), "seed": parent.seed},
+            {"settings": canonical_json(self._with_input_step(settings)), "seed": parent.seed},
             n_rows,
             sizes,
         )
+
+    @property
+    def input_step(self) -> float | None:
+        """The level of the model's integer input, pixel units; None for a floating-point input."""
+        preprocessing = self.model.get("preprocessing")
+        if not isinstance(preprocessing, dict) or "int" not in preprocessing.get("dtype", ""):
+            return None
+        from robcert.certify.model import (
+            InputGrid,  # only here: files are read without torch, which it needs
+        )
+
+        grid = InputGrid.of_stored(preprocessing)
+        return None if grid is None else grid.step
+
+    def _with_input_step(self, settings: object) -> object:
+        """``settings`` with the level of an integer input, as rows depend on the rounding to it.
+
+        Tables of earlier versions, whose images were not rounded, have other keys.
+        """
+        step = self.input_step
+        if settings is None or step is None:
+            return settings
+        return {**json.loads(canonical_json(settings)), INPUT_STEP: step}
 
     def _resumed(self, path: str, schema: Schema) -> AnalysisGroup | None:
         """The table at ``path``, None if there is none."""

@@ -151,6 +151,10 @@ class _Walk:
     ) -> None:
         self._state, self.rows, self.points = state, rows, points
         self._queries, self._spent = queries, spent
+        self._least_sampling_radius = _LEAST_SAMPLING_RADIUS
+        if state.grid is not None:  # smaller changes than a level would be rounded away
+            level, pixels = state.grid.step, state.batch.x.shape[1:].numel()
+            self._least_sampling_radius = level * math.sqrt(pixels)
         self._streams = [
             generator(state.seed, "attack/hopskipjump", int(index), block)
             for index in state.batch.index[rows.cpu().numpy()]
@@ -174,7 +178,7 @@ class _Walk:
         sampling_radius = torch.full_like(distance, _FIRST_SAMPLING_RADIUS)
         if step > 1:
             sampling_radius = distance / self._state.batch.x[0].numel()
-        slope = self._slope(draws, sampling_radius.clamp_min(_LEAST_SAMPLING_RADIUS))
+        slope = self._slope(draws, sampling_radius.clamp_min(self._least_sampling_radius))
         direction = slope.sign() if self._state.norm is Norm.LINF else slope
         self.points = self._forward(before, direction, distance / math.sqrt(step))
         self._to_boundary()

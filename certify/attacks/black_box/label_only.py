@@ -122,7 +122,7 @@ class _Rays:
             rows = rows[near]
             point = self._point(rows, self.signs[some][near], self.radius[some][near])
             confirmed[near] = self._state.verify_candidates(
-                rows, point, self._state.logits(rows, point)
+                rows, point, self._state.logits(rows, point), self._epsilon[rows]
             )
         return confirmed
 

@@ -32,4 +32,5 @@ def run_noise(state: SearchState, task: RadiusTask, *, draws: int) -> None:
         x = state.x(task.rows)
         delta = random_points(state, task, f"noise/{draw}")(task.rows)
         point = x + into_box(delta, x)
-        state.verify_candidates(task.rows, point, state.logits(task.rows, point))
+        logits = state.logits(task.rows, point)
+        state.verify_candidates(task.rows, point, logits, task.epsilon[task.rows])

@@ -86,7 +86,7 @@ def run_square(
         better = value > best
         best = torch.where(better, value, best)
         delta = torch.where(per_row(better.float(), trial) > 0, trial, delta)
-        going = ~state.verify_candidates(rows, x + trial, logits)
+        going = ~state.verify_candidates(rows, x + trial, logits, radius)
         rows, x, radius, best, delta = (
             rows[going],
             x[going],

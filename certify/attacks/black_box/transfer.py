@@ -82,8 +82,11 @@ def run_transfer(
     for rows in torch.split(task.rows, state.active_batch_size):
         if len(rows):
             point = _source_ascent(state, task.on(rows), source, config)
+            radius = task.epsilon[rows]
+            if state.grid is not None:
+                point = state.grid.within(point, state.x(rows), state.norm, radius)
             misled[rows] = adversarial(source.logits(point), state.y(rows))
-            state.verify_candidates(rows, point, state.logits(rows, point))
+            state.verify_candidates(rows, point, state.logits(rows, point), radius)
     return misled
 
 

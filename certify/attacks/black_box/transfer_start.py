@@ -75,7 +75,7 @@ def transfer_start(
     todo = task.surviving(state)
     if ball.norm is Norm.LINF:
         known = torch.where(
-            state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - batch.x, start
+            state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - state.batch.x, start
         )
         signs = torch.where(known < 0, -1.0, 1.0).to(batch.x)
         run_rays(state, todo, queries=half, first_directions=signs)
@@ -99,7 +99,8 @@ def _source_ascent(state: SearchState, task: RadiusTask, source: Classifier, ste
             state.n_backward[rows] += steps
             state.n_forward[rows] += steps + 1
             point = x + found[rows]
-            state.verify_candidates(rows, point, state.logits(rows, point))
+            logits = state.logits(rows, point)
+            state.verify_candidates(rows, point, logits, task.epsilon[rows])
     return found
 
 

@@ -192,7 +192,7 @@ def _ascend_together(
         x = state.x(ascents.rows)
         logits, gradient = state.gradient(ascents.rows, x + ascents.delta, score)
         ascents.note(score(logits, ascents.rows).nan_to_num(nan=-torch.inf), gradient)
-        going = ~state.verify_candidates(ascents.rows, x + ascents.delta, logits)
+        going = ~state.verify_candidates(ascents.rows, x + ascents.delta, logits, ascents.epsilon)
         ascents.keep(going)
         gradient = gradient[going]
         if not len(ascents.rows):
@@ -205,7 +205,8 @@ def _ascend_together(
             ascents, gradient, state.x(ascents.rows), norm, momentum=1.0 if step == 0 else _MOMENTUM
         )
     point = state.x(ascents.rows) + ascents.delta
-    state.verify_candidates(ascents.rows, point, state.twin_logits(ascents.rows, point))
+    logits = state.twin_logits(ascents.rows, point)
+    state.verify_candidates(ascents.rows, point, logits, ascents.epsilon)
 
 
 def _move(ascents: _Ascents, gradient: Tensor, x: Tensor, norm: Norm, *, momentum: float) -> None:

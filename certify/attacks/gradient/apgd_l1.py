@@ -59,14 +59,15 @@ def _within(
     for step in range(remaining):
         point = state.x(ascents.rows) + ascents.delta
         logits, gradient = state.gradient(ascents.rows, point, score)
-        going = ~state.verify_candidates(ascents.rows, point, logits)
+        going = ~state.verify_candidates(ascents.rows, point, logits, ascents.epsilon)
         ascents.keep(going)
         if not len(ascents.rows):
             return
         value, x = score(logits[going], ascents.rows), state.x(ascents.rows)
         ascents.step(value, gradient[going], x, judge=_judged(step, steps))
     point = state.x(ascents.rows) + ascents.delta
-    state.verify_candidates(ascents.rows, point, state.twin_logits(ascents.rows, point))
+    logits = state.twin_logits(ascents.rows, point)
+    state.verify_candidates(ascents.rows, point, logits, ascents.epsilon)
 
 
 def _judged(step: int, steps: int) -> bool:

@@ -171,7 +171,8 @@ def run_fgsm(state: SearchState, task: RadiusTask, *, loss: Loss) -> None:
         unit, _ = StepRule(direction, size).unit(uphill, task.epsilon[rows], ())
         radius = task.epsilon[rows].to(x)
         delta = project(unit * per_row(size * radius, x), state.norm, radius, x=x)
-        going = ~state.verify_candidates(rows, x + delta, state.twin_logits(rows, x + delta))
+        logits = state.twin_logits(rows, x + delta)
+        going = ~state.verify_candidates(rows, x + delta, logits, radius)
         rows, x, uphill = rows[going], x[going], uphill[going]
 
 

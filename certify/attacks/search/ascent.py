@@ -94,7 +94,9 @@ class Curve:
             logits, self.state.y(active.rows)
         )
         unbroken = self.state.distance[active.rows].isinf()
-        self.state.verify_candidates(active.rows[unbroken], point[unbroken], logits[unbroken])
+        self.state.verify_candidates(
+            active.rows[unbroken], point[unbroken], logits[unbroken], active.radius[unbroken]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def _one_step(state: SearchState, active: ActiveBatch, plan: AscentPlan) -> Acti
     point = active.x + active.delta
     logits, gradient = state.gradient(active.rows, point, plan.score)
     if plan.curve is None:
-        going = ~state.verify_candidates(active.rows, point, logits)
+        going = ~state.verify_candidates(active.rows, point, logits, active.radius)
         if not going.all():
             active, gradient, point = active[going], gradient[going], point[going]
             logits = logits[going]
@@ -183,6 +185,6 @@ def _verify_last(state: SearchState, finished: ActiveBatch, curve: Curve | None)
     point = finished.x + finished.delta
     logits = state.twin_logits(finished.rows, point)
     if curve is None:
-        state.verify_candidates(finished.rows, point, logits)
+        state.verify_candidates(finished.rows, point, logits, finished.radius)
     else:
         curve.record(finished, point, logits)

@@ -79,7 +79,8 @@ def at_radii(state: SearchState, attack: RadiusAttack, epsilons: tuple[float, ..
     """
     for epsilon in sorted(epsilons):
         radius = torch.full_like(state.distance, epsilon).to(state.batch.x.dtype)
-        task = RadiusTask(state.correct, radius, radius_block(epsilon)).surviving(state)
+        task = RadiusTask.within(state, state.correct, radius, radius_block(epsilon))
+        task = task.surviving(state)
         if len(task.rows):
             attack(state, task)
 
@@ -99,10 +100,11 @@ def _narrow_down(
     before, bracket, block = state.distance.clone(), _Bracket(state, tangent, 2.0**-halvings), 0
     while len(going := rows[bracket.unfinished()[rows]]):
         radius = bracket.radius()
-        task = RadiusTask(going, radius, block).surviving(state)
+        task = RadiusTask.within(state, going, radius, block).surviving(state)
         if len(task.rows):
             attack(state, task)
-        bracket.narrow(going, state.within(radius), state.distance)
+        survived = None if state.grid is None else state.equivalent(radius)
+        bracket.narrow(going, state.within(radius), state.distance, survived)
         block += 1
     nearer = rows[state.distance[rows] < before[rows]]
     state.shrink_and_verify(nearer, state.x_adv[nearer])
@@ -136,11 +138,17 @@ class _Bracket:
         """Radii to try next ``(b,)``, in pixel units."""
         return (self._top * 2**self.next).to(self._dtype)
 
-    def narrow(self, rows: Tensor, broken: Tensor, distance: Tensor) -> None:
-        """Update with which of ``rows`` are ``broken (b,)``, and at what ``distance (b,)``."""
+    def narrow(
+        self, rows: Tensor, broken: Tensor, distance: Tensor, survived: Tensor | None = None
+    ) -> None:
+        """Update with which of ``rows`` are ``broken (b,)``, and at what ``distance (b,)``.
+
+        ``survived (b,)`` are the radii within which nothing was found if not those tried.
+        """
         tried, broken = self.next[rows], broken[rows]
+        least = tried if survived is None else self._octaves(survived)[rows]
         found = torch.minimum(self._octaves(distance)[rows], tried)
-        low = self.low[rows] = torch.where(broken, self.low[rows], tried)
+        low = self.low[rows] = torch.where(broken, self.low[rows], least)
         high = self.high[rows] = torch.where(broken, found, self.high[rows])
         stride = self._stride[rows]
         inwards, outwards = high - stride, (low + stride.clamp_max(_LONGEST)).clamp_max(0)

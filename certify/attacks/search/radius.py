@@ -35,7 +35,15 @@ class RadiusTask:
     @classmethod
     def of_ball(cls, state: SearchState, ball: Ball) -> RadiusTask:
         """All correctly classified images of the batch within ``ball``."""
-        return cls(state.correct, per_row(ball.epsilon, state.batch.x).flatten())
+        return cls.within(state, state.correct, per_row(ball.epsilon, state.batch.x).flatten())
+
+    @classmethod
+    def within(cls, state: SearchState, rows: Tensor, radius: Tensor, block: int = 0) -> RadiusTask:
+        """Those of ``rows`` for which ``radius (b,)`` holds other inputs, within what it holds."""
+        if state.grid is None:
+            return cls(rows, radius, block)
+        radius = state.attainable(radius)
+        return cls(rows[radius[rows] > 0], radius, block)
 
     def on(self, rows: Tensor) -> RadiusTask:
         """The same task on other ``rows``."""

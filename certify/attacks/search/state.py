@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +15,7 @@ from robcert.certify.numerics import classes_of, finite, per_row, value_and_grad
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
-    from robcert.certify.model import Classifier
+    from robcert.certify.model import Classifier, InputGrid
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Objective ``(r,)`` of an attack, from logits ``(r, k)`` and their rows of the batch ``(r,)``."""
@@ -25,6 +25,7 @@ ACTIVE_BATCH_SIZE = 64
 
 _HALVINGS = 10
 _OVERSHOOTS = (1.0, 1.001, 1.01, 1.05)
+_TO_NEXT_LEVEL = (1.2, 1.5, 2.0, 3.0, 5.0)  # where rounding brings an image back to the boundary
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class SearchState:
 
     Methods take rows of the batch; results of one row never depend on the others.
 
+    An integer input holds images on its levels only. Then the clean images are those that the model
+    sees, and every candidate is rounded to the levels before the runtime classifies it and its
+    distance is computed. Gradients are those of the function before rounding.
+
     Attributes:
         seed: seed of the run; random numbers come from each image's own streams.
         active_batch_size: see :data:`ACTIVE_BATCH_SIZE`; changes speed only.
@@ -67,6 +72,7 @@ class SearchState:
         target: classes ``(b,)`` of a targeted attack; while they are set, only an image of that
             class counts as a success.
         target_distance: distance of the nearest image of that class ``(b,)``, inf for none.
+        grid: the images that the model's input can hold; None where it holds every image.
     """
 
     classifier: Classifier
@@ -84,9 +90,13 @@ class SearchState:
     n_lost: Tensor = field(init=False)
     target: Tensor | None = None
     target_distance: Tensor = field(init=False)
+    grid: InputGrid | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Classify the clean images: the misclassified ones are at distance 0."""
+        self.grid = self.classifier.grid
+        if self.grid is not None:
+            self.batch = replace(self.batch, x=self.grid.nearest(self.batch.x))
         count, device = len(self.batch), self.batch.x.device
         self.attack_names = [""] * count
         self.x_adv = self.batch.x.clone()
@@ -118,6 +128,14 @@ class SearchState:
         """
         rounding = 2.0**-24 * box_diameter(self.norm, tuple(self.batch.x.shape[1:]))
         return self.distance <= epsilon.double() * (1 + 1e-6) + rounding
+
+    def attainable(self, radius: Tensor) -> Tensor:
+        """Largest distances of inputs within ``radius (b,)``; 0 where there is no other input."""
+        return radius if self.grid is None else self.grid.attainable(radius, self.norm)
+
+    def equivalent(self, radius: Tensor) -> Tensor:
+        """Radii of the largest balls that hold the same inputs as those of ``radius (b,)``."""
+        return radius if self.grid is None else self.grid.equivalent(radius, self.norm)
 
     def ranked_classes(self, rows: Tensor, count: int | None) -> Tensor:
         """The other classes with the largest clean logits, largest first ``(b, count)``.
@@ -186,15 +204,27 @@ class SearchState:
         gradient = torch.cat(parts)
         return torch.cat(seen).detach(), finite(gradient)
 
-    def verify_candidates(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
+    def verify_candidates(
+        self, rows: Tensor, x: Tensor, logits: Tensor, radius: Tensor | None = None
+    ) -> Tensor:
         """Which of ``x`` the runtime confirms as adversarial ``(r,)``; the nearer ones are kept.
 
         Candidates are those that ``logits`` misclassify; the runtime classifies each at batch size
         one. With a ``target``: which of them the runtime assigns to that class.
+
+        Args:
+            rows: rows of the batch ``(r,)``.
+            x: images ``(r, c, h, w)``.
+            logits: their logits by twin or runtime.
+            radius: radii ``(r,)`` that hold ``x``; an image that is rounded to the levels of an
+                integer input stays within them.
         """
         confirmed = adversarial(logits, self.y(rows))
         for at in confirmed.nonzero().flatten().tolist():
             row, point = int(rows[at]), x[at : at + 1]
+            if self.grid is not None and radius is not None:
+                clean, most = self.batch.x[row : row + 1], radius[at : at + 1]
+                point = self.grid.within(point, clean, self.norm, most)
             predicted = self._confirm(row, point)
             confirmed[at] = predicted is not None
             if self.target is not None:
@@ -208,12 +238,13 @@ class SearchState:
     def shrink_and_verify(self, rows: Tensor, x: Tensor) -> None:
         """Keep the adversarial images ``x`` after shrinking each towards its clean image.
 
-        An image that the runtime does not confirm is moved away from the clean one by up to 5 %; if
-        that does not help it is lost. Ten bisections find the boundary on the segment to 1/1024 of
+        An image that the runtime does not confirm is moved away from the clean one by up to 5 %, or
+        up to five times as far on the levels of an integer input; if that does not help it is lost.
+        Ten bisections find the boundary on the segment to 1/1024 of
         its length.
         """
         clean, length = self.x(rows), torch.full((len(rows),), torch.nan, device=x.device)
-        for factor in _OVERSHOOTS:
+        for factor in _OVERSHOOTS if self.grid is None else _OVERSHOOTS + _TO_NEXT_LEVEL:
             todo = length.isnan().nonzero().flatten()
             if len(todo):
                 point = _along(clean[todo], x[todo], factor)
@@ -237,8 +268,10 @@ class SearchState:
     def _confirm(self, row: int, x: Tensor) -> int | None:
         """Class of one image ``(1, c, h, w)`` by the runtime, None if it is y.
 
-        An adversarial image is kept if it is the nearest so far.
+        An adversarial image is kept if it is the nearest so far. On the levels of an integer input
+        it is the image that the runtime sees in place of ``x``.
         """
+        x = x if self.grid is None else self.grid.nearest(x)
         logits = self.classifier.logits(x)
         self.n_forward[row] += 1
         if not bool(adversarial(logits, self.batch.y[row : row + 1])):
@@ -252,7 +285,10 @@ class SearchState:
         return predicted
 
     def _length(self, row: int, x: Tensor) -> Tensor:
-        return self.norm.of((x - self.batch.x[row : row + 1]).double())[0]
+        clean = self.batch.x[row : row + 1]
+        return self.norm.of(
+            (x - clean).double() if self.grid is None else self.grid.difference(x, clean)
+        )[0]
 
     def result(self, losses: Tensor | None = None) -> Found:
         """The nearest adversarial images found so far."""

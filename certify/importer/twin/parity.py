@@ -16,7 +16,7 @@ from robcert.certify.numerics import classes_of, generator, targeted_margin, val
 from ..runtime.batching import relative_spread_error
 
 if TYPE_CHECKING:
-    from robcert.certify.model import Logits
+    from robcert.certify.model import InputGrid, Logits
 
 JITTER = 0.01
 """Noise on the points where slopes are compared; it breaks ties of max-pooling on flat areas."""
@@ -31,12 +31,19 @@ class Subject:
         twin: the same with a gradient.
         image_shape: (c, h, w).
         device: where both expect their images.
+        grid: the images that an integer input can hold, on which both must agree.
     """
 
     runtime: Logits
     twin: Logits
     image_shape: tuple[int, int, int]
     device: torch.device
+    grid: InputGrid | None = None
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The images that the model sees in place of ``x``, on the device."""
+        x = x.to(self.device)
+        return x if self.grid is None else self.grid.nearest(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +129,7 @@ def measure_parity(subject: Subject, images: Tensor | None, *, step_scale: float
     source = generator(0, "parity", 0)
     noise = torch.rand(plan.noise, *subject.image_shape, generator=source)
     x = noise if images is None else torch.cat([images.cpu(), noise])
-    x = x.to(subject.device)
-    x, runtime = _answered(subject.runtime, x)
+    x, runtime = _answered(subject.runtime, subject.seen(x))
     with torch.no_grad():
         twin = subject.twin(x)
     return Parity(
@@ -160,7 +166,7 @@ def _gradient_correlation(
     every = max(1, len(x) // plan.points)
     points = x[::every][: plan.points]
     jitter = torch.randn(points.shape, generator=source).to(points.device) * JITTER
-    points = (points + jitter).clamp(0.02, 0.98)
+    points = subject.seen((points + jitter).clamp(0.02, 0.98))
     first, second = subject.runtime(points).topk(2, dim=1).indices.unbind(1)
 
     def margin(at: Tensor) -> Tensor:
@@ -169,9 +175,12 @@ def _gradient_correlation(
     _, gradient = value_and_gradient(margin, points)
     signs = torch.randint(0, 2, (plan.directions, *points.shape), generator=source) * 2.0 - 1.0
     directions = torch.cat([signs.to(points.device), gradient.sign().unsqueeze(0)])
+    steps = plan.steps
+    if subject.grid is not None:  # smaller steps than a level would be rounded
+        directions, steps = directions * subject.grid.steps(points), (1.0,)
     expected = (directions * gradient).flatten(2).sum(2).double()
     best: float | None = None
-    for step in plan.steps:
+    for step in steps:
         measured = _slopes(subject.runtime, points, directions, first, second, step * step_scale)
         correlation = _correlation(expected.flatten(), measured.flatten())
         if correlation is not None and (best is None or correlation > best):

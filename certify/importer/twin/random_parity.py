@@ -29,7 +29,7 @@ def mean_mismatch(subject: Subject, images: Tensor | None) -> str:
     if images is None:
         shape = (_IMAGES, *subject.image_shape)
         images = torch.rand(shape, generator=generator(0, "parity/random", 0))
-    x = images[:_IMAGES].to(subject.device)
+    x = subject.seen(images[:_IMAGES])
     with torch.no_grad():
         runtime = torch.stack([subject.runtime(x) for _ in range(DRAWS)]).double()
         twin = torch.stack([subject.twin(x) for _ in range(DRAWS)]).double()

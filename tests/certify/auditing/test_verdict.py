@@ -131,3 +131,17 @@ def test_the_median_distance_never_contradicts_the_accuracy(
     sentence = " ".join(verdict(findings(attack=attacked)).sentences)
     assert f"falls to {100 * accuracy:.1f} % at ε = 8/255 (linf)" in sentence
     assert ("half are misclassified" in sentence) == told
+
+
+def test_no_model_is_robust_where_no_other_input_exists() -> None:
+    attacked = attack(
+        n=100,
+        robust_accuracy=(robust(EPSILON, 1.0),),
+        headline_epsilon=EPSILON,
+        clean_accuracy=proportion(100, 100),
+    )
+    clear = masking(verdict=MaskingVerdict.CLEAR)
+    for step, established in ((2 * EPSILON, False), (EPSILON, True), (None, True)):
+        said = verdict(findings(attack=attacked, masking=clear, input_step=step))
+        assert said.headline.startswith("Robust at") == established
+        assert any("no other input" in line for line in said.sentences) != established

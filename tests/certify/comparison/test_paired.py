@@ -27,8 +27,8 @@ N = 40
 LABELS = np.arange(N) % 4
 
 
-def results(folder: Path, name: str, *, digest: str = "d") -> ResultStore:
-    model = ModelInfo(file=name, sha256=name, kind="onnx")
+def results(folder: Path, name: str, *, digest: str = "d", preprocessing: str = "") -> ResultStore:
+    model = ModelInfo(file=name, sha256=name, kind="onnx", preprocessing=preprocessing)
     data = DataInfo("set", digest, N)
     store = ResultStore.open(folder / f"{name}.h5", model=model, data=data)
     store.add_images(np.arange(N), LABELS)
@@ -103,6 +103,22 @@ def test_certified_accuracy_needs_the_right_class(tmp_path: Path) -> None:
         fill(b, SMOOTHING, settings, prediction=0, radius=0.6)
         certified = found(a, b)["certified accuracy at 0.5 (l2)"]
     assert (certified.a, certified.b, certified.kind) == (1, 0.25, "certified")
+
+
+def test_the_levels_of_an_integer_input_are_no_other_settings(tmp_path: Path) -> None:
+    """A model can be compared with its export that has a uint8 input."""
+    integer = '{"dtype": "uint8", "range": [0, 255]}'
+    for norm, compared in (("l2", 1), ("linf", 0)):
+        with (
+            results(tmp_path, f"a{norm}") as a,
+            results(tmp_path, f"b{norm}", preprocessing=integer) as b,
+        ):
+            fill(a, ATTACK, {"norm": norm}, distance=0.1)
+            fill(b, ATTACK, {"norm": "l2"}, distance=0.2)
+            assert a.existing("attack")[0].settings == {"norm": norm}
+            assert b.existing("attack")[0].settings == {"norm": "l2", "input_step": 1 / 255}
+            for pair in ((a, b), (b, a)):
+                assert bool(differences(*pair, ComparisonSettings())) == bool(compared)
 
 
 def test_other_settings_or_other_data_are_not_compared(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from importlib.metadata import entry_points
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import integer_models
 import numpy as np
 import pytest
 import torch
 from onnx import TensorProto
 from onnx_models import images, linear, model, node, saved, weights
 
+from robcert.certify.data.arrays import from_arrays
 from robcert.certify.errors import (
     DataError,
     InvalidParameterError,
@@ -154,7 +156,23 @@ def test_integer_inputs_are_rounded_and_saturated(tmp_path: Path) -> None:
     x = pixels()
     expected = (255 * x).round().flatten(1) @ torch.from_numpy(weights(5, 48))
     torch.testing.assert_close(classifier.logits(x), expected, rtol=1e-4, atol=1e-2)
-    assert classifier.twin is not None
+    unrounded = (255 * x).flatten(1) @ torch.from_numpy(weights(5, 48))
+    torch.testing.assert_close(classifier.twin_logits(x), unrounded, rtol=1e-4, atol=1e-2)
+    assert any("pixels are rounded to 256 levels" in line for line in classifier.info.notes)
+    corners = x.round()  # black and white pixels have an effect too
+    expected = 255 * torch.from_numpy(weights(5, 48))[:, 0].view(1, 3, 4, 4).expand_as(x)
+    torch.testing.assert_close(slope(classifier, corners), expected)
+
+
+def test_the_slope_of_an_integer_input_is_that_between_its_levels(tmp_path: Path) -> None:
+    """Else an honest model with a uint8 input would seem to have gradients that are no slopes."""
+    made = integer_models.network(integer=True)
+    pixels = from_arrays("photographs", integer_models.photographs(20), None)
+    parity = loaded(tmp_path, made, images=pixels).info.parity
+    assert parity is not None
+    assert parity.gradient_correlation is not None
+    assert parity.gradient_correlation > 0.95
+    assert parity.max_relative_logit_error < 1e-5
 
 
 def test_a_half_precision_model_keeps_its_twin(tmp_path: Path) -> None:
