@@ -29,10 +29,11 @@ def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), gradient.reshape(-1).view(x.shape)
 
 
-def saturated(x: Tensor, low: float, high: float) -> Tensor:
+def saturated(x: Tensor, low: float | None, high: float | None) -> Tensor:
     """``x`` clipped to [low, high], with the gradient 1 at the limits too.
 
     torch's clamp has the gradient 0 there, so black and white pixels would seem to have no effect
     where pixels are clipped to their range.
     """
-    return torch.where(x < low, low, torch.where(x > high, high, x))
+    inside = torch.clamp(x.detach(), low, high)
+    return torch.where(inside == x, x, inside)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from robcert.certify.errors import require_at_least, require_positive
-from robcert.certify.numerics import cross_entropy
+from robcert.certify.numerics import cross_entropy, saturated
 
 from .objective import Losses, Objective, Step
 
@@ -47,7 +47,7 @@ class Free(Objective):
         kept = step.memory.get(_MEMORY)
         delta = torch.zeros_like(x) if kept is None or kept.shape != x.shape else kept.clone()
         delta.requires_grad_()
-        logits = model((x + delta).clamp(0, 1))
+        logits = model(saturated(x + delta, 0, 1))
         size = self.epsilon if self.step_size is None else self.step_size
 
         def move() -> None:

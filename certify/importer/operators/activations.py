@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.numerics import softmax as row_softmax
-from robcert.certify.numerics import whole_vectors
+from robcert.certify.numerics import saturated, whole_vectors
 
 from .operator_table import elementwise, operator
 from .shaping import flatten
@@ -81,7 +81,7 @@ def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 @operator("HardSigmoid", ignore=("consumed_inputs",))
 def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """Alpha x + beta between 0 and 1."""
-    return torch.clamp(alpha * x + beta, 0.0, 1.0)
+    return saturated(alpha * x + beta, 0.0, 1.0)
 
 
 @operator("Gelu")

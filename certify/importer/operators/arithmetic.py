@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.numerics import whole_vectors
+from robcert.certify.numerics import saturated, whole_vectors
 
 from .common import floats, with_slope
 from .operator_table import Gradient, elementwise, operator
@@ -109,7 +109,7 @@ def clip_by_attributes(
     x: Tensor, *, min_: float | None = None, max_: float | None = None
 ) -> Tensor:
     """``x`` between two numbers."""
-    return x if min_ is None and max_ is None else torch.clamp(x, min_, max_)
+    return x if min_ is None and max_ is None else saturated(x, min_, max_)
 
 
 @operator("Clip", since=11, host=("low", "high"))
@@ -121,7 +121,7 @@ def clip(
     (upper,) = floats(high) or (None,)
     if not x.is_floating_point():
         lower, upper = (None if v is None else int(v) for v in (lower, upper))
-    return x if lower is None and upper is None else torch.clamp(x, lower, upper)
+    return x if lower is None and upper is None else saturated(x, lower, upper)
 
 
 @operator("Round", gradient=Gradient.STRAIGHT_THROUGH, since=11)

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.numerics import saturated
 
 from .activations import gelu, sigmoid
 from .convolution import convolution
@@ -38,9 +39,9 @@ def activated(x: Tensor, name: str, parameters: Sequence[float]) -> Tensor:
     if name == "LeakyRelu":
         return functional.leaky_relu(x, first)
     if name == "HardSigmoid":
-        return torch.clamp(first * x + second, 0.0, 1.0)
+        return saturated(first * x + second, 0.0, 1.0)
     if name == "Clip" and len(parameters) > 1:
-        return torch.clamp(x, first, second)
+        return saturated(x, first, second)
     message = f"the fused activation {name!r} has no counterpart in a twin"
     raise ModelFileError(message)
 

@@ -103,6 +103,16 @@ def test_free_moves_its_perturbation_by_the_gradients_sign() -> None:
     close(now.memory["perturbation"][0].flatten(), -0.05 * WEIGHT.sign(), 1e-6)
 
 
+def test_free_moves_black_and_white_pixels() -> None:
+    """They can move inwards, although clipping to [0, 1] stops them outwards."""
+    objective, now, model = Free(epsilon=0.05, step_size=0.02), step(), Logistic()
+    losses = objective(model, torch.round(X), Y, now)
+    torch.autograd.backward(losses.loss.mean())
+    assert losses.after_backward is not None
+    losses.after_backward()
+    assert (now.memory["perturbation"] != 0).all()
+
+
 def test_trades_adds_the_divergence_at_the_corner() -> None:
     losses = call(Trades(weight=3.0, epsilon=0.05, steps=30, step_size=0.01))
     p = torch.stack([torch.sigmoid(MARGIN), torch.sigmoid(-MARGIN)], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import onnx
 import pytest
 import torch
 from onnx_cases.node_cases import as_array, as_tensor, cases_of, claimed, node_cases
@@ -113,3 +114,25 @@ def test_rows_of_the_table_say_what_kind_of_gradient_they_have() -> None:
         Gradient.STRAIGHT_THROUGH,
         Gradient.TRUE,
     ]
+
+
+@pytest.mark.parametrize("opset", [6, 13])
+def test_pixels_at_the_limits_of_a_clip_keep_their_gradient(opset: int) -> None:
+    """Black and white pixels can move inwards, so a graph that clips them has their slope."""
+    limits = {"min": 0.0, "max": 1.0} if opset == 6 else {}
+    names = ["x"] if opset == 6 else ["x", "low", "high"]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Clip", names, ["y"], **limits)],
+        "clip",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 5])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 5])],
+        [
+            onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value])
+            for name, value in (("low", 0.0), ("high", 1.0))
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    twin = build_twin(model)
+    x = torch.tensor([[-0.5, 0.0, 0.5, 1.0, 1.5]], requires_grad=True)
+    (slope,) = torch.autograd.grad(first_output(twin, [], x).sum(), x)
+    assert slope.tolist() == [[0.0, 1.0, 1.0, 1.0, 0.0]]
