@@ -15,7 +15,7 @@ from .deviation import (
     tangent,
 )
 from .figures import charts
-from .multistart import Multistart, shrinking_rule
+from .multistart import TARGET_STEPS, Multistart, shrinking_rule
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
 from .settings import LinearitySettings, Schedule, Steps
@@ -24,6 +24,7 @@ from .tables import tables
 
 __all__ = [
     "LINEARITY",
+    "TARGET_STEPS",
     "Deviation",
     "LinearitySettings",
     "LinearitySummary",

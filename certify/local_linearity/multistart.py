@@ -107,7 +107,14 @@ class Multistart:
         )
 
     def largest(
-        self, tangents: Tangent, batch: Batch, *, epsilon: float, seed: int, stream: str
+        self,
+        tangents: Tangent,
+        batch: Batch,
+        *,
+        epsilon: float,
+        seed: int,
+        stream: str,
+        known: tuple[Tensor, ...] = (),
     ) -> Deviation:
         """Largest deviations from the tangent that the search finds within ``epsilon``.
 
@@ -117,8 +124,10 @@ class Multistart:
             epsilon: radius of the ball, pixel units.
             seed: seed of the run.
             stream: name of the random stream.
+            known: perturbations ``(b, c, h, w)`` at which the first ascent starts too, in place of
+                the end of a short attack and of as many random points.
         """
-        best = _Ascents(self, tangents, batch, epsilon, seed, stream).staged()
+        best = _Ascents(self, tangents, batch, epsilon, seed, stream).staged(known)
         rows, idle = np.arange(len(batch)), np.zeros(len(batch), np.int64)
         for number in range(1, self.restarts):
             some = _Ascents(self, tangents.part(rows), batch.part(rows), epsilon, seed, stream)
@@ -152,10 +161,10 @@ class _Ascents:
         """Ball of the perturbations."""
         return Ball(self.search.norm, self.epsilon)
 
-    def staged(self) -> Deviation:
+    def staged(self, known: tuple[Tensor, ...]) -> Deviation:
         """Largest deviations of the first ascent, with all its stages."""
         along = self.epsilon * steepest(self.search.norm, self.tangents.gradient)
-        points = [along, -along, self._attacked(0)]
+        points = [along, -along, *(known or [self._attacked(0)])]
         points += [self._random(-1 - block) for block in range(STAGES[0].starts - len(points))]
         found: list[Deviation] = []
         for number, stage in enumerate(STAGES):
