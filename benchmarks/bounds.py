@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,23 @@ from torch import Tensor, nn
 
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
-from robcert.certify.local_linearity import Search, Sided, adam_rule, largest_deviation, tangent
+from robcert.certify.local_linearity import (
+    Search,
+    Sided,
+    adam_rule,
+    halving_rule,
+    largest_deviation,
+    tangent,
+)
 from robcert.certify.model import Classifier
 from robcert.certify.numerics import Loss, keep_freed_memory
 from robcert.certify.radius_bounds import (
     BLOCK_SIZE,
+    BoundsSettings,
     GradientNormSearch,
     ResidualSearch,
     epsilon_grid,
+    largest_excesses,
     largest_gradient_norm,
     largest_residuals,
     local_lipschitz,
@@ -108,7 +117,7 @@ def bare(twin: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, passes: Passes)
 def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[], object], Passes]]:
     """Each kernel with its tangent, and the passes that it needs."""
     adam = Search(Norm.LINF, Sided.TWO, 50, adam_rule())
-    grid = ResidualSearch(Norm.LINF, epsilon_grid(EPSILON, 3), 20, 2, 0)
+    grid = ResidualSearch(Norm.LINF, epsilon_grid(EPSILON, 3), 20, 0)
 
     def tangents() -> Tangent:
         return tangent(classifier, batch.x, batch.y, Loss.MARGIN)
@@ -123,8 +132,8 @@ def kernels(classifier: Classifier, batch: Batch) -> dict[str, tuple[Callable[[]
         search = GradientNormSearch(Norm.LINF, EPSILON, ASCENT_STEPS, restarts=1, seed=0)
         return largest_gradient_norm(tangents(), batch, search)
 
-    # one forward pass after the last step of each search, and one at omega's random points
-    looks = 3 * len(grid.epsilons)
+    # one forward pass after each of nine ascents, and at the floor and a random point
+    looks = 11 * len(grid.epsilons)
     return {
         "gamma, 50 Adam steps": (gamma, Passes(1 + 50, 1)),
         "omega, 3 radii": (omega, Passes(1 + grid.n_gradients, looks)),
@@ -236,6 +245,33 @@ def known_functions(pixels: int) -> dict[str, tuple[Callable[[Tensor], Tensor], 
     }
 
 
+def report_found(classifier: Classifier, batch: Batch) -> None:
+    """Print the residuals found against gradients, ours and those of one random start a radius."""
+    tangents, grid = tangent(classifier, batch.x, batch.y, Loss.MARGIN), epsilon_grid(RADIUS, 5)
+    found: dict[str, tuple[int, Tensor]] = {}
+    for profile in ("quick", "standard", "thorough"):
+        settings = replace(
+            BoundsSettings.of_profile(profile), norm=Norm.L2, epsilon=RADIUS, points=5
+        )
+        excesses, residuals = settings.excess_search(0), settings.search(0)
+        seen = largest_excesses(tangents, batch, excesses)
+        passes = excesses.n_gradients + residuals.n_gradients
+        found[profile] = (passes, largest_residuals(tangents, batch, residuals, seen).found)
+    for steps in (8, 50, 200):
+        search = Search(Norm.L2, Sided.UPPER, steps, halving_rule(Norm.L2, steps), box=False)
+        values = [
+            search.largest(tangents, batch, epsilon=epsilon, seed=0, stream="one").value
+            for epsilon in grid
+        ]
+        found[f"one start, {steps} steps"] = (steps * len(grid), torch.stack(values, 1))
+    most = torch.stack([values for _, values in found.values()]).amax(0).clamp_min(1e-12)
+    print("\nresiduals found / largest found by any search, l2, 5 radii")
+    for name, (passes, values) in found.items():
+        ratio = values / most
+        found_share = f"mean {ratio.mean():.3f} least {ratio.min():.2f}"
+        print(f"  {name:22s} {passes:5} gradients   {found_share}")
+
+
 def report_known(blocks: int, pixels: int = 784) -> None:
     """Print the largest slopes found relative to the true ones, with equal numbers of gradients."""
     points = blocks * BLOCK_SIZE
@@ -315,6 +351,7 @@ def main() -> None:
     report_ratios(pair.classifier, batches, options.rounds)
     both = ours(pair.classifier, batches[-1], points) | theirs(pair, batches[-1], points)
     report_rates(shipped, sampled(both, options.rounds), points)
+    report_found(pair.classifier, batches[-1])
     report_known(options.blocks)
 
 

@@ -15,7 +15,7 @@ from .deviation import (
     tangent,
 )
 from .figures import charts
-from .multistart import Multistart, shrinking_rule
+from .multistart import MANY_STARTS, Multistart, Plan, Stage, shrinking_rule
 from .schema import LINEARITY
 from .series import Measured, save_course, save_histogram, series_table
 from .settings import LinearitySettings, Schedule, Steps
@@ -24,14 +24,17 @@ from .tables import tables
 
 __all__ = [
     "LINEARITY",
+    "MANY_STARTS",
     "Deviation",
     "LinearitySettings",
     "LinearitySummary",
     "Measured",
     "Multistart",
+    "Plan",
     "Schedule",
     "Search",
     "Sided",
+    "Stage",
     "Steps",
     "Tangent",
     "adam_rule",

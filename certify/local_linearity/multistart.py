@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 RISE = 1.01
 """A repeat that raises an image's largest deviation by less than this factor is its last."""
 
-TARGETS = 9
-"""Largest number of other classes towards which a search starts."""
-
 TARGET_STEPS = 4
 """Steps of the short attacks whose last iterates are starts."""
 
@@ -67,12 +64,30 @@ class Stage:
     last: float
 
 
-STAGES = (Stage(None, 0.1, 2.0, 0.5), Stage(6, 0.2, 1.0, 0.3), Stage(2, 1.0, 2.0, 0.01))
-"""Steps longer than the radius reach the opposite side of the ball; short ones end at a maximum."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a search starts and which ascents follow.
+
+    Steps longer than the radius reach the opposite side of the ball; short ones end at a maximum.
+
+    Attributes:
+        targets: largest number of other classes towards which the search starts.
+        stages: ascents from the starts.
+        repeats: further ascents from an image's largest deviation, while each raises it by `RISE`.
+    """
+
+    targets: int
+    stages: tuple[Stage, ...]
+    repeats: tuple[Stage, ...] = ()
 
 
-REPEATS = (Stage(1, 1.0, 0.5, 0.01), Stage(1, 1.0, 0.5, 0.01), Stage(1, 1.0, 2.0, 0.01))
-"""Further ascents from an image's largest deviation: slow ascents go on, others move away."""
+MANY_STARTS = Plan(
+    targets=9,
+    stages=(Stage(None, 0.1, 2.0, 0.5), Stage(6, 0.2, 1.0, 0.3), Stage(2, 1.0, 2.0, 0.01)),
+    # slow ascents go on, others move away
+    repeats=(Stage(1, 1.0, 0.5, 0.01), Stage(1, 1.0, 0.5, 0.01), Stage(1, 1.0, 2.0, 0.01)),
+)
+"""The search for gamma."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +95,7 @@ class Multistart:
     """Configuration of a search from several starts.
 
     The starts are the ends of steps along the gradient and against it, random points, and the ends
-    of short attacks towards each of the `TARGETS` highest other classes. `STAGES` says how many of
-    them continue. The `REPEATS` go on from an image's largest deviation while each raises it by
-    `RISE`.
+    of short attacks towards the highest other classes. The plan says how many of them continue.
 
     Attributes:
         norm: norm of the ball.
@@ -90,6 +103,7 @@ class Multistart:
         steps: gradient steps of an ascent of the last stage.
         restarts: random starts; at least 1.
         box: keep perturbed images in [0, 1].
+        plan: the stages of the search.
     """
 
     norm: Norm
@@ -97,16 +111,30 @@ class Multistart:
     steps: int
     restarts: int = 10
     box: bool = True
+    plan: Plan = MANY_STARTS
 
     @property
     def n_gradients(self) -> int:
-        """Largest number of gradients per image, besides the tangent's."""
-        starts = 2 + self.restarts + TARGETS
-        stages = sum(min(stage.starts or starts, starts) * self.steps_of(stage) for stage in STAGES)
-        return TARGETS * TARGET_STEPS + stages + sum(self.steps_of(stage) for stage in REPEATS)
+        """Largest number of gradients per image, besides the tangent's, without known starts."""
+        plan = self.plan
+        starts = 2 + self.restarts + plan.targets
+        return (
+            plan.targets * TARGET_STEPS
+            + sum(
+                min(stage.starts or starts, starts) * self.steps_of(stage) for stage in plan.stages
+            )
+            + sum(self.steps_of(stage) for stage in plan.repeats)
+        )
 
     def largest(
-        self, tangents: Tangent, batch: Batch, *, epsilon: float, seed: int, stream: str
+        self,
+        tangents: Tangent,
+        batch: Batch,
+        *,
+        epsilon: float,
+        seed: int,
+        stream: str,
+        known: tuple[Tensor, ...] = (),
     ) -> Deviation:
         """Largest deviations from the tangent that the search finds within ``epsilon``.
 
@@ -119,10 +147,11 @@ class Multistart:
             epsilon: radius of the ball, pixel units.
             seed: seed of the run.
             stream: name of the random stream.
+            known: further starts ``(b, c, h, w)``, the last in number.
         """
-        best = _Ascents(self, tangents, batch, epsilon, seed, stream).staged()
+        best = _Ascents(self, tangents, batch, epsilon, seed, stream).staged(known)
         rows = np.arange(len(batch))
-        for number, stage in enumerate(REPEATS):
+        for number, stage in enumerate(self.plan.repeats):
             some = _Ascents(self, tangents.part(rows), batch.part(rows), epsilon, seed, stream)
             before = best.part(rows)
             again = some.ascend(stage, before, f"repeat/{number}")
@@ -154,11 +183,11 @@ class _Ascents:
         """Ball of the perturbations."""
         return Ball(self.search.norm, self.epsilon)
 
-    def staged(self) -> Deviation:
+    def staged(self, known: tuple[Tensor, ...]) -> Deviation:
         """Largest deviations of all stages."""
-        ends = self._starts()
+        ends = self._starts(known)
         found: list[Deviation] = []
-        for number, stage in enumerate(STAGES):
+        for number, stage in enumerate(self.search.plan.stages):
             chosen = ends if stage.starts is None else _largest(ends, stage.starts)
             ends = [
                 self.ascend(stage, start, f"{number}/{place}") for place, start in enumerate(chosen)
@@ -189,7 +218,7 @@ class _Ascents:
         )
         return replace(found, restart=start.restart)
 
-    def _starts(self) -> list[Deviation]:
+    def _starts(self, known: tuple[Tensor, ...]) -> list[Deviation]:
         """The starts of the search, with deviation 0."""
         along = self.epsilon * steepest(self.search.norm, self.tangents.gradient)
         random = (
@@ -199,9 +228,10 @@ class _Ascents:
             for block in range(self.search.restarts)
         )
         zero = torch.zeros_like(self.tangents.value)
+        points = (along, -along, *random, *self._attacked(), *known)
         return [
             Deviation(zero, zero, delta, torch.full_like(self.tangents.y, number))
-            for number, delta in enumerate((along, -along, *random, *self._attacked()))
+            for number, delta in enumerate(points)
         ]
 
     def _attacked(self) -> Iterator[Tensor]:
@@ -213,7 +243,7 @@ class _Ascents:
         order = others.argsort(dim=1, descending=True, stable=True)
         rule = shrinking_rule(self.search.norm, TARGET_STEPS, 1.0, 0.2)
         config = AscentConfig(TARGET_STEPS, rule, self.search.box)
-        for target in order[:, :-1][:, :TARGETS].unbind(1):
+        for target in order[:, :-1][:, : self.search.plan.targets].unbind(1):
             yield maximise(
                 lambda delta, target=target: targeted_margin(logits_of(x + delta), y, target),
                 x,

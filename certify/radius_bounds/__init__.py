@@ -2,6 +2,7 @@
 
 from .analysis import analyse
 from .clever import BLOCK_SIZE, local_lipschitz
+from .excess import largest_excesses
 from .figures import charts
 from .fits import FitSummary, OmegaSummary
 from .gradient_norm import GradientNormSearch, largest_gradient_norm
@@ -28,6 +29,7 @@ __all__ = [
     "charts",
     "epsilon_grid",
     "fit_state",
+    "largest_excesses",
     "largest_gradient_norm",
     "largest_residuals",
     "local_lipschitz",

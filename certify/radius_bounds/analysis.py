@@ -105,15 +105,8 @@ class _Radii:
         valid = self.valid
         columns: Columns = {"loss": loss, "gradient_norm": slope}
         columns |= self._population_bounds(loss, slope, valid=valid)
-        own = self._own_residuals(tangents, batch, -loss, slope)
-        gamma, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=own)
-        columns |= {
-            "gamma_upper": own,
-            "gamma_bound": gamma * valid,
-            "gamma_censored": (ends & valid).astype(np.int8),
-            **self._own_excess_bound(tangents, batch, loss, slope),
-            "curvature_bound": np.full(len(loss), np.nan),
-        }
+        columns |= self._own_bounds(tangents, batch, loss, slope)
+        columns["curvature_bound"] = np.full(len(loss), np.nan)
         columns |= self._clever(tangents, batch, loss, valid=valid)
         curved = fits.curvature is not None and fits.curvature.status is not Status.INVALID
         if fits.curvature is not None and curved and fits.curvature.status.limits:
@@ -166,58 +159,60 @@ class _Radii:
             columns |= {name: radii, f"{name}_capped": _flag(capped, radii)}
         return columns
 
-    def _own_excess_bound(
+    def _own_bounds(
         self,
         tangents: Tangent,
         batch: Batch,
         loss: NDArray[np.float64],
         slope: NDArray[np.float64],
     ) -> Columns:
-        """Radii from each image's own excesses, which a search gives as the sample has them."""
-        settings = self.settings
-        own = self._sampled("excess", batch)
-        own[loss >= 0] = np.nan
-        apart = np.flatnonzero(np.isnan(own[:, 0]) & (loss < 0))
+        """Radii from each image's own residuals and excesses.
+
+        Those of sampled images are taken from the sample; a search gives the same numbers.
+        Residuals are NaN where the radius does not depend on them, excesses where misclassified.
+        """
+        settings, gap = self.settings, -loss
+        residuals, excesses = (self._sampled(name, batch) for name in ("residual", "excess"))
+        apart = np.flatnonzero(np.isnan(residuals[:, 0]) & (gap > 0))
+        residuals = forget_decided(residuals, gap=gap, slope=slope, epsilons=settings.epsilons)
+        excesses[gap <= 0] = np.nan
         if len(apart):
-            search = settings.excess_search(self.session.seed)
-            found = largest_excesses(tangents.part(apart), batch.part(apart), search)
-            own[apart] = found.double().cpu().numpy()
-        radii, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=own)
-        return {
-            "rho_own": own,
-            "rho_own_bound": radii * self.valid,
-            "rho_own_censored": (ends & self.valid).astype(np.int8),
-        }
+            residuals[apart], excesses[apart] = self._search(
+                tangents.part(apart), batch.part(apart), gap[apart], slope[apart]
+            )
+        columns: Columns = {}
+        for column, bound, own in (
+            ("gamma_upper", "gamma", residuals),
+            ("rho_own", "rho_own", excesses),
+        ):
+            radii, ends = omega_bound(loss, slope, epsilons=settings.epsilons, omegas=own)
+            columns |= {
+                column: own,
+                f"{bound}_bound": radii * self.valid,
+                f"{bound}_censored": (ends & self.valid).astype(np.int8),
+            }
+        return columns
+
+    def _search(
+        self,
+        tangents: Tangent,
+        batch: Batch,
+        gap: NDArray[np.float64],
+        slope: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Residuals and excesses ``(b, m)`` of images that are not in the sample."""
+        settings, seed = self.settings, self.session.seed
+        excesses = largest_excesses(tangents, batch, settings.excess_search(seed))
+        residuals = residuals_while_undecided(
+            tangents, batch, settings.search(seed), gap=gap, slope=slope, excesses=excesses
+        )
+        return residuals, excesses.found.double().cpu().numpy()
 
     def _sampled(self, name: str, batch: Batch) -> NDArray[np.float64]:
         """Values ``(b, m)`` of the column ``name`` of the sample; NaN for images not sampled."""
         known, nothing = self.sampled[name], np.full(self.settings.points, np.nan)
         rows = [known.get(int(index), nothing) for index in batch.index]
         return np.array(rows).reshape(len(batch), self.settings.points)
-
-    def _own_residuals(
-        self,
-        tangents: Tangent,
-        batch: Batch,
-        gap: NDArray[np.float64],
-        slope: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Residuals ``(b, m)`` of each image, NaN where its radius does not depend on them.
-
-        Those of sampled images are taken from the sample; a search gives the same numbers.
-        """
-        settings = self.settings
-        own = self._sampled("residual", batch)
-        known = ~np.isnan(own[:, 0])
-        own = forget_decided(own, gap=gap, slope=slope, epsilons=settings.epsilons)
-        unknown = np.flatnonzero(~known)
-        if len(unknown):
-            search = settings.search(self.session.seed)
-            planes, part = tangents.part(unknown), batch.part(unknown)
-            own[unknown] = residuals_while_undecided(
-                planes, part, search, gap=gap[unknown], slope=slope[unknown]
-            )
-        return own
 
 
 def _flag(raised: NDArray[np.bool_], radii: NDArray[np.float64]) -> NDArray[np.int8]:

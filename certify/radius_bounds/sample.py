@@ -118,7 +118,8 @@ def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: 
     """Gradient norms, largest residuals and curvatures of one batch of sampled images."""
     norm = Norm(settings.norm)
     tangents = finite_tangent(classifier, batch.x, batch.y, settings.loss)
-    residuals = largest_residuals(tangents, batch, settings.search(seed))
+    excesses = largest_excesses(tangents, batch, settings.excess_search(seed))
+    residuals = largest_residuals(tangents, batch, settings.search(seed), excesses)
     slopes = norm.dual.of(tangents.gradient)
     steepest, curvature = slopes, slopes.new_full((len(batch),), float("nan"))
     if settings.region == Region.BALL:
@@ -136,7 +137,7 @@ def _rows(classifier: Classifier, batch: Batch, settings: BoundsSettings, seed: 
         "largest_gradient_norm": steepest,
         "residual": residuals.found,
         "residual_random": residuals.random,
-        "excess": largest_excesses(tangents, batch, settings.excess_search(seed)),
+        "excess": excesses.found,
         "floor": residuals.floor,
         "curvature": curvature,
     }

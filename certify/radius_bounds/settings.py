@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import (
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from robcert.certify.numerics import ImageLoss
 
 
-MANY_RESTARTS = 4
-"""From this many restarts on, excesses are searched for from five starts."""
+SEARCH = 2
+"""Number of the searches: it rises when equal settings would find other values than before."""
 
 
 class Margin(StrEnum):
@@ -71,6 +71,10 @@ class SamplingSettings:
     curvature_steps: int
     rho_steps: int
 
+    def stored(self) -> dict[str, Any]:
+        """The settings as results files hold them, with the number of the searches."""
+        return _numbered(self)
+
 
 @dataclass(frozen=True, slots=True)
 class BoundsSettings:
@@ -88,13 +92,14 @@ class BoundsSettings:
         region: where the gradients for L are sampled.
         points: radii of the grid of omega, from epsilon / 8 to 2 epsilon; with 5, 9 or 13
             points epsilon is one of them; a bound uses omega at the next larger point.
-        steps: gradient steps of each search for a residual (or a gradient norm).
-        restarts: random initial perturbations of each.
+        steps: gradient steps of an ascent to the end, for a residual or a gradient norm.
+        restarts: random initial perturbations of a search for a gradient norm; other searches are
+            repeated once for every two.
         top_k: an image counts as correct if y is among this many top classes.
         curvature_steps: products with the Hessian for the curvature bound, in l2; 0 for none.
         clever_blocks: blocks of random points around each reported image, for its own L within the
             largest radius of the grid, at least the 30 that a fit takes; 0 for none.
-        rho_steps: gradient steps of each search for an excess over the steepest tangent.
+        rho_steps: gradient steps of each ascent for an excess over the steepest tangent.
     """
 
     norm: Norm = Norm.LINF
@@ -112,7 +117,7 @@ class BoundsSettings:
     top_k: int = 1
     curvature_steps: int = 12
     clever_blocks: int = 0
-    rho_steps: int = 20
+    rho_steps: int = 12
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -133,6 +138,10 @@ class BoundsSettings:
         require_at_least("curvature_steps", self.curvature_steps, 0)
         if self.clever_blocks:
             require_at_least("clever_blocks (unless 0)", self.clever_blocks, LEAST_BLOCKS)
+
+    def stored(self) -> dict[str, Any]:
+        """The settings as results files hold them, with the number of the searches."""
+        return _numbered(self)
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -171,20 +180,26 @@ class BoundsSettings:
         ranked = f"-top{self.top_k}" if self.top_k > 1 else ""
         return f"{self.norm}-{self.epsilon:.4g}-{self.margin}{ranked}"
 
+    @property
+    def rounds(self) -> int:
+        """How often the searches for residuals and excesses are repeated."""
+        return max(1, self.restarts // 2)
+
     def search(self, seed: int) -> ResidualSearch:
         """Configuration of the search for residuals."""
-        return ResidualSearch(Norm(self.norm), self.epsilons, self.steps, self.restarts, seed)
+        return ResidualSearch(
+            Norm(self.norm), self.epsilons, self.steps, seed, repeats=self.rounds > 1
+        )
 
     def excess_search(self, seed: int) -> ExcessSearch:
-        """Configuration of the search for excesses: two starts, five with many restarts."""
+        """Configuration of the search for excesses."""
         climbed = Margin.LOGIT.loss(self.top_k)
-        starts = 5 if self.restarts >= MANY_RESTARTS else 2
         return ExcessSearch(
             norm=Norm(self.norm),
             epsilons=self.epsilons,
             climbed=climbed,
             steps=self.rho_steps,
-            starts=starts,
+            rounds=self.rounds,
             seed=seed,
             targeted=self.top_k == 1,
         )
@@ -210,3 +225,8 @@ class BoundsSettings:
         curvature = 2 * self.curvature_steps if self.curved else 0
         own = 1 + self.clever_blocks * BLOCK_SIZE
         return n_sampled * (1 + search + ball + curvature) + n_reported * own + n_apart * search
+
+
+def _numbered(settings: BoundsSettings | SamplingSettings) -> dict[str, Any]:
+    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    return {**values, "search": SEARCH}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.numerics import softmax as row_softmax
 from robcert.certify.numerics import saturated, whole_vectors
+from robcert.certify.numerics import softmax as row_softmax
 
 from .operator_table import elementwise, operator
 from .shaping import flatten

@@ -16,7 +16,8 @@ from robcert.certify.core import Norm
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.errors import InvalidParameterError, StoreError, TwinUnavailableError
 from robcert.certify.radius_bounds.analysis import analyse, summarise
-from robcert.certify.radius_bounds.settings import Margin, Region
+from robcert.certify.radius_bounds.schema import BOUNDS
+from robcert.certify.radius_bounds.settings import SEARCH, Margin, Region
 from robcert.certify.radius_bounds.tables import tables
 from robcert.certify.session import Session
 from robcert.certify.stats.extremes import Method
@@ -282,16 +283,31 @@ def test_images_without_labels_refer_to_the_prediction(tmp_path: Path) -> None:
 
 
 def test_cost_is_known_before_the_run() -> None:
-    """5 radii, 8 steps, 1 restart, 12 products: 1 + 40 + 24 gradients a sampled image.
+    """5 radii, 8 steps, 1 round, 12 products: 1 + 100 + 24 gradients a sampled image.
 
-    And for rho 5 radii, 8 steps, 2 starts, 9 classes: 89.
+    At each radius 8 starts of 1 step, 2 of 2 and 1 of 8: 20. And for rho 10 ascents at the largest
+    radius, 4 down and 4 up, of 8 steps: 144.
     """
-    assert SETTINGS.gradient_passes(300, 40) == 300 * (65 + 89) + 40
-    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * (65 + 89) + 40 + 7 * (40 + 89)
-    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * (81 + 89)
-    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 41 + 89
-    # with restarts: 16 at the first radius, then 8 from a new point and 4 from the last best one
-    assert replace(SETTINGS, norm=Norm.LINF, restarts=2).gradient_passes(1, 0) == 90 + 16 + 4 * 12
+    assert SETTINGS.gradient_passes(300, 40) == 300 * (125 + 144) + 40
+    assert SETTINGS.gradient_passes(300, 40, 7) == 300 * (125 + 144) + 40 + 7 * (100 + 144)
+    assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * (141 + 144)
+    assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 101 + 144
+    # two rounds: ten more steps at each radius
+    four = replace(SETTINGS, norm=Norm.LINF, restarts=4)
+    assert four.gradient_passes(1, 0) == 101 + 5 * 10 + 2 * 144
+
+
+def test_rows_of_earlier_searches_keep_a_key_of_their_own(run: Run) -> None:
+    """Equal settings of a version with one start are another table; its rows are never reused."""
+    store, group = run(SETTINGS)
+    with store:
+        assert group.settings["search"] == SEARCH
+        assert store.at(f"{group.path}/bounds-sample").settings["search"] == SEARCH
+        before = {key: value for key, value in group.settings.items() if key != "search"}
+        other = store.group(
+            BOUNDS, prefix=SETTINGS.prefix, settings=before, seed=0, sizes={"epsilon": 5}
+        )
+        assert other.path != group.path
 
 
 def test_model_without_twin_is_refused(run: Run) -> None:

@@ -91,7 +91,9 @@ def shares(function: object) -> float:
     classifier = two_logits(function, 6)  # type: ignore[arg-type]
     batch = Batch(np.arange(20), rows[:, None, None], torch.zeros(20, dtype=torch.int64))
     tangents = tangent(classifier, batch.x, batch.y, Loss.MARGIN)
-    residual = largest_residuals(tangents, batch, ResidualSearch(Norm.L2, (0.05,), 10, 2, 0))
+    residual = largest_residuals(
+        tangents, batch, ResidualSearch(Norm.L2, (0.05,), 10, 0, repeats=True)
+    )
     curvature = largest_curvature(tangents, batch, steps=6, seed=0)
     within, floor = residual.found[:, 0].double().numpy(), residual.floor.double().numpy()
     return kinked_share(curvature.double().numpy(), within, floor, epsilon=0.05)

@@ -9,9 +9,17 @@ from known_functions import FlatFunction, flat_batch, quadratic, two_logits
 from torch import Tensor, nn
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.local_linearity.deviation import Tangent, tangent
+from robcert.certify.local_linearity.deviation import (
+    Search,
+    Sided,
+    Tangent,
+    halving_rule,
+    largest_deviation,
+    tangent,
+)
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import ImageLoss, Loss, TopMargin
+from robcert.certify.radius_bounds.excess import Excesses, ExcessSearch, largest_excesses
 from robcert.certify.radius_bounds.radii import omega_bound
 from robcert.certify.radius_bounds.residuals import (
     ResidualSearch,
@@ -43,7 +51,7 @@ def some_rows(n: int = 11) -> Tensor:
 @pytest.mark.parametrize("norm", Norm)
 def test_undecided_images_find_what_the_whole_search_finds(norm: Norm) -> None:
     tangents, batch = plane_of(wave, some_rows())
-    search = ResidualSearch(norm, GRID, 6, 2, 0)
+    search = ResidualSearch(norm, GRID, 6, 0, repeats=True)
     gap = -tangents.value.double().numpy()
     slope = norm.dual.of(tangents.gradient).double().numpy()
     whole = largest_residuals(tangents, batch, search).found.double().numpy()
@@ -58,7 +66,7 @@ def test_undecided_images_find_what_the_whole_search_finds(norm: Norm) -> None:
 
 def test_misclassified_images_are_decided_from_the_start() -> None:
     tangents, batch = plane_of(lambda x: 1 + x.sum(1), some_rows(3))
-    search = ResidualSearch(Norm.L2, GRID, 2, 1, 0)
+    search = ResidualSearch(Norm.L2, GRID, 2, 0)
     gap = -tangents.value.double().numpy()
     found = residuals_while_undecided(tangents, batch, search, gap=gap, slope=np.ones(3))
     assert np.isnan(found).all()
@@ -67,7 +75,7 @@ def test_misclassified_images_are_decided_from_the_start() -> None:
 def test_residuals_do_not_depend_on_the_batch() -> None:
     rows = some_rows()
     tangents, batch = plane_of(wave, rows)
-    search = ResidualSearch(Norm.LINF, GRID, 6, 2, 0)
+    search = ResidualSearch(Norm.LINF, GRID, 6, 0, repeats=True)
     whole = largest_residuals(tangents, batch, search)
     order = np.array([7, 2, 5])
     part = largest_residuals(tangents.part(order), batch.part(order), search)
@@ -80,18 +88,19 @@ def test_a_warm_start_follows_a_narrow_hill() -> None:
     curved = torch.zeros(400)
     curved[0] = 1.0
     tangents, batch = plane_of(lambda x: 0.5 * (x * x) @ curved, torch.full((4, 400), 0.5))
-    search = ResidualSearch(Norm.L2, GRID, 6, 2, 0)
+    search = ResidualSearch(Norm.L2, GRID, 6, 0, repeats=True)
     found = largest_residuals(tangents, batch, search).found
     assert (found[:, -1] >= 0.999 * 0.5 * GRID[-1] ** 2).all()
-    cold = largest_residuals(tangents, batch, ResidualSearch(Norm.L2, GRID[-1:], 6, 2, 0)).found
+    cold = largest_residuals(
+        tangents, batch, ResidualSearch(Norm.L2, GRID[-1:], 6, 0, repeats=True)
+    ).found
     assert (found[:, -1] >= cold[:, 0]).all()
 
 
-def test_one_restart_has_no_warm_start() -> None:
+def test_a_quadratic_is_found_at_every_radius() -> None:
     tangents, batch = plane_of(quadratic(torch.eye(4)), some_rows(2))
-    search = ResidualSearch(Norm.L2, GRID, 5, 1, 0)
-    assert search.n_gradients == 20
-    assert ResidualSearch(Norm.L2, GRID, 5, 3, 0).n_gradients == 15 + 3 * (10 + 2)
+    search = ResidualSearch(Norm.L2, GRID, 5, 0)
+    assert search.n_gradients == 4 * (8 + 2 + 5)
     found = largest_residuals(tangents, batch, search).found
     for row in found.tolist():
         assert row == pytest.approx([0.5 * epsilon**2 for epsilon in GRID], rel=1e-4)
@@ -126,6 +135,80 @@ def test_top_margin_of_a_linear_model() -> None:
     # |x| is the margin, so past 0 the residual within eps of 0.25 is 2 (eps - 0.25); it is flat
     # on the near side, so some start has to lie beyond
     found = largest_residuals(
-        tangents, batch, ResidualSearch(Norm.LINF, (0.2, 0.6), 5, 12, 0)
+        tangents, batch, ResidualSearch(Norm.LINF, (0.2, 0.6), 5, 0, repeats=True)
     ).found
     assert found[1].tolist() == pytest.approx([0, 0.7], abs=1e-5)
+
+
+def one_start(tangents: Tangent, batch: Batch, steps: int) -> Tensor:
+    """Residuals of one ascent from a random point at each radius."""
+    found = [
+        largest_deviation(
+            tangents,
+            batch,
+            Search(Norm.L2, Sided.UPPER, steps, halving_rule(Norm.L2, steps), box=False),
+            epsilon=epsilon,
+            seed=0,
+            stream="one",
+        ).value
+        for epsilon in GRID
+    ]
+    return torch.stack(found, 1).cummax(1).values
+
+
+def excesses_of(tangents: Tangent, batch: Batch, steps: int = 8) -> Excesses:
+    search = ExcessSearch(Norm.L2, GRID, Loss.MARGIN, steps, rounds=1, seed=0)
+    return largest_excesses(tangents, batch, search)
+
+
+def three_classes() -> Classifier:
+    """A small network of ReLU whose margin turns towards a third class behind the first."""
+    draws = torch.Generator().manual_seed(2)
+    first, second = nn.Linear(30, 40), nn.Linear(40, 3)
+    for layer in (first, second):
+        layer.weight = nn.Parameter(torch.randn(layer.weight.shape, generator=draws))
+        layer.bias = nn.Parameter(torch.randn(layer.bias.shape, generator=draws))
+    net = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second)
+    return Classifier.from_module(net, image_shape=(1, 1, 30), num_classes=3)
+
+
+def net_and_images(loss: Loss, n: int = 9) -> tuple[Tangent, Batch]:
+    classifier = three_classes()
+    batch = flat_batch(torch.rand(n, 30, generator=torch.Generator().manual_seed(5)))
+    y = classifier.twin_logits(batch.x).argmax(1)
+    batch = Batch(batch.index, batch.x, y)
+    return tangent(classifier, batch.x, y, loss), batch
+
+
+@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.PROBABILITY_MARGIN])
+def test_more_is_found_than_from_one_start(loss: Loss) -> None:
+    """One start per radius misses most of the residual of some image; starts at attacks do not."""
+    tangents, batch = net_and_images(loss)
+    search = ResidualSearch(Norm.L2, GRID, 8, 0)
+    several = largest_residuals(tangents, batch, search, excesses_of(tangents, batch)).found
+    one = one_start(tangents, batch, 8)
+    assert (several >= 0.8 * one - 1e-5).all()
+    assert (one < 0.5 * several).any()
+    assert several.mean() > 1.05 * one.mean()
+
+
+def test_the_search_is_monotone_and_ignores_batch_and_order() -> None:
+    tangents, batch = net_and_images(Loss.PROBABILITY_MARGIN)
+    search = ResidualSearch(Norm.L2, GRID, 6, 0, repeats=True)
+    whole = largest_residuals(tangents, batch, search, excesses_of(tangents, batch)).found
+    assert (whole.diff(dim=1) >= 0).all()
+    order = np.array([7, 2, 5])
+    part, some = tangents.part(order), batch.part(order)
+    assert torch.equal(
+        largest_residuals(part, some, search, excesses_of(part, some)).found, whole[order]
+    )
+
+
+def test_a_saturated_loss_is_left_by_way_of_an_attack() -> None:
+    """Probability margin of 60 (x₁ - 0.5): at x₁ = 0.3 it is -1 and flat, beyond 0.5 it is 1."""
+    rows = torch.full((3, 50), 0.3)
+    tangents, batch = plane_of(lambda x: 60 * (x[:, 0] - 0.5), rows, Loss.PROBABILITY_MARGIN)
+    search = ResidualSearch(Norm.L2, GRID, 8, 0)
+    found = largest_residuals(tangents, batch, search, excesses_of(tangents, batch)).found
+    assert (found[:, 2:] > 1.99).all()
+    assert (found[:, 0] < 0.01).all()
