@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from .column import Schema
 
 __all__ = ["AnalysisGroup", "ResultStore"]
+
+SIGN_SLOPE = "cauchy"
+"""The slope that stands in for that of Sign; one of the settings of every table of a model that has
+such a node, because earlier versions took another."""
 
 
 class ResultStore(ResultFile):
@@ -152,7 +157,7 @@ class ResultStore(ResultFile):
             sizes: lengths of the axes after the first.
             n_rows: rows of a table of samples; a table of images has one row per known image.
         """
-        path = f"/{schema.name}"
+        path, settings = f"/{schema.name}", self._with_slopes(settings)
         if prefix:
             content = canonical_json({"seed": seed, "settings": settings})
             digest = sha256(content.encode()).hexdigest()[:8]
@@ -164,6 +169,13 @@ class ResultStore(ResultFile):
             len(self.indices) if n_rows is None else n_rows,
             sizes or {},
         )
+
+    def _with_slopes(self, settings: object) -> object:
+        """``settings``, with the slope of Sign where the model has such a node."""
+        nodes = self.model.get("straight_through") or ()
+        if settings is None or not any(str(node).endswith("(Sign)") for node in nodes):
+            return settings
+        return {**json.loads(canonical_json(settings)), "sign_slope": SIGN_SLOPE}
 
     def sample_group(
         self,
