@@ -18,7 +18,7 @@ from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from .search.state import Found
 from .settings import NO_CLASS_IS, AttackSettings
 from .suites import Suite, attacks_of, without_radius
-from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise
+from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise, survives
 from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
 from .transfer_analysis import analyse as analyse_transfer
@@ -68,6 +68,7 @@ __all__ = [
     "summarise",
     "summarise_corruption",
     "summarise_transfer",
+    "survives",
     "tables",
     "transfer",
     "transfer_curves",
