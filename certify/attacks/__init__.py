@@ -16,7 +16,7 @@ from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from .search.state import Found
-from .settings import NO_CLASS_IS, AttackSettings
+from .settings import NO_CLASS_IS, SEARCH, AttackSettings
 from .suites import Suite, attacks_of, without_radius
 from .summary import AttackSummary, RobustAccuracy, distance_limit, share_at, summarise, survives
 from .tables import corruption_tables, tables, transfer_tables
@@ -31,6 +31,7 @@ __all__ = [
     "EVIDENCE",
     "NORMS",
     "NO_CLASS_IS",
+    "SEARCH",
     "TRANSFER",
     "AttackSettings",
     "AttackSummary",
