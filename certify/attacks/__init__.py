@@ -16,7 +16,7 @@ from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from .search.state import Found
-from .settings import NO_CLASS_IS, AttackSettings
+from .settings import NO_CLASS_IS, SEARCH, AttackSettings
 from .suites import Suite, attacks_of, without_radius
 from .summary import (
     AttackSummary,
@@ -25,6 +25,7 @@ from .summary import (
     one_input_only,
     share_at,
     summarise,
+    survives,
 )
 from .tables import corruption_tables, tables, transfer_tables
 from .transfer_analysis import TransferSettings, TransferSummary
@@ -38,6 +39,7 @@ __all__ = [
     "EVIDENCE",
     "NORMS",
     "NO_CLASS_IS",
+    "SEARCH",
     "TRANSFER",
     "AttackSettings",
     "AttackSummary",
@@ -76,6 +78,7 @@ __all__ = [
     "summarise",
     "summarise_corruption",
     "summarise_transfer",
+    "survives",
     "tables",
     "transfer",
     "transfer_curves",

@@ -13,10 +13,11 @@ from robcert.certify.store import INPUT_STEP, plain
 from robcert.certify.tables import pixel
 
 from .catalogue import RANDOM_TARGETED
+from .schema import ATTACK
 from .suites import without_radius
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -109,7 +110,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     group = store.at(key)
     indices = group.indices
     indices = indices[group.computed(indices)]
-    distance = group.column("distance", indices)
+    distance, elsewhere = _pooled(store, group, indices)
     attack_name = group.column("attack", indices)
     names = tuple(group.attribute("attacks", []))
     radii = tuple(sorted(group.settings.get("radii") or ()))
@@ -122,7 +123,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         attacks=names,
         n=len(distance),
         clean_accuracy=clean,
-        robust_accuracy=_curve(group, distance),
+        robust_accuracy=_curve(store, group, indices),
         headline_epsilon=float(group.attribute("headline_epsilon")),
         radii=radii,
         without_radius=without_radius(names) if radii else (),
@@ -134,7 +135,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         eight_bit=_eight_bit(group, indices),
         n_forward=_mean(group.column("n_forward", indices)),
         n_backward=_mean(group.column("n_backward", indices)),
-        warnings=_warnings(store, group, lost),
+        warnings=(*_warnings(store, group, lost), *elsewhere),
         complete=group.complete,
     )
 
@@ -158,11 +159,55 @@ def _targeted(
     return tuple(share_at(distance <= radius * (1 + ROUNDING), radius) for radius in radii)
 
 
-def _curve(group: AnalysisGroup, distance: NDArray[np.float64]) -> tuple[RobustAccuracy, ...]:
+def _curve(
+    store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64]
+) -> tuple[RobustAccuracy, ...]:
     epsilons = group.attribute("epsilons", [])
-    return tuple(
-        share_at(distance > distance_limit(group, epsilon), epsilon) for epsilon in epsilons
-    )
+    return tuple(share_at(survives(store, group, indices, e), e) for e in epsilons)
+
+
+def survives(
+    store: ResultStore,
+    group: AnalysisGroup,
+    indices: NDArray[np.int64],
+    epsilon: float,
+    *,
+    among: Container[str] | None = None,
+) -> NDArray[np.bool_]:
+    """Which images of the table have no adversarial image within ``epsilon`` ``(n,)``.
+
+    The table of a suite counts what any table of the file with that norm holds, for instance of
+    attacks held to ``epsilon``; that of named attacks only what they found. ``among``: paths of the
+    tables that count; None for all.
+    """
+    left = group.column("distance", indices) > distance_limit(group, epsilon)
+    others = [] if group.settings.get("attacks") else _others(store, group)
+    counted = [other for other in others if among is None or other.path in among]
+    return left & ~_broken(counted, indices, epsilon)
+
+
+def _broken(
+    tables: Sequence[AnalysisGroup], indices: NDArray[np.int64], epsilon: float
+) -> NDArray[np.bool_]:
+    """Which images have an adversarial image within ``epsilon`` in one of ``tables``."""
+    found = np.zeros(len(indices), bool)
+    for table in tables:
+        found |= _known_distance(table, indices) <= distance_limit(table, epsilon)
+    return found
+
+
+def _others(store: ResultStore, group: AnalysisGroup) -> list[AnalysisGroup]:
+    """The other tables of the file in the norm of ``group``."""
+    same = [t for t in store.existing(ATTACK.name) if t.settings["norm"] == group.settings["norm"]]
+    return [table for table in same if table.path != group.path and len(table.indices)]
+
+
+def _known_distance(table: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distances of images ``indices``; inf where the table has no row."""
+    distance = np.full(len(indices), np.inf)
+    known = table.computed(indices)
+    distance[known] = table.column("distance", indices[known])
+    return distance
 
 
 def distance_limit(group: AnalysisGroup, epsilon: float) -> float:
@@ -210,6 +255,34 @@ def _warnings(store: ResultStore, group: AnalysisGroup, lost: int) -> tuple[str,
         rounding = " after rounding to the levels of the input" if store.input_step else ""
         found.append(f"{many} not confirmed by the runtime{rounding}, and not counted")
     return tuple(found)
+
+
+def _pooled(
+    store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Distances that count for a summary, and what to say about other tables of the file."""
+    own, others = group.column("distance", indices), _others(store, group)
+    nearest = np.minimum.reduce([own, *(_known_distance(table, indices) for table in others)])
+    count = int((nearest < own).sum())
+    images = "1 image" if count == 1 else f"{count} images"
+    if not count:
+        return own, ()
+    if not group.settings.get("attacks"):
+        return nearest, (
+            f"for {images} another attack table of this file has a nearer adversarial image: "
+            "accuracy and median distance count it",
+        )
+    worst = [
+        epsilon
+        for epsilon in group.attribute("epsilons", [])
+        if ((own > distance_limit(group, epsilon)) & _broken(others, indices, epsilon)).any()
+    ]
+    if not worst:
+        return own, ()
+    return own, (
+        "accuracy is that under the named attacks alone; with all attack tables of this file it is "
+        f"lower at {', '.join(map(pixel, worst))}",
+    )
 
 
 def _mean(values: NDArray[np.int64]) -> float:

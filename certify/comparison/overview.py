@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
-from robcert.certify.attacks import ATTACK, distance_limit, share_at
+from robcert.certify.attacks import ATTACK, share_at, survives
 from robcert.certify.auditing import CLEAN, audit_record, labelled, summarise_clean
 from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.masking import MASKING
@@ -268,10 +268,10 @@ def _strongest(
     most = max(len(table.indices) for table in tables)
     found = []
     for table in tables:
-        distance = table.column("distance", table.indices[table.computed(table.indices)])
+        indices = table.indices[table.computed(table.indices)]
         if len(table.indices) == most:
-            share = share_at(distance > distance_limit(table, epsilon), epsilon)
-            found.append((share.value, table, AccuracyInterval.of(share, len(distance))))
+            share = share_at(survives(store, table, indices, epsilon), epsilon)
+            found.append((share.value, table, AccuracyInterval.of(share, len(indices))))
     _, table, accuracy = min(reversed(found), key=lambda entry: entry[0])
     return table, accuracy
 

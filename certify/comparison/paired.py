@@ -11,13 +11,14 @@ which is all comparisons of one command, can be adjusted for their number.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from robcert.certify.attacks import ATTACK, distance_limit
+from robcert.certify.attacks import ATTACK, survives
 from robcert.certify.auditing import CLEAN
 from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError, require_open_unit
@@ -42,6 +43,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
+
+NOT_SEARCHED = ", by distance"
+"""End of the name of a robust accuracy at a radius that no attack was held to."""
+
+NOT_SEARCHED_NOTE = (
+    "By distance: no attack was held to this radius; the accuracy follows from the smallest "
+    "distances found, and can be above that of the same attacks held to the radius."
+)
 
 BOUND_COLUMNS = (
     *("l_bound", "omega_bound", "rho_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
@@ -202,6 +211,7 @@ class PairedTable:
         indices: the images.
         labels: their labels, -1 where there is none.
         settings: how they are compared.
+        files: both results files.
     """
 
     a: AnalysisGroup
@@ -209,6 +219,7 @@ class PairedTable:
     indices: NDArray[np.int64]
     labels: NDArray[np.int32]
     settings: ComparisonSettings
+    files: tuple[ResultStore, ResultStore]
 
     @classmethod
     def of(
@@ -221,7 +232,7 @@ class PairedTable:
         """The table ``first`` of the file ``a`` beside ``second`` of another file."""
         common = np.intersect1d(first.indices, second.indices)
         indices = common[first.computed(common) & second.computed(common)]
-        return cls(first, second, indices, a.labels[a.rows(indices)], settings)
+        return cls(first, second, indices, a.labels[a.rows(indices)], settings, (a, b))
 
     @property
     def labelled(self) -> bool:
@@ -242,6 +253,18 @@ class PairedTable:
         """Masks of the images that each model classifies correctly."""
         a, b = self.columns("prediction")
         return a == self.labels, b == self.labels
+
+    def survivors(self, epsilon: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Masks of the images without an adversarial image within ``epsilon``, by both files.
+
+        Only tables that both files have count, so that both models were attacked equally.
+        """
+        paths = [{table.path for table in file.existing(ATTACK.name)} for file in self.files]
+        a, b = (
+            survives(file, table, self.indices, epsilon, among=paths[0] & paths[1])
+            for file, table in zip(self.files, (self.a, self.b), strict=True)
+        )
+        return a, b
 
     def accuracies(
         self, quantity: str, kind: Kind, a: NDArray[np.bool_], b: NDArray[np.bool_]
@@ -324,8 +347,16 @@ def _attack(pair: PairedTable) -> Iterator[Difference]:
     yield pair.numbers("distance", Kind.ATTACKED, a, b)
     for epsilon in pair.radii:
         quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
-        within = distance_limit(pair.a, epsilon)
-        yield pair.accuracies(quantity, Kind.ATTACKED, a > within, b > within)
+        if not searched(pair.a, epsilon):
+            quantity += NOT_SEARCHED
+        yield pair.accuracies(quantity, Kind.ATTACKED, *pair.survivors(epsilon))
+
+
+def searched(table: AnalysisGroup, epsilon: float) -> bool:
+    """Whether attacks at a radius searched within ``epsilon``, or the table has none."""
+    settings = table.settings
+    radii = [*(settings.get("radii") or ()), *(settings.get("reported_radii") or ())]
+    return not radii or any(math.isclose(epsilon, radius, rel_tol=1e-9) for radius in radii)
 
 
 def _means(pair: PairedTable, kind: Kind, *columns: str) -> Iterator[Difference]:
@@ -361,8 +392,10 @@ def difference_tables(
     tests = ("p",) if correction is Correction.NONE else ("p", "adjusted p")
     values = ("quantity", "claim", "first", "second", "difference", "interval", "ahead")
     for path, of_path in groupby(found, key=lambda difference: difference.table):
-        title = f"{second} against {first}: {path.strip('/')}"
-        yield Table(title, "", (*values, *tests, "n"), tuple(_cells(d) for d in of_path))
+        title, rows = f"{second} against {first}: {path.strip('/')}", list(of_path)
+        unsearched = any(d.quantity.endswith(NOT_SEARCHED) for d in rows)
+        note = NOT_SEARCHED_NOTE if unsearched else ""
+        yield Table(title, "", (*values, *tests, "n"), tuple(map(_cells, rows)), note)
 
 
 def difference_note(level: float, family: Family) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from robcert.certify.attacks import NO_CLASS_IS
+from robcert.certify.attacks import NO_CLASS_IS, SEARCH
 from robcert.certify.core import Norm, Profile
 
 
@@ -30,6 +30,7 @@ class MaskingSettings:
         draws: outputs that are averaged for a model whose outputs differ between calls.
         sources: SHA-256 of the source models of transfer attacks; set by the run.
         no_class: what an image counts for whose scores are NaN.
+        search: number of the attacks' search; it rises when they would find other images.
     """
 
     norm: Norm = Norm.LINF
@@ -48,6 +49,7 @@ class MaskingSettings:
     draws: int = 8
     sources: tuple[str, ...] = ()
     no_class: str = NO_CLASS_IS
+    search: int = SEARCH
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:

@@ -38,6 +38,10 @@ __all__ = ["INPUT_STEP", "AnalysisGroup", "ResultStore"]
 INPUT_STEP = "input_step"
 """Name that the level of an integer input has among the stored settings of a table."""
 
+SIGN_SLOPE = "cauchy"
+"""The slope that stands in for that of Sign; one of the settings of every table of a model that has
+such a node, because earlier versions took another."""
+
 
 class ResultStore(ResultFile):
     """Results of one model on one data set; a context manager."""
@@ -156,7 +160,7 @@ class ResultStore(ResultFile):
             sizes: lengths of the axes after the first.
             n_rows: rows of a table of samples; a table of images has one row per known image.
         """
-        path, settings = f"/{schema.name}", self._with_input_step(settings)
+        path, settings = f"/{schema.name}", self._with_model(settings)
         if prefix:
             content = canonical_json({"seed": seed, "settings": settings})
             digest = sha256(content.encode()).hexdigest()[:8]
@@ -191,7 +195,7 @@ class ResultStore(ResultFile):
         return self._resumed(path, schema) or self._created(
             path,
             schema,
-            {"settings": canonical_json(self._with_input_step(settings)), "seed": parent.seed},
+            {"settings": canonical_json(self._with_model(settings)), "seed": parent.seed},
             n_rows,
             sizes,
         )
@@ -209,15 +213,19 @@ class ResultStore(ResultFile):
         grid = InputGrid.of_stored(preprocessing)
         return None if grid is None else grid.step
 
-    def _with_input_step(self, settings: object) -> object:
-        """``settings`` with the level of an integer input, as rows depend on the rounding to it.
+    def _with_model(self, settings: object) -> object:
+        """``settings`` with the level of an integer input and the slope that stands in for Sign's.
 
-        Tables of earlier versions, whose images were not rounded, have other keys.
+        The rows of models that have them depend on both. Tables of earlier versions, whose images
+        were not rounded and whose slope was another, have other keys.
         """
-        step = self.input_step
-        if settings is None or step is None:
+        step, nodes = self.input_step, self.model.get("straight_through") or ()
+        found: dict[str, object] = {} if step is None else {INPUT_STEP: step}
+        if any(str(node).endswith("(Sign)") for node in nodes):
+            found["sign_slope"] = SIGN_SLOPE
+        if settings is None or not found:
             return settings
-        return {**json.loads(canonical_json(settings)), INPUT_STEP: step}
+        return {**json.loads(canonical_json(settings)), **found}
 
     def _resumed(self, path: str, schema: Schema) -> AnalysisGroup | None:
         """The table at ``path``, None if there is none."""

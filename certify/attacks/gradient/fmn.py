@@ -28,6 +28,9 @@ _LEAST = 10  # steps of a descent
 _REFINEMENTS = 5  # descents from the nearest image
 _GAIN = 0.99  # a refinement that ends farther out than this share of the distance is the last
 
+_COARSE = 2.0**-6  # resolution of distances between descents
+_WORTH = 1.05  # farther images, as a multiple of the known distance, are not shrunk
+
 _LARGE = 1e6  # larger than any distance in the pixel box; an infinite radius would give NaN
 
 
@@ -61,7 +64,7 @@ def run_fmn(
     """
     if not len(rows):
         return
-    start = _Start(step or FIRST_STEP[state.norm])
+    before, start = state.distance[rows].clone(), _Start(step or FIRST_STEP[state.norm])
     steps = min(steps, max(_LEAST, round(_SHARE * steps)))
     reached = _descend(state, rows, None, steps, start)
     if targets and state.classifier.num_classes > 2:
@@ -69,6 +72,8 @@ def run_fmn(
         missed = nearest[rows] != reached
         _descend(state, rows[missed], nearest, steps, start)
     _refine(state, rows, steps)
+    nearer = rows[state.distance[rows] < before]
+    state.shrink_and_verify(nearer, state.x_adv[nearer])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,8 @@ def _descend(
         first = _l2_length(norm, radius, x) if start.near else torch.full_like(radius, start.step)
         moved = delta + per_row(first * (0.01 + 0.99 * decay), x) * uphill
         delta = project(moved, norm, radius.clamp_max(_LARGE), x=x)
-    found = best_norm.isfinite()
-    state.shrink_and_verify(rows[found], best[found])
+    some = best_norm < _WORTH * state.distance[rows]
+    state.shrink_and_verify(rows[some], best[some], resolution=_COARSE)
     return reached
 
 

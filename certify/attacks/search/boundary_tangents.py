@@ -10,6 +10,8 @@ from torch import Tensor
 
 from robcert.certify.numerics import largest_other, targeted_margin
 
+from .state import Boundaries
+
 if TYPE_CHECKING:
     from .state import SearchState
 
@@ -19,18 +21,27 @@ def nearest_class_boundary(state: SearchState, rows: Tensor, classes: int) -> tu
 
     Among the ``classes`` with the largest clean logits; the class with the largest logit need not
     be the one whose boundary is nearest. Where every gradient is 0 the distance is inf and the
-    class is arbitrary. Only ``rows`` are filled in.
+    class is arbitrary. Only ``rows`` are filled in; the state keeps what was computed.
     """
-    nearest = torch.zeros(len(state.batch), dtype=torch.int64, device=rows.device)
-    distance = torch.full_like(state.distance, torch.inf)
-    if len(rows):
-        ranked = state.ranked_classes(rows, classes)[rows]
-        margins, gradients = margins_and_gradients(state, rows, state.x(rows), ranked)
+    found = state.boundaries.setdefault(classes, _unknown(state))
+    new = rows[~found.known[rows]]
+    if len(new):
+        ranked = state.ranked_classes(new, classes)[new]
+        margins, gradients = margins_and_gradients(state, new, state.x(new), ranked)
         lengths = boundary_distances(state, margins, gradients)
         at = lengths.argmin(1, keepdim=True)
-        nearest[rows] = ranked.gather(1, at).squeeze(1)
-        distance[rows] = lengths.gather(1, at).squeeze(1).double()
-    return nearest, distance
+        found.nearest[new] = ranked.gather(1, at).squeeze(1)
+        found.distance[new] = lengths.gather(1, at).squeeze(1).double()
+        found.known[new] = True
+    return found.nearest, found.distance
+
+
+def _unknown(state: SearchState) -> Boundaries:
+    return Boundaries(
+        torch.zeros_like(state.prediction),
+        torch.full_like(state.distance, torch.inf),
+        torch.zeros_like(state.prediction, dtype=torch.bool),
+    )
 
 
 def margins_and_gradients(

@@ -23,7 +23,11 @@ Score = Callable[[Tensor, Tensor], Tensor]
 ACTIVE_BATCH_SIZE = 64
 """Images in one gradient batch; a finished image is replaced by the next one."""
 
-_HALVINGS = 10
+RESOLUTION = 2.0**-11
+"""Error of a distance after shrinking, as a share of it."""
+
+_FIRST_GAP, _GAP_GROWTH = 2.0**-9, 8.0  # shares of the length by which shrinking first goes inwards
+_SHRINKINGS = 40  # most trials; reached only where all of the segment is adversarial
 _OVERSHOOTS = (1.0, 1.001, 1.01, 1.05)
 _TO_NEXT_LEVEL = (1.2, 1.5, 2.0, 3.0, 5.0)  # where rounding brings an image back to the boundary
 
@@ -55,6 +59,21 @@ class Found:
 
 
 @dataclass(slots=True)
+class Boundaries:
+    """Nearest class boundaries by the tangents at the clean images.
+
+    Attributes:
+        nearest: class of the nearest boundary ``(b,)``.
+        distance: its distance ``(b,)``.
+        known: rows that are filled in ``(b,)``.
+    """
+
+    nearest: Tensor
+    distance: Tensor
+    known: Tensor
+
+
+@dataclass(slots=True)
 class SearchState:
     """State of the search on one batch: the nearest image so far, and the passes spent on it.
 
@@ -73,6 +92,8 @@ class SearchState:
             class counts as a success.
         target_distance: distance of the nearest image of that class ``(b,)``, inf for none.
         grid: the images that the model's input can hold; None where it holds every image.
+        clean: logits of the clean images ``(b, k)``.
+        boundaries: by number of classes, what the tangents at the clean images gave so far.
     """
 
     classifier: Classifier
@@ -91,6 +112,8 @@ class SearchState:
     target: Tensor | None = None
     target_distance: Tensor = field(init=False)
     grid: InputGrid | None = field(init=False)
+    clean: Tensor = field(init=False)
+    boundaries: dict[int, Boundaries] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Classify the clean images: the misclassified ones are at distance 0."""
@@ -105,11 +128,10 @@ class SearchState:
         self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
         self.prediction = torch.full((count,), -1, dtype=torch.int64, device=device)
         self.target_distance = self.distance.clone()
-        if count:
-            logits = self.logits(self.all_rows, self.batch.x)
-            wrong = adversarial(logits, self.batch.y)
-            self.distance[wrong] = 0.0
-            self.prediction[wrong] = classes_of(logits)[wrong]
+        self.clean = self.logits(self.all_rows, self.batch.x)
+        wrong = adversarial(self.clean, self.batch.y)
+        self.distance[wrong] = 0.0
+        self.prediction[wrong] = classes_of(self.clean)[wrong]
 
     @property
     def all_rows(self) -> Tensor:
@@ -144,8 +166,7 @@ class SearchState:
         """
         classes = self.classifier.num_classes
         ranked = torch.zeros(len(self.batch), classes, dtype=torch.int64, device=rows.device)
-        logits = self.logits(rows, self.x(rows))
-        ranked[rows] = logits.argsort(dim=1, descending=True, stable=True)
+        ranked[rows] = self.clean[rows].argsort(dim=1, descending=True, stable=True)
         return ranked[:, 1 : min(count or classes, classes - 1) + 1]
 
     def x(self, rows: Tensor) -> Tensor:
@@ -235,13 +256,13 @@ class SearchState:
                     )
         return confirmed
 
-    def shrink_and_verify(self, rows: Tensor, x: Tensor) -> None:
+    def shrink_and_verify(self, rows: Tensor, x: Tensor, *, resolution: float = RESOLUTION) -> None:
         """Keep the adversarial images ``x`` after shrinking each towards its clean image.
 
         An image that the runtime does not confirm is moved away from the clean one by up to 5 %, or
         up to five times as far on the levels of an integer input; if that does not help it is lost.
-        Ten bisections find the boundary on the segment to 1/1024 of
-        its length.
+        The boundary on the segment is found to ``resolution``, a share of its distance: by growing
+        steps inwards, since most images lie close to it, then by bisection.
         """
         clean, length = self.x(rows), torch.full((len(rows),), torch.nan, device=x.device)
         for factor in _OVERSHOOTS if self.grid is None else _OVERSHOOTS + _TO_NEXT_LEVEL:
@@ -252,14 +273,22 @@ class SearchState:
                 length[todo[hit]] = factor
         self.n_lost[rows[length.isnan()]] += 1
         good = (~length.isnan()).nonzero().flatten()
-        self._shrink(rows[good], x[good], length[good])
+        self._shrink(rows[good], x[good], length[good], resolution)
 
-    def _shrink(self, rows: Tensor, x: Tensor, high: Tensor) -> None:
-        low, clean, outer = torch.zeros_like(high), self.x(rows), high
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            hit = adversarial(self.logits(rows, _along(clean, x, middle)), self.y(rows))
-            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+    def _shrink(self, rows: Tensor, x: Tensor, high: Tensor, resolution: float) -> None:
+        clean, outer, high = self.x(rows), high, high.clone()
+        low, gap = torch.zeros_like(high), torch.full_like(high, max(_FIRST_GAP, resolution))
+        for _ in range(_SHRINKINGS):
+            todo = (high - low > 1.01 * resolution * high).nonzero().flatten()
+            if not len(todo):
+                break
+            near, far = low[todo], high[todo]
+            inwards = torch.maximum(far - gap[todo], far / 2)
+            middle = torch.where(near > 0, (near + far) / 2, inwards)
+            point = _along(clean[todo], x[todo], middle)
+            hit = adversarial(self.logits(rows[todo], point), self.y(rows[todo]))
+            low[todo], high[todo] = torch.where(hit, near, middle), torch.where(hit, middle, far)
+            gap[todo] *= _GAP_GROWTH
         for at, row in enumerate(rows.tolist()):
             part, far = clean[at : at + 1], x[at : at + 1]
             if self._confirm(row, _along(part, far, high[at : at + 1])) is None:

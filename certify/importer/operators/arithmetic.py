@@ -15,6 +15,8 @@ from robcert.certify.numerics import saturated, whole_vectors
 from .common import floats, with_slope
 from .operator_table import Gradient, elementwise, operator
 
+_SIGN_WIDTH = 0.01
+
 for _name, _function in {
     "Abs": torch.abs,
     "Acos": torch.acos,
@@ -146,16 +148,19 @@ def ceiling(x: Tensor, *, straight_through: bool = False) -> Tensor:
 def sign(x: Tensor, *, straight_through: bool = False) -> Tensor:
     r"""-1, 0 or 1.
 
-    The stand-in is the slope of the mean sign under Gaussian noise as large as the values are,
-    :math:`E[\mathrm{sign}(x + s z)] = \mathrm{erf}(x / (s \sqrt 2))` with s the root mean square
-    of the image's own entries. The usual window |x| <= 1 (Hubara et al. 2016, arXiv:1602.02830)
-    suits networks in training; in finished files most values lie outside it.
+    The stand-in is the slope of the mean sign under Cauchy noise, :math:`E[\mathrm{sign}(x + s z)]
+    = (2 / \pi) \arctan(x / s)`, with s a hundredth of the root mean square of the image's own
+    entries. Only entries near 0 can change within a small radius, and an entry's share falls with
+    the square of its distance from there. Under Gaussian noise as large as the entries all of them
+    count alike, and attacks on a binarised network stop at twice the distance. The usual window
+    |x| <= 1 (Hubara et al. 2016, arXiv:1602.02830) suits networks in training; in finished files
+    most values lie outside it.
     """
     value = torch.sign(x)
     if not straight_through:
         return value
     fixed = x.detach()
     axes = tuple(range(1, x.ndim)) or (0,)
-    size = fixed.square().mean(axes, keepdim=True).sqrt().clamp_min(1e-12)
-    slope = math.sqrt(2 / math.pi) / size * torch.exp(-((fixed / size) ** 2) / 2)
+    size = _SIGN_WIDTH * fixed.square().mean(axes, keepdim=True).sqrt().clamp_min(1e-12)
+    slope = (2 / math.pi) * size / (size.square() + fixed.square())
     return with_slope(value, x, slope)

@@ -191,3 +191,34 @@ def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_pa
     assert "Searched within 0.004, 0.5" in next(iter(tables([summary]))).note
     assert summary.eight_bit is not None
     assert summary.eight_bit.survives + summary.eight_bit.lost == COUNT - 1
+
+
+def test_a_curve_counts_what_attacks_held_to_a_radius_found(tmp_path: Path) -> None:
+    run, epsilon = session(tmp_path / "r.h5"), 1e-4
+    with run.store as store:
+        curve = analyse(run, AttackSettings(suite=Suite.QUICK), epsilons=[epsilon])
+        alone = summarise(store, curve)
+        held = analyse(
+            run, AttackSettings(suite=Suite.QUICK, epsilons=(epsilon,)), epsilons=[epsilon]
+        )
+        named = analyse(
+            run, AttackSettings(attacks=("fgsm",), epsilons=(epsilon,)), epsilons=[epsilon]
+        )
+        left = [int(i) for i in np.flatnonzero(store.at(curve).column("distance") > epsilon)]
+        assert len(left) >= 2
+        for at, path in zip(left, (held, named), strict=False):
+            distance = store.at(path).column("distance")
+            distance[:] = np.inf
+            distance[at] = epsilon * (1 + 1e-6)  # rounding of float32 pixels
+            distance[1] = 0.0
+            with store.file.change() as file:
+                file[path]["distance"][:] = distance
+        found = {path: summarise(store, path) for path in (curve, held, named)}
+    by_radius = {e.epsilon: e.value for e in alone.robust_accuracy}
+    expected = by_radius[epsilon] - 2 / COUNT
+    for path in (curve, held):
+        shares = {e.epsilon: e.value for e in found[path].robust_accuracy}
+        assert shares[epsilon] == pytest.approx(expected)
+        assert "another attack table" in found[path].warnings[-1]
+    assert {e.value for e in found[named].robust_accuracy} == {(COUNT - 2) / COUNT}
+    assert "named attacks alone" in found[named].warnings[-1]

@@ -10,12 +10,18 @@ import pytest
 
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
-from robcert.certify.comparison.paired import ComparisonSettings, Difference, differences
+from robcert.certify.comparison.paired import (
+    ComparisonSettings,
+    Difference,
+    difference_tables,
+    differences,
+)
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.radius_bounds.schema import BOUNDS
 from robcert.certify.smoothing.schema import SMOOTHING
+from robcert.certify.stats import Correction
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
@@ -94,6 +100,25 @@ def test_what_float32_adds_to_a_radius_is_within_it(tmp_path: Path) -> None:
             fill(store, ATTACK, held, distance=broken)
         robust = found(a, b, epsilons=(8 / 255,))["robust accuracy at 8/255 (linf)"]
     assert (robust.a, robust.b) == (0, 0)
+
+
+def test_a_radius_counts_the_tables_that_both_files_have(tmp_path: Path) -> None:
+    curve, held = {"norm": "l2", "reported_radii": [0.5]}, {"norm": "l2", "radii": [0.3]}
+    near = np.where(np.arange(N) < 4, 0.29, math.inf)
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        for store in (a, b):
+            fill(store, ATTACK, curve, distance=np.where(np.arange(N) < 30, 0.4, 0.6))
+            fill(store, ATTACK, held, distance=near)
+        fill(a, ATTACK, held | {"radii": [0.1]}, distance=0.05)
+        both = differences(a, b, ComparisonSettings(epsilons=(0.3, 0.5)))
+        path = a.existing("attack")[0].path
+        rows = list(difference_tables("a", "b", both, Correction.NONE))
+    of_curve = {d.quantity: d for d in both if d.table == path}
+    searched = of_curve["robust accuracy at 0.5 (l2)"]
+    assert (searched.a, searched.b) == (0.25, 0.25)
+    by_distance = of_curve["robust accuracy at 0.3 (l2), by distance"]
+    assert (by_distance.a, by_distance.b) == (0.9, 0.9)
+    assert any("held to this radius" in table.note for table in rows)
 
 
 def test_certified_accuracy_needs_the_right_class(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store import layout as store_layout
 from robcert.certify.store.column import Column, Schema
 from robcert.certify.store.layout import pack_indices, unpack_indices
-from robcert.certify.store.store import ResultStore
+from robcert.certify.store.store import SIGN_SLOPE, ResultStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -568,3 +568,17 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     with ResultStore.read(path) as store:
         assert len(store.indices) == 0
     assert leftovers(path) == []
+
+
+def test_tables_of_a_model_with_signs_name_the_slope_that_stands_in_for_them(
+    tmp_path: Path,
+) -> None:
+    keys = []
+    for nodes in ([], ["Round_0 (Round)"], ["Sign_0 (Sign)"]):
+        with opened(tmp_path / "r.h5", overwrite=True) as store:
+            store.describe_model(straight_through=nodes)
+            group = store.group(CLEAN, prefix="clean", settings={"norm": "linf"}, seed=0)
+            keys.append(group.path)
+            slope = group.settings.get("sign_slope")
+    assert keys[0] == keys[1] != keys[2]
+    assert slope == SIGN_SLOPE
