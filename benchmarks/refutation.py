@@ -79,7 +79,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--zoo", type=Path, default=ZOO, help="folder of third-party models")
     parser.add_argument("--models", nargs="*", default=[], help="names; default: all")
     parser.add_argument("--limit", type=int, default=10, help="images of each model")
-    parser.add_argument("--seconds", type=float, default=110, help="time for each model")
+    parser.add_argument("--seconds", type=float, default=130, help="time for each model")
     parser.add_argument("--draws", type=int, default=2000, help="noisy draws per repetition")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time")
     parser.add_argument("--again", action="store_true", help="examine models that have a result")
@@ -98,25 +98,26 @@ def in_a_process(subject: Subject, options: argparse.Namespace) -> None:
     said = [options.folder, "--zoo", options.zoo, "--models", subject.name, "--one"]
     for name in ("limit", "seconds", "draws"):
         said += [f"--{name}", getattr(options, name)]
-    said += ["--no-searches"] * options.no_searches
-    command = [sys.executable, __file__, *map(str, said)]
-    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
-    start = time.monotonic()
-    try:
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            env=threads,
-            timeout=GRACE * options.seconds,
-        )
-        error = done.stderr.strip().splitlines()[-1:] if done.returncode else []
-    except subprocess.TimeoutExpired:
-        error = [f"ended after {GRACE * options.seconds:.0f} s"]
+    start, limit = time.monotonic(), GRACE * options.seconds
+    error = [] if options.no_searches else ended(said, limit)
+    if error or options.no_searches:  # what a search that was ended has left is checked
+        error = ended([*said, "--no-searches"], limit)
     if error:
         write(options.folder, subject.name, {"skipped": f"failed: {error[0]}"})
     print(f"{subject.name}: {time.monotonic() - start:.0f} s {' '.join(error)}", flush=True)
+
+
+def ended(said: Sequence[object], seconds: float) -> list[str]:
+    """How the process of one model failed, in one line; empty if it did not."""
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, *map(str, said)]
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=threads, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return [f"ended after {seconds:.0f} s"]
+    return done.stderr.strip().splitlines()[-1:] if done.returncode else []
 
 
 def examined(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:

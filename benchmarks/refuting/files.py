@@ -27,7 +27,7 @@ BOX = 1e-6
 """How far a pixel may lie outside [0, 1] by rounding."""
 
 _TABLES: WeakKeyDictionary[ResultStore, dict[str, list[AnalysisGroup]]] = WeakKeyDictionary()
-"""Tables that were looked for; each search reads the whole tree of a file."""
+"""Tables by file and schema; finding them takes a walk over the whole file."""
 
 LENGTHS = {"l1": 1, "l2": 2, "linf": np.inf}
 

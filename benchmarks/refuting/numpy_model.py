@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.float32]
     Reals = NDArray[np.float64]
 
-TYPES = {
+TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(int8)": np.int8,
@@ -87,7 +87,7 @@ class NumpyModel:
         if all(isinstance(n, int) for n in shape):
             x = x.reshape(len(x), *shape)
         kind = TYPES[self._image.type]
-        if np.issubdtype(kind, np.integer):
+        if issubclass(kind, np.integer):
             limits = np.iinfo(kind)
             x = np.rint(np.clip(x, limits.min, limits.max))
         return np.ascontiguousarray(x.astype(kind))

@@ -36,9 +36,9 @@ CERTAIN = 1e-6
 """Probability that an attack on the smoothed classifier claims too much."""
 
 COMMANDS: tuple[tuple[float, tuple[str, ...]], ...] = (
-    (5, ("audit", "--profile", "quick", "--skip", "masking")),
+    (8, ("audit", "--profile", "quick", "--skip", "masking")),
     (1, ("attack", "--norm", "l2", "--profile", "quick", "--save-images")),
-    (2, ("bounds", "--norm", "l2", "--margin", "prob", "--profile", "quick")),
+    (3, ("bounds", "--norm", "l2", "--margin", "prob", "--profile", "quick")),
 )
 """Commands that make the results file, each with its share of the time."""
 
@@ -49,7 +49,7 @@ class Clock:
 
     Attributes:
         seconds: time of all tasks together.
-        shares: shares of the tasks that have not begun.
+        shares: shares of the tasks that remain.
     """
 
     seconds: float
@@ -122,7 +122,7 @@ def run_longer(subject: Subject, made: Path, out: Path, limit: int, clock: Clock
     return failed
 
 
-LONGER_SHARES = {"attack": 3.0, "linearity": 1.0, "bounds": 1.5, "smoothing": 1.0}
+LONGER_SHARES = {"attack": 2.5, "linearity": 1.0, "bounds": 1.5, "smoothing": 1.0}
 """Shares of the time of the longer searches, for each table of the results file."""
 
 
