@@ -146,7 +146,7 @@ def checked(
     images = selected(subject, options.limit)
     labels = [-1] * len(images) if images.labels is None else images.labels
     model = NumpyModel(subject.model, subject.preprocess, subject.output)
-    pixels = images.pixels(range(len(images))).numpy()
+    pixels = images.pixels(np.arange(len(images))).numpy()
     others = [] if longer is None else [ResultStore.read(longer)]
     with ResultStore.read(made) as store:
         files = Files(

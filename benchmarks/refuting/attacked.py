@@ -23,10 +23,11 @@ from .numpy_model import class_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from robcert.certify.store import AnalysisGroup
 
     from .files import Files
-    from .numpy_model import Reals
 
 ATTACKED = Kind.ATTACKED
 AT_RADIUS = 1e-4
@@ -103,7 +104,7 @@ def _shares(files: Files, group: AnalysisGroup) -> Iterator[Check]:
         )
 
 
-def _share(where: str, printed: float, survives: Reals) -> Check:
+def _share(where: str, printed: float, survives: NDArray[np.bool_]) -> Check:
     return equal(ATTACKED, "robust accuracy", where, printed=printed, found=float(survives.mean()))
 
 

@@ -137,9 +137,10 @@ def _largest_seen(files: Files) -> Iterator[Check]:
             continue
         rows = rows_of(sample)
         fits = [("L", summary.lipschitz, sample.column("largest_gradient_norm", rows))]
-        for name, some in (("residual", summary.omega), ("excess", summary.rho)):
-            values = sample.column(name, rows) if some else None
-            fits += [(name, one.fit, values[:, at]) for at, one in enumerate(some)]
+        for at, omega in enumerate(summary.omega):
+            fits.append(("residual", omega.fit, sample.column("residual", rows)[:, at]))
+        for at, rho in enumerate(summary.rho):
+            fits.append(("excess", rho.fit, sample.column("excess", rows)[:, at]))
         for name, fit, values in fits:
             if fit is not None:
                 yield equal(

@@ -99,21 +99,15 @@ def run_longer(subject: Subject, made: Path, out: Path, limit: int, clock: Clock
         "out": out,
         "allow_low_accuracy": True,
     }
+    loading: dict[str, Any] = {"preprocess": subject.preprocess, "threads": 1}
     if subject.output:
-        options["output"] = subject.output
+        loading["output"] = subject.output
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            model = certify.load_model(
-                subject.model,
-                images,
-                preprocess=subject.preprocess,
-                threads=1,
-                **({"output": subject.output} if subject.output else {}),
-            )
+            model = certify.load_model(subject.model, images, **loading)
         except RobcertError as error:
             return [f"loading: {error}"]
-        options.pop("output", None)
         for share, search in _searches(made):
             try:
                 search(model, images, {**options, "time_budget": clock.take(share)})

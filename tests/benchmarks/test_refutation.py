@@ -75,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def network(*weights: np.ndarray) -> Classifier:
     """The same network in torch, which loads faster than a file."""
-    first, second = (nn.Linear(*some.shape, bias=False) for some in weights)
+    first, second = (nn.Linear(len(some), some.shape[1], bias=False) for some in weights)
     for layer, some in zip((first, second), weights, strict=True):
         layer.weight = nn.Parameter(torch.tensor(some.T, dtype=torch.float32))
     module = nn.Sequential(nn.Flatten(), first, nn.Tanh(), second)
