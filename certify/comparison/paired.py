@@ -34,7 +34,7 @@ from robcert.certify.stats import (
     student_interval,
     two_sided_p_value,
 )
-from robcert.certify.store import INPUT_STEP, plain
+from robcert.certify.store import OF_MODEL, plain
 from robcert.certify.tables import DASH, Table, decimal, pixel
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def differences(
         message = f"{a.path} is about {a.data['name']}, {b.path} about {b.data['name']}"
         raise StoreError(message, hint="compare results on the same images")
     pairs = (
-        (compare, PairedTable.of(a, group, other, settings))
+        (compare, PairedTable.of((a, b), group, other, settings))
         for schema, compare in COMPARED
         for group in a.existing(schema.name)
         if (other := _counterpart(group, b)) is not None
@@ -175,19 +175,16 @@ def differences(
 def _counterpart(group: AnalysisGroup, other: ResultStore) -> AnalysisGroup | None:
     """The table of ``other`` with the settings of ``group``; None if there is none.
 
-    The level of an integer input is a property of the model: it does not count as a setting.
+    What the model adds to the settings, such as the level of an integer input, does not count.
     """
     if group.path.strip("/") in other.file.hdf5:
         return other.at(group.path)
-    if group.settings.get(INPUT_STEP) == other.input_step:
-        return None
     return next((t for t in other.existing(group.schema_name) if _asked(t) == _asked(group)), None)
 
 
 def _asked(group: AnalysisGroup) -> tuple[int, dict[str, Any]]:
-    """Seed and settings of ``group`` without what the model's input adds."""
-    settings = {name: value for name, value in group.settings.items() if name != INPUT_STEP}
-    return group.seed, settings
+    """Seed and settings of ``group`` without what its model adds."""
+    return group.seed, {k: value for k, value in group.settings.items() if k not in OF_MODEL}
 
 
 def adjusted(
@@ -224,15 +221,16 @@ class PairedTable:
     @classmethod
     def of(
         cls,
-        a: ResultStore,
+        files: tuple[ResultStore, ResultStore],
         first: AnalysisGroup,
         second: AnalysisGroup,
         settings: ComparisonSettings,
     ) -> Self:
-        """The table ``first`` of the file ``a`` beside ``second`` of another file."""
+        """The tables ``first`` and ``second`` of two files."""
         common = np.intersect1d(first.indices, second.indices)
         indices = common[first.computed(common) & second.computed(common)]
-        return cls(first, second, indices, a.labels[a.rows(indices)], settings, (a, b))
+        labels = files[0].labels[files[0].rows(indices)]
+        return cls(first, second, indices, labels, settings, files)
 
     @property
     def labelled(self) -> bool:

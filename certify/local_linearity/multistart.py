@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -243,13 +244,12 @@ class _Ascents:
         order = others.argsort(dim=1, descending=True, stable=True)
         rule = shrinking_rule(self.search.norm, TARGET_STEPS, 1.0, 0.2)
         config = AscentConfig(TARGET_STEPS, rule, self.search.box)
+
+        def lead(target: Tensor, delta: Tensor) -> Tensor:
+            return targeted_margin(logits_of(x + delta), y, target)
+
         for target in order[:, :-1][:, : self.search.plan.targets].unbind(1):
-            yield maximise(
-                lambda delta, target=target: targeted_margin(logits_of(x + delta), y, target),
-                x,
-                self.ball,
-                config,
-            ).best_delta
+            yield maximise(partial(lead, target), x, self.ball, config).best_delta
 
 
 def shrinking_rule(norm: Norm, steps: int, first: float, last: float) -> StepRule:

@@ -10,7 +10,7 @@ import numpy as np
 from robcert.certify.core import Norm
 from robcert.certify.numerics import NO_CLASS, NOISE_BLOCK
 from robcert.certify.stats import binomial_quantile, population_lower, proportion
-from robcert.certify.store import INPUT_STEP, plain
+from robcert.certify.store import OF_MODEL, plain
 
 from .certificate import ABSTAIN, largest_radius, norm_factor
 from .precision import Precision
@@ -211,7 +211,7 @@ def combined(summaries: Sequence[SmoothingSummary]) -> dict[str, Any]:
 
 def settings_of(group: AnalysisGroup) -> SmoothingSettings:
     """Settings that ``group`` was made with."""
-    added = (UNIT_OF_RADII, INPUT_STEP)
+    added = (UNIT_OF_RADII, *OF_MODEL)
     stored = {name: value for name, value in group.settings.items() if name not in added}
     return SmoothingSettings(
         **{

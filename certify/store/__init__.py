@@ -6,7 +6,7 @@ from .evidence import Evidence, evidence_about, sided
 from .json_values import Outcome, plain
 from .ledger import Comparison, Ledger, crossings, ledger, radii_of
 from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
-from .store import INPUT_STEP, AnalysisGroup, ResultStore
+from .store import INPUT_STEP, OF_MODEL, AnalysisGroup, ResultStore
 
 __all__ = [
     "COMPUTED",
@@ -15,6 +15,7 @@ __all__ = [
     "FORMAT_VERSION",
     "IMAGES",
     "INPUT_STEP",
+    "OF_MODEL",
     "AnalysisGroup",
     "Column",
     "Comparison",

@@ -33,10 +33,16 @@ if TYPE_CHECKING:
 
     from .column import Schema
 
-__all__ = ["INPUT_STEP", "AnalysisGroup", "ResultStore"]
+__all__ = ["INPUT_STEP", "OF_MODEL", "AnalysisGroup", "ResultStore"]
 
 INPUT_STEP = "input_step"
 """Name that the level of an integer input has among the stored settings of a table."""
+
+SLOPE_OF_SIGN = "sign_slope"
+"""Name that the slope in place of that of Sign has there."""
+
+OF_MODEL = frozenset({INPUT_STEP, SLOPE_OF_SIGN})
+"""Stored settings that follow from the model."""
 
 SIGN_SLOPE = "cauchy"
 """The slope that stands in for that of Sign; one of the settings of every table of a model that has
@@ -222,7 +228,7 @@ class ResultStore(ResultFile):
         step, nodes = self.input_step, self.model.get("straight_through") or ()
         found: dict[str, object] = {} if step is None else {INPUT_STEP: step}
         if any(str(node).endswith("(Sign)") for node in nodes):
-            found["sign_slope"] = SIGN_SLOPE
+            found[SLOPE_OF_SIGN] = SIGN_SLOPE
         if settings is None or not found:
             return settings
         return {**json.loads(canonical_json(settings)), **found}

@@ -39,8 +39,10 @@ def two_units_a_pixel(folder: Path) -> Classifier:
         outputs={"scores": ("n", 2)},
         weights={
             "t": thresholds,
-            "w": np.stack([np.zeros(32, np.float32), np.repeat(np.float32([1, -6]), 16)], axis=1),
-            "b": np.float32([0, -104]),
+            "w": np.stack(
+                [np.zeros(32, np.float32), np.repeat(np.array([1, -6], np.float32), 16)], axis=1
+            ),
+            "b": np.array([0, -104], np.float32),
         },
     )
     return load_classifier(saved(folder, made))

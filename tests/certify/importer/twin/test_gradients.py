@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
@@ -120,7 +120,7 @@ def test_rows_of_the_table_say_what_kind_of_gradient_they_have() -> None:
 @pytest.mark.parametrize("opset", [6, 13])
 def test_pixels_at_the_limits_of_a_clip_keep_their_gradient(opset: int) -> None:
     """Black and white pixels can move inwards, so a graph that clips them has their slope."""
-    limits = {"min": 0.0, "max": 1.0} if opset == 6 else {}
+    limits: dict[str, Any] = {"min": 0.0, "max": 1.0} if opset == 6 else {}
     names = ["x"] if opset == 6 else ["x", "low", "high"]
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Clip", names, ["y"], **limits)],
