@@ -39,9 +39,7 @@ def two_units_a_pixel(folder: Path) -> Classifier:
         outputs={"scores": ("n", 2)},
         weights={
             "t": thresholds,
-            "w": np.stack(
-                [np.zeros(32, np.float32), np.repeat(np.array([1, -6], np.float32), 16)], axis=1
-            ),
+            "w": np.stack([np.zeros(32), np.repeat([1, -6], 16)], axis=1).astype(np.float32),
             "b": np.array([0, -104], np.float32),
         },
     )
