@@ -61,8 +61,7 @@ def bisect(
 
     An untargeted ascent can end in a class that is not the nearest, even on a linear model. If
     ``targets`` has a targeted attack, an image whose nearest class boundary, by the tangents, is
-    nearer than what was found is searched once more, towards that class, unless what was found is
-    of that class.
+    nearer than what was found is searched once more, towards that class.
     """
     rows, distance = state.correct, torch.full_like(state.distance, torch.inf)
     if targets is not None:
@@ -70,7 +69,6 @@ def bisect(
     _narrow_down(state, rows, attack, distance, halvings)
     if targets is not None and targets.towards is not None:
         beyond = distance[rows] < state.distance[rows] * 2 ** -(2.0**-halvings)
-        beyond &= state.prediction[rows] != nearest[rows]
         _narrow_down(state, rows[beyond], targets.towards(nearest), distance, halvings)
 
 

@@ -278,7 +278,7 @@ def test_a_radius_below_one_level_is_explained(
 def test_tables_of_earlier_versions_are_read_with_a_warning(
     tmp_path: Path, pair: tuple[Classifier, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ResultStore, "_with_input_step", lambda _, settings: settings)
+    monkeypatch.setattr(ResultStore, "_with_model", lambda _, settings: settings)
     images = integer_models.labelled(pair[1], integer_models.photographs(2))
     run = session(tmp_path, pair[0], images)
     with run.store:

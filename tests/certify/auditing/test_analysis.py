@@ -150,8 +150,8 @@ def test_show_json_agrees_with_the_audit(audited: tuple[Path, dict[str, Any]]) -
     compared = {"radius": 0, "deviation": 0}
     for comparison in shown["violations"]["comparisons"]:
         compared[comparison["quantity"]] += comparison["compared"]
-    # limits and point estimates of L and omega, own gamma and rho, unless misclassified
-    assert compared["radius"] == 6 * (REPORTED - 1)
+    # limits and point estimates of L, omega and rho, own gamma and rho, unless misclassified
+    assert compared["radius"] == 8 * (REPORTED - 1)
     # gamma and its bound, where an adversarial image lies within their epsilon
     assert compared["deviation"] == 2 * within
     assert shown["violations"]["compared"] == sum(compared.values())

@@ -292,9 +292,9 @@ def test_cost_is_known_before_the_run() -> None:
     assert SETTINGS.gradient_passes(300, 40, 7) == 300 * (125 + 144) + 40 + 7 * (100 + 144)
     assert replace(SETTINGS, region=Region.BALL).gradient_passes(300, 0) == 300 * (141 + 144)
     assert replace(SETTINGS, norm=Norm.LINF).gradient_passes(1, 0) == 101 + 144
-    # two rounds: ten more steps at each radius
+    # two rounds, and three repeats of 8 steps at each radius
     four = replace(SETTINGS, norm=Norm.LINF, restarts=4)
-    assert four.gradient_passes(1, 0) == 101 + 5 * 10 + 2 * 144
+    assert four.gradient_passes(1, 0) == 101 + 5 * 24 + 2 * 144
 
 
 def test_rows_of_earlier_searches_keep_a_key_of_their_own(run: Run) -> None:
