@@ -63,6 +63,7 @@ def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None
     )
 
 
+@pytest.mark.slow
 def test_a_quantised_model_jumps_where_its_gradient_knows_nothing_of_it(run: Run) -> None:
     store, group = run(SETTINGS)
     with store:
@@ -80,6 +81,7 @@ def test_multi_class_linear_model_is_not_linear_in_its_margin(tmp_path: Path) ->
             assert 0.8 * 2 * entry.epsilon < entry.fit.max <= 2 * entry.epsilon * (1 + 1e-4)
 
 
+@pytest.mark.slow
 def test_logit_margins_do_not_see_the_temperature(tmp_path: Path) -> None:
     radii = []
     for temperature in (0.01, 1.0, 100.0):
@@ -160,6 +162,7 @@ def test_ball_is_steeper_than_the_data_and_caps_the_radius(tmp_path: Path) -> No
     assert any("radii are capped at its radius" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
     """Margins up to 3 over a dual norm of 5 exceed the ball of 0.2 of the gradients for L."""
     settings = replace(SETTINGS, epsilon=0.1, region=Region.BALL)
@@ -210,6 +213,7 @@ def test_few_images_give_no_fit_and_no_radius(tmp_path: Path) -> None:
     assert any("too few blocks for a fit" in line for line in summary.warnings)
 
 
+@pytest.mark.slow
 def test_sample_does_not_depend_on_the_images_reported_on(tmp_path: Path) -> None:
     model = two_logits(curved, 2)
     store, whole = Run(tmp_path / "whole", model, images())(SETTINGS)

@@ -114,6 +114,7 @@ def test_curvature_speaks_of_l2_alone(tmp_path: Path) -> None:
         assert np.isnan(group.column("curvature_bound")).all()
 
 
+@pytest.mark.slow
 def test_clever_bound_of_a_paraboloid(tmp_path: Path) -> None:
     """F8: within R of an image the slope reaches ‖x‖ + R, so gap / L is below 1 - ‖x‖."""
     settings = replace(SETTINGS, clever_blocks=30)
@@ -138,6 +139,7 @@ def test_clever_bound_of_a_paraboloid(tmp_path: Path) -> None:
         assert (plain.column("clever_score_capped") == -1).all()
 
 
+@pytest.mark.slow
 def test_clever_at_its_cap_is_no_radius(tmp_path: Path) -> None:
     """Flat but for a cliff at x₁ = 0.9: no slope in the ball, and the boundary inside it."""
 
