@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 PerImage = Callable[[Tensor], Tensor]
+
+LIMIT_ULPS = 8
+"""Size of the rounding beyond a limit of a clip, in units in the last place of the larger limit."""
 
 
 def value_and_gradient(function: PerImage, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +37,14 @@ def saturated(x: Tensor, low: float | None, high: float | None) -> Tensor:
     """``x`` clipped to [low, high], with the gradient 1 at the limits too.
 
     torch's clamp has the gradient 0 there, so black and white pixels would seem to have no effect
-    where pixels are clipped to their range.
+    where pixels are clipped to their range. Pixels that were normalised before can lie beyond a
+    limit by their rounding; they count as at the limit.
     """
-    inside = torch.clamp(x.detach(), low, high)
-    return torch.where(inside == x, x, inside)
+    before = x.detach()
+    inside = torch.clamp(before, low, high)
+    if not x.is_floating_point():
+        return inside
+    limits = [abs(limit) for limit in (low, high) if limit is not None and math.isfinite(limit)]
+    rounding = LIMIT_ULPS * torch.finfo(x.dtype).eps * max(limits, default=0.0)
+    near = (inside - before).abs() <= rounding
+    return torch.where(near, x + (inside - before), inside)

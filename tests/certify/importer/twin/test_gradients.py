@@ -117,10 +117,9 @@ def test_rows_of_the_table_say_what_kind_of_gradient_they_have() -> None:
     ]
 
 
-@pytest.mark.parametrize("opset", [6, 13])
-def test_pixels_at_the_limits_of_a_clip_keep_their_gradient(opset: int) -> None:
-    """Black and white pixels can move inwards, so a graph that clips them has their slope."""
-    limits: dict[str, Any] = {"min": 0.0, "max": 1.0} if opset == 6 else {}
+def clip(low: float, high: float, opset: int = 13) -> TwinModule:
+    """The twin of a graph that clips five pixels."""
+    limits: dict[str, Any] = {"min": low, "max": high} if opset == 6 else {}
     names = ["x"] if opset == 6 else ["x", "low", "high"]
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Clip", names, ["y"], **limits)],
@@ -129,11 +128,33 @@ def test_pixels_at_the_limits_of_a_clip_keep_their_gradient(opset: int) -> None:
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 5])],
         [
             onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value])
-            for name, value in (("low", 0.0), ("high", 1.0))
+            for name, value in (("low", low), ("high", high))
         ],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    twin = build_twin(model)
-    x = torch.tensor([[-0.5, 0.0, 0.5, 1.0, 1.5]], requires_grad=True)
-    (slope,) = torch.autograd.grad(first_output(twin, [], x).sum(), x)
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    return build_twin(onnx.helper.make_model(graph, opset_imports=opsets))
+
+
+def slope_and_value(twin: TwinModule, x: Tensor) -> tuple[Tensor, Tensor]:
+    value = first_output(twin, [], x.requires_grad_())
+    return torch.autograd.grad(value.sum(), x)[0], value.detach()
+
+
+@pytest.mark.parametrize("opset", [6, 13])
+def test_pixels_at_the_limits_of_a_clip_keep_their_gradient(opset: int) -> None:
+    """Black and white pixels can move inwards, so a graph that clips them has their slope."""
+    slope, value = slope_and_value(clip(0, 1, opset), torch.tensor([[-0.5, 0, 0.5, 1, 1.5]]))
     assert slope.tolist() == [[0.0, 1.0, 1.0, 1.0, 0.0]]
+    assert value.tolist() == [[0.0, 0.0, 0.5, 1.0, 1.0]]
+
+
+def test_pixels_beyond_a_clip_by_their_rounding_keep_their_gradient() -> None:
+    """(0 - mean) / std is -0.81019837 in float32, the limit of the clip -0.8101983."""
+    low, high = -0.2860 / 0.3530, 0.7140 / 0.3530
+    black = torch.tensor(low).nextafter(torch.tensor(-9.0))
+    white = torch.tensor(high).nextafter(torch.tensor(9.0))
+    inf = torch.inf
+    x = torch.stack([black, white, torch.tensor(low - 1e-3), torch.tensor(-inf), torch.tensor(inf)])
+    slope, value = slope_and_value(clip(low, high), x[None])
+    assert slope.tolist() == [[1.0, 1.0, 0.0, 0.0, 0.0]]
+    assert value[0].tolist() == torch.tensor([low, high, low, low, high]).tolist()
