@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from robcert.certify.core import Batch, Norm
 from robcert.certify.data import load_images
 from robcert.certify.importer import load_classifier
 from robcert.certify.local_linearity.deviation import Deviation, Sided, tangent
-from robcert.certify.local_linearity.multistart import Multistart, shrinking_rule
+from robcert.certify.local_linearity.multistart import MANY_STARTS, Multistart, shrinking_rule
 from robcert.certify.local_linearity.settings import LinearitySettings
 from robcert.certify.model.classifier import Classifier
 from robcert.certify.numerics.losses import Loss
@@ -86,7 +87,7 @@ def test_a_class_that_only_steps_towards_it_reach() -> None:
 
 
 def test_repeats_stop_where_they_add_nothing() -> None:
-    """On a quadratic the first ascent ends at the maximum, so one repeat is made."""
+    """On a quadratic the first ascent ends at the maximum: one repeat, of 20 steps and a look."""
     calls: list[int] = []
     bare = quadratic(torch.diag(DIAGONAL))
 
@@ -94,10 +95,13 @@ def test_repeats_stop_where_they_add_nothing() -> None:
         calls.append(len(x))
         return bare(x)
 
-    search = Multistart(Norm.LINF, Sided.TWO, 20, 3)
-    searched(search, two_logits(counted, 8), flat_batch(torch.full((1, 8), 0.5)), 0.3, Loss.CE)
-    most = 1 + search.n_gradients
-    assert len(calls) < most
+    batch, passes = flat_batch(torch.full((1, 8), 0.5)), []
+    for repeats in ((), MANY_STARTS.repeats):
+        search = Multistart(Norm.LINF, Sided.TWO, 20, 3, plan=replace(MANY_STARTS, repeats=repeats))
+        calls.clear()
+        searched(search, two_logits(counted, 8), batch, 0.3, Loss.CE)
+        passes.append(len(calls))
+    assert passes[1] - passes[0] == 21
 
 
 def test_it_finds_more_than_the_published_search() -> None:
