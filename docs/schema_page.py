@@ -40,8 +40,9 @@ combination of settings has its own table in the file. A table that belongs to a
 inside it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings`
 (JSON), `seed`, `complete` and `created`; every dataset has `doc`, `units`, `kind` and named axes.
 For a model with an integer input `settings` also has `input_step`, one level of the input in pixel
-units: images and distances of such a table are on the levels. Tables without it are of earlier
-versions, which did not round.
+units, and `input_rounding`: images and distances of such a table are on the levels, and the
+perturbations keep their length in l2 and l1. Tables without either are of earlier versions, which
+did not round or rounded each pixel by itself.
 An attribute that is neither a number nor a text is JSON; a text too long for an attribute (64 kB)
 is a scalar dataset of that name. Small arrays of a whole analysis (block maxima, …) are stored
 beside the columns.

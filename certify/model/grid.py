@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 """Share of a level by which float32 pixels may miss a multiple of it."""
 
+ROUNDING = 1e-7
+"""Relative error of a radius in float32."""
+
+_BISECTIONS = 30
+
 
 @dataclass(frozen=True, slots=True)
 class InputGrid:
@@ -76,26 +81,31 @@ class InputGrid:
         return (1 / self._scale().abs()).to(like)
 
     def within(self, x: Tensor, clean: Tensor, norm: Norm, radius: Tensor) -> Tensor:
-        """Images on the levels near ``x (b, c, h, w)`` that ``radius (b,)`` around ``clean`` holds.
+        r"""Images on the levels with the perturbation of ``x (b, c, h, w)``, within a radius.
 
-        Each pixel is rounded to the nearest level. In linf it is then clipped to the levels within
-        the radius. In l2 and l1 as few pixels as possible are rounded towards the clean image
-        instead, those first that rounding moved most away from it.
+        In linf each pixel is rounded to its nearest level and clipped to the levels within the
+        radius. In l2 and l1 the perturbation :math:`\delta` becomes the rounded :math:`c \delta`
+        with the largest c that the radius allows: rounding alone would lose a perturbation below
+        half a level. In l2 it has, up to one level of one pixel, the largest inner product with
+        :math:`\delta` among changes of its length. Where the radius holds only some of equal
+        changes, pixels that come first keep theirs.
 
         Args:
-            x: images within the radius.
+            x: images.
             clean: images on the levels.
             norm: norm of the radius.
             radius: pixel units.
         """
         start, unit = self._levels(clean), self._scale().abs()
-        move = self._levels(x) - start
         if norm is Norm.LINF:
-            most = (per_row(radius.double(), move) * unit + TOLERANCE).floor()
-            move = move.clamp(-most, most)
-        else:
-            added = move.abs() - (self.prepare.scaled(x).double() - start).abs()
-            move = move - move.sign() * _pulled(move.abs() / unit, added, 1 / unit, norm, radius)
+            most = (per_row(radius.double(), x) * unit + TOLERANCE).floor()
+            return self._pixels(start + (self._levels(x) - start).clamp(-most, most)).to(x.dtype)
+        radius = radius.double() * (1 + ROUNDING)
+        exact = self.prepare.scaled(x).double() - start
+        factor = self._factor(exact, start, norm, radius)
+        move = self._levels(self.prepare.pixels(start + factor * exact).clamp(0, 1)) - start
+        added = move.abs() - (factor * exact).abs()
+        move = move - move.sign() * _pulled(move.abs() / unit, added, 1 / unit, norm, radius)
         return self._pixels(start + move).to(x.dtype)
 
     def attainable(self, radius: Tensor, norm: Norm) -> Tensor:
@@ -150,6 +160,30 @@ class InputGrid:
         std = self.prepare.std
         return width / self.prepare.constants(std, width) if std else width
 
+    def _factor(self, exact: Tensor, start: Tensor, norm: Norm, radius: Tensor) -> Tensor:
+        """Smallest factors of perturbations whose rounded image reaches the radius, by bisection.
+
+        Args:
+            exact: perturbations in levels, not rounded.
+            start: levels of the clean images.
+            norm: norm of the radius.
+            radius: pixel units ``(b,)``.
+
+        Returns:
+            Factors in a shape that broadcasts to images. They stay below the factor at which the
+            largest entry alone would reach the radius.
+        """
+        unit = self._scale().abs()
+        largest = (exact.abs() / unit).flatten(1).amax(1)
+        high = (radius + 1 / unit.min()) / largest.clamp_min(TOLERANCE / unit.max())
+        low = torch.zeros_like(high)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            moved = self.prepare.pixels(start + per_row(middle, exact) * exact).clamp(0, 1)
+            beyond = norm.of((self._levels(moved) - start) / unit) > radius
+            low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
+        return per_row(high, exact)
+
     def _unit(self, norm: Norm) -> float | None:
         """The pixel unit of one level if linf distances are multiples of it, else None."""
         scale = self._scale().abs().flatten()
@@ -173,7 +207,7 @@ def _pulled(size: Tensor, added: Tensor, unit: Tensor, norm: Norm, radius: Tenso
     gain = (size.pow(power) - (size - unit).clamp_min(0).pow(power)).flatten(1)
     order = added.flatten(1).sort(dim=1, descending=True, stable=True).indices
     gain = gain.gather(1, order)
-    much = size.pow(power).flatten(1).sum(1) - radius.double().pow(power)
+    much = size.pow(power).flatten(1).sum(1) - radius.pow(power)
     needed = (gain.cumsum(1) - gain < much[:, None]) & (added.flatten(1).gather(1, order) > 0)
     pulled = torch.zeros_like(gain).scatter(1, order, needed.double())
     return pulled.view_as(size)

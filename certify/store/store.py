@@ -38,11 +38,18 @@ __all__ = ["INPUT_STEP", "OF_MODEL", "AnalysisGroup", "ResultStore"]
 INPUT_STEP = "input_step"
 """Name that the level of an integer input has among the stored settings of a table."""
 
+ROUNDING_OF_INPUT = "input_rounding"
+"""Name that the way in which images are rounded to those levels has there."""
+
 SLOPE_OF_SIGN = "sign_slope"
 """Name that the slope in place of that of Sign has there."""
 
-OF_MODEL = frozenset({INPUT_STEP, SLOPE_OF_SIGN})
+OF_MODEL = frozenset({INPUT_STEP, ROUNDING_OF_INPUT, SLOPE_OF_SIGN})
 """Stored settings that follow from the model."""
+
+KEEPS_LENGTH = "length"
+"""Perturbations keep their length in l2 and l1 when they are rounded to the levels of an integer
+input; earlier versions rounded each pixel."""
 
 SIGN_SLOPE = "cauchy"
 """The slope that stands in for that of Sign; one of the settings of every table of a model that has
@@ -220,13 +227,15 @@ class ResultStore(ResultFile):
         return None if grid is None else grid.step
 
     def _with_model(self, settings: object) -> object:
-        """``settings`` with the level of an integer input and the slope that stands in for Sign's.
+        """``settings`` with what rows depend on besides: levels of an integer input, slope of Sign.
 
-        The rows of models that have them depend on both. Tables of earlier versions, whose images
-        were not rounded and whose slope was another, have other keys.
+        Tables of earlier versions, whose images were rounded in another way or not at all, and
+        whose slope was another, have other keys.
         """
         step, nodes = self.input_step, self.model.get("straight_through") or ()
-        found: dict[str, object] = {} if step is None else {INPUT_STEP: step}
+        found: dict[str, object] = {}
+        if step is not None:
+            found |= {INPUT_STEP: step, ROUNDING_OF_INPUT: KEEPS_LENGTH}
         if any(str(node).endswith("(Sign)") for node in nodes):
             found[SLOPE_OF_SIGN] = SIGN_SLOPE
         if settings is None or not found:

@@ -268,7 +268,7 @@ class SearchState:
         for factor in _OVERSHOOTS if self.grid is None else _OVERSHOOTS + _TO_NEXT_LEVEL:
             todo = length.isnan().nonzero().flatten()
             if len(todo):
-                point = _along(clean[todo], x[todo], factor)
+                point = self._along(clean[todo], x[todo], factor)
                 hit = adversarial(self.logits(rows[todo], point), self.y(rows[todo]))
                 length[todo[hit]] = factor
         self.n_lost[rows[length.isnan()]] += 1
@@ -285,14 +285,14 @@ class SearchState:
             near, far = low[todo], high[todo]
             inwards = torch.maximum(far - gap[todo], far / 2)
             middle = torch.where(near > 0, (near + far) / 2, inwards)
-            point = _along(clean[todo], x[todo], middle)
+            point = self._along(clean[todo], x[todo], middle)
             hit = adversarial(self.logits(rows[todo], point), self.y(rows[todo]))
             low[todo], high[todo] = torch.where(hit, near, middle), torch.where(hit, middle, far)
             gap[todo] *= _GAP_GROWTH
         for at, row in enumerate(rows.tolist()):
             part, far = clean[at : at + 1], x[at : at + 1]
-            if self._confirm(row, _along(part, far, high[at : at + 1])) is None:
-                self._confirm(row, _along(part, far, outer[at : at + 1]))
+            if self._confirm(row, self._along(part, far, high[at : at + 1])) is None:
+                self._confirm(row, self._along(part, far, outer[at : at + 1]))
 
     def _confirm(self, row: int, x: Tensor) -> int | None:
         """Class of one image ``(1, c, h, w)`` by the runtime, None if it is y.
@@ -312,6 +312,13 @@ class SearchState:
             self.prediction[row] = predicted
             self.attack_names[row] = self.attack_name
         return predicted
+
+    def _along(self, clean: Tensor, x: Tensor, factor: float | Tensor) -> Tensor:
+        """Images at ``factor`` times the distance of ``x`` from ``clean``, in its direction."""
+        point = (clean + (x - clean) * per_row(factor, x)).clamp(0, 1)
+        if self.grid is None or self.norm is Norm.LINF:
+            return point
+        return self.grid.within(point, clean, self.norm, factor * self.norm.of(x - clean))
 
     def _length(self, row: int, x: Tensor) -> Tensor:
         clean = self.batch.x[row : row + 1]
@@ -342,7 +349,3 @@ def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
 def adversarial(logits: Tensor, y: Tensor) -> Tensor:
     """Where ``logits (b, k)`` name another class than ``y (b,)``, or none because of NaN."""
     return classes_of(logits) != y
-
-
-def _along(clean: Tensor, x: Tensor, factor: float | Tensor) -> Tensor:
-    return (clean + (x - clean) * per_row(factor, x)).clamp(0, 1)

@@ -106,6 +106,32 @@ def test_l1_distances_of_a_linear_model_are_whole_levels_of_single_pixels() -> N
     assert bool((found <= (1.02 * least).ceil() + 1)[room].all())
 
 
+@pytest.mark.parametrize("name", ["fmn", "ddn", "pgd"])
+def test_l2_distances_below_half_a_level_per_pixel(name: str) -> None:
+    """The steepest pixels change by whole levels: rounding pixel by pixel would leave nothing."""
+    shape = (1, 48, 48)
+    drawn = torch.Generator().manual_seed(3)
+    weight = torch.randn(2, 48 * 48, generator=drawn)
+    scores = nn.Linear(48 * 48, 2)
+    batch = Batch(np.arange(4), torch.full((4, *shape), 128 / 255), torch.zeros(4).long())
+    slope = (weight[0] - weight[1]).double()
+    with torch.no_grad():
+        scores.weight.copy_(weight)
+        scores.bias.copy_(torch.tensor([3 * LEVEL * float(slope.norm()), 0.0]))
+        scores.bias[0] -= float(slope.sum() * 128 / 255)
+    module = nn.Sequential(Whitened(), nn.Flatten(), scores)
+    classifier = Classifier.from_module(
+        module, image_shape=shape, num_classes=2, preprocessing=UINT8
+    )
+    state = SearchState(classifier, batch, Norm.L2)
+    margin = 3 * LEVEL * float(slope.norm())  # 3 levels in l2, a sixteenth of a level per pixel
+    steepest = slope.abs().sort(descending=True).values.cumsum(0) * LEVEL
+    one_level = int((steepest < margin).sum()) + 1
+    suites.run(state, (name,), BUDGET)
+    assert bool((state.distance <= 1.1 * LEVEL * one_level**0.5).all())
+    assert bool((state.distance >= 3 * LEVEL).all())
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -248,7 +274,7 @@ def test_tables_of_an_integer_input_have_keys_of_their_own(
                 assert np.allclose(evidence, evidence.round(), atol=1e-6, equal_nan=True)
     stored = json.loads(json.dumps(replace(settings, reported=(2 * LEVEL,)).stored()))
     assert found[1] == stored
-    assert found[0] == {**stored, "input_step": LEVEL}
+    assert found[0] == {**stored, "input_step": LEVEL, "input_rounding": "length"}
 
 
 def test_a_radius_below_one_level_is_explained(

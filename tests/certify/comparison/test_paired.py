@@ -141,7 +141,8 @@ def test_the_levels_of_an_integer_input_are_no_other_settings(tmp_path: Path) ->
             fill(a, ATTACK, {"norm": norm}, distance=0.1)
             fill(b, ATTACK, {"norm": "l2"}, distance=0.2)
             assert a.existing("attack")[0].settings == {"norm": norm}
-            assert b.existing("attack")[0].settings == {"norm": "l2", "input_step": 1 / 255}
+            of_model = {"input_step": 1 / 255, "input_rounding": "length"}
+            assert b.existing("attack")[0].settings == {"norm": "l2", **of_model}
             for pair in ((a, b), (b, a)):
                 assert bool(differences(*pair, ComparisonSettings())) == bool(compared)
 

@@ -107,11 +107,28 @@ def test_rounding_within_a_radius_never_leaves_it(
     rounded = levels.within(x, clean, norm, radius)
     assert torch.equal(levels.nearest(rounded), rounded)
     assert bool((norm.of(levels.difference(rounded, clean)) <= radius + 1e-5).all())
-    if kind in KINDS[:3]:  # black and white are levels
-        nearest = levels.nearest(x)
-        fits = norm.of(levels.difference(nearest, clean)) <= radius
+    towards = (x - clean).double()
+    assert bool((levels.difference(rounded, clean) * towards >= 0).all())
+    nearest = levels.nearest(x)
+    fits = norm.of(levels.difference(nearest, clean)) <= radius
+    if norm is Norm.LINF and kind in KINDS[:3]:  # black and white are levels
         assert torch.equal(rounded[fits], nearest[fits])
-    assert bool(((rounded - x).abs() <= levels.steps(x) * (1 + 1e-3)).all()) or norm is Norm.LINF
+    if norm is Norm.L2 and kind in KINDS[:3]:
+        gained = (levels.difference(rounded, nearest) * towards).flatten(1).sum(1)
+        assert bool((gained >= -levels.step * towards.abs().amax((1, 2, 3)))[fits].all())
+
+
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.L1])
+@pytest.mark.parametrize("size", [0.01, 0.2, 3.0])
+def test_rounding_keeps_the_length_of_a_perturbation(norm: Norm, size: float) -> None:
+    """Also below half a level per pixel, where rounding to the nearest level leaves nothing."""
+    clean = torch.full((2, 3, 30, 30), 128 / 255)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    x = clean + size / 255 * noise
+    length = norm.of((x - clean).double())
+    rounded = norm.of(grid().difference(grid().within(x, clean, norm, length), clean))
+    assert bool((rounded <= length * (1 + 1e-6)).all())
+    assert bool((rounded >= length - 1 / 255).all())
 
 
 def test_as_few_pixels_as_possible_are_rounded_towards_the_clean_image() -> None:
