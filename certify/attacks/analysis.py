@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,7 @@ def _budget(settings: AttackSettings) -> AttackBudget:
         restarts=settings.restarts or budget.restarts,
         epsilons=settings.epsilons,
         early_stopping=settings.early_stopping,
+        near=math.inf if settings.attacks else budget.near,
     )
 
 

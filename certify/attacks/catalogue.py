@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from .search.state import SearchState
 
 
+TARGETS = 9
+"""Classes that the targeted Auto-PGD tries, as in AutoAttack; the class that is reached need not be
+one of the few with the largest logits."""
+
 _ALL = tuple(Norm)
 _NOT_L1 = (Norm.L2, Norm.LINF)
 
@@ -75,16 +80,17 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class _AtRadius:
-    """An attack at a radius: at those of the budget, or at the smallest that succeeds."""
+    """An attack at a radius: at those of the budget, else (if ``bisects``) at the smallest one."""
 
     attack: Callable[[AttackBudget], RadiusAttack]
     targets: Callable[[AttackBudget], Targets | None] = lambda _: None
+    bisects: Callable[[AttackBudget], bool] = lambda _: True
 
     def __call__(self, state: SearchState, budget: AttackBudget) -> None:
         attack = self.attack(budget)
         if budget.epsilons:
             at_radii(state, attack, budget.epsilons)
-        else:
+        elif self.bisects(budget):
             bisect(state, attack, halvings=budget.halvings, targets=self.targets(budget))
 
 
@@ -181,9 +187,12 @@ def _apgd(*, ratio: bool) -> Callable[[SearchState, AttackBudget], None]:
 
 
 def _apgd_targeted(budget: AttackBudget) -> RadiusAttack:
-    return lambda state, task: run_apgd_targeted(
-        state, task, steps=budget.steps, targets=budget.targets
-    )
+    def attack(state: SearchState, task: RadiusTask) -> None:
+        known = state.distance[task.rows]
+        near = known.isinf() | (known <= budget.near * task.epsilon[task.rows])
+        run_apgd_targeted(state, task.on(task.rows[near]), steps=budget.steps, targets=TARGETS)
+
+    return attack
 
 
 def _square(budget: AttackBudget) -> RadiusAttack:
@@ -230,7 +239,8 @@ CATALOGUE: dict[str, Attack] = {
     "apgd-ce": Attack("Auto-PGD on the cross-entropy", _apgd(ratio=False)),
     "apgd-dlr": Attack("Auto-PGD on the ratio of logit differences", _apgd(ratio=True)),
     "apgd-targeted": Attack(
-        "Auto-PGD towards each other class", _AtRadius(_apgd_targeted, _tangents)
+        "Auto-PGD towards each other class",
+        _AtRadius(_apgd_targeted, _tangents, lambda budget: math.isinf(budget.near)),
     ),
     "cw": Attack("Carlini & Wagner", _carlini_wagner, (Norm.L2,)),
     "logbarrier": Attack(

@@ -29,13 +29,13 @@ class Suite(StrEnum):
 
 
 BUDGETS = {
-    Suite.QUICK: AttackBudget(10, 1, 3, 50, 6, 100),
+    Suite.QUICK: AttackBudget(10, 1, 3, 50, 6, 100, near=1.05),
     Suite.STANDARD: AttackBudget(20, 2, 9, 200, 7, 300),
     Suite.THOROUGH: AttackBudget(50, 5, 9, 1000, 8, 2000),
 }
 
 _SUITES: dict[Suite, tuple[str, ...]] = {
-    Suite.QUICK: ("fmn", "ddn", "pgd"),
+    Suite.QUICK: ("fmn", "ddn", "pgd", "apgd-targeted"),
     Suite.STANDARD: ("fmn", "ddn", "deepfool", "pgd", "pgd-adam", "apgd-ce", "multi-targeted"),
     Suite.THOROUGH: (
         *("fgsm", "fmn", "ddn", "deepfool", "cw", "pgd", "pgd-ce", "pgd-adam", "multi-targeted"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -18,6 +19,9 @@ class AttackBudget:
         queries: forward passes of a score-based attack at one radius.
         epsilons: radii at which attacks at a radius search, pixel units; empty: at the smallest
             that succeeds, found by bisection.
+        near: the targeted Auto-PGD attacks only images whose nearest known adversarial image lies
+            within this many radii, or that have none, and at given radii only; inf: every image,
+            at any radius.
         early_stopping: PGD stops on images whose boundary it cannot reach.
     """
 
@@ -28,4 +32,5 @@ class AttackBudget:
     halvings: int
     queries: int
     epsilons: tuple[float, ...] = ()
+    near: float = math.inf
     early_stopping: bool = True

@@ -20,7 +20,7 @@ from robcert.certify.attacks.gradient.pgd import PgdConfig, constant_rule, fgsm,
 from robcert.certify.attacks.gradient.targeted import multi_targeted
 from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.search.state import SearchState
-from robcert.certify.attacks.suites import Suite
+from robcert.certify.attacks.suites import BUDGETS, Suite
 from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.model.classifier import Classifier, Runtime, Twin
@@ -275,3 +275,42 @@ def test_a_twin_that_cannot_take_an_empty_batch_is_never_given_one(name: str, no
     state = SearchState(classifier, near_grey(classifier, 1), norm)
     suites.run(state, (name,), replace(TINY, epsilons=(RADIUS[norm],)))
     assert state.n_forward.min() > 0
+
+
+class Decoys(nn.Module):
+    """Four classes that come close to the first, and a fifth that alone can overtake it.
+
+    Scores of grey images: 1, 0.9, 0.8, 0.7, 0.6 and 0. The last rises with the second pixel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.flatten(1)[:, :1], x.flatten(1)[:, 1:2]
+        close = torch.tensor([0.9, 0.8, 0.7, 0.6]) + (first - 0.5).clamp(-0.05, 0.05)
+        return torch.cat([torch.ones_like(first), close, 50 * (second - 0.5)], dim=1)
+
+
+def test_quick_reaches_a_class_beyond_those_with_the_largest_logits() -> None:
+    classifier = Classifier.from_module(Decoys(), image_shape=(1, 1, 2), num_classes=6)
+    batch = Batch(np.arange(3), torch.full((3, 1, 1, 2), 0.5), torch.zeros(3).long())
+    names = suites.attacks_of(Suite.QUICK, (), Norm.LINF, differentiable=True)
+    state = SearchState(classifier, batch, Norm.LINF)
+    suites.run(state, names, replace(BUDGETS[Suite.QUICK], epsilons=(0.04,)))
+    assert bool((state.distance <= 0.04).all())
+    assert state.prediction.tolist() == [5, 5, 5]
+
+
+def test_targeted_auto_pgd_of_quick_attacks_images_close_to_the_radius() -> None:
+    classifier = linear_classifier()
+    batch = near_grey(classifier, 6)
+    state = SearchState(classifier, batch, Norm.LINF)
+    suites.run(state, ("fmn",), BUDGETS[Suite.QUICK])
+    radius = float(state.distance.median()) / 1.02
+    known, spent = state.distance.clone(), state.n_backward.clone()
+    budget = replace(BUDGETS[Suite.QUICK], epsilons=(radius,))
+    suites.run(state, ("apgd-targeted",), budget)
+    attacked = state.n_backward > spent
+    assert torch.equal(attacked, (known > radius * (1 + 1e-6)) & (known <= budget.near * radius))
+    assert attacked.any()
+    spent = state.n_backward.clone()
+    suites.run(state, ("apgd-targeted",), BUDGETS[Suite.QUICK])
+    assert torch.equal(state.n_backward, spent)
