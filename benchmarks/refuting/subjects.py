@@ -82,11 +82,17 @@ def subjects(zoo: Path | None, folder: Path) -> list[Subject]:
 
 def bundled(path: Path) -> Subject:
     """A bundled model, whose metadata state its preprocessing."""
-    stated = {one.key: one.value for one in onnx.load(str(path)).metadata_props}
+    model = onnx.load(str(path))
+    stated = {one.key: one.value for one in model.metadata_props}
     said = json.loads(stated.get("robcert.preprocess", "{}"))
     said = {name: value for name, value in said.items() if value not in ([], None)}
     said.pop("input_shape", None)
-    return Subject(path.stem, path, BUNDLED_IMAGES, said)
+    return Subject(path.stem, path, BUNDLED_IMAGES, said, scores_of(model))
+
+
+def scores_of(model: onnx.ModelProto) -> str:
+    """Whether the output of a bundled model holds logits or probabilities."""
+    return "probabilities" if model.graph.node[-1].op_type == "Softmax" else "logits"
 
 
 def _listed(entry: dict[str, Any], zoo: Path, folder: Path) -> Subject:

@@ -26,9 +26,11 @@ from .headline import (
     headline,
 )
 from .registry import ANALYSES
-from .summaries import audit_record, incomplete, labelled, latest, results
+from .summaries import audit_record, incomplete, labelled, latest, of_kind, results
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from robcert.certify.store import AnalysisGroup, Ledger, ResultStore
 
     from .summaries import Readings
@@ -104,7 +106,7 @@ def findings_of(store: ResultStore) -> Findings:
     clean = latest(found, CleanSummary)[0]
     return Findings(
         clean=clean,
-        attack=latest(found, AttackSummary)[0],
+        attack=_widest([one for one, _ in of_kind(found, AttackSummary)]),
         bounds=bounds,
         bounds_group=bounds_group,
         smoothing=latest(found, SmoothingSummary)[0],
@@ -117,6 +119,15 @@ def findings_of(store: ResultStore) -> Findings:
         incomplete=incomplete(record),
         cut_off=tuple(record.get("unfinished", ())),
     )
+
+
+def _widest(found: Sequence[AttackSummary]) -> AttackSummary | None:
+    """Of the attacks in the norm of the last one, that on most images; the last of equal ones.
+
+    A later attack on a few images must not replace the robust accuracy of all of them.
+    """
+    same = [one for one in found if one.norm == found[-1].norm]
+    return max(reversed(same), key=lambda one: one.n, default=None)
 
 
 def _of_audit(store: ResultStore, record: dict[str, Any]) -> Readings:

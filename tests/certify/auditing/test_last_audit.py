@@ -11,6 +11,7 @@ from places import FIXTURES
 
 from robcert.certify import read_audit
 from robcert.certify.auditing.summaries import last_audit
+from robcert.certify.auditing.verdict import findings_of
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
@@ -70,3 +71,15 @@ def test_files_without_a_count_take_the_newest(
         group = last_audit(store)
         assert group is not None
         assert group.settings["attack"]["norm"] == "l2"
+
+
+def test_a_later_attack_on_fewer_images_does_not_replace_the_accuracy_of_all(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "r.h5"
+    line = ("attack", "--model", MODEL, "--data", "fashion-mnist-2000", "--out", path)
+    for attack, limit in (("fgsm", 6), ("pgd", 2)):
+        ended = robcert(*line, "--attack", attack, "--limit", limit, "--eps", "8/255")
+        assert ended.status == 0
+    with ResultStore.read(path) as store:
+        assert findings_of(store).attack.n == 6
