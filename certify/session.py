@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from robcert.certify.model import Classifier
     from robcert.certify.store import AnalysisGroup, ResultStore
 
+BATCH_SECONDS = 15.0
+"""Seconds that a batch should take at most: its rows are written when all of them are done."""
+
 Columns = dict[str, NDArray[Any]]
 """Values of a table by column name; the first axis is the image, in the order of the batch."""
 
@@ -83,8 +86,18 @@ class Session:
             raise NoClassError(message)
         return Batch(indices, x, y.to(self.classifier.device))
 
-    def fill(self, group: AnalysisGroup, task: str, compute: Callable[[Batch], Columns]) -> None:
+    def fill(
+        self,
+        group: AnalysisGroup,
+        task: str,
+        compute: Callable[[Batch], Columns],
+        *,
+        first: int | None = None,
+    ) -> None:
         """Compute the rows that ``group`` lacks, batch by batch; each batch is written at once.
+
+        Batches become smaller while one takes over :data:`BATCH_SECONDS`, so that a run that is
+        killed loses little, and grow again to the session's batch size while there is time.
 
         An image on which the model fails gets no row: the attribute ``failed`` holds the error, and
         running the same command again retries it.
@@ -95,20 +108,30 @@ class Session:
             task: name of the task for ``progress``.
             compute: columns of one batch; each row must not depend on the other images of the
                 batch.
+            first: images in the first batch, for slow analyses; None for the session's batch size.
         """
         missing = group.missing(self.indices)
         done, failed = len(self.indices) - len(missing), dict[int, Exception]()
         self.progress(task, done, len(self.indices))
-        for start in range(0, len(missing), self.batch_size):
+        size, start = min(first or self.batch_size, self.batch_size), 0
+        while start < len(missing):
             if self.out_of_time:
                 return
-            step = missing[start : start + self.batch_size]
+            begun, step = time.monotonic(), missing[start : start + size]
             for indices, columns in in_parts(lambda at: compute(self.batch(at)), step, failed):
                 group.append(indices, columns)
                 done += len(indices)
             require_progress(failed, done=bool(done), requested=len(missing))
             self.progress(task, done, len(self.indices))
+            start += size
+            size = self._next_size(size, time.monotonic() - begun)
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
         group.finish(kept)
         if failed or group.attribute("failed"):
             group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})
+
+    def _next_size(self, size: int, seconds: float) -> int:
+        """Images of the next batch, after one of ``size`` took ``seconds``."""
+        if seconds > BATCH_SECONDS:
+            return max(1, size // 2)
+        return min(2 * size, self.batch_size) if 2 * seconds <= BATCH_SECONDS else size

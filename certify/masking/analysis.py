@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup
 
+FIRST_BATCH = 16
+"""Images in the first batch: where a model keeps searches busy, images take seconds each."""
+
 
 def analyse(
     session: Session, settings: MaskingSettings, *, sources: tuple[Classifier, ...] | None = None
@@ -46,7 +49,15 @@ def analyse(
     session.fill(
         group,
         "masking check",
-        lambda batch: evidence(classifier, batch, settings, seed=session.seed, sources=models),
+        lambda batch: evidence(
+            classifier,
+            batch,
+            settings,
+            seed=session.seed,
+            sources=models,
+            progress=session.progress,
+        ),
+        first=FIRST_BATCH,
     )
     save_pictures(session, group, settings, sources=models)
     return group.path

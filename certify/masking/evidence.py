@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from robcert.certify.core import silent
 from robcert.certify.numerics import Loss, classes_of, value_and_gradient
 
 from .attacks import AttackPlan, PendingAttack, one_step_from_random, random_point
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from robcert.certify.core import Batch, Norm
+    from robcert.certify.core import Batch, Norm, Progress
     from robcert.certify.model import Classifier
     from robcert.certify.session import Columns
+
+_FURTHER = 2  # attacks at several radii, and the long search
 
 
 def evidence(
@@ -32,10 +36,12 @@ def evidence(
     *,
     seed: int,
     sources: tuple[Classifier, ...] = (),
+    progress: Progress = silent,
 ) -> Columns:
     """Columns of the masking table for one batch; some keep their fill value without a twin.
 
     A row does not depend on the other images of the batch, unless the model itself is random.
+    ``progress`` counts the attacks on the batch.
     """
     differ = answers_differ(classifier, batch)
     attacks = AttackPlan.on(classifier, batch, settings, seed)
@@ -50,20 +56,47 @@ def evidence(
         "confidence": _confidence(logits),
         "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
     }
+    searches, transfers = attacks.without_gradients(), attacks.by_transfer(sources)
+    ascents = attacks.by_gradient() if classifier.differentiable else {}
+    task = f"attacks on {len(batch)} images"
+    seen = _Count(progress, task, len(searches) + len(transfers) + len(ascents) + _FURTHER)
     with classifier.forward_only():
-        columns |= _outcomes(attacks, attacks.without_gradients())
-    columns |= _outcomes(attacks, attacks.by_transfer(sources))
+        columns |= _outcomes(attacks, searches, seen)
+    columns |= _outcomes(attacks, transfers, seen)
     if classifier.differentiable:
         columns |= _gradient_norms(classifier, batch, settings.norm)
-        columns |= _outcomes(attacks, attacks.by_gradient())
+        columns |= _outcomes(attacks, ascents, seen)
         columns |= attacks.at_strengths()
+        seen.one()
         columns |= _attack_path(model, batch, settings, seed)
         columns |= _long_search(attacks, columns, sources)
+    seen.end()
     return columns
 
 
-def _outcomes(attacks: AttackPlan, run: dict[str, PendingAttack]) -> Columns:
-    return {name: attacks.succeeds(attack()) for name, attack in run.items()}
+@dataclass(slots=True)
+class _Count:
+    """Progress within a batch, in attacks."""
+
+    progress: Progress
+    task: str
+    total: int
+    done: int = 0
+
+    def one(self) -> None:
+        self.done += 1
+        self.progress(self.task, self.done, self.total)
+
+    def end(self) -> None:
+        self.progress(self.task, self.total, self.total)
+
+
+def _outcomes(attacks: AttackPlan, run: dict[str, PendingAttack], seen: _Count) -> Columns:
+    found = {}
+    for name, attack in run.items():
+        found[name] = attacks.succeeds(attack())
+        seen.one()
+    return found
 
 
 def _long_search(attacks: AttackPlan, columns: Columns, sources: tuple[Classifier, ...]) -> Columns:

@@ -307,6 +307,17 @@ def test_without_a_twin_the_verdict_is_unknown_at_best(tmp_path: Path) -> None:
     assert "pgd_ce" in summary.reason or "hidden" in summary.reason
 
 
+def test_progress_counts_the_attacks_on_a_batch() -> None:
+    classifier = Classifier.from_module(Linear(), image_shape=SHAPE, num_classes=2)
+    seen: list[tuple[str, int, int]] = []
+    batch = batch_of(images_near_the_boundary(), 0, 3)
+    evidence(classifier, batch, QUICK, seed=0, progress=lambda *one: seen.append(one))
+    assert {task for task, _, _ in seen} == {"attacks on 3 images"}
+    done = [count for _, count, _ in seen]
+    assert done == list(range(1, len(done) + 1))
+    assert done[-1] == seen[-1][2]
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_rows_do_not_depend_on_the_batch(size: int) -> None:
     classifier = Classifier.from_module(Linear(), image_shape=SHAPE, num_classes=2)
