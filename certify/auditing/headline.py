@@ -160,6 +160,8 @@ def _judged(judgement: Judgement, context: Context) -> tuple[str, Tone]:
 
 def _numbers(attacked: Attacked, context: Context) -> str:
     share = f"{share_text(attacked.entry)} of {attacked.clean.n} images"
+    if context.masking in {MaskingVerdict.MASKED, MaskingVerdict.SUSPECT}:
+        share = f"at most {share}"  # better attacks may well exist
     if not context.labelled:
         return f"{share} keep their class under attack (no labels, so no accuracy)"
     clean = percent(attacked.clean.value)

@@ -6,12 +6,14 @@ from .remedies import Remedy
 from .schema import MASKING
 from .settings import MaskingSettings
 from .summary import MaskingSummary, summarise
-from .tables import state_of, tables, where_hidden
+from .tables import BEST_NAME, NAIVE_NAME, state_of, tables, where_hidden
 from .verdict import Indicator, MaskingVerdict, Weight
 from .views import as_checked, as_shipped, averaged, judged_by_mean, mostly_wrong
 
 __all__ = [
+    "BEST_NAME",
     "MASKING",
+    "NAIVE_NAME",
     "Indicator",
     "MaskingSettings",
     "MaskingSummary",

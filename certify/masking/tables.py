@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .verdict import Indicator
 
 NAIVE_NAME = "PGD on the file's own output (naive)"
-BEST_NAME = "all attacks together (corrected)"
+BEST_NAME = "all attacks together (corrected): at most"
 
 
 def tables(summaries: Sequence[MaskingSummary]) -> Iterator[Table]:

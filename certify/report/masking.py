@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.masking import MaskingVerdict, Weight, state_of, where_hidden
+from robcert.certify.masking import (
+    BEST_NAME,
+    NAIVE_NAME,
+    MaskingVerdict,
+    Weight,
+    state_of,
+    where_hidden,
+)
 from robcert.certify.tables import UNLABELLED, decimal, interval, percent, pixel
 
 from .svg import limit_bar, picture
@@ -105,8 +112,8 @@ def _numbers(summary: MaskingSummary) -> str:
         without = f"robust accuracy {percent(best.value)} under attacks without gradient."
         return without if best.n else ""
     return (
-        f"robust accuracy {percent(naive.value)} under the naive attack, {percent(best.value)} "
-        "under all attacks together."
+        f"robust accuracy {percent(naive.value)} under the naive attack, at most "
+        f"{percent(best.value)} under all attacks together."
     )
 
 
@@ -146,9 +153,9 @@ def _check(indicator: Indicator) -> Line:
 def _fixes(summary: MaskingSummary) -> list[Line]:
     """Robust accuracy under the naive attack, under every remedy, under all together."""
     return [
-        _fix("PGD on the file's own output (naive)", summary.naive),
+        _fix(NAIVE_NAME, summary.naive),
         *(_fix(remedy.name, remedy.robust, remedy) for remedy in summary.remedies),
-        _fix("all attacks together (corrected)", summary.corrected),
+        _fix(BEST_NAME, summary.corrected),
     ]
 
 

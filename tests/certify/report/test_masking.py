@@ -90,7 +90,9 @@ def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_pat
     path = results_of(1000.0, tmp_path)
     view = view_of(path)
     assert (view.verdict, view.tone) == ("masked", "bad")
-    assert view.sentences[0].startswith("Robust accuracy 100.0 % under the naive attack, 0.0 %")
+    assert view.sentences[0].startswith(
+        "Robust accuracy 100.0 % under the naive attack, at most 0.0 %"
+    )
     assert [figure.title for figure in view.figures] == [
         "loss along the attack",
         "accuracy by radius",
