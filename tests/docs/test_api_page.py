@@ -34,6 +34,7 @@ def test_the_examples_of_the_page(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_notebook(folder: Path) -> None:
     notebook = nbformat.read(DOCS / "api.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
