@@ -118,11 +118,13 @@ class Context:
         masking: verdict of the masking check; None if it did not run.
         labelled: whether the images have labels.
         doubted: whether there is a reason to doubt what was measured.
+        check: the masking check whose attacks stand in where no other was run.
     """
 
     masking: MaskingVerdict | None
     labelled: bool
     doubted: bool
+    check: MaskingSummary | None = None
 
 
 def headline(attacked: Attacked | None, context: Context) -> tuple[str, Tone]:
@@ -135,6 +137,8 @@ def headline(attacked: Attacked | None, context: Context) -> tuple[str, Tone]:
         text = "This model masks its gradients: its apparent robustness cannot be trusted"
         more = "" if attacked is None else f"; {_numbers(attacked, context)} at {attacked.ball}"
         return f"{text}{more}", "bad"
+    if attacked is None and context.check is not None and context.check.corrected.n:
+        return f"Robustness not established {_of_check(context.check, context)}", "warn"
     if attacked is None:
         return "No attack in this file: robustness was not tested", "none"
     said, tone = _judged(attacked.judgement, context)
@@ -166,6 +170,15 @@ def _numbers(attacked: Attacked, context: Context) -> str:
         return f"{share} keep their class under attack (no labels, so no accuracy)"
     clean = percent(attacked.clean.value)
     return f"{share} are classified correctly under attack, {clean} without attack"
+
+
+def _of_check(check: MaskingSummary, context: Context) -> str:
+    """Robust accuracy by the masking check alone."""
+    keep = "are classified correctly" if context.labelled else "keep their class"
+    return (
+        f"at ε = {pixel(check.epsilon)} ({check.norm}): at most {share_text(check.corrected)} of "
+        f"{check.corrected.n} images {keep} under the attacks of the masking check"
+    )
 
 
 def criterion(attacked: Attacked, *, labelled: bool) -> str:

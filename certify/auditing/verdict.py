@@ -155,7 +155,7 @@ def verdict(found: Findings) -> AuditVerdict:
     unfinished = bool({"attack", "masking"} & {*found.cut_off})
     single = () if attacked is None else one_input_only(found.input_step, [attacked.entry.epsilon])
     doubted = unfinished or bool(found.doubts) or bool(single)
-    text, tone = headline(attacked, Context(state, found.labelled, doubted))
+    text, tone = headline(attacked, Context(state, found.labelled, doubted, found.masking))
     sentences = (
         *found.doubts,
         "" if found.labelled else _NO_LABELS,

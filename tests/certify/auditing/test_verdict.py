@@ -86,6 +86,19 @@ def test_only_clear_gradients_make_a_model_robust(state: MaskingVerdict | None, 
     assert found(5, state=state)[1] == "bad"
 
 
+def test_without_another_attack_those_of_the_masking_check_count() -> None:
+    check = masking(
+        verdict=MaskingVerdict.CLEAR, norm="l2", epsilon=0.5, corrected=proportion(9, 60)
+    )
+    said = verdict(findings(masking=check))
+    assert said.headline == (
+        "Robustness not established at ε = 0.5 (l2): at most 15.0 % [7.1, 26.6] of 60 images are "
+        "classified correctly under the attacks of the masking check"
+    )
+    assert said.tone == "warn"
+    assert verdict(findings()).headline == "No attack in this file: robustness was not tested"
+
+
 @pytest.mark.parametrize("given", [{"doubts": ("Wrong?",)}, {"cut_off": ("masking",)}])
 @pytest.mark.parametrize("right", [2, 98])
 def test_a_doubt_is_in_the_headline(right: int, given: dict[str, Any]) -> None:
