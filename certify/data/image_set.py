@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,6 +85,7 @@ class ImageSet:
         classes: names of the classes, empty where they have none.
         notes: how the content was interpreted, one line each.
         other_order: another common numbering of the same classes, if it is not the same.
+        doubts: why the images may not be what they seem, one line each without a full stop.
     """
 
     name: str
@@ -93,6 +95,7 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     other_order: ClassOrder | None = None
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -127,9 +130,10 @@ class ImageSet:
         other = self.other_order
         if other is None:
             return self
-        return ImageSet.of(
+        changed = ImageSet.of(
             self.name, self.source, other.labels, classes=other.classes, notes=self.notes
         )
+        return replace(changed, doubts=self.doubts)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -214,30 +218,60 @@ def select(
     return np.array(list(dict.fromkeys(indices)), np.int64)
 
 
+LARGEST_CLASS = 2**31 - 1
+"""Largest number that is a class; larger ones are codes of something else, or overflowed."""
+
+
 def class_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1)`` are converted.
+    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1, …)`` are converted.
 
     Raises:
         DataError: they are not classes.
     """
     labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    problem = ""
-    if labels.dtype.kind not in "biuf":
-        problem = f"are {labels.dtype}, not numbers"
-    elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
+    if labels.ndim > 2 and math.prod(labels.shape[1:]) == labels.shape[-1]:
+        labels = labels.reshape(len(labels), labels.shape[-1])  # (n, 1, 1, k)
+    if labels.ndim > 1 and math.prod(labels.shape[1:]) == 1:
+        labels = labels.reshape(len(labels))
+    if labels.dtype.kind in "biuf" and labels.ndim == 2 and _one_hot(labels):
         labels = labels.argmax(1)
-    elif labels.ndim != 1:
-        problem = f"have the shape {labels.shape}, not one number per image"
-    elif not (np.isfinite(labels) & (labels == np.floor(labels))).all():
-        problem = "are not whole numbers"
-    elif (labels < 0).any():
-        problem = f"have a minimum of {labels.min()}, but classes count from 0"
+    problem, hint = _no_classes(labels)
     if problem:
         message = f"labels of {name} {problem}"
-        raise DataError(message)
+        raise DataError(message, hint=hint)
     return labels.astype(np.int64)
+
+
+def _one_hot(labels: NDArray[Any]) -> bool:
+    """Whether each row of ``labels (n, k)`` holds one 1 and else zeros."""
+    return bool(labels.size and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all())
+
+
+def _no_classes(labels: NDArray[Any]) -> tuple[str, str]:
+    """Why ``labels`` are not classes, and what to do; empty if they are."""
+    count = "store one whole number per image, counted from 0"
+    if labels.dtype.kind not in "biuf":
+        return f"are {labels.dtype}, not numbers", count
+    if labels.ndim != 1:
+        kind = "one-hot rows" if labels.ndim == 2 else "one-hot"
+        return f"have the shape {labels.shape}, neither one number per image nor {kind}", count
+    wrong = np.zeros(labels.shape, bool)
+    if labels.dtype.kind == "f":
+        wrong = ~(np.isfinite(labels) & (labels == np.floor(labels)))
+        if wrong.any():
+            at = int(wrong.argmax())
+            return f"are not whole numbers: image {at} has {labels[at]}", count
+    if labels.dtype.kind == "b" or not labels.size:
+        return "", ""
+    if labels.min() < 0:
+        at = int(labels.argmin())
+        hint = "leave out images without a class" if labels.min() == -1 else count
+        return f"have a minimum of {labels[at]} (image {at}), but classes count from 0", hint
+    if labels.max() > LARGEST_CLASS:  # as an int64 it could wrap around
+        at = int(labels.argmax())
+        hint = "a negative number or a missing value may have been stored in an unsigned type"
+        return f"are too large for classes: image {at} has {labels[at]}", hint
+    return "", ""
 
 
 def require_pixels(name: str, values: NDArray[Any], first: int) -> None:
