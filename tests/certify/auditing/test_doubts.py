@@ -51,6 +51,22 @@ def test_a_wrong_normalisation_is_the_first_thing_that_is_said(
         assert "Doubtful: the present preprocessing" in page
 
 
+@pytest.mark.parametrize(
+    "options", [("--range", "0,255"), ("--mean", "73", "--std", "90")], ids=["range", "mean"]
+)
+def test_a_range_and_a_mean_that_contradict_each_other_are_in_the_verdict(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "r.h5"
+    run = ("attack", "-m", HONEST, "-d", "fashion-mnist-2000", "--attack", "fgsm", "--out", path)
+    ended = robcert(*run, *options, "--allow-low-accuracy", *QUICK)
+    assert ended.status == 0, ended.stderr
+    assert "contradicts the range" in ended.stderr
+    headline, sentence = said(path)
+    assert headline.startswith("Robustness not established")
+    assert "contradicts the range" in sentence
+
+
 def divided_by_255() -> Any:
     """Ten classes by the mean of pixels from 0 to 255, which the graph divides by 255."""
     centres = (np.arange(10, dtype=np.float32) + 0.5) / 10
