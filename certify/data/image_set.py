@@ -267,7 +267,7 @@ def _no_classes(labels: NDArray[Any]) -> tuple[str, str]:
         at = int(labels.argmin())
         hint = "leave out images without a class" if labels.min() == -1 else count
         return f"have a minimum of {labels[at]} (image {at}), but classes count from 0", hint
-    if labels.max() > LARGEST_CLASS:  # as an int64 it could wrap around
+    if float(labels.max()) > LARGEST_CLASS:  # as an int64 it could wrap around
         at = int(labels.argmax())
         hint = "a negative number or a missing value may have been stored in an unsigned type"
         return f"are too large for classes: image {at} has {labels[at]}", hint
