@@ -62,10 +62,12 @@ class ClassOrder:
     Attributes:
         labels: class of each image ``(n,)``.
         classes: names of the classes in that order.
+        as_text: whether the names are sorted as text, and in the present order by number.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    as_text: bool = True
 
     @property
     def shown(self) -> str:
