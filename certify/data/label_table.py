@@ -11,8 +11,8 @@ from robcert.certify.errors import DataError
 
 from .class_folders import LABELS_FILE
 from .class_names import class_numbers
-from .files import readable
 from .image_set import class_labels
+from .reading import readable
 
 if TYPE_CHECKING:
     from pathlib import Path
