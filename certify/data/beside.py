@@ -10,6 +10,7 @@ import numpy as np
 
 from robcert.certify.errors import DataError
 
+from .hdf5_file import hdf5_arrays
 from .reading import readable
 
 if TYPE_CHECKING:
@@ -118,23 +119,15 @@ def _read(path: Path) -> NDArray[Any]:
         DataError: it cannot be read, or holds several arrays.
     """
     with readable(path):
-        labels = _from_hdf5(path) if path.suffix.lower() != ".npy" else _from_npy(path)
+        if path.suffix.lower() == ".npy":
+            labels = np.asarray(np.load(path, allow_pickle=False))
+        else:
+            arrays = hdf5_arrays(path)
+            if len(arrays) != 1:
+                message = f"it holds {len(arrays)} arrays, not one of labels"
+                raise ValueError(message)
+            labels = np.asarray(next(iter(arrays.values()))[()])
     if not labels.ndim:
         message = f"{path} holds one number, not one label per image"
         raise DataError(message, hint="store one whole number per image")
     return labels
-
-
-def _from_npy(path: Path) -> NDArray[Any]:
-    return np.asarray(np.load(path, allow_pickle=False))
-
-
-def _from_hdf5(path: Path) -> NDArray[Any]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        arrays = [key for key in file if file.get(key, getclass=True) is h5py.Dataset]
-        if len(arrays) != 1:
-            message = f"it holds {len(arrays)} arrays, not one of labels"
-            raise ValueError(message)
-        return np.asarray(file[arrays[0]][()])

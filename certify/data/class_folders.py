@@ -73,13 +73,14 @@ class Ignored:
     def notes(self) -> tuple[str, ...]:
         """What was left out, one line each."""
         found = []
-        if self.folders or self.hidden:
-            names = sorted(set(self.folders))
-            what = [f"{len(self.folders)} hidden folders ({_shown(names)})"] if names else []
-            found.append(f"ignored: {' and '.join([*what, f'{self.hidden} hidden images'])}")
+        if self.folders:
+            names = _shown(sorted(set(self.folders)))
+            found.append(f"hidden folders that are ignored: {len(self.folders)} ({names})")
+        if self.hidden:
+            found.append(f"hidden images that are ignored: {self.hidden}")
         if self.others:
             kinds = _shown([suffix or "no suffix" for suffix in sorted(self.others)])
-            found.append(f"ignored: {self.others.total()} files that are no images ({kinds})")
+            found.append(f"ignored files that are no images: {self.others.total()} ({kinds})")
         return tuple(found)
 
 

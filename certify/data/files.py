@@ -18,6 +18,7 @@ from robcert.certify.errors import DataError
 
 from .arrays import from_arrays
 from .beside import is_corrupted, labels_beside, severity_notes
+from .hdf5_file import hdf5_arrays
 from .reading import readable
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PARTNERS = {
     "image": "label",
     "x_test": "y_test",
     "test_images": "test_labels",
+    "test_x": "test_y",
+    "test_set_x": "test_set_y",
     "x": "y",
     "data": "labels",
     "pixels": "labels",
@@ -39,7 +42,9 @@ PARTNERS = {
 }
 """Usual names of arrays of images, and of the labels that belong to them."""
 
-LABEL_KEYS = ("labels", "label", "y_test", "test_labels", "y", "targets", "target", "arr_1")
+LABEL_KEYS = (
+    *("labels", "label", "y_test", "test_labels", "test_y", "y", "targets", "target", "arr_1"),
+)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -150,11 +155,7 @@ def _disk_array(file: BinaryIO) -> DiskArray | NDArray[Any]:
 
 
 def _from_hdf5(path: Path) -> ImageSet:
-    import h5py
-
-    with readable(path):
-        file = h5py.File(path, "r")
-        arrays = {key: file[key] for key in file if file.get(key, getclass=True) is h5py.Dataset}
+    arrays = hdf5_arrays(path)
     image_key, label_key = _keys(path, list(arrays))
     notes = _key_notes(image_key, label_key)
     if label_key is None:

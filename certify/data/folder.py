@@ -12,7 +12,7 @@ from PIL import Image
 from .class_folders import contents
 from .class_names import class_numbers, other_class_order
 from .image_file import common_shape, opened
-from .image_set import Hash, ImageSet
+from .image_set import Hash, ImageSet, darkness_doubts
 from .label_table import table_of_labels
 
 if TYPE_CHECKING:
@@ -46,15 +46,22 @@ class FolderSource:
         images = np.stack([self._decoded(self.paths[i]) for i in indices])
         return images.astype(np.float32) / np.float32(255)
 
-    def check(self, digest: Hash) -> None:
-        """Add every image to ``digest``; raise a DataError for a file that is not an image.
+    def check(self, digest: Hash) -> tuple[str, ...]:
+        """Doubts, after every image was added to ``digest``; a DataError for a broken file.
 
         Pixels are hashed, and thereby every file decoded, unless that would take minutes: then
         the files' bytes are hashed, and a broken image is found when it is read.
         """
         decode = len(self) * math.prod(self.shape) <= DECODED_BYTES
+        brightest = 0
         for path in self.paths:
-            digest.update(self._decoded(path).data if decode else path.read_bytes())
+            if decode:
+                pixels = self._decoded(path)
+                brightest = max(brightest, int(pixels.max()))
+                digest.update(pixels.data)
+            else:
+                digest.update(path.read_bytes())
+        return darkness_doubts(brightest / 255) if decode else ()
 
     def _decoded(self, path: Path) -> NDArray[np.uint8]:
         """Pixels ``(c, h, w)`` of one file."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 GREY = ("1", "L")
 COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "PA")
 
+EXIF_AS_TEXT = "Raw profile type exif"
+
 ORIENTATION = 0x0112
 """EXIF tag of the orientation; 1 is upright."""
 
@@ -32,14 +34,14 @@ def common_shape(
         as_stored: accept several sizes, and images that an EXIF tag turns, as they are stored.
 
     Raises:
-        DataError: an image is broken, of another size, turned, or not of 8 bits a channel.
+        DataError: an image is broken, of another size, turned, or has more than 8 bits per channel.
     """
     modes, turned, several = set[str](), 0, 0
     first: tuple[int, int] | None = None
     for path in paths:
         with opened(path) as image:
-            mode, size, turn = image.mode, image.size, orientation(image)
             _require_8_bits(path, image)
+            mode, size, turn = image.mode, image.size, orientation(image)
             several += getattr(image, "n_frames", 1) > 1
         modes.add(mode)
         turned += turn != 1
@@ -63,14 +65,16 @@ def common_shape(
         without = ", without transparency" if modes & {"RGBA", "LA", "PA", "P"} else ""
         notes.append(f"images of types {sorted(modes)} are read as RGB{without}")
     if several:
-        notes.append(f"of {several} files with several frames the first is read")
+        notes.append(f"files of several frames, of which the first is read: {several}")
     if turned:
-        notes.append(f"the EXIF orientation of {turned} images is not applied, as in torchvision")
+        notes.append(f"images whose EXIF orientation is not applied, as in torchvision: {turned}")
     return (1 if grey else 3, height, width), tuple(notes)
 
 
 def orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or the entry is damaged."""
+    if image.format == "PNG" and not {"exif", EXIF_AS_TEXT} & set(image.info):
+        return 1  # or PIL decodes all of it, in search of an entry after the pixels
     with contextlib.suppress(struct.error, SyntaxError, ValueError, KeyError, TypeError):
         found = image.getexif().get(ORIENTATION, 1)
         if found in range(1, 9):
@@ -79,7 +83,8 @@ def orientation(image: Image.Image) -> int:
 
 
 def _require_8_bits(path: Path, image: Image.Image) -> None:
-    stored = str(image.tile[0][3]) if image.tile else ""  # such as RGB;16B
+    tiles = getattr(image, "tile", [])  # only images from a file have it
+    stored = str(tiles[0][3]) if tiles else ""  # such as RGB;16B
     kind = image.mode if image.mode not in (*GREY, *COLOUR) else ""
     if not kind and ";16" in stored:
         kind = f"{image.mode} of 16 bits"

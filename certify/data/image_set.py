@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RANGE_TOLERANCE = 1e-6
 """Largest accepted rounding error of pixels outside [0, 1]."""
+
+DARK = 1 / 8
+"""If no pixel of a set is brighter, its white is probably another number, such as 16."""
 
 SCAN_BYTES = 16_000_000
 """Images are checked and hashed in pieces of about this size."""
@@ -51,8 +54,12 @@ class PixelSource(Protocol):
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Pixels ``(b, c, h, w)`` in [0, 1]."""
 
-    def check(self, digest: Hash) -> None:
-        """Read every image once: add it to ``digest``, raise a DataError for an invalid one."""
+    def check(self, digest: Hash) -> tuple[str, ...]:
+        """Reasons for doubt, after every image was read once and added to ``digest``.
+
+        Raises:
+            DataError: an image is invalid.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +130,19 @@ class ImageSet:
             message = f"{name} has {len(source)} images but {len(checked)} labels"
             raise DataError(message)
         digest = sha256(f"{len(source)}x{source.shape}".encode())
-        source.check(digest)
+        doubts = source.check(digest)
         digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
-        return cls(name, source, checked, digest.hexdigest(), classes, notes)
+        found = digest.hexdigest()
+        return cls(name, source, checked, found, classes, notes, doubts=doubts)
 
     def in_other_order(self) -> ImageSet:
         """The same images with the labels of ``other_order``."""
         other = self.other_order
         if other is None:
             return self
-        changed = ImageSet.of(
+        return ImageSet.of(
             self.name, self.source, other.labels, classes=other.classes, notes=self.notes
         )
-        return replace(changed, doubts=self.doubts)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -274,6 +281,16 @@ def _no_classes(labels: NDArray[Any]) -> tuple[str, str]:
         hint = "a negative number or a missing value may have been stored in an unsigned type"
         return f"are too large for classes: image {at} has {labels[at]}", hint
     return "", ""
+
+
+def darkness_doubts(brightest: float) -> tuple[str, ...]:
+    """A doubt if the ``brightest`` pixel of all images, in [0, 1], is far from white."""
+    if brightest >= DARK:
+        return ()
+    return (
+        f"the brightest pixel of all images is {brightest:.2g} where white is 1: is white "
+        "another number in them, or were they scaled twice",
+    )
 
 
 def require_pixels(name: str, values: NDArray[Any], first: int) -> None:

@@ -44,7 +44,9 @@ def table_of_labels(
     suffixes = {path.suffix for path in paths}
     extra = [name for name in rows if name not in held and name.endswith(tuple(suffixes))]
     if extra:
-        notes.append(f"{len(extra)} rows of {LABELS_FILE} name no image here, such as {extra[0]}")
+        notes.append(
+            f"rows of {LABELS_FILE} without an image here: {len(extra)}, such as {extra[0]}"
+        )
     values = _numbers(found)
     if values is not None:
         return class_labels(f"{folder.name} ({LABELS_FILE})", values), tuple(notes)

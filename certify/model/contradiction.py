@@ -20,7 +20,7 @@ def scale_contradiction(preprocessing: Preprocessing) -> str:
 
     They do if a mean lies outside the range, if a std is larger than the whole range, or if the
     range counts in grey levels and all means, or all stds, are those of pixels from 0 to 1. A mean
-    of 0 and a std of 1 say nothing.
+    of 0 and a std of 1 change nothing and fit every range.
 
     >>> from robcert.certify.model import Preprocessing
     >>> scale_contradiction(Preprocessing(range=(0, 255), mean=(0.286,)))

@@ -54,8 +54,8 @@ class _Source:
     def read(self, indices: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self.pixels[indices].transpose(0, 3, 1, 2))
 
-    def check(self, digest: object) -> None:
-        pass
+    def check(self, digest: object) -> tuple[str, ...]:
+        return ()
 
 
 def brightness(low: float, high: float, preprocessing: Preprocessing | None = None) -> Classifier:
