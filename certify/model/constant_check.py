@@ -31,8 +31,9 @@ FEWEST_IMAGES = 10
 NO_SPREAD = 0.05
 """Scores whose relative spread is at most this hardly depend on the image.
 
-Networks of the bundled images have 3 and more on all classes and 0.5 on images of one class; with
-pixels that are 255 times too dark, 0.03 and less (`tests/certify/model/test_constant_check.py`).
+Twenty networks on images of several classes have 2 and more, with pixels that are 255 times too
+dark 0.03 and less. On images of one class a network that is sure of it may have 0.01, so there the
+spread decides nothing unless it is 0.
 """
 
 CLEAR_SPREAD = 0.25
@@ -60,33 +61,52 @@ class _Answer:
 def constant_warning(classifier: Classifier, images: ImageSet) -> str:
     """A sentence without a full stop if the model hardly tells the images apart; else empty.
 
-    That is so if all images get one class although their labels, if any, are of several, or if the
-    scores hardly differ among images. It names the common preprocessings under which the model
-    does tell them apart, with the options of the best. Of fewer than ``FEWEST_IMAGES`` images
-    nothing is said unless another preprocessing does better.
+    That is so if all images get one class although their labels, if any, are of several; if the
+    scores hardly differ although there are several classes; or if the scores are equal. It names
+    the common preprocessings under which the model does tell the images apart, with the options of
+    the best. Of fewer than ``FEWEST_IMAGES`` images nothing is said unless another preprocessing
+    gives them several classes.
     """
     indices = spread_over(len(images), CHECK_IMAGES)
-    labels = None if images.labels is None else images.labels[indices]
-    several = labels is None or len(np.unique(labels)) > 1
     found = _answer(classifier.logits, classifier, images, indices)
     if found.classes == 0 or len(indices) < 2:
         return ""
-    few, flat = len(indices) < FEWEST_IMAGES, found.spread <= NO_SPREAD
-    one_class = found.classes == 1 and several and not few
-    if not (flat or one_class):
+    few = len(indices) < FEWEST_IMAGES
+    labels = None if images.labels is None else len(np.unique(images.labels[indices]))
+    one_class = found.classes == 1 and labels != 1 and not few
+    if not (one_class or _is_flat(found, labels, few=few)):
         return ""
-    text = (
-        f"all {len(indices)} images tried get class {found.first}: a constant prediction is no test"
-    )
-    if not one_class:
+    better = _better(classifier, images, indices, one_class=one_class, few=few)
+    if few and not better:
+        return ""
+    return _sentence(classifier, found, better, n=len(indices), one_class=one_class)
+
+
+def _is_flat(found: _Answer, labels: int | None, *, few: bool) -> bool:
+    """Whether the scores do not depend on the image; ``labels`` is the number of classes."""
+    several = found.classes > 1 or (few if labels is None else labels > 1)
+    return found.spread == 0 or (several and found.spread <= NO_SPREAD)
+
+
+def _sentence(
+    classifier: Classifier,
+    found: _Answer,
+    better: list[tuple[Candidate, _Answer]],
+    *,
+    n: int,
+    one_class: bool,
+) -> str:
+    if one_class:
+        text = f"all {n} images tried get class {found.first}: a constant prediction is no test"
+        nothing = "several classes"
+    else:
         text = (
-            f"the scores of the {len(indices)} images tried hardly differ from image to image "
-            f"(relative spread {found.spread:.2g}): robustness of such scores is no test"
+            f"the scores of the {n} images tried hardly differ from image to image (relative "
+            f"spread {found.spread:.2g}): robustness of such scores is no test"
         )
-    better = _better(classifier, images, indices, one_class=one_class)
+        nothing = "a larger spread"
     if not better:
-        nothing = "several classes" if one_class else "a larger spread"
-        return "" if few else f"{text}; no common preprocessing gives {nothing}"
+        return f"{text}; no common preprocessing gives {nothing}"
     named = "; ".join(
         f"with {one.name}, they get {answer.classes} class{'es' if answer.classes > 1 else ''}"
         + ("" if one_class else f" (spread {answer.spread:.2g})")
@@ -116,18 +136,20 @@ def relative_spread(scores: NDArray[np.float64]) -> float:
 
 
 def _better(
-    classifier: Classifier, images: ImageSet, indices: NDArray[np.int64], *, one_class: bool
+    classifier: Classifier,
+    images: ImageSet,
+    indices: NDArray[np.int64],
+    *,
+    one_class: bool,
+    few: bool,
 ) -> list[tuple[Candidate, _Answer]]:
     """Preprocessings that tell the images apart, the one with most classes first."""
-    tried = [
-        (one, _answer(logits, classifier, images, indices))
-        for one, logits in candidates(classifier, images)
-    ]
-    good = [
-        (one, answer)
-        for one, answer in tried
-        if (answer.classes > 1 if one_class else answer.spread >= CLEAR_SPREAD)
-    ]
+    good = []
+    for one, logits in candidates(classifier, images):
+        answer = _answer(logits, classifier, images, indices)
+        classes = answer.classes > 1 or not (one_class or few)
+        if classes and (one_class or answer.spread >= CLEAR_SPREAD):
+            good.append((one, answer))
     good.sort(key=lambda entry: entry[1].classes, reverse=True)  # stable: the usual ones first
     return good[:MOST_NAMED]
 
