@@ -60,8 +60,8 @@ class Ignored:
     """What was left out.
 
     Attributes:
-        folders: names of hidden folders.
-        hidden: hidden image files, those in hidden folders included.
+        folders: names of hidden folders, which are not entered: one may hold old copies of all.
+        hidden: number of hidden image files elsewhere.
         others: number of other files by suffix.
     """
 
@@ -112,7 +112,7 @@ def contents(folder: Path) -> Contents:
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             if _is_hidden(path.name):
-                _count_hidden(path, ignored)
+                ignored.folders.append(path.name)
             else:
                 found[path.name] = _scanned(path, ignored)
         elif _is_image(path, ignored):
@@ -162,19 +162,13 @@ def _is_image(path: Path, ignored: Ignored) -> bool:
     return known
 
 
-def _count_hidden(folder: Path, ignored: Ignored) -> None:
-    ignored.folders.append(folder.name)
-    for _, _, files in os.walk(folder):
-        ignored.hidden += sum(Path(name).suffix.lower() in SUFFIXES for name in files)
-
-
 def _scanned(folder: Path, ignored: Ignored) -> ClassFolder:
     found = ClassFolder(folder)
     for place, folders, files in os.walk(folder):
         here = Path(place)
         for name in [name for name in folders if _is_hidden(name)]:
             folders.remove(name)
-            _count_hidden(here / name, ignored)
+            ignored.folders.append(name)
         images = [here / name for name in files if _is_image(here / name, ignored)]
         images = [path for path in images if path.is_file()]
         below = here.relative_to(folder).parts

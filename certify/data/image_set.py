@@ -288,8 +288,8 @@ def darkness_doubts(brightest: float) -> tuple[str, ...]:
     if brightest >= DARK:
         return ()
     return (
-        f"the brightest pixel of all images is {brightest:.2g} where white is 1: is white "
-        "another number in them, or were they scaled twice",
+        f"the brightest pixel of all images is {brightest:.2g} where white is 1: white "
+        "may be another number in them, or they were scaled twice",
     )
 
 

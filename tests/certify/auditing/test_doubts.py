@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from command_line import robcert
+from linear_models import linear_classifier
 from onnx_models import model, node, saved
 from places import FIXTURES
 from summaries import findings
 
 from robcert.certify.auditing.clean import CleanSummary
-from robcert.certify.auditing.doubts import doubts_of
+from robcert.certify.auditing.doubts import doubts_of, input_doubts
 from robcert.certify.auditing.verdict import verdict
+from robcert.certify.data import from_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +107,15 @@ def test_a_constant_prediction_is_told_although_there_are_no_labels(tmp_path: Pa
         *("--out", tmp_path / "right.h5", *QUICK),
     )
     assert "get class" not in again.stderr
+
+
+def test_dark_images_are_a_doubt() -> None:
+    digits = np.random.default_rng(0).integers(0, 17, (40, 4, 5), np.uint8)
+    images = from_arrays("digits", digits)
+    assert len(images.doubts) == 1
+    assert input_doubts(linear_classifier(), images, None)[0] == images.doubts[0]
+    (line,) = from_arrays("digits", digits / 255).doubts
+    assert line.endswith("white may be another number in them, or they were scaled twice")
 
 
 def test_images_without_a_class_are_a_doubt() -> None:
