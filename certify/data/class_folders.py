@@ -11,6 +11,7 @@ from pathlib import Path
 from robcert.certify.errors import DataError
 
 from .class_names import class_numbers, in_class_order
+from .reading import readable
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -109,7 +110,9 @@ def contents(folder: Path) -> Contents:
             folders to give instead.
     """
     ignored, flat, found = Ignored(), list[Path](), dict[str, ClassFolder]()
-    for path in sorted(folder.iterdir()):
+    with readable(folder):
+        entries = sorted(folder.iterdir())
+    for path in entries:
         if path.is_dir():
             if _is_hidden(path.name):
                 ignored.folders.append(path.name)
@@ -129,6 +132,8 @@ def contents(folder: Path) -> Contents:
     notes = [*ignored.notes]
     if any(one.inside for one in classes.values()):
         notes.append("images in sub-folders of a class folder belong to its class")
+    if classes and (folder / LABELS_FILE).is_file():
+        notes.append(f"{LABELS_FILE} is not read: the sub-folders are the classes")
     if without_images:
         notes.append(f"sub-folders without images: {_shown(without_images)}")
     return Contents(flat, classes, without_images, tuple(notes))
@@ -154,23 +159,24 @@ def _is_hidden(name: str) -> bool:
 def _is_image(path: Path, ignored: Ignored) -> bool:
     """Whether ``path`` is an image to be read; other files are counted."""
     known = path.suffix.lower() in SUFFIXES
+    if not (path.is_file() or path.is_symlink()):  # a link to nowhere is a broken image
+        return False
     if path.name.startswith("."):
         ignored.hidden += known
         return False
-    if not known and path.name.lower() != LABELS_FILE:
+    if not known and path.name != LABELS_FILE:
         ignored.others[path.suffix.lower()] += 1
     return known
 
 
 def _scanned(folder: Path, ignored: Ignored) -> ClassFolder:
     found = ClassFolder(folder)
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_unreadable):
         here = Path(place)
         for name in [name for name in folders if _is_hidden(name)]:
             folders.remove(name)
             ignored.folders.append(name)
         images = [here / name for name in files if _is_image(here / name, ignored)]
-        images = [path for path in images if path.is_file()]
         below = here.relative_to(folder).parts
         if images and below:
             found.inside.add(below[0])
@@ -179,6 +185,11 @@ def _scanned(folder: Path, ignored: Ignored) -> ClassFolder:
         found.images += images
     found.images.sort()
     return found
+
+
+def _unreadable(error: OSError) -> None:
+    with readable(Path(error.filename)):
+        raise error
 
 
 def _require_images(

@@ -6,6 +6,7 @@ A trap writes files into an empty folder and returns what is given as ``--data``
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -107,6 +108,23 @@ def a_table_with_a_byte_order_mark(folder: Path) -> Path:
     return folder
 
 
+def a_table_beside_classes(folder: Path) -> Path:
+    (folder / "labels.csv").write_text("0.png,3\n")
+    return put(folder, "a/0.png", "b/0.png")
+
+
+def a_table_in_upper_case(folder: Path) -> Path:
+    (folder / "LABELS.CSV").write_text("0.png,3\n1.png,4\n")
+    return put(folder, "0.png", "1.png")
+
+
+def a_pipe(folder: Path) -> Path:
+    put(folder, "a/0.png", "b/0.png")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "a" / "1.png")
+    return folder
+
+
 def a_table_of_decimals(folder: Path) -> Path:
     put(folder, "0.png", "1.png")
     (folder / "labels.csv").write_text("file,label\n0.png,10.0\n1.png,9.0\n")
@@ -168,6 +186,12 @@ def a_number_beyond_all_classes(folder: Path) -> Path:
 
 def images_beside_folders(folder: Path) -> Path:
     return put(folder, "sample.png", "a/0.png")
+
+
+def a_link_to_no_image(folder: Path) -> Path:
+    put(folder, "a/0.png", "b/0.png")
+    (folder / "a" / "1.png").symlink_to(folder / "gone.png")
+    return folder
 
 
 def only_other_pictures(folder: Path) -> Path:
@@ -337,6 +361,9 @@ READ: dict[str, tuple[Trap, NDArray[Any], list[int] | None, str]] = {
         "without an image here: 1,",
     ),
     "decimals": (a_table_of_decimals, PAIR, [10, 9], "labels from labels.csv"),
+    "table and classes": (a_table_beside_classes, PAIR, [0, 1], "labels.csv is not read"),
+    "table in capitals": (a_table_in_upper_case, PAIR, None, "no images: 1 (.csv)"),
+    "pipe": (a_pipe, PAIR, [0, 1], "2 classes"),
     "names in a table": (table("ant"), PAIR, [1, 0], "0 = 0, ant = 1"),
     "animation": (
         an_animation,
@@ -408,6 +435,7 @@ REFUSED: dict[str, tuple[Trap, str, str]] = {
     "same number": (two_names_of_one_number, "01 and 1 are the same number", "one folder"),
     "large number": (a_number_beyond_all_classes, "its number is too large", "after their classes"),
     "beside": (images_beside_folders, "images beside the sub-folders a", "sub-folder of its class"),
+    "no image": (a_link_to_no_image, "cannot read the image .*/a/1.png", ""),
     "other pictures": (only_other_pictures, "holds no image files, only .heic", ".png"),
     "sizes": (several_sizes, r"0.png is 5x4 pixels, 0.png is 5x6", "bring the images to the size"),
     "two labels": (two_labels_for_a_file, "has two labels for 0.png: 1 and 2", "one row"),
