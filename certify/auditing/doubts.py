@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robcert.certify.model import better_alternative, chance_hint, near_chance, one_class_warning
+from robcert.certify.model import (
+    better_alternative,
+    chance_hint,
+    constant_warning,
+    near_chance,
+    scale_contradiction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +57,10 @@ def doubts_of(
 def _input_doubts(
     classifier: Classifier, images: ImageSet, accuracy: Proportion | None
 ) -> Iterator[str]:
-    if constant := one_class_warning(classifier, images):
+    yield from images.doubts
+    if contradiction := scale_contradiction(classifier.preprocessing):
+        yield contradiction
+    if constant := constant_warning(classifier, images):
         yield constant
     if accuracy is None:
         return

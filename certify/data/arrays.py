@@ -10,7 +10,7 @@ import numpy as np
 
 from robcert.certify.errors import DataError
 
-from .image_set import SCAN_BYTES, Hash, ImageSet, require_pixels
+from .image_set import SCAN_BYTES, Hash, ImageSet, darkness_doubts, require_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,21 +44,26 @@ class ArraySource:
         unique, where = np.unique(indices, return_inverse=True)
         return self._pixels(self._ordered(self.array[unique])[where])
 
-    def check(self, digest: Hash) -> None:
-        """Add every image to ``digest``; raise a DataError for an invalid pixel."""
+    def check(self, digest: Hash) -> tuple[str, ...]:
+        """Doubts, after every image was added to ``digest``; a DataError for an invalid pixel."""
         step = max(1, SCAN_BYTES // (int(np.prod(self.shape)) * 4))
-        brightest = 0
+        brightest = 0.0
         for first in range(0, len(self), step):
             part = self._ordered(self.array[first : first + step])
             if part.dtype.kind == "f":
                 require_pixels(self.name, part, first)
                 part = self._pixels(part)
-            else:
-                brightest = max(brightest, int(part.max()))
+            brightest = max(brightest, float(part.max()))
             digest.update(np.ascontiguousarray(part).data)
-        if self.array.dtype.kind != "f" and brightest <= 1:
-            message = f"{self.name} contains integers up to {brightest}, but white is 255"
-            raise DataError(message, hint="store 0 to 255 as uint8, or 0 to 1 as float32")
+        if self.array.dtype.kind != "f":
+            if brightest <= 1:
+                message = f"{self.name} contains integers up to {brightest:g}, but white is 255"
+                raise DataError(message, hint="store 0 to 255 as uint8, or 0 to 1 as float32")
+            brightest /= 255
+        elif 0 < brightest <= 1.001 / 255:  # 1 / 255 and its rounding
+            message = f"{self.name} contains numbers up to {brightest:.2g} only, but white is 1"
+            raise DataError(message, hint="were they divided by 255 twice?")
+        return darkness_doubts(brightest)
 
     def _ordered(self, images: NDArray[Any]) -> NDArray[Any]:
         """``images`` as ``(b, c, h, w)``."""
@@ -90,6 +95,8 @@ def from_arrays(
     if 0 in images.shape:
         message = f"{name} holds no images: its shape is {images.shape}"
         raise DataError(message)
+    if not images.ndim:
+        raise _no_images(name, images.shape)
     images, kind_note = _usable(name, images)
     shape, channels_last, layout_note = _layout(name, images.shape)
     source = ArraySource(name, images, shape, channels_last=channels_last)
@@ -138,6 +145,10 @@ def _layout(name: str, shape: tuple[int, ...]) -> tuple[tuple[int, int, int], bo
             return (shape[3], *shape[1:3]), True, ""
         if first:
             return shape[1:], False, ""
+    raise _no_images(name, shape)
+
+
+def _no_images(name: str, shape: tuple[int, ...]) -> DataError:
     message = f"images of {name} have the shape {shape}"
     hint = "store them as (n, height, width), (n, height, width, channels) or (n, channels, …)"
-    raise DataError(message, hint=hint)
+    return DataError(message, hint=hint)

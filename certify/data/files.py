@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import math
 import os
@@ -10,7 +9,6 @@ import shutil
 import tempfile
 import weakref
 import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,17 +17,34 @@ import numpy as np
 from robcert.certify.errors import DataError
 
 from .arrays import from_arrays
+from .beside import is_corrupted, labels_beside, severity_notes
+from .hdf5_file import hdf5_arrays
+from .reading import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from .image_set import ImageSet
 
-IMAGE_KEYS = ("images", "image", "x_test", "test_images", "x", "data", "pixels", "arr_0")
-LABEL_KEYS = ("labels", "label", "y_test", "test_labels", "y", "targets", "target", "arr_1")
+PARTNERS = {
+    "images": "labels",
+    "image": "label",
+    "x_test": "y_test",
+    "test_images": "test_labels",
+    "test_x": "test_y",
+    "test_set_x": "test_set_y",
+    "x": "y",
+    "data": "labels",
+    "pixels": "labels",
+    "arr_0": "arr_1",
+}
+"""Usual names of arrays of images, and of the labels that belong to them."""
+
+LABEL_KEYS = (
+    *("labels", "label", "y_test", "test_labels", "test_y", "y", "targets", "target", "arr_1"),
+)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -76,7 +91,8 @@ def from_file(path: Path) -> ImageSet:
 
     Images and labels are found by the usual names (``images``, ``x_test``, … and ``labels``,
     ``y_test``, …). They are read from disk as needed, those of ``.npz`` from an unpacked temporary
-    file. Labels of ``images.npy`` are those of ``labels.npy`` beside it, if it exists.
+    file. A ``.npy`` or HDF5 file without labels takes those of the file beside it, see
+    :func:`robcert.certify.data.beside.labels_beside`.
 
     Raises:
         DataError: the file cannot be read or holds no images.
@@ -103,14 +119,15 @@ def _from_npz(path: Path) -> ImageSet:
 def _from_npy(path: Path) -> ImageSet:
     with readable(path):
         images = _disk_array(path.open("rb"))
-    for said, instead in (("images", "labels"), ("data", "labels"), ("x", "y"), ("X", "y")):
-        beside = path.with_name(path.name.replace(said, instead, 1))
-        if beside != path and beside.is_file():
-            with readable(beside):
-                labels = np.load(beside, allow_pickle=False)
-            return from_arrays(path.stem, images, labels, notes=(f"labels from {beside.name}",))
-    note = "no labels: there is no labels.npy or similar file beside it"
-    return from_arrays(path.stem, images, notes=(note,))
+    return _with_labels_beside(path, images, ())
+
+
+def _with_labels_beside(path: Path, images: Any, notes: tuple[str, ...]) -> ImageSet:
+    """Image set of ``images``, which ``path`` holds without labels."""
+    found = labels_beside(path, len(images) if images.ndim else 0)
+    if found.labels is not None and is_corrupted(path):
+        notes = (*notes, *severity_notes(found.labels))
+    return from_arrays(path.stem, images, found.labels, notes=(*notes, found.note))
 
 
 def _disk_array(file: BinaryIO) -> DiskArray | NDArray[Any]:
@@ -138,47 +155,34 @@ def _disk_array(file: BinaryIO) -> DiskArray | NDArray[Any]:
 
 
 def _from_hdf5(path: Path) -> ImageSet:
-    import h5py
-
-    with readable(path):
-        file = h5py.File(path, "r")
-    arrays = {key: item for key, item in file.items() if isinstance(item, h5py.Dataset)}
+    arrays = hdf5_arrays(path)
     image_key, label_key = _keys(path, list(arrays))
-    labels = None if label_key is None else arrays[label_key][()]
     notes = _key_notes(image_key, label_key)
+    if label_key is None:
+        return _with_labels_beside(path, arrays[image_key], notes)
+    with readable(path):
+        labels = arrays[label_key][()]
     return from_arrays(path.stem, arrays[image_key], labels, notes=notes)
 
 
 def _keys(path: Path, names: list[str]) -> tuple[str, str | None]:
     """Names of the array of images and of the array of labels, None if there is none."""
     by_name = {name.lower(): name for name in names}
-    images = next((by_name[key] for key in IMAGE_KEYS if key in by_name), None)
+    images = next((key for key in PARTNERS if key in by_name), None)
     if images is None:
         message = f"{path} has no array called images, only {', '.join(names) or 'nothing'}"
-        raise DataError(message, hint="name the arrays 'images' and 'labels'")
-    return images, next((by_name[key] for key in LABEL_KEYS if key in by_name), None)
+        hint = "name the arrays 'images' and 'labels'"
+        if by_name and by_name.keys() <= set(LABEL_KEYS):
+            hint = "give the file of the images; labels in a file beside it are found"
+        raise DataError(message, hint=hint)
+    labels = (PARTNERS[images], *LABEL_KEYS)
+    return by_name[images], next((by_name[key] for key in labels if key in by_name), None)
 
 
 def _key_notes(images: str, labels: str | None) -> tuple[str, ...]:
     notes = [] if images == "images" else [f"images from {images!r}"]
     notes += [] if labels in (None, "labels") else [f"labels from {labels!r}"]
     return tuple(notes)
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Convert errors of reading ``path`` into a DataError with a one-line message."""
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        message = f"cannot read {path}: {reason}"
-        raise DataError(message) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        objects = "Object arrays" in str(error)
-        reason = "it contains Python objects, which are never loaded" if objects else str(error)
-        message = f"cannot read {path}: {reason.splitlines()[0] if reason else 'it is truncated'}"
-        raise DataError(message) from error
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 RANGE_TOLERANCE = 1e-6
 """Largest accepted rounding error of pixels outside [0, 1]."""
+
+DARK = 1 / 8
+"""If no pixel of a set is brighter, its white is probably another number, such as 16."""
 
 SCAN_BYTES = 16_000_000
 """Images are checked and hashed in pieces of about this size."""
@@ -50,8 +54,12 @@ class PixelSource(Protocol):
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Pixels ``(b, c, h, w)`` in [0, 1]."""
 
-    def check(self, digest: Hash) -> None:
-        """Read every image once: add it to ``digest``, raise a DataError for an invalid one."""
+    def check(self, digest: Hash) -> tuple[str, ...]:
+        """Reasons for doubt, after every image was read once and added to ``digest``.
+
+        Raises:
+            DataError: an image is invalid.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,12 @@ class ClassOrder:
     Attributes:
         labels: class of each image ``(n,)``.
         classes: names of the classes in that order.
+        as_text: whether the names are sorted as text, and in the present order by number.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    as_text: bool = True
 
     @property
     def shown(self) -> str:
@@ -84,6 +94,7 @@ class ImageSet:
         classes: names of the classes, empty where they have none.
         notes: how the content was interpreted, one line each.
         other_order: another common numbering of the same classes, if it is not the same.
+        doubts: why the images may not be what they seem, one line each without a full stop.
     """
 
     name: str
@@ -93,6 +104,7 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     other_order: ClassOrder | None = None
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -118,9 +130,10 @@ class ImageSet:
             message = f"{name} has {len(source)} images but {len(checked)} labels"
             raise DataError(message)
         digest = sha256(f"{len(source)}x{source.shape}".encode())
-        source.check(digest)
+        doubts = source.check(digest)
         digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
-        return cls(name, source, checked, digest.hexdigest(), classes, notes)
+        found = digest.hexdigest()
+        return cls(name, source, checked, found, classes, notes, doubts=doubts)
 
     def in_other_order(self) -> ImageSet:
         """The same images with the labels of ``other_order``."""
@@ -214,30 +227,70 @@ def select(
     return np.array(list(dict.fromkeys(indices)), np.int64)
 
 
+LARGEST_CLASS = 2**31 - 1
+"""Largest number that is a class; larger ones are codes of something else, or overflowed."""
+
+
 def class_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1)`` are converted.
+    """Labels ``(n,)`` as classes from 0; one-hot rows and ``(n, 1, …)`` are converted.
 
     Raises:
         DataError: they are not classes.
     """
     labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    problem = ""
-    if labels.dtype.kind not in "biuf":
-        problem = f"are {labels.dtype}, not numbers"
-    elif labels.ndim == 2 and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all():
+    if labels.ndim > 2 and math.prod(labels.shape[1:]) == labels.shape[-1]:
+        labels = labels.reshape(len(labels), labels.shape[-1])  # (n, 1, 1, k)
+    if labels.ndim > 1 and math.prod(labels.shape[1:]) == 1:
+        labels = labels.reshape(len(labels))
+    if labels.dtype.kind in "biuf" and labels.ndim == 2 and _one_hot(labels):
         labels = labels.argmax(1)
-    elif labels.ndim != 1:
-        problem = f"have the shape {labels.shape}, not one number per image"
-    elif not (np.isfinite(labels) & (labels == np.floor(labels))).all():
-        problem = "are not whole numbers"
-    elif (labels < 0).any():
-        problem = f"have a minimum of {labels.min()}, but classes count from 0"
+    problem, hint = _no_classes(labels)
     if problem:
         message = f"labels of {name} {problem}"
-        raise DataError(message)
+        raise DataError(message, hint=hint)
     return labels.astype(np.int64)
+
+
+def _one_hot(labels: NDArray[Any]) -> bool:
+    """Whether each row of ``labels (n, k)`` holds one 1 and else zeros."""
+    return bool(labels.size and (np.sort(labels, axis=1) == np.eye(labels.shape[1])[-1]).all())
+
+
+def _no_classes(labels: NDArray[Any]) -> tuple[str, str]:
+    """Why ``labels`` are not classes, and what to do; empty if they are."""
+    count = "store one whole number per image, counted from 0"
+    if labels.dtype.kind not in "biuf":
+        return f"are {labels.dtype}, not numbers", count
+    if labels.ndim != 1:
+        kind = "one-hot rows" if labels.ndim == 2 else "one-hot"
+        return f"have the shape {labels.shape}, neither one number per image nor {kind}", count
+    wrong = np.zeros(labels.shape, bool)
+    if labels.dtype.kind == "f":
+        wrong = ~(np.isfinite(labels) & (labels == np.floor(labels)))
+        if wrong.any():
+            at = int(wrong.argmax())
+            return f"are not whole numbers: image {at} has {labels[at]}", count
+    if labels.dtype.kind == "b" or not labels.size:
+        return "", ""
+    if labels.min() < 0:
+        at = int(labels.argmin())
+        hint = "leave out images without a class" if labels.min() == -1 else count
+        return f"have a minimum of {labels[at]} (image {at}), but classes count from 0", hint
+    if float(labels.max()) > LARGEST_CLASS:  # as an int64 it could wrap around
+        at = int(labels.argmax())
+        hint = "a negative number or a missing value may have been stored in an unsigned type"
+        return f"are too large for classes: image {at} has {labels[at]}", hint
+    return "", ""
+
+
+def darkness_doubts(brightest: float) -> tuple[str, ...]:
+    """A doubt if the ``brightest`` pixel of all images, in [0, 1], is far from white."""
+    if brightest >= DARK:
+        return ()
+    return (
+        f"the brightest pixel of all images is {brightest:.2g} where white is 1: white "
+        "may be another number in them, or they were scaled twice",
+    )
 
 
 def require_pixels(name: str, values: NDArray[Any], first: int) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from robcert.certify.errors import DataError
 
 from .arrays import from_arrays
+from .beside import is_of_labels
+from .class_folders import SUFFIXES
 from .files import from_file
 from .folder import from_folder
 from .image_set import DataInfo, ImageSet, select
@@ -16,6 +18,7 @@ from .named import NAMED, bundled_sets, from_idx, from_name, has_idx, is_name
 __all__ = ["DataInfo", "ImageSet", "from_arrays", "load_images", "select"]
 
 FILES = (".npz", ".npy", ".h5", ".hdf5")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
 def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = True) -> ImageSet:
@@ -36,7 +39,7 @@ def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = T
         if path.suffix.lower() in FILES:
             return from_file(path)
         message = f"{path} is not a file of images that robcert reads"
-        raise DataError(message, hint=f"use a folder or a file {', '.join(FILES)}")
+        raise DataError(message, hint=_instead(path))
     if isinstance(source, str) and is_name(source):
         return from_name(source, root=root, fetch=fetch)
     names = [*bundled_sets(), *NAMED, "imagenet"]
@@ -51,4 +54,35 @@ def _from_directory(path: Path) -> ImageSet:
         return from_idx(path)
     if (path / "images.npy").is_file():
         return from_file(path / "images.npy")
+    arrays = _files_of_images(path)
+    if arrays and not any(_is_image(entry) for entry in path.rglob("*")):
+        if len(arrays) == 1:
+            return from_file(arrays[0])
+        names = ", ".join(entry.name for entry in arrays[:3]) + (", …" if arrays[3:] else "")
+        message = f"{path} holds several files of images: {names}"
+        raise DataError(message, hint=f"give one of them, for instance {arrays[0]}")
     return from_folder(path)
+
+
+def _files_of_images(folder: Path) -> list[Path]:
+    """Files of arrays in ``folder`` that are not named after labels."""
+    found = (entry for entry in sorted(folder.iterdir()) if entry.suffix.lower() in FILES)
+    return [
+        entry
+        for entry in found
+        if entry.is_file() and not entry.name.startswith(".") and not is_of_labels(entry)
+    ]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _instead(path: Path) -> str:
+    """What to give instead of the file ``path``."""
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        return "unpack it, and give the folder or the file in it"
+    if suffix in SUFFIXES:
+        return f"put it into a folder and give that, or the folder it is in: {path.parent}"
+    return f"use a folder or a file {', '.join(FILES)}"

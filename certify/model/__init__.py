@@ -21,10 +21,11 @@ from .clean_check import (
     clean_accuracy,
     clean_check,
     near_chance,
-    one_class_warning,
     require_a_class,
     require_above_chance,
 )
+from .constant_check import constant_warning
+from .contradiction import scale_contradiction
 from .grid import InputGrid, below_one_level
 from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
@@ -48,13 +49,14 @@ __all__ = [
     "check_clean_accuracy",
     "clean_accuracy",
     "clean_check",
+    "constant_warning",
     "fitting_order",
     "module_classifier",
     "near_chance",
-    "one_class_warning",
     "one_torch_thread",
     "require_a_class",
     "require_above_chance",
     "require_gradients",
     "rounds_by_itself",
+    "scale_contradiction",
 ]

@@ -1,7 +1,8 @@
 """Which of two orders of the class folders a model was trained with.
 
 Folders whose names are numbers are classes by their values here. torchvision's ImageFolder sorts
-the names as text: 0, 1, 10, 11, 2, …
+the names as text: 0, 1, 10, 11, 2, … Folders with a number in their names, such as class2 and
+class10, are sorted as text here, and by number in many other programs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
 
     from .classifier import Classifier
+
+
+NUMERICAL = "numerical order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,19 @@ def fitting_order(classifier: Classifier, images: ImageSet) -> OrderChoice:
     gained, lost = int((then & ~now).sum()), int((now & ~then).sum())
     decided = two_sided_p_value(gained, lost) <= SIGNIFICANT
     changed = decided and gained > lost
-    verdict = "undecided; the numerical order is used"
+    orders = (NUMERICAL, "order of ImageFolder")
+    present, tried = orders if other.as_text else orders[::-1]
+    verdict = f"undecided; the {present} is used"
     if decided:
-        verdict = f"the {'order of ImageFolder' if changed else 'numerical order'} is used"
+        verdict = f"the {tried if changed else present} is used"
     line = (
-        f"the class folders have numbers for names: in numerical order {int(now.sum())} of "
-        f"{len(indices)} images are classified correctly, in the order of torchvision's "
-        f"ImageFolder ({other.shown}) {int(then.sum())}: {verdict}"
+        f"the class folders have numbers {'for' if other.as_text else 'in their'} names: "
+        f"{_in(present)} {int(now.sum())} of {len(indices)} images are classified correctly, "
+        f"{_in(tried)} ({other.shown}) {int(then.sum())}: {verdict}"
     )
     return OrderChoice(images.in_other_order() if changed else images, line, decided, changed)
+
+
+def _in(order: str) -> str:
+    """Words for a count under ``order``."""
+    return f"in {order}" if order == NUMERICAL else "in the order of torchvision's ImageFolder"

@@ -20,6 +20,7 @@ from robcert.certify.numerics import NO_CLASS, classes_of, generator
 from robcert.certify.stats import Proportion, proportion, two_sided_p_value
 
 from .constants import NORMALISATIONS, Normalisation
+from .contradiction import scale_contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
 
     from .classifier import Classifier, Logits
-    from .preprocessing import Preprocessing
+    from .preprocessing import Layout, Preprocessing
 
 CHECK_IMAGES = 200
 """Images on which clean accuracy is measured before an analysis."""
@@ -47,9 +48,6 @@ NEARLY_AS_GOOD = 1
 
 SIGNIFICANT = 0.05
 """Largest p-value, over all preprocessings tried, at which one counts as better."""
-
-FEWEST_IMAGES = 10
-"""Of fewer images it means nothing that all get one class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,8 @@ def clean_check(classifier: Classifier, images: ImageSet) -> CleanCheck:
     Raises:
         ModelFileError: no image has a class.
     """
-    indices = _spread(len(images), CHECK_IMAGES)
-    predicted = _predictions(classifier.logits, classifier, images, indices)
+    indices = spread_over(len(images), CHECK_IMAGES)
+    predicted = predictions(classifier.logits, classifier, images, indices)
     undefined = int((predicted == NO_CLASS).sum())
     if undefined == len(indices):
         message = (
@@ -142,8 +140,8 @@ def checked_predictions(
     classifier: Classifier, images: ImageSet
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Images of the check and their predicted classes, negative where the model fails."""
-    indices = _spread(len(images), CHECK_IMAGES)
-    return indices, _predictions(classifier.logits, classifier, images, indices)
+    indices = spread_over(len(images), CHECK_IMAGES)
+    return indices, predictions(classifier.logits, classifier, images, indices)
 
 
 def near_chance(accuracy: Proportion, num_classes: int) -> bool:
@@ -187,6 +185,8 @@ def require_above_chance(
 def chance_hint(classifier: Classifier, images: ImageSet) -> str:
     """What to try if clean accuracy is at chance."""
     causes = "usual causes: normalisation, layout, channel order, label order, or other data"
+    if contradiction := scale_contradiction(classifier.preprocessing):
+        causes = f"{contradiction}. {causes}"
     best = better_alternative(classifier, images)
     matched = _accuracy_up_to_labels(classifier, images)
     if matched is not None and (best is None or matched > best.right / best.n):
@@ -211,19 +211,19 @@ def better_alternative(classifier: Classifier, images: ImageSet) -> Alternative 
     """
     if images.labels is None:
         return None
-    few, indices = (_spread(len(images), most) for most in (TRIAL_IMAGES, CHECK_IMAGES))
+    few, indices = (spread_over(len(images), most) for most in (TRIAL_IMAGES, CHECK_IMAGES))
     labels = images.labels[indices]
     tried = [
-        (one, logits, _right(_predictions(logits, classifier, images, few), images.labels[few]))
-        for one, logits in _candidates(classifier, images)
+        (one, logits, _right(_attempted(logits, classifier, images, few)[0], images.labels[few]))
+        for one, logits in candidates(classifier, images)
     ]
     if not tried:
         return None
     most = max(right for _, _, right in tried)
     near = [entry for entry in tried if entry[2] >= most - NEARLY_AS_GOOD]
     best, changed, _ = max(near, key=lambda entry: (entry[0].fit, entry[2]))
-    now = _predictions(classifier.logits, classifier, images, indices) == labels
-    then = _predictions(changed, classifier, images, indices) == labels
+    now = predictions(classifier.logits, classifier, images, indices) == labels
+    then = predictions(changed, classifier, images, indices) == labels
     gained, lost = int((then & ~now).sum()), int((now & ~then).sum())
     if gained <= lost or two_sided_p_value(gained, lost) * len(tried) > SIGNIFICANT:
         return None
@@ -236,58 +236,42 @@ def _right(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
     return int((predicted == labels).sum())
 
 
-def one_class_warning(classifier: Classifier, images: ImageSet) -> str:
-    """A sentence without a full stop if all images get one class although they should not.
-
-    It names the common preprocessing under which the model tells most classes apart. Empty if the
-    model names several classes, or the labels are of one class, or the images are too few.
-    """
-    indices = _spread(len(images), CHECK_IMAGES)
-    labels = None if images.labels is None else images.labels[indices]
-    if len(indices) < FEWEST_IMAGES or (labels is not None and len(np.unique(labels)) == 1):
-        return ""
-    predicted = _predictions(classifier.logits, classifier, images, indices)
-    named = np.unique(predicted[predicted >= 0])
-    if len(named) != 1:
-        return ""
-    text = f"all {len(indices)} images tried get class {named[0]}: a constant prediction is no test"
-    best, classes = None, 1
-    for one, logits in _candidates(classifier, images):
-        other = _predictions(logits, classifier, images, indices)
-        count = len(np.unique(other[other >= 0]))
-        if count > classes:
-            best, classes = one, count
-    if best is None:
-        return f"{text}; no common preprocessing gives several classes"
-    options = options_for(best.preprocessing, present=classifier.preprocessing)
-    return f"{text}; with {best.name}, they get {classes} classes; if so, pass: {options}"
-
-
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A common preprocessing, and how well its constants fit the images."""
+class Candidate:
+    """A common preprocessing, and how well its constants fit the images, 0 to 2."""
 
     name: str
     preprocessing: Preprocessing
     fit: int
 
 
-def _candidates(classifier: Classifier, images: ImageSet) -> Iterator[tuple[_Candidate, Logits]]:
+def candidates(classifier: Classifier, images: ImageSet) -> Iterator[tuple[Candidate, Logits]]:
     """Common preprocessings other than the present one, with the logits under each."""
     logits_under = classifier.runtime.with_preprocessing
     if logits_under is None:
         return
     shape = classifier.image_shape
-    for name, scaling, changed in alternatives(classifier.preprocessing, shape[0]):
-        one = _Candidate(name, changed, scaling.fit(shape, images.name))
+    present = classifier.preprocessing
+    other = _other_layout(present, classifier.info.input_shape, shape)
+    for name, scaling, changed in alternatives(present, shape[0], other):
+        one = Candidate(name, changed, scaling.fit(shape, images.name))
         yield one, logits_under(changed)
 
 
 def alternatives(
-    present: Preprocessing, channels: int
+    present: Preprocessing, channels: int, other: Preprocessing | None = None
 ) -> Iterator[tuple[str, Normalisation, Preprocessing]]:
-    """Common preprocessings for the same input, with their names and normalisations."""
-    for arrangement, arranged in _arrangements(present, channels):
+    """Common preprocessings for the same input, with their names and normalisations.
+
+    Args:
+        present: the preprocessing now.
+        channels: of the images.
+        other: the same in the other order of the axes, where the input takes both.
+    """
+    arrangements = [*_arrangements(present, channels)]
+    if other is not None:
+        arrangements.append((f"layout {other.layout}", other))
+    for arrangement, arranged in arrangements:
         order = -1 if arranged.channels == "BGR" else 1  # means follow the model's channel order
         for scaling in NORMALISATIONS:
             mean, std = scaling.mean[::order], scaling.std[::order]
@@ -341,14 +325,36 @@ def _arrangements(present: Preprocessing, channels: int) -> Iterator[tuple[str, 
         yield "flattened from NHWC", replace(present, layout="NHWC")
 
 
+def _other_layout(
+    present: Preprocessing, declared: tuple[int | str, ...], image: tuple[int, int, int]
+) -> Preprocessing | None:
+    """``present`` in the other order of the axes; None unless the input ``declared`` takes it.
+
+    A file leaves the order open if its axes are free, or if an image has as many rows as channels.
+    """
+    c, h, w = image
+    shapes: dict[str, tuple[Layout, tuple[int, int, int]]] = {
+        "NCHW": ("NHWC", (h, w, c)),
+        "NHWC": ("NCHW", (c, h, w)),
+    }
+    if present.layout not in shapes or len(declared) != 4 or len(present.input_shape) != 3:
+        return None
+    layout, shape = shapes[present.layout]
+    takes = all(
+        isinstance(size, str) or size == wanted
+        for size, wanted in zip(declared[1:], shape, strict=True)
+    )
+    return replace(present, layout=layout, input_shape=shape) if takes else None
+
+
 def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | None:
     """Share correct under the best permutation of the classes; None where it is not significant."""
     k = classifier.num_classes
-    indices = _spread(len(images), CHECK_IMAGES)
+    indices = spread_over(len(images), CHECK_IMAGES)
     if images.labels is None or len(indices) < 10 * k:
         return None
     counts = np.zeros((k, k), np.int64)
-    predicted = _predictions(classifier.logits, classifier, images, indices)
+    predicted = predictions(classifier.logits, classifier, images, indices)
     named = predicted >= 0
     np.add.at(counts, (images.labels[indices][named], predicted[named]), 1)
     rows, columns = linear_sum_assignment(-counts)
@@ -356,7 +362,7 @@ def _accuracy_up_to_labels(classifier: Classifier, images: ImageSet) -> float | 
     return share if share > 0.5 + 0.5 / k else None
 
 
-def _predictions(
+def predictions(
     logits: Logits, classifier: Classifier, images: ImageSet, indices: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Classes that ``logits`` predicts for the images at ``indices``, FAILED where it fails.
@@ -364,6 +370,16 @@ def _predictions(
     Raises:
         RobcertError: it fails on all of them.
     """
+    predicted, failed = _attempted(logits, classifier, images, indices)
+    if failed and len(failed) == len(indices):
+        raise failed[0]
+    return predicted
+
+
+def _attempted(
+    logits: Logits, classifier: Classifier, images: ImageSet, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], dict[int, Exception]]:
+    """Classes as of :func:`predictions`, and the errors by position."""
     failed: dict[int, Exception] = {}
     predicted = np.full(len(indices), FAILED, np.int64)
 
@@ -376,11 +392,9 @@ def _predictions(
             step = np.arange(start, min(start + TRIAL_BATCH, len(indices)))
             for at, found in in_parts(classes, step, failed):
                 predicted[at] = found
-    if failed and len(failed) == len(indices):
-        raise failed[0]
-    return predicted
+    return predicted, failed
 
 
-def _spread(n: int, most: int) -> NDArray[np.int64]:
+def spread_over(n: int, most: int) -> NDArray[np.int64]:
     """At most ``most`` positions spread evenly over ``n``: sets are often sorted by class."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,13 @@ from robcert.certify.errors import ModelFileError, RobcertError
 from ..graph.graph_edits import restricted
 from ..graph.model_file import read_model
 from .runtime_session import describe_failure, open_session
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+PREPROCESS_KEY = "robcert.preprocess"
+"""Metadata entry of the preprocessing; its own module imports torch."""
 
 
 def main() -> None:
@@ -56,6 +63,7 @@ def _trial(request: dict[str, Any]) -> dict[str, Any]:
     file = read_model(path)
     model = file.model if request["output"] is None else restricted(file.model, [request["output"]])
     session = open_session(model.SerializeToString(), path=path, threads=1)
+    request["layout"] = request["layout"] or _stated_layout(file.model)
     shaped = {e.name for e in model.graph.input if e.type.tensor_type.HasField("shape")}
     feed = {
         entry.name: _zeros(
@@ -73,8 +81,34 @@ def _trial(request: dict[str, Any]) -> dict[str, Any]:
         if "allocat" in str(error) or "bad_alloc" in str(error):
             return {"out_of_memory": True}
         message = f"{path}: the runtime cannot run it on one image: {describe_failure(error)}"
-        raise ModelFileError(message) from error
+        raise ModelFileError(message, hint=_open_layout(feed, session, request)) from error
     return {"outputs": {n: _described(v) for n, v in zip(names, values, strict=True)}}
+
+
+def _stated_layout(model: onnx.ModelProto) -> str | None:
+    """The layout in the model's metadata; None if there is none."""
+    for entry in model.metadata_props:
+        if entry.key == PREPROCESS_KEY:
+            try:
+                stated = json.loads(entry.value)
+            except ValueError:
+                return None  # the parent process reads the entry too and names the error
+            layout = stated.get("layout") if isinstance(stated, dict) else None
+            return layout if isinstance(layout, str) else None
+    return None
+
+
+def _open_layout(
+    feed: dict[str, np.ndarray], session: onnxruntime.InferenceSession, request: dict[str, Any]
+) -> str:
+    """What to try if the order of an input's axes was guessed; empty if it was stated."""
+    guessed = any(
+        feed[entry.name].ndim == 4 and not any(isinstance(size, int) for size in entry.shape[1:])
+        for entry in session.get_inputs()
+    )
+    if not guessed or request["layout"] is not None:
+        return ""
+    return "the file leaves the order of the axes open, NCHW was tried: pass --layout NHWC"
 
 
 def _described(value: object) -> dict[str, Any]:

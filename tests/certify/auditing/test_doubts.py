@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from command_line import robcert
+from linear_models import linear_classifier
 from onnx_models import model, node, saved
 from places import FIXTURES
 from summaries import findings
 
 from robcert.certify.auditing.clean import CleanSummary
-from robcert.certify.auditing.doubts import doubts_of
+from robcert.certify.auditing.doubts import doubts_of, input_doubts
 from robcert.certify.auditing.verdict import verdict
+from robcert.certify.data import from_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +51,22 @@ def test_a_wrong_normalisation_is_the_first_thing_that_is_said(
         page = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert '<div class="verdict warn"><strong>Robustness not established' in page
         assert "Doubtful: the present preprocessing" in page
+
+
+@pytest.mark.parametrize(
+    "options", [("--range", "0,255"), ("--mean", "73", "--std", "90")], ids=["range", "mean"]
+)
+def test_a_range_and_a_mean_that_contradict_each_other_are_in_the_verdict(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "r.h5"
+    run = ("attack", "-m", HONEST, "-d", "fashion-mnist-2000", "--attack", "fgsm", "--out", path)
+    ended = robcert(*run, *options, "--allow-low-accuracy", *QUICK)
+    assert ended.status == 0, ended.stderr
+    assert "contradicts the range" in ended.stderr
+    headline, sentence = said(path)
+    assert headline.startswith("Robustness not established")
+    assert "contradicts the range" in sentence
 
 
 def divided_by_255() -> Any:
@@ -89,6 +107,15 @@ def test_a_constant_prediction_is_told_although_there_are_no_labels(tmp_path: Pa
         *("--out", tmp_path / "right.h5", *QUICK),
     )
     assert "get class" not in again.stderr
+
+
+def test_dark_images_are_a_doubt() -> None:
+    digits = np.random.default_rng(0).integers(0, 17, (40, 4, 5), np.uint8)
+    images = from_arrays("digits", digits)
+    assert len(images.doubts) == 1
+    assert input_doubts(linear_classifier(), images, None)[0] == images.doubts[0]
+    (line,) = from_arrays("digits", digits / 255).doubts
+    assert line.endswith("white may be another number in them, or they were scaled twice")
 
 
 def test_images_without_a_class_are_a_doubt() -> None:

@@ -145,7 +145,12 @@ def test_images_that_are_none_are_named(name: str) -> None:
         (LABELS[:5], "12 images but 5 labels"),
         (LABELS - 1, "minimum of -1"),
         (LABELS + 0.5, "not whole numbers"),
-        (LABELS * np.nan, "not whole numbers"),
+        (LABELS * np.nan, "not whole numbers: image 0 has nan"),
+        (np.where(LABELS == 2, np.uint64(2**64 - 1), LABELS.astype(np.uint64)), "image 2 has 1844"),
+        (np.where(LABELS == 1, 1e300, LABELS), r"too large for classes: image 1 has 1e\+300"),
+        (np.where(LABELS == 3, np.inf, LABELS), "image 3 has inf"),
+        (LABELS + 2**31, "too large for classes"),
+        (LABELS + 2j, "complex128, not numbers"),
         (LABELS.astype(str), "not numbers"),
         (np.zeros((12, 3)), r"have the shape \(12, 3\)"),
     ],
@@ -153,6 +158,17 @@ def test_images_that_are_none_are_named(name: str) -> None:
 def test_labels_that_are_no_classes_are_named(labels: NDArray[Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         from_arrays("x", GREY, labels)
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 1), (12, 1, 1), (12, 1, 1, 1)])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64", "float16", "float64", ">i4"])
+def test_labels_of_any_type_and_with_axes_of_length_one_are_read(
+    shape: tuple[int, ...], dtype: str
+) -> None:
+    data = from_arrays("x", GREY, LABELS.astype(dtype).reshape(shape))
+    assert data.labels is not None
+    assert data.labels.tolist() == LABELS.tolist()
+    assert data.sha256 == from_arrays("x", GREY, LABELS).sha256
 
 
 def test_rounding_is_no_reason_to_refuse() -> None:

@@ -12,12 +12,14 @@ from onnx_models import images, linear, model, node, saved, weights
 
 from robcert.certify.errors import AmbiguousOutputError, ModelFileError
 from robcert.certify.importer import LoadOptions, load_classifier
+from robcert.certify.importer.runtime.trial import PREPROCESS_KEY
 from robcert.certify.model import PreprocessOptions
+from robcert.certify.model.preprocessing import METADATA_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from onnx import NodeProto
+    from onnx import ModelProto, NodeProto
 
 SHAPE = (3, 4, 4)
 
@@ -107,8 +109,9 @@ def test_a_sequence_output_names_the_tensor_to_pass(tmp_path: Path) -> None:
     assert caught.value.hint.endswith("candidates: logits")
 
 
-def test_a_stated_layout_is_heeded_where_all_axes_are_free(tmp_path: Path) -> None:
-    made = model(
+def channels_last() -> ModelProto:
+    """Scores of images in NHWC, of which the file says only that the input has four axes."""
+    return model(
         [
             node("Transpose", "x", "chw", perm=[0, 3, 1, 2]),
             node("Conv", "chw kernel", "maps"),
@@ -118,6 +121,27 @@ def test_a_stated_layout_is_heeded_where_all_axes_are_free(tmp_path: Path) -> No
         outputs={"logits": None},
         weights={"kernel": weights(5, 48).T.reshape(5, 3, 4, 4).copy()},
     )
+
+
+def test_a_stated_layout_is_heeded_where_all_axes_are_free(tmp_path: Path) -> None:
     options = LoadOptions(PreprocessOptions(layout="NHWC"))
-    found = load_classifier(saved(tmp_path, made), options, images=images())
+    found = load_classifier(saved(tmp_path, channels_last()), options, images=images())
     assert (found.image_shape, found.preprocessing.layout) == (SHAPE, "NHWC")
+
+
+def test_a_layout_in_the_metadata_is_heeded_where_all_axes_are_free(tmp_path: Path) -> None:
+    assert PREPROCESS_KEY == METADATA_KEY
+    made = channels_last()
+    helper.set_model_props(made, {METADATA_KEY: '{"layout": "NHWC"}'})
+    found = load_classifier(saved(tmp_path, made), images=images())
+    assert found.preprocessing.layout == "NHWC"
+
+
+def test_a_layout_that_was_guessed_is_named_where_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="cannot run it on one image") as caught:
+        load_classifier(saved(tmp_path, channels_last()), images=images())
+    assert caught.value.hint.endswith("pass --layout NHWC")
+    wrong = LoadOptions(PreprocessOptions(layout="NCHW"))
+    with pytest.raises(ModelFileError, match="cannot run it on one image") as caught:
+        load_classifier(saved(tmp_path, channels_last()), wrong, images=images())
+    assert caught.value.hint == ""

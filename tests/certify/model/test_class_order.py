@@ -99,6 +99,24 @@ def test_classes_that_count_from_one_fit_as_text(tmp_path: Path) -> None:
     found.images.require_fit((1, 8, 8), CLASSES)
 
 
+@pytest.mark.parametrize("by_number", [True, False])
+def test_numbers_inside_the_names_are_tried_in_both_orders(by_number: bool, tmp_path: Path) -> None:
+    """Folders class1 to class12: as text class1, class10, class11, class12, class2, …"""
+    for place in sorted(shades(tmp_path / "shades", first=1).iterdir()):
+        place.rename(place.with_name(f"class{place.name}"))
+    images = from_folder(tmp_path / "shades")
+    assert images.classes[:3] == ("class1", "class10", "class11")
+    order = tuple(map(str, range(CLASSES)))
+    if not by_number:
+        order = tuple(str(int(name.removeprefix("class")) - 1) for name in images.classes)
+    found = fitting_order(classifier(order), images)
+    assert found.decided
+    assert found.changed is by_number
+    chosen = "numerical order" if by_number else "order of ImageFolder"
+    assert found.line.endswith(f": the {chosen} is used")
+    assert "in numerical order (class1, class2, class3, class4, class5, …)" in found.line
+
+
 def greys_as_text() -> Any:
     """An ONNX model of the classes in the order of ImageFolder."""
     centres = np.array([(int(name) + 0.5) / CLASSES for name in AS_TEXT], np.float32)

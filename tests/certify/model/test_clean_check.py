@@ -8,14 +8,13 @@ from torch import nn
 
 from robcert.certify.data.image_set import ImageSet
 from robcert.certify.errors import PreprocessingError
-from robcert.certify.model.classifier import Classifier
+from robcert.certify.model.classifier import Classifier, ModelInfo
 from robcert.certify.model.clean_check import (
     alternatives,
     better_alternative,
     check_clean_accuracy,
     clean_accuracy,
     near_chance,
-    one_class_warning,
 )
 from robcert.certify.model.constants import NORMALISATIONS
 from robcert.certify.model.preprocessing import Preprocessing, PreprocessOptions
@@ -55,8 +54,8 @@ class _Source:
     def read(self, indices: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self.pixels[indices].transpose(0, 3, 1, 2))
 
-    def check(self, digest: object) -> None:
-        pass
+    def check(self, digest: object) -> tuple[str, ...]:
+        return ()
 
 
 def brightness(low: float, high: float, preprocessing: Preprocessing | None = None) -> Classifier:
@@ -221,22 +220,38 @@ def test_a_small_gain_on_the_same_images_is_found() -> None:
     assert (best.options, best.right) == ("--range -1,1", 200)
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_all_images_in_one_class_is_told_with_the_range_that_tells_them_apart(
-    labelled: bool,
+class Channels(Brightness):
+    """Brightness of the first channel, of inputs in NHWC; all axes of its input are free."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x[:, :, :, :1])
+
+
+@pytest.mark.parametrize("declared", [("n", "a", "b", "c"), ("n", 3, 4, 4)])
+def test_the_other_layout_is_suggested_where_the_file_leaves_it_open(
+    declared: tuple[int | str, ...],
 ) -> None:
-    data = flat_images()
-    if not labelled:
-        data = ImageSet.of("bare", data.source, None)
-    line = one_class_warning(brightness(0, 255), data)
-    assert line.startswith("all 200 images tried get class 0")
-    assert line.endswith("with range 0 to 255, they get 10 classes; if so, pass: --range 0,255")
-    assert one_class_warning(brightness(0, 1), data) == ""
-
-
-def test_images_of_one_label_may_get_one_class() -> None:
-    data = flat_images()
-    same = ImageSet.of("same", data.source, np.zeros(len(data), np.int64))
-    assert one_class_warning(brightness(0, 255), same) == ""
-    few = flat_images(9)
-    assert one_class_warning(brightness(0, 255), few) == ""
+    """The first channel has the brightness of the class, the others have noise."""
+    rng = np.random.default_rng(0)
+    pixels = rng.random((300, 4, 4, 3)).astype(np.float32)
+    labels = np.arange(300) % 10
+    pixels[..., 0] = (labels[:, None, None] + 0.5) / 10
+    data = ImageSet.of("first", _Source(pixels), labels)
+    present = Preprocessing(input_shape=(3, 4, 4))
+    model = Classifier.from_module(
+        Channels(),
+        image_shape=(3, 4, 4),
+        num_classes=10,
+        info=ModelInfo(file="free", sha256="", kind="module", input_shape=declared),
+        preprocessing=present,
+    )
+    best = better_alternative(model, data)
+    if declared[1] == "a":
+        assert best is not None
+        assert (best.name, best.options) == ("range 0 to 1, layout NHWC", "--layout NHWC")
+        assert best.right == 200
+    else:
+        assert best is None or "layout" not in best.options

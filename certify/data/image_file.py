@@ -1,0 +1,113 @@
+"""Image files: which of them are read, and what their headers say."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import warnings
+from typing import TYPE_CHECKING
+
+from PIL import Image, UnidentifiedImageError
+
+from robcert.certify.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GREY = ("1", "L")
+COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "PA")
+
+EXIF_AS_TEXT = "Raw profile type exif"
+
+ORIENTATION = 0x0112
+"""EXIF tag of the orientation; 1 is upright."""
+
+
+def common_shape(
+    paths: list[Path], *, as_stored: bool
+) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """(c, h, w) of all images, and notes on how they are read.
+
+    Args:
+        paths: the files.
+        as_stored: accept several sizes, and images that an EXIF tag turns, as they are stored.
+
+    Raises:
+        DataError: an image is broken, of another size, turned, or has more than 8 bits per channel.
+    """
+    modes, turned, several = set[str](), 0, 0
+    first: tuple[int, int] | None = None
+    for path in paths:
+        with opened(path) as image:
+            _require_8_bits(path, image)
+            mode, size, turn = image.mode, image.size, orientation(image)
+            several += getattr(image, "n_frames", 1) > 1
+        modes.add(mode)
+        turned += turn != 1
+        if turn != 1 and not as_stored:
+            message = f"{path} is stored turned: its EXIF orientation is {turn}"
+            hint = (
+                "store it upright (PIL.ImageOps.exif_transpose), or without the tag if the model "
+                "was trained on pixels as they are stored"
+            )
+            raise DataError(message, hint=hint)
+        first = first or size
+        if size != first and not as_stored:
+            message = (
+                f"{path} is {size[0]}x{size[1]} pixels, {paths[0].name} is {first[0]}x{first[1]}"
+            )
+            raise DataError(message, hint="bring the images to the size that the model takes")
+    width, height = first or (0, 0)
+    grey = modes <= set(GREY)
+    notes = []
+    if not grey and modes != {"RGB"}:
+        without = ", without transparency" if modes & {"RGBA", "LA", "PA", "P"} else ""
+        notes.append(f"images of types {sorted(modes)} are read as RGB{without}")
+    if several:
+        notes.append(f"files of several frames, of which the first is read: {several}")
+    if turned:
+        notes.append(f"images whose EXIF orientation is not applied, as in torchvision: {turned}")
+    return (1 if grey else 3, height, width), tuple(notes)
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the entry is damaged."""
+    if image.format == "PNG" and not {"exif", EXIF_AS_TEXT} & set(image.info):
+        return 1  # or PIL decodes all of it, in search of an entry after the pixels
+    with contextlib.suppress(struct.error, SyntaxError, ValueError, KeyError, TypeError):
+        found = image.getexif().get(ORIENTATION, 1)
+        if found in range(1, 9):
+            return int(found)
+    return 1
+
+
+def _require_8_bits(path: Path, image: Image.Image) -> None:
+    tiles = getattr(image, "tile", [])  # only images from a file have it
+    stored = str(tiles[0][3]) if tiles else ""  # such as RGB;16B
+    kind = image.mode if image.mode not in (*GREY, *COLOUR) else ""
+    if not kind and ";16" in stored:
+        kind = f"{image.mode} of 16 bits"
+    if kind:
+        message = f"{path} has pixels of type {kind}, not 8 bits of grey or colour"
+        raise DataError(message, hint="store it as 8-bit grey or RGB")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image in ``path``, its pixels not yet read.
+
+    Raises:
+        DataError: it is broken, or it has too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                yield image
+    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+        message = f"cannot read the image {path}: it is truncated or not an image"
+        raise DataError(message) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        message = f"the image {path} has too many pixels"
+        raise DataError(message) from error
