@@ -82,4 +82,6 @@ def test_a_later_attack_on_fewer_images_does_not_replace_the_accuracy_of_all(
         ended = robcert(*line, "--attack", attack, "--limit", limit, "--eps", "8/255")
         assert ended.status == 0
     with ResultStore.read(path) as store:
-        assert findings_of(store).attack.n == 6
+        attacked = findings_of(store).attack
+    assert attacked is not None
+    assert attacked.n == 6
