@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from robcert.certify import core
+from robcert.certify.errors import InvalidParameterError
 
 from ..shell.options import norm_option
 from ..shell.values import either
@@ -62,7 +63,7 @@ def cure(options: TrainOptions, own: CureOptions) -> None:
     """
     from robcert.trainers.methods import Cure
 
-    run_training(options, Cure, own.over)
+    run_training(options, Cure, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,20 @@ class LlrOptions:
     warmup_epochs: Annotated[float | None, warmup_option("2.0")] = None
 
     def over(self, base: Llr) -> Llr:
-        """``base`` with the options that were given."""
+        """``base`` with the options that were given.
+
+        Raises:
+            InvalidParameterError: mu is given twice, as itself and as a ratio.
+        """
+        if self.linear_weight is not None and self.ratio is not None:
+            message = "--linear-weight (--mu) and --ratio both set mu: give one of them"
+            raise InvalidParameterError(message)
         return replace(
             base,
             epsilon=either(self.epsilon, base.epsilon),
             gamma_weight=either(self.gamma_weight, base.gamma_weight),
             linear_weight=either(self.linear_weight, base.linear_weight),
-            ratio=either(self.ratio, base.ratio),
+            ratio=either(self.ratio, base.ratio if self.linear_weight is None else None),
             nominal_weight=either(self.nominal_weight, base.nominal_weight),
             steps=either(self.steps, base.steps),
             step_size=either(self.step_size, base.step_size),
@@ -114,7 +122,7 @@ def llr(options: TrainOptions, own: LlrOptions) -> None:
     """
     from robcert.trainers.methods import Llr
 
-    run_training(options, Llr, own.over)
+    run_training(options, Llr, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +181,7 @@ def gradient(options: TrainOptions, own: GradientOptions) -> None:
     """
     from robcert.trainers.methods import Gradient
 
-    run_training(options, Gradient, own.over)
+    run_training(options, Gradient, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +215,7 @@ def jacobian(options: TrainOptions, own: JacobianOptions) -> None:
     """
     from robcert.trainers.methods import Jacobian
 
-    run_training(options, Jacobian, own.over)
+    run_training(options, Jacobian, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,4 +302,4 @@ def soar(options: TrainOptions, own: SoarOptions) -> None:
     """
     from robcert.trainers.methods import Soar
 
-    run_training(options, Soar, own.over)
+    run_training(options, Soar, own)

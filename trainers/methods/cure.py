@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,15 @@ class Cure(Objective):
         total = loss + self.weight * penalty
         curvature = Norm.L2.of(change.detach())
         return Losses(total, logits.detach(), measured={"gradient_change": curvature})
+
+    @property
+    def warmup(self) -> float:
+        """Epochs over which h increases from 0."""
+        return self.step_epochs
+
+    def stretched(self, factor: float) -> Self:
+        """The method for a training ``factor`` times as long."""
+        return replace(self, step_epochs=factor * self.step_epochs)
 
     @property
     def differentiates_twice(self) -> bool:

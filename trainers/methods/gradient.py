@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from robcert.certify.numerics import cross_entropy, largest_entry, normalised
 from robcert.trainers.networks import frozen_averages
 
 from .objective import Losses, Objective, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,13 @@ class Gradient(Objective):
     def differentiates_twice(self) -> bool:
         """Whether the input gradient is differentiated again."""
         return self.scheme == "exact"
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """The step of differences that are not taken, and the scale of a norm other than l1."""
+        found = {"step": "scheme exact"} if self.scheme == "exact" else {}
+        norm = Norm(self.norm)
+        return found if norm is Norm.LINF else {**found, "scale": f"norm {norm}"}
 
     @property
     def _by_mean(self) -> bool:

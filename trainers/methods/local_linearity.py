@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,15 @@ class Llr(Objective):
         gamma = (moved - loss - linear).abs()
         total = self.nominal_weight * loss + self.gamma_weight * gamma + self.mu * linear.abs()
         return Losses(total, logits.detach(), measured={"gamma": gamma.detach()})
+
+    @property
+    def warmup(self) -> float:
+        """Epochs over which epsilon increases from 0."""
+        return self.warmup_epochs
+
+    def stretched(self, factor: float) -> Self:
+        """The method for a training ``factor`` times as long."""
+        return replace(self, warmup_epochs=factor * self.warmup_epochs)
 
     @property
     def differentiates_twice(self) -> bool:

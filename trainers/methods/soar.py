@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from robcert.trainers.networks import frozen_averages
 
 from .input_ascent import InputAscent, evaluation_mode, frozen_parameters, in_cube
 from .objective import Losses, Objective, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,20 @@ class Soar(Objective):
     def differentiates_twice(self) -> bool:
         """True: the penalty is a function of the input gradient."""
         return True
+
+    def idle(self, measured: Mapping[str, float]) -> str:
+        """Why the penalty had no effect: a clipped norm has no gradient."""
+        if measured.get("clipped_share", 0.0) < 1:
+            return ""
+        return (
+            f"the penalty had no effect: its norm was above {self.value_clip:g}, where it is "
+            "clipped and has no gradient, for every image"
+        )
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """The length of a sign step that is not made."""
+        return {} if self.start == "pgd1" else {"step_size": f"start {self.start}"}
 
     def _norm(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, step: Step) -> Tensor:
         r""":math:`\\|Hz\\|_2` ``(b,)`` of one draw of z per image, differentiable."""
