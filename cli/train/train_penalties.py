@@ -88,6 +88,17 @@ class LlrOptions:
     steps: Annotated[int | None, step_count("2")] = None
     step_size: Annotated[float | None, step_length("0.1")] = None
     warmup_epochs: Annotated[float | None, warmup_option("2.0")] = None
+    bn: Annotated[
+        Literal["nominal", "nominal-fixed", "eval"] | None,
+        typer.Option(
+            "--bn",
+            help="Batch norm in the penalty. nominal: statistics of the clean batch, through which "
+            "the gradient goes too, as in the released code, so that the local linearity error has "
+            "a part of first order; nominal-fixed: the gradient at fixed statistics; eval: the "
+            "moving averages.",
+            show_default="nominal",
+        ),
+    ] = None
 
     def over(self, base: Llr) -> Llr:
         """``base`` with the options that were given.
@@ -108,6 +119,7 @@ class LlrOptions:
             steps=either(self.steps, base.steps),
             step_size=either(self.step_size, base.step_size),
             warmup_epochs=either(self.warmup_epochs, base.warmup_epochs),
+            bn=either(self.bn, base.bn),
         )
 
 
@@ -115,7 +127,8 @@ class LlrOptions:
 def llr(options: TrainOptions, own: LlrOptions) -> None:
     """Local linearity regularisation: a penalty on the loss's deviation from its tangent (linf).
 
-    Qin et al. 2019. Prints the measured accuracy after each epoch.
+    Qin et al. 2019. Prints the measured accuracy after each epoch. The column gamma_BN of
+    metrics.csv is the local linearity error that was penalised, with --bn in its name.
     Presets: llr-wrn28, llr-wrn40, llr-code, llr-in4, llr-in16.
 
     Example: robcert train llr --epsilon 8/255 --out runs/llr

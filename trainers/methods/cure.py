@@ -13,6 +13,7 @@ from robcert.certify.errors import require_positive
 from robcert.certify.numerics import cross_entropy, normalised
 from robcert.trainers.networks import frozen_averages
 
+from .layer_draws import LayerDraws
 from .objective import Losses, Objective, Step, warmed_up
 
 
@@ -41,13 +42,14 @@ class Cure(Objective):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Cross-entropy plus the penalty."""
+        draws = LayerDraws(x.device)
         point = x.detach().requires_grad_()
         logits = model(point)
         loss = cross_entropy(logits, y)
         (gradient,) = torch.autograd.grad(loss.sum(), point, create_graph=True)
         length = warmed_up(self.step, self.step_epochs, step)
         moved = (x + length * normalised(gradient.detach().sign())).requires_grad_()
-        with frozen_averages(model):
+        with draws.repeated(), frozen_averages(model):
             beyond = cross_entropy(model(moved), y)
         (other,) = torch.autograd.grad(beyond.sum(), moved, create_graph=True)
         change = other - gradient
