@@ -51,12 +51,14 @@ def doubts_of(
 def _input_doubts(
     classifier: Classifier, images: ImageSet, accuracy: Proportion | None
 ) -> Iterator[str]:
-    if constant := one_class_warning(classifier, images):
+    untrained = classifier.info.barely_trained(classifier.num_classes)
+    if not untrained and (constant := one_class_warning(classifier, images)):
         yield constant
     if accuracy is None:
         return
     if near_chance(accuracy, classifier.num_classes):
-        yield f"clean accuracy is at chance: {chance_hint(classifier, images)}"
+        reason = untrained or chance_hint(classifier, images)
+        yield f"clean accuracy is at chance: {reason}"
     elif (best := better_alternative(classifier, images)) is not None:
         yield (
             f"the present preprocessing classifies {best.now} of {best.n} images correctly, and "

@@ -28,8 +28,10 @@ from .clean_check import (
 from .grid import InputGrid, below_one_level
 from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
+from .training_record import PROVENANCE_KEY, TrainingRecord
 
 __all__ = [
+    "PROVENANCE_KEY",
     "Classifier",
     "GraphNode",
     "InputGrid",
@@ -41,6 +43,7 @@ __all__ = [
     "Preprocessing",
     "Runtime",
     "StraightThroughNode",
+    "TrainingRecord",
     "Twin",
     "below_one_level",
     "better_alternative",

@@ -272,6 +272,32 @@ def test_what_makes_no_sense_is_one_line(arguments: str, word: str, asked: list[
     assert asked == []
 
 
+def test_a_barely_trained_network_is_called_that_everywhere(tmp_path: Path) -> None:
+    """Its own accuracy tells that neither normalisation nor layout is the reason."""
+    tiny = ("--data", "fashion-mnist-2000", "--subset", "64", "--epochs", "1", "--arch", "linear")
+    out, said = tmp_path / "run", "barely trained: at the end of its training (1 epoch) it "
+    ended = robcert("train", "standard", *tiny, "--learning-rate", "1e-6", "--out", str(out))
+    assert ended.status == 0, ended.stderr
+    assert f"\nwarning: {said}" in ended.stderr
+    data = ("--data", "fashion-mnist-2000")
+    refused = robcert("linearity", "--model", str(out), *data, "--out", str(tmp_path / "r.h5"))
+    assert refused.status == 2
+    assert f"\nhint: {said}" in refused.stderr
+    inspected = robcert("inspect", "--model", str(out / "model.onnx"), *data)
+    assert f"clean accuracy is at chance: {said}" in inspected.stderr + inspected.stdout
+    for text in (refused.stderr, inspected.stderr + inspected.stdout):
+        assert "usual causes" not in text
+        assert "if so, pass" not in text
+
+
+@pytest.mark.slow
+def test_a_trained_network_has_no_such_warning(tmp_path: Path) -> None:
+    longer = ("--data", "fashion-mnist-2000", "--epochs", "2", "--arch", "linear")
+    ended = robcert("train", "standard", *longer, "--out", str(tmp_path / "run"))
+    assert ended.status == 0, ended.stderr
+    assert "warning: " not in ended.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_trains_and_exports(method: str, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robcert.certify.model import TrainingRecord
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def shortfalls(run: Run) -> Iterator[str]:
-    """One sentence, without a full stop, for each part of the method that never took effect."""
+    """What never took effect, and whether the network is still near chance, a sentence each."""
     method, warmup, reached = run.config.method, run.config.objective.warmup, run.last_position
     if warmup and reached < warmup:
         share = max(0.0, reached) / warmup
@@ -23,3 +25,6 @@ def shortfalls(run: Run) -> Iterator[str]:
     reasons = [run.config.objective.idle(record.measured) for record in run.position.records]
     if reasons and all(reasons):
         yield f"nothing of the penalty of {method} was trained: {reasons[-1]}"
+    record = TrainingRecord.of_state(run.description().state)
+    if record is not None and (untrained := record.barely_trained(run.spec.num_classes)):
+        yield untrained
