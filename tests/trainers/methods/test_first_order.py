@@ -126,10 +126,11 @@ def test_statistics_of_the_perturbed_batch_leave_one_too() -> None:
 def test_without_batch_norm_all_three_are_the_same() -> None:
     (x, y), found = images(), []
     for bn in ("nominal", "nominal-fixed", "eval"):
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double().train()
+        layer = nn.Linear(64, 3)
         with torch.no_grad():
-            model[1].weight.copy_(torch.linspace(-1, 1, 192).view(3, 64))
-            model[1].bias.zero_()
+            layer.weight.copy_(torch.linspace(-1, 1, 192).view(3, 64))
+            layer.bias.zero_()
+        model = nn.Sequential(nn.Flatten(), layer).double().train()
         found.append(Llr(bn=bn, warmup_epochs=0)(model, x, y, step()).total.detach())
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
