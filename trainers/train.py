@@ -41,7 +41,7 @@ class TrainPlan:
         data_root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
         substitute: whether the bundled images replace the default data set if that is not
-            available; not where the user asked for it by name.
+            available; False where the user named it.
         device: device to train on.
         processes: the processes that share the run; all of them use one run folder.
     """
