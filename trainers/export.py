@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.errors import TrainingError
-from robcert.certify.model import Preprocessing
+from robcert.certify.model import PROVENANCE_KEY, Preprocessing
 from robcert.certify.numerics import generator
 from robcert.trainers.loop import (
     MODEL,
@@ -33,7 +33,6 @@ OPSET = 18
 INPUT, LOGITS = "image", "logits"
 PREPROCESS_KEY = "robcert.preprocess"
 DATA_KEY = "robcert.data"
-PROVENANCE_KEY = "robcert.provenance"
 PARITY = 1e-4
 """Largest allowed difference between exported and original logits, relative to their scale."""
 
@@ -72,7 +71,8 @@ def export_checkpoint(path: Path, out: Path | None = None) -> Path:
 
     Raises:
         ModelFileError: the checkpoint cannot be read.
-        TrainingError: the outputs of the exported file differ from those of the network.
+        TrainingError: torch cannot export the network, or the outputs of the exported file differ
+            from those of the network.
     """
     target = out or checkpoint_file(path).with_name(MODEL)
     description = read_description(path)
@@ -118,7 +118,7 @@ def onnx_bytes(
         deterministic: False for a network with random outputs, which are not compared.
 
     Raises:
-        TrainingError: the file's outputs differ from the network's.
+        TrainingError: torch cannot export the network, or the file's outputs differ from its.
     """
     example = torch.rand((2, *image_shape), generator=generator(0, "export", 0))
     model = _exported(network.eval(), example, output)
@@ -173,6 +173,11 @@ def _exported(network: nn.Module, example: Tensor, output: str) -> onnx.ModelPro
                 external_data=False,
                 verbose=False,
             )
+    except Exception as error:  # the exporter runs the network's code and has errors of many kinds
+        first = str(error).strip().partition("\n")[0]
+        message = f"torch cannot export the network as ONNX: {type(error).__name__}: {first}"
+        hint = "its checkpoint can be analysed all the same: --model RUN_FOLDER"
+        raise TrainingError(message, hint=hint) from error
     finally:
         noisy.setLevel(level)
     if program is None:

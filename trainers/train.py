@@ -33,14 +33,15 @@ class TrainPlan:
     """Configuration, folder and devices of a training.
 
     Attributes:
-        config: everything that determines the result; the bundled images replace the default data
-            set if that is not available.
+        config: everything that determines the result.
         out: run folder.
         pretraining: training of the network that provides the initial weights. If None, a method
             that starts from a trained network gets one trained with the same settings on the
             cross-entropy.
         data_root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
+        substitute: whether the bundled images replace the default data set if that is not
+            available; False where the user named it.
         device: device to train on.
         processes: the processes that share the run; all of them use one run folder.
     """
@@ -50,6 +51,7 @@ class TrainPlan:
     pretraining: TrainConfig | None = None
     data_root: Path | None = None
     fetch: bool = True
+    substitute: bool = True
     device: torch.device | str = "cpu"
     processes: Processes = ALONE
 
@@ -86,10 +88,14 @@ def train(
 
     Raises:
         DataError: the images are not available.
+        InvalidParameterError: the training ends before its warm-up or one of its milestones.
         TrainingError: the folder contains a run and neither ``resume`` nor ``overwrite`` is given,
             or the training failed.
         KeyboardInterrupt: after Ctrl-C, with the state saved.
     """
+    plan.config.require_reached()
+    if plan.pretraining is not None:
+        plan.pretraining.require_reached()
     _require_free(plan, resume=resume, overwrite=overwrite)
     begun = (plan.out / STATE).is_file()
     split = _split(plan)
@@ -148,7 +154,7 @@ def _pretrained(
 def _split(plan: TrainPlan) -> Split:
     """Training and evaluation images of the plan."""
     config, root, fetch = plan.config, plan.data_root, plan.fetch
-    if config.data == DEFAULT_DATA:
+    if config.data == DEFAULT_DATA and plan.substitute:
         return default_images(root=root, fetch=fetch, validation=config.validation)
     return training_images(config.data, root=root, fetch=fetch, validation=config.validation)
 

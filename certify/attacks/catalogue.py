@@ -80,16 +80,24 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class _AtRadius:
-    """An attack at a radius: at those of the budget, else (if ``bisects``) at the smallest one."""
+    """An attack at a radius: at those of the budget, else (if ``bisects``) at the smallest one.
+
+    Attributes:
+        attack: the attack with a budget.
+        targets: classes that the search for the smallest radius considers.
+        bisects: whether it searches for the smallest radius with a budget.
+        every_image: see :func:`at_radii`.
+    """
 
     attack: Callable[[AttackBudget], RadiusAttack]
     targets: Callable[[AttackBudget], Targets | None] = lambda _: None
     bisects: Callable[[AttackBudget], bool] = lambda _: True
+    every_image: bool = False
 
     def __call__(self, state: SearchState, budget: AttackBudget) -> None:
         attack = self.attack(budget)
         if budget.epsilons:
-            at_radii(state, attack, budget.epsilons)
+            at_radii(state, attack, budget.epsilons, every_image=self.every_image)
         elif self.bisects(budget):
             bisect(state, attack, halvings=budget.halvings, targets=self.targets(budget))
 
@@ -154,20 +162,18 @@ def _random_targeted(
 ) -> Callable[[SearchState, AttackBudget], None]:
     """Random-Targeted as a paper runs it (``fixed``), or by the budget.
 
-    At given radii every correctly classified image is attacked until its target class is reached.
+    At given radii every image is attacked until its target class is reached, whatever other attacks
+    found: the share that gets there is a result of its own.
     """
 
     def attack(budget: AttackBudget) -> RadiusAttack:
-        config = fixed or PgdConfig(budget.steps, restarts=budget.restarts)
+        config = fixed or PgdConfig(
+            budget.steps, restarts=budget.restarts, early_stopping=budget.early_stopping
+        )
+        given = bool(budget.epsilons)
+        return lambda state, task: run_random_targeted(state, task, config, until_reached=given)
 
-        def run(state: SearchState, task: RadiusTask) -> None:
-            given = bool(budget.epsilons)
-            todo = task.on(state.correct) if given else task
-            run_random_targeted(state, todo, config, until_reached=given)
-
-        return run
-
-    return _AtRadius(attack)
+    return _AtRadius(attack, every_image=True)
 
 
 def _apgd(*, ratio: bool) -> Callable[[SearchState, AttackBudget], None]:

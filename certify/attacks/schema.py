@@ -33,7 +33,12 @@ ATTACK = declare(
                 fill=-1,
             ),
             Column(
-                "target_distance", "f8", _A, "to the randomly chosen class, at given radii", "pixel"
+                "target_distance",
+                "f8",
+                _A,
+                "to the randomly chosen class, at given or reported radii; 0 where the image is of "
+                "that class, inf where not reached",
+                "pixel",
             ),
             Column("eight_bit", "i1", _A, "1 if still adversarial when rounded to 8 bits", fill=-1),
             Column(

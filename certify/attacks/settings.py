@@ -8,6 +8,7 @@ from typing import Self
 from robcert.certify.core import Norm, Profile
 from robcert.certify.errors import require_at_least, require_positive
 
+from .catalogue import RANDOM_TARGETED
 from .suites import Suite
 
 NO_CLASS_IS = "wrong"
@@ -16,6 +17,11 @@ because their rows depend on it: earlier versions never counted it as adversaria
 
 SEARCH = 4
 """Number of the search: it rises when equal settings would find other images than before."""
+
+
+RANDOM_TARGET, ALL_IMAGES = "random_target", "all images"
+"""Images that are moved to a randomly chosen class; stored with attacks that do so. In earlier
+versions, whose tables lack it, these were correctly classified images that survived so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +83,5 @@ class AttackSettings:
             "no_class": NO_CLASS_IS,
             "reported_radii": self.reported,
             "search": SEARCH,
+            **({RANDOM_TARGET: ALL_IMAGES} if set(self.attacks) & set(RANDOM_TARGETED) else {}),
         }

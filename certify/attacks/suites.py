@@ -11,7 +11,7 @@ import torch
 
 from robcert.certify.errors import InvalidParameterError
 
-from .catalogue import CATALOGUE
+from .catalogue import CATALOGUE, RANDOM_TARGETED
 from .search.budget import AttackBudget
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def attacks_of(
 
     Raises:
         InvalidParameterError: a name is unknown, or an attack does not support the norm, or needs
-            gradients that the model does not have.
+            gradients that the model does not have, or two attacks have a random target.
     """
     if not named:
         names = _SUITES[suite] if differentiable else _GRADIENT_FREE
@@ -74,6 +74,10 @@ def attacks_of(
         if attack.gradient and not differentiable:
             message = f"the attack {name} needs gradients, and the model has no twin"
             raise InvalidParameterError(message, hint=f"use {', '.join(_GRADIENT_FREE)}")
+    towards_random = [name for name in dict.fromkeys(named) if name in RANDOM_TARGETED]
+    if len(towards_random) > 1:
+        message = f"{' and '.join(towards_random)} share the column of their success"
+        raise InvalidParameterError(message, hint="run one after the other, into the same file")
     return tuple(dict.fromkeys(named))
 
 

@@ -14,6 +14,7 @@ from robcert.certify.tables import pixel
 
 from .catalogue import RANDOM_TARGETED
 from .schema import ATTACK
+from .settings import RANDOM_TARGET
 from .suites import without_radius
 
 if TYPE_CHECKING:
@@ -69,9 +70,11 @@ class AttackSummary:
         not_found: number of images without an adversarial image at any distance.
         by_attack: number of images whose nearest adversarial image each attack found.
         lost_in_runtime: successes in the twin that the runtime did not confirm.
-        targeted_success: share of the images classified as y that a random-targeted attack alone,
-            at given radii, moved to their randomly chosen target class, by radius; empty for other
-            runs.
+        targeted_success: share of the images classified as y that a random-targeted attack moved
+            to their randomly chosen target class, by radius; it does not depend on the other
+            attacks of the run. Empty if there was none.
+        targeted_success_all: the same share of all images; those that are of the target class
+            without an attack count. Empty for tables of versions that attacked only some.
         eight_bit: number of adversarial images at a distance above 0 that remain adversarial after
             rounding to 8 bits; None if not requested.
         n_forward: forward passes per image, on average.
@@ -94,6 +97,7 @@ class AttackSummary:
     by_attack: dict[str, int]
     lost_in_runtime: int
     targeted_success: tuple[RobustAccuracy, ...]
+    targeted_success_all: tuple[RobustAccuracy, ...]
     eight_bit: EightBit | None
     n_forward: float
     n_backward: float
@@ -111,6 +115,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     indices = group.indices
     indices = indices[group.computed(indices)]
     distance, elsewhere = _pooled(store, group, indices)
+    own = group.column("distance", indices)
     attack_name = group.column("attack", indices)
     names = tuple(group.attribute("attacks", []))
     radii = tuple(sorted(group.settings.get("radii") or ()))
@@ -131,7 +136,12 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         not_found=int(np.isinf(distance).sum()),
         by_attack={name: int((attack_name == at).sum()) for at, name in enumerate(names)},
         lost_in_runtime=lost,
-        targeted_success=_targeted(group, names, indices),
+        targeted_success=_targeted(group, names, indices, own > 0),
+        targeted_success_all=(
+            _targeted(group, names, indices, np.ones(len(own), bool))
+            if RANDOM_TARGET in group.settings
+            else ()
+        ),
         eight_bit=_eight_bit(group, indices),
         n_forward=_mean(group.column("n_forward", indices)),
         n_backward=_mean(group.column("n_backward", indices)),
@@ -148,14 +158,30 @@ def _eight_bit(group: AnalysisGroup, indices: NDArray[np.int64]) -> EightBit | N
 
 
 def _targeted(
-    group: AnalysisGroup, names: tuple[str, ...], indices: NDArray[np.int64]
+    group: AnalysisGroup,
+    names: tuple[str, ...],
+    indices: NDArray[np.int64],
+    among: NDArray[np.bool_],
 ) -> tuple[RobustAccuracy, ...]:
-    """Success as LLR, Table 1, defines it: the model predicts the randomly chosen class."""
-    radii = sorted(group.settings.get("radii") or ())
-    if not radii or len(names) != 1 or names[0] not in RANDOM_TARGETED:
+    """Success as LLR, Table 1, defines it: the model predicts the randomly chosen class.
+
+    The paper does not say whether misclassified images count.
+
+    Args:
+        group: the table.
+        names: attacks of the run.
+        indices: images.
+        among: which of them count.
+    """
+    settings, alone = group.settings, len(names) == 1
+    radii = sorted(settings.get("radii") or ())
+    if RANDOM_TARGET in settings:
+        radii = radii or sorted(settings.get("reported_radii") or ())
+    elif not alone:  # other attacks decided which images were attacked
         return ()
-    correct = group.column("distance", indices) > 0
-    distance = group.column("target_distance", indices)[correct]
+    if not set(names) & set(RANDOM_TARGETED):
+        return ()
+    distance = group.column("target_distance", indices)[among]
     return tuple(share_at(distance <= radius * (1 + ROUNDING), radius) for radius in radii)
 
 

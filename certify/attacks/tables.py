@@ -18,7 +18,7 @@ def tables(summaries: Sequence[AttackSummary]) -> Iterator[Table]:
     """Accuracy under attack, targeted success, rounding, and which attack came nearest."""
     for summary in summaries:
         yield _accuracy(summary)
-        yield from _targeted(summary.targeted_success)
+        yield from _targeted(summary.targeted_success, summary.targeted_success_all)
         if rounded := summary.eight_bit:
             counts = (str(rounded.survives), str(rounded.lost))
             header = ("adversarial still", "lost")
@@ -44,11 +44,21 @@ def _accuracy(summary: AttackSummary) -> Table:
     return Table("robust accuracy under attack", "attacked", header, tuple(rows), note)
 
 
-def _targeted(entries: Sequence[RobustAccuracy]) -> Iterator[Table]:
-    rows = tuple((pixel(e.epsilon), percent(e.value), interval(e)) for e in entries)
-    if rows:
-        title = "targeted success: images moved to their randomly chosen target class"
-        yield Table(title, "attacked", ("ε", "share", "95 % interval"), rows)
+def _targeted(
+    correct: Sequence[RobustAccuracy], everything: Sequence[RobustAccuracy]
+) -> Iterator[Table]:
+    if not correct:
+        return
+    title = "targeted success: images moved to their randomly chosen target class"
+    header: tuple[str, ...] = ("ε", "of the correctly classified", "95 % interval")
+    rows: list[tuple[str, ...]] = [
+        (pixel(e.epsilon), percent(e.value), interval(e)) for e in correct
+    ]
+    if everything:
+        header += ("of all images", "95 % interval")
+        shares = ((percent(e.value), interval(e)) for e in everything)
+        rows = [(*row, *share) for row, share in zip(rows, shares, strict=True)]
+    yield Table(title, "attacked", header, tuple(rows))
 
 
 def transfer_tables(summaries: Sequence[TransferSummary]) -> Iterator[Table]:

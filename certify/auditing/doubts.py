@@ -60,12 +60,16 @@ def _input_doubts(
     yield from images.doubts
     if contradiction := scale_contradiction(classifier.preprocessing):
         yield contradiction
-    if constant := constant_warning(classifier, images):
+    classes = classifier.num_classes
+    at_chance = accuracy is not None and near_chance(accuracy, classes)
+    untrained = classifier.info.barely_trained(classes) if at_chance else ""
+    if not untrained and (constant := constant_warning(classifier, images)):
         yield constant
     if accuracy is None:
         return
-    if near_chance(accuracy, classifier.num_classes):
-        yield f"clean accuracy is at chance: {chance_hint(classifier, images)}"
+    if at_chance:
+        reason = untrained or chance_hint(classifier, images)
+        yield f"clean accuracy is at chance: {reason}"
     elif (best := better_alternative(classifier, images)) is not None:
         yield (
             f"the present preprocessing classifies {best.now} of {best.n} images correctly, and "

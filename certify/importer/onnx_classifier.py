@@ -250,6 +250,7 @@ def _info(model: OnnxModel, batching: Batching, rule: ScoreRule, outcome: TwinOu
         random=batching.random,
         notes=(*model.notes, *_notes(model, batching), *outcome.notes),
         assumed_preprocessing=model.assumed_preprocessing,
+        training=model.training,
     )
 
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from robcert.certify.errors import ModelFileError, PreprocessingError
-from robcert.certify.model import PreprocessOptions
+from robcert.certify.model import PROVENANCE_KEY, PreprocessOptions, TrainingRecord
 
 from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import dequantised, restricted, unrounded
@@ -63,6 +63,7 @@ class OnnxModel:
         data_name: data set named in the metadata.
         notes: decisions, one line each.
         assumed_preprocessing: whether a part of the preprocessing was assumed.
+        training: what its training measured, according to the metadata.
     """
 
     file: ModelFile
@@ -80,6 +81,7 @@ class OnnxModel:
     data_name: str
     notes: tuple[str, ...]
     assumed_preprocessing: bool = False
+    training: TrainingRecord | None = None
 
     @property
     def half_precision(self) -> bool:
@@ -154,6 +156,7 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
         data_name=metadata.get(DATA_KEY, ""),
         notes=(*_checker_note(file.model), *decided, *layout.notes, *assumed),
         assumed_preprocessing=bool(assumed),
+        training=TrainingRecord.of_metadata(metadata.get(PROVENANCE_KEY, "")),
     )
 
 

@@ -29,8 +29,10 @@ from .contradiction import scale_contradiction
 from .grid import InputGrid, below_one_level
 from .module import module_classifier
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
+from .training_record import PROVENANCE_KEY, TrainingRecord
 
 __all__ = [
+    "PROVENANCE_KEY",
     "Classifier",
     "GraphNode",
     "InputGrid",
@@ -42,6 +44,7 @@ __all__ = [
     "Preprocessing",
     "Runtime",
     "StraightThroughNode",
+    "TrainingRecord",
     "Twin",
     "below_one_level",
     "better_alternative",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from robcert.certify.numerics import SameRows
 
 from .grid import InputGrid
 from .preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from .training_record import TrainingRecord
 
 GRADIENT_BATCH_MULTIPLE, SMALLEST_GRADIENT_BATCH, LARGEST_GRADIENT_BATCH = 2, 16, 64
 """On a CPU the last bits of a row depend on the batch size in torch's convolutions where that is
@@ -98,6 +101,7 @@ class ModelInfo:
         notes: decisions about the file and their reasons, one line each.
         assumed_preprocessing: whether neither the user nor the metadata stated all of the
             preprocessing; not stored, the notes say it.
+        training: what its training measured at its end; None if unknown; not stored.
     """
 
     file: str
@@ -120,11 +124,16 @@ class ModelInfo:
     random: bool = False
     notes: tuple[str, ...] = ()
     assumed_preprocessing: bool = False
+    training: TrainingRecord | None = None
+
+    def barely_trained(self, num_classes: int) -> str:
+        """A sentence if the training ended near chance; empty if not, or if that is unknown."""
+        return "" if self.training is None else self.training.barely_trained(num_classes)
 
     def stored(self) -> dict[str, Any]:
         """Attributes of ``/model`` in a results file; nodes are stored as ``name (Operator)``."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        del values["assumed_preprocessing"]
+        del values["assumed_preprocessing"], values["training"]
         values["parity"] = None if self.parity is None else asdict(self.parity)
         return {
             **values,

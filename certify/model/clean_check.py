@@ -21,6 +21,7 @@ from robcert.certify.stats import Proportion, proportion, two_sided_p_value
 
 from .constants import NORMALISATIONS, Normalisation
 from .contradiction import scale_contradiction
+from .training_record import at_chance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,16 +151,16 @@ def near_chance(accuracy: Proportion, num_classes: int) -> bool:
     >>> near_chance(proportion(15, 100), 10), near_chance(proportion(30, 100), 10)
     (True, False)
     """
-    chance = 1 / num_classes
-    return accuracy.value <= min(2 * chance, chance + 0.1 * (1 - chance))
+    return at_chance(accuracy.value, num_classes)
 
 
 def check_clean_accuracy(classifier: Classifier, images: ImageSet) -> Proportion | None:
     """Clean accuracy if it is better than chance; None without labels.
 
     Raises:
-        PreprocessingError: it is at or near chance. The hint names the usual causes and, if a
-            common preprocessing does better, the options that select it; none is chosen silently.
+        PreprocessingError: it is at or near chance. The hint says if the training already ended
+            there; else it names the usual causes and, if a common preprocessing does better, the
+            options that select it; none is chosen silently.
     """
     return require_above_chance(classifier, images, clean_accuracy(classifier, images))
 
@@ -179,7 +180,8 @@ def require_above_chance(
         f"{classifier.info.file} classifies {right} of {accuracy.n} images of {images.name} "
         f"correctly, no better than chance (1 in {classifier.num_classes})"
     )
-    raise PreprocessingError(message, hint=chance_hint(classifier, images))
+    untrained = classifier.info.barely_trained(classifier.num_classes)
+    raise PreprocessingError(message, hint=untrained or chance_hint(classifier, images))
 
 
 def chance_hint(classifier: Classifier, images: ImageSet) -> str:

@@ -14,7 +14,6 @@ from .train_options import (
     Sigma,
     TrainOptions,
     quantity,
-    shared_options,
     step_count,
     step_length,
     train_command,
@@ -23,11 +22,20 @@ from .train_options import (
 from .train_run import run_training
 
 if TYPE_CHECKING:
-    from robcert.trainers.methods import Adversarial, Free, Gaussian, SmoothAdv, Trades
+    from robcert.trainers.methods import Adversarial, Free, Gaussian, SmoothAdv, Standard, Trades
 
 
-@shared_options
-def standard(options: TrainOptions) -> None:
+@dataclass(frozen=True, slots=True)
+class StandardOptions:
+    """Plain training has no option of its own."""
+
+    def over(self, base: Standard) -> Standard:
+        """``base``, which has nothing to set."""
+        return base
+
+
+@train_command(StandardOptions)
+def standard(options: TrainOptions, own: StandardOptions) -> None:
     """Plain training on cross-entropy.
 
     Prints the measured accuracy after each epoch. Presets: igr-standard, soar-standard.
@@ -36,7 +44,7 @@ def standard(options: TrainOptions) -> None:
     """
     from robcert.trainers.methods import Standard
 
-    run_training(options, Standard, lambda base: base)
+    run_training(options, Standard, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ def adversarial(options: TrainOptions, own: AdversarialOptions) -> None:
     """
     from robcert.trainers.methods import Adversarial
 
-    run_training(options, Adversarial, own.over)
+    run_training(options, Adversarial, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,7 @@ def free(options: TrainOptions, own: FreeOptions) -> None:
     """
     from robcert.trainers.methods import Free
 
-    run_training(options, Free, own.over)
+    run_training(options, Free, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +182,7 @@ def trades(options: TrainOptions, own: TradesOptions) -> None:
     """
     from robcert.trainers.methods import Trades
 
-    run_training(options, Trades, own.over)
+    run_training(options, Trades, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +207,7 @@ def gaussian(options: TrainOptions, own: GaussianOptions) -> None:
     """
     from robcert.trainers.methods import Gaussian
 
-    run_training(options, Gaussian, own.over)
+    run_training(options, Gaussian, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,4 +248,4 @@ def smoothadv(options: TrainOptions, own: SmoothAdvOptions) -> None:
     """
     from robcert.trainers.methods import SmoothAdv
 
-    run_training(options, SmoothAdv, own.over)
+    run_training(options, SmoothAdv, own)

@@ -193,11 +193,6 @@ class TrainOptions:
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
 
 
-def shared_options(command: Callable[[TrainOptions], None]) -> Callable[..., None]:
-    """Decorator of a command with the parameter ``options``, whose fields become options."""
-    return expand_options(command, TrainOptions)
-
-
 def train_command(
     own: type[Own],
 ) -> Callable[[Callable[[TrainOptions, Own], None]], Callable[..., None]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from robcert.certify import core
+from robcert.certify.errors import InvalidParameterError
 
 from ..shell.options import norm_option
 from ..shell.values import either
@@ -62,7 +63,7 @@ def cure(options: TrainOptions, own: CureOptions) -> None:
     """
     from robcert.trainers.methods import Cure
 
-    run_training(options, Cure, own.over)
+    run_training(options, Cure, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +88,38 @@ class LlrOptions:
     steps: Annotated[int | None, step_count("2")] = None
     step_size: Annotated[float | None, step_length("0.1")] = None
     warmup_epochs: Annotated[float | None, warmup_option("2.0")] = None
+    bn: Annotated[
+        Literal["nominal", "nominal-fixed", "eval"] | None,
+        typer.Option(
+            "--bn",
+            help="Batch norm in the penalty. nominal: statistics of the clean batch, through which "
+            "the gradient goes too, as in the released code, so that the local linearity error has "
+            "a part of first order; nominal-fixed: the gradient at fixed statistics; eval: the "
+            "moving averages.",
+            show_default="nominal",
+        ),
+    ] = None
 
     def over(self, base: Llr) -> Llr:
-        """``base`` with the options that were given."""
+        """``base`` with the options that were given.
+
+        Raises:
+            InvalidParameterError: mu is given twice, as itself and as a ratio.
+        """
+        if self.linear_weight is not None and self.ratio is not None:
+            message = "--linear-weight (--mu) and --ratio both set mu: give one of them"
+            raise InvalidParameterError(message)
         return replace(
             base,
             epsilon=either(self.epsilon, base.epsilon),
             gamma_weight=either(self.gamma_weight, base.gamma_weight),
             linear_weight=either(self.linear_weight, base.linear_weight),
-            ratio=either(self.ratio, base.ratio),
+            ratio=either(self.ratio, base.ratio if self.linear_weight is None else None),
             nominal_weight=either(self.nominal_weight, base.nominal_weight),
             steps=either(self.steps, base.steps),
             step_size=either(self.step_size, base.step_size),
             warmup_epochs=either(self.warmup_epochs, base.warmup_epochs),
+            bn=either(self.bn, base.bn),
         )
 
 
@@ -107,14 +127,15 @@ class LlrOptions:
 def llr(options: TrainOptions, own: LlrOptions) -> None:
     """Local linearity regularisation: a penalty on the loss's deviation from its tangent (linf).
 
-    Qin et al. 2019. Prints the measured accuracy after each epoch.
+    Qin et al. 2019. Prints the measured accuracy after each epoch. The column gamma_BN of
+    metrics.csv is the local linearity error that was penalised, with --bn in its name.
     Presets: llr-wrn28, llr-wrn40, llr-code, llr-in4, llr-in16.
 
     Example: robcert train llr --epsilon 8/255 --out runs/llr
     """
     from robcert.trainers.methods import Llr
 
-    run_training(options, Llr, own.over)
+    run_training(options, Llr, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +194,7 @@ def gradient(options: TrainOptions, own: GradientOptions) -> None:
     """
     from robcert.trainers.methods import Gradient
 
-    run_training(options, Gradient, own.over)
+    run_training(options, Gradient, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +228,7 @@ def jacobian(options: TrainOptions, own: JacobianOptions) -> None:
     """
     from robcert.trainers.methods import Jacobian
 
-    run_training(options, Jacobian, own.over)
+    run_training(options, Jacobian, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,4 +315,4 @@ def soar(options: TrainOptions, own: SoarOptions) -> None:
     """
     from robcert.trainers.methods import Soar
 
-    run_training(options, Soar, own.over)
+    run_training(options, Soar, own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import typing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from robcert.cli.main import app
 from robcert.cli.train.train_options import TrainOptions
 from robcert.trainers import train as library
 from robcert.trainers.methods.adversarial import Adversarial
+from robcert.trainers.methods.cure import Cure
 from robcert.trainers.methods.free import Free
 from robcert.trainers.methods.gradient import Gradient
 from robcert.trainers.methods.local_linearity import Llr
@@ -99,8 +102,9 @@ def test_quiet_leaves_the_warnings(asked: list[TrainPlan]) -> None:
         ("llr --gamma-weight 3 --linear-weight 9", Llr(gamma_weight=3.0, linear_weight=9.0)),
         ("llr --lambda 3 --mu 0", Llr(gamma_weight=3.0, linear_weight=0.0)),
         ("llr --ratio 0.75", Llr(ratio=0.75)),
-        ("gradient --norm l1 --scheme exact --power norm --scale full",
-         Gradient(Norm.L1, scheme="exact", power="norm", scale="full")),
+        ("gradient --norm l1 --scheme exact --power norm",
+         Gradient(Norm.L1, scheme="exact", power="norm")),
+        ("gradient --scale full", Gradient(scale="full")),
         ("soar --start zero --step-most 4/255 --estimator rms --last",
          Soar(start="zero", step_most=4 / 255, estimator="rms", last=True)),
         ("smoothadv --sigma 1/2 --epsilon 1 --samples 4", SmoothAdv(0.5, 1.0, samples=4)),
@@ -119,6 +123,7 @@ def test_options_win_over_a_preset(asked: list[TrainPlan]) -> None:
     ended = robcert("train", "llr", "--preset", "llr-wrn28", "--steps", "4", "--width", "8")
     assert ended.status == 0, ended.stderr
     recipe = PRESETS["llr-wrn28"].config
+    assert "note: " not in ended.stderr
     assert asked[0].config == replace(
         recipe,
         objective=replace(typing.cast("Llr", recipe.objective), steps=4),
@@ -141,8 +146,85 @@ def test_the_first_network_of_a_preset_is_trained_on_the_same_images(
     shared = ("--data", "fashion-mnist-2000", "--subset", "50", "--epochs", "2")
     assert robcert("train", "soar", "--preset", "soar-v1", *shared).status == 0
     first = PRESETS["soar-standard"].config
-    expected = replace(first, data="fashion-mnist-2000", subset=50, epochs=2)
+    expected = replace(first.lasting(2), data="fashion-mnist-2000", subset=50)
     assert asked[0].pretraining == expected
+
+
+def objective_of(arguments: str, asked: list[TrainPlan]) -> Any:
+    """The objective that `robcert train ARGUMENTS` trains."""
+    ended = robcert("train", *arguments.split())
+    assert ended.status == 0, ended.stderr
+    return asked[-1].config.objective
+
+
+def test_mu_as_typed_wins_over_a_ratio(asked: list[TrainPlan], tmp_path: Path) -> None:
+    preset = "llr --preset llr-code"
+    assert objective_of(f"{preset} --mu 2.5", asked).mu == 2.5
+    assert objective_of(f"{preset} --linear-weight 0", asked).mu == 0.0
+    assert objective_of(f"{preset} --lambda 2", asked).mu == pytest.approx(0.6)
+    assert objective_of("llr --preset llr-wrn28 --ratio 0.25", asked).mu == 1.0
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(PRESETS["llr-code"].config.to_json()))
+    assert objective_of(f"llr --config {file} --mu 7", asked).mu == 7.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_option_of_a_method_is_heeded_whatever_the_preset(
+    method: str, asked: list[TrainPlan]
+) -> None:
+    """Every number of a method, set over every preset of it, is the number that is trained."""
+    hints = typing.get_type_hints(typing.cast("Any", METHODS[method]))
+    numbers = {name for name in fields_of(method) if hints[name] in (float, float | None)}
+    presets = [name for name, preset in PRESETS.items() if preset.config.method == method]
+    # mu has two options
+    twice = ("ratio", "linear_weight") if "ratio" in numbers else ("",)
+    for preset, left_out in itertools.product(presets, twice):
+        names = sorted(numbers - {left_out})
+        typed = " ".join(f"--{name.replace('_', '-')} 0.0425" for name in names)
+        objective = objective_of(f"{method} --preset {preset} {typed}", asked)
+        assert {getattr(objective, name) for name in names} <= {0.0425}
+        if "ratio" in numbers:
+            assert objective.mu == (0.0425 if left_out == "ratio" else 0.0425**2)
+
+
+def test_fewer_epochs_shorten_warmup_and_milestones(asked: list[TrainPlan]) -> None:
+    ended = robcert("train", "llr", "--preset", "llr-wrn28", "--epochs", "11")
+    assert ended.status == 0, ended.stderr
+    config = asked[0].config
+    assert config.objective.warmup == pytest.approx(1.5)
+    assert config.schedule.milestones == pytest.approx((10, 10.5))
+    assert ended.stderr.splitlines()[:2] == [
+        "note: in 11 epochs instead of 110, the warm-up takes 1.5 instead of 15",
+        "note: in 11 epochs instead of 110, the learning rate falls at 10, 10.5 instead of "
+        "100, 105",
+    ]
+    assert robcert("train", "cure", "--epochs", "1").status == 0
+    assert asked[1].config.objective == Cure(step_epochs=1 / 3)
+
+
+def test_more_epochs_lengthen_them(asked: list[TrainPlan]) -> None:
+    ended = robcert("train", "llr", "--preset", "llr-in16", "--epochs", "110")
+    assert ended.status == 0, ended.stderr
+    assert asked[0].config.objective.warmup == pytest.approx(40)
+    assert asked[0].config.schedule.milestones == pytest.approx((34, 70, 100))
+
+
+def test_only_data_that_nobody_named_may_be_replaced(
+    asked: list[TrainPlan], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(TrainConfig().to_json()))
+    for typed in ("", "--data fashion-mnist", f"--config {file}"):
+        assert robcert("train", "standard", *typed.split()).status == 0
+    assert [plan.substitute for plan in asked] == [True, False, False]
+
+
+def test_a_typed_warmup_and_schedule_stay_as_they_are(asked: list[TrainPlan]) -> None:
+    typed = "llr --preset llr-wrn28 --epochs 11 --warmup-epochs 4 --schedule cosine"
+    ended = robcert("train", *typed.split())
+    assert ended.status == 0, ended.stderr
+    assert asked[0].config.objective.warmup == 4
+    assert "note: " not in ended.stderr
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -163,6 +245,21 @@ def test_every_preset_is_named_in_the_help_of_its_method(name: str) -> None:
         ("llr --preset soar-v1", "robcert train soar"),
         ("llr --preset llr-wrn28 --config config.json", "exclude"),
         ("llr --config missing.json", "missing.json"),
+        ("llr --mu 1 --ratio 0.5", "both set mu"),
+        ("llr --preset llr-code --linear-weight 1 --ratio 0.5", "both set mu"),
+        ("gradient --scheme exact --step 0.1", "--step has no effect with scheme exact"),
+        ("gradient --norm l2 --scale full", "--scale has no effect with norm l2"),
+        ("gradient --preset igr-l2-1 --scale mean", "--scale has no effect with norm l2"),
+        ("soar --start random --step-size 1/255", "--step-size has no effect"),
+        ("standard --arch linear --width 4", "--width has no effect"),
+        ("standard --arch torchvision:resnet18 --activation softplus", "--activation has no"),
+        ("llr --epochs 2 --warmup-epochs 3", "the warm-up of 3 epochs is not shorter"),
+        ("llr --epochs 2 --warmup-epochs 2", "the warm-up of 2 epochs is not shorter"),
+        ("adversarial --warmup-epochs 15", "the warm-up of 15 epochs is not shorter"),
+        ("smoothadv --warmup-epochs 90", "the warm-up of 90 epochs is not shorter"),
+        ("cure --epochs 4 --step-epochs 5", "the warm-up of 5 epochs is not shorter"),
+        ("cure --step-epochs -1", "0 epochs or more"),
+        ("standard --epochs 0", "epochs must be at least 1"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(arguments: str, word: str, asked: list[TrainPlan]) -> None:
@@ -173,6 +270,32 @@ def test_what_makes_no_sense_is_one_line(arguments: str, word: str, asked: list[
     assert "bug in robcert" not in ended.stderr
     assert word in ended.stderr
     assert asked == []
+
+
+def test_a_barely_trained_network_is_called_that_everywhere(tmp_path: Path) -> None:
+    """Its own accuracy tells that neither normalisation nor layout is the reason."""
+    tiny = ("--data", "fashion-mnist-2000", "--subset", "64", "--epochs", "1", "--arch", "linear")
+    out, said = tmp_path / "run", "barely trained: at the end of its training (1 epoch) it "
+    ended = robcert("train", "standard", *tiny, "--learning-rate", "1e-6", "--out", str(out))
+    assert ended.status == 0, ended.stderr
+    assert f"\nwarning: {said}" in ended.stderr
+    data = ("--data", "fashion-mnist-2000")
+    refused = robcert("linearity", "--model", str(out), *data, "--out", str(tmp_path / "r.h5"))
+    assert refused.status == 2
+    assert f"\nhint: {said}" in refused.stderr
+    inspected = robcert("inspect", "--model", str(out / "model.onnx"), *data)
+    assert f"clean accuracy is at chance: {said}" in inspected.stderr + inspected.stdout
+    for text in (refused.stderr, inspected.stderr + inspected.stdout):
+        assert "usual causes" not in text
+        assert "if so, pass" not in text
+
+
+@pytest.mark.slow
+def test_a_trained_network_has_no_such_warning(tmp_path: Path) -> None:
+    longer = ("--data", "fashion-mnist-2000", "--epochs", "2", "--arch", "linear")
+    ended = robcert("train", "standard", *longer, "--out", str(tmp_path / "run"))
+    assert ended.status == 0, ended.stderr
+    assert "warning: " not in ended.stderr
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.errors import TrainingError
+from robcert.certify.errors import DataError, TrainingError
 from robcert.certify.local_linearity.deviation import (
     Search,
     Sided,
@@ -83,6 +83,13 @@ def test_without_the_default_data_the_bundled_images_serve(tmp_path: Path) -> No
     train(TrainPlan(config, out=tmp_path / "run", data_root=tmp_path, fetch=False), on_note=note)
     assert any("trial run" in line for line in told)
     assert read_description(tmp_path / "run").training.data == "fashion-mnist-2000"
+
+
+def test_data_asked_for_by_name_are_not_replaced(tmp_path: Path) -> None:
+    config = replace(QUICK, data="fashion-mnist")
+    plan = TrainPlan(config, tmp_path / "run", data_root=tmp_path, fetch=False, substitute=False)
+    with pytest.raises(DataError):
+        train(plan)
 
 
 def test_soar_trains_its_first_network_itself(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from robcert.certify.errors import InvalidParameterError, ModelFileError
-from robcert.certify.model import Classifier, ModelInfo
+from robcert.certify.model import Classifier, ModelInfo, TrainingRecord
 from robcert.trainers.networks import NetworkSpec, PixelNetwork
 from robcert.trainers.recipe import TrainConfig, decoded
 
@@ -170,6 +170,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Classifie
             output_shape=("batch", spec.num_classes),
             runtime=f"torch {torch.__version__}",
             data_name=str(description.data.get("name", "")),
+            training=TrainingRecord.of_state(description.state),
         ),
         preprocessing=spec.preprocessing,
         device=device,

@@ -94,7 +94,14 @@ class Descent:
 
 
 def sgd(config: TrainConfig, model: nn.Module) -> torch.optim.SGD:
-    """Stochastic gradient descent on the parameters of ``model``."""
+    """Stochastic gradient descent on the parameters of ``model``.
+
+    Raises:
+        TrainingError: it has none.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        message = f"{config.architecture.name} has no parameters to train"
+        raise TrainingError(message, hint="choose a network with weights that require a gradient")
     settings = config.optimizer
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if settings.decay == "weights":

@@ -15,6 +15,7 @@ from .checkpoint import WEIGHTS
 from .interrupt import DeferredInterrupt
 from .run import Run, RunPlan
 from .run_folder import BEST, EpochRecord
+from .shortfalls import shortfalls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,11 @@ def fit(
     last, best = plan.out / WEIGHTS, plan.out / BEST
     position = run.position
     return RunResult(
-        plan.out, last, best if best.is_file() else last, position.records, position.warnings
+        plan.out,
+        last,
+        best if best.is_file() else last,
+        position.records,
+        [*position.warnings, *shortfalls(run)],
     )
 
 

@@ -121,6 +121,12 @@ class Run:
         """Epochs done at the end of the current pass, which the last epoch may end early."""
         return min((self.position.epoch + 1) * self.config.objective.replays, self.config.epochs)
 
+    @property
+    def last_position(self) -> float:
+        """Epochs done, with their fraction, before the last step."""
+        batches = max(1, len(self.images) // self.config.batch_size)
+        return self.config.epochs - 1 / batches
+
     def pass_over_data(self, interrupt: DeferredInterrupt, progress: Progress) -> None:
         """Train on the remaining batches of the current pass.
 
@@ -196,14 +202,14 @@ class Run:
             seconds=totals.seconds + time.monotonic() - started,
             measured={name: value / totals.images for name, value in totals.measured.items()},
         )
+        keep = self._due(self.config.evaluation.keep_every)
         position.warnings += overfitting(position.records, record)
         position.records.append(record)
         position.epoch, position.batch, position.totals = position.epoch + 1, 0, EpochTotals()
         if accuracy is not None and accuracy > position.best:
             position.best, position.best_epoch = accuracy, record.epoch
             self._save_weights(self.out / BEST)
-        every = self.config.evaluation.keep_every
-        if every and (position.epoch % every == 0 or position.epoch == self.passes):
+        if keep:
             self._save_weights(kept_checkpoint(self.out, record.epoch))
         self.save()
         return record
@@ -211,16 +217,25 @@ class Run:
     def measure(self) -> tuple[float | None, float | None]:
         """Accuracy on clean and on attacked images, each None if not measured in this epoch."""
         settings = self.config.evaluation.against(self.config.objective)
-        done = self.position.epoch + 1
-        last = done == self.passes
         clean = attacked = None
-        if last or done % settings.every == 0:
+        if self._due(settings.every):
             clean = clean_accuracy(self.model, self.evaluation, self.device, self.processes)
-        if settings.attack_every and (last or done % settings.attack_every == 0):
+        if self._due(settings.attack_every):
             attacked = attacked_accuracy(
                 self.model, self.evaluation, settings, self.device, self.processes
             )
         return clean, attacked
+
+    def _due(self, every: int) -> bool:
+        """Whether something done every so many epochs falls on the end of this pass; 0: never.
+
+        A method that replays each batch does several epochs in one pass.
+        """
+        if not every:
+            return False
+        before = self.position.epoch * self.config.objective.replays
+        ended = self.position.epoch + 1 == self.passes
+        return ended or self.epochs_after // every > before // every
 
     def save(self) -> None:
         """Write the checkpoint, the state for resuming, the configuration and the metrics."""

@@ -93,6 +93,9 @@ class Position:
         """Position from the mapping of ``to_json``."""
         records = [EpochRecord(**record) for record in values.pop("records")]
         totals, scale = EpochTotals(**values.pop("tally")), LossScale(**values.pop("scale", {}))
+        for measured in (totals.measured, *(record.measured for record in records)):
+            if "gamma" in measured:  # of runs before the name said how batch norm was used
+                measured["gamma_nominal"] = measured.pop("gamma")
         return cls(totals=totals, records=records, scale=scale, **values)
 
 

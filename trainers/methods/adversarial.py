@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import require_at_least, require_positive
@@ -52,6 +52,15 @@ class Adversarial(Objective):
         """Losses of the perturbed images."""
         logits = model(x + self.perturbation(model, x, y, step))
         return Losses(cross_entropy(logits, y), logits.detach())
+
+    @property
+    def warmup(self) -> float:
+        """Epochs over which epsilon increases from 0."""
+        return self.warmup_epochs
+
+    def stretched(self, factor: float) -> Self:
+        """The method for a training ``factor`` times as long."""
+        return replace(self, warmup_epochs=factor * self.warmup_epochs)
 
     def perturbation(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         """Perturbations ``(b, c, h, w)`` of the images; no gradient."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from robcert.certify.errors import require_positive
 from robcert.certify.numerics import cross_entropy, normalised
 from robcert.trainers.networks import frozen_averages
 
+from .layer_draws import LayerDraws
 from .objective import Losses, Objective, Step, warmed_up
 
 
@@ -41,13 +42,14 @@ class Cure(Objective):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Cross-entropy plus the penalty."""
+        draws = LayerDraws(x.device)
         point = x.detach().requires_grad_()
         logits = model(point)
         loss = cross_entropy(logits, y)
         (gradient,) = torch.autograd.grad(loss.sum(), point, create_graph=True)
         length = warmed_up(self.step, self.step_epochs, step)
         moved = (x + length * normalised(gradient.detach().sign())).requires_grad_()
-        with frozen_averages(model):
+        with draws.repeated(), frozen_averages(model):
             beyond = cross_entropy(model(moved), y)
         (other,) = torch.autograd.grad(beyond.sum(), moved, create_graph=True)
         change = other - gradient
@@ -57,6 +59,15 @@ class Cure(Objective):
         total = loss + self.weight * penalty
         curvature = Norm.L2.of(change.detach())
         return Losses(total, logits.detach(), measured={"gradient_change": curvature})
+
+    @property
+    def warmup(self) -> float:
+        """Epochs over which h increases from 0."""
+        return self.step_epochs
+
+    def stretched(self, factor: float) -> Self:
+        """The method for a training ``factor`` times as long."""
+        return replace(self, step_epochs=factor * self.step_epochs)
 
     @property
     def differentiates_twice(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,13 @@ from robcert.certify.errors import require_positive
 from robcert.certify.numerics import cross_entropy, largest_entry, normalised
 from robcert.trainers.networks import frozen_averages
 
+from .layer_draws import LayerDraws
 from .objective import Losses, Objective, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .input_ascent import PerExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Gradient(Objective):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Cross-entropy plus the penalty."""
+        draws = LayerDraws(x.device)
         point = x.detach().requires_grad_()
         logits = model(point)
         loss = cross_entropy(logits, y)
@@ -60,7 +67,11 @@ class Gradient(Objective):
         if self.scheme == "exact":
             norm = self._exact(gradient)
         else:
-            norm = self._difference(model, x, y, loss, gradient)
+            steepest = self._direction(gradient.detach())
+            with frozen_averages(model):
+                norm = self._difference(
+                    lambda z: cross_entropy(draws.repeating(model)(z), y), x, loss, steepest
+                )
         penalty = 0.5 * norm.square() if self.power == "squared" else norm.abs()
         total = loss + self.weight * penalty
         return Losses(total, logits.detach(), measured={"gradient_norm": norm.detach().abs()})
@@ -70,25 +81,24 @@ class Gradient(Objective):
         pixels = gradient[0].numel()
         return norm / pixels**0.5 if self._by_mean else norm
 
-    def _difference(
-        self, model: nn.Module, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
-    ) -> Tensor:
-        """Dual norms ``(b,)`` of ``gradient`` by differences of the loss, differentiable."""
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Direction of l2 norm 1 in which ``gradient`` has its dual norm."""
         pixels = gradient[0].numel()
-        direction = {
+        return {
             Norm.L2: normalised,
             Norm.LINF: lambda g: g.sign() / pixels**0.5,
             Norm.L1: largest_entry,
-        }[Norm(self.norm)](gradient.detach())
-        with frozen_averages(model):
-            ahead = cross_entropy(model(x + self.step * direction), y)
-            if self.scheme == "central":
-                behind = cross_entropy(model(x - self.step * direction), y)
-                slope = (ahead - behind) / (2 * self.step)
-            else:
-                slope = (ahead - loss) / self.step
+        }[Norm(self.norm)](gradient)
+
+    def _difference(self, losses: PerExample, x: Tensor, loss: Tensor, direction: Tensor) -> Tensor:
+        """Dual norms ``(b,)`` by differences of ``losses``, which are ``loss`` at ``x``."""
+        ahead = losses(x + self.step * direction)
+        if self.scheme == "central":
+            slope = (ahead - losses(x - self.step * direction)) / (2 * self.step)
+        else:
+            slope = (ahead - loss) / self.step
         full = Norm(self.norm) is Norm.LINF and self.scale == "full"
-        return slope * pixels**0.5 if full else slope
+        return slope * x[0].numel() ** 0.5 if full else slope
 
     @property
     def takes_differences(self) -> bool:
@@ -99,6 +109,13 @@ class Gradient(Objective):
     def differentiates_twice(self) -> bool:
         """Whether the input gradient is differentiated again."""
         return self.scheme == "exact"
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """The step of differences that are not taken, and the scale of a norm other than l1."""
+        found = {"step": "scheme exact"} if self.scheme == "exact" else {}
+        norm = Norm(self.norm)
+        return found if norm is Norm.LINF else {**found, "scale": f"norm {norm}"}
 
     @property
     def _by_mean(self) -> bool:

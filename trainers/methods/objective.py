@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 
@@ -11,7 +11,7 @@ from robcert.certify.core import Norm
 from robcert.trainers.data import WHOLE_BATCH, ProcessSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -118,6 +118,24 @@ class Objective(Protocol):
     def epsilon(self) -> float | None:
         """Radius of that attack, pixel units; None for a method without a radius."""
         return None
+
+    @property
+    def warmup(self) -> float:
+        """Epochs over which the strength of the method increases from 0; 0 for none."""
+        return 0.0
+
+    def stretched(self, factor: float) -> Self:
+        """The method for a training ``factor`` times as long."""
+        return self
+
+    def idle(self, measured: Mapping[str, float]) -> str:
+        """Why the method had no effect in an epoch with these mean values; empty if it had."""
+        return ""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Fields without effect, each with the value of another field that is the reason."""
+        return {}
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses of the pixels ``x (b, c, h, w)`` in [0, 1] with classes ``y (b,)``.

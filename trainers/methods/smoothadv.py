@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,15 @@ class SmoothAdv(Objective):
         ascent = InputAscent(self.norm, epsilon, self.steps, rule)
         with evaluation_mode(model), frozen_parameters(model):
             return ascent(lambda z: smoothed_loss(model, z, y, noise), x)
+
+    @property
+    def warmup(self) -> float:
+        """Epochs over which epsilon increases from 0."""
+        return self.warmup_epochs
+
+    def stretched(self, factor: float) -> Self:
+        """The method for a training ``factor`` times as long."""
+        return replace(self, warmup_epochs=factor * self.warmup_epochs)
 
     @property
     def norm(self) -> Norm:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,13 @@ from robcert.certify.numerics import Direction, StepRule, cross_entropy
 from robcert.trainers.networks import frozen_averages
 
 from .input_ascent import InputAscent, evaluation_mode, frozen_parameters, in_cube
+from .layer_draws import LayerDraws
 from .objective import Losses, Objective, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .layer_draws import Logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +71,15 @@ class Soar(Objective):
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:
         """Losses at x' and the penalty there, whose gradient is clipped separately."""
         point = (x + self.offset(model, x, y, step)).requires_grad_()
+        draws = LayerDraws(x.device)
         logits = model(point)
         loss = cross_entropy(logits, y)
         (gradient,) = torch.autograd.grad(loss.sum(), point, create_graph=True)
-        norms = [
-            self._norm(model, point.detach(), y, gradient, step) for _ in range(self.directions)
-        ]
+        again = draws.repeating(model)
+        with frozen_averages(model):
+            norms = [
+                self._norm(again, point.detach(), y, gradient, step) for _ in range(self.directions)
+            ]
         norm = torch.stack(norms).mean(0)
         if self.estimator == "rms":
             norm = torch.stack(norms).square().mean(0).sqrt()
@@ -113,15 +122,28 @@ class Soar(Objective):
         """True: the penalty is a function of the input gradient."""
         return True
 
-    def _norm(self, model: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, step: Step) -> Tensor:
+    def idle(self, measured: Mapping[str, float]) -> str:
+        """Why the penalty had no effect: a clipped norm has no gradient."""
+        if measured.get("clipped_share", 0.0) < 1:
+            return ""
+        return (
+            f"the penalty had no effect: its norm was above {self.value_clip:g}, where it is "
+            "clipped and has no gradient, for every image"
+        )
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """The length of a sign step that is not made."""
+        return {} if self.start == "pgd1" else {"step_size": f"start {self.start}"}
+
+    def _norm(self, model: Logits, x: Tensor, y: Tensor, gradient: Tensor, step: Step) -> Tensor:
         r""":math:`\\|Hz\\|_2` ``(b,)`` of one draw of z per image, differentiable."""
         z, z_last = step.normal(x), step.normal(x, (len(x),))
         h = step.uniform(z_last)
         h = self.step_least + h * (self.step_most - self.step_least)
         length = Norm.L2.of(z)
         moved = (x + z * (h / length).view(-1, 1, 1, 1)).requires_grad_()
-        with frozen_averages(model):
-            beyond = cross_entropy(model(moved), y)
+        beyond = cross_entropy(model(moved), y)
         (other,) = torch.autograd.grad(beyond.sum(), moved, create_graph=True)
         product = (other - gradient) * (length / h).view(-1, 1, 1, 1)
         product = (product + gradient * z_last.view(-1, 1, 1, 1)).flatten(1)

@@ -18,7 +18,7 @@ from .residual import ResNet, WideResNet
 from .vision_models import TORCHVISION, torchvision_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -64,6 +64,13 @@ class Architecture:
     def own(self) -> bool:
         """Whether the network is defined in the user's code."""
         return not self.name.startswith(TORCHVISION) and is_factory(self.name)
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Fields without effect on the network, each with the reason."""
+        if self.name in _BUILDERS and self.name != "linear":
+            return {}
+        return dict.fromkeys(("activation", "width"), f"architecture {self.name}")
 
     def build(self, *, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Network from ``(b, c, h, w)`` to logits ``(b, k)``, with random weights."""

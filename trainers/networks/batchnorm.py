@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robcert.certify.errors import TrainingError
 
-from .normalise import Channels, normalise, normalise_by
+from .normalise import Channels, normalise, normalise_by, normalise_twice_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,9 +86,14 @@ class NominalStatistics:
             yield
 
     @contextmanager
-    def replayed(self, *, detached: bool) -> Iterator[None]:
-        """Context that normalises by the kept statistics, as constants if ``detached``."""
-        with self._instead(partial(self._replay, detached=detached)):
+    def replayed(self, *, detached: bool, twice: bool = False) -> Iterator[None]:
+        """Context that normalises by the kept statistics.
+
+        Args:
+            detached: as constants, else as functions of the batch and the parameters.
+            twice: whether the input gradient of the pass will be differentiated again.
+        """
+        with self._instead(partial(self._replay, detached=detached, twice=twice)):
             yield
 
     @contextmanager
@@ -106,10 +111,12 @@ class NominalStatistics:
         self._kept[layer] = mean, var
         return y
 
-    def _replay(self, layer: _BatchNorm, x: Tensor, *, detached: bool) -> Tensor:
+    def _replay(self, layer: _BatchNorm, x: Tensor, *, detached: bool, twice: bool) -> Tensor:
         mean, var = self._kept[layer]
         if detached:
             mean, var = mean.detach(), var.detach()
+        if twice:
+            return normalise_twice_by(mean, var, x, *_affine(layer, x), eps=layer.eps)
         return normalise_by(mean, var, x, *_affine(layer, x), eps=layer.eps)
 
 

@@ -42,7 +42,7 @@ def torchvision_model(
     if image_shape[0] == 1:
         network = nn.Sequential(Coloured(), network)
     try:
-        output_shape(network, image_shape)
+        output_shape(network, (1, *image_shape))
     except (RuntimeError, AssertionError) as error:
         size = "x".join(map(str, image_shape))
         message = f"torchvision's {name} does not accept images of {size}: {_first_line(error)}"

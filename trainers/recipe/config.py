@@ -143,6 +143,46 @@ class TrainConfig:
         """Name of the method."""
         return method_name(self.objective)
 
+    def lasting(self, epochs: int) -> TrainConfig:
+        """The same recipe in ``epochs`` epochs: warm-ups and milestones change in proportion."""
+        require_at_least("epochs", epochs, 1)
+        factor = epochs / self.epochs
+        if factor == 1:
+            return self
+        return replace(
+            self,
+            epochs=epochs,
+            objective=self.objective.stretched(factor),
+            schedule=self.schedule.stretched(factor),
+        )
+
+    def require_reached(self) -> None:
+        """Raise unless the training goes beyond its warm-up and all its milestones.
+
+        This is no condition on the values themselves, so that every saved run can be read.
+
+        Raises:
+            InvalidParameterError: the method would never run at full strength, or the learning
+                rate would not fall where the schedule says, or the warm-up is negative.
+        """
+        warmup = self.objective.warmup
+        if not warmup >= 0:
+            message = f"the warm-up must take 0 epochs or more, got {warmup}"
+            raise InvalidParameterError(message)
+        if warmup and not warmup < self.epochs:
+            message = (
+                f"the warm-up of {warmup:g} epochs is not shorter than the training of "
+                f"{self.epochs}: {self.method} would never run at full strength"
+            )
+            raise InvalidParameterError(message, hint="shorten the warm-up or train for longer")
+        late = [at for at in self.schedule.milestones if not at < self.epochs]
+        if self.schedule.kind == "steps" and late:
+            message = (
+                f"the learning rate is to fall at epoch {late[0]:g}, but the training has only "
+                f"{self.epochs}"
+            )
+            raise InvalidParameterError(message, hint="change the milestones or train for longer")
+
     def to_json(self) -> dict[str, Any]:
         """Mapping of JSON types, the inverse of ``from_json``."""
         return {"method": self.method, **asdict(self)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from robcert.certify.errors import InvalidParameterError
@@ -31,6 +31,10 @@ class Schedule:
         if not 0 <= self.warmup < 1:
             message = f"warmup must lie in [0, 1), got {self.warmup}"
             raise InvalidParameterError(message)
+
+    def stretched(self, factor: float) -> Schedule:
+        """The schedule of a training ``factor`` times as long."""
+        return replace(self, milestones=tuple(factor * at for at in self.milestones))
 
     def __call__(self, epoch: float, epochs: int) -> float:
         """Factor after ``epoch`` of ``epochs`` epochs (``epoch`` may have a fraction).

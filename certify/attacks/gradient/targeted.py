@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import InvalidParameterError
-from robcert.certify.numerics import Loss, generator, targeted_margin
+from robcert.certify.numerics import Loss, classes_of, generator, targeted_margin
 
 from ..search.ascent import AscentPlan, run_ascents
 from ..search.early_stopping import early_stopping_of, unit_slope
@@ -98,15 +98,18 @@ def run_random_targeted(
 ) -> None:
     """PGD towards one other class per image, chosen at random; any misclassification is a success.
 
-    With ``until_reached`` only the chosen class is a success, as the paper counts; the nearest
-    adversarial image of any other class is kept nevertheless.
+    With ``until_reached`` only the chosen class is a success, as the paper counts, also on images
+    that are misclassified anyway; one that is of the chosen class itself needs no attack. The
+    nearest adversarial image of any other class is kept nevertheless.
     """
     target = state.batch.y.clone()
-    for row in task.rows.tolist():
+    for row in (state.all_rows if until_reached else task.rows).tolist():
         stream = generator(state.seed, "attack/random-target", int(state.batch.index[row]))
         shift = torch.randint(1, state.classifier.num_classes, (), generator=stream)
         target[row] = (target[row] + int(shift)) % state.classifier.num_classes
-    state.target = target if until_reached else None
+    if until_reached:
+        state.target = target
+        state.target_distance[classes_of(state.clean) == target] = 0.0
     for restart in range(config.restarts):
         if until_reached:
             todo = task.on(task.rows[state.target_distance[task.rows].isinf()])

@@ -72,16 +72,31 @@ def bisect(
         _narrow_down(state, rows[beyond], targets.towards(nearest), distance, halvings)
 
 
-def at_radii(state: SearchState, attack: RadiusAttack, epsilons: tuple[float, ...]) -> None:
+def at_radii(
+    state: SearchState,
+    attack: RadiusAttack,
+    epsilons: tuple[float, ...],
+    *,
+    every_image: bool = False,
+) -> None:
     """Run ``attack`` at each of ``epsilons`` (pixel units), smallest first, on surviving images.
 
     The accuracy at those radii is the attack's own; distances in between are not determined.
+
+    Args:
+        state: the search.
+        attack: the attack.
+        epsilons: the radii.
+        every_image: on all images, whatever was found before and whether or not they are classified
+            as y; for an attack with an aim of its own.
     """
     for epsilon in sorted(epsilons):
         radius = torch.full_like(state.distance, epsilon).to(state.batch.x.dtype)
-        task = RadiusTask.within(state, state.correct, radius, radius_block(epsilon))
-        task = task.surviving(state)
-        if len(task.rows):
+        rows = state.all_rows if every_image else state.correct
+        task = RadiusTask.within(state, rows, radius, radius_block(epsilon))
+        if not every_image:
+            task = task.surviving(state)
+        if every_image or len(task.rows):
             attack(state, task)
 
 

@@ -11,6 +11,7 @@ import torch
 from linear_models import exact_distance, linear_classifier, near_grey
 
 from robcert.certify.attacks import analysis as attack
+from robcert.certify.attacks import settings as settings_module
 from robcert.certify.attacks import suites
 from robcert.certify.attacks.analysis import analyse, summarise
 from robcert.certify.attacks.search.budget import AttackBudget
@@ -20,13 +21,12 @@ from robcert.certify.attacks.tables import tables
 from robcert.certify.core import Batch, Norm
 from robcert.certify.data.load import from_arrays
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.model.classifier import Classifier
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from robcert.certify.model.classifier import Classifier
 
 SEED, COUNT = 3, 10
 SMALL = AttackBudget(steps=5, restarts=1, targets=3, descent_steps=40, halvings=8, queries=30)
@@ -184,13 +184,95 @@ def test_given_radii_are_the_only_ones_and_the_drawn_class_is_what_counts(tmp_pa
         group = run.store.at(key)
         distance, target = group.column("distance"), group.column("target_distance")
     hit = np.isfinite(target)
-    assert hit[distance > 0].all()  # half the pixel range reaches every class of a linear model
-    assert (target[hit] >= distance[hit]).all()
+    assert hit.all()  # half the pixel range reaches every class of a linear model
+    assert (target >= distance).all()
     assert summary.targeted_success[-1].value == 1.0
+    assert summary.targeted_success_all[-1].value == 1.0
     assert summary.radii == (0.004, 0.5)
     assert "Searched within 0.004, 0.5" in next(iter(tables([summary]))).note
     assert summary.eight_bit is not None
     assert summary.eight_bit.survives + summary.eight_bit.lost == COUNT - 1
+
+
+RADIUS = 0.012
+"""Moves some of the images below to their target class, not all."""
+
+
+def targeted(settings: AttackSettings, path: Path, *, batch_size: int = 64) -> list[float]:
+    """Targeted success within ``RADIUS`` among the correct and among all, and who is reached."""
+    run = session(path, batch_size=batch_size)
+    with run.store:
+        key = analyse(run, settings, epsilons=[RADIUS])
+        summary = summarise(run.store, key)
+        reached = run.store.at(key).column("target_distance") <= RADIUS * 1.0001
+    (correct,), (everything,) = summary.targeted_success, summary.targeted_success_all
+    assert (correct.epsilon, everything.epsilon) == (RADIUS, RADIUS)
+    assert everything.value == reached.mean()
+    return [correct.value, everything.value, *reached.astype(float)]
+
+
+def test_targeted_success_depends_on_nothing_else_of_the_run(tmp_path: Path) -> None:
+    """Neither on attacks that break the images before it, nor on the batch, nor on the search."""
+    alone = AttackSettings(suite=Suite.QUICK, attacks=("random-targeted",), epsilons=(RADIUS,))
+    first = targeted(alone, tmp_path / "alone.h5")
+    assert 0 < first[0] < 1
+    others = {
+        "after": replace(alone, attacks=("pgd", "fmn", "random-targeted")),
+        "before": replace(alone, attacks=("random-targeted", "pgd")),
+        "curve": replace(alone, epsilons=()),
+        "rounded": replace(alone, round_8_bit=True),
+    }
+    for name, settings in others.items():
+        assert targeted(settings, tmp_path / f"{name}.h5") == first, name
+    assert targeted(alone, tmp_path / "one.h5", batch_size=1) == first
+
+
+def test_an_image_of_the_target_class_needs_no_attack(tmp_path: Path) -> None:
+    """Of two classes, the target of a misclassified image is the class that it has already."""
+    plane = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).requires_grad_(False)
+    model = Classifier.from_module(plane, image_shape=(1, 2, 2), num_classes=2)
+    x = torch.rand(COUNT, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    labels = model.logits(x).argmax(1).numpy()
+    labels[:3] = 1 - labels[:3]
+    data = from_arrays("x", x.numpy(), labels)
+    store = ResultStore.open(tmp_path / "r.h5", model=model.info, data=data.info)
+    store.add_images(np.arange(COUNT), data.labels)
+    with store:
+        run = Session(model, data, np.arange(COUNT), store, seed=5, batch_size=4)
+        key = analyse(run, AttackSettings(attacks=("random-targeted",), epsilons=(1e-7,)))
+        summary = summarise(store, key)
+        assert (store.at(key).column("target_distance")[:3] == 0).all()
+    assert summary.targeted_success[0].value == 0.0
+    assert summary.targeted_success_all[0].value == 0.3
+    titles = {table.title: table for table in tables([summary])}
+    table = titles["targeted success: images moved to their randomly chosen target class"]
+    assert table.header[1::2] == ("of the correctly classified", "of all images")
+    assert table.rows[0][1::2] == ("0.0 %", "30.0 %")
+
+
+def test_tables_of_versions_that_attacked_some_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "RANDOM_TARGETED", ())  # no field says which images
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        for attacks in (("random-targeted",), ("random-targeted", "pgd")):
+            settings = AttackSettings(suite=Suite.QUICK, attacks=attacks, epsilons=(RADIUS,))
+            summary = summarise(run.store, analyse(run, settings))
+            assert len(summary.targeted_success) == (len(attacks) == 1)
+            assert summary.targeted_success_all == ()
+            list(tables([summary]))
+
+
+def test_only_tables_with_a_random_target_have_another_key() -> None:
+    assert "random_target" not in AttackSettings().stored()
+    assert AttackSettings(attacks=("llr-random-targeted",)).stored()["random_target"]
+
+
+def test_two_attacks_with_a_random_target_are_not_mixed(tmp_path: Path) -> None:
+    run = session(tmp_path / "r.h5")
+    with run.store, pytest.raises(InvalidParameterError, match="share the column"):
+        analyse(run, AttackSettings(attacks=("llr-random-targeted", "random-targeted")))
 
 
 def test_a_curve_counts_what_attacks_held_to_a_radius_found(tmp_path: Path) -> None:

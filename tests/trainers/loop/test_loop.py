@@ -243,10 +243,20 @@ def test_small_differences_need_full_precision(objective: Objective) -> None:
 
 
 def test_the_saved_position_keeps_the_keys_of_earlier_versions() -> None:
-    position = Position(epoch=2, totals=EpochTotals(images=3, loss=0.1, measured={"gamma": 1.5}))
+    totals = EpochTotals(images=3, loss=0.1, measured={"divergence": 1.5})
+    position = Position(epoch=2, totals=totals)
     stored = json.loads(json.dumps(position.to_json()))
-    assert stored["tally"]["measured"] == {"gamma": 1.5}
+    assert stored["tally"]["measured"] == {"divergence": 1.5}
     assert Position.from_json(stored) == position
+
+
+def test_gamma_of_earlier_versions_is_that_with_the_nominal_batchs_statistics() -> None:
+    """Also in the middle of an epoch, so that its mean has one name."""
+    record = EpochRecord(1, 0.1, 2.0, 0.5, 0.5, None, 10.0, 1.0, {"gamma": 0.5})
+    totals = EpochTotals(images=3, loss=0.1, measured={"gamma": 1.5})
+    found = Position.from_json(Position(totals=totals, records=[record]).to_json())
+    assert found.totals.measured == {"gamma_nominal": 1.5}
+    assert found.records[0].measured == {"gamma_nominal": 0.5}
 
 
 def test_resume_needs_a_run(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ SHARE = torch.sigmoid(-MARGIN)  # the loss's slope in the margin is -SHARE
 
 
 Power = Literal["squared", "norm"]
+BatchNormMode = Literal["nominal", "nominal-fixed", "eval"]
 POWERS: tuple[Power, ...] = ("squared", "norm")
 
 
@@ -355,6 +356,8 @@ SMOOTH: dict[str, Objective] = {
     "cure": Cure(weight=0.3, step=0.5, step_epochs=0.0),
     "cure norm": Cure(weight=0.3, step=0.5, step_epochs=0.0, power="norm"),
     "llr": Llr(steps=1, warmup_epochs=0),
+    "llr nominal-fixed": Llr(steps=1, warmup_epochs=0, bn="nominal-fixed"),
+    "llr eval": Llr(steps=1, warmup_epochs=0, bn="eval"),
     "gradient forward": Gradient(norm=Norm.L2, weight=5.0, step=0.01),
     "gradient central": Gradient(norm=Norm.L2, weight=5.0, step=0.01, scheme="central"),
     "gradient exact": Gradient(norm=Norm.L2, weight=5.0, scheme="exact"),
@@ -440,6 +443,15 @@ def test_batch_norm_averages_move_once_a_step(name: str) -> None:
     assert all(layer.training and layer.track_running_stats for layer in layers)
     assert all("forward" not in vars(layer) for layer in layers)
     assert all(p.requires_grad and p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("bn", ["nominal-fixed", "eval"])
+def test_each_batch_norm_of_llr_moves_the_averages_once(bn: BatchNormMode) -> None:
+    model, (x, y) = small("resnet-small").train(), images()
+    Llr(bn=bn)(model, x, y, step())
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert all(int(layer.num_batches_tracked or 0) == 1 for layer in layers)
+    assert all(module.training for module in model.modules())
 
 
 def test_llr_sees_the_clean_batchs_statistics() -> None:

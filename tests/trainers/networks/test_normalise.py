@@ -7,11 +7,16 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from robcert.certify.numerics.losses import cross_entropy
 from robcert.trainers.networks.batchnorm import BatchNorm, NominalStatistics, prepare_batch_norm
-from robcert.trainers.networks.normalise import Channels, normalise, normalise_by
+from robcert.trainers.networks.normalise import (
+    Channels,
+    normalise,
+    normalise_by,
+    normalise_twice_by,
+)
 
 DRAWS = torch.Generator().manual_seed(0)
 X = torch.randn((4, 3, 3, 2), generator=DRAWS, dtype=torch.float64).requires_grad_()
@@ -41,6 +46,14 @@ def test_derivatives_by_given_statistics() -> None:
     mean, var = X.detach()[0, :, 0, 0].clone(), G.detach()[0, :, 0, 0].exp()
     inputs = (mean.requires_grad_(), var.requires_grad_(), X, WEIGHT, BIAS)
     assert gradcheck(lambda *given: normalise_by(*given, eps=EPS), inputs)
+
+
+def test_second_derivatives_by_given_statistics() -> None:
+    mean, var = X.detach()[0, :, 0, 0].clone(), G.detach()[0, :, 0, 0].exp()
+    inputs = (mean.requires_grad_(), var.requires_grad_(), X, WEIGHT, BIAS)
+    assert gradgradcheck(lambda *given: normalise_twice_by(*given, eps=EPS), inputs)
+    once, twice = normalise_by(*inputs, eps=EPS), normalise_twice_by(*inputs, eps=EPS)
+    torch.testing.assert_close(once, twice, rtol=1e-12, atol=1e-12)
 
 
 def test_statistics_are_summed_to_float32s_precision() -> None:

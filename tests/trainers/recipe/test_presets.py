@@ -10,12 +10,17 @@ import torch
 from robcert.certify.errors import InvalidParameterError
 from robcert.trainers.data.images import TrainingImages
 from robcert.trainers.loop.run import Run, RunPlan
+from robcert.trainers.methods.cure import Cure
 from robcert.trainers.methods.local_linearity import Llr
 from robcert.trainers.recipe.config import TrainConfig
 from robcert.trainers.recipe.presets import PRESETS, preset
+from robcert.trainers.recipe.schedule import Schedule
+from robcert.trainers.train import TrainPlan, train
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from robcert.trainers.methods.objective import Objective
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -60,6 +65,40 @@ def test_llrs_presets_have_the_weights_of_table_f2() -> None:
         assert isinstance(objective, Llr)
         assert objective.mu / objective.gamma_weight == pytest.approx(ratio)
         assert objective.warmup_epochs < preset(name).config.epochs
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_of_any_length_keeps_its_proportions(name: str) -> None:
+    config = preset(name).config
+    short = config.lasting(3)
+    assert short.objective.warmup / 3 == pytest.approx(config.objective.warmup / config.epochs)
+    assert all(milestone < 3 for milestone in short.schedule.milestones)
+    for share in (0.11, 0.51, 0.81, 0.93):
+        assert short.schedule(share * 3, 3) == config.schedule(share * config.epochs, config.epochs)
+    short.require_reached()
+    assert config.lasting(config.epochs) is config
+
+
+@pytest.mark.parametrize("method", [Llr(warmup_epochs=5), Cure(step_epochs=5)])
+def test_a_warmup_must_end_before_the_training(method: Objective) -> None:
+    TrainConfig(objective=method, epochs=6).require_reached()
+    with pytest.raises(InvalidParameterError, match="not shorter than the training of 5"):
+        TrainConfig(objective=method, epochs=5).require_reached()
+
+
+def test_milestones_must_lie_within_the_training(tmp_path: Path) -> None:
+    late = TrainConfig(epochs=50, schedule=Schedule("steps", milestones=(30, 50)))
+    with pytest.raises(InvalidParameterError, match=r"to fall at epoch 50, but .* only 50"):
+        late.require_reached()
+    replace(late, epochs=51).require_reached()
+    replace(late, schedule=replace(late.schedule, kind="cosine")).require_reached()
+    with pytest.raises(InvalidParameterError, match="to fall at epoch 50"):
+        train(TrainPlan(TrainConfig(), tmp_path, pretraining=late))
+
+
+def test_a_saved_run_with_a_long_warmup_can_still_be_read() -> None:
+    config = TrainConfig(objective=Llr(warmup_epochs=90), epochs=55)
+    assert TrainConfig.from_json(config.to_json()) == config
 
 
 def test_an_unknown_preset_is_named() -> None:
