@@ -79,9 +79,9 @@ def counted(checks: Iterable[Check]) -> list[Count]:
             kind,
             quantity,
             numbers=len(some),
-            refuted=sum(one.refuted for one in some),
-            marked=sum(one.refuted and one.marked for one in some),
-            short=sum(one.short for one in some),
+            refuted=sum(bool(one.refuted) for one in some),
+            marked=sum(bool(one.refuted and one.marked) for one in some),
+            short=sum(bool(one.short) for one in some),
         )
         for (kind, quantity), some in groups.items()
     ]
@@ -93,7 +93,8 @@ def record(checks: Iterable[Check]) -> dict[str, Any]:
     refuted = [asdict(one) for one in checks if one.refuted]
     for one in refuted:
         one.pop("short")
-        one.update({n: None for n in ("printed", "found") if not math.isfinite(one[n])})
+        for name in ("printed", "found"):  # may be numbers of NumPy, which JSON has not
+            one[name] = float(one[name]) if math.isfinite(one[name]) else None
     return {"counts": [asdict(one) for one in counted(checks)], "refuted": refuted}
 
 
