@@ -69,6 +69,7 @@ def recipe_of(options: TrainOptions, method: type[M], own: OwnOptions[M]) -> Rec
         message = f"{source} is of the method {base.method}, not {method_name(method())}"
         raise InvalidParameterError(message, hint=f"robcert train {base.method}")
     config = replace(shared, objective=own.over(objective))
+    _require_radius(own, objective, config.objective)
     _require_effect(own, config.objective.unused)
     _require_effect(options, config.architecture.unused)
     config.require_reached()
@@ -101,6 +102,18 @@ def _require_effect(options: object, unused: Mapping[str, str]) -> None:
     for name in sorted(given & unused.keys()):
         message = f"--{name.replace('_', '-')} has no effect with {unused[name]}"
         raise InvalidParameterError(message, hint="leave out one of the two")
+
+
+def _require_radius(own: object, base: Objective, changed: Objective) -> None:
+    """Raise if ``own`` changes the norm of a radius and leaves the radius as it was."""
+    from robcert.certify.tables import pixel
+
+    epsilon = getattr(own, "epsilon", 0.0)
+    norms = [str(getattr(method, "norm", "")) for method in (base, changed)]
+    if epsilon is None and norms[0] != norms[1]:
+        radius = pixel(getattr(base, "epsilon", 0.0))
+        message = f"--norm {norms[1]} needs --epsilon: {radius} is a radius in {norms[0]}"
+        raise InvalidParameterError(message, hint="usual radii: 8/255 in linf, 0.5 in l2")
 
 
 def _stretched(base: TrainConfig, config: TrainConfig) -> Iterator[str]:

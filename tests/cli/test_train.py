@@ -241,6 +241,8 @@ def test_every_preset_is_named_in_the_help_of_its_method(name: str) -> None:
         ("adversarial --epsilon 0", "epsilon must be a positive"),
         ("adversarial --epsilon eight", "'eight' is not a number"),
         ("adversarial --norm l7", "l7"),
+        ("adversarial --norm l2", "--norm l2 needs --epsilon: 8/255 is a radius in linf"),
+        ("trades --norm l1", "--norm l1 needs --epsilon"),
         ("llr --preset llr", "llr-wrn28"),
         ("llr --preset soar-v1", "robcert train soar"),
         ("llr --preset llr-wrn28 --config config.json", "exclude"),
