@@ -17,7 +17,7 @@ from robcert.certify import attacks, masking
 from robcert.certify.core import Kind
 
 from .check import Check, equal
-from .files import WITHIN, finished, rows_of
+from .files import ROUNDING, WITHIN, finished, rows_of
 from .numpy_model import class_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _distances(files: Files, group: AnalysisGroup) -> Iterator[Check]:
         if not known:
             continue
         real = float(found[index])
-        wrong = not np.isinf(said) and real > said * (1 + WITHIN)
+        wrong = not np.isinf(said) and real > said * (1 + WITHIN) + ROUNDING
         if said > 0 and real == 0:  # the image itself is misclassified
             wrong = True
         where = f"{group.path}, image {index}"
@@ -91,7 +91,7 @@ def _shares(files: Files, group: AnalysisGroup) -> Iterator[Check]:
         found=float((files.classes[indices] == files.y[indices]).mean()),
     )
     for entry in summary.robust_accuracy:
-        limit = entry.epsilon * (1 + (AT_RADIUS if summary.radii else WITHIN))
+        limit = entry.epsilon * (1 + (AT_RADIUS if summary.radii else WITHIN)) + ROUNDING
         yield _share(f"{group.path}, ε = {entry.epsilon:.4g}", entry.value, distance > limit)
     if summary.median_distance is not None:
         yield equal(
@@ -115,7 +115,7 @@ def _corrected(files: Files) -> Iterator[Check]:
         distance = files.nearest(summary.norm, rows_of(group), longer=False)
         if np.isnan(distance).any() or not summary.corrected.n:
             continue
-        left = float((distance > summary.epsilon * (1 + WITHIN)).mean())
+        left = float((distance > summary.epsilon * (1 + WITHIN) + ROUNDING).mean())
         yield Check(
             ATTACKED,
             "corrected robust accuracy",

@@ -95,6 +95,7 @@ def record(checks: Iterable[Check]) -> dict[str, Any]:
         one.pop("short")
         for name in ("printed", "found"):  # may be numbers of NumPy, which JSON has not
             one[name] = float(one[name]) if math.isfinite(one[name]) else None
+        one |= {name: bool(one[name]) for name in ("refuted", "marked")}
     return {"counts": [asdict(one) for one in counted(checks)], "refuted": refuted}
 
 

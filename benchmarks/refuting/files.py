@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 WITHIN = 1e-6
 """Relative rounding error of a stored distance, which is one of float32 images."""
 
+ROUNDING = 2.0**-24
+"""Rounding error of a pixel of a float32 image; distances on the levels of an integer input are
+exact multiples of the level."""
+
 BOX = 1e-6
 """How far a pixel may lie outside [0, 1] by rounding."""
 

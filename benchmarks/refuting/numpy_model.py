@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class NumpyModel:
         )
         self._output = output or self._session.get_outputs()[0].name
         inputs = self._session.get_inputs()
-        self._image = max(inputs, key=lambda one: len(one.shape))
+        self._image = max(inputs, key=_size)
         self._others = [one for one in inputs if one.name != self._image.name]
         self._preprocess = preprocess
         self._batch = BATCH if isinstance(self._image.shape[0], str) else 1
@@ -91,6 +92,11 @@ class NumpyModel:
             limits = np.iinfo(kind)
             x = np.rint(np.clip(x, limits.min, limits.max))
         return np.ascontiguousarray(x.astype(kind))
+
+
+def _size(one: ort.NodeArg) -> tuple[int, int]:
+    """Number of axes, then of values along the fixed ones: images have more than labels."""
+    return len(one.shape), math.prod(n for n in one.shape if isinstance(n, int))
 
 
 def classes_of(scores: Reals) -> NDArray[np.int64]:
