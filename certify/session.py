@@ -97,7 +97,8 @@ class Session:
         """Compute the rows that ``group`` lacks, batch by batch; each batch is written at once.
 
         Batches become smaller while one takes over :data:`BATCH_SECONDS`, so that a run that is
-        killed loses little, and grow again to the session's batch size while there is time.
+        killed loses little, unless the images of a smaller batch take longer each. They grow again
+        to the session's batch size while there is time.
 
         An image on which the model fails gets no row: the attribute ``failed`` holds the error, and
         running the same command again retries it.
@@ -113,25 +114,48 @@ class Session:
         missing = group.missing(self.indices)
         done, failed = len(self.indices) - len(missing), dict[int, Exception]()
         self.progress(task, done, len(self.indices))
-        size, start = min(first or self.batch_size, self.batch_size), 0
+        most, start = self.batch_size, 0
+        sizes = _BatchSize(min(first or most, most), most)
         while start < len(missing):
             if self.out_of_time:
                 return
-            begun, step = time.monotonic(), missing[start : start + size]
+            begun, step = time.monotonic(), missing[start : start + sizes.now]
             for indices, columns in in_parts(lambda at: compute(self.batch(at)), step, failed):
                 group.append(indices, columns)
                 done += len(indices)
             require_progress(failed, done=bool(done), requested=len(missing))
             self.progress(task, done, len(self.indices))
-            start += size
-            size = self._next_size(size, time.monotonic() - begun)
+            start += len(step)
+            sizes.adapt(len(step), time.monotonic() - begun)
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
         group.finish(kept)
         if failed or group.attribute("failed"):
             group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})
 
-    def _next_size(self, size: int, seconds: float) -> int:
-        """Images of the next batch, after one of ``size`` took ``seconds``."""
+
+@dataclass(slots=True)
+class _BatchSize:
+    """Images of the next batch.
+
+    Attributes:
+        now: that number.
+        most: largest number.
+        least: smallest number; below it an image takes longer.
+        before: images of the last batch, and its seconds for each.
+    """
+
+    now: int
+    most: int
+    least: int = 1
+    before: tuple[int, float] | None = None
+
+    def adapt(self, images: int, seconds: float) -> None:
+        """Choose the next number after a batch of ``images`` took ``seconds``."""
+        each = seconds / images
+        if self.before is not None and images < self.before[0] and each > 1.5 * self.before[1]:
+            self.least = self.before[0]
+        self.before = (images, each)
         if seconds > BATCH_SECONDS:
-            return max(1, size // 2)
-        return min(2 * size, self.batch_size) if 2 * seconds <= BATCH_SECONDS else size
+            self.now = max(self.least, images // 2, 1)
+        elif 2 * seconds <= BATCH_SECONDS:
+            self.now = min(2 * images, self.most)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from robcert.certify import masking
 from robcert.certify.attacks import PgdConfig, multi_targeted, pgd, square, transfer
@@ -21,9 +22,11 @@ from robcert.certify.masking import (
     Weight,
     as_checked,
     as_shipped,
+    ascents,
+    ascents_towards_classes,
     averaged,
     judged_by_mean,
-    mostly_wrong,
+    wrong_shares,
 )
 from robcert.certify.model import Classifier
 from robcert.certify.numerics import Loss
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 GAP = 0.10
 """Loss of accuracy beyond PGD from which a model counts as masking."""
 
-STEPS, RESTARTS, TARGETS, QUERIES, DRAWS = 60, 3, 4, 1000, 16
+STEPS, RESTARTS, TARGETS, QUERIES, DRAWS, JUDGING = 60, 3, 4, 1000, 16, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ class Evidence:
     Attributes:
         accuracy: accuracy on clean images.
         pgd: accuracy under 40 steps of PGD on the cross-entropy of the file's own output; for a
-            random model, along the gradient of one draw.
+            random model, along the gradient of one draw, and the share of fresh draws.
         stronger: accuracy under this PGD, and also adversarial images of the inverse or long
-            attacks.
+            attacks. For a random model, half of the draws choose the attack of each image, and the
+            others judge it.
     """
 
     accuracy: float
@@ -169,23 +173,43 @@ def evidence(
 ) -> Evidence:
     """Accuracies on clean images, under PGD, and under attacks that the check lacks (linf)."""
     ball = Ball(Norm.LINF, epsilon)
-    model = averaged(classifier, DRAWS) if entry.random else classifier
-    naive = judged_by_mean(classifier, DRAWS) if entry.random else classifier
+    if entry.random:
+        return _random_evidence(entry, kit, classifier, batch, ball)
 
-    def broken(x: Tensor) -> Tensor:
-        if entry.random:
-            return mostly_wrong(classifier, x, batch.y, 2 * DRAWS)
-        return classifier.logits(x).argmax(1) != batch.y
+    def stands(x: Tensor) -> Tensor:
+        return classifier.logits(x).argmax(1) == batch.y
 
-    correct = ~broken(batch.x)
-    stands = correct
-    if model.differentiable:  # else PGD has no gradient
-        plain = pgd(as_shipped(naive), batch, ball, PgdConfig(40, loss=Loss.CE))
-        stands = correct & ~broken(plain.x_adv)
-    left = stands
-    for x in _stronger(entry, kit, model, batch, ball):
-        left = left & ~broken(x)
-    return Evidence(*(float(share.double().mean()) for share in (correct, stands, left)))
+    correct = left = stands(batch.x)
+    if classifier.differentiable:  # else PGD has no gradient
+        plain = pgd(as_shipped(classifier), batch, ball, PgdConfig(40, loss=Loss.CE))
+        left = correct & stands(plain.x_adv)
+    survives = left
+    for x in _stronger(entry, kit, classifier, batch, ball):
+        left = left & stands(x)
+    return Evidence(*(float(share.double().mean()) for share in (correct, survives, left)))
+
+
+def _random_evidence(
+    entry: Entry, kit: Kit, classifier: Classifier, batch: Batch, ball: Ball
+) -> Evidence:
+    """The same for a model whose outputs differ between calls."""
+    naive, model = as_shipped(judged_by_mean(classifier, DRAWS)), averaged(classifier, DRAWS)
+    plain = ascents(naive, batch, ball, PgdConfig(40, loss=Loss.CE)).x_adv
+    long = PgdConfig(STEPS)
+    found = [
+        *_stronger(entry, kit, model, batch, ball),
+        ascents(model, batch, ball, replace(long, loss=Loss.CE), seed=7).x_adv,
+        ascents(model, batch, ball, replace(long, restarts=2), seed=7).x_adv,
+        ascents_towards_classes(model, batch, ball, long, targets=TARGETS, seed=7).x_adv,
+    ]
+    images = (batch.x, plain, *found)
+    stands = 1 - torch.stack([wrong_shares(classifier, x, batch.y, JUDGING) for x in images])
+    clean, under = stands[0].mean(1), stands[1].mean(1)
+    # one half of the draws chooses, the other judges
+    chosen = [
+        stands[:, :, 1 - half].gather(0, stands[:, :, half].argmin(0)[None]) for half in (0, 1)
+    ]
+    return Evidence(float(clean.mean()), float(under.mean()), float(torch.stack(chosen).mean()))
 
 
 def _stronger(entry: Entry, kit: Kit, model: Classifier, batch: Batch, ball: Ball) -> list[Tensor]:

@@ -24,7 +24,7 @@ from robcert.certify.attacks import (
     transfer_start,
     unbounded,
 )
-from robcert.certify.core import Ball, Batch
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.numerics import (
     AscentConfig,
     Direction,
@@ -35,6 +35,7 @@ from robcert.certify.numerics import (
     point_in_ball,
 )
 
+from .random_outputs import ascents, ascents_towards_classes, one_step
 from .views import (
     LARGER,
     SMALLER,
@@ -43,9 +44,9 @@ from .views import (
     averaged,
     judged_by_mean,
     logits_inside_graph,
-    mostly_wrong,
     noise_averaged_gradient,
     rescaled,
+    wrong_shares,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class AttackPlan:
     Attributes:
         classifier: the model; if its outputs are random, the mean of several draws.
         plain: model for an attack that ignores masking: the gradient of one draw.
-        drawn: the model itself if its outputs are random, for the check of successes; else None.
+        drawn: the model itself if its outputs are random, to judge where attacks end; else None.
         batch: images.
         settings: settings of the check.
         seed: seed of the run.
@@ -95,7 +96,8 @@ class AttackPlan:
         random = classifier.info.random or bool(answers_differ(classifier, batch).any())
         if not random:
             return cls(classifier, classifier, None, batch, settings, seed)
-        model, plain = (make(classifier, settings.draws) for make in (averaged, judged_by_mean))
+        model = averaged(classifier, settings.draws, settings.gradient_draws)
+        plain = judged_by_mean(classifier, settings.draws)
         return cls(model, plain, classifier, batch, settings, seed)
 
     def without_gradients(self) -> dict[str, PendingAttack]:
@@ -179,62 +181,87 @@ class AttackPlan:
 
     def by_gradient(self) -> dict[str, PendingAttack]:
         """Attacks that follow the twin's gradient, by the column they fill."""
-        settings, model, batch = self.settings, self.classifier, self.batch
-        smooth = noise_averaged_gradient(model, settings, self.seed)
+        settings, model = self.settings, self.classifier
+        # each noisy copy is another draw anyway
+        smooth = noise_averaged_gradient(self.plain, settings, self.seed)
         inside = logits_inside_graph(model)
         found: dict[str, PendingAttack] = {
-            "fgsm": lambda: fgsm(model, batch, self._ball),
+            "fgsm": self._one_step,
             "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE),
             "pgd_ce": lambda: self._ascend(model, Loss.CE),
             "pgd_wide": lambda: self._ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
             "pgd_small_logits": lambda: self._ascend(rescaled(model, SMALLER), Loss.CE),
             "pgd_large_logits": lambda: self._ascend(rescaled(model, LARGER), Loss.CE),
             "pgd_margin": lambda: self._ascend(model, Loss.MARGIN, restarts=settings.restarts),
-            "multi_targeted": lambda: multi_targeted(
-                model,
-                batch,
-                self._ball,
-                PgdConfig(settings.steps),
-                targets=settings.targets,
-                seed=self.seed,
-            ),
+            "multi_targeted": self._towards_classes,
             "averaged": lambda: self._ascend(smooth, Loss.MARGIN),
-            "unbounded": lambda: unbounded(
-                model, batch, steps=settings.unbounded_steps, seed=self.seed
-            ),
+            "unbounded": self._unbounded,
         }
         if inside is not None:
             found["inner"] = lambda: self._ascend(inside, Loss.MARGIN, restarts=settings.restarts)
         return found
 
-    def at_strengths(self) -> Columns:
-        """Whether PGD breaks each image at the radii of the settings ``(b, strength)``.
+    def at_strengths(self, found: Columns) -> Columns:
+        """Whether PGD breaks each image within the radii of the settings ``(b, strength)``.
 
-        As shipped on cross-entropy, and on the margin.
+        As shipped on cross-entropy, and on the margin. Balls are nested, so an image that is broken
+        within one radius takes no part in the search at the next; ``found`` has the outcomes
+        within epsilon.
         """
-        model, naive = self.classifier, as_shipped(self.plain)
-        radii = [factor * self.settings.epsilon for factor in self.settings.strengths]
         return {
-            name: np.stack(
-                [self.succeeds(self._ascend(target, loss, epsilon=radius)) for radius in radii], 1
-            )
-            for name, target, loss in (
-                ("naive_at", naive, Loss.CE),
-                ("margin_at", model, Loss.MARGIN),
-            )
+            "naive_at": self._within_radii(as_shipped(self.plain), Loss.CE, found["pgd_file"]),
+            "margin_at": self._within_radii(self.classifier, Loss.MARGIN, found["pgd_margin"]),
         }
 
+    def _within_radii(
+        self, target: Classifier, loss: Loss, at_epsilon: NDArray[np.int8]
+    ) -> NDArray[np.int8]:
+        factors = self.settings.strengths
+        outcome = np.zeros((len(self.batch), len(factors)), np.int8)
+        broken = np.zeros(len(self.batch), np.bool_)
+        for at in np.argsort(factors, kind="stable"):
+            if factors[at] >= 1:
+                broken |= at_epsilon == 1
+            left = np.flatnonzero(~broken)
+            if factors[at] != 1 and len(left):
+                rest = self.on_rows(torch.from_numpy(left).to(self.batch.x.device))
+                radius = factors[at] * self.settings.epsilon
+                broken[left] = rest.succeeds(rest._ascend(target, loss, epsilon=radius)) == 1
+            outcome[:, at] = broken
+        return outcome
+
     def succeeds(self, found: Found) -> NDArray[np.int8]:
-        """1 where an attack succeeded; if outputs are random, by the majority of new draws."""
-        broken = found.found
-        if self.drawn is not None:
-            y, draws = self.batch.y, 2 * self.settings.draws
-            broken = broken & mostly_wrong(self.drawn, found.x_adv, y, draws)
-        return broken.to(torch.int8).cpu().numpy()
+        """1 where an attack succeeded; if outputs are random, by the majority of fresh draws."""
+        shares = self.judged(found.x_adv)
+        broken = found.found.cpu().numpy() if shares is None else shares.mean(1) > 0.5
+        return broken.astype(np.int8)
+
+    def judged(self, x: Tensor) -> NDArray[np.float64] | None:
+        """Share of fresh draws that misclassify ``x``, in two halves; None without randomness."""
+        if self.drawn is None:
+            return None
+        draws = self.settings.judging_draws
+        return wrong_shares(self.drawn, x, self.batch.y, draws).cpu().numpy()
 
     @property
     def _ball(self) -> Ball:
         return Ball(self.settings.norm, self.settings.epsilon)
+
+    def _one_step(self) -> Found:
+        attack = fgsm if self.drawn is None else one_step
+        return attack(self.classifier, self.batch, self._ball)
+
+    def _towards_classes(self) -> Found:
+        attack = multi_targeted if self.drawn is None else ascents_towards_classes
+        config, targets = PgdConfig(self.settings.steps), self.settings.targets
+        ball, seed = self._ball, self.seed
+        return attack(self.classifier, self.batch, ball, config, targets=targets, seed=seed)
+
+    def _unbounded(self) -> Found:
+        model, batch, steps = self.classifier, self.batch, self.settings.unbounded_steps
+        if self.drawn is None:
+            return unbounded(model, batch, steps=steps, seed=self.seed)
+        return ascents(model, batch, Ball(Norm.LINF, 1.0), PgdConfig(steps), seed=self.seed)
 
     def _ascend(
         self,
@@ -246,7 +273,8 @@ class AttackPlan:
     ) -> Found:
         ball = Ball(self.settings.norm, self.settings.epsilon if epsilon is None else epsilon)
         config = PgdConfig(self.settings.steps, loss=loss, restarts=restarts)
-        return pgd(target, self.batch, ball, config, seed=self.seed)
+        attack = pgd if self.drawn is None else ascents
+        return attack(target, self.batch, ball, config, seed=self.seed)
 
 
 def _any_of(several: list[Found]) -> Found:

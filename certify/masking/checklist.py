@@ -48,6 +48,7 @@ from .indicators import (
     VANISHING_MARGIN,
     WIDER,
 )
+from .shares import broken_by, excess, is_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,11 +125,6 @@ def known(column: NDArray[Any]) -> NDArray[np.bool_]:
     return ~np.isnan(column) if column.dtype.kind == "f" else column >= 0
 
 
-def broken_by(columns: Columns, names: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Mask of the images that are misclassified under an attack of ``names``."""
-    return np.asarray(np.logical_or.reduce([columns[name] == 1 for name in names]))
-
-
 def _among(columns: Columns, needed: tuple[str, ...]) -> NDArray[np.bool_]:
     """Mask of the correctly classified images for which all of ``needed`` was computed."""
     computed = np.logical_and.reduce([known(columns[name]) for name in needed])
@@ -136,15 +132,12 @@ def _among(columns: Columns, needed: tuple[str, ...]) -> NDArray[np.bool_]:
 
 
 def _attack_comparisons(columns: Columns) -> Iterator[Indicator]:
-    by_gradient = broken_by(columns, BY_GRADIENT)
-    by_any = broken_by(columns, ATTACKS)
-
-    def beats(text: IndicatorText, name: str) -> Indicator:
-        shown = broken_by(columns, (name,)) & ~by_gradient
-        return text.of_share(shown, _among(columns, (name, "pgd_ce")))
+    def beats(text: IndicatorText, *names: str) -> Indicator:
+        among = _among(columns, (names[0], "pgd_ce"))
+        return text.of_share(excess(columns, names, BY_GRADIENT), among)
 
     def survives(text: IndicatorText, name: str) -> Indicator:
-        return text.of_share(by_any & (columns[name] != 1), _among(columns, (name,)))
+        return text.of_share(excess(columns, ATTACKS, (name,)), _among(columns, (name,)))
 
     yield survives(STRONGER_FILE, "pgd_file")
     yield survives(STRONGER_CE, "pgd_ce")
@@ -153,13 +146,11 @@ def _attack_comparisons(columns: Columns) -> Iterator[Indicator]:
     yield beats(HOPSKIPJUMP_WINS, "hopskipjump")
     yield beats(TRANSFER_WINS, "transfer")
     yield beats(TRANSFER_START_WINS, "transfer_start")
-    gradient_free = broken_by(columns, WITHOUT_GRADIENT) & ~by_gradient
-    yield LONG_WINS.of_share(gradient_free, _among(columns, ("search", "pgd_ce")))
+    yield beats(LONG_WINS, *WITHOUT_GRADIENT)
     yield beats(INNER_WINS, "inner")
     yield beats(AVERAGING_WINS, "averaged")
     yield beats(NOISE_WINS, "noise")
-    rescaled = broken_by(columns, ("pgd_small_logits", "pgd_large_logits"))
-    gained = rescaled & (columns["pgd_ce"] != 1)
+    gained = excess(columns, ("pgd_small_logits", "pgd_large_logits"), ("pgd_ce",))
     yield RESCALED_WINS.of_share(gained, _among(columns, ("pgd_ce", "pgd_small_logits")))
 
 
@@ -174,9 +165,16 @@ def _gradients(columns: Columns) -> Iterator[Indicator]:
         yield text.of_share(
             (columns[norm] < GRADIENT_FLOOR) & hides, _among(columns, (norm, attack))
         )
-    margin = "gradient_norm_margin"
-    yield VANISHING_MARGIN.of_share(columns[margin] < GRADIENT_FLOOR, _among(columns, (margin,)))
-    yield NOT_A_NUMBER.of_share(columns["gradient_nan"] == 1, _among(columns, ("gradient_nan",)))
+    margin, withstood = "gradient_norm_margin", survives_naive(columns)
+    flat = (columns[margin] < GRADIENT_FLOOR) & withstood
+    yield VANISHING_MARGIN.of_share(flat, _among(columns, (margin,)))
+    unknown = (columns["gradient_nan"] == 1) & withstood
+    yield NOT_A_NUMBER.of_share(unknown, _among(columns, ("gradient_nan",)))
+
+
+def survives_naive(columns: Columns) -> NDArray[np.bool_]:
+    """Mask of images that survive the naive attack: on the others nothing can be hidden."""
+    return np.asarray(columns["pgd_file"] != 1)
 
 
 def ascends(columns: Columns) -> NDArray[np.bool_]:
@@ -186,19 +184,19 @@ def ascends(columns: Columns) -> NDArray[np.bool_]:
 
 
 def _attack_paths(columns: Columns, facts: Facts) -> Iterator[Indicator]:
-    yield ONE_STEP.of_share(
-        (columns["fgsm"] == 1) & (columns["pgd_ce"] != 1), _among(columns, ("fgsm", "pgd_ce"))
-    )
-    yield WIDER.of_share(
-        (columns["pgd_ce"] == 1) & (columns["pgd_wide"] != 1),
-        _among(columns, ("pgd_ce", "pgd_wide")),
-    )
+    withstood = survives_naive(columns)
+    better = excess(columns, ("fgsm",), ("pgd_ce",)) * withstood
+    yield ONE_STEP.of_share(better, _among(columns, ("fgsm", "pgd_ce")))
+    lost = excess(columns, ("pgd_ce",), ("pgd_wide",)) * withstood
+    yield WIDER.of_share(lost, _among(columns, ("pgd_ce", "pgd_wide")))
     margins, traced = columns["margin_curve"], _among(columns, ("moved",))
     before, last = margins[:, :-1] > 0, margins[:, -1]
-    yield UNSTEADY.of_share(before.any(1) & ~(last > 0), traced)
-    yield NOT_RISING.of_share(~ascends(columns), traced)
-    yield STILL.of_share(columns["moved"] == 0, traced)
-    survived = (columns["unbounded"] != 1) & (not facts.names_one_class)
+    passing = before.any(1) & ~(last > 0) & withstood
+    steady = traced & ~is_random(columns)  # random margins rise and fall by themselves
+    yield UNSTEADY.of_share(passing, steady)
+    yield NOT_RISING.of_share(~ascends(columns) & withstood, steady)
+    yield STILL.of_share((columns["moved"] == 0) & withstood, traced)
+    survived = (columns["unbounded"] != 1) & withstood & (not facts.names_one_class)
     yield UNBOUNDED.of_share(survived, _among(columns, ("unbounded",)))
     bent = columns["gamma"] > columns["linear_change"]
     yield NOT_LINEAR.of_share(bent, _among(columns, ("gamma", "linear_change")))
@@ -223,16 +221,15 @@ def needs_long_search(columns: Columns, info: ModelInfo) -> NDArray[np.bool_]:
     """Mask ``(b,)`` of the images that get the long black-box search.
 
     They are classified correctly, survived every attack, and have a gradient that looks unusable:
-    PGD never moves or its loss never rises, the gradient is NaN, the unbounded attack fails,
-    outputs differ between calls, or the gradient disagrees with finite differences. Without a
-    differentiable model no image is selected: the verdict is ``unknown``.
+    PGD never moves or its loss never rises, the gradient is NaN, the unbounded attack fails, or the
+    gradient disagrees with finite differences. Without a differentiable model no image is selected:
+    the verdict is ``unknown``.
     """
     survived = (columns["correct"] == 1) & ~broken_by(columns, tuple(set(ATTACKS) & set(columns)))
     if not known(columns["pgd_ce"]).all():
         return np.zeros_like(survived)
     stuck = (columns["moved"] == 0) | ~ascends(columns)
     signs = stuck | (columns["gradient_nan"] == 1) | (columns["unbounded"] != 1)
-    signs |= columns["answers_differ"] == 1
     return np.asarray(survived & (signs | shattered(info)))
 
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from robcert.certify.core import silent
+from robcert.certify.core import Ball, silent
 from robcert.certify.numerics import Loss, classes_of, value_and_gradient
 
 from .attacks import AttackPlan, PendingAttack, one_step_from_random, random_point
 from .checklist import needs_long_search
-from .schema import MASKING
+from .schema import JUDGED, MASKING
 from .settings import MaskingSettings, axes
 from .trace import bend, high_frequency_share, trace
-from .views import answers_differ, as_shipped, mostly_wrong
+from .views import answers_differ, as_shipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from robcert.certify.attacks import Found
     from robcert.certify.core import Batch, Norm, Progress
     from robcert.certify.model import Classifier
     from robcert.certify.session import Columns
@@ -45,31 +46,32 @@ def evidence(
     """
     differ = answers_differ(classifier, batch)
     attacks = AttackPlan.on(classifier, batch, settings, seed)
-    model, drawn = attacks.classifier, attacks.drawn
+    model, clean = attacks.classifier, attacks.judged(batch.x)
     logits = model.logits(batch.x)
-    wrong = classes_of(logits) != batch.y
-    if drawn is not None:
-        wrong = mostly_wrong(drawn, batch.x, batch.y, 2 * settings.draws)
+    correct = _flags(classes_of(logits) == batch.y)
     columns = _blank(len(batch), settings) | {
-        "correct": _flags(~wrong),
+        "correct": correct,
         "answers_differ": _flags(differ),
         "confidence": _confidence(logits),
         "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
     }
+    if clean is not None:
+        columns["correct"] = (clean.mean(1) <= 0.5).astype(np.int8)
+        columns["wrong_share"][:, JUDGED.index("clean")] = clean
     searches, transfers = attacks.without_gradients(), attacks.by_transfer(sources)
     ascents = attacks.by_gradient() if classifier.differentiable else {}
     task = f"attacks on {len(batch)} images"
     seen = _Count(progress, task, len(searches) + len(transfers) + len(ascents) + _FURTHER)
     with classifier.forward_only():
-        columns |= _outcomes(attacks, searches, seen)
-    columns |= _outcomes(attacks, transfers, seen)
+        _add_outcomes(columns, attacks, searches, seen)
+    _add_outcomes(columns, attacks, transfers, seen)
     if classifier.differentiable:
         columns |= _gradient_norms(classifier, batch, settings.norm)
-        columns |= _outcomes(attacks, ascents, seen)
-        columns |= attacks.at_strengths()
+        _add_outcomes(columns, attacks, ascents, seen)
+        columns |= attacks.at_strengths(columns)
         seen.one()
         columns |= _attack_path(model, batch, settings, seed)
-        columns |= _long_search(attacks, columns, sources)
+        _add_long_search(columns, attacks, sources)
     seen.end()
     return columns
 
@@ -91,22 +93,39 @@ class _Count:
         self.progress(self.task, self.total, self.total)
 
 
-def _outcomes(attacks: AttackPlan, run: dict[str, PendingAttack], seen: _Count) -> Columns:
-    found = {}
+def _add_outcomes(
+    columns: Columns, attacks: AttackPlan, run: dict[str, PendingAttack], seen: _Count
+) -> None:
     for name, attack in run.items():
-        found[name] = attacks.succeeds(attack())
+        _add_outcome(columns, attacks, name, attack(), slice(None))
         seen.one()
-    return found
 
 
-def _long_search(attacks: AttackPlan, columns: Columns, sources: tuple[Classifier, ...]) -> Columns:
+def _add_long_search(
+    columns: Columns, attacks: AttackPlan, sources: tuple[Classifier, ...]
+) -> None:
     """Outcome of the long search on selected images; the others keep their fill value."""
     some = np.flatnonzero(needs_long_search(columns, attacks.classifier.info))
-    found = columns["long_search"].copy()
     if len(some):
         doubtful = attacks.on_rows(torch.from_numpy(some).to(attacks.batch.x.device))
-        found[some] = doubtful.succeeds(doubtful.long_search(sources))
-    return {"long_search": found}
+        _add_outcome(columns, doubtful, "long_search", doubtful.long_search(sources), some)
+
+
+def _add_outcome(
+    columns: Columns,
+    attacks: AttackPlan,
+    name: str,
+    found: Found,
+    rows: slice | NDArray[np.int64],
+) -> None:
+    """Success of an attack on some rows, and, if outputs are random, what fresh draws give."""
+    shares = attacks.judged(found.x_adv)
+    if shares is None:
+        columns[name][rows] = _flags(found.found)
+        return
+    columns[name][rows] = (shares.mean(1) > 0.5).astype(np.int8)
+    if name in JUDGED:
+        columns["wrong_share"][rows, JUDGED.index(name)] = shares
 
 
 def _blank(count: int, settings: MaskingSettings) -> Columns:
@@ -137,7 +156,7 @@ def _attack_path(
     classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
 ) -> Columns:
     norm, epsilon = settings.norm, settings.epsilon
-    traced = trace(classifier, batch, norm=norm, epsilon=epsilon, steps=settings.steps, seed=seed)
+    traced = trace(classifier, batch, Ball(norm, epsilon), steps=settings.steps, seed=seed)
     gamma, linear = bend(classifier, batch, norm=norm, epsilon=epsilon, seed=seed)
     one_step = one_step_from_random(classifier, batch, settings, seed)
     return {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from robcert.certify.core import Kind
+from robcert.certify.core import Ball, Kind
 from robcert.certify.landscape import SurfaceSettings, loss_surface
-from robcert.certify.numerics import classes_of
+from robcert.certify.numerics import Loss, classes_of
 
 from .attacks import AttackPlan
 from .checklist import BY_GRADIENT, WITHOUT_GRADIENT
@@ -88,10 +88,10 @@ def _naive_ends(attacks: AttackPlan) -> Tensor:
     traced = trace(
         as_shipped(attacks.plain),
         batch,
-        norm=settings.norm,
-        epsilon=settings.epsilon,
+        Ball(settings.norm, settings.epsilon),
         steps=settings.steps,
         seed=attacks.seed,
+        loss=Loss.CE,
     )
     return batch.x + traced.delta
 

@@ -143,9 +143,9 @@ UNBOUNDED = IndicatorText(
 ANSWERS_DIFFER = IndicatorText(
     "answers_differ",
     0.0,
-    Weight.SUPPORTING,
+    Weight.HINT,
     "Share of images with different outputs in two calls on the same input.",
-    "Average the gradients of attacks over several draws.",
+    "No action by itself: attacks follow a mean gradient, and fresh draws judge their last image.",
 )
 NO_GRADIENT_NODES = IndicatorText(
     "nodes_without_gradient",
@@ -214,6 +214,7 @@ UNSTEADY = IndicatorText(
     Weight.SUPPORTING,
     "Share of images misclassified at some step of PGD but not at the last.",
     "The loss surface is jagged: keep the best point, or average gradients over small noise.",
+    required=False,
 )
 NOT_RISING = IndicatorText(
     "attack_does_not_climb",
@@ -221,6 +222,7 @@ NOT_RISING = IndicatorText(
     Weight.SUPPORTING,
     "Share of images whose margin loss is at no step of PGD larger than at its start.",
     "The gradient is no ascent direction: use straight-through gradients, search or transfer.",
+    required=False,
 )
 STILL = IndicatorText(
     "attack_stands_still",

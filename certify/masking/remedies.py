@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.stats import Proportion, proportion
+from robcert.certify.stats import Proportion, mean_share
 
-from .checklist import ATTACKS, broken_by, known
+from .checklist import ATTACKS, known
 from .indicators import GRADIENT_FREE_SHARE
+from .shares import excess, misclassified
 from .verdict import LEVEL
 
 if TYPE_CHECKING:
@@ -80,10 +81,12 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
 
 
 def robust_accuracy(columns: Columns, attacks: tuple[str, ...] = ATTACKS) -> Proportion:
-    """Share of all images that are still classified correctly under ``attacks``."""
+    """Share of all images that are still classified correctly under ``attacks``.
+
+    If outputs differ between calls: of draws at them.
+    """
     ran = np.logical_or.reduce([known(columns[name]) for name in attacks])
-    robust = (columns["correct"] == 1) & ~broken_by(columns, attacks)
-    return proportion(int((robust & ran).sum()), int(ran.sum()), level=LEVEL)
+    return mean_share(1 - misclassified(columns, attacks)[ran], level=LEVEL)
 
 
 def proportion_values(share: Proportion) -> dict[str, Any]:
@@ -95,7 +98,6 @@ def proportion_values(share: Proportion) -> dict[str, Any]:
 
 def _remedy(columns: Columns, name: str, attacks: tuple[str, ...]) -> Remedy:
     both = (columns["correct"] == 1) & known(columns[NAIVE[0]]) & known(columns[attacks[0]])
-    beyond = both & broken_by(columns, attacks) & ~broken_by(columns, NAIVE)
-    extra = proportion(int(beyond.sum()), int(both.sum()), level=LEVEL)
+    extra = mean_share(excess(columns, attacks, NAIVE)[both], level=LEVEL)
     through = extra.n > 0 and extra.lower > GRADIENT_FREE_SHARE
     return Remedy(name, robust_accuracy(columns, attacks), extra, bool(through))

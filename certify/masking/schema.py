@@ -5,6 +5,17 @@ from __future__ import annotations
 from robcert.certify.core import Kind
 from robcert.certify.store import Column, Schema, declare
 
+JUDGED = (
+    *("clean", "fgsm", "pgd_file", "pgd_ce", "pgd_wide", "pgd_small_logits", "pgd_large_logits"),
+    *("pgd_margin", "multi_targeted", "inner", "averaged"),
+    *("noise", "search", "label_search", "hopskipjump", "transfer", "transfer_start"),
+    "long_search",
+)
+"""The images at which a random model is judged by fresh draws: clean, and the end of each attack.
+
+They are the positions of ``wrong_share`` along its second axis.
+"""
+
 _M, _E, _A = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED
 
 
@@ -34,7 +45,7 @@ MASKING = declare(
             ),
             Column("gradient_norm_ce", "f8", _M, "dual norm of the true CE gradient of the logits"),
             Column("gradient_norm_margin", "f8", _M, "dual norm of the true margin gradient"),
-            Column("loss_curve", "f8", _M, "CE along PGD on CE", "nat", ("step",)),
+            Column("loss_curve", "f8", _M, "CE along PGD on the margin", "nat", ("step",)),
             Column("margin_curve", "f8", _M, "margin loss at the same points", "logit", ("step",)),
             Column("moved", "i1", _M, "1 where that attack left its start", fill=-1),
             Column(
@@ -73,6 +84,15 @@ MASKING = declare(
                 )
             ),
             Column(
+                "wrong_share",
+                "f8",
+                _M,
+                "share of fresh draws misclassified at the clean image and where each attack "
+                "ended, in two halves; NaN where outputs do not differ between calls",
+                "",
+                ("judged", "half"),
+            ),
+            Column(
                 "naive_at", "i1", _A, "1 where PGD on CE as shipped succeeds", "", ("strength",), -1
             ),
             Column(
@@ -84,6 +104,6 @@ MASKING = declare(
 
 ADDED = (
     *("inner", "long_search"),
-    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at"),
+    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at", "wrong_share"),
 )
 """Columns that files of version 2 may lack, because they were added later."""

@@ -8,6 +8,8 @@ from typing import Self
 from robcert.certify.attacks import NO_CLASS_IS, SEARCH
 from robcert.certify.core import Norm, Profile
 
+from .schema import JUDGED
+
 
 @dataclass(frozen=True, slots=True)
 class MaskingSettings:
@@ -28,6 +30,9 @@ class MaskingSettings:
         noisy_copies: noisy copies whose gradients are averaged, an even number.
         surrogate_queries: model queries that train a surrogate if no other source fits; 0 for none.
         draws: outputs that are averaged for a model whose outputs differ between calls.
+        gradient_draws: draws whose mean is the gradient of such a model.
+        judging_draws: fresh draws that judge where each attack on such a model ended, an even
+            number.
         sources: SHA-256 of the source models of transfer attacks; set by the run.
         no_class: what an image counts for whose scores are NaN.
         search: number of the attacks' search; it rises when they would find other images.
@@ -47,6 +52,8 @@ class MaskingSettings:
     noisy_copies: int = 8
     surrogate_queries: int = 2000
     draws: int = 8
+    gradient_draws: int = 4
+    judging_draws: int = 40
     sources: tuple[str, ...] = ()
     no_class: str = NO_CLASS_IS
     search: int = SEARCH
@@ -73,4 +80,9 @@ class MaskingSettings:
 
 def axes(settings: MaskingSettings) -> dict[str, int]:
     """Lengths of the table's axes after the first."""
-    return {"step": settings.steps + 1, "strength": len(settings.strengths)}
+    return {
+        "step": settings.steps + 1,
+        "strength": len(settings.strengths),
+        "judged": len(JUDGED),
+        "half": 2,
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from robcert.certify.attacks import distance_limit, one_input_only
 from robcert.certify.store import ledger
 
-from .checklist import Facts, indicators_of
+from .checklist import ATTACKS, Facts, indicators_of
 from .indicators import (
     HOPSKIPJUMP_WINS,
     INNER_WINS,
@@ -24,7 +24,8 @@ from .indicators import (
     TRANSFER_WINS,
 )
 from .remedies import NAIVE, Remedy, proportion_values, remedies_of, robust_accuracy
-from .schema import ADDED, MASKING
+from .schema import ADDED, JUDGED, MASKING
+from .shares import excess, excess_with_chance, is_random
 from .verdict import Indicator, MaskingVerdict, change_of, reason_of, verdict_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class MaskingSummary:
         remedies: robust accuracy under each remedy.
         norm: norm of the ball.
         epsilon: radius of the ball, pixel units.
+        by_chance: gain of the best attack over the naive one, in robust accuracy, that is chance
+            because the draws that choose the best attack also judge it; the other numbers leave it
+            out. None if outputs do not differ between calls.
     """
 
     verdict: MaskingVerdict
@@ -72,6 +76,7 @@ class MaskingSummary:
     remedies: tuple[Remedy, ...]
     norm: str
     epsilon: float
+    by_chance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -82,6 +87,7 @@ class MaskingSummary:
             "hidden_in": self.hidden_in,
             "norm": self.norm,
             "epsilon": self.epsilon,
+            "by_chance": self.by_chance,
             "naive_robust_accuracy": proportion_values(self.naive),
             "corrected_robust_accuracy": proportion_values(self.corrected),
             "remedies": [remedy.to_json() for remedy in self.remedies],
@@ -96,10 +102,16 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
     indicators = tuple(indicators_of(columns, _facts(store, group)))
     through = bool(group.attribute("straight_through", []))
     found, epsilon = verdict_of(indicators), float(group.settings["epsilon"])
-    single = [f"Integer input: {line}." for line in one_input_only(store.input_step, [epsilon])]
+    notes = [f"Integer input: {line}." for line in one_input_only(store.input_step, [epsilon])]
+    chance = _by_chance(columns)
+    if chance is not None:
+        notes.append(
+            "Outputs differ between calls: shares are of fresh draws where each attack ended; "
+            f"best-of-many chance, {chance:.2g} of the images, is taken out."
+        )
     return MaskingSummary(
         verdict=found,
-        reason=" ".join([reason_of(indicators), *single]),
+        reason=" ".join([reason_of(indicators), *notes]),
         would_change=change_of(indicators),
         hidden_in="unknown" if found is MaskingVerdict.UNKNOWN else _hidden_in(indicators),
         naive=robust_accuracy(columns, NAIVE),
@@ -108,15 +120,30 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
         remedies=remedies_of(columns, straight_through=through),
         norm=str(group.settings["norm"]),
         epsilon=epsilon,
+        by_chance=chance,
     )
 
 
 def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
     rows, there = group.computed(), set(group.columns)
     columns = {c.name: group.column(c.name)[rows] for c in MASKING.columns if c.name in there}
-    never = np.full(int(rows.sum()), -1, dtype=np.int8)
-    absent = {name: never for name in ADDED if name not in there}
-    return {**columns, **absent, "earlier": _earlier(store, group)[rows]}
+    count = int(rows.sum())
+    never = np.full(count, -1, dtype=np.int8)
+    columns = dict.fromkeys(ADDED, never) | columns
+    if "wrong_share" not in there:
+        columns["wrong_share"] = np.full((count, len(JUDGED), 2), np.nan)
+    # one draw was enough for an attack in the file
+    earlier = np.where(is_random(columns), -1, _earlier(store, group)[rows]).astype(np.int8)
+    return columns | {"earlier": earlier}
+
+
+def _by_chance(columns: Columns) -> float | None:
+    """Gain of the best attack over the naive one, in robust accuracy, that is chance."""
+    drawn = is_random(columns)
+    if not drawn.any():
+        return None
+    with_chance = excess_with_chance(columns, ATTACKS, NAIVE)
+    return float((with_chance - excess(columns, ATTACKS, NAIVE))[drawn].sum() / len(drawn))
 
 
 def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robcert.certify.attacks import default_rule
-from robcert.certify.core import Ball
 from robcert.certify.local_linearity import Search, Sided, halving_rule, largest_deviation, tangent
 from robcert.certify.numerics import (
     Loss,
@@ -23,7 +22,7 @@ from robcert.certify.numerics import (
 )
 
 if TYPE_CHECKING:
-    from robcert.certify.core import Batch, Norm
+    from robcert.certify.core import Ball, Batch, Norm
     from robcert.certify.model import Classifier
 
 HIGH = 0.25
@@ -34,7 +33,7 @@ LINEARITY_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """PGD on the cross-entropy of the logits from a random start, without early stopping.
+    """PGD from a random start, without early stopping.
 
     Attributes:
         losses: cross-entropy before every step and after the last ``(b, steps + 1)``, in nats.
@@ -52,22 +51,30 @@ class Trace:
 
 
 def trace(
-    classifier: Classifier, batch: Batch, *, norm: Norm, epsilon: float, steps: int, seed: int
+    classifier: Classifier,
+    batch: Batch,
+    ball: Ball,
+    *,
+    steps: int,
+    seed: int,
+    loss: Loss = Loss.MARGIN,
 ) -> Trace:
-    """Trace of the attack on the images of ``batch``; ``epsilon`` in pixel units."""
-    x, y, rule = batch.x, batch.y, default_rule(norm, steps)
-    radius = per_row(epsilon, x).flatten()
-    start = RandomStart(seed, "masking/trace").draw(batch.index, x, Ball(norm, epsilon))
+    """Trace of the attack on the images of ``batch``.
+
+    On the margin, the path does not depend on a positive factor of the logits.
+    """
+    x, y, norm = batch.x, batch.y, ball.norm
+    rule, radius = default_rule(norm, steps), per_row(ball.epsilon, x).flatten()
+    start = RandomStart(seed, "masking/trace").draw(batch.index, x, ball)
     first = delta = project(start, norm, radius, x=x)
     moments = rule.moments(delta)
     bad = torch.zeros_like(y, dtype=torch.bool)
     losses, margins = [], []
     for step in range(1, steps + 2):
         seen: list[Tensor] = []
-        value, gradient = value_and_gradient(
-            partial(_cross_entropy, classifier, y, seen), x + delta
-        )
-        losses.append(value)
+        score = partial(_score, classifier, loss, y, seen)
+        _, gradient = value_and_gradient(score, x + delta)
+        losses.append(Loss.CE.of(seen[0], y))
         margins.append(Loss.MARGIN.of(seen[0], y))
         bad |= ~gradient.flatten(1).isfinite().all(1)
         if step <= steps:
@@ -79,10 +86,10 @@ def trace(
     return Trace(torch.stack(losses, 1), torch.stack(margins, 1), far, bad, delta)
 
 
-def _cross_entropy(classifier: Classifier, y: Tensor, seen: list[Tensor], x: Tensor) -> Tensor:
+def _score(classifier: Classifier, loss: Loss, y: Tensor, seen: list[Tensor], x: Tensor) -> Tensor:
     logits = classifier.twin_logits(x)
     seen.append(logits.detach())
-    return Loss.CE.of(logits, y)
+    return loss.of(logits, y)
 
 
 def high_frequency_share(delta: Tensor) -> Tensor:

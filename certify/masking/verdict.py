@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robcert.certify.stats import proportion
+from robcert.certify.stats import mean_share, proportion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,15 +90,19 @@ class IndicatorText:
     advice: str
     required: bool = True
 
-    def of_share(self, shown: NDArray[np.bool_], among: NDArray[np.bool_]) -> Indicator:
-        """Share of ``shown`` within the images ``among``, with its Clopper–Pearson interval.
+    def of_share(
+        self, shown: NDArray[np.bool_] | NDArray[np.float64], among: NDArray[np.bool_]
+    ) -> Indicator:
+        """Mean of ``shown`` over the images ``among``, with its Clopper–Pearson interval.
+
+        It is a share of images, or of draws at them if outputs differ between calls.
 
         Flagged if the lower limit exceeds the threshold.
         """
         n = int(among.sum())
         if n == 0:
             return self.not_run()
-        share = proportion(int((shown & among).sum()), n, level=LEVEL)
+        share = mean_share(shown[among].astype(np.float64), level=LEVEL)
         return self._make(share.value, share.lower, share.upper, share.lower > self.threshold, n)
 
     def of_mean(self, values: NDArray[np.float64]) -> Indicator:

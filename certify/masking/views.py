@@ -1,9 +1,8 @@
 """Variants of a classifier with another gradient or another scale of the logits.
 
-A model with random outputs is attacked and judged by its mean logits. Expectation over
-transformation (Athalye, Engstrom, Ilyas, Kwok 2018, arXiv:1707.07397): the gradient of the mean of
-several draws. A success counts if most of as many fresh draws agree, because a single draw proves
-nothing about the model.
+A model with random outputs is attacked along the gradient of the mean of several draws (expectation
+over transformation: Athalye, Engstrom, Ilyas, Kwok 2018, arXiv:1707.07397). Searches see its mean
+logits. Where an attack ends, fresh draws judge it: a single draw proves nothing about the model.
 """
 
 from __future__ import annotations
@@ -41,11 +40,15 @@ def judged_by_mean(classifier: Classifier, draws: int) -> Classifier:
     return replace(classifier, runtime=replace(runtime, logits=_mean(runtime.logits, draws)))
 
 
-def averaged(classifier: Classifier, draws: int) -> Classifier:
-    """The model with the mean logits of ``draws`` runtime calls and the gradient of the mean."""
+def averaged(classifier: Classifier, draws: int, gradient_draws: int | None = None) -> Classifier:
+    """The model with the mean logits of ``draws`` runtime calls and the gradient of such a mean.
+
+    The gradient is that of ``gradient_draws`` draws, if given.
+    """
+    used = gradient_draws or draws
 
     def mean(logits: Logits | None) -> Logits | None:
-        return None if logits is None else _mean(logits, draws)
+        return None if logits is None else _mean(logits, used)
 
     judged, twin = judged_by_mean(classifier, draws), classifier.twin
     if twin is None:
@@ -55,17 +58,17 @@ def averaged(classifier: Classifier, draws: int) -> Classifier:
         judged,
         twin=replace(
             twin,
-            logits=_mean(twin.logits, draws),
+            logits=_mean(twin.logits, used),
             exact=mean(twin.exact),
             inside_scores=None if search is None else lambda: mean(search()),
         ),
     )
 
 
-def mostly_wrong(classifier: Classifier, x: Tensor, y: Tensor, draws: int) -> Tensor:
-    """Where more than half of ``draws`` fresh predictions differ from ``y (b,)``."""
-    wrong = torch.stack([classes_of(classifier.logits(x)) != y for _ in range(draws)])
-    return wrong.float().mean(0) > 0.5
+def wrong_shares(classifier: Classifier, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    """Share of fresh predictions that differ from ``y (b,)``, in two halves of them ``(b, 2)``."""
+    wrong = [classes_of(classifier.logits(x)) != y for _ in range(2 * (draws // 2))]
+    return torch.stack(wrong).double().view(2, draws // 2, len(y)).mean(1).T
 
 
 def as_checked(classifier: Classifier) -> Classifier:

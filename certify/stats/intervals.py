@@ -5,6 +5,7 @@ Everything is float64 and uses ``scipy.special`` only (``scipy.stats`` costs a s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.integer]
     Reals = NDArray[np.float64]
+
+_ROUNDING = 1e-9
+"""Error of a sum of shares that are whole numbers."""
 
 
 @overload
@@ -99,6 +103,23 @@ def proportion(successes: int, trials: int, *, level: float = 0.95) -> Proportio
     lower = clopper_pearson_lower(successes, trials, side)
     upper = clopper_pearson_upper(successes, trials, side)
     return Proportion(value, lower, upper, trials, level)
+
+
+def mean_share(shares: NDArray[np.float64], *, level: float = 0.95) -> Proportion:
+    """Mean of independent ``shares (n,)`` in [0, 1], with a two-sided interval.
+
+    Its limits are those of :func:`proportion` for the next smaller and the next larger count. The
+    variance of a share with mean p is at most p (1 - p), that of a success, so the interval is
+    wider than it needs to be unless all shares are 0 or 1. A negative sum counts as 0.
+
+    >>> mean_share(np.array([1.0, 0.0, 0.5])).value
+    0.5
+    """
+    count, total = len(shares), float(np.clip(np.sum(shares), 0, len(shares)))
+    below = proportion(math.floor(total + _ROUNDING), count, level=level)
+    above = proportion(math.ceil(total - _ROUNDING), count, level=level)
+    value = total / count if count else float("nan")
+    return Proportion(value, below.lower, above.upper, count, level)
 
 
 def binomial_tail(k: Counts | int, n: Counts | int, p: Reals | float) -> Reals:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from linear_models import SHAPE, linear_classifier
 
-from robcert.certify import session as sessions
 from robcert.certify.auditing.clean import rows
 from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.data import from_arrays
@@ -25,22 +25,27 @@ COUNT = 30
 
 
 @pytest.mark.parametrize(
-    ("seconds", "first", "expected"),
+    ("each", "fixed", "first", "expected"),
     [
-        (1e9, None, [8, 8, 8, 6]),
-        (1e9, 1, [1, 2, 4, 8, 8, 7]),
-        (1e9, 20, [8, 8, 8, 6]),
-        (0.0, None, [8, 4, 2, *[1] * 16]),
+        (0.0, 0.0, None, [8, 8, 8, 6]),
+        (0.0, 0.0, 1, [1, 2, 4, 8, 8, 7]),
+        (0.0, 0.0, 20, [8, 8, 8, 6]),
+        (40.0, 0.0, None, [8, 4, 2, *[1] * 16]),
+        (4.0, 0.0, None, [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2]),  # 16 s, 8 s
+        (0.0, 40.0, None, [8, 4, 8, 8, 2]),  # a batch costs the same at any size
+        (5.0, 20.0, None, [8, 4, 2, 1, *[2] * 7, 1]),
     ],
 )
 def test_slow_batches_become_smaller_and_fast_ones_grow(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    seconds: float,
+    each: float,
+    fixed: float,
     first: int | None,
     expected: list[int],
 ) -> None:
-    monkeypatch.setattr(sessions, "BATCH_SECONDS", seconds)
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     classifier = linear_classifier()
     channels, height, width = SHAPE
     drawn = np.random.default_rng(0).random((COUNT, height, width, channels))
@@ -50,6 +55,7 @@ def test_slow_batches_become_smaller_and_fast_ones_grow(
 
     def compute(batch: Batch) -> Columns:
         sizes.append(len(batch))
+        now[0] += fixed + each * len(batch)
         return rows(session, batch)
 
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:

@@ -12,7 +12,7 @@ from summaries import masking
 from robcert.certify.masking import indicators as masking_texts
 from robcert.certify.masking.checklist import ATTACKS, Facts, indicators_of
 from robcert.certify.masking.remedies import remedies_of
-from robcert.certify.masking.schema import MASKING
+from robcert.certify.masking.schema import JUDGED, MASKING
 from robcert.certify.masking.tables import tables
 from robcert.certify.masking.verdict import (
     Indicator,
@@ -50,6 +50,7 @@ def honest(n: int = N) -> dict[str, NDArray[Any]]:
     for name, number in {**measured, **norms}.items():
         columns[name] = np.full(n, number)
     columns["earlier"] = np.full(n, -1, dtype=np.int8)
+    columns["wrong_share"] = np.full((n, len(JUDGED), 2), np.nan)
     return columns
 
 
@@ -85,7 +86,7 @@ def _curve(*values: float) -> NDArray[np.float64]:
         ({"pgd_file": 0}, "hidden_by_the_file"),
         ({"pgd_small_logits": 1}, "rescaling_helps"),
         ({"pgd_large_logits": 1}, "rescaling_helps"),
-        ({"pgd_wide": 0}, "larger_radius_fails"),
+        ({"pgd_wide": 0, "pgd_file": 0}, "larger_radius_fails"),
         ({"fgsm": 1}, "one_step_beats_many"),
         ({"unbounded": 0}, "withstands_unbounded"),
         ({"moved": 0}, "attack_stands_still"),

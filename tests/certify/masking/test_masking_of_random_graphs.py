@@ -144,10 +144,8 @@ def test_averaged_attacks_break_a_graph_with_noise(operator: str, tmp_path: Path
     assert any(node.operator == operator for node in classifier.info.hint_nodes)
     near = checked(classifier, tmp_path, 0.15)
     assert near.corrected.value == 0
-    # by bad luck of the draws, which no seed controls, attacks without averages miss some images
-    masked_by_chance = flagged(near) >= {"answers_differ", "hidden_by_the_file"}
-    expected = MaskingVerdict.MASKED if masked_by_chance else MaskingVerdict.SUSPECT
-    assert near.verdict is expected, near.reason
+    assert near.verdict is MaskingVerdict.CLEAR, near.reason
+    assert near.by_chance is not None
     assert "answers_differ" in flagged(near)
     # what two draws say of one image is no disagreement of twin and runtime
     assert not {"twin_disagrees", "gradient_is_no_slope"} & flagged(near)
@@ -156,7 +154,7 @@ def test_averaged_attacks_break_a_graph_with_noise(operator: str, tmp_path: Path
 def test_no_lucky_draw_counts(tmp_path: Path) -> None:
     summary = checked(loaded(ADDED_NOISE["RandomNormalLike"], tmp_path), tmp_path, 0.002)
     assert summary.corrected.value == 1, summary.reason
-    assert summary.verdict is MaskingVerdict.SUSPECT
+    assert summary.verdict is MaskingVerdict.CLEAR
 
 
 def test_a_graph_that_draws_its_class_is_masked_for_only_others_lead_to_it(tmp_path: Path) -> None:
@@ -166,7 +164,7 @@ def test_a_graph_that_draws_its_class_is_masked_for_only_others_lead_to_it(tmp_p
     assert summary.verdict is MaskingVerdict.MASKED, summary.reason
     assert {"vanishing_gradient_margin", "transfer_beats_gradient"} <= flagged(summary)
     assert summary.naive.value > 0.9
-    assert summary.corrected.value < 0.1
+    assert summary.corrected.value < 0.2  # the class is drawn: no image makes it certain
 
 
 def test_dropout_in_training_mode_is_not_random_where_the_runtime_leaves_it_out(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.core import Batch, Norm
+from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.masking.trace import bend, high_frequency_share, trace
 from robcert.certify.model.classifier import Classifier
 
@@ -39,7 +39,7 @@ def classifier(module: nn.Module) -> Classifier:
 
 
 def test_on_a_linear_model_it_climbs_to_the_vertex() -> None:
-    seen = trace(classifier(Linear()), batch(), norm=Norm.LINF, epsilon=0.05, steps=10, seed=0)
+    seen = trace(classifier(Linear()), batch(), Ball(Norm.LINF, 0.05), steps=10, seed=0)
     assert seen.moved.all()
     assert not seen.not_a_number.any()
     assert (seen.margins.diff(dim=1) >= -1e-6).all()
@@ -49,7 +49,7 @@ def test_on_a_linear_model_it_climbs_to_the_vertex() -> None:
 
 
 def test_a_gradient_that_is_no_number_moves_no_pixel_and_is_told() -> None:
-    seen = trace(classifier(Poisoned()), batch(), norm=Norm.LINF, epsilon=0.05, steps=3, seed=0)
+    seen = trace(classifier(Poisoned()), batch(), Ball(Norm.LINF, 0.05), steps=3, seed=0)
     assert seen.not_a_number.all()
     assert not seen.moved.any()
 

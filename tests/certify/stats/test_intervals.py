@@ -12,6 +12,7 @@ from robcert.certify.stats.intervals import (
     binomial_tail,
     clopper_pearson_lower,
     clopper_pearson_upper,
+    mean_share,
     population_lower,
     proportion,
     rejection_boundary,
@@ -117,3 +118,19 @@ def test_alpha_outside_the_unit_interval_is_named(alpha: float) -> None:
 def test_more_successes_than_trials_are_refused() -> None:
     with pytest.raises(InvalidParameterError, match="got 3 of 2"):
         clopper_pearson_lower(3, 2, 0.05)
+
+
+def test_the_mean_of_shares_that_are_counts_is_a_proportion() -> None:
+    shares = np.repeat([1.0, 0.0], [3, 7])
+    assert mean_share(shares) == proportion(3, 10)
+    assert np.isnan(mean_share(np.array([])).value)
+
+
+@pytest.mark.parametrize("parameters", [(0.3, 0.3), (2.0, 8.0), (0.05, 1.0)])
+def test_limits_of_a_mean_share_hold(parameters: tuple[float, float]) -> None:
+    rng, trials = np.random.default_rng(0), 2000
+    true = parameters[0] / sum(parameters)
+    found = [mean_share(rng.beta(*parameters, 40)) for _ in range(trials)]
+    covered = np.mean([one.lower <= true <= one.upper for one in found])
+    assert covered >= 0.95
+    assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.01)

@@ -1,0 +1,88 @@
+"""How much more often images are misclassified under some attacks than under others.
+
+If outputs do not differ between calls, an attack succeeds on an image or it does not. If they do,
+fresh draws give a share at the image where each attack ended, and the largest of several such
+shares is large by chance too. So one half of the draws chooses the attack on an image and the other
+half judges it, and vice versa. The mean of both is not biased by the choice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .schema import JUDGED
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robcert.certify.session import Columns
+
+    Shares = NDArray[np.float64]
+
+CLEAN = ("clean",)
+
+
+def broken_by(columns: Columns, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Mask of the images that are misclassified under an attack of ``names``."""
+    return np.asarray(np.logical_or.reduce([columns[name] == 1 for name in names]))
+
+
+def is_random(columns: Columns) -> NDArray[np.bool_]:
+    """Mask of the images whose attacks were judged by several draws."""
+    return np.asarray(~np.isnan(columns["wrong_share"][:, 0, 0]))
+
+
+def excess(columns: Columns, names: tuple[str, ...], over: tuple[str, ...]) -> Shares:
+    """Share misclassified under the best of all, beyond the best of ``over`` alone ``(n,)``.
+
+    0 or 1 without randomness; else in [-1, 1], with a mean that chance does not raise.
+
+    Args:
+        columns: finished rows of the masking table.
+        names: attacks.
+        over: attacks that they are compared with.
+    """
+    shown = (broken_by(columns, names) & ~broken_by(columns, over)).astype(np.float64)
+    drawn = is_random(columns)
+    if drawn.any():
+        shares = columns["wrong_share"][drawn]
+        before = CLEAN + over
+        more = _judged_apart(shares, before + names) - _judged_apart(shares, before)
+        shown[drawn] = more
+    return shown
+
+
+def misclassified(columns: Columns, names: tuple[str, ...]) -> Shares:
+    """Share misclassified at the image itself or under the best of ``names`` ``(n,)``."""
+    wrong = ((columns["correct"] != 1) | broken_by(columns, names)).astype(np.float64)
+    drawn = is_random(columns)
+    if drawn.any():
+        wrong[drawn] = _judged_apart(columns["wrong_share"][drawn], CLEAN + names)
+    return wrong
+
+
+def excess_with_chance(columns: Columns, names: tuple[str, ...], over: tuple[str, ...]) -> Shares:
+    """What :func:`excess` would be if the draws that choose an attack also judged it ``(n,)``."""
+    before = CLEAN + over
+    shares = columns["wrong_share"].mean(2)
+    return _best(shares, before + names) - _best(shares, before)
+
+
+def _judged_apart(shares: Shares, names: tuple[str, ...]) -> Shares:
+    """Share of the attack that one half of the draws prefers, by the other half ``(n,)``."""
+    at = _positions(names)
+    halves = [np.nan_to_num(shares[:, at, half], nan=-1.0) for half in (0, 1)]
+    rows = np.arange(len(shares))
+    found = [halves[1 - half][rows, halves[half].argmax(1)] for half in (0, 1)]
+    return np.asarray(np.mean(found, 0))
+
+
+def _best(shares: Shares, names: tuple[str, ...]) -> Shares:
+    return np.asarray(np.nan_to_num(shares[:, _positions(names)], nan=-1.0).max(1))
+
+
+def _positions(names: tuple[str, ...]) -> list[int]:
+    """Positions of ``names`` along the axis of attacks; attacks in the file were not judged."""
+    return [JUDGED.index(name) for name in dict.fromkeys(names) if name in JUDGED]
