@@ -245,11 +245,13 @@ def load_pair(request: SessionRequest, on_note: Say) -> tuple[Classifier, ImageS
     Raises:
         RobcertError: one of them cannot be loaded.
     """
-    if request.data is None:
-        classifier = load_model_of(request, None, on_note)
-        return classifier, default_data(request, classifier, on_note)
-    images = load_data_of(request, request.data)
-    return load_model_of(request, images, on_note), images
+    if request.data is not None:
+        images = load_data_of(request, request.data)
+        return load_model_of(request, images, on_note), images
+    alone = load_model_of(request, None, on_note)
+    images = default_data(request, alone, on_note)
+    # again, to compare twin and runtime on images and to look for scores inside the graph
+    return load_model_of(request, images, lambda _: None), images
 
 
 def load_data_of(request: SessionRequest, data: str | Path | ImageSet) -> ImageSet:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
-from robcert.certify.model import InputGrid, Twin, rounds_by_itself
+from robcert.certify.model import InputGrid, ScoresInside, Twin, rounds_by_itself
 
 from .scores import ScoreRule
 from .twin.builder import EXECUTION_ERRORS
@@ -241,11 +241,12 @@ def _notes(module: TwinModule, dropped: tuple[GraphNode, ...]) -> Iterator[str]:
         yield f"the gradient is zero or undefined at these nodes: {names}"
 
 
-def _inside(whole: _PixelFunction, images: Tensor) -> Logits | None:
-    """Pixels to scores inside the graph, bypassing what may hide their gradient; None if none."""
+def _inside(whole: _PixelFunction, images: Tensor) -> ScoresInside | None:
+    """Scores inside the graph, bypassing what may hide their gradient; None if none."""
     inputs = whole.prepare(images)
     found = find_inside_scores(whole.module, inputs, classes=whole.rule.classes)
     if found is None:
         return None
     rule = whole.rule if found.outermost else ScoreRule("logits", whole.rule.classes)
-    return partial(replace(whole, module=found.module, rule=rule), straight_through=True)
+    function = partial(replace(whole, module=found.module, rule=rule), straight_through=True)
+    return ScoresInside(function, found.own_slopes)

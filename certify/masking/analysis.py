@@ -11,7 +11,7 @@ from .images import save_pictures
 from .schema import MASKING
 from .settings import MaskingSettings, axes
 from .sources import Sources
-from .views import as_checked
+from .views import as_checked, scores_inside
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier, ModelInfo
@@ -72,8 +72,10 @@ def _table(session: Session, settings: MaskingSettings) -> AnalysisGroup:
         seed=session.seed,
         sizes=axes(settings),
     )
-    info = session.classifier.info
+    info, twin = session.classifier.info, session.classifier.twin
+    inside = None if twin is None else scores_inside(twin)
     group.set_attributes(
+        inside_own_slopes=inside is not None and inside.own_slopes,
         hint_nodes=list(map(str, info.hint_nodes)),
         straight_through=list(map(str, info.straight_through)),
         disagreement=_disagreement(info),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robcert.certify.stats import proportion
+
 from .indicators import (
     ANSWERS_DIFFER,
     AVERAGING_WINS,
@@ -25,6 +27,7 @@ from .indicators import (
     INNER_WINS,
     LABELS_WIN,
     LONG_WINS,
+    LOSS_GAP,
     NO_GRADIENT_NODES,
     NOISE_WINS,
     NOISY,
@@ -49,6 +52,7 @@ from .indicators import (
     WIDER,
 )
 from .shares import broken_by, excess, is_random
+from .verdict import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,9 +216,17 @@ def _outputs(columns: Columns, facts: Facts) -> Iterator[Indicator]:
     yield SATURATED.of_share(columns["confidence"] == 1, all_images)
     yield NO_GRADIENT_NODES.of_value(facts.hint_nodes)
     yield DISAGREES.of_value(facts.disagreement)
-    yield OTHER_SLOPE.of_value(facts.slope_mismatch)
+    yield OTHER_SLOPE.of_value(facts.slope_mismatch if _may_hide(columns) else None)
     above = np.arange(facts.compared) < facts.crossings
     yield CROSSINGS.of_share(above, np.ones(facts.compared, dtype=np.bool_))
+
+
+def _may_hide(columns: Columns) -> bool:
+    """Whether more images survive the naive attack than honest models hide, or it did not run."""
+    among = _among(columns, ("pgd_file",))
+    survive = int((survives_naive(columns) & among).sum())
+    share = proportion(survive, int(among.sum()), level=LEVEL)
+    return share.n == 0 or share.lower > LOSS_GAP
 
 
 def needs_long_search(columns: Columns, info: ModelInfo) -> NDArray[np.bool_]:

@@ -17,7 +17,8 @@ and the multi-targeted margin attack (LLR, Table 2).
 GRADIENT_FREE_SHARE = 0.05
 """Threshold for images on which an attack without gradients, or a weaker attack, does better.
 
-A few such images near the decision boundary can be chance; one in twenty cannot.
+A few such images near the decision boundary can be chance; one in twenty cannot. Images whose
+gradient is zero or useless count from the same share on: fewer of them cannot hide more.
 """
 
 RESCALING_SHARE = 0.03
@@ -28,7 +29,7 @@ The same attack on the same loss at another scale gained nothing on 736 images o
 """
 
 RARE_SHARE = 0.01
-"""Threshold for gradients that are zero, NaN or useless; rounding alone stays below it."""
+"""Threshold for images that random noise alone breaks, which takes no search at all."""
 
 # A share is flagged only if its lower confidence limit exceeds the threshold, so small samples are
 # not flagged by chance.
@@ -63,21 +64,21 @@ SATURATED = IndicatorText(
 )
 VANISHING_FILE = IndicatorText(
     "vanishing_gradient_file",
-    RARE_SHARE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
     "Share of images with a zero gradient of the file's output, for which PGD on it fails.",
     "Attack the logits (as robcert does), or use straight-through gradients and search.",
 )
 VANISHING_CE = IndicatorText(
     "vanishing_gradient_ce",
-    RARE_SHARE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
     "Share of images with a zero cross-entropy gradient (logits), for which PGD on it fails.",
     "Use the logit margin as the loss, or rescale the logits.",
 )
 VANISHING_MARGIN = IndicatorText(
     "vanishing_gradient_margin",
-    RARE_SHARE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
     "Share of images with a zero gradient of the logit margin (norm below 1e-12).",
     "No other loss helps: use straight-through gradients, score search or transfer.",
@@ -135,7 +136,7 @@ ONE_STEP = IndicatorText(
 )
 UNBOUNDED = IndicatorText(
     "withstands_unbounded",
-    RARE_SHARE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
     "Share of images that survive PGD without a radius; on an unmasked model none does.",
     "The gradients carry no information: use search.",
@@ -226,14 +227,14 @@ NOT_RISING = IndicatorText(
 )
 STILL = IndicatorText(
     "attack_stands_still",
-    RARE_SHARE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
     "Share of images whose PGD never leaves its random start.",
     "The gradient is zero: use the margin, rescaled logits or search.",
 )
 NOT_A_NUMBER = IndicatorText(
     "gradient_not_a_number",
-    RARE_SHARE,
+    GRADIENT_FREE_SHARE,
     Weight.SUPPORTING,
     "Share of images where a gradient of PGD contained NaN or infinity, so no step was taken.",
     "Find the operator that overflows; until then only searches are meaningful.",

@@ -10,7 +10,7 @@ import numpy as np
 from robcert.certify.attacks import distance_limit, one_input_only
 from robcert.certify.store import ledger
 
-from .checklist import ATTACKS, Facts, indicators_of
+from .checklist import ATTACKS, BY_GRADIENT, WITHOUT_GRADIENT, Facts, indicators_of
 from .indicators import (
     HOPSKIPJUMP_WINS,
     INNER_WINS,
@@ -53,8 +53,9 @@ class MaskingSummary:
         reason: the evidence behind it, in one sentence.
         would_change: what would change it, in one sentence.
         hidden_in: what hides its gradient: ``file`` (its own output alone), ``cross-entropy`` (of
-            the logits), ``both``, ``every loss`` (only attacks without gradients succeed),
-            ``nothing``, or ``unknown``.
+            the logits), ``both``, ``output layers`` (PGD on scores inside the graph succeeds, along
+            their own gradient), ``every loss`` (only attacks without gradients, or past layers
+            that hide it, succeed), ``nothing``, or ``unknown``.
         naive: attacked: robust accuracy under PGD on the file's own output.
         corrected: attacked: robust accuracy under all attacks of the check together.
         indicators: the checklist.
@@ -113,7 +114,9 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
         verdict=found,
         reason=" ".join([reason_of(indicators), *notes]),
         would_change=change_of(indicators),
-        hidden_in="unknown" if found is MaskingVerdict.UNKNOWN else _hidden_in(indicators),
+        hidden_in="unknown"
+        if found is MaskingVerdict.UNKNOWN
+        else _hidden_in(indicators, _searches_needed(columns, group)),
         naive=robust_accuracy(columns, NAIVE),
         corrected=robust_accuracy(columns),
         indicators=indicators,
@@ -179,10 +182,19 @@ def _names_one_class(store: ResultStore, group: AnalysisGroup) -> bool:
     return bool((correct == (labels == named[0])).all())
 
 
-def _hidden_in(indicators: tuple[Indicator, ...]) -> str:
+def _searches_needed(columns: Columns, group: AnalysisGroup) -> bool:
+    """Whether no true gradient, of the output or of scores inside the graph, is enough."""
+    if not group.attribute("inside_own_slopes", False):
+        return True
+    gained = excess(columns, WITHOUT_GRADIENT, (*BY_GRADIENT, "inner"))
+    return LONG_WINS.of_share(gained, columns["correct"] == 1).flagged
+
+
+def _hidden_in(indicators: tuple[Indicator, ...], searches_needed: bool) -> str:
     flagged = {i.name for i in indicators if i.flagged}
     if flagged & _NO_GRADIENT_LEADS:
-        return "every loss"
+        by_inside = INNER_WINS.name in flagged and not searches_needed
+        return "output layers" if by_inside else "every loss"
     in_file, in_logits = STRONGER_FILE.name in flagged, STRONGER_CE.name in flagged
     if in_file and in_logits:
         return "both"

@@ -74,6 +74,9 @@ def where_hidden(hidden_in: str) -> str:
         "adversarial images. The logits, which robcert attacks, do not hide it.",
         "cross-entropy": "Cross-entropy hides the gradient; other losses of the logits do not.",
         "both": "The file's output and cross-entropy of its logits hide the gradient.",
+        "output layers": "The layers after the scores inside the graph hide the gradient: PGD on "
+        "those scores succeeds. An average of the probabilities of confident networks does so "
+        "too, because they saturate in floating point; it need not be meant to.",
         "every loss": "No loss of the output has a useful gradient: only attacks without gradients "
         "or on scores inside the graph succeed.",
     }.get(hidden_in, "")

@@ -20,7 +20,7 @@ from robcert.certify.numerics import classes_of, generator
 
 if TYPE_CHECKING:
     from robcert.certify.core import Batch
-    from robcert.certify.model import Classifier, Logits, Twin
+    from robcert.certify.model import Classifier, Logits, ScoresInside, Twin
 
     from .settings import MaskingSettings
 
@@ -47,22 +47,16 @@ def averaged(classifier: Classifier, draws: int, gradient_draws: int | None = No
     """
     used = gradient_draws or draws
 
-    def mean(logits: Logits | None) -> Logits | None:
-        return None if logits is None else _mean(logits, used)
+    def inside() -> ScoresInside | None:
+        found = None if twin is None else scores_inside(twin)
+        return None if found is None else replace(found, logits=_mean(found.logits, used))
 
     judged, twin = judged_by_mean(classifier, draws), classifier.twin
     if twin is None:
         return judged
-    search = twin.inside_scores
-    return replace(
-        judged,
-        twin=replace(
-            twin,
-            logits=_mean(twin.logits, used),
-            exact=mean(twin.exact),
-            inside_scores=None if search is None else lambda: mean(search()),
-        ),
-    )
+    exact = None if twin.exact is None else _mean(twin.exact, used)
+    mean = replace(twin, logits=_mean(twin.logits, used), exact=exact, inside_scores=inside)
+    return replace(judged, twin=mean)
 
 
 def wrong_shares(classifier: Classifier, x: Tensor, y: Tensor, draws: int) -> Tensor:
@@ -109,8 +103,13 @@ def logits_inside_graph(classifier: Classifier) -> Classifier | None:
     None where no layer needs to be bypassed: the result would be the model itself.
     """
     twin = classifier.twin
-    inside = None if twin is None or twin.inside_scores is None else twin.inside_scores()
-    return None if twin is None or inside is None else _with_logits(classifier, twin, inside)
+    inside = None if twin is None else scores_inside(twin)
+    return None if twin is None or inside is None else _with_logits(classifier, twin, inside.logits)
+
+
+def scores_inside(twin: Twin) -> ScoresInside | None:
+    """Scores inside the graph; None if there are none, or nothing may hide their gradient."""
+    return None if twin.inside_scores is None else twin.inside_scores()
 
 
 def noise_averaged_gradient(

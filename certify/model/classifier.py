@@ -172,6 +172,20 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoresInside:
+    """Scores inside the graph that give the same classes as its output.
+
+    Attributes:
+        logits: pixels ``(b, c, h, w)`` to these scores ``(b, k)``.
+        own_slopes: whether their gradient is the graph's own. Otherwise it bypasses layers before
+            them that may hide it.
+    """
+
+    logits: Logits
+    own_slopes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Twin:
     """The same function in torch operations, with gradients.
 
@@ -185,16 +199,15 @@ class Twin:
         declared: counterpart of :attr:`Runtime.declared`, with the true gradient unless all nodes
             without one round to a number format; None if there is no ``declared``.
         inside_scores: finds scores inside the graph, see
-            :mod:`robcert.certify.importer.twin.inside_scores`: pixels to these scores, with a
-            gradient that bypasses what may hide it. None, or a function that returns None, where
-            the graph has no such scores.
+            :mod:`robcert.certify.importer.twin.inside_scores`. None, or a function that returns
+            None, where the graph has no such scores, or nothing may hide their gradient.
         fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
     """
 
     logits: Logits
     exact: Logits | None = None
     declared: Logits | None = None
-    inside_scores: Callable[[], Logits | None] | None = None
+    inside_scores: Callable[[], ScoresInside | None] | None = None
     fixed_batch: int | None = None
 
     def __call__(self, x: Tensor, *, straight_through: bool = True) -> Tensor:

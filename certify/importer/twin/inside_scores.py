@@ -41,10 +41,12 @@ class InsideScores:
     Attributes:
         module: model inputs to scores inside the graph.
         outermost: whether these are the scores of the whole twin.
+        own_slopes: whether nothing on the way is bypassed or has a surrogate slope.
     """
 
     module: TwinModule
     outermost: bool
+    own_slopes: bool
 
 
 def find_inside_scores(twin: TwinModule, inputs: Tensor, *, classes: int) -> InsideScores | None:
@@ -68,7 +70,7 @@ def find_inside_scores(twin: TwinModule, inputs: Tensor, *, classes: int) -> Ins
         return None
     inside = copy(twin)
     inside.module = module
-    return InsideScores(inside, outermost)
+    return InsideScores(inside, outermost, own_slopes=not image and not changed)
 
 
 class _Watch(fx.Interpreter):

@@ -143,7 +143,7 @@ def test_averaged_attacks_break_a_graph_with_noise(operator: str, tmp_path: Path
     assert classifier.differentiable
     assert any(node.operator == operator for node in classifier.info.hint_nodes)
     near = checked(classifier, tmp_path, 0.15)
-    assert near.corrected.value == 0
+    assert near.corrected.value < 0.02
     assert near.verdict is MaskingVerdict.CLEAR, near.reason
     assert near.by_chance is not None
     assert "answers_differ" in flagged(near)

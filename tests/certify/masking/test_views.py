@@ -17,6 +17,7 @@ from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.summary import summarise
+from robcert.certify.masking.tables import where_hidden
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.masking.views import as_checked
 from robcert.certify.model.classifier import (
@@ -109,7 +110,7 @@ def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path
         summary = summarise(store, analyse(session, few, sources=()))
     fixes = {remedy.name: remedy for remedy in summary.remedies}
     assert summary.verdict is MaskingVerdict.MASKED, summary.reason
-    assert summary.hidden_in == "every loss"
+    assert summary.hidden_in == "output layers"
     assert "inner_scores_beat_gradient" in {one.name for one in summary.indicators if one.flagged}
     assert fixes["scores inside the graph"].gets_through
     assert fixes["scores inside the graph"].robust.value == summary.corrected.value
@@ -148,3 +149,46 @@ def test_a_number_format_keeps_its_stand_in_gradient_and_a_rounding_node_does_no
         assert ((rows["gradient_norm_file"] == 0) == vanishes).all()
         assert ((rows["pgd_file"] == 1) != vanishes).all()
         assert (rows["pgd_ce"] == 1).all()
+
+
+def test_a_mean_of_saturated_probabilities_is_hidden_by_the_output_layers(tmp_path: Path) -> None:
+    # margins of 500 times 0.8 and more for each of two members: the other class has probability 0
+    members = [
+        made
+        for at in ("1", "2")
+        for made in (
+            node("MatMul", f"flat weight{at}", f"sums{at}"),
+            node("Add", f"sums{at} bias{at}", f"scores{at}"),
+            node("Softmax", f"scores{at}", f"p{at}"),
+        )
+    ]
+    ends = [
+        node("Mean", "p1 p2", "p"),
+        node("Clip", "p low high", "some"),
+        node("Log", "some", "y"),
+    ]
+    weight = np.stack([np.zeros(16), np.ones(16)], 1).astype(np.float32)
+    made = model(
+        [node("Flatten", "x", "flat"), *members, *ends],
+        inputs={"x": ["b", 1, 4, 4]},
+        outputs={"y": ["b", 2]},
+        weights={
+            "weight1": 500 * weight,
+            "weight2": 520 * weight,
+            "bias1": np.array([0, -500 * 8], np.float32),
+            "bias2": np.array([0, -520 * 8], np.float32),
+            "low": np.array(1e-7, np.float32),
+            "high": np.array(1, np.float32),
+        },
+    )
+    draw = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
+    pixels = np.where(np.arange(60)[:, None, None, None] % 2, 0.6, 0.3) + 0.1 * draw
+    images = from_arrays("test", pixels.astype(np.float32), np.arange(60) % 2)
+    classifier = load_classifier(saved(tmp_path, made), LoadOptions(device="cpu"), images=images)
+    with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
+        session = Session(classifier, images, np.arange(60), store)
+        summary = summarise(store, analyse(session, QUICK, sources=()))
+    assert summary.verdict is MaskingVerdict.MASKED, summary.reason
+    assert summary.hidden_in == "output layers"
+    assert "need not be meant" in where_hidden(summary.hidden_in)
+    assert summary.corrected.value < summary.naive.value - 0.3

@@ -84,6 +84,7 @@ def test_scores_are_found_behind_what_flattens_them(after: list[NodeProto]) -> N
     )
     assert inside is not None
     assert not inside.outermost
+    assert inside.own_slopes
     torch.testing.assert_close(inside.module(IMAGES), IMAGES.flatten(1) @ torch.from_numpy(WEIGHT))
     torch.testing.assert_close(slope(inside), the_linear_slope())
 
@@ -100,6 +101,7 @@ def test_an_image_that_is_looked_up_gets_the_slope_of_the_image() -> None:
     inside = found_in(nodes, levels=np.float32(16), table=table)
     assert inside is not None
     assert inside.outermost
+    assert not inside.own_slopes
     torch.testing.assert_close(slope(inside), the_linear_slope())
 
 
