@@ -157,18 +157,20 @@ class AttackPlan:
     def long_search(self, sources: tuple[Classifier, ...]) -> Found:
         """Searches by scores, from transferred images and by labels, with many more queries.
 
-        If the model's outputs are random a query takes several forward passes, so there are fewer.
+        The network inside the graph, without the layers that may hide its gradient, is a source
+        too. If the model's outputs are random a query takes several forward passes, so there are
+        fewer.
         """
         model, queries = self.classifier, self.settings.long_queries
         if self.drawn is not None:
             queries = max(1, queries // self.settings.draws)
         ball, seed = self._ball, self.seed + 1
+        inside, others = logits_inside_graph(model), [one for one in sources if one.differentiable]
+        starts = [*([] if inside is None else [inside]), *others[:1]]
         config = TransferStartConfig(self.settings.steps, queries)
         found = [square(model, self.batch, ball, queries=queries, seed=seed)]
         found += [
-            transfer_start(source, model, self.batch, ball, config, seed=seed)
-            for source in sources[:1]
-            if source.differentiable
+            transfer_start(start, model, self.batch, ball, config, seed=seed) for start in starts
         ]
         found.append(label_search(model, self.batch, ball, queries=queries, seed=seed))
         return _any_of(found)

@@ -14,6 +14,7 @@ from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.masking.analysis import analyse
+from robcert.certify.masking.attacks import AttackPlan
 from robcert.certify.masking.evidence import evidence
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.summary import summarise
@@ -32,6 +33,8 @@ from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from robcert.certify.data.image_set import ImageSet
 
 QUICK = MaskingSettings(
     epsilon=0.15, steps=10, restarts=1, unbounded_steps=20, noise_draws=20, queries=200
@@ -82,7 +85,8 @@ def test_a_shattered_gradient_is_doubted_and_found_out(tmp_path: Path) -> None:
     assert summary.corrected.value < summary.naive.value - 0.5
 
 
-def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path: Path) -> None:
+def labels_of_a_network(folder: Path) -> tuple[Classifier, ImageSet]:
+    """A linear network whose output is only its class, and images near its boundary."""
     made = model(
         [
             node("Flatten", "x", "flat"),
@@ -103,7 +107,12 @@ def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path
     draw = np.random.default_rng(0).random((60, 1, 4, 4), dtype=np.float32)
     pixels = np.where(np.arange(60)[:, None, None, None] % 2, 0.6, 0.3) + 0.1 * draw
     images = from_arrays("test", pixels.astype(np.float32), np.arange(60) % 2)
-    classifier = load_classifier(saved(tmp_path, made), LoadOptions(device="cpu"), images=images)
+    classifier = load_classifier(saved(folder, made), LoadOptions(device="cpu"), images=images)
+    return classifier, images
+
+
+def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path: Path) -> None:
+    classifier, images = labels_of_a_network(tmp_path)
     few = replace(QUICK, queries=1, noise_draws=1, long_queries=1)
     with ResultStore.open(tmp_path / "r.h5", model=classifier.info, data=images.info) as store:
         session = Session(classifier, images, np.arange(60), store)
@@ -115,6 +124,17 @@ def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path
     assert fixes["scores inside the graph"].gets_through
     assert fixes["scores inside the graph"].robust.value == summary.corrected.value
     assert fixes["margin loss"].robust.value == 1
+
+
+def test_the_long_search_starts_at_images_of_the_network_inside(tmp_path: Path) -> None:
+    classifier, images = labels_of_a_network(tmp_path)
+    some = np.arange(1, 40, 2)
+    batch = Batch(some, images.pixels(some), torch.from_numpy(np.asarray(images.labels)[some]))
+    one = replace(QUICK, long_queries=1)  # nothing else finds anything with one query
+    found = AttackPlan.on(classifier, batch, one, 0).long_search(()).found
+    within = batch.x.flatten(1).sum(1) - 8 < 16 * one.epsilon
+    assert within.any()
+    assert torch.equal(found, within)
 
 
 class Grid(nn.Module):
