@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robcert.certify.core import Progress, silent
 from robcert.certify.errors import TrainingError
+from robcert.certify.file_lock import FileLock
 from robcert.trainers.data import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
-from robcert.trainers.loop import ALONE, MODEL, STATE, OnEpoch, Processes, RunPlan, RunResult, fit
+from robcert.trainers.loop import (
+    ALONE,
+    FIRST,
+    MODEL,
+    STATE,
+    OnEpoch,
+    Processes,
+    RunPlan,
+    RunResult,
+    checkpoint_file,
+    delete_run,
+    fit,
+    holds_run,
+    initial_network,
+    network_spec,
+    own_files,
+)
 from robcert.trainers.methods import Standard
 
 from .export import export_checkpoint
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from robcert.trainers.recipe import TrainConfig
-
-FIRST = "first"
-"""Folder, inside the run folder, of the network that provides the initial weights."""
 
 OnNote = Callable[[str], None]
 
@@ -81,7 +94,8 @@ def train(
         plan: configuration of the training.
         resume: continue the run in the folder; a run that was interrupted before its first
             checkpoint starts again.
-        overwrite: delete a run that is in the folder.
+        overwrite: delete the files of a run that is in the folder, after everything else was
+            checked; other files stay.
         progress: called with the number of batches done in each epoch.
         on_note: called with each decision about the images, before training starts.
         on_epoch: called with the record of each finished epoch.
@@ -90,39 +104,40 @@ def train(
         DataError: the images are not available.
         InvalidParameterError: the training ends before its warm-up or one of its milestones.
         TrainingError: the folder contains a run and neither ``resume`` nor ``overwrite`` is given,
-            or the training failed.
+            another training writes into it, ``overwrite`` would delete files that are no run's or
+            the initial weights, or the training failed.
         KeyboardInterrupt: after Ctrl-C, with the state saved.
     """
     plan.config.require_reached()
     if plan.pretraining is not None:
         plan.pretraining.require_reached()
-    _require_free(plan, resume=resume, overwrite=overwrite)
-    begun = (plan.out / STATE).is_file()
-    split = _split(plan)
-    if on_note is not None and plan.processes.first:
-        for note in split.notes:
-            on_note(note)
-    if split.train.name.startswith(TRY_OUT_DATA):
-        plan = replace(plan, config=replace(plan.config, data=TRY_OUT_DATA))
-    run_plan = RunPlan(
-        plan.config,
-        split.train,
-        split.evaluation,
-        plan.out,
-        _pretrained(plan, split, progress, on_epoch),
-        plan.device,
-        plan.processes,
-    )
-    run = fit(run_plan, resume=resume and begun, progress=progress, on_epoch=on_epoch)
-    if plan.processes.first:
-        export_checkpoint(plan.out)
-    plan.processes.wait()
+    with _held(plan):
+        _require_free(plan, resume=resume, overwrite=overwrite)
+        split = _split(plan)
+        if not resume:
+            _require_initial_weights(plan, split)
+        if overwrite and not resume:
+            _delete_run(plan)
+        begun = (plan.out / STATE).is_file()
+        if on_note is not None and plan.processes.first:
+            for note in split.notes:
+                on_note(note)
+        if split.train.name.startswith(TRY_OUT_DATA):
+            plan = replace(plan, config=replace(plan.config, data=TRY_OUT_DATA))
+        run_plan = RunPlan(
+            plan.config,
+            split.train,
+            split.evaluation,
+            plan.out,
+            _pretrained(plan, split, progress, on_epoch),
+            plan.device,
+            plan.processes,
+        )
+        run = fit(run_plan, resume=resume and begun, progress=progress, on_epoch=on_epoch)
+        if plan.processes.first:
+            export_checkpoint(plan.out)
+        plan.processes.wait()
     return Trained(run, plan.out / MODEL)
-
-
-def holds_run(folder: Path) -> bool:
-    """Whether ``folder`` contains a run that can be resumed."""
-    return (folder / STATE).is_file() or (folder / FIRST / STATE).is_file()
 
 
 def _pretrained(
@@ -159,19 +174,58 @@ def _split(plan: TrainPlan) -> Split:
     return training_images(config.data, root=root, fetch=fetch, validation=config.validation)
 
 
+@contextlib.contextmanager
+def _held(plan: TrainPlan) -> Iterator[None]:
+    """Keep other trainings out of the run folder; processes that share a run do not lock it."""
+    if plan.processes.several:
+        yield
+        return
+    out = plan.out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out, TrainingError)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _require_free(plan: TrainPlan, *, resume: bool, overwrite: bool) -> None:
-    """Delete a run in the folder if ``overwrite``, else raise unless it is to be resumed."""
-    out, processes = plan.out, plan.processes
-    occupied = holds_run(out)
-    processes.wait()
-    if out.is_file():
+    """Raise unless the folder is free, or its run is to be resumed or may be deleted."""
+    out = plan.out
+    if out.exists() and not out.is_dir():
         message = f"{out} is a file, not a run folder"
         raise TrainingError(message)
-    if resume or not occupied:
+    if resume:
         return
-    if not overwrite:
+    own, run = own_files(out), holds_run(out)
+    if overwrite:
+        if not own and out.is_dir() and any(out.iterdir()):
+            message = f"{out} contains files but no run to overwrite"
+            raise TrainingError(message, hint="choose another folder")
+        return
+    if run:
         message = f"{out} already contains a run"
         raise TrainingError(message, hint="resume it, overwrite it, or choose another folder")
-    if processes.first:
-        shutil.rmtree(out)
-    processes.wait()
+    if own:
+        message = f"{out} contains {own[0].relative_to(out)}, which the run would replace"
+        raise TrainingError(message, hint="choose another folder")
+
+
+def _require_initial_weights(plan: TrainPlan, split: Split) -> None:
+    """Raise unless the weights that the training starts from can be read, and stay."""
+    config = plan.config
+    if config.init_from is None:
+        return
+    weights = checkpoint_file(Path(config.init_from))
+    spec = network_spec(config, split.train, split.evaluation)
+    initial_network(spec, config.seed, weights)
+    if weights.resolve() in [path.resolve() for path in own_files(plan.out)]:
+        message = f"the initial weights {weights} are in the run folder {plan.out}"
+        raise TrainingError(message, hint="write to another folder")
+
+
+def _delete_run(plan: TrainPlan) -> None:
+    plan.processes.wait()
+    if plan.processes.first:
+        delete_run(plan.out)
+    plan.processes.wait()

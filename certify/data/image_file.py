@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 GREY = ("1", "L")
 COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "PA")
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""Formats that are read, by content; others may run programs (PostScript) or are rarely tested."""
+
 EXIF_AS_TEXT = "Raw profile type exif"
 
 ORIENTATION = 0x0112
@@ -103,11 +106,12 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 yield image
     except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
-        message = f"cannot read the image {path}: it is truncated or not an image"
-        raise DataError(message) from error
+        message = f"cannot read the image {path}: it is damaged, or of another format"
+        hint = "store it as PNG; JPEG, BMP, GIF, TIFF, WebP, PPM and PGM are read too"
+        raise DataError(message, hint=hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"the image {path} has too many pixels"
         raise DataError(message) from error

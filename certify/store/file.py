@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, Self
 import h5py
 
 from robcert.certify.errors import StoreError
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock, the rest works
-    fcntl = None  # type: ignore[assignment]
+from robcert.certify.file_lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +60,7 @@ class SafeFile:
                 raise NotADirectoryError(errno.ENOTDIR, "")
             lacking = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
+            lock = FileLock(path, StoreError)
         try:
             with storage_errors(path, "cannot write"):
                 _beside(path, "draft").unlink(missing_ok=True)
@@ -164,43 +160,6 @@ class SafeFile:
             with contextlib.suppress(OSError):  # another process has written into it
                 for folder in self._folders:
                     folder.rmdir()
-
-
-class FileLock:
-    """An exclusive lock for writing ``path``; the system releases it if the process is killed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = _beside(path, "lock")
-        while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            self._lock(path)
-            if self._still_named():
-                return
-            os.close(self._descriptor)
-
-    def _lock(self, path: Path) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return  # a file system without locks
-            os.close(self._descriptor)
-            message = f"another robcert is writing {path}"
-            raise StoreError(message, hint="wait for it, or write to another file") from None
-
-    def _still_named(self) -> bool:
-        """Whether the locked file still exists under its name (its last owner deletes it)."""
-        try:
-            return os.fstat(self._descriptor).st_ino == self._path.stat().st_ino
-        except FileNotFoundError:
-            return False
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
 
 
 @contextlib.contextmanager

@@ -186,9 +186,9 @@ class TrainOptions:
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, if there is one.")
     ] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run in --out first.")] = (
-        False
-    )
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run in --out; other files stay.")
+    ] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
 

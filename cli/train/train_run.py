@@ -81,7 +81,7 @@ def _print_result(trained: Trained, *, quiet: bool) -> None:
 @contextlib.contextmanager
 def _interrupted_once(processes: Processes, out: Path) -> Iterator[None]:
     """Context in which only the first process reports Ctrl-C, which all processes receive."""
-    from robcert.trainers.train import holds_run
+    from robcert.trainers.loop import holds_run
 
     try:
         yield

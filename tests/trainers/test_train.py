@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.errors import DataError, TrainingError
+from robcert.certify.errors import DataError, RobcertError, TrainingError
+from robcert.certify.file_lock import FileLock
 from robcert.certify.local_linearity.deviation import (
     Search,
     Sided,
@@ -66,11 +69,70 @@ def test_a_finished_run_is_not_overwritten_unasked(finished: Path) -> None:
         train(TrainPlan(QUICK, out=finished))
 
 
-@pytest.mark.slow
-def test_a_finished_run_is_overwritten_on_request(tmp_path: Path) -> None:
-    train(TrainPlan(QUICK, out=tmp_path))
-    train(TrainPlan(replace(QUICK, seed=1), out=tmp_path), overwrite=True)
-    assert read_description(tmp_path).training.seed == 1
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def copied(run: Path, folder: Path) -> Path:
+    """A run folder beside foreign files."""
+    shutil.copytree(run, folder)
+    (folder / "epochs").mkdir()
+    (folder / "epochs" / "notes.txt").write_text("mine")
+    (folder / "thesis.tex").write_text("mine")
+    return folder
+
+
+def test_overwriting_deletes_the_files_of_the_run_alone(finished: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path / "run")
+    (out / "epochs" / "epoch-0007.safetensors").write_bytes(b"old")
+    train(TrainPlan(replace(QUICK, seed=1), out=out), overwrite=True)
+    assert read_description(out).training.seed == 1
+    assert (out / "thesis.tex").read_text() == (out / "epochs" / "notes.txt").read_text() == "mine"
+    assert not (out / "epochs" / "epoch-0007.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"data": "no-such-set"}, "no-such-set"),
+        ({"init_from": "{out}"}, "are in the run folder"),
+        ({"init_from": "{out}/best.safetensors"}, "are in the run folder"),
+        ({"init_from": "{out}/missing.safetensors"}, "no checkpoint"),
+        ({"init_from": "{out}", "architecture": Architecture("cnn4", width=4)}, "do not fit"),
+    ],
+)
+def test_a_run_is_not_deleted_before_everything_was_checked(
+    finished: Path, tmp_path: Path, changed: dict[str, Any], error: str
+) -> None:
+    out = copied(finished, tmp_path / "run")
+    before = contents(out)
+    said: dict[str, Any] = {
+        name: value.format(out=out) if isinstance(value, str) else value
+        for name, value in changed.items()
+    }
+    with pytest.raises(RobcertError, match=error):
+        train(TrainPlan(replace(QUICK, **said), out=out), overwrite=True)
+    assert contents(out) == before
+
+
+def test_a_folder_without_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(TrainingError, match="no run to overwrite"):
+        train(TrainPlan(QUICK, out=tmp_path), overwrite=True)
+    (tmp_path / "model.onnx").write_text("mine")
+    with pytest.raises(TrainingError, match=r"model.onnx, which the run would replace"):
+        train(TrainPlan(QUICK, out=tmp_path))
+    assert (tmp_path / "model.onnx").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks")
+def test_two_trainings_do_not_share_a_folder(finished: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path / "run")
+    before, lock = contents(out), FileLock(out, TrainingError)
+    with pytest.raises(TrainingError, match="another robcert is writing"):
+        train(TrainPlan(QUICK, out=out), overwrite=True)
+    lock.release()
+    assert contents(out) == before
 
 
 def test_without_the_default_data_the_bundled_images_serve(tmp_path: Path) -> None:

@@ -7,13 +7,24 @@ from .checkpoint import (
     read_description,
     write_whole,
 )
+from .initial_weights import initial_network, network_spec
 from .loop import OnEpoch, RunResult, fit
 from .processes import ALONE, Processes, launched
 from .run import Run, RunPlan
-from .run_folder import MODEL, STATE, EpochRecord, kept_checkpoints
+from .run_folder import (
+    FIRST,
+    MODEL,
+    STATE,
+    EpochRecord,
+    delete_run,
+    holds_run,
+    kept_checkpoints,
+    own_files,
+)
 
 __all__ = [
     "ALONE",
+    "FIRST",
     "MODEL",
     "STATE",
     "EpochRecord",
@@ -23,11 +34,16 @@ __all__ = [
     "RunPlan",
     "RunResult",
     "checkpoint_file",
+    "delete_run",
     "fit",
+    "holds_run",
+    "initial_network",
     "kept_checkpoints",
     "launched",
     "load_checkpoint",
     "load_network",
+    "network_spec",
+    "own_files",
     "read_description",
     "write_whole",
 ]

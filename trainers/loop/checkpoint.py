@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMAT = "robcert-checkpoint"
 FORMAT_VERSION = 1
 WEIGHTS = "checkpoint.safetensors"
+PARTIAL = ".partial"
 _HEADER = "robcert"
 
 
@@ -191,7 +192,7 @@ def read_header(file: Path) -> dict[str, str]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write ``content`` to a temporary file, then rename it to ``path``: all of it or nothing."""
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(path.name + PARTIAL)
     temporary.write_bytes(content)
     temporary.replace(path)
 

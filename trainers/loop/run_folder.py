@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ from robcert.trainers.methods import METHODS
 from robcert.trainers.networks import LossScale
 from robcert.trainers.recipe import TrainConfig
 
-from .checkpoint import read_header, read_tensors, write_whole
+from .checkpoint import PARTIAL, WEIGHTS, read_header, read_tensors, write_whole
 from .epoch_totals import EpochTotals
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ CONFIG = "config.json"
 METRICS = "metrics.csv"
 MODEL = "model.onnx"
 EPOCHS = "epochs"
+FIRST = "first"
+"""Folder, inside the run folder, of the network that provides the initial weights."""
+
 _HEADER = "robcert-state"
+_OWN = (BEST, STATE, CONFIG, METRICS, MODEL, WEIGHTS)
+"""Names of the files that a run writes, besides the checkpoints along it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +183,26 @@ def _differences(saved: dict[str, Any], asked: dict[str, Any], where: str = "") 
         elif here != there:
             paths.append(f"{where}{name}")
     return paths
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether ``folder`` contains a run that can be resumed."""
+    return (folder / STATE).is_file() or (folder / FIRST / STATE).is_file()
+
+
+def own_files(folder: Path) -> list[Path]:
+    """The files in ``folder`` that a run writes, those of its first network included."""
+    names = [*_OWN, *(f"{name}{PARTIAL}" for name in _OWN)]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    for ending in ("", PARTIAL):
+        found += (folder / EPOCHS).glob(f"epoch-*.safetensors{ending}")
+    return found + (own_files(folder / FIRST) if (folder / FIRST).is_dir() else [])
+
+
+def delete_run(folder: Path) -> None:
+    """Delete the files of a run, and its folders if nothing else is in them."""
+    for path in own_files(folder):
+        path.unlink()
+    for inner in (folder / FIRST / EPOCHS, folder / FIRST, folder / EPOCHS):
+        with contextlib.suppress(OSError):  # it holds other files, or does not exist
+            inner.rmdir()

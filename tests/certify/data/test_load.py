@@ -286,3 +286,14 @@ def test_no_float_copy_of_the_set_is_made() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * images.nbytes / 2  # a float copy would take four times the bytes
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "SGI"])
+def test_the_content_of_an_image_decides_its_format(tmp_path: Path, kind: str) -> None:
+    # PostScript would be run by another program
+    picture = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    picture.save(tmp_path / "0.png", format=kind)
+    with pytest.raises(DataError, match=r"0.png: it is damaged, or of another format"):
+        load_images(tmp_path)
+    picture.save(tmp_path / "0.png", format="BMP")
+    assert load_images(tmp_path).pixels(np.arange(1)).shape == (1, 3, 8, 8)

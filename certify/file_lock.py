@@ -1,0 +1,59 @@
+"""A lock against two processes that write the same results file or run folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock, the rest works
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .errors import RobcertError
+
+
+class FileLock:
+    """An exclusive lock for writing ``path``; the system releases it if the process is killed.
+
+    Args:
+        path: a file or a folder; the lock is a hidden file beside it.
+        error: raised if another process holds the lock.
+    """
+
+    def __init__(self, path: Path, error: type[RobcertError]) -> None:
+        self._path, self._error = path.with_name(f".{path.name}.lock"), error
+        while True:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock(path)
+            if self._still_named():
+                return
+            os.close(self._descriptor)
+
+    def _lock(self, path: Path) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # a file system without locks
+            os.close(self._descriptor)
+            message = f"another robcert is writing {path}"
+            raise self._error(message, hint="wait for it, or write elsewhere") from None
+
+    def _still_named(self) -> bool:
+        """Whether the locked file still exists under its name (its last owner deletes it)."""
+        try:
+            return os.fstat(self._descriptor).st_ino == self._path.stat().st_ino
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
