@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell import checks, names
+from .shell.echo import echo
 from .shell.invocation import command_line
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.render import print_tables, print_verdict
@@ -122,5 +123,5 @@ def _print(context: CommandContext, summary: AuditSummary, page: Path) -> None:
     print_tables(summary.tables(labelled=labelled(store)))
     print_tables([violations_table(violations)])
     print_verdict(summary.verdict)
-    typer.echo(f"results: {store.path}")
-    typer.echo(f"report:  {page}")
+    echo(f"results: {store.path}")
+    echo(f"report:  {page}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+from .shell.echo import echo
 
 
 def datasets() -> None:
@@ -15,14 +15,12 @@ def datasets() -> None:
     from robcert.certify.data import NAMED, bundled_sets
 
     for name in bundled_sets():
-        typer.echo(f"{name:22} bundled with robcert")
+        echo(f"{name:22} bundled with robcert")
     for name, entry in NAMED.items():
-        typer.echo(f"{name:22} {entry.doc}; downloaded, or read from --data-root")
-    typer.echo(f"{'imagenet':22} validation images, read from --data-root")
-    typer.echo(
-        "Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train means the"
-    )
-    typer.echo("training images of NAME.")
+        echo(f"{name:22} {entry.doc}; downloaded, or read from --data-root")
+    echo(f"{'imagenet':22} validation images, read from --data-root")
+    echo("Also: .npz, .npy and HDF5 files, folders of images, idx files. NAME:train means the")
+    echo("training images of NAME.")
 
 
 def attacks() -> None:
@@ -36,7 +34,7 @@ def attacks() -> None:
 
     for name, attack in CATALOGUE.items():
         needs = "" if attack.gradient else "; no gradient"
-        typer.echo(f"{name:20} {attack.doc} ({', '.join(attack.norms)}{needs})")
+        echo(f"{name:20} {attack.doc} ({', '.join(attack.norms)}{needs})")
 
 
 def architectures() -> None:
@@ -49,8 +47,8 @@ def architectures() -> None:
     from robcert.trainers.networks import describe, names
 
     for name in names():
-        typer.echo(f"{name:16} {describe(name)}")
-    typer.echo("torchvision:NAME any classification model of torchvision")
-    typer.echo("module:factory   your own function factory(image_shape=(c, h, w), num_classes=k);")
-    typer.echo("                 imported only if --arch names it, never if only a file names it")
-    typer.echo("Activations: relu, softplus, c2relu. Residual networks also take --denoise.")
+        echo(f"{name:16} {describe(name)}")
+    echo("torchvision:NAME any classification model of torchvision")
+    echo("module:factory   your own function factory(image_shape=(c, h, w), num_classes=k);")
+    echo("                 imported only if --arch names it, never if only a file names it")
+    echo("Activations: relu, softplus, c2relu. Residual networks also take --denoise.")

@@ -12,6 +12,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from .shell import values
+from .shell.echo import echo
 from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -79,10 +80,10 @@ def compare(
     if picture is not None:
         comparison.save_picture(found.rows, picture)
     if printed is OutputFormat.CSV:
-        typer.echo("\n".join(found.csv_lines()))
+        echo("\n".join(found.csv_lines()))
     elif printed is OutputFormat.JSON:
         content = {"command": "compare", "robcert_version": version("robcert"), **found.to_json()}
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         from .shell.render import print_tables
 

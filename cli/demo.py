@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .shell.echo import echo
 from .shell.options import AnalysisOptions
 from .shell.session import command_context, note
 
@@ -52,9 +53,9 @@ def demo(
         verdict, page = _audited(options)
         print_verdict(verdict, name=name)
         pages.append(page)
-    typer.echo("reports, to open in a browser:")
+    echo("reports, to open in a browser:")
     for page in pages:
-        typer.echo(f"  {page}")
+        echo(f"  {page}")
 
 
 def _audited(options: AnalysisOptions) -> tuple[AuditVerdict, Path]:

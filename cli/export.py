@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .shell.echo import echo
+
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or run folder of robcert train.")],
@@ -36,5 +38,5 @@ def export(
     if arch is not None:
         allow(arch)
     target = export_checkpoint(checkpoint, out)
-    typer.echo(str(target))
-    typer.echo(f"next: robcert audit --model {target}", err=True)
+    echo(str(target))
+    echo(f"next: robcert audit --model {target}", err=True)

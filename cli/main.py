@@ -14,6 +14,7 @@ from robcert.certify.errors import RobcertError
 
 from .commands import COMMANDS
 from .shell.command_group import LazyGroup
+from .shell.echo import echo
 from .shell.invocation import command_line, remember, something_saved
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _print_version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        typer.echo(f"robcert {version('robcert')}")
+        echo(f"robcert {version('robcert')}")
         raise typer.Exit
 
 
@@ -177,7 +178,7 @@ def _command_of(arguments: Sequence[str]) -> str:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    echo(line, err=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .shell.echo import echo
+
 
 def report(
     results: Annotated[Path, typer.Argument(help="Results file of any analysis.")],
@@ -24,4 +26,4 @@ def report(
     """
     from robcert.certify.report import write_report
 
-    typer.echo(str(write_report(results, out)))
+    echo(str(write_report(results, out)))

@@ -10,6 +10,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from .shell import names
+from .shell.echo import echo
 from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _print_csv(store: ResultStore, path: str | None) -> None:
     from robcert.certify.report import csv_lines
 
     for line in csv_lines(store, store.at(path) if path else _only_group(store)):
-        typer.echo(line)
+        echo(line)
 
 
 def _only_group(store: ResultStore) -> AnalysisGroup:
@@ -82,7 +83,7 @@ def _print_json(store: ResultStore, path: str | None) -> None:
 
     from robcert.certify.report import store_json
 
-    typer.echo(json.dumps(store_json(store, path), indent=2, ensure_ascii=False))
+    echo(json.dumps(store_json(store, path), indent=2, ensure_ascii=False))
 
 
 def _print_tables(store: ResultStore, path: str | None) -> None:

@@ -21,7 +21,7 @@ from robcert.certify.auditing import (
 )
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
-from robcert.certify.tables import Place, Table, fact, known
+from robcert.certify.tables import Place, Table, fact, known, visible
 
 from .examples import examples
 from .figures import figures
@@ -67,9 +67,16 @@ def render(store: ResultStore) -> str:
     """The page as text."""
     from jinja2 import Environment
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible
+    )
     source = files("robcert.certify.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(_content(store))
+
+
+def _visible(value: Any) -> Any:
+    """Texts of foreign files as visible text; what was already marked up stays."""
+    return visible(value) if type(value) is str else value
 
 
 def _content(store: ResultStore) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .charts import (
     SurfaceMap,
 )
 from .picture_files import require_picture, save_picture
+from .visible import visible
 from .wording import (
     DASH,
     UNLABELLED,
@@ -63,4 +64,5 @@ __all__ = [
     "require_picture",
     "save_picture",
     "share_text",
+    "visible",
 ]

@@ -10,6 +10,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from . import values
+from .echo import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ def enforce(gates: Sequence[Gate], found: Findings) -> None:
     """Exit with 1 if a number is below its threshold, was not computed, or is undecided."""
     failures = [line for gate in gates if (line := _failure(gate, number(gate, found)))]
     for line in failures:
-        typer.echo(f"failed: {line}", err=True)
+        echo(f"failed: {line}", err=True)
     if failures:
         raise typer.Exit(1)
 
@@ -142,7 +143,7 @@ def enforce_clear(found: Findings) -> None:
     said = f"says {verdict}, not clear" if verdict is not None else "was not computed"
     if "masking" in found.cut_off:
         said = "is undecided: the time budget ended before it did"
-    typer.echo(f"failed: the masking check {said}", err=True)
+    echo(f"failed: the masking check {said}", err=True)
     raise typer.Exit(1)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from .echo import echo
+
 if TYPE_CHECKING:
     # Typer's own copy of click; importing click would add a dependency.
     from typer._click import Command, Context, HelpFormatter
@@ -21,7 +23,7 @@ class CommandGroup(TyperGroup):
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Remaining arguments, for the command."""
         if not args and not ctx.resilient_parsing:
-            typer.echo(ctx.get_help())
+            echo(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
 

@@ -6,7 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import typer
+from robcert.certify.tables import visible
+
+from .echo import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,12 +27,12 @@ LEAST_WIDTH = 100
 
 def print_warning(line: str) -> None:
     """Print a warning on stderr, with --quiet too."""
-    typer.echo(f"warning: {line}", err=True)
+    echo(f"warning: {line}", err=True)
 
 
 def print_json(outcome: Outcome) -> None:
     """Print the outcome as one JSON object."""
-    typer.echo(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
+    echo(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
 
 
 def print_tables(found: Iterable[Table]) -> None:
@@ -41,18 +43,20 @@ def print_tables(found: Iterable[Table]) -> None:
 
     console = _console()
     for table in found:
-        title = Text(table.title, style="bold")
+        title = Text(visible(table.title), style="bold")
         if table.claim:
             title.append(f"  [{table.claim}]", style=COLOURS[table.claim])
         console.print(title)
         grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in table.header:
-            grid.add_column(name, overflow="fold")
+            grid.add_column(visible(name), overflow="fold")
         for row in table.rows:
-            grid.add_row(*(Text(cell, style="red" if cell == "FLAGGED" else "") for cell in row))
+            grid.add_row(
+                *(Text(visible(cell), style="red" if cell == "FLAGGED" else "") for cell in row)
+            )
         console.print(grid)
         if table.note:
-            console.print(Text(table.note, style="dim"))
+            console.print(Text(visible(table.note), style="dim"))
         console.print()
 
 
@@ -63,10 +67,10 @@ def print_verdict(verdict: AuditVerdict, *, name: str = "") -> None:
     console = _console()
     prefix = f"{name}: " if name else ""
     whole_lines = not sys.stdout.isatty()  # for grep and for logs
-    headline = Text(f"{prefix}{verdict.headline}", style=f"bold {TONES[verdict.tone]}")
+    headline = Text(visible(f"{prefix}{verdict.headline}"), style=f"bold {TONES[verdict.tone]}")
     console.print(headline, soft_wrap=whole_lines)
     for sentence in verdict.sentences:
-        console.print(Text(f"  {sentence}"), soft_wrap=whole_lines)
+        console.print(Text(visible(f"  {sentence}")), soft_wrap=whole_lines)
     console.print()
 
 

@@ -6,11 +6,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import typer
-
 from robcert.certify.errors import InvalidParameterError
 
 from . import values
+from .echo import echo
 from .invocation import remember_saved
 from .progress import TerminalProgress
 from .render import print_warning
@@ -148,7 +147,7 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
 def note(options: OutputOptions, line: str) -> None:
     """Print a line on stderr, unless `--quiet`."""
     if not options.quiet:
-        typer.echo(f"note: {line}", err=True)
+        echo(f"note: {line}", err=True)
 
 
 def tune_torch(threads: int | None) -> None:

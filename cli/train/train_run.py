@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
+from ..shell.echo import echo
 from ..shell.invocation import remember_saved
 from ..shell.progress import TerminalProgress
 from ..shell.render import print_warning
@@ -73,9 +72,9 @@ def _print_result(trained: Trained, *, quiet: bool) -> None:
     """Print warnings, the path of the ONNX file and the command that audits it."""
     for line in trained.run.warnings:
         print_warning(line)
-    typer.echo(str(trained.model))
+    echo(str(trained.model))
     if not quiet:
-        typer.echo(f"next: robcert audit --model {trained.model}", err=True)
+        echo(f"next: robcert audit --model {trained.model}", err=True)
 
 
 @contextlib.contextmanager
@@ -105,7 +104,7 @@ def _tune_torch(threads: int | None, processes: int) -> None:
 
 def _print_note(line: str) -> None:
     """Print one note on stderr."""
-    typer.echo(f"note: {line}", err=True)
+    echo(f"note: {line}", err=True)
 
 
 def _print_epoch(record: EpochRecord) -> None:
@@ -118,4 +117,4 @@ def _print_epoch(record: EpochRecord) -> None:
         ("images per second", record.images_per_second),
     )
     line = ", ".join(f"{name} {value:.4g}" for name, value in facts if value is not None)
-    typer.echo(f"epoch {record.epoch}: {line}", err=True)
+    echo(f"epoch {record.epoch}: {line}", err=True)

@@ -1,0 +1,12 @@
+"""Lines on stdout and stderr; whatever a foreign file put into them is visible text."""
+
+from __future__ import annotations
+
+import typer
+
+from robcert.certify.tables import visible
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """Print one line, or several, on stdout or stderr."""
+    typer.echo(visible(line), err=err)
