@@ -35,7 +35,7 @@ def is_random(columns: Columns) -> NDArray[np.bool_]:
 
 
 def excess(columns: Columns, names: tuple[str, ...], over: tuple[str, ...]) -> Shares:
-    """Share misclassified under the best of all, beyond the best of ``over`` alone ``(n,)``.
+    """Share misclassified under the best attack, beyond the best of ``over`` alone ``(n,)``.
 
     0 or 1 without randomness; else in [-1, 1], with a mean that chance does not raise.
 

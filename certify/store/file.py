@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import h5py
 
+from robcert.certify.data import part_outside
 from robcert.certify.errors import StoreError
 from robcert.certify.file_lock import FileLock
 
@@ -35,6 +36,10 @@ class SafeFile:
     def __init__(self, path: Path, current: Path, lock: FileLock | None) -> None:
         self.path = path
         self.hdf5 = _open(current, "r" if lock is None else "r+")
+        if outside := part_outside(self.hdf5):
+            self.hdf5.close()
+            message = f"{path}: {outside}, which robcert never writes"
+            raise StoreError(message, hint="do not use this file: it leads to other files")
         self._current = current  # `path`, or a private file beside it
         self._target = current  # which of the two the next change of structure replaces
         self._lock = lock
