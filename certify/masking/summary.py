@@ -107,8 +107,9 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
     chance = _by_chance(columns)
     if chance is not None:
         notes.append(
-            "Outputs differ between calls: shares are of fresh draws where each attack ended; "
-            f"best-of-many chance, {chance:.2g} of the images, is taken out."
+            "Outputs differ between calls: fresh draws judge the image where each attack ended. The "
+            f"best of several attacks seems to gain another {max(chance, 0):.1%} by chance, which "
+            "is not counted."
         )
     return MaskingSummary(
         verdict=found,
