@@ -9,6 +9,7 @@ import numpy as np
 
 from robcert.certify.attacks import distance_limit, one_input_only
 from robcert.certify.store import ledger
+from robcert.certify.tables import percent
 
 from .checklist import ATTACKS, BY_GRADIENT, WITHOUT_GRADIENT, Facts, indicators_of
 from .indicators import (
@@ -107,9 +108,9 @@ def summarise(store: ResultStore, path: str) -> MaskingSummary:
     chance = _by_chance(columns)
     if chance is not None:
         notes.append(
-            "Outputs differ between calls: fresh draws judge the image where each attack ended. The "
-            f"best of several attacks seems to gain another {max(chance, 0):.1%} by chance, which "
-            "is not counted."
+            "Outputs differ between calls: fresh draws judge the image where each attack ended. "
+            f"The best of several attacks seems to gain another {percent(max(chance, 0))} by "
+            "chance, which is not counted."
         )
     return MaskingSummary(
         verdict=found,
