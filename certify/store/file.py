@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 import h5py
 
-from robcert.certify.data import part_outside
 from robcert.certify.errors import StoreError
 from robcert.certify.file_lock import FileLock
+
+from .soundness import require_sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +37,11 @@ class SafeFile:
     def __init__(self, path: Path, current: Path, lock: FileLock | None) -> None:
         self.path = path
         self.hdf5 = _open(current, "r" if lock is None else "r+")
-        if outside := part_outside(self.hdf5):
+        try:
+            require_sound(self.hdf5, current)
+        except StoreError:
             self.hdf5.close()
-            message = f"{path}: {outside}, which robcert never writes"
-            raise StoreError(message, hint="do not use this file: it leads to other files")
+            raise
         self._current = current  # `path`, or a private file beside it
         self._target = current  # which of the two the next change of structure replaces
         self._lock = lock

@@ -60,6 +60,12 @@ def require_results(file: SafeFile) -> None:
             f"{file.path} has format version {stored}, this robcert knows version {FORMAT_VERSION}"
         )
         raise StoreError(message, hint="write to a new file, or read it with that version")
+    for name, needed in (("model", ("file", "sha256")), ("data", ("name", "sha256"))):
+        place = file.hdf5.get(name)
+        for attribute in needed:
+            if place is None or attribute not in place.attrs:
+                message = f"{file.path} is damaged: /{name} lacks {attribute}"
+                raise StoreError(message, hint="use a copy of it, or repeat the commands")
 
 
 def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:
