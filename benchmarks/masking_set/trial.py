@@ -147,7 +147,8 @@ def tried(entry: Entry, plan: TrialPlan, *, gathered: Evidence | None = None) ->
     path = plan.folder / f"{entry.name.replace(' ', '-')}.onnx"
     if not path.is_file():
         exported(entry, kit, path)
-    classifier = load_classifier(path, LoadOptions(device="cpu", threads=1), images=images)
+    options = LoadOptions(device="cpu", threads=1, multiclass=True)
+    classifier = load_classifier(path, options, images=images)
     results = path.with_suffix(".h5")
     results.unlink(missing_ok=True)
     started = time.monotonic()

@@ -189,7 +189,7 @@ class AttackPlan:
         inside = logits_inside_graph(model)
         found: dict[str, PendingAttack] = {
             "fgsm": self._one_step,
-            "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE),
+            "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE, draws=1),
             "pgd_ce": lambda: self._ascend(model, Loss.CE),
             "pgd_wide": lambda: self._ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
             "pgd_small_logits": lambda: self._ascend(rescaled(model, SMALLER), Loss.CE),
@@ -211,12 +211,20 @@ class AttackPlan:
         within epsilon.
         """
         return {
-            "naive_at": self._within_radii(as_shipped(self.plain), Loss.CE, found["pgd_file"]),
-            "margin_at": self._within_radii(self.classifier, Loss.MARGIN, found["pgd_margin"]),
+            "naive_at": self._within_radii(
+                lambda at, radius: at._ascend(
+                    as_shipped(at.plain), Loss.CE, epsilon=radius, draws=1
+                ),
+                found["pgd_file"],
+            ),
+            "margin_at": self._within_radii(
+                lambda at, radius: at._ascend(at.classifier, Loss.MARGIN, epsilon=radius),
+                found["pgd_margin"],
+            ),
         }
 
     def _within_radii(
-        self, target: Classifier, loss: Loss, at_epsilon: NDArray[np.int8]
+        self, attack: Callable[[AttackPlan, float], Found], at_epsilon: NDArray[np.int8]
     ) -> NDArray[np.int8]:
         factors = self.settings.strengths
         outcome = np.zeros((len(self.batch), len(factors)), np.int8)
@@ -228,7 +236,7 @@ class AttackPlan:
             if factors[at] != 1 and len(left):
                 rest = self.on_rows(torch.from_numpy(left).to(self.batch.x.device))
                 radius = factors[at] * self.settings.epsilon
-                broken[left] = rest.succeeds(rest._ascend(target, loss, epsilon=radius)) == 1
+                broken[left] = rest.succeeds(attack(rest, radius)) == 1
             outcome[:, at] = broken
         return outcome
 
@@ -272,9 +280,18 @@ class AttackPlan:
         *,
         epsilon: float | None = None,
         restarts: int = 1,
+        draws: int | None = None,
     ) -> Found:
-        ball = Ball(self.settings.norm, self.settings.epsilon if epsilon is None else epsilon)
-        config = PgdConfig(self.settings.steps, loss=loss, restarts=restarts)
+        """PGD on ``target``, whose gradient takes ``draws`` draws of a random model.
+
+        With fewer draws it takes more steps, so that what averaging gains is not a matter of cost.
+        """
+        settings = self.settings
+        ball = Ball(settings.norm, settings.epsilon if epsilon is None else epsilon)
+        steps = settings.steps
+        if self.drawn is not None and draws is not None:
+            steps = steps * settings.gradient_draws // draws
+        config = PgdConfig(steps, loss=loss, restarts=restarts)
         attack = pgd if self.drawn is None else ascents
         return attack(target, self.batch, ball, config, seed=self.seed)
 
