@@ -48,9 +48,8 @@ def evidence(
     attacks = AttackPlan.on(classifier, batch, settings, seed)
     model, clean = attacks.classifier, attacks.judged(batch.x)
     logits = model.logits(batch.x)
-    correct = _flags(classes_of(logits) == batch.y)
     columns = _blank(len(batch), settings) | {
-        "correct": correct,
+        "correct": _flags(classes_of(logits) == batch.y),
         "answers_differ": _flags(differ),
         "confidence": _confidence(logits),
         "confidence_random": _confidence(model.logits(random_point(batch, settings, seed))),
