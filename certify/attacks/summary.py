@@ -276,6 +276,11 @@ def _warnings(store: ResultStore, group: AnalysisGroup, lost: int) -> tuple[str,
             "the model has no twin: only attacks by noise, scores and labels were run, which are "
             "weak; distances are too large"
         )
+    if store.model.get("random", False):
+        found.append(
+            "outputs differ between calls: an image counts as adversarial after one wrong answer, so "
+            "accuracies and distances are too small; robcert masking-check judges attacks by shares"
+        )
     if lost:
         many = "1 success in the twin was" if lost == 1 else f"{lost} successes in the twin were"
         rounding = " after rounding to the levels of the input" if store.input_step else ""

@@ -304,3 +304,14 @@ def test_a_curve_counts_what_attacks_held_to_a_radius_found(tmp_path: Path) -> N
         assert "another attack table" in found[path].warnings[-1]
     assert {e.value for e in found[named].robust_accuracy} == {(COUNT - 2) / COUNT}
     assert "named attacks alone" in found[named].warnings[-1]
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_one_wrong_answer_of_a_random_model_is_said_to_be_one(tmp_path: Path, random: bool) -> None:
+    model = linear_classifier(SEED)
+    used = replace(model, info=replace(model.info, random=random))
+    run = session(tmp_path / "r.h5", classifier=used)
+    with run.store:
+        summary = summarise(run.store, analyse(run, AttackSettings(suite=Suite.QUICK)))
+    said = any("after one wrong answer" in line for line in summary.warnings)
+    assert said is random
