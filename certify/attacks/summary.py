@@ -278,8 +278,9 @@ def _warnings(store: ResultStore, group: AnalysisGroup, lost: int) -> tuple[str,
         )
     if store.model.get("random", False):
         found.append(
-            "outputs differ between calls: an image counts as adversarial after one wrong answer, so "
-            "accuracies and distances are too small; robcert masking-check judges attacks by shares"
+            "outputs differ between calls: an image counts as adversarial after one wrong answer, "
+            "so accuracies are too low and distances too small; robcert masking-check judges each "
+            "attack by many answers"
         )
     if lost:
         many = "1 success in the twin was" if lost == 1 else f"{lost} successes in the twin were"
