@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from robcert.certify.attacks.schema import ATTACK
+from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
@@ -47,11 +49,18 @@ def test_what_the_header_lacks_is_named(path: Path) -> None:
         ResultStore.read(path)
 
 
-def test_an_array_larger_than_its_file_is_damage(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file["clean"].create_dataset("huge", (10**9, 1000), "f8", chunks=(1, 1000))
-    with pytest.raises(StoreError, match=r"at /clean/huge: 8,000,000,000,000 bytes cannot be in"):
-        ResultStore.read(path)
+def test_images_that_are_not_saved_yet_are_no_damage(tmp_path: Path) -> None:
+    path, some = tmp_path / "r.h5", np.arange(2000)
+    settings = AttackSettings(save_images=True)
+    sizes = {"channel": 3, "height": 224, "width": 224}
+    with ResultStore.open(path, model=MODEL, data=DataInfo("set", "b" * 64, 2000)) as store:
+        store.add_images(some, some % 10)
+        store.group(ATTACK, prefix="linf", settings=settings, seed=0, sizes=sizes)
+    with h5py.File(path) as file:
+        table = next(iter(file["attack"].values()))
+        assert table["adversarial"].nbytes > 2000 * path.stat().st_size
+    with ResultStore.read(path) as store:
+        assert len(store.indices) == 2000
 
 
 FLIPS = """
