@@ -23,8 +23,8 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError
 def require_sound(file: h5py.File, path: Path) -> None:
     """Raise a StoreError if a part of ``file`` lies elsewhere, or cannot be opened and read.
 
-    The values of large arrays are not read. An array may be larger than its file: rows of images are
-    allocated when they are written.
+    The values of large arrays are not read. An array may be larger than its file, because rows of
+    images are allocated when they are written.
     """
     try:
         outside = part_outside(file)
