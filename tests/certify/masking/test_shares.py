@@ -121,3 +121,19 @@ def test_attacks_on_a_random_linear_model_end_at_the_worst_point(norm: Norm) -> 
         assert torch.allclose(moved, torch.full_like(moved, 1.6), rtol=0.02), moved
         assert bool((found.distance <= epsilon * (1 + 1e-6) + 1e-6).all())
         assert float(wrong_shares(drawn(0.5), found.x_adv, clean.y, 40).mean()) > 0.8
+
+
+class Three(nn.Module):
+    """The margin of class 1 over class 0 is the sum minus 8; over class 2 it is far larger."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return torch.stack([torch.zeros(len(x)), flat.sum(1) - 8, 10 * flat[:, 0] - 30], 1)
+
+
+def test_the_target_that_is_reached_is_kept() -> None:
+    clean, ball = batch(1.0), Ball(Norm.LINF, 0.1)
+    model = Classifier.from_module(Three(), image_shape=(1, 4, 4), num_classes=3)
+    found = ascents_towards_classes(model, clean, ball, PgdConfig(20), targets=2)
+    assert bool((found.prediction == 0).all())
+    assert torch.allclose((clean.x - found.x_adv).flatten(1).sum(1), torch.tensor(1.6), rtol=0.02)
