@@ -42,8 +42,8 @@ def saturated(x: Tensor, low: float | None, high: float | None) -> Tensor:
     """
     before = x.detach()
     inside = torch.clamp(before, low, high)
-    if not x.is_floating_point():
-        return inside
+    if not x.is_floating_point() or not torch.is_grad_enabled():
+        return inside  # the same value as below
     limits = [abs(limit) for limit in (low, high) if limit is not None and math.isfinite(limit)]
     rounding = LIMIT_ULPS * torch.finfo(x.dtype).eps * max(limits, default=0.0)
     near = (inside - before).abs() <= rounding

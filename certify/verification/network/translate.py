@@ -1,0 +1,376 @@
+"""From a traced graph to a :class:`Network`: one rule for each operation of torch.
+
+Operations that only move elements need no rule of their own: they are run on the numbers of the
+elements. Piecewise linear functions become sums of ReLUs, so that branch and bound can split all of
+them; softmax and the norms of layers become exponentials, reciprocals and products.
+"""
+
+from __future__ import annotations
+
+import operator as python
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from robcert.certify.errors import UnsupportedOperatorError
+
+from .nodes import (
+    Activation,
+    Affine,
+    Combination,
+    Dense,
+    Input,
+    Network,
+    Node,
+    Product,
+    Relu,
+    Select,
+    Weight,
+)
+from .rules import MOVES, RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ..relaxations import Relaxation
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """The output of an operation that depends on the input.
+
+    Attributes:
+        at: position of the operation in the network.
+        shape: shape of the output.
+    """
+
+    at: int
+    shape: tuple[int, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
+Value = Any
+"""A symbol, a tensor that does not depend on the input, a number, or a list of these."""
+
+
+def translated(module: fx.GraphModule, x: Tensor) -> Network:
+    """The network of a traced function; its constants are in float64.
+
+    Args:
+        module: graph of elementary operations.
+        x: the input ``(1, *shape)`` with which it was traced.
+
+    Raises:
+        UnsupportedOperatorError: an operation has no linear bounds.
+    """
+    builder = NetworkBuilder()
+    values: dict[fx.Node, Value] = {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = builder.input(tuple(x.shape))
+        elif node.op == "get_attr":
+            values[node] = _exact(getattr(module, str(node.target)))
+        elif node.op == "output":
+            return builder.finished(_resolved(node.args[0], values))
+        else:
+            arguments = [_resolved(argument, values) for argument in node.args]
+            keywords = {name: _resolved(value, values) for name, value in node.kwargs.items()}
+            values[node] = builder.call(node.target, arguments, keywords)
+    message = "the traced graph has no output"
+    raise UnsupportedOperatorError(message)
+
+
+def _exact(value: Value) -> Value:
+    """A constant in float64, so that the constants that follow from it are computed in float64."""
+    if isinstance(value, list | tuple):
+        return type(value)(_exact(item) for item in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach().double() if value.is_floating_point() else value.detach()
+
+
+def _resolved(argument: Value, values: dict[fx.Node, Value]) -> Value:
+    return fx.node.map_arg(argument, lambda node: values[node])
+
+
+def symbols_in(value: Value) -> list[Symbol]:
+    """The symbols in an argument."""
+    if isinstance(value, Symbol):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [symbol for item in value for symbol in symbols_in(item)]
+    return []
+
+
+@dataclass(slots=True)
+class NetworkBuilder:
+    """Collects operations.
+
+    Attributes:
+        nodes: those so far.
+        label: name of the traced operation that is being translated.
+        inner: whether what is added is a part of an operation with an error of its own.
+    """
+
+    nodes: list[Node] = field(default_factory=list)
+    label: str = ""
+    inner: bool = False
+
+    @contextmanager
+    def parts(self) -> Iterator[None]:
+        """What is added meanwhile is a part of one operation that rounds nothing or states it."""
+        before, self.inner = self.inner, True
+        try:
+            yield
+        finally:
+            self.inner = before
+
+    def input(self, shape: tuple[int, ...]) -> Symbol:
+        """The network's input."""
+        return self.add(Input((), shape, "input"))
+
+    def add(self, node: Node) -> Symbol:
+        """The output of a new operation."""
+        self.nodes.append(replace(node, inner=self.inner))
+        return Symbol(len(self.nodes) - 1, node.shape)
+
+    def finished(self, output: Value) -> Network:
+        """The network with the scores ``output``."""
+        if not isinstance(output, Symbol):
+            message = "the scores do not depend on the image"
+            raise UnsupportedOperatorError(message)
+        return _without_unused(self.nodes, output.at)
+
+    def call(self, target: Any, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """The output of a traced call."""
+        if target is python.getitem:
+            return arguments[0][arguments[1]]
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            message = f"operation {target} is random: nothing is certain"
+            raise UnsupportedOperatorError(message, hint="smoothing certifies random models")
+        if not symbols_in(arguments) and not symbols_in(list(keywords.values())):
+            return _exact(target(*arguments, **keywords))
+        name = str(target.overloadpacket).removeprefix("aten.")
+        self.label = name
+        if name in MOVES:
+            return self.moved(target, arguments, keywords)
+        rule = RULES.get(name)
+        if rule is None:
+            message = f"operation {name!r} has no linear bounds"
+            raise UnsupportedOperatorError(message, hint="smoothing and attacks need none")
+        return rule(self, *arguments, **keywords)
+
+    # --- affine operations -----------------------------------------------------------------
+
+    def moved(
+        self, target: Callable[..., Any], arguments: Sequence[Value], keywords: dict[str, Value]
+    ) -> Value:
+        """An operation each of whose outputs is an element of an argument or a constant."""
+        symbols = list(dict.fromkeys(symbols_in(list(arguments) + list(keywords.values()))))
+        starts, total = {}, 0
+        for symbol in symbols:
+            starts[symbol] = total
+            total += torch.Size(symbol.shape).numel()
+
+        def run(shift: int) -> Any:
+            def numbered(value: Value) -> Value:
+                if isinstance(value, Symbol):
+                    count = torch.Size(value.shape).numel()
+                    first = starts[value] + shift
+                    numbers = torch.arange(first, first + count, dtype=torch.float64)
+                    return numbers.view(value.shape)
+                if isinstance(value, list | tuple):
+                    return [numbered(item) for item in value]
+                if isinstance(value, Tensor) and value.is_floating_point():
+                    return value.double()
+                return value
+
+            words = {name: numbered(value) for name, value in keywords.items()}
+            return target(*[numbered(argument) for argument in arguments], **words)
+
+        once, again = run(0), run(total)
+        if isinstance(once, Tensor):
+            return self._selection(symbols, once, again, total)
+        return [
+            self._selection(symbols, first, second, total)
+            for first, second in zip(once, again, strict=True)
+        ]
+
+    def _selection(
+        self, symbols: Sequence[Symbol], once: Tensor, again: Tensor, total: int
+    ) -> Symbol:
+        """The selection whose outputs are numbered ``once``, and ``again`` shifted by ``total``."""
+        moved = again - once == total
+        if not (once.is_floating_point() and bool((moved | (again == once)).all())):
+            message = f"operation {self.label!r} computes with what it should move"
+            raise UnsupportedOperatorError(message)
+        index = torch.where(moved, once, -1.0).long()
+        offset = None if bool(moved.all()) else torch.where(moved, 0.0, once)
+        return self.select(symbols, index, offset)
+
+    def select(
+        self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None = None
+    ) -> Symbol:
+        """Elements ``index`` of the arguments, -1 for the constants in ``offset``."""
+        parents = tuple(symbol.at for symbol in symbols)
+        shapes = tuple(symbol.shape for symbol in symbols)
+        same = len(symbols) == 1 and index.shape == symbols[0].shape and offset is None
+        if same and bool((index.flatten() == torch.arange(index.numel())).all()):
+            return symbols[0]
+        return self.add(Select.of(parents, shapes, index, offset, self.label))
+
+    def reshaped(self, x: Symbol, shape: Sequence[int]) -> Symbol:
+        """``x`` in another shape."""
+        return self.select([x], torch.arange(torch.Size(x.shape).numel()).view(*shape))
+
+    def permuted(self, x: Symbol, axes: Sequence[int]) -> Symbol:
+        """``x`` with its axes in another order."""
+        return self.select([x], _numbered(x).permute(*axes))
+
+    def expanded(self, x: Symbol, shape: Sequence[int]) -> Symbol:
+        """``x`` broadcast to ``shape``."""
+        if tuple(shape) == x.shape:
+            return x
+        return self.select([x], _numbered(x).expand(*shape))
+
+    def combined(
+        self,
+        arguments: Sequence[Symbol],
+        factors: Sequence[Tensor | float],
+        offset: Tensor | float | None = None,
+    ) -> Symbol:
+        """``sum_i factors[i] * arguments[i] + offset``, everything broadcast."""
+        pieces = [argument.shape for argument in arguments]
+        tensors = [factor for factor in [*factors, offset] if isinstance(factor, Tensor)]
+        shape = broadcast(*pieces, *(tensor.shape for tensor in tensors))
+        wide = [self.expanded(argument, shape) for argument in arguments]
+        spread = tuple(_spread(factor, shape) for factor in factors)
+        if offset is not None and not isinstance(offset, Tensor):
+            offset = torch.full(tuple(shape), float(offset), dtype=torch.float64)
+        constant = None if offset is None else offset.double().expand(shape).contiguous()
+        terms = len(wide) + (constant is not None) + any(f not in (1, -1) for f in _numbers(spread))
+        terms += any(isinstance(factor, Tensor) for factor in spread)
+        parents = tuple(argument.at for argument in wide)
+        return self.add(Combination(parents, tuple(shape), self.label, terms, 1, spread, constant))
+
+    def dense(self, x: Symbol, weight: Tensor) -> Symbol:
+        """``x @ weight`` with a constant matrix ``(n, m)``."""
+        n, m = weight.shape
+        shape = (*x.shape[:-1], m)
+        return self.add(Dense((x.at,), shape, self.label, n, m, Weight(weight.double())))
+
+    def summed(self, x: Symbol, axes: Sequence[int] | None, *, keep: bool) -> Symbol:
+        """Sum of ``x`` along ``axes``, all of them if None or empty."""
+        wanted = sorted(axis % x.ndim for axis in (axes or range(x.ndim)))
+        others = [axis for axis in range(x.ndim) if axis not in wanted]
+        count = torch.Size([x.shape[axis] for axis in wanted]).numel()
+        last = self.permuted(x, [*others, *wanted])
+        flat = self.reshaped(last, (*(x.shape[axis] for axis in others), count))
+        total = self.dense(flat, torch.ones(count, 1, dtype=torch.float64))
+        kept = [1 if axis in wanted else n for axis, n in enumerate(x.shape)]
+        left = kept if keep else [x.shape[axis] for axis in others]
+        return self.reshaped(total, left)
+
+    def affine(self, node: Affine) -> Symbol:
+        """Another affine operation."""
+        return self.add(node)
+
+    # --- non-linear operations -------------------------------------------------------------
+
+    def relu(self, x: Symbol) -> Symbol:
+        """max(x, 0)."""
+        return self.add(Relu((x.at,), x.shape, self.label))
+
+    def activation(
+        self, x: Symbol, relaxation: Relaxation, error: tuple[float, float] | None = None
+    ) -> Symbol:
+        """A non-linear function of each element; ``error`` as in :class:`Activation`."""
+        return self.add(Activation((x.at,), x.shape, self.label, relaxation, error))
+
+    def product(self, x: Symbol, y: Symbol) -> Symbol:
+        """``x * y``, broadcast."""
+        shape = broadcast(x.shape, y.shape)
+        left, right = self.expanded(x, shape), self.expanded(y, shape)
+        return self.add(Product((left.at, right.at), tuple(shape), self.label))
+
+    def largest(self, x: Symbol) -> Symbol:
+        """Maximum along the last axis, as a tree of ``max(a, b) = b + relu(a - b)``."""
+        with self.parts():
+            while x.shape[-1] > 1:
+                half = x.shape[-1] // 2
+                numbers = _numbered(x)
+                first = self.select([x], numbers[..., :half].contiguous())
+                second = self.select([x], numbers[..., half : 2 * half].contiguous())
+                larger = self.larger(first, second)
+                if x.shape[-1] % 2:
+                    rest = self.select([x], numbers[..., -1:].contiguous())
+                    after = _numbered(rest) + torch.Size(larger.shape).numel()
+                    larger = self.select(
+                        [larger, rest], torch.cat([_numbered(larger), after], dim=-1)
+                    )
+                x = larger
+            return self.reshaped(x, x.shape[:-1])
+
+    def larger(self, first: Symbol, second: Symbol) -> Symbol:
+        """The larger of two arguments of one shape, element by element."""
+        with self.parts():
+            excess = self.relu(self.combined([first, second], [1, -1]))
+            found = self.combined([second, excess], [1, 1])
+        node = self.nodes[found.at]
+        assert isinstance(node, Combination)
+        self.nodes[found.at] = replace(node, maximum_of=(first.at, second.at))
+        return found
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that tensors of ``shapes`` have together."""
+    return np.broadcast_shapes(*map(tuple, shapes))
+
+
+def _numbered(x: Symbol) -> Tensor:
+    """The numbers of the elements of ``x``."""
+    return torch.arange(torch.Size(x.shape).numel()).view(x.shape)
+
+
+def _numbers(factors: Sequence[Tensor | float]) -> list[float]:
+    return [factor for factor in factors if not isinstance(factor, Tensor)]
+
+
+def _spread(factor: Tensor | float, shape: Sequence[int]) -> Tensor | float:
+    if not isinstance(factor, Tensor):
+        return float(factor)
+    if factor.numel() == 1:
+        return float(factor)
+    return factor.double().expand(*shape).contiguous()
+
+
+def _without_unused(nodes: Sequence[Node], output: int) -> Network:
+    """The operations that the output depends on."""
+    needed, waiting = set(), [output]
+    while waiting:
+        at = waiting.pop()
+        if at not in needed:
+            needed.add(at)
+            waiting += nodes[at].parents
+    if 0 not in needed:
+        message = "the scores do not depend on the image"
+        raise UnsupportedOperatorError(message)
+    order = sorted(needed)
+    places = {old: new for new, old in enumerate(order)}
+    return Network(tuple(_renumbered(nodes[old], places) for old in order), places[output])
+
+
+def _renumbered(node: Node, places: dict[int, int]) -> Node:
+    parents = tuple(places[parent] for parent in node.parents)
+    if isinstance(node, Combination):
+        larger = tuple(places[at] for at in node.maximum_of)
+        return replace(node, parents=parents, maximum_of=larger)
+    return replace(node, parents=parents)
