@@ -45,12 +45,28 @@ class TwinUnavailableError(RobcertError):
     """An analysis needs gradients and the model has no usable twin."""
 
 
+class UnverifiableError(RobcertError):
+    """No statement about the model itself can be proved, whatever the method."""
+
+
+class ContradictionError(RobcertError):
+    """An adversarial image lies within a certified radius: a fault of robcert."""
+
+
 class PreprocessingError(RobcertError):
     """The preprocessing is unknown or contradicts the model."""
 
 
 class DataError(RobcertError):
     """Images or labels cannot be read or do not fit the model."""
+
+
+class PropertyFileError(RobcertError):
+    """A property cannot be read, is beyond what is supported, or does not fit the model."""
+
+
+class ProofError(RobcertError):
+    """A proof file was changed, is damaged, or cannot be checked."""
 
 
 class StoreError(RobcertError):

@@ -13,13 +13,24 @@ if TYPE_CHECKING:
     from .graph.model_file import read_model
     from .load import LoadOptions, load_classifier, torch_device
     from .runtime.runtime_session import available_cores
+    from .tensor_function import TensorFunction, load_tensor_function
 
-__all__ = ["LoadOptions", "available_cores", "load_classifier", "read_model", "torch_device"]
+__all__ = [
+    "LoadOptions",
+    "TensorFunction",
+    "available_cores",
+    "load_classifier",
+    "load_tensor_function",
+    "read_model",
+    "torch_device",
+]
 
 _HOME = {
     "LoadOptions": ".load",
+    "TensorFunction": ".tensor_function",
     "available_cores": ".runtime.runtime_session",
     "load_classifier": ".load",
+    "load_tensor_function": ".tensor_function",
     "read_model": ".graph.model_file",
     "torch_device": ".load",
 }
