@@ -1,0 +1,115 @@
+"""`robcert verify --save-proof` and `robcert check-proof`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import onnx_models as om
+import pytest
+import torch
+from command_line import robcert
+from proved_nets import SHAPE, network, sealed
+
+from robcert.certify.importer import load_classifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from command_line import Ended
+
+COMMON = ("--threads", "1", "--budget", "3s", "--limit", "3", "--allow-low-accuracy")
+
+
+@dataclass(frozen=True)
+class Files:
+    model: Path
+    proof: Path
+    told: Ended
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A model, and proofs for images with the labels that it gives them."""
+    folder = tmp_path_factory.mktemp("proofs")
+    model, data, proof = network(folder, seed=1), folder / "images.npz", folder / "proof.h5"
+    x = np.random.default_rng(3).random((12, *SHAPE)).astype(np.float32)
+    labels = load_classifier(model).logits(torch.from_numpy(x)).argmax(1).numpy()
+    np.savez(data, images=x, labels=labels)
+    told = robcert(
+        *("verify", "--model", model, "--data", data, "--eps", "0.02", "--eps", "0.05"),
+        *("--save-proof", proof, "--out", folder / "r.h5", "--json", *COMMON),
+    )
+    return Files(model, proof, told)
+
+
+def test_proofs_are_saved_and_checked(files: Files) -> None:
+    assert files.told.status == 0, files.told.stderr
+    assert "proofs saved, and checked again" in files.told.stderr
+    told = robcert("check-proof", files.proof, "--model", files.model)
+    assert told.status == 0, told.stderr
+    assert "proved: margin" in told.stdout
+    assert "in every float32 evaluation" in told.stdout
+    printed = json.loads(robcert("check-proof", files.proof, "-m", files.model, "--json").stdout)
+    assert printed["proved"]
+    certified = json.loads(files.told.stdout)["summary"]["certified_accuracy"]
+    assert len(printed["statements"]) == round(3 * max(each["value"] for each in certified))
+    assert {each["radius"] for each in printed["statements"]} <= {0.02, 0.05}
+
+
+def test_what_is_not_proved_ends_with_1(files: Files, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.h5"
+    shutil.copy(files.proof, changed)
+    with h5py.File(changed, "r+") as file:
+        file["statements/000000"].attrs["radius"] = 0.9
+    sealed(changed)
+    told = robcert("check-proof", changed, "--model", files.model)
+    assert told.status == 1
+    assert "NOT proved" in told.stdout
+    assert told.stderr == ""
+    as_json = robcert("check-proof", changed, "--model", files.model, "--json")
+    assert as_json.status == 1
+    assert not json.loads(as_json.stdout)["proved"]
+
+
+def test_a_changed_byte_is_one_line(files: Files, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.h5"
+    data = bytearray(files.proof.read_bytes())
+    data[-100] ^= 1
+    changed.write_bytes(data)
+    told = robcert("check-proof", changed, "--model", files.model)
+    assert told.status == 2
+    assert told.stdout == ""
+    assert told.stderr.startswith("error: ")
+    assert "was changed after it was written" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+    other = robcert("check-proof", files.model, "--model", files.model)
+    assert other.status == 2
+    assert "is not a proof file" in other.stderr
+
+
+def test_a_model_without_proofs_is_refused_before_any_work(tmp_path: Path) -> None:
+    nodes = [om.node("Flatten", "x", "f"), om.node("Tanh", "f", "a"), om.node("MatMul", "a w", "z")]
+    weights = {"w": np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)}
+    made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={"z": None}, weights=weights)
+    model, data = om.saved(tmp_path, made), tmp_path / "images.npz"
+    x = np.random.default_rng(3).random((12, *SHAPE)).astype(np.float32)
+    np.savez(data, images=x)
+    told = robcert(
+        *("verify", "--model", model, "--data", data, "--save-proof", tmp_path / "p.h5"),
+        *("--out", tmp_path / "r.h5", "-q", *COMMON),
+    )
+    assert told.status == 2
+    assert "no proof about this model can be saved" in told.stderr
+    assert "(Tanh)" in told.stderr
+    assert not (tmp_path / "p.h5").exists()
+    where = robcert(
+        *("verify", "--model", model, "--data", data, "--save-proof", model),
+        *("--out", tmp_path / "r.h5", "-q", *COMMON),
+    )
+    assert where.status == 2
+    assert "cannot be written" in where.stderr
