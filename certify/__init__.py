@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         smoothing_predict,
         surface,
         taylor,
+        verify,
+        verify_property,
     )
     from .api_options import Options
     from .core import Norm
@@ -61,6 +63,8 @@ __all__ = [
     "smoothing_predict",
     "surface",
     "taylor",
+    "verify",
+    "verify_property",
 ]
 
 _ELSEWHERE = {

@@ -31,6 +31,7 @@ from robcert.certify import (
     masking,
     radius_bounds,
     smoothing,
+    verification,
 )
 from robcert.certify import data as image_data
 from robcert.certify.attacks import AttackSettings, CorruptionSettings
@@ -43,7 +44,8 @@ from robcert.certify.masking import MaskingSettings
 from robcert.certify.model import Classifier
 from robcert.certify.radius_bounds import BoundsSettings
 from robcert.certify.smoothing import PredictionSettings, SmoothingAttackSettings, SmoothingSettings
-from robcert.certify.store import ResultStore
+from robcert.certify.store import ResultStore, ledger
+from robcert.certify.verification import VerificationSettings, check_property
 
 from .api_options import (
     Images,
@@ -74,6 +76,13 @@ if TYPE_CHECKING:
         SmoothingAttackSummary,
         SmoothingSummary,
     )
+    from robcert.certify.verification import (
+        PropertySettings,
+        PropertySummary,
+        VerificationSummary,
+    )
+
+    from .core import Progress
 
 S = TypeVar("S")
 
@@ -143,7 +152,9 @@ def audit(
     skip: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> AuditResult:
-    """Run all analyses of one model: inspect, attack, linearity, bounds, smoothing, masking.
+    """Run all analyses of one model.
+
+    They are inspect, attack, linearity, bounds, verify, smoothing and masking.
 
     Args:
         model: a file, a torch module in evaluation mode, or a loaded model.
@@ -166,6 +177,7 @@ def audit(
     with _opened(request, options) as context:
         store = context.session.store
         path = auditing.analyse(context.session, settings, command=_call("audit", model, options))
+        ledger(store).require_sound()
         for line in auditing.summarise(store, path).warnings:
             context.warn(line)
         return audit_result(store, path, tuple(context.warnings))
@@ -264,6 +276,62 @@ def bounds(
         lambda context: radius_bounds.analyse(context.session, chosen),
         radius_bounds.summarise,
     )
+
+
+def verify(
+    model: Model,
+    data: Images | None = None,
+    settings: VerificationSettings | None = None,
+    **options: Unpack[Options],
+) -> AnalysisResult[VerificationSummary]:
+    """Certified: largest radius of each image at which no input has another class, proven.
+
+    It holds for the model itself, without probability. ``summary.robust_accuracy`` is the bracket
+    at each ``eps``, from certified to attacked. ``profile`` sets the time per image.
+
+    Arguments and errors as of :func:`attack`.
+
+    Raises:
+        ContradictionError: an adversarial image lies within a certified radius.
+    """
+    request = request_of(model, _loaded(data), options, settings)
+    chosen = settings or replace(
+        VerificationSettings.of_profile(profile_of(options)),
+        norm=request.norm,
+        epsilons=request.distances,
+    )
+    return _analysed(
+        request,
+        options,
+        lambda context: verification.analyse(context.session, chosen),
+        verification.summarise,
+    )
+
+
+def verify_property(
+    model: str | Path,
+    file: str | Path,
+    settings: PropertySettings | None = None,
+    *,
+    output: str | None = None,
+    progress: Progress = silent,
+) -> PropertySummary:
+    """Certified or attacked: whether a property in a VNN-LIB file holds for an ONNX file.
+
+    Inputs and outputs are those of the model file: there are no images and no preprocessing, and
+    the model need not be a classifier. No results file is written.
+
+    Args:
+        model: ONNX file with one float32 input and one float32 output.
+        file: the property, plain or compressed by gzip.
+        settings: budget, method, arithmetic, tolerance and seed; by default 60 seconds in all.
+        output: name of the model's output, where it has several.
+        progress: is told of the parts of the property that are decided.
+
+    Raises:
+        RobcertError: a file cannot be read, or the property is one of another model.
+    """
+    return check_property(Path(model), Path(file), settings, output=output, progress=progress)
 
 
 def smoothing_certify(
@@ -419,6 +487,7 @@ def _analysed(
         store = context.session.store
         path = analyse(context)
         summary = summarise(store, path)
+        ledger(store).require_sound()
         context.warn_unfinished(path)
         for line in getattr(summary, "warnings", ()):
             context.warn(line)

@@ -18,6 +18,7 @@ from robcert.certify.auditing import SessionRequest
 from robcert.certify.data import ImageSet
 from robcert.certify.importer import torch_device
 from robcert.certify.model import Classifier, PreprocessOptions, module_classifier
+from robcert.certify.verification import VerificationSettings
 
 from .core import Norm, Profile, Progress
 from .errors import DataError, InvalidParameterError
@@ -232,7 +233,8 @@ def _require_agreement(options: Options, settings: object) -> None:
     if settings is None:
         return
     said = {"profile"} | ({"norm"} & {f.name for f in fields(settings)})  # type: ignore[arg-type]
-    said |= {"eps"} if hasattr(settings, "epsilon") else set()
+    decides = hasattr(settings, "epsilon") or isinstance(settings, VerificationSettings)
+    said |= {"eps"} if decides else set()
     if both := sorted(said & set(options)):
         message = f"{', '.join(both)} and settings exclude one another"
         raise InvalidParameterError(message, hint="set the values in settings alone")

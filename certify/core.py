@@ -91,7 +91,7 @@ class Ball:
 class Kind(StrEnum):
     """Kind of claim that a number makes."""
 
-    CERTIFIED = "certified"  # holds with the stated probability
+    CERTIFIED = "certified"  # proven, or holds with the stated probability
     ESTIMATED = "estimated"  # heuristic, may be wrong
     ATTACKED = "attacked"  # an adversarial example was found and re-checked
     MEASURED = "measured"  # a plain fact

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from robcert.certify import attacks, auditing, local_linearity, masking, radius_bounds, smoothing
+from robcert.certify import (
+    attacks,
+    auditing,
+    local_linearity,
+    masking,
+    radius_bounds,
+    smoothing,
+    verification,
+)
 from robcert.certify.report import write_report
 from robcert.certify.store import ResultStore, ledger
 
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     from robcert.certify.radius_bounds import BoundsSummary
     from robcert.certify.smoothing import SmoothingSummary
     from robcert.certify.store import Ledger
+    from robcert.certify.verification import VerificationSummary
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -86,7 +95,7 @@ class AnalysisResult(Generic[S]):
         return read_rows(self.results, self.group)
 
     def violations(self) -> Ledger:
-        """Comparisons of estimated radii with attacked distances, over the whole file."""
+        """Comparisons of estimated and certified radii with attacked distances in the file."""
         with ResultStore.read(self.results) as store:
             return ledger(store)
 
@@ -134,6 +143,11 @@ class AuditResult:
         return self._read("bounds", radius_bounds.summarise)
 
     @property
+    def verify(self) -> VerificationSummary:
+        """Certified: radii of the model itself, and its robust accuracy from both sides."""
+        return self._read("verify", verification.summarise)
+
+    @property
     def smoothing(self) -> SmoothingSummary:
         """Certified: radii of the smoothed classifier."""
         return self._read("smoothing", smoothing.summarise)
@@ -152,7 +166,7 @@ class AuditResult:
         return read_rows(self.results, "clean" if part == "clean" else self._group(part))
 
     def violations(self) -> Ledger:
-        """Comparisons of estimated radii with attacked distances, over the whole file."""
+        """Comparisons of estimated and certified radii with attacked distances in the file."""
         with ResultStore.read(self.results) as store:
             return ledger(store)
 

@@ -48,7 +48,8 @@ def audit(
             "--fail-under",
             help="Exit with 1 if a number is lower, or if --time-budget leaves it undecided: "
             "robust_accuracy=0.4, robust_accuracy@8/255=40%, clean_accuracy=0.9, "
-            "certified_accuracy@0.25=0.5, median_distance=4/255. Without a radius: the number of "
+            "verified_accuracy@8/255=0.3, certified_accuracy@0.25=0.5 (smoothed), "
+            "median_distance=4/255. Without a radius: the number of "
             "the headline.",
         ),
     ] = None,
@@ -59,9 +60,9 @@ def audit(
 ) -> None:
     """Run every analysis on a model and write the report.
 
-    The parts are inspect, attack, linearity, bounds, smoothing and masking. Prints the verdict and
-    the numbers of each part, marked certified, estimated, attacked or measured; writes the results
-    file and `<results>.html` beside it.
+    The parts are inspect, attack, linearity, bounds, verify, smoothing and masking. Prints the
+    verdict and the numbers of each part, marked certified, estimated, attacked or measured; writes
+    the results file and `<results>.html` beside it.
 
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
     """
@@ -119,9 +120,10 @@ def _print(context: CommandContext, summary: AuditSummary, page: Path) -> None:
     if context.options.as_json:
         groups = {group.path: group.settings for group in store.existing("audit")}
         print_outcome(context, "audit", groups, dict(plain(summary.to_json())), violations)
-        return
-    print_tables(summary.tables(labelled=labelled(store)))
-    print_tables([violations_table(violations)])
-    print_verdict(summary.verdict)
-    echo(f"results: {store.path}")
-    echo(f"report:  {page}")
+    else:
+        print_tables(summary.tables(labelled=labelled(store)))
+        print_tables([violations_table(violations)])
+        print_verdict(summary.verdict)
+        echo(f"results: {store.path}")
+        echo(f"report:  {page}")
+    violations.require_sound()

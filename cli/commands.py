@@ -53,6 +53,18 @@ def _corruption() -> Loaded:
     return corruption
 
 
+def _verify() -> Loaded:
+    from .verify import verify
+
+    return verify
+
+
+def _check_proof() -> Loaded:
+    from .check_proof import check_proof
+
+    return check_proof
+
+
 def _smoothing() -> typer.Typer:
     from .smoothing import smoothing
 
@@ -150,6 +162,13 @@ COMMANDS = {
     ),
     "corruption": LazyCommand(
         "Accuracy under random rotation and shift, and under Gaussian noise.", _corruption
+    ),
+    "verify": LazyCommand(
+        "Certify the model itself: largest proven radius and robust accuracy from both sides.",
+        _verify,
+    ),
+    "check-proof": LazyCommand(
+        "Prove the statements of a proof file again, independently of the prover.", _check_proof
     ),
     "smoothing": LazyCommand(
         "Randomized smoothing: certified numbers for the smoothed classifier.", _smoothing

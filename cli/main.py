@@ -61,9 +61,9 @@ def root(
 ) -> None:
     """How robust is this image classifier, how do you know, and is it only hiding its gradients?
 
-    Every number has a kind of claim: certified (holds with the stated probability), estimated (may
-    be wrong), attacked (an adversarial example was found at that distance and re-checked) or
-    measured (a fact). Distances are in pixel units of [0, 1].
+    Every number has a kind of claim: certified (proven, or holds with the stated probability),
+    estimated (may be wrong), attacked (an adversarial example was found at that distance and
+    re-checked) or measured (a fact). Distances are in pixel units of [0, 1].
 
     Start with: robcert demo
 

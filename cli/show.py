@@ -82,8 +82,10 @@ def _print_json(store: ResultStore, path: str | None) -> None:
     import json
 
     from robcert.certify.report import store_json
+    from robcert.certify.store import ledger
 
     echo(json.dumps(store_json(store, path), indent=2, ensure_ascii=False))
+    ledger(store).require_sound()
 
 
 def _print_tables(store: ResultStore, path: str | None) -> None:
@@ -102,6 +104,8 @@ def _print_tables(store: ResultStore, path: str | None) -> None:
     for result in results(store):
         if not wanted or result.group.path == wanted:
             print_tables(result.tables_for(labelled=labelled(store)))
+    violations = ledger(store)
     if not wanted:
-        print_tables([violations_table(ledger(store))])
+        print_tables([violations_table(violations)])
         print_verdict(verdict_of(store))
+    violations.require_sound()

@@ -53,8 +53,9 @@ or as stated below) or an incomplete result of a killed run. `complete` is true 
 finished; `indices` inside `settings` lists its images (`0-99,105,200-300:2`, a range with a step;
 or `mask:` and a base64 text of a zlib-packed bit mask).
 
-**Kinds.** *certified* holds with the stated probability over robcert's own randomness; *estimated*
-may be wrong; *attacked*: an adversarial example was found; *measured* is a plain fact.
+**Kinds.** *certified* is proven (`verify`) or holds with the stated probability over robcert's own
+randomness (`smoothing`); *estimated* may be wrong; *attacked*: an adversarial example was found;
+*measured* is a plain fact.
 
 **Kills.** Groups, attributes and lengths are changed in a copy, which then replaces the file in one
 step. Rows are written in place into existing datasets; `computed` is set after them. A SIGKILL at

@@ -6,7 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.errors import TwinUnavailableError
+from robcert.certify.errors import (
+    TwinUnavailableError,
+    UnsupportedOperatorError,
+    UnverifiableError,
+)
 
 from . import clean
 from .inspection import inspect_classifier
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup, ResultStore
     from robcert.certify.tables import Table
+
+
+NOT_AVAILABLE = (TwinUnavailableError, UnsupportedOperatorError, UnverifiableError)
+"""Errors that say why a part cannot be computed for this model; the other parts still run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,9 @@ class AuditSummary:
 def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> str:
     """Run the parts that ``settings`` name; path of the group that records what was done.
 
-    A part is recorded as not available, with the reason, if it needs gradients and the model has no
-    twin, or if the time budget is used up; the other parts still run.
+    A part is recorded as not available, with the reason, if the model does not have what it needs
+    (gradients; operators that can be bounded; scores that do not change between calls), or if the
+    time budget is used up; the other parts still run.
 
     Args:
         session: model, images, results file.
@@ -102,7 +111,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         started = time.monotonic()
         try:
             keys[name] = part.run(session, settings)
-        except TwinUnavailableError as error:
+        except NOT_AVAILABLE as error:
             reasons[name] = str(error)
             continue
         seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
@@ -142,7 +151,7 @@ def summarise(store: ResultStore, path: str) -> AuditSummary:
         if part in record["keys"]
     }
     reasons = {
-        part: str(record["not_available"].get(part, "it did not finish"))
+        part: str(record["not_available"].get(part, "it did not run"))
         for part in PARTS
         if part not in readings and not (part == INSPECTION and inspected)
     }

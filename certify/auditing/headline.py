@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robcert.certify.attacks import AttackSummary, RobustAccuracy
     from robcert.certify.masking import MaskingSummary
     from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
+    from robcert.certify.verification import VerificationSummary
 
 Tone = Literal["good", "warn", "bad", "none"]
 
@@ -80,22 +81,31 @@ class Attacked:
         norm: norm of the radius.
         clean: share of the images that are classified correctly without attack.
         kept: share of those that are classified correctly under attack too.
+        proven: certified share of the same images at the same radius; None if it is not known.
     """
 
     entry: RobustAccuracy
     norm: str
     clean: Proportion
     kept: Proportion
+    proven: float | None = None
 
     @classmethod
-    def of(cls, attack: AttackSummary | None, check: MaskingSummary | None) -> Attacked | None:
+    def of(
+        cls,
+        attack: AttackSummary | None,
+        check: MaskingSummary | None,
+        proofs: VerificationSummary | None = None,
+    ) -> Attacked | None:
         """The numbers at the headline's radius; None without attacks."""
         entry = attacked_accuracy(attack, check)
         if attack is None or entry is None:
             return None
         correct = round(attack.clean_accuracy.value * attack.n)
         robust = min(round(entry.value * attack.n), correct)
-        return cls(entry, attack.norm, attack.clean_accuracy, proportion(robust, correct))
+        kept = proportion(robust, correct)
+        proven = _proven(proofs, attack, entry.epsilon)
+        return cls(entry, attack.norm, attack.clean_accuracy, kept, proven)
 
     @property
     def judgement(self) -> Judgement:
@@ -108,6 +118,16 @@ class Attacked:
     def ball(self) -> str:
         """Radius and norm in words."""
         return f"ε = {pixel(self.entry.epsilon)} ({self.norm})"
+
+
+def _proven(
+    proofs: VerificationSummary | None, attack: AttackSummary, epsilon: float
+) -> float | None:
+    """Certified share at ``epsilon`` of the images of ``attack``; None if it is not known."""
+    if proofs is None or (proofs.norm, proofs.n) != (attack.norm, attack.n):
+        return None
+    bracket = proofs.at(epsilon, SAME_RADIUS)
+    return None if bracket is None else bracket.certified
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +186,11 @@ def _numbers(attacked: Attacked, context: Context) -> str:
     share = f"{share_text(attacked.entry)} of {attacked.clean.n} images"
     if context.masking in {MaskingVerdict.MASKED, MaskingVerdict.SUSPECT}:
         share = f"at most {share}"  # better attacks may well exist
+    proven = "" if attacked.proven is None else f", {percent(attacked.proven)} provably"
     if not context.labelled:
-        return f"{share} keep their class under attack (no labels, so no accuracy)"
+        return f"{share} keep their class under attack{proven} (no labels, so no accuracy)"
     clean = percent(attacked.clean.value)
-    return f"{share} are classified correctly under attack, {clean} without attack"
+    return f"{share} are classified correctly under attack{proven}, {clean} without attack"
 
 
 def _of_check(check: MaskingSummary, context: Context) -> str:

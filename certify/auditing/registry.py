@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from robcert.certify import attacks, landscape, local_linearity, masking, radius_bounds, smoothing
+from robcert.certify import (
+    attacks,
+    landscape,
+    local_linearity,
+    masking,
+    radius_bounds,
+    smoothing,
+    verification,
+)
 from robcert.certify.attacks import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
 from robcert.certify.landscape import SURFACE, TAYLOR
 from robcert.certify.local_linearity import LINEARITY
@@ -19,6 +27,7 @@ from robcert.certify.radius_bounds import BOUNDS, BOUNDS_SAMPLE
 from robcert.certify.smoothing import SMOOTHING, SMOOTHING_ATTACK, SMOOTHING_PREDICTION
 from robcert.certify.store import plain
 from robcert.certify.tables import UNLABELLED
+from robcert.certify.verification import VERIFY
 
 from . import clean
 from .schema import AUDIT, CLEAN
@@ -262,6 +271,16 @@ ANALYSES: tuple[Analysis, ...] = (
         (CORRUPTION,),
         reads(attacks.summarise_corruption, attacks.corruption_tables),
         Section.ATTACKED,
+    ),
+    Analysis(
+        "verify",
+        "verification",
+        (VERIFY,),
+        reads(verification.summarise, verification.tables),
+        Section.CERTIFIED,
+        shows(verification.VerificationSummary, verification.charts),
+        verification.VerificationSettings,
+        AuditPart(lambda session, chosen: verification.analyse(session, chosen.verify)),
     ),
     Analysis(
         "smoothing",

@@ -11,6 +11,7 @@ from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.masking import MaskingSettings
 from robcert.certify.radius_bounds import BoundsSettings
 from robcert.certify.smoothing import SmoothingSettings
+from robcert.certify.verification import VerificationSettings
 
 from .registry import ANALYSES
 
@@ -31,6 +32,7 @@ class AuditSettings:
     linearity: LinearitySettings
     bounds: BoundsSettings
     attack: AttackSettings
+    verify: VerificationSettings
     smoothing: SmoothingSettings
     masking: MaskingSettings
     epsilons: tuple[float, ...] = ()
@@ -55,10 +57,14 @@ class AuditSettings:
             epsilons: radii of the curve of robust accuracy; empty for the attack's own.
             parts: parts to run.
         """
+        attack = replace(AttackSettings.of_profile(profile), norm=norm, save_images=True)
         return cls(
             linearity=replace(LinearitySettings.of_profile(profile), norm=norm, epsilon=epsilon),
             bounds=replace(BoundsSettings.of_profile(profile), norm=norm, epsilon=epsilon),
-            attack=replace(AttackSettings.of_profile(profile), norm=norm, save_images=True),
+            attack=attack,
+            verify=VerificationSettings.of_audit(
+                profile, attack=attack, epsilon=epsilon, epsilons=epsilons
+            ),
             smoothing=SmoothingSettings.of_profile(profile),
             masking=replace(MaskingSettings.of_profile(profile), norm=norm, epsilon=epsilon),
             epsilons=epsilons,

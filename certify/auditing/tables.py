@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from robcert.certify.core import Kind
 from robcert.certify.tables import (
     DASH,
     Table,
@@ -58,20 +59,23 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def violations_table(found: Ledger) -> Table:
-    """The ledger, one row per comparison."""
+    """The ledger, one row per comparison of an estimated or certified number."""
     entries = found.comparisons
     radii = _told_apart([(_radius(entry), entry.norm, entry.estimate) for entry in entries])
     attacks = _told_apart([(_attacks(entry), entry.norm, entry.attack) for entry in entries])
     rows = tuple(
-        (radius, attack, e.norm, str(e.compared), str(e.count), _listed(e.indices))
+        (radius, attack, e.norm, str(e.kind), str(e.compared), str(e.count), _listed(e.indices))
         for e, radius, attack in zip(entries, radii, attacks, strict=True)
     )
-    header = ("estimate", "against", "norm", "compared", "violations", "images")
-    return Table("ledger: estimated ≤ attacked?", "", header, rows, found.sentence)
+    header = ("number", "against", "norm", "kind", "compared", "violations", "images")
+    title = "ledger: certified ≤ attacked, estimated ≤ attacked?"
+    return Table(title, "", header, rows, found.sentence)
 
 
 def _radius(entry: Comparison) -> str:
     """Name of the radius of a comparison."""
+    if entry.kind is Kind.CERTIFIED:
+        return "radius of the model itself" if entry.proven else "radius of the smoothed classifier"
     name = bound_name(entry.estimate.rsplit(":", 1)[1])
     return f"{name}, {margin_name(entry.margin)}" if entry.margin else name
 

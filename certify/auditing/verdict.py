@@ -13,7 +13,8 @@ from robcert.certify.masking import MaskingSummary, MaskingVerdict
 from robcert.certify.radius_bounds import BoundsSummary
 from robcert.certify.smoothing import SmoothingSummary
 from robcert.certify.store import ledger
-from robcert.certify.tables import bound_name, decimal, in_precision, interval, percent
+from robcert.certify.tables import bound_name, decimal, in_precision, interval, percent, pixel
+from robcert.certify.verification import VerificationSummary, between
 
 from .clean import CleanSummary
 from .doubts import doubts_of
@@ -70,7 +71,8 @@ class Findings:
 
     Attributes:
         bounds_group: table of the bounds.
-        ledger: estimated radii against attacked distances.
+        ledger: estimated and certified radii against attacked distances.
+        verification: certificates of the model itself, in the norm of the attacks if there are any.
         quantised: whether the model has nodes with straight-through gradients.
         doubts: sentences on why the numbers may not mean what they seem to.
         labelled: whether the images have labels.
@@ -86,6 +88,7 @@ class Findings:
     smoothing: SmoothingSummary | None
     masking: MaskingSummary | None
     ledger: Ledger
+    verification: VerificationSummary | None = None
     quantised: bool = False
     doubts: tuple[str, ...] = ()
     labelled: bool = True
@@ -104,14 +107,16 @@ def findings_of(store: ResultStore) -> Findings:
     found = _of_audit(store, record) if record else results(store)
     bounds, bounds_group = latest(found, BoundsSummary)
     clean = latest(found, CleanSummary)[0]
+    attack = _widest([one for one, _ in of_kind(found, AttackSummary)])
     return Findings(
         clean=clean,
-        attack=_widest([one for one, _ in of_kind(found, AttackSummary)]),
+        attack=attack,
         bounds=bounds,
         bounds_group=bounds_group,
         smoothing=latest(found, SmoothingSummary)[0],
         masking=latest(found, MaskingSummary)[0],
         ledger=ledger(store),
+        verification=_in_norm_of(attack, found),
         quantised=bool(store.model.get("straight_through")),
         doubts=doubts_of(store, record.get("inspect") or {}, clean),
         labelled=labelled(store),
@@ -128,6 +133,13 @@ def _widest(found: Sequence[AttackSummary]) -> AttackSummary | None:
     """
     same = [one for one in found if one.norm == found[-1].norm]
     return max(reversed(same), key=lambda one: one.n, default=None)
+
+
+def _in_norm_of(attack: AttackSummary | None, found: Readings) -> VerificationSummary | None:
+    """The last certificates in the norm of ``attack``; without attacks, the last ones."""
+    proofs = [one for one, _ in of_kind(found, VerificationSummary)]
+    same = [one for one in proofs if attack is None or one.norm == attack.norm]
+    return same[-1] if same else None
 
 
 def _of_audit(store: ResultStore, record: dict[str, Any]) -> Readings:
@@ -150,7 +162,7 @@ def verdict(found: Findings) -> AuditVerdict:
     Every doubt about what was measured is a sentence before the numbers, and no model is called
     robust, or not robust, while there is one.
     """
-    attacked = Attacked.of(found.attack, found.masking)
+    attacked = Attacked.of(found.attack, found.masking, found.verification)
     state = None if found.masking is None else found.masking.verdict
     unfinished = bool({"attack", "masking"} & {*found.cut_off})
     single = () if attacked is None else one_input_only(found.input_step, [attacked.entry.epsilon])
@@ -163,6 +175,7 @@ def verdict(found: Findings) -> AuditVerdict:
         _masking_sentence(found),
         _STRAIGHT_THROUGH if found.quantised else "",
         _attack_sentence(found, attacked),
+        _proven_sentence(found.verification),
         *(f"Integer input: {line}." for line in single),
         _certified_sentence(found.smoothing),
         f"Ledger: {found.ledger.sentence}.",
@@ -175,6 +188,7 @@ def cards(found: Findings) -> tuple[Card, ...]:
     shown = (
         _clean_card(found),
         _attacked_card(found),
+        _proven_card(found.verification),
         _estimated_card(found),
         _certified_card(found.smoothing),
     )
@@ -243,6 +257,28 @@ def _attack_sentence(found: Findings, attacked: Attacked | None) -> str:
         changed = "are misclassified" if found.labelled else "get another class"
         text += f"; half {changed} within {decimal(median)}"
     return f"{text}. {criterion(attacked, labelled=found.labelled)}"
+
+
+def _proven_sentence(proofs: VerificationSummary | None) -> str:
+    bracket = None if proofs is None else proofs.headline
+    if proofs is None or bracket is None:
+        return ""
+    return (
+        f"Certified for the model itself: robust accuracy at ε = {pixel(bracket.epsilon)} "
+        f"({proofs.norm}) on these {proofs.n} images is {between(bracket)}, "
+        f"width {percent(bracket.width)}."
+    )
+
+
+def _proven_card(proofs: VerificationSummary | None) -> Card | None:
+    bracket = None if proofs is None else proofs.headline
+    if proofs is None or bracket is None:
+        return None
+    text = (
+        f"of {proofs.n} images proven robust at ε = {pixel(bracket.epsilon)} ({proofs.norm}), the "
+        f"model itself; robust accuracy is {between(bracket)}"
+    )
+    return Card("certified", percent(bracket.certified), text)
 
 
 def _certified_sentence(smoothing: SmoothingSummary | None) -> str:

@@ -87,6 +87,8 @@ def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
     _intervals(axes, "measured", "clean (measured)", [row.clean for row in rows])
     _intervals(axes, "attacked", f"at {ball} (attacked)", [row.attacked for row in rows])
+    proven = [row.proven for row in rows]
+    _intervals(axes, "certified", f"at {ball} (certified)", proven, mark=">")
     smoothed = f"smoothed, at {decimal(first.radius)} l2 (certified)"
     _intervals(axes, "certified", smoothed, [row.certified for row in rows])
     axes.set_xlim(0, 1)
@@ -95,9 +97,14 @@ def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
 
 
 def _intervals(
-    axes: Axes, claim: str, name: str, accuracies: Sequence[AccuracyInterval | None]
+    axes: Axes,
+    claim: str,
+    name: str,
+    accuracies: Sequence[AccuracyInterval | None],
+    *,
+    mark: str = "",
 ) -> None:
-    colour, mark = LOOKS[claim]
+    colour, usual = LOOKS[claim]
     known = [(y, accuracy) for y, accuracy in enumerate(accuracies) if accuracy is not None]
     if not known:
         return
@@ -107,7 +114,9 @@ def _intervals(
         [accuracy.upper - accuracy.value for _, accuracy in known],
     )
     places = [y for y, _ in known]
-    axes.errorbar(values, places, xerr=reach, fmt=mark, color=colour, label=name, alpha=0.85)
+    axes.errorbar(
+        values, places, xerr=reach, fmt=mark or usual, color=colour, label=name, alpha=0.85
+    )
 
 
 def _distances(axes: Axes, rows: Sequence[Overview]) -> None:

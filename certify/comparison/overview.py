@@ -7,9 +7,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from robcert.certify import attacks, local_linearity, masking, radius_bounds, smoothing
+from robcert.certify import (
+    attacks,
+    local_linearity,
+    masking,
+    radius_bounds,
+    smoothing,
+    verification,
+)
 from robcert.certify.attacks import ATTACK, share_at, survives
-from robcert.certify.auditing import CLEAN, audit_record, labelled, summarise_clean
+from robcert.certify.auditing import (
+    CLEAN,
+    SAME_RADIUS,
+    audit_record,
+    labelled,
+    summarise_clean,
+)
 from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.masking import MASKING
 from robcert.certify.radius_bounds import BOUNDS
@@ -24,6 +37,7 @@ from robcert.certify.tables import (
     percent,
     pixel,
 )
+from robcert.certify.verification import VERIFY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +45,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
+    from robcert.certify.verification import VerificationSummary
 
     S = TypeVar("S")
 
@@ -107,7 +122,8 @@ class Overview:
         images: number of images in the file.
         clean: measured: clean accuracy.
         attacked: attacked: robust accuracy at ``epsilon`` under the suite of attacks.
-        epsilon: its radius, pixel units.
+        proven: certified: accuracy of the model itself at ``epsilon``.
+        epsilon: radius of both, pixel units.
         norm: its norm, and that of the estimates.
         distance: attacked: median distance of the nearest adversarial example.
         gamma: estimated: mean local linearity error.
@@ -128,6 +144,7 @@ class Overview:
     images: int
     clean: AccuracyInterval | None
     attacked: AccuracyInterval | None
+    proven: AccuracyInterval | None
     epsilon: float | None
     norm: str | None
     distance: float | None
@@ -185,6 +202,7 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         images=len(store.indices),
         clean=AccuracyInterval.of(accuracy, None if accuracy is None else accuracy.n),
         attacked=attacked,
+        proven=_proven(_last(store, VERIFY, verification.summarise, norm), at),
         epsilon=None if attacked is None else at,
         norm=norm if norm is not None or bounds is None else bounds.norm,
         distance=distance,
@@ -201,6 +219,14 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
     )
 
 
+def _proven(proofs: VerificationSummary | None, epsilon: float | None) -> AccuracyInterval | None:
+    """Certified accuracy of the model itself at ``epsilon``; None where it was not decided."""
+    if proofs is None or epsilon is None:
+        return None
+    near = [one for one in proofs.certified_accuracy if abs(one.epsilon - epsilon) <= SAME_RADIUS]
+    return AccuracyInterval.of(near[0], near[0].n) if near else None
+
+
 def names(rows: Sequence[Overview]) -> list[str]:
     """Names of the models: their file names, or those of the results files if two coincide."""
     files = [row.model for row in rows]
@@ -208,19 +234,30 @@ def names(rows: Sequence[Overview]) -> list[str]:
 
 
 def overview_table(rows: Sequence[Overview]) -> Table:
-    """Table with one row per model; every column names its kind of claim."""
-    first = rows[0]
+    """Table with one row per model; every column names its kind of claim.
+
+    Certified accuracies of the models themselves have a column if a file holds any.
+    """
+    first, proven = rows[0], any(row.proven for row in rows)
     ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
     header = (
-        *("model", "clean measured", f"{ball} attacked", "γ estimated"),
-        *("ρ-bound estimated", "L-bound estimated", "ω-bound estimated"),
-        *(f"{decimal(first.radius)} l2 certified", "masking check", "audit, s"),
+        *("model", "clean measured", *([f"{ball} certified"] if proven else [])),
+        *(
+            f"{ball} attacked",
+            "γ estimated",
+            "ρ-bound estimated",
+            "L-bound estimated",
+            "ω-bound estimated",
+        ),
+        *(f"{decimal(first.radius)} l2 certified, smoothed", "masking check", "audit, s"),
     )
     note = (
-        "clean, attacked, certified: accuracies; the certified one is that of the smoothed "
+        "clean, attacked, certified: accuracies; the one called smoothed is that of the smoothed "
         "classifier. γ and bounds: means over the images, bounds in pixel units of [0, 1]. "
         "s: seconds, measured."
     )
+    if proven:
+        note += " The robust accuracy of a model lies between its certified and its attacked one."
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
         note += " The files have different radii: the header gives that of the first."
     margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
@@ -230,13 +267,16 @@ def overview_table(rows: Sequence[Overview]) -> Table:
         note += f" Bounds: {', '.join(each)}."
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
-    cells = tuple((name, *_cells(row)) for name, row in zip(names(rows), rows, strict=True))
+    cells = tuple(
+        (name, *_cells(row, proven=proven)) for name, row in zip(names(rows), rows, strict=True)
+    )
     return Table("models", "", header, cells, note)
 
 
-def _cells(row: Overview) -> tuple[str, ...]:
+def _cells(row: Overview, *, proven: bool) -> tuple[str, ...]:
+    shares = (row.clean, *([row.proven] if proven else []), row.attacked)
     return (
-        *(percent(None if share is None else share.value) for share in (row.clean, row.attacked)),
+        *(percent(None if share is None else share.value) for share in shares),
         *(decimal(value, 3) for value in (row.gamma, row.rho_bound, row.l_bound, row.omega_bound)),
         percent(None if row.certified is None else row.certified.value),
         row.masking or DASH,

@@ -1,9 +1,10 @@
 """Two models on the same images: paired differences, their intervals and exact tests.
 
 Only tables with the same settings and seed are compared, image by image, over the images that both
-files hold. Accuracies get McNemar's exact test and Newcombe's interval for paired proportions;
-other numbers get the exact sign test, which allows for infinite distances, and Student's interval
-of the mean difference.
+files hold; of certificates of the models themselves, those of the same norm and arithmetic, at the
+radii that both tables decided. Accuracies get McNemar's exact test and Newcombe's interval for
+paired proportions; other numbers get the exact sign test, which allows for infinite distances, and
+Student's interval of the mean difference.
 
 Every interval is pointwise: it has its level for one quantity alone. The p-values of one family,
 which is all comparisons of one command, can be adjusted for their number.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from robcert.certify.attacks import ATTACK, survives
-from robcert.certify.auditing import CLEAN
+from robcert.certify.auditing import CLEAN, SAME_RADIUS
 from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError, require_open_unit
 from robcert.certify.local_linearity import LINEARITY
@@ -36,9 +37,10 @@ from robcert.certify.stats import (
 )
 from robcert.certify.store import OF_MODEL, plain
 from robcert.certify.tables import DASH, Table, decimal, pixel
+from robcert.certify.verification import VERIFY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,6 +52,14 @@ NOT_SEARCHED = ", by distance"
 NOT_SEARCHED_NOTE = (
     "By distance: no attack was held to this radius; the accuracy follows from the smallest "
     "distances found, and can be above that of the same attacks held to the radius."
+)
+
+OTHER_EFFORT = ", other effort"
+"""End of the name of a certified number where the two models had different budgets or methods."""
+
+OTHER_EFFORT_NOTE = (
+    "Other effort: the two tables have different budgets, methods or seeds, and more effort "
+    "certifies more; the difference is not one of the models alone."
 )
 
 BOUND_COLUMNS = (
@@ -166,10 +176,51 @@ def differences(
     pairs = (
         (compare, PairedTable.of((a, b), group, other, settings))
         for schema, compare in COMPARED
-        for group in a.existing(schema.name)
-        if (other := _counterpart(group, b)) is not None
+        for group, other in (_of_proofs if schema is VERIFY else _of_settings)(a, b, schema)
     )
     return tuple(found for compare, pair in pairs if len(pair.indices) for found in compare(pair))
+
+
+def _of_settings(
+    a: ResultStore, b: ResultStore, schema: Schema
+) -> Iterator[tuple[AnalysisGroup, AnalysisGroup]]:
+    """Tables of both files with the same settings and seed."""
+    for group in a.existing(schema.name):
+        if (other := _counterpart(group, b)) is not None:
+            yield group, other
+
+
+def _of_proofs(
+    a: ResultStore, b: ResultStore, schema: Schema
+) -> Iterator[tuple[AnalysisGroup, AnalysisGroup]]:
+    """Tables of certificates in both files of the same norm and arithmetic, one pair for each.
+
+    It is the latest pair with the same effort; without one, the latest table of each file.
+    """
+    first, second = (_by_claim(file.existing(schema.name)) for file in (a, b))
+    for claim in first:
+        if claim not in second:
+            continue
+        known = {_effort(table): table for table in second[claim]}
+        same = [table for table in first[claim] if _effort(table) in known]
+        group = (same or first[claim])[-1]
+        yield group, known[_effort(group)] if same else second[claim][-1]
+
+
+def _by_claim(tables: Iterable[AnalysisGroup]) -> dict[tuple[str, str], list[AnalysisGroup]]:
+    """Tables of certificates by norm and arithmetic."""
+    found: dict[tuple[str, str], list[AnalysisGroup]] = {}
+    for table in tables:
+        if len(table.indices):
+            claim = (str(table.settings["norm"]), str(table.settings["arithmetic"]))
+            found.setdefault(claim, []).append(table)
+    return found
+
+
+def _effort(table: AnalysisGroup) -> tuple[object, ...]:
+    """What decides how much a table of certificates proves of one model."""
+    settings = table.settings
+    return (table.seed, settings["method"], settings["seconds"], settings.get("proof"))
 
 
 def _counterpart(group: AnalysisGroup, other: ResultStore) -> AnalysisGroup | None:
@@ -242,6 +293,17 @@ class PairedTable:
         """Radii of robust accuracy: those of the settings, else those that the tables name."""
         stored = {*self.a.attribute("epsilons", ()), *self.b.attribute("epsilons", ())}
         return self.settings.epsilons or tuple(sorted(stored))
+
+    @property
+    def decided(self) -> tuple[float, ...]:
+        """Radii at which both tables of certificates decided each image, of those of ``radii``."""
+        known = [list(map(float, table.attribute("epsilons", ()))) for table in (self.a, self.b)]
+        wanted = self.settings.epsilons
+        return tuple(
+            epsilon
+            for epsilon in sorted(known[0])
+            if _holds(known[1], epsilon) and (not wanted or _holds(wanted, epsilon))
+        )
 
     def columns(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Column ``name`` of both, over ``indices``."""
@@ -350,11 +412,26 @@ def _attack(pair: PairedTable) -> Iterator[Difference]:
         yield pair.accuracies(quantity, Kind.ATTACKED, *pair.survivors(epsilon))
 
 
+def _verification(pair: PairedTable) -> Iterator[Difference]:
+    claim = f"({pair.a.settings['norm']}, {pair.a.settings['arithmetic']})"
+    effort = "" if _effort(pair.a) == _effort(pair.b) else OTHER_EFFORT
+    a, b = pair.columns("radius")
+    for epsilon in pair.decided:
+        quantity = f"certified accuracy of the model itself at {pixel(epsilon)} {claim}{effort}"
+        yield pair.accuracies(quantity, Kind.CERTIFIED, a >= epsilon, b >= epsilon)
+    quantity = f"radius of the model itself {claim}{effort}"
+    yield pair.numbers(quantity, Kind.CERTIFIED, a, b)
+
+
 def searched(table: AnalysisGroup, epsilon: float) -> bool:
     """Whether attacks at a radius searched within ``epsilon``, or the table has none."""
     settings = table.settings
     radii = [*(settings.get("radii") or ()), *(settings.get("reported_radii") or ())]
     return not radii or any(math.isclose(epsilon, radius, rel_tol=1e-9) for radius in radii)
+
+
+def _holds(radii: Iterable[float], epsilon: float) -> bool:
+    return any(abs(radius - epsilon) <= SAME_RADIUS for radius in radii)
 
 
 def _means(pair: PairedTable, kind: Kind, *columns: str) -> Iterator[Difference]:
@@ -371,6 +448,7 @@ COMPARED: tuple[tuple[Schema, Callable[[PairedTable], Iterator[Difference]]], ..
     (LINEARITY, _linearity),
     (BOUNDS, _bounds),
     (SMOOTHING, _smoothing),
+    (VERIFY, _verification),
     (ATTACK, _attack),
 )
 """Schemas whose tables are compared, in the order of the output, and the comparison."""
@@ -391,8 +469,9 @@ def difference_tables(
     values = ("quantity", "claim", "first", "second", "difference", "interval", "ahead")
     for path, of_path in groupby(found, key=lambda difference: difference.table):
         title, rows = f"{second} against {first}: {path.strip('/')}", list(of_path)
-        unsearched = any(d.quantity.endswith(NOT_SEARCHED) for d in rows)
-        note = NOT_SEARCHED_NOTE if unsearched else ""
+        notes = {NOT_SEARCHED: NOT_SEARCHED_NOTE, OTHER_EFFORT: OTHER_EFFORT_NOTE}
+        met = {end for end in notes for one in rows if one.quantity.endswith(end)}
+        note = " ".join(text for end, text in notes.items() if end in met)
         yield Table(title, "", (*values, *tests, "n"), tuple(map(_cells, rows)), note)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from robcert.certify.auditing import ANALYSES
 from robcert.certify.stats import reach_of, shares_above, step_places
 from robcert.certify.tables import (
+    Brackets,
     Histogram,
     HistogramRows,
     Lines,
@@ -20,7 +21,7 @@ from robcert.certify.tables import (
     SurfaceMap,
 )
 
-from .svg import LARGE, SMALL, curves, histogram, histogram_rows, scatter, surface_map
+from .svg import LARGE, SMALL, brackets, curves, histogram, histogram_rows, scatter, surface_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,6 +113,14 @@ def _drawn(chart: Chart) -> str:
         case SurfaceMap():
             return surface_map(
                 content.loss, content.prediction, epsilon=content.epsilon, title=title
+            )
+        case Brackets():
+            return brackets(
+                content.lower,
+                content.upper,
+                x_label=content.x_label,
+                y_label=content.y_label,
+                title=title,
             )
 
 

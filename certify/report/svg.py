@@ -42,7 +42,7 @@ SMALL: Size = (300.0, 210.0)
 class Frame:
     """Axes of one figure: the range of each and its label.
 
-    ``percent`` labels y in percent, ``counts`` only at whole numbers.
+    ``percent`` labels y in percent, ``counts`` only at whole numbers; ``positions`` labels x so.
     """
 
     x: tuple[float, float]
@@ -52,6 +52,7 @@ class Frame:
     percent: bool = False
     size: Size = LARGE
     counts: bool = False
+    positions: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Position of (x, y) in the figure."""
@@ -127,6 +128,52 @@ def scatter(
     return _svg(title, frame, parts)
 
 
+def brackets(
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+) -> str:
+    """One column per image: certified up to ``lower``, open to ``upper``, a mark there.
+
+    Where ``upper`` is infinite, or beyond the axis, the open part reaches the top and has no mark.
+    """
+    finite = upper[np.isfinite(upper)]
+    reach = [float(lower.max(initial=0.0)), float(np.quantile(finite, 0.98)) if len(finite) else 0]
+    top = 1.05 * max(reach) or 1.0
+    columns = (0.0, float(max(len(lower), 1)))
+    frame = Frame(columns, (0.0, top), x_label, y_label, positions=True)
+    parts, mark = [], 0.006 * top
+    for column, (low, high) in enumerate(zip(lower.tolist(), upper.tolist(), strict=True)):
+        sides = (float(column), column + 1.0)
+        # bars are translucent: where the mark covered the open part, it would have two colours
+        parts.append(_block(frame, sides, (low, min(high - mark, top)), "measured"))
+        parts.append(_block(frame, sides, (0.0, low), "certified"))
+        if high <= top:
+            parts.append(_block(frame, sides, (high - mark, high + mark), "attacked"))
+    named = ("certified", "certified"), ("open", "measured"), ("attacked", "attacked")
+    return _svg(title, frame, [part for part in parts if part]) + _legend(list(named))
+
+
+def _block(
+    frame: Frame, sides: tuple[float, float], heights: tuple[float, float], claim: str
+) -> str:
+    """A rectangle between two heights of a column; empty if it has no height."""
+    (left, top), (right, bottom) = (
+        frame.at(sides[0], heights[1]),
+        frame.at(sides[1], max(heights[0], 0.0)),
+    )
+    if bottom - top <= 0:
+        return ""
+    gap = 0.12 * (right - left)
+    return (
+        f'<rect class="bar {claim}" x="{left + gap:.2f}" y="{top:.2f}" '
+        f'width="{right - left - 2 * gap:.2f}" height="{bottom - top:.2f}"/>'
+    )
+
+
 def picture(image: NDArray[np.float32], *, title: str) -> str:
     """An image ``(c, h, w)`` in [0, 1] (one or three channels) as an inline PNG."""
     data = base64.b64encode(png(image)).decode()
@@ -171,7 +218,7 @@ def axes_of(frame: Frame, *, y_ticks: bool = True) -> str:
         parts.append(
             f'<text class="tick" x="{x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
         )
-    for tick in ticks(*frame.x):
+    for tick in ticks(*frame.x, least=float(frame.positions)):
         x, y = frame.at(tick, frame.y[0])
         parts.append(f'<path class="axis" d="M{x:.1f} {y:.1f}v4"/>')
         text = _number(tick)

@@ -1,23 +1,29 @@
-"""The ledger: does an adversarial image refute an estimate?
+"""The ledger: does an adversarial image refute an estimate or a certificate?
 
 Per image and norm, ``estimated <= attacked`` should hold for the radii of the base classifier, and
 no adversarial image within epsilon should deviate from the tangent by more than gamma, nor change
 the loss by more than the bound from gamma. Where that does not hold (a *violation*), the estimate
 is wrong; every violation is counted and listed. A certified radius of
 smoothing is about the smoothed classifier, so it is compared with attacks on that classifier only.
+
+A certified radius of `robcert verify` is a proof about the base classifier. One that reaches an
+attacked distance (a *contradiction*) is a fault of robcert, and ends every command that meets it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from robcert.certify.core import Kind
+from robcert.certify.errors import ContradictionError
+
 from .evidence import evidence_about, sided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,16 +38,21 @@ ESTIMATES = (
 )
 """Columns of a bounds group that are radii of the base classifier."""
 
+ATTACKED_AT_RADIUS = 1e-4
+"""Relative rounding of an attacked distance that equals a searched radius: such distances are
+stored as that radius where they exceed it by rounding of pixels alone."""
+
 CAPPED = ("clever_score", "clever_bound")
 """Those that are no radius where they reach the largest epsilon of the group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One estimated column against one attacked column.
+    """One estimated or certified column against one attacked column.
 
     Attributes:
-        estimate: group and column of the estimate; ``loss_bound`` for the bound from gamma.
+        estimate: group and column of the estimate or certificate; ``loss_bound`` for the bound
+            from gamma.
         attack: group of the attacked distance, or of the loss at adversarial images.
         norm: norm of both.
         margin: margin that the radius is about, logit or prob; empty for others.
@@ -52,6 +63,12 @@ class Comparison:
         worst_ratio: largest radius / distance among them; 0 without a crossing.
         quantity: "radius", or "deviation" if the estimate is gamma or the bound of the loss from it
             and the adversarial images show larger values; the ratio is then value / estimate.
+        worst_radius: radius of the worst crossing, pixel units; NaN without one, and for
+            deviations.
+        worst_distance: distance there.
+        kind: whether the radius is estimated or certified.
+        proven: whether it is certified without probability, so that each violation is a
+            contradiction; a radius equal to the distance is one too.
     """
 
     estimate: str
@@ -63,16 +80,21 @@ class Comparison:
     indices: tuple[int, ...]
     worst_ratio: float
     quantity: Literal["radius", "deviation"] = "radius"
+    worst_radius: float = float("nan")
+    worst_distance: float = float("nan")
+    kind: Kind = Kind.ESTIMATED
+    proven: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
-        return {**asdict(self), "indices": list(self.indices)}
+        return {**asdict(self), "indices": list(self.indices), "kind": str(self.kind)}
 
 
 def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
     """Every estimated radius in ``store`` against every attacked distance of its norm.
 
-    And every certified radius of a smoothed classifier against the attacked distances of the same.
+    And every certified radius: of the base classifier against the same distances, of a smoothed
+    classifier against the attacked distances of that classifier.
     """
     estimated = (
         _compared(store, bounds, attack, name)
@@ -90,7 +112,40 @@ def comparisons(store: ResultStore) -> tuple[Comparison, ...]:
         if smoothing.settings["sigma"] == attack.settings["sigma"]
         and smoothing.settings.get("precision", "float32") == "float32"  # as attacked
     )
-    return (*estimated, *_deviations(store), *certified)
+    return (*estimated, *_deviations(store), *certified, *_proven(store))
+
+
+def _proven(store: ResultStore) -> Iterator[Comparison]:
+    """Every certified radius of the base classifier against every attacked distance of its norm."""
+    for verified in store.existing("verify"):
+        norm = verified.settings["norm"]
+        attacks = [
+            table
+            for schema in ("attack", "transfer")
+            for table in store.existing(schema)
+            if table.settings["norm"] == norm
+        ]
+        for attack in attacks:
+            yield _compared_proven(store, verified, _Named(attack.path, _farthest(attack)))
+        for other in store.existing("verify"):
+            if other.settings["norm"] == norm and np.isfinite(own := _met(other, attacks)).any():
+                yield _compared_proven(store, verified, _Named(other.path, own))
+
+
+def _farthest(attack: AnalysisGroup) -> NDArray[np.float64]:
+    """Attacked distances, rounded up where they are those of a searched radius."""
+    distance = np.asarray(attack.column("distance"), dtype=np.float64)
+    settings = attack.settings
+    searched = [*(settings.get("radii") or ()), *(settings.get("reported_radii") or ())]
+    return np.where(np.isin(distance, searched), distance * (1 + ATTACKED_AT_RADIUS), distance)
+
+
+def _met(verified: AnalysisGroup, attacks: Sequence[AnalysisGroup]) -> NDArray[np.float64]:
+    """Distances of counterexamples that proofs met; NaN where attacks found one as near."""
+    distance = np.asarray(verified.column("distance"), dtype=np.float64)
+    for attack in attacks:
+        distance = np.where(attack.column("distance") <= distance, np.nan, distance)
+    return distance
 
 
 def radii_of(
@@ -121,36 +176,49 @@ class Ledger:
         return sum(comparison.compared for comparison in self.comparisons)
 
     @property
+    def contradictions(self) -> tuple[Comparison, ...]:
+        """Comparisons in which an adversarial image lies within a proven radius."""
+        return tuple(one for one in self.comparisons if one.proven and one.count)
+
+    def require_sound(self) -> None:
+        """Raise if an adversarial image lies within a proven radius.
+
+        Raises:
+            ContradictionError: one does.
+        """
+        if not self.contradictions:
+            return
+        worst = max(self.contradictions, key=lambda one: one.worst_ratio)
+        message = (
+            f"image {worst.indices[0]} is certified to the {worst.norm} radius "
+            f"{worst.worst_radius:.9g} ({worst.estimate}), and an adversarial image of it is at "
+            f"the distance {worst.worst_distance:.9g} ({worst.attack}): this is a fault of robcert"
+        )
+        hint = "please report it with the model and the images; trust no certificate of this file"
+        raise ContradictionError(message, hint=hint)
+
+    @property
     def sentence(self) -> str:
         """The result in one sentence."""
-        (radii, of_radii), (deviations, of_deviations) = (
-            self._counts("radius"),
-            self._counts("deviation"),
-        )
         if self.compared == 0:
             if self.comparisons:
                 return "nothing to compare: no image has both an estimate and an adversarial image"
             return "nothing to compare: the file holds no estimates and attacks in one norm"
-        parts = []
-        if of_radii:
-            exceed = "exceeds" if radii == 1 else "exceed"
-            parts.append(
-                f"{radii} of {of_radii} estimated radii {exceed} the distance of an adversarial "
-                "image"
-                if radii
-                else f"none of {of_radii} estimated radii exceeds its attacked distance"
-            )
-        if of_deviations:
-            which = f"{deviations or 'none'} of {of_deviations} values of γ and of its bound"
-            be = "is" if deviations <= 1 else "are"
-            parts.append(f"{which} {be} below what an adversarial image shows")
-        wrong = ": there the estimate is wrong" if self.count else ""
-        return ", ".join(parts) + wrong
-
-    def _counts(self, quantity: str) -> tuple[int, int]:
-        """Violations and pairs among the comparisons of ``quantity``."""
-        some = [one for one in self.comparisons if one.quantity == quantity]
-        return sum(one.count for one in some), sum(one.compared for one in some)
+        radii = [one for one in self.comparisons if one.quantity == "radius"]
+        deviations = [one for one in self.comparisons if one.quantity == "deviation"]
+        estimated = [
+            _said_of(radii, "estimated radii", Kind.ESTIMATED),
+            _said_of_deviations(deviations),
+        ]
+        certified = [
+            _said_of(radii, "certified radii of the smoothed classifier", Kind.CERTIFIED),
+            _said_of(radii, "certified radii of the model itself", Kind.CERTIFIED, proven=True),
+        ]
+        estimates = sum(one.count for one in self.comparisons if one.kind is Kind.ESTIMATED)
+        wrong = ": there the estimate is wrong" if estimates else ""
+        fault = ": this is a fault of robcert" if self.contradictions else ""
+        said = (", ".join(filter(None, estimated)) + wrong, ", ".join(filter(None, certified)))
+        return "; ".join(filter(None, said)) + fault
 
     def to_json(self) -> dict[str, Any]:
         """Number of pairs and of violations, the comparisons, the sentence."""
@@ -165,6 +233,30 @@ class Ledger:
 def ledger(store: ResultStore) -> Ledger:
     """The ledger of ``store``."""
     return Ledger(comparisons(store))
+
+
+def _said_of(
+    comparisons: Sequence[Comparison], radii: str, kind: Kind, *, proven: bool = False
+) -> str:
+    """Violations among the ``radii`` of one kind in words; empty if none was compared."""
+    some = [one for one in comparisons if one.kind is kind and one.proven is proven]
+    count, compared = sum(one.count for one in some), sum(one.compared for one in some)
+    if not compared:
+        return ""
+    if not count:
+        return f"none of {compared} {radii} exceeds its attacked distance"
+    exceed = "exceeds" if count == 1 else "exceed"
+    return f"{count} of {compared} {radii} {exceed} the distance of an adversarial image"
+
+
+def _said_of_deviations(some: Sequence[Comparison]) -> str:
+    """Violations of γ and of the bound from it in words; empty if none was compared."""
+    count, compared = sum(one.count for one in some), sum(one.compared for one in some)
+    if not compared:
+        return ""
+    be = "is" if count <= 1 else "are"
+    which = f"{count or 'none'} of {compared} values of γ and of its bound"
+    return f"{which} {be} below what an adversarial image shows"
 
 
 def _deviations(store: ResultStore) -> Iterator[Comparison]:
@@ -252,18 +344,46 @@ def _compared_smoothed(
     same = smoothing.column("prediction") == attack.column("reference")
     distance = np.where(same & (radius > 0), distance, np.nan)
     certified = _Named(f"{smoothing.path}:radius", radius)
-    return _comparison(store, certified, _Named(attack.path, distance), norm="l2")
+    found = _comparison(store, certified, _Named(attack.path, distance), norm="l2")
+    return replace(found, kind=Kind.CERTIFIED)
+
+
+def _compared_proven(store: ResultStore, verified: AnalysisGroup, attacked: _Named) -> Comparison:
+    """Certificates of the base classifier: a radius that equals the distance is a crossing too."""
+    radius = np.asarray(verified.column("radius"), dtype=np.float64)
+    radius = np.where(radius > 0, radius, np.nan)  # 0 claims nothing
+    certified, norm = _Named(f"{verified.path}:radius", radius), str(verified.settings["norm"])
+    crossing = radius >= attacked.values
+    found = _comparison(store, certified, attacked, norm=norm, crossing=crossing)
+    return replace(found, kind=Kind.CERTIFIED, proven=True)
 
 
 def _comparison(
-    store: ResultStore, estimate: _Named, attack: _Named, *, norm: str, margin: str = ""
+    store: ResultStore,
+    estimate: _Named,
+    attack: _Named,
+    *,
+    norm: str,
+    margin: str = "",
+    crossing: NDArray[np.bool_] | None = None,
 ) -> Comparison:
+    """The radii ``estimate`` against the distances ``attack``.
+
+    Args:
+        store: the results file.
+        estimate: radii.
+        attack: distances.
+        norm: norm of both.
+        margin: margin that the radii are about; empty for others.
+        crossing: where a radius is refuted; None for where it exceeds the distance.
+    """
     radius, distance = estimate.values, attack.values
     known = ~np.isnan(radius) & np.isfinite(distance) & ((radius > 0) | (distance > 0))
-    crossing = known & crossings(radius, distance)
+    crossing = known & (crossings(radius, distance) if crossing is None else crossing)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(crossing, radius / distance, 0.0)  # inf for an infinite radius
     order = np.argsort(-ratio, kind="stable")[: int(crossing.sum())]
+    worst = order[0] if len(order) else None
     return Comparison(
         estimate=estimate.name,
         attack=attack.name,
@@ -273,4 +393,6 @@ def _comparison(
         count=int(crossing.sum()),
         indices=tuple(int(index) for index in store.indices[order]),
         worst_ratio=float(ratio.max(initial=0.0)),
+        worst_radius=float("nan") if worst is None else float(radius[worst]),
+        worst_distance=float("nan") if worst is None else float(distance[worst]),
     )

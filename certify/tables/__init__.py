@@ -1,6 +1,7 @@
 """Tables and wording that every analysis shares."""
 
 from .charts import (
+    Brackets,
     Chart,
     Distances,
     Histogram,
@@ -37,6 +38,7 @@ from .wording import (
 __all__ = [
     "DASH",
     "UNLABELLED",
+    "Brackets",
     "Chart",
     "Distances",
     "Histogram",

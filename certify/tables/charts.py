@@ -143,7 +143,24 @@ class SurfaceMap:
     epsilon: float
 
 
-Content = Lines | Shares | Histogram | Scatter | HistogramRows | SurfaceMap
+@dataclass(frozen=True, slots=True, eq=False)
+class Brackets:
+    """What is known of one distance per image: certified from below, attacked from above.
+
+    Attributes:
+        lower: certified radii ``(n,)``, in the order of the columns.
+        upper: attacked distances ``(n,)``; inf where there is none.
+        x_label: label of the horizontal axis.
+        y_label: label of the vertical axis.
+    """
+
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    x_label: str
+    y_label: str
+
+
+Content = Lines | Shares | Histogram | Scatter | HistogramRows | SurfaceMap | Brackets
 
 
 @dataclass(frozen=True, slots=True)

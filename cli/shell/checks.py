@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from robcert.certify.attacks import AttackSummary
     from robcert.certify.auditing import AuditSettings, Findings, Reading, Summary
     from robcert.certify.core import Norm
+    from robcert.certify.verification import VerificationSettings, VerificationSummary
 
     from .session import CommandContext
 
 CLEAN, ROBUST = "clean_accuracy", "robust_accuracy"
 CERTIFIED, MEDIAN = "certified_accuracy", "median_distance"
+VERIFIED = "verified_accuracy"
 
 Offered = dict[str, tuple[float, ...]]
 """Numbers that a command computes, each with the radii of its curve; none for single numbers."""
@@ -87,9 +89,16 @@ def of_audit(settings: AuditSettings) -> Offered:
     offered: Offered = {CLEAN: ()}
     if "attack" in settings.parts:
         offered |= of_attack(settings.attack.norm, settings.epsilons)
+    if "verify" in settings.parts:
+        offered |= of_verification(settings.verify)
     if "smoothing" in settings.parts:
         offered[CERTIFIED] = attainable_radii(settings.smoothing)
     return offered
+
+
+def of_verification(settings: VerificationSettings) -> Offered:
+    """The numbers of the certificates of the model itself."""
+    return {VERIFIED: settings.radii}
 
 
 def require_checked(settings: AuditSettings, *, strict: bool) -> None:
@@ -126,6 +135,17 @@ def findings_of_attack(context: CommandContext, readings: Sequence[Reading[Summa
     return replace(findings_of(session.store), attack=attack, clean=None, cut_off=cut_off)
 
 
+def findings_of_verification(context: CommandContext, reading: Reading[Summary]) -> Findings:
+    """The certificates of this command, with what else the results file holds."""
+    from robcert.certify.auditing import findings_of, latest
+    from robcert.certify.verification import VerificationSummary
+
+    session, (proofs, _) = context.session, latest([reading], VerificationSummary)
+    left = len(reading.group.missing(session.indices)) > 0
+    cut_off = ("verify",) if left and session.out_of_time else ()
+    return replace(findings_of(session.store), verification=proofs, cut_off=cut_off)
+
+
 def enforce(gates: Sequence[Gate], found: Findings) -> None:
     """Exit with 1 if a number is below its threshold, was not computed, or is undecided."""
     failures = [line for gate in gates if (line := _failure(gate, number(gate, found)))]
@@ -158,6 +178,8 @@ def number(gate: Gate, found: Findings) -> Number:
         certified = certified_accuracy(found.smoothing, gate.radius)
         value = None if certified is None else certified.value
         return Number(value, _cut_off(found, "smoothing"))
+    if gate.name == VERIFIED:
+        return Number(_verified(gate, found.verification), _cut_off(found, "verify"))
     if gate.name == MEDIAN:
         return Number(_median(gate, found.attack), _cut_off(found, "attack"))
     attacked = attacked_accuracy(found.attack, found.masking, gate.radius)
@@ -174,6 +196,13 @@ def _clean(found: Findings) -> float | None:
     if found.clean is not None and found.clean.clean_accuracy is not None:
         return found.clean.clean_accuracy.value
     return found.attack.clean_accuracy.value if found.attack is not None else None
+
+
+def _verified(gate: Gate, proofs: VerificationSummary | None) -> float | None:
+    if proofs is None or not proofs.n:
+        return None
+    bracket = proofs.headline if gate.radius is None else proofs.at(gate.radius)
+    return None if bracket is None else bracket.certified
 
 
 def _median(gate: Gate, attack: AttackSummary | None) -> float | None:
@@ -207,7 +236,7 @@ def _gate(text: str, command: str, offered: Offered) -> Gate:
     hint = f"gates of this run: {'; '.join(_names(offered))}"
     if not sign or name not in offered or (at and not offered[name]):
         message = f"--fail-under of {command} takes NAME=VALUE, got {text!r}"
-        if sign and name in (CLEAN, ROBUST, CERTIFIED, MEDIAN):
+        if sign and name in (CLEAN, ROBUST, VERIFIED, CERTIFIED, MEDIAN):
             message = f"--fail-under {text}: this run computes no {typed.strip()}"
         raise InvalidParameterError(message, hint=hint)
     radius = _radius(text, values.number(place), offered[name], hint) if at else None

@@ -24,7 +24,7 @@ ATTACKS = (
     *("llr-multi-targeted", "soar-pgd7", "soar-pgd20", "soar-l2-pgd100", "square", "noise"),
     "gaussian",
 )
-AUDIT_PARTS = ("inspect", "linearity", "bounds", "attack", "smoothing", "masking")
+AUDIT_PARTS = ("inspect", "linearity", "bounds", "attack", "verify", "smoothing", "masking")
 ARCHITECTURES = (
     *("cnn4", "mlp", "linear", "resnet-small", "resnet18", "resnet50", "resnet152", "resnet110"),
     *("resnext34-2x32", "wrn-28-8", "wrn-28-10", "wrn-40-8"),

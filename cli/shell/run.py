@@ -86,7 +86,11 @@ def _print(
     summary: dict[str, Any],
     shown: Sequence[Table],
 ) -> None:
-    """Print the summary as tables or as JSON, with the ledger."""
+    """Print the summary as tables or as JSON, with the ledger.
+
+    Raises:
+        ContradictionError: an adversarial image lies within a certified radius.
+    """
     from robcert.certify.auditing import violations_table
     from robcert.certify.store import ledger
 
@@ -97,11 +101,12 @@ def _print(
     if options.as_json:
         settings = {path: store.at(path).settings for path in paths}
         print_outcome(context, command, settings, summary, violations)
-        return
-    print_tables(shown)
-    if violations.compared:
-        print_tables([violations_table(violations)])
-    note(options, f"results: {store.path}")
+    else:
+        print_tables(shown)
+        if violations.compared:
+            print_tables([violations_table(violations)])
+        note(options, f"results: {store.path}")
+    violations.require_sound()
 
 
 def print_outcome(

@@ -35,6 +35,7 @@ ANALYSES: dict[str, tuple[object, ...]] = {
     "linearity": ("linearity", *FEW, "--steps", "5"),
     "linearity_series": ("linearity", *FEW, "--steps", "5", "--also", OTHER),
     "bounds": ("bounds", *FEW, "--norm", "l2", "--eps", "0.5", *SMALL_SAMPLE),
+    "verify": ("verify", *FEW, "--eps", "2/255", "--eps", "8/255", "--method", "crown"),
     "smoothing_certify": ("smoothing", "certify", *FEW, "--n", "500"),
     "smoothing_two_sigmas": ("smoothing", "certify", *FEW, "--n", "500", *SIGMAS),
     "smoothing_predict": ("smoothing", "predict", *FEW, "--n", "500"),

@@ -30,6 +30,7 @@ from robcert.certify.report.page import render, write_report
 from robcert.certify.session import Session
 from robcert.certify.smoothing.analysis import SmoothingSettings
 from robcert.certify.store.store import ResultStore
+from robcert.certify.verification.settings import VerificationSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,9 @@ SETTINGS = AuditSettings(
     linearity=LinearitySettings(steps=3),
     bounds=BoundsSettings(blocks=30, block_size=10, points=5, steps=2, restarts=1),
     attack=AttackSettings(suite=Suite.QUICK, save_images=True),
+    verify=VerificationSettings.of_audit(
+        "quick", attack=AttackSettings(suite=Suite.QUICK, save_images=True), epsilon=8 / 255
+    ),
     smoothing=SmoothingSettings(sigma=0.1, n=256, radii=(0.05,)),
     masking=MaskingSettings(
         steps=3, restarts=1, targets=1, unbounded_steps=5, noise_draws=3, queries=10
@@ -119,7 +123,7 @@ def test_the_report_is_one_page_that_loads_nothing(audited: tuple[Path, dict[str
         '<span class="claim certified">certified</span>',
         '<span class="claim estimated">estimated</span>',
         '<span class="claim attacked">attacked</span>',
-        "ledger: estimated ≤ attacked?",
+        "ledger: certified ≤ attacked, estimated ≤ attacked?",
         "Glossary",
         "Limits",
     ],
@@ -140,20 +144,22 @@ def test_show_json_agrees_with_the_audit(audited: tuple[Path, dict[str, Any]]) -
     path, summary = audited
     shown = json.loads(robcert("show", str(path), "--json").stdout)
     by_name = {group["analysis"]: group["summary"] for group in shown["groups"]}
-    for name in ("bounds", "attack", "smoothing", "masking"):
+    for name in ("bounds", "attack", "verify", "smoothing", "masking"):
         assert by_name[name] == summary[name]
     with ResultStore.read(path) as store:
-        (group,) = store.existing("attack")
+        (group,) = store.existing("attack")  # the proofs read it and add no table of their own
         distance = group.column("distance", group.indices)
     within = int(((distance > 0) & (distance <= 8 / 255)).sum())
     assert 0 < within < REPORTED - 1
-    compared = {"radius": 0, "deviation": 0}
+    compared = {"radius": 0, "deviation": 0, "proven": 0}
     for comparison in shown["violations"]["comparisons"]:
-        compared[comparison["quantity"]] += comparison["compared"]
+        quantity = "proven" if comparison["proven"] else comparison["quantity"]
+        compared[quantity] += comparison["compared"]
     # limits and point estimates of L, omega and rho, own gamma and rho, unless misclassified
     assert compared["radius"] == 8 * (REPORTED - 1)
     # gamma and its bound, where an adversarial image lies within their epsilon
     assert compared["deviation"] == 2 * within
+    assert compared["proven"] == REPORTED - 1  # certified radii
     assert shown["violations"]["compared"] == sum(compared.values())
 
 

@@ -23,6 +23,7 @@ from robcert.certify.radius_bounds.schema import BOUNDS
 from robcert.certify.smoothing.schema import SMOOTHING
 from robcert.certify.stats import Correction
 from robcert.certify.store.store import ResultStore
+from robcert.certify.verification.schema import VERIFY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,20 @@ def fill(store: ResultStore, schema: Schema, settings: Any, **columns: Any) -> N
 
 def found(store_a: ResultStore, store_b: ResultStore, **options: Any) -> dict[str, Difference]:
     return {d.quantity: d for d in differences(store_a, store_b, ComparisonSettings(**options))}
+
+
+def certificates(store: ResultStore, radius: Any, *epsilons: float, **settings: Any) -> None:
+    usual = {"norm": "linf", "arithmetic": "float32", "method": "auto", "seconds": 10.0}
+    asked = usual | {"epsilons": epsilons} | settings
+    sizes = {"epsilon": len(epsilons)}
+    group = store.group(VERIFY, prefix="x", settings=asked, seed=0, sizes=sizes)
+    columns = {
+        column.name: np.zeros((N, *(sizes[axis] for axis in column.trailing)))
+        for column in VERIFY.columns
+        if not column.images
+    }
+    group.append(np.arange(N), columns | {"radius": np.broadcast_to(radius, N)})
+    group.set_attributes(epsilons=list(epsilons))
 
 
 def test_shares_are_compared_image_by_image(tmp_path: Path) -> None:
@@ -158,3 +173,57 @@ def test_other_settings_or_other_data_are_not_compared(tmp_path: Path) -> None:
         pytest.raises(StoreError, match="is about set"),
     ):
         differences(c, f, ComparisonSettings())
+
+
+ITSELF = "certified accuracy of the model itself at "
+
+
+def test_certificates_are_compared_at_the_radii_of_both_tables(tmp_path: Path) -> None:
+    images = np.arange(N)
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        certificates(a, np.where(images < 10, 0.1, 0.0), 0.02, 0.1)
+        certificates(b, np.where(images < 18, 0.1, 0.02), 0.3, 0.1, 0.05)
+        both = found(a, b)
+        chosen = found(a, b, epsilons=(0.1, 0.02, 0.05))
+    certified = both.pop(f"{ITSELF}0.1 (linf, float32)")
+    assert (certified.a, certified.b, certified.kind) == (0.25, 0.45, "certified")
+    assert (certified.more_a, certified.more_b, certified.n) == (0, 8, N)
+    assert certified.p_value == pytest.approx(2 * 0.5**8)
+    radius = both.pop("radius of the model itself (linf, float32)")
+    assert radius.difference == pytest.approx((8 * 0.1 + 22 * 0.02) / N)
+    assert both == {}
+    assert set(chosen) == {certified.quantity, radius.quantity}
+
+
+@pytest.mark.parametrize("other", [{"norm": "l2"}, {"arithmetic": "real"}])
+def test_certificates_of_another_claim_are_not_compared(
+    tmp_path: Path, other: dict[str, str]
+) -> None:
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        certificates(a, 0.1, 0.1)
+        certificates(b, 0.1, 0.1, **other)
+        assert found(a, b) == {}
+
+
+def test_certificates_by_equal_effort_are_compared_first(tmp_path: Path) -> None:
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        certificates(a, 0.2, 0.1)
+        certificates(a, 0.0, 0.1, method="crown")
+        certificates(b, 0.1, 0.1)
+        (equal,) = [d for d in differences(a, b, ComparisonSettings()) if ITSELF in d.quantity]
+    assert (equal.a, equal.b) == (1, 1)
+    assert equal.quantity == f"{ITSELF}0.1 (linf, float32)"
+
+
+def test_certificates_by_other_effort_say_so(tmp_path: Path) -> None:
+    with results(tmp_path, "a") as a, results(tmp_path, "b") as b:
+        certificates(a, 0.2, 0.1)
+        certificates(b, 0.0, 0.1, seconds=1.0)
+        both = differences(a, b, ComparisonSettings())
+        rows = list(difference_tables("a", "b", both, Correction.NONE))
+    assert {d.quantity for d in both} == {
+        f"{ITSELF}0.1 (linf, float32), other effort",
+        "radius of the model itself (linf, float32), other effort",
+    }
+    (table,) = rows
+    assert "more effort certifies more" in table.note

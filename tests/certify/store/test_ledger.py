@@ -11,10 +11,12 @@ import pytest
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.tables import violations_table
 from robcert.certify.data.load import DataInfo
+from robcert.certify.errors import ContradictionError
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.radius_bounds.schema import BOUNDS
 from robcert.certify.store.ledger import ESTIMATES, comparisons, ledger
 from robcert.certify.store.store import ResultStore
+from robcert.certify.verification.schema import VERIFY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,3 +100,69 @@ def test_only_images_with_an_adversarial_image_count_as_compared(store: ResultSt
     assert (l_bound.compared, l_bound.count) == (4, 2)
     assert set(l_bound.indices) == {9, 5}
     assert l_bound.worst_ratio == INF
+
+
+def test_a_certified_radius_that_equals_an_attacked_distance_is_a_contradiction(
+    store: ResultStore,
+) -> None:
+    # below, equal, above, misclassified, no adversarial image, not certified
+    radius = [0.1, 0.2, 0.4, 0.0, 0.5, 0.0]
+    fill(store, VERIFY, "linf", radius=radius, distance=[INF] * 3 + [0.0, INF, INF])
+    assert ledger(store).contradictions == ()
+    ledger(store).require_sound()
+    attack = fill(store, ATTACK, "linf", distance=[0.2, 0.2, 0.3, 0.0, INF, 0.1])
+    found = ledger(store)
+    (comparison,) = found.contradictions
+    assert (comparison.compared, comparison.count) == (3, 2)
+    assert comparison.indices == (7, 4)
+    assert (comparison.worst_radius, comparison.worst_distance) == (0.4, 0.3)
+    assert comparison.attack == attack
+    assert found.sentence == (
+        "2 of 3 certified radii of the model itself exceed the distance of an adversarial image: "
+        "this is a fault of robcert"
+    )
+    with pytest.raises(ContradictionError, match=r"image 7 .* radius 0\.4 .* distance 0\.3 "):
+        found.require_sound()
+
+
+def test_certificates_of_another_norm_are_not_compared(store: ResultStore) -> None:
+    fill(store, VERIFY, "l2", radius=[9.0] * 6, distance=[INF] * 6)
+    fill(store, ATTACK, "linf", distance=[0.1] * 6)
+    assert ledger(store).contradictions == ()
+
+
+def test_a_distance_rounded_to_a_searched_radius_is_not_taken_at_its_word(
+    store: ResultStore,
+) -> None:
+    settings = {"norm": "linf", "radii": [0.1]}
+    group = store.group(ATTACK, prefix="linf", settings=settings, seed=0)
+    distances = np.array([0.1, 0.1, 0.2, 0.2, INF, INF])
+    group.append(INDICES, {n: np.zeros(6) for n in group.columns} | {"distance": distances})
+    radius = [0.1, 0.1001, 0.2, 0.1, 0.1, 0.1]
+    fill(store, VERIFY, "linf", radius=radius, distance=[INF] * 6)
+    assert ledger(store).contradictions[0].indices == (4, 7)
+
+
+def test_estimates_are_counted_apart_from_certificates(store: ResultStore) -> None:
+    fill(store, BOUNDS, "l2", l_bound=[0.3] * 6, omega_bound=[0.01] * 6)
+    fill(store, VERIFY, "l2", radius=[0.1] * 6, distance=[INF] * 6)
+    fill(store, ATTACK, "l2", distance=[0.2] * 6)
+    found = ledger(store)
+    assert found.contradictions == ()
+    assert found.sentence == (
+        "6 of 12 estimated radii exceed the distance of an adversarial image: there the "
+        "estimate is wrong; none of 6 certified radii of the model itself exceeds its attacked "
+        "distance"
+    )
+    rows = violations_table(found).rows
+    assert [row[3] for row in rows] == ["estimated"] * 2 + ["certified"]
+    assert rows[-1][0] == "radius of the model itself"
+
+
+def test_counterexamples_of_proofs_are_attacks_on_every_certificate(store: ResultStore) -> None:
+    fill(store, VERIFY, "linf", radius=[0.1] * 6, distance=[0.2, 0.05, INF, 0.2, 0.2, 0.2])
+    assert ledger(store).contradictions[0].indices == (4,)
+    fill(store, ATTACK, "linf", distance=[0.2] * 6)
+    by_attack, by_proof = ledger(store).comparisons
+    assert (by_attack.compared, by_attack.count) == (6, 0)
+    assert (by_proof.compared, by_proof.count) == (1, 1)
