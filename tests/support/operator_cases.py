@@ -182,6 +182,9 @@ CASES = {
     "group norm": OperatorCase(layer(lambda: nn.GroupNorm(2, 2))),
     "max pool": OperatorCase(layer(lambda: nn.MaxPool2d(3, 2, 1))),
     "max pool, ceil": OperatorCase(layer(lambda: nn.MaxPool2d(3, 2, ceil_mode=True))),
+    "max pool, padded by -inf": OperatorCase(
+        wide(lambda x: F.max_pool2d(F.pad(x.view(-1, 2, 4, 4), [2, 1, 2, 1], value=-torch.inf), 3))
+    ),
     "max pool, dilated": OperatorCase(layer(lambda: nn.MaxPool2d(2, 1, 1, dilation=2))),
     "average pool": OperatorCase(layer(lambda: nn.AvgPool2d(3, 2, 1))),
     "average pool, inside": OperatorCase(
@@ -194,6 +197,13 @@ CASES = {
     "relu": OperatorCase(wide(F.relu)),
     "leaky relu": OperatorCase(wide(lambda x: F.leaky_relu(x, 0.2))),
     "leaky relu, steep": OperatorCase(wide(lambda x: F.leaky_relu(x, 1.7))),
+    "onnx prelu": OperatorCase(
+        wide(lambda x: torch.where(x < 0, like(numbers(2, 1, 1), x) * x, x))
+    ),
+    "cumulated sum": OperatorCase(wide(lambda x: x.cumsum(2))),
+    "division with its option": OperatorCase(
+        wide(lambda x: torch.div(x, like(numbers(2, 4, 4).abs() + 1, x), rounding_mode=None))
+    ),
     "leaky relu, falling": OperatorCase(wide(lambda x: F.leaky_relu(x, -0.4))),
     "prelu": OperatorCase(layer(lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.PReLU(2)))),
     "abs": OperatorCase(wide(torch.abs)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .nodes import Convolution, Weight
+from .nodes import Combination, Convolution, Select, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +96,10 @@ def _mul(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
 
 
 @_rule("div", "div_")
-def _div(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
+def _div(build: NetworkBuilder, x: Value, y: Value, rounding_mode: str | None = None) -> Symbol:
+    if rounding_mode is not None:
+        message = "a division that rounds has no linear bounds"
+        raise UnsupportedOperatorError(message)
     if _is_constant(y):
         divisor = y.double() if isinstance(y, Tensor) else y
         return build.combined([x], [1 / divisor])
@@ -243,8 +247,48 @@ def _to_copy(build: NetworkBuilder, x: Symbol, dtype: Any = None, **_: Any) -> S
     return x
 
 
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """Where a symbol is below 0."""
+
+    of: Symbol
+
+
+@_rule("lt")
+def _below(build: NetworkBuilder, x: Symbol, limit: Value) -> Negative:
+    """For :func:`_where`, which knows one use of it."""
+    if not _is_constant(limit) or not bool((torch.as_tensor(limit) == 0).all()):
+        message = "a comparison with other numbers than 0 has no linear bounds"
+        raise UnsupportedOperatorError(message)
+    return Negative(x)
+
+
+def _parametric_relu(build: NetworkBuilder, x: Symbol, steep: Symbol) -> Symbol:
+    """``steep`` where x < 0, else x, for a multiple ``steep`` of x."""
+    node = build.nodes[steep.at]
+    if isinstance(node, Combination) and node.parents == (x.at,) and node.offset is None:
+        (factor,) = node.factors
+        below = build.relu(build.combined([x], [-1]))
+        return build.combined([x, below], [1, 1 - factor])
+    message = "a choice by a comparison has no linear bounds"
+    raise UnsupportedOperatorError(message)
+
+
+@_rule("cumsum")
+def _cumsum(build: NetworkBuilder, x: Symbol, axis: int, dtype: Any = None) -> Symbol:
+    order = [a for a in range(x.ndim) if a != axis % x.ndim] + [axis % x.ndim]
+    n = x.shape[axis % x.ndim]
+    sums = build.dense(build.permuted(x, order), torch.ones(n, n, dtype=torch.float64).triu())
+    return build.permuted(sums, [order.index(a) for a in range(x.ndim)])
+
+
 @_rule("where")
 def _where(build: NetworkBuilder, mask: Value, x: Value, y: Value) -> Symbol:
+    if isinstance(mask, Negative):
+        if _is_constant(x) or y != mask.of:
+            message = "a choice by a comparison has no linear bounds"
+            raise UnsupportedOperatorError(message)
+        return _parametric_relu(build, y, x)
     chosen = _known(mask, "where").double()
     parts: list[Value] = []
     for value, share in ((x, chosen), (y, 1 - chosen)):
@@ -303,6 +347,18 @@ def _in_all_channels(x: Symbol, windows: Tensor, n: int) -> Tensor:
     return torch.where(windows >= 0, windows + starts, -1)
 
 
+def _behind_padding(build: NetworkBuilder, x: Symbol, index: Tensor) -> tuple[Symbol, Tensor]:
+    """Element numbers ``index`` of ``x`` as those of what it was before padding by -inf."""
+    node = build.nodes[x.at]
+    if not isinstance(node, Select) or node.offset is None or len(node.parents) != 1:
+        return x, index
+    constants = node.offset.flatten()[node.index < 0]
+    if not bool((constants == -torch.inf).all()):
+        return x, index
+    source = type(x)(node.parents[0], node.shapes[0])
+    return source, torch.where(index >= 0, node.index[index.clamp_min(0)], -1)
+
+
 def _wide(values: Sequence[int] | int, n: int) -> list[int]:
     listed = [values] if isinstance(values, int) else list(values)
     return listed * n if len(listed) == 1 else listed
@@ -326,9 +382,14 @@ def _pool_rule(name: str, n: int) -> None:
         found = operation(like, *sides, ceil_mode)
         out = (found[0] if isinstance(found, tuple) else found).shape[-n:]
         windows = _windows(x.shape[-n:], out, *sides)
-        first = torch.where(windows >= 0, windows, windows.max() + 1).amin(-1, keepdim=True)
-        filled = torch.where(windows >= 0, windows, first)  # a copy changes no maximum
-        return build.largest(build.select([x], _in_all_channels(x, filled, n))), None
+        source, index = _behind_padding(build, x, _in_all_channels(x, windows, n))
+        last = index.max() + 1
+        first = torch.where(index >= 0, index, last).amin(-1, keepdim=True)
+        if bool((first == last).any()):
+            message = "a window of a max pooling lies in the padding alone: no linear bounds"
+            raise UnsupportedOperatorError(message)
+        filled = torch.where(index >= 0, index, first)  # a copy changes no maximum
+        return build.largest(build.select([source], filled)), None
 
 
 for _n, _name in enumerate(

@@ -31,7 +31,7 @@ from .nodes import (
     Select,
     Weight,
 )
-from .rules import MOVES, RULES
+from .rules import MOVES, RULES, Negative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,10 +101,19 @@ def _resolved(argument: Value, values: dict[fx.Node, Value]) -> Value:
     return fx.node.map_arg(argument, lambda node: values[node])
 
 
+def _compares(value: Value) -> bool:
+    """Whether a comparison is among arguments."""
+    if isinstance(value, list | tuple):
+        return any(map(_compares, value))
+    return isinstance(value, Negative)
+
+
 def symbols_in(value: Value) -> list[Symbol]:
     """The symbols in an argument."""
     if isinstance(value, Symbol):
         return [value]
+    if isinstance(value, Negative):
+        return [value.of]
     if isinstance(value, list | tuple):
         return [symbol for item in value for symbol in symbols_in(item)]
     return []
@@ -160,13 +169,19 @@ class NetworkBuilder:
             return _exact(target(*arguments, **keywords))
         name = str(target.overloadpacket).removeprefix("aten.")
         self.label = name
-        if name in MOVES:
-            return self.moved(target, arguments, keywords)
         rule = RULES.get(name)
-        if rule is None:
+        compared = _compares([*arguments, *keywords.values()])
+        moves = name in MOVES
+        if not (moves or rule) or (compared and name != "where"):
             message = f"operation {name!r} has no linear bounds"
             raise UnsupportedOperatorError(message, hint="smoothing and attacks need none")
-        return rule(self, *arguments, **keywords)
+        try:
+            if moves or rule is None:
+                return self.moved(target, arguments, keywords)
+            return rule(self, *arguments, **keywords)
+        except (TypeError, RuntimeError) as error:  # an option that the rule does not know
+            message = f"operation {name!r} has no linear bounds with its options: {error}"
+            raise UnsupportedOperatorError(message) from error
 
     # --- affine operations -----------------------------------------------------------------
 

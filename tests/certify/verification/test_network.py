@@ -111,6 +111,12 @@ def test_unused_operations_are_left_out() -> None:
         lambda x: x.flatten(1) + 1e-6 * torch.rand(4),
         lambda x: torch.zeros(len(x), 3),
         lambda x: nn.BatchNorm2d(1)(x).flatten(1),
+        lambda x: torch.where(~(x < 0), x, 0 * x).flatten(1),
+        lambda x: (x * (x < 0).float()).flatten(1),
+        lambda x: torch.cat([x < 0, x < 0]).float().flatten(1),
+        lambda x: torch.where(x < 0, 1 - x, x).flatten(1),
+        lambda x: torch.div(x, 2.0, rounding_mode="floor").flatten(1),
+        lambda x: F.max_pool2d(F.pad(x, [2, 2, 2, 2], value=-torch.inf), 2).flatten(1),
     ],
     ids=[
         "depends on values",
@@ -123,6 +129,12 @@ def test_unused_operations_are_left_out() -> None:
         "a little random",
         "constant",
         "training",
+        "negated comparison",
+        "mask of a comparison",
+        "comparisons together",
+        "choice by a comparison",
+        "rounded division",
+        "window in the padding",
     ],
 )
 def test_what_cannot_be_bounded_is_refused(function: object) -> None:

@@ -6,6 +6,7 @@ Written anew by ``python -m onnx_cases.listing`` in the folder ``tests/support``
 from __future__ import annotations
 
 import onnx
+from onnx_cases.bounded import bounds_of
 from onnx_cases.node_cases import cases_of, claimed
 from onnx_cases.older import UNCHECKED, versions
 from onnx_cases.skips import DIFFERENT, NOT_RUN, RANDOM, reason
@@ -21,12 +22,13 @@ HEAD = """# Operators of the twin
 The ONNX operators that the twin supports, the first opset, the kind of gradient, and the number of
 the ONNX project's own backend cases (onnx {version}) that each one passes. A dash in the last
 column means that every case is run. Older opsets are those compared with ONNX Runtime on one-node
-graphs.
+graphs. Bounds says how `robcert verify` bounds the output as a function of the first input:
+exactly, by ReLUs, by lines, or by the planes of products. At a dash `verify` stops.
 Operators that ONNX defines by others (Attention, RotaryEmbedding, SwiGLU, ...) are expanded into
 these, and so are functions inside a model.
 
-| operator | from opset | gradient | cases run | older opsets compared | not run or different |
-|---|---|---|---|---|---|
+| operator | from opset | gradient | bounds | cases run | older opsets | not run or different |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -45,7 +47,8 @@ def row(name: str) -> str:
     random = {opset for opset in versions(name) if UNCHECKED.get((name, opset)) == RANDOM}
     older = [str(opset) for opset in versions(name) if opset >= since and opset not in random]
     run = len(cases) - sum(why.values())
-    return f"| {name} | {since} | {gradient} | {run} | {', '.join(older) or '-'} | {notes} |"
+    parts = [name, since, gradient, bounds_of(name), run, ", ".join(older) or "-", notes]
+    return f"| {' | '.join(map(str, parts))} |"
 
 
 def page() -> str:
