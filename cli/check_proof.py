@@ -14,7 +14,7 @@ from robcert.certify.errors import ProofError
 from .shell.echo import echo
 
 if TYPE_CHECKING:
-    from robcert.certify.proof_check import Report, Verdict
+    from robcert.certify.proof_check import CheckResult, Report
 
 
 def check_proof(
@@ -47,7 +47,7 @@ def check_proof(
         raise typer.Exit(1)
 
 
-def _print_verdict(verdict: Verdict) -> None:
+def _print_verdict(verdict: CheckResult) -> None:
     """One line about a statement."""
     ball = f"within {verdict.norm} distance {verdict.radius:.6g}"
     what = f"image {verdict.index}, class {verdict.label} {ball}"

@@ -9,7 +9,7 @@ computed again, and the regions of signs must cover all signs.
 From Python: ``check(Path("proof.h5"), Path("model.onnx"))``.
 """
 
-from .check import Report, Verdict, check
+from .check import CheckResult, Report, check
 from .errors import ProofCheckError, ProofFileError, UncheckableModelError
 from .model import Network, read_network
 from .preprocessing import Preprocessing
@@ -19,13 +19,13 @@ __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
     "HEADER_BYTES",
+    "CheckResult",
     "Network",
     "Preprocessing",
     "ProofCheckError",
     "ProofFileError",
     "Report",
     "UncheckableModelError",
-    "Verdict",
     "check",
     "digest_of",
     "header",

@@ -33,7 +33,7 @@ NOTABLE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """What became of one statement.
 
     Attributes:
@@ -75,7 +75,7 @@ class Report:
     """
 
     about: About
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CheckResult, ...]
 
     @property
     def proved(self) -> bool:
@@ -98,7 +98,7 @@ class Report:
 
 
 def check(
-    proof: Path, model: Path, *, on_verdict: Callable[[Verdict], None] | None = None
+    proof: Path, model: Path, *, on_verdict: Callable[[CheckResult], None] | None = None
 ) -> Report:
     """Prove every statement of a proof file again, from the model file.
 
@@ -146,7 +146,7 @@ def _model_bytes(model: Path, what: About) -> bytes:
     return data
 
 
-def _verdict(network: Network, statement: Statement, *, float32: bool) -> Verdict:
+def _verdict(network: Network, statement: Statement, *, float32: bool) -> CheckResult:
     """One statement, proved or not."""
     began = time.perf_counter()
     _require_fit(network, statement)
@@ -157,7 +157,7 @@ def _verdict(network: Network, statement: Statement, *, float32: bool) -> Verdic
         bound, reason = proving.run()
     except UncheckableModelError as error:  # overflow within this radius
         bound, reason = -np.inf, str(error)
-    return Verdict(
+    return CheckResult(
         statement.index,
         statement.label,
         statement.norm,

@@ -229,7 +229,7 @@ def about(file: h5py.File) -> About:
         message = "the proof has a version that this checker does not know"
         raise ProofFileError(message)
     if texts["arithmetic"] not in ("float32", "real"):
-        message = "the proof speaks of an arithmetic that this checker does not know"
+        message = "the proof names an arithmetic that this checker does not know"
         raise ProofFileError(message)
     return About(
         texts["model_sha256"],

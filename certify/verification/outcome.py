@@ -88,7 +88,7 @@ class Decision:
         reason: why it is not proved.
         counterexample: an input ``(c, h, w)`` of the region with another class, as the twin
             computes it; None if none was met. Whoever uses it checks it in the runtime.
-        proof: what proves it, if that was asked for.
+        proof: what proves it, if it was requested.
     """
 
     proved: bool

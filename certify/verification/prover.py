@@ -35,7 +35,7 @@ AGREEMENT = 1e-3
 """Largest difference of the network's scores from the twin's, relative to their size."""
 
 SMALLEST = 1e-4
-"""Share of the largest radius below which none is looked for."""
+"""Share of the largest radius below which none is searched for."""
 
 CUT_MARGIN = 2.0**-18
 """Least margin of logits that float32 softmax and sigmoid keep in order; see SOFTMAX_ERROR."""
@@ -67,7 +67,7 @@ class Prover:
 
     Attributes:
         network: its operations.
-        arithmetic: the evaluation that proofs speak of.
+        arithmetic: the evaluation that proofs are about.
         dtype: the type in which coefficients of inner operations are propagated.
         required: the margin that a class needs over the others.
     """
@@ -136,7 +136,7 @@ class Prover:
             y: its class.
             ball: norm and radius, pixel units.
             method: how far to go.
-            deadline: ``time.monotonic()`` after which it gives up.
+            deadline: ``time.monotonic()`` after which it stops.
             keep_proof: whether the decision holds what proves it.
         """
         task = self._about(x, y, ball, deadline, keep_proof=keep_proof)
@@ -231,7 +231,7 @@ class _Task:
         region: the inputs.
         rows: coefficients of the scores ``(m, k)``.
         offsets: ``(m,)``.
-        deadline: when to give up.
+        deadline: when to stop.
         any_row: whether one positive row is enough at each input; otherwise all must be.
         keep_proof: whether to keep what proves it.
     """
@@ -306,7 +306,7 @@ class _Task:
         return Decision(proved, bound, method, branches, reason)
 
     def _optimised(self, bounds: Bounds, values: Tensor, method: Method) -> Decision:
-        """By optimised slopes and, if asked for, branch and bound."""
+        """By optimised slopes and, if the method includes it, branch and bound."""
         units = Units.of(bounds)
         if not units.count:
             return self._decision(values, Method.CROWN)

@@ -281,7 +281,7 @@ def propagate(
         region: the inputs.
         rounding: what is allowed for.
         method: ``INTERVAL`` for intervals only; any other for linear bounds where they help.
-        deadline: ``time.monotonic()`` after which it gives up.
+        deadline: ``time.monotonic()`` after which it stops.
 
     Raises:
         OutOfTimeError: the deadline passed.

@@ -63,7 +63,7 @@ class Rounding:
     """What is allowed for.
 
     Attributes:
-        arithmetic: the evaluation that the bounds speak of.
+        arithmetic: the evaluation that the bounds are about.
         dtype: the type in which coefficients of inner operations are propagated.
     """
 

@@ -186,7 +186,7 @@ def optimise(
         initial: assumed signs, and slopes and multipliers to start from.
         steps: gradient steps.
         target: bounds above it ``(r,)`` need no further step.
-        deadline: ``time.monotonic()`` after which no step is begun.
+        deadline: ``time.monotonic()`` after which no step starts.
     """
     parts = []
     for at in torch.split(torch.arange(len(rows)), units.rows_at_once):

@@ -110,7 +110,7 @@ class Affine(Node, ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weight:
-    """A matrix or kernel in the types in which it was asked for.
+    """A matrix or kernel in the types that were requested.
 
     Attributes:
         exact: in float64.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .witness import Witness
 
 SEARCH_SHARE = 0.3
-"""Part of the budget after which no further search is begun."""
+"""Part of the budget after which no further search starts."""
 
 HALVING_SHARE = 0.7
 """Part of the remaining budget of a case for halving its box; the rest is for branch and bound."""

@@ -96,10 +96,10 @@ def search(
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        lanes = _Lanes.of(network, [cases[p] for p in positions], positions, settings)
+        rows = _ActiveInputs.of(network, [cases[p] for p in positions], positions, settings)
         until = time.monotonic() + left / (len(batches) - number)
-        over = lanes.descend(network, settings.steps, found=found, deadline=until)
-        nearest |= lanes.nearest()
+        over = rows.descend(network, settings.steps, found=found, deadline=until)
+        nearest |= rows.nearest()
         if over:
             break
     return nearest
@@ -124,18 +124,18 @@ def _batches(cases: Sequence[Case], network: Network, starts: int) -> Iterator[l
 
 
 @dataclass(slots=True)
-class _Lanes:
-    """Inputs that are followed at once; lane l belongs to the case ``owner[l]``.
+class _ActiveInputs:
+    """Inputs that are followed at once; row l belongs to the case ``owner[l]``.
 
     Attributes:
         positions: positions of the cases.
-        owner: number of the case of each lane, in ``positions``.
+        owner: number of the case of each row, in ``positions``.
         lower: lower bounds ``(l, *input_shape)``.
         upper: upper bounds.
         rows: coefficients ``(l, m, n)``.
         offsets: constants ``(l, m)``.
         x: the inputs.
-        best: the input of each lane with the lowest value.
+        best: the input of each row with the lowest value.
         values: these values ``(l,)``.
     """
 
@@ -156,8 +156,8 @@ class _Lanes:
         cases: Sequence[Case],
         positions: Sequence[int],
         settings: PropertySettings,
-    ) -> _Lanes:
-        """Lanes at the starting points of ``cases``."""
+    ) -> _ActiveInputs:
+        """The inputs at the starting points of ``cases``."""
         starts = settings.starts
         bounds = [case.box.nearest() for case in cases]
         lower = torch.stack([torch.from_numpy(low).float() for low, _ in bounds])
@@ -167,19 +167,19 @@ class _Lanes:
         random = torch.stack([_starts(starts, lower.shape[1], draw) for draw in draws])
         lower, upper = lower[:, None], upper[:, None]  # (k, 1, d)
         points = torch.lerp(lower, upper, random).clamp(lower, upper)
-        lanes = cls(
+        active = cls(
             positions,
             owner=torch.arange(len(cases)).repeat_interleave(starts),
-            lower=_lanes(lower.expand_as(points), network),
-            upper=_lanes(upper.expand_as(points), network),
+            lower=_as_inputs(lower.expand_as(points), network),
+            upper=_as_inputs(upper.expand_as(points), network),
             rows=rows.repeat_interleave(starts, 0),
             offsets=offsets.repeat_interleave(starts, 0),
-            x=_lanes(points, network),
-            best=_lanes(points, network).clone(),
+            x=_as_inputs(points, network),
+            best=_as_inputs(points, network).clone(),
             values=torch.full((len(cases) * starts,), math.inf),
         )
-        lanes._improve_starts(network, draws)
-        return lanes
+        active._improve_starts(network, draws)
+        return active
 
     def _improve_starts(self, network: Network, draws: Sequence[torch.Generator]) -> None:
         """Replace every other start by the best of several random points and corners."""
@@ -206,11 +206,11 @@ class _Lanes:
         told = torch.full((len(self.positions),), torch.inf)
         checks = [CHECKS] * len(self.positions)
         for _ in self._moves(network, steps):
-            for lane in self._candidates(told):
-                case = int(self.owner[lane])
-                told[case] = self.values[lane]
+            for row in self._candidates(told):
+                case = int(self.owner[row])
+                told[case] = self.values[row]
                 checks[case] -= 1
-                if checks[case] >= 0 and found(self.positions[case], self.best[lane]):
+                if checks[case] >= 0 and found(self.positions[case], self.best[row]):
                     return True
             if time.monotonic() >= deadline:
                 break
@@ -265,24 +265,24 @@ class _Lanes:
         self.best[better] = x[better]
 
     def _candidates(self, told: Tensor) -> Iterator[int]:
-        """The best lane of each case whose value is at most 0 and below what was told before."""
+        """The best row of each case whose value is at most 0 and below what was told before."""
         if not bool((self.values <= 0).any()):
             return
         for case in range(len(self.positions)):
-            lane = self._best_lane(case)
-            if self.values[lane] <= 0 and self.values[lane] < told[case]:
-                yield lane
+            row = self._best_row(case)
+            if self.values[row] <= 0 and self.values[row] < told[case]:
+                yield row
 
-    def _best_lane(self, case: int) -> int:
-        lanes = torch.nonzero(self.owner == case).flatten()
-        return int(lanes[self.values[lanes].argmin()])
+    def _best_row(self, case: int) -> int:
+        rows = torch.nonzero(self.owner == case).flatten()
+        return int(rows[self.values[rows].argmin()])
 
     def nearest(self) -> dict[int, Nearest]:
         """The best input of each case."""
-        lanes = [self._best_lane(case) for case in range(len(self.positions))]
+        rows = [self._best_row(case) for case in range(len(self.positions))]
         return {
-            position: Nearest(self.best[lane].clone(), float(self.values[lane]))
-            for position, lane in zip(self.positions, lanes, strict=True)
+            position: Nearest(self.best[row].clone(), float(self.values[row]))
+            for position, row in zip(self.positions, rows, strict=True)
         }
 
 
@@ -312,7 +312,7 @@ def _dense_rows(cases: Sequence[Case], outputs: int) -> tuple[Tensor, Tensor]:
     return rows, offsets
 
 
-def _lanes(points: Tensor, network: Network) -> Tensor:
+def _as_inputs(points: Tensor, network: Network) -> Tensor:
     """Points ``(k, starts, d)`` of all cases as inputs ``(k * starts, *input_shape)``."""
     return points.reshape(-1, *network.input_shape).contiguous()
 

@@ -19,7 +19,7 @@ import torch
 
 from .choice import Choice, attached, enclosure, extremes, where_finite
 from .lines import Box, Lines, OutsideDomainError, Relaxation, as_share
-from .pieces import Function, Piece, Span, bisected, lowest, negated, searched
+from .pieces import Function, Segment, Span, bisected, lowest, negated, searched
 from .rounding import EPSILON, storable_slope
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Curve(Relaxation):
     """
 
     name: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Segment, ...]
     turns: tuple[float, ...] = ()
     limits: tuple[float, float] = (-math.inf, math.inf)
     domain: Domain = Domain()
@@ -105,7 +105,7 @@ class Curve(Relaxation):
     def _box(self, lower: Tensor, upper: Tensor) -> Box:
         return Box.of(lower, upper)
 
-    def _pieces_on(self, box: Box) -> tuple[Piece, ...]:
+    def _pieces_on(self, box: Box) -> tuple[Segment, ...]:
         """Pieces that cover the intervals; one curvature per interval where that is needed."""
         return self.pieces
 
@@ -116,7 +116,7 @@ class Curve(Relaxation):
         return extremes([(value, _error(self.pieces, point, value)) for point, value in values])
 
 
-def _select(pieces: tuple[Piece, ...], x: Tensor, functions: list[Function]) -> Tensor:
+def _select(pieces: tuple[Segment, ...], x: Tensor, functions: list[Function]) -> Tensor:
     """One function per piece, evaluated on the piece that contains x."""
     result = functions[0](x)
     for index, piece in enumerate(pieces[1:], start=1):
@@ -125,11 +125,11 @@ def _select(pieces: tuple[Piece, ...], x: Tensor, functions: list[Function]) -> 
     return result
 
 
-def _value(pieces: tuple[Piece, ...], x: Tensor) -> Tensor:
+def _value(pieces: tuple[Segment, ...], x: Tensor) -> Tensor:
     return _select(pieces, x, [piece.value for piece in pieces])
 
 
-def _error(pieces: tuple[Piece, ...], x: Tensor, value: Tensor) -> Tensor:
+def _error(pieces: tuple[Segment, ...], x: Tensor, value: Tensor) -> Tensor:
     """Evaluation error of the piece that contains x."""
     result = pieces[0].value_error(x, value)
     for before, piece in itertools.pairwise(pieces):
@@ -138,7 +138,7 @@ def _error(pieces: tuple[Piece, ...], x: Tensor, value: Tensor) -> Tensor:
     return result
 
 
-def _chosen(pieces: tuple[Piece, ...], box: Box, least: Tensor, tangent: Tensor | None) -> Choice:
+def _chosen(pieces: tuple[Segment, ...], box: Box, least: Tensor, tangent: Tensor | None) -> Choice:
     """The lower line that is highest at the middle, of one candidate per piece.
 
     Args:
@@ -173,7 +173,7 @@ def _chosen(pieces: tuple[Piece, ...], box: Box, least: Tensor, tangent: Tensor 
     return _where(best.offset == -math.inf, constant, best)
 
 
-def _may_be_convex(piece: Piece) -> bool:
+def _may_be_convex(piece: Segment) -> bool:
     return not isinstance(piece.curvature, float | int) or piece.curvature >= 0
 
 
@@ -210,7 +210,7 @@ class _Line:
     rate: Tensor
 
 
-def _secant(pieces: tuple[Piece, ...], ends: _Ends) -> Tensor:
+def _secant(pieces: tuple[Segment, ...], ends: _Ends) -> Tensor:
     """Slope of the line through both ends; the derivative at the middle on narrow intervals."""
     box = ends.box
     width = box.upper - box.lower
@@ -220,7 +220,7 @@ def _secant(pieces: tuple[Piece, ...], ends: _Ends) -> Tensor:
 
 
 def _supporting(
-    piece: Piece, span: Span, ends: _Ends, place: tuple[bool, bool], share: Tensor | None
+    piece: Segment, span: Span, ends: _Ends, place: tuple[bool, bool], share: Tensor | None
 ) -> _Line:
     """The line that touches a convex piece, or the secant where the hull has no such line.
 
@@ -253,7 +253,7 @@ def _supporting(
     return _Line(torch.where(touches, slope, secant), contact, torch.where(touches, rate, 0.0))
 
 
-def _tangent_point(piece: Piece, span: Span, end: tuple[Tensor, Tensor]) -> Tensor:
+def _tangent_point(piece: Segment, span: Span, end: tuple[Tensor, Tensor]) -> Tensor:
     """Where a line from an end of the interval, outside the span, touches the piece.
 
     Args:
@@ -303,7 +303,7 @@ def _facet(ends: _Ends, touching: tuple[Tensor, Tensor], value: Tensor, slope: T
     return torch.where(from_right, (ends.high_value - value) / right, slope)
 
 
-def _rate(piece: Piece, ends: tuple[Tensor, Tensor], contact: Tensor) -> Tensor:
+def _rate(piece: Segment, ends: tuple[Tensor, Tensor], contact: Tensor) -> Tensor:
     """Derivative of the slope with respect to the share, from a difference quotient."""
     first, last = ends
     step = 1e-3 * (last - first)

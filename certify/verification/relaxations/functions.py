@@ -15,7 +15,7 @@ import torch
 from robcert.certify.errors import InvalidParameterError, require_positive
 
 from .curve import Curve, Domain
-from .pieces import Error, Function, Piece, no_error, relative_error, small_error
+from .pieces import Error, Function, Segment, no_error, relative_error, small_error
 from .piecewise_linear import linear_piece
 from .rounding import EPSILON
 
@@ -48,15 +48,15 @@ def _piece(
     *,
     errors: tuple[Error, Error] | None = None,
     core: float = INFINITY,
-) -> Piece:
+) -> Segment:
     """A piece with exact ends; without ``errors`` both formulas have a small relative error."""
     errors = errors or (small_error, small_error)
-    return Piece(*ends, curvature, value, slope, errors[0], errors[1], core=core)
+    return Segment(*ends, curvature, value, slope, errors[0], errors[1], core=core)
 
 
 def _cut(
-    piece: Piece, cuts: tuple[float, ...], first: float, *, edge_error: float = 0.0
-) -> tuple[Piece, ...]:
+    piece: Segment, cuts: tuple[float, ...], first: float, *, edge_error: float = 0.0
+) -> tuple[Segment, ...]:
     """One formula on the line cut at inflection points; the curvature alternates from ``first``."""
     ends = (-INFINITY, *cuts, INFINITY)
     return tuple(
@@ -475,7 +475,7 @@ def scaled_elu(alpha: float, gamma: float, *, name: str) -> Curve:
     return Curve(name, (_joined(left, right),), limits=limits)
 
 
-def _joined(left: Piece, right: Piece) -> Piece:
+def _joined(left: Segment, right: Segment) -> Segment:
     """Two convex pieces that meet at 0 with a slope that does not fall: one convex piece."""
 
     def both(before: Function, after: Function) -> Function:

@@ -35,7 +35,7 @@ class OutsideDomainError(RobcertError):
 class Lines:
     """Lower and upper line of every element; all tensors have the shape of the intervals.
 
-    Where an end of the interval is infinite, lines are constant. A line that could not be had is
+    Where an end of the interval is infinite, lines are constant. A line that does not exist is
     trivial: slope 0, offset -inf (lower) or +inf (upper).
     """
 

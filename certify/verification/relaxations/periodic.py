@@ -10,7 +10,7 @@ import torch
 
 from .curve import Curve
 from .lines import Box
-from .pieces import EVALUATION_ERROR, Piece
+from .pieces import EVALUATION_ERROR, Segment
 from .rounding import EPSILON
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Wave(Curve):
         long = box.upper - box.lower > 2 * math.pi
         return replace(box, finite=box.finite & ~far & ~long)
 
-    def _pieces_on(self, box: Box) -> tuple[Piece, ...]:
+    def _pieces_on(self, box: Box) -> tuple[Segment, ...]:
         """Half waves from the one that contains the left end."""
         base = replace(
             self.pieces[0], edge_error=8 * EPSILON * (4 + box.lower.abs() + box.upper.abs())
@@ -50,7 +50,7 @@ class Wave(Curve):
         first = torch.floor((box.lower + self.phase) / math.pi)
         return tuple(self._half_wave(base, first, index) for index in range(3))
 
-    def _half_wave(self, base: Piece, first: Tensor, index: int) -> Piece:
+    def _half_wave(self, base: Segment, first: Tensor, index: int) -> Segment:
         """The half wave of [k pi, (k + 1) pi], k = first + index; concave if k is even."""
         number = first + index
         start = number * math.pi - self.phase
@@ -92,5 +92,5 @@ def cosine() -> Wave:
 
 
 def _wave(name: str, value: Function, slope: Function, phase: float) -> Wave:
-    whole = Piece(-math.inf, math.inf, 1, value, slope, _absolute_error, _absolute_error)
+    whole = Segment(-math.inf, math.inf, 1, value, slope, _absolute_error, _absolute_error)
     return Wave(name, (whole,), limits=(-1.0, 1.0), phase=phase)

@@ -61,7 +61,7 @@ def no_error(x: Tensor, computed: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Segment:
     """A function on [start, stop], where it does not change its curvature.
 
     Attributes:
@@ -112,7 +112,7 @@ class Piece:
         return least_difference(value, self.value_error(point, value), slope, point)
 
 
-def negated(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+def negated(pieces: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The pieces of the negated function; pieces that share a formula still do."""
     opposite: dict[Function, Function] = {}
     for piece in pieces:
@@ -150,7 +150,7 @@ class Lowest:
     contact: Tensor
 
 
-def lowest(pieces: tuple[Piece, ...], box: Box, slope: Tensor, hint: Tensor) -> Lowest:
+def lowest(pieces: tuple[Segment, ...], box: Box, slope: Tensor, hint: Tensor) -> Lowest:
     r"""Certified lower bound of :math:`\sigma(x) - s x` over the intervals.
 
     Args:
@@ -170,7 +170,7 @@ def lowest(pieces: tuple[Piece, ...], box: Box, slope: Tensor, hint: Tensor) -> 
     return Lowest(trivial_if_undefined(bound), contact)
 
 
-def _lowest_of_piece(piece: Piece, span: Span, slope: Tensor, hint: Tensor) -> Lowest:
+def _lowest_of_piece(piece: Segment, span: Span, slope: Tensor, hint: Tensor) -> Lowest:
     """Lower bound over one piece, with the uncertainty of its ends."""
     curvature = piece.curvature
     if isinstance(curvature, Tensor):
@@ -187,14 +187,14 @@ def _lowest_of_piece(piece: Piece, span: Span, slope: Tensor, hint: Tensor) -> L
     return Lowest(trivial_if_undefined(_subtract(found.bound, slack)), found.contact)
 
 
-def _at_ends(piece: Piece, span: Span, slope: Tensor) -> Lowest:
+def _at_ends(piece: Segment, span: Span, slope: Tensor) -> Lowest:
     """Lower bound over a concave or linear piece."""
     left, right = piece.height(span.left, slope), piece.height(span.right, slope)
     # A minimum that keeps NaN: an end that could not be computed bounds nothing.
     return Lowest(torch.minimum(left, right), torch.where(left <= right, span.left, span.right))
 
 
-def _over_tangents(piece: Piece, span: Span, slope: Tensor, hint: Tensor) -> Lowest:
+def _over_tangents(piece: Segment, span: Span, slope: Tensor, hint: Tensor) -> Lowest:
     """Lower bound over a convex piece."""
     touching = torch.minimum(torch.maximum(hint, span.left), span.right)
     rises, falls = piece.slope(span.left) >= slope, piece.slope(span.right) <= slope
@@ -214,7 +214,7 @@ def _over_tangents(piece: Piece, span: Span, slope: Tensor, hint: Tensor) -> Low
     return Lowest(bound, contact)
 
 
-def _over_bracket(piece: Piece, span: Span, slope: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
+def _over_bracket(piece: Segment, span: Span, slope: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
     """Lower bound over a convex piece by bisection, and the left end of the last bracket."""
     low, high = searched(piece, span)
     low, high = bisected(lambda t: piece.slope(t) < slope, low, high, STEPS)
@@ -226,7 +226,7 @@ def _over_bracket(piece: Piece, span: Span, slope: Tensor, hint: Tensor) -> tupl
     return trivial_if_undefined(_between(piece, span, slope, (low, high))), low
 
 
-def _between(piece: Piece, span: Span, slope: Tensor, bracket: tuple[Tensor, Tensor]) -> Tensor:
+def _between(piece: Segment, span: Span, slope: Tensor, bracket: tuple[Tensor, Tensor]) -> Tensor:
     """Lower bound over a convex piece from its tangents at both ends of a bracket."""
     low, high = bracket
     height_low, height_high = piece.height(low, slope), piece.height(high, slope)
@@ -255,7 +255,7 @@ def _subtract(bound: Tensor, loss: Tensor) -> Tensor:
     return torch.where(loss == 0, bound, difference - EPSILON * difference.abs() - TINY)
 
 
-def searched(piece: Piece, span: Span) -> tuple[Tensor, Tensor]:
+def searched(piece: Segment, span: Span) -> tuple[Tensor, Tensor]:
     """The part of a span that bisection searches: where the function is not yet saturated."""
     left = torch.minimum(span.right, span.left.clamp_min(-piece.core))
     right = torch.maximum(span.left, span.right.clamp_max(piece.core))

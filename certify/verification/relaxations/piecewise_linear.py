@@ -17,7 +17,7 @@ from robcert.certify.errors import InvalidParameterError
 
 from .choice import Choice, attached, enclosure, extremes, where_finite
 from .lines import Box, Lines, Relaxation, as_share
-from .pieces import Lowest, Piece, no_error, relative_error
+from .pieces import Lowest, Segment, no_error, relative_error
 from .rounding import least_difference, storable_slope, trivial_if_undefined
 
 
@@ -35,7 +35,7 @@ class PiecewiseLinear(Relaxation):
     """
 
     name: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Segment, ...]
     least: float = -torch.inf
     greatest: float = torch.inf
     jumps: bool = False
@@ -136,7 +136,7 @@ class _Corner:
     doubt: float = 0.0
 
 
-def _ends_of_pieces(pieces: tuple[Piece, ...], box: Box) -> list[_Corner]:
+def _ends_of_pieces(pieces: tuple[Segment, ...], box: Box) -> list[_Corner]:
     """Both ends of every piece: limits from the left and from the right at a jump."""
     spans = [(piece, piece.within(box)) for piece in pieces]
     ends = [
@@ -219,14 +219,14 @@ def linear_piece(
     intercept: float = 0.0,
     *,
     open_ends: tuple[bool, bool] = (False, False),
-) -> Piece:
+) -> Segment:
     """The line ``slope x + intercept`` on [start, stop]; exact where it needs no rounding."""
     exact = slope == 0 or (abs(slope) == 1 and intercept == 0)
 
     def value(x: Tensor) -> Tensor:
         return slope * x + intercept if slope else torch.full_like(x, intercept)
 
-    return Piece(
+    return Segment(
         start,
         stop,
         0,
@@ -315,7 +315,7 @@ def interpolation(
     return PiecewiseLinear("interpolation", tuple(pieces))
 
 
-def _through(start: float, stop: float, point: tuple[float, float], slope: float) -> Piece:
+def _through(start: float, stop: float, point: tuple[float, float], slope: float) -> Segment:
     """The line through ``point`` on [start, stop], with the rounding of its slope as error."""
     knot, height = point
 
@@ -323,7 +323,7 @@ def _through(start: float, stop: float, point: tuple[float, float], slope: float
         size = 1.0 if math.isinf(start) or math.isinf(stop) else 1 + abs(height) / (stop - start)
         return relative_error((abs(slope) + size) * (x - knot).abs() + abs(height))
 
-    return Piece(
+    return Segment(
         start,
         stop,
         0,

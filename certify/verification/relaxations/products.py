@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class ProductLines:
     """Planes ``lower_x x + lower_y y + lower_offset <= x y``, and the same above.
 
-    All tensors have the shape of the intervals. A plane that could not be had is trivial: slopes 0,
+    All tensors have the shape of the intervals. A plane that does not exist is trivial: slopes 0,
     offset -inf (lower) or +inf (upper).
     """
 
