@@ -68,6 +68,19 @@ class Splits:
     multipliers: dict[int, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Affine operations in a row, whose constants a runtime may multiply before it runs.
+
+    Attributes:
+        gain: product of each one's terms and of its largest coefficient if that is above 1.
+        reach: largest absolute value that enters, at least 1.
+    """
+
+    gain: float
+    reach: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """Affine operations that a runtime may compute as one sum, in any order.
@@ -79,19 +92,22 @@ class Run:
         terms: numbers that are added up.
         size: sum of their absolute values, ``shape``.
         exact: whether the rounding error is stated elsewhere.
+        inner: whether it is a part of an operation that rounds nothing.
+        chain: all affine operations since the last other one.
     """
 
     terms: int
     size: Tensor
     exact: bool
+    inner: bool
+    chain: Chain
 
     def error(self, rounding: Rounding) -> Tensor:
         """Largest error of a float32 evaluation."""
-        return (
-            torch.zeros_like(self.size)
-            if self.exact
-            else rounding.evaluation(self.terms, self.size)
-        )
+        folded = 0.0 if self.inner else rounding.folding(self.chain.gain, self.chain.reach)
+        if self.exact:
+            return torch.full_like(self.size, folded)
+        return rounding.evaluation(self.terms, self.size) + folded
 
 
 @dataclass(slots=True)
@@ -384,7 +400,20 @@ def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
             parts.append(size[None])
     at = len(bounds.lower)
     exact = node.inner or fused[at] or isinstance(node, Select)
-    return Run(terms, node.magnitude(parts)[0], exact)
+    chain = _chain(bounds, node, sizes)
+    return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain)
+
+
+def _chain(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Chain:
+    """The affine operations in a row that end with ``node``."""
+    gain, reach = 1.0, 1.0
+    for parent, size in zip(node.parents, sizes, strict=True):
+        run = bounds.runs.get(parent)
+        if run is None:
+            reach = max(reach, float(size.max()))
+        else:
+            gain, reach = max(gain, run.chain.gain), max(reach, run.chain.reach)
+    return Chain(gain * node.terms * max(1.0, node.largest_coefficient), reach)
 
 
 def _affine_interval(

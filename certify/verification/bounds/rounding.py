@@ -12,6 +12,7 @@ Algorithms, section 3.1). Two evaluations are covered:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +70,20 @@ class Rounding:
 
     arithmetic: Arithmetic
     dtype: torch.dtype
+
+    def folding(self, gain: float, reach: float) -> float:
+        """Error where constants that a runtime multiplies before it runs underflow.
+
+        A product of constants below the smallest normal number may become 0; it loses at most that
+        number times what it is multiplied with.
+
+        Args:
+            gain: bound of the other factors, and of the number of terms.
+            reach: largest absolute value that enters.
+        """
+        if self.arithmetic is Arithmetic.REAL:
+            return 0.0
+        return 2 * torch.finfo(torch.float32).tiny * gain * reach if gain < LARGEST else math.inf
 
     def holds(self, magnitude: Tensor) -> bool:
         """Whether an evaluation with terms of total size ``magnitude`` overflows nowhere."""

@@ -99,6 +99,11 @@ class Affine(Node, ABC):
     def nonnegative(self) -> bool:
         """Whether no coefficient and no constant is negative."""
 
+    @property
+    @abstractmethod
+    def largest_coefficient(self) -> float:
+        """Largest absolute value of a coefficient."""
+
     @abstractmethod
     def transpose(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Coefficients ``(r, *shape)`` of the output as coefficients of each argument."""
@@ -196,6 +201,11 @@ class Select(Affine):
         """See :class:`Affine`."""
         return self.offset is None or bool((self.offset >= 0).all())
 
+    @property
+    def largest_coefficient(self) -> float:
+        """See :class:`Affine`."""
+        return 1.0
+
     def transpose(self, rows: Tensor) -> tuple[Tensor, ...]:
         """See :class:`Affine`."""
         flat = rows.flatten(1)
@@ -239,6 +249,11 @@ class Dense(Affine):
     def nonnegative(self) -> bool:
         """See :class:`Affine`."""
         return bool((self.weight.exact >= 0).all())
+
+    @property
+    def largest_coefficient(self) -> float:
+        """See :class:`Affine`."""
+        return float(self.weight.exact.abs().max())
 
     def transpose(self, rows: Tensor) -> tuple[Tensor, ...]:
         """See :class:`Affine`."""
@@ -297,6 +312,11 @@ class Convolution(Affine):
     def nonnegative(self) -> bool:
         """See :class:`Affine`."""
         return bool((self.weight.exact >= 0).all())
+
+    @property
+    def largest_coefficient(self) -> float:
+        """See :class:`Affine`."""
+        return float(self.weight.exact.abs().max())
 
     def transpose(self, rows: Tensor) -> tuple[Tensor, ...]:
         """See :class:`Affine`."""
@@ -372,6 +392,11 @@ class Combination(Affine):
             bool((torch.as_tensor(part) >= 0).all())
             for part in (*self.factors, 0.0 if self.offset is None else self.offset)
         )
+
+    @property
+    def largest_coefficient(self) -> float:
+        """See :class:`Affine`."""
+        return max(float(torch.as_tensor(factor).abs().max()) for factor in self.factors)
 
     def transpose(self, rows: Tensor) -> tuple[Tensor, ...]:
         """See :class:`Affine`."""

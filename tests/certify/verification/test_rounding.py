@@ -6,6 +6,7 @@ arXiv:2003.03021; Zombori et al. 2021, "Fooling a complete neural network verifi
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -471,3 +472,19 @@ def test_float32_coefficients_give_bounds_that_float64_confirms(seed: int) -> No
     double = bounds.minima(network.output, rows.double())
     assert (single <= double + 1e-9).all()
     assert torch.allclose(single, double, atol=1e-2)
+
+
+def folded_constants(x: Tensor) -> Tensor:
+    """Scores (0.5, -0.5) everywhere, unless 1e-25 * 1e-25 is computed before it meets 1e37."""
+    t = (x.flatten(1).sum(1, keepdim=True) - 15).relu()
+    small = ((t * 1e37) * 1e-25) * 1e-25
+    back = small.relu() * 1e13
+    return torch.cat([0.5 + 10 * (back - t), -0.5 - 10 * (back - t)], dim=1)
+
+
+@pytest.mark.parametrize(("arithmetic", "proved"), [("float32", False), ("real", True)])
+def test_constants_that_a_runtime_folds_may_underflow(arithmetic: str, proved: bool) -> None:
+    prover = Prover.of_function(folded_constants, (1, 4, 4), Arithmetic(arithmetic))
+    image, ball = torch.full((1, 4, 4), 0.925), Ball(Norm.LINF, 0.05)
+    decision = prover.decide(image, 0, ball, deadline=time.monotonic() + 5)
+    assert decision.proved is proved
