@@ -94,6 +94,7 @@ class Run:
         exact: whether the rounding error is stated elsewhere.
         inner: whether it is a part of an operation that rounds nothing.
         chain: all affine operations since the last other one.
+        nonnegative: whether no term of the sum is negative.
     """
 
     terms: int
@@ -101,6 +102,7 @@ class Run:
     exact: bool
     inner: bool
     chain: Chain
+    nonnegative: bool
 
     def error(self, rounding: Rounding) -> Tensor:
         """Largest error of a float32 evaluation."""
@@ -401,7 +403,13 @@ def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
     at = len(bounds.lower)
     exact = node.inner or fused[at] or isinstance(node, Select)
     chain = _chain(bounds, node, sizes)
-    return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain)
+    nonnegative = node.nonnegative and all(
+        bounds.runs[parent].nonnegative
+        if fused[parent]
+        else bool((bounds.lower[parent] >= 0).all())
+        for parent in node.parents
+    )
+    return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain, nonnegative)
 
 
 def _chain(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Chain:
@@ -428,7 +436,7 @@ def _affine_interval(
     error = run.error(rounding)
     off = rounding.interval(run.terms, run.size) + error
     lower, upper = centre - reach - off, centre + reach + off
-    if node.nonnegative and all(bool((part >= 0).all()) for part in low):
+    if run.nonnegative:
         # the relative error of a sum of numbers that are not negative is small at its lower end too
         least = node.apply([part[None] for part in low])[0]
         loss = rounding.interval(node.terms, least)

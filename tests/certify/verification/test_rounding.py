@@ -488,3 +488,19 @@ def test_constants_that_a_runtime_folds_may_underflow(arithmetic: str, proved: b
     image, ball = torch.full((1, 4, 4), 0.925), Ball(Norm.LINF, 0.05)
     decision = prover.decide(image, 0, ball, deadline=time.monotonic() + 5)
     assert decision.proved is proved
+
+
+def cancelling_before_a_logarithm(x: Tensor) -> Tensor:
+    """Scores from log(2 (8 - t)), where 8 - t is taken from 2^27 - t in float32."""
+    t = (100 * (x.flatten(1).sum(1, keepdim=True) - 15).relu()).clamp(0, 7.9)
+    rest = (2.0**27 - t) - (2.0**27 - 8)
+    score = torch.log(2 * rest)
+    return torch.cat([score + 3, -score - 3], dim=1)
+
+
+@pytest.mark.parametrize(("arithmetic", "proved"), [("float32", False), ("real", True)])
+def test_cancellation_before_a_sum_of_positive_terms_counts(arithmetic: str, proved: bool) -> None:
+    prover = Prover.of_function(cancelling_before_a_logarithm, (1, 4, 4), Arithmetic(arithmetic))
+    image, ball = torch.full((1, 4, 4), 0.925), Ball(Norm.LINF, 0.05)
+    decision = prover.decide(image, 0, ball, deadline=time.monotonic() + 5)
+    assert decision.proved is proved
