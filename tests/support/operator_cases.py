@@ -34,6 +34,9 @@ def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
     return torch.from_numpy((drawn * scale).astype(np.float32))
 
 
+DIVISOR = torch.linspace(1, 4, 32).view(2, 4, 4)
+
+
 def like(value: Tensor, x: Tensor) -> Tensor:
     return value.to(x.dtype)
 
@@ -202,7 +205,7 @@ CASES = {
     ),
     "cumulated sum": OperatorCase(wide(lambda x: x.cumsum(2))),
     "division with its option": OperatorCase(
-        wide(lambda x: torch.div(x, like(numbers(2, 4, 4).abs() + 1, x), rounding_mode=None))
+        wide(lambda x: torch.div(x, like(DIVISOR, x), rounding_mode=None))
     ),
     "leaky relu, falling": OperatorCase(wide(lambda x: F.leaky_relu(x, -0.4))),
     "prelu": OperatorCase(layer(lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.PReLU(2)))),
