@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
@@ -9,8 +10,6 @@ from robcert.certify.errors import InvalidParameterError
 from .shell.session import CommandContext, note
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from robcert.certify.verification import VerificationSettings, proofs
 
 
@@ -29,6 +28,10 @@ def proof_plan(
     if context.options.model is None:
         message = "--save-proof needs --model: proofs are about a file"
         raise InvalidParameterError(message)
+    results = context.session.store.path
+    if path.is_dir() or path.resolve() == Path(results).resolve():
+        message = f"the proofs cannot be written to {path}"
+        raise InvalidParameterError(message, hint="name a new file, not that of the results")
     return proofs.ProofPlan.of(context.session.classifier, settings, context.options.model, path)
 
 

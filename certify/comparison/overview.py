@@ -259,7 +259,9 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     if proven:
         note += " The robust accuracy of a model lies between its certified and its attacked one."
     if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
-        note += " The files have different radii: the header gives that of the first."
+        note += (
+            " The files have different radii: the header gives that of the first, a cell its own."
+        )
     margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
     if len(margins) > 1 or "probability margin" in margins:
         by_name = zip(names(rows), rows, strict=True)
@@ -268,15 +270,20 @@ def overview_table(rows: Sequence[Overview]) -> Table:
     if not all(row.labelled for row in rows):
         note += f" {UNLABELLED}"
     cells = tuple(
-        (name, *_cells(row, proven=proven)) for name, row in zip(names(rows), rows, strict=True)
+        (name, *_cells(row, first, proven=proven))
+        for name, row in zip(names(rows), rows, strict=True)
     )
     return Table("models", "", header, cells, note)
 
 
-def _cells(row: Overview, *, proven: bool) -> tuple[str, ...]:
-    shares = (row.clean, *([row.proven] if proven else []), row.attacked)
+def _cells(row: Overview, first: Overview, *, proven: bool) -> tuple[str, ...]:
+    """Cells of a row; what is about another ball than the header's names its own."""
+    same = (row.epsilon, row.norm) == (first.epsilon, first.norm)
+    own = "" if same else f" at {pixel(row.epsilon)} {row.norm or ''}".rstrip()
+    shares = (*([row.proven] if proven else []), row.attacked)
     return (
-        *(percent(None if share is None else share.value) for share in shares),
+        percent(None if row.clean is None else row.clean.value),
+        *(DASH if share is None else f"{percent(share.value)}{own}" for share in shares),
         *(decimal(value, 3) for value in (row.gamma, row.rho_bound, row.l_bound, row.omega_bound)),
         percent(None if row.certified is None else row.certified.value),
         row.masking or DASH,

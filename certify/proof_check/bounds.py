@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import UncheckableModelError
-from .maps import Choice, Sum
+from .maps import Choice, Convolution, Factors, LinearMap, Matrix, Sum
 from .model import Kind, Network, Node
 from .rounding import INFLATION, UNDERFLOW, UNIT64, float32_error, gamma
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .region import Region
 
     Array = NDArray[np.float64]
+
+SMALLEST = 2.0**-120
+"""Products of constants below it may underflow in float32."""
 
 COEFFICIENTS = 2**16
 """Elements of an array of coefficients in work together; they fit into the cache."""
@@ -64,6 +67,18 @@ class Lines:
         return cls(columns, np.where(active, 1.0, (high > -low) & ~dead), slope, offset)
 
 
+def _least(linear: LinearMap) -> float:
+    """Smallest coefficient other than 0, at most 1."""
+    if isinstance(linear, Matrix | Convolution):
+        values = linear.weight
+    elif isinstance(linear, Factors):
+        values = np.atleast_1d(linear.factor)
+    else:
+        return 1.0
+    sizes = np.abs(values[values != 0])
+    return min(1.0, float(sizes.min())) if sizes.size else 1.0
+
+
 @dataclass(slots=True, eq=False)
 class Bounds:
     """Bounds of the nodes before some position; :meth:`extend` adds the next one.
@@ -79,6 +94,7 @@ class Bounds:
         slack: largest error of each output that is multiplied by coefficients of the output.
         magnitude: M of each output: absolute terms since the last cut.
         roundings: n of each output.
+        least: smallest product of constants other than 0 since the last cut, of each output.
         readers: nodes that read each output.
     """
 
@@ -92,6 +108,7 @@ class Bounds:
     slack: list[Array] = field(default_factory=list)
     magnitude: list[Array] = field(default_factory=list)
     roundings: list[int] = field(default_factory=list)
+    least: dict[int, float] = field(default_factory=dict)
     readers: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,6 +179,11 @@ class Bounds:
         self._append(below, above, self._length(node, linear.uses) * size)
         tiny = UNDERFLOW * (1 + max(float(size.max()) for size in sizes))
         self.magnitude.append((terms + np.abs(constant) + tiny) * INFLATION)
+        least = min(self.least.get(parent, 1.0) for parent in node.parents) * _least(linear)
+        self.least[len(self.lower) - 1] = least
+        if self.float32 and least < SMALLEST:
+            message = "constants of the network may underflow where a runtime multiplies them"
+            raise UncheckableModelError(message)
         self.roundings.append(merged + node.roundings)
 
     def _cut(self, node: Node) -> None:

@@ -113,3 +113,15 @@ def test_a_model_without_proofs_is_refused_before_any_work(tmp_path: Path) -> No
     )
     assert where.status == 2
     assert "cannot be written" in where.stderr
+
+
+@pytest.mark.parametrize("name", [".", "results.h5"])
+def test_a_proof_file_is_neither_a_folder_nor_the_results(
+    files: Files, tmp_path: Path, name: str
+) -> None:
+    told = robcert(
+        *("verify", "--model", files.model, "--data", files.proof.parent / "images.npz"),
+        *("--save-proof", tmp_path / name, "--out", tmp_path / "results.h5", *COMMON),
+    )
+    assert told.status == 2
+    assert told.stderr.splitlines()[-2].startswith("error: the proofs cannot be written to")

@@ -72,7 +72,7 @@ class Rounding:
     dtype: torch.dtype
 
     def folding(self, gain: float, reach: float) -> float:
-        """Error where constants that a runtime multiplies before it runs underflow.
+        """Error where constants that a runtime multiplies or moves before it runs underflow.
 
         A product of constants below the smallest normal number may become 0; it loses at most that
         number times what it is multiplied with.
@@ -83,7 +83,9 @@ class Rounding:
         """
         if self.arithmetic is Arithmetic.REAL:
             return 0.0
-        return 2 * torch.finfo(torch.float32).tiny * gain * reach if gain < LARGEST else math.inf
+        if gain * reach >= LARGEST:  # multiplied in another order they overflow
+            return math.inf
+        return 2 * torch.finfo(torch.float32).tiny * gain * reach
 
     def holds(self, magnitude: Tensor) -> bool:
         """Whether an evaluation with terms of total size ``magnitude`` overflows nowhere."""

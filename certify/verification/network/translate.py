@@ -244,7 +244,7 @@ class NetworkBuilder:
 
     def reshaped(self, x: Symbol, shape: Sequence[int]) -> Symbol:
         """``x`` in another shape."""
-        return self.select([x], torch.arange(torch.Size(x.shape).numel()).view(*shape))
+        return self.select([x], _numbered(x).view(tuple(shape)))
 
     def permuted(self, x: Symbol, axes: Sequence[int]) -> Symbol:
         """``x`` with its axes in another order."""

@@ -11,11 +11,12 @@ from onnx_models import saved
 
 import robcert.certify as door
 from robcert.certify.attacks.settings import AttackSettings
-from robcert.certify.comparison.overview import overview
+from robcert.certify.comparison.overview import overview, overview_table
 from robcert.certify.core import Norm
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.radius_bounds.settings import BoundsSettings
 from robcert.certify.store.store import ResultStore
+from robcert.certify.tables import percent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +48,7 @@ def test_numbers_are_of_one_norm_and_of_the_strongest_attack(tmp_path: Path) -> 
     assert found.distance == strong.summary.median_distance
     assert found.norm == "linf"
     assert found.l_bound == bounds.summary.radius["l_bound"].mean
+    other = overview_table([found, replace(found, norm="l2", epsilon=0.5)])
+    column = next(i for i, name in enumerate(other.header) if name.endswith("linf attacked"))
+    assert other.rows[0][column] == percent(best)
+    assert other.rows[1][column] == f"{percent(best)} at 0.5 l2"

@@ -504,3 +504,18 @@ def test_cancellation_before_a_sum_of_positive_terms_counts(arithmetic: str, pro
     image, ball = torch.full((1, 4, 4), 0.925), Ball(Norm.LINF, 0.05)
     decision = prover.decide(image, 0, ball, deadline=time.monotonic() + 5)
     assert decision.proved is proved
+
+
+def moved_scale(x: Tensor) -> Tensor:
+    """Scores (0.5, -0.5) everywhere, unless 1e-20 is multiplied after 1e25."""
+    t = (x.flatten(1).sum(1, keepdim=True) - 15).relu()
+    back = (((t * 1e20).relu() * 1e-20) * 1e25).relu() * 1e-25
+    return torch.cat([0.5 + 10 * (back - t), -0.5 - 10 * (back - t)], dim=1)
+
+
+@pytest.mark.parametrize(("arithmetic", "proved"), [("float32", False), ("real", True)])
+def test_a_scale_that_a_runtime_moves_may_overflow(arithmetic: str, proved: bool) -> None:
+    prover = Prover.of_function(moved_scale, (1, 4, 4), Arithmetic(arithmetic))
+    image, ball = torch.full((1, 4, 4), 0.925), Ball(Norm.LINF, 0.05)
+    decision = prover.decide(image, 0, ball, deadline=time.monotonic() + 5)
+    assert decision.proved is proved
