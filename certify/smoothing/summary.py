@@ -119,7 +119,7 @@ class SmoothingSummary:
         false_at_most: certificates that are wrong at most, with probability 95 %.
         stop_reasons: images by reason.
         in_progress: images that a time budget cut off, with what is certified so far.
-        guarantee: what a certificate promises.
+        guarantee: what a certificate states.
         warnings: limitations of the numbers.
         complete: whether every requested image has its row.
     """

@@ -1,7 +1,7 @@
 """Branch and bound on the signs of ReLU inputs.
 
 A region of signs is bounded with optimised slopes and multipliers; one that stays open is split at
-the unit that promises most, into its two signs. A statement is proved when no open region is left
+the unit with the highest score. A statement is proved when no open region is left
 (Bunel et al. 2020; De Palma et al. 2021, arXiv:2104.06718; Wang et al. 2021, arXiv:2103.06624).
 """
 
@@ -44,7 +44,7 @@ class Regions:
         signs: ``(n, u)`` int8.
         slopes: ``(n, u)``.
         multipliers: ``(n, u)``.
-        score: what a split of each unit promises, ``(n, u)``.
+        score: expected gain of the bound by a split of each unit, ``(n, u)``.
     """
 
     row: Tensor

@@ -115,7 +115,7 @@ class VerificationSummary:
         timed_out: number of images whose proofs the budget ended.
         mean_branches: regions of unit signs per image, on average.
         seconds: time per image.
-        guarantee: what a certificate promises.
+        guarantee: what a certificate states.
         warnings: limitations of the numbers.
         complete: whether every selected image has its row.
     """
