@@ -15,6 +15,7 @@ from scipy.optimize import linprog
 
 from robcert.certify.proof_check import read_network
 from robcert.certify.proof_check.bounds import Bounds
+from robcert.certify.proof_check.errors import UncheckableModelError
 from robcert.certify.proof_check.leaves import Units, covers
 from robcert.certify.proof_check.region import NORMS, Norm, Region
 
@@ -171,6 +172,21 @@ def test_an_evaluation_that_starts_with_the_bias_is_within_the_error() -> None:
     in_float32 = complete(Bounds(net, region, float32=True))
     assert in_float32.lower[net.scores][0] <= evaluated
     assert in_float32.minimum(net.scores, rows)[0] < 0
+
+
+def test_constants_whose_product_underflows_are_refused_in_float32() -> None:
+    nodes = [
+        om.node("Flatten", "x", "f"),
+        om.node("MatMul", "f w", "m"),
+        om.node("Mul", "m s", "z"),
+    ]
+    weights = {"w": np.full((9, 2), 1e-25, np.float32), "s": np.full(2, 1e-25, np.float32)}
+    made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={"z": None}, weights=weights)
+    net = read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
+    region = Region.around(np.ones(SHAPE), "linf", 0.1)
+    assert np.isfinite(complete(Bounds(net, region, float32=False)).lower[net.scores]).all()
+    with pytest.raises(UncheckableModelError, match="may underflow"):
+        complete(Bounds(net, region, float32=True))
 
 
 def test_float32_evaluations_in_any_order_are_within_the_bounds() -> None:
