@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .nodes import Combination, Convolution, Select, Weight
+from .affine import Combination, Convolution, Select, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -352,11 +352,11 @@ def _behind_padding(build: NetworkBuilder, x: Symbol, index: Tensor) -> tuple[Sy
     node = build.nodes[x.at]
     if not isinstance(node, Select) or node.offset is None or len(node.parents) != 1:
         return x, index
-    constants = node.offset.flatten()[node.index < 0]
+    constants = node.offset[node.index < 0]
     if not bool((constants == -torch.inf).all()):
         return x, index
     source = type(x)(node.parents[0], node.shapes[0])
-    return source, torch.where(index >= 0, node.index[index.clamp_min(0)], -1)
+    return source, torch.where(index >= 0, node.index.flatten()[index.clamp_min(0)], -1)
 
 
 def _wide(values: Sequence[int] | int, n: int) -> list[int]:

@@ -18,19 +18,9 @@ from torch import Tensor, fx
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .nodes import (
-    Activation,
-    Affine,
-    Combination,
-    Dense,
-    Input,
-    Network,
-    Node,
-    Product,
-    Relu,
-    Select,
-    Weight,
-)
+from .affine import Combination, Dense, Select, Weight
+from .network import Network
+from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .rules import MOVES, RULES, Negative
 
 if TYPE_CHECKING:
@@ -235,12 +225,24 @@ class NetworkBuilder:
         self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None = None
     ) -> Symbol:
         """Elements ``index`` of the arguments, -1 for the constants in ``offset``."""
+        symbols, index = self._behind_moves(symbols, index)
         parents = tuple(symbol.at for symbol in symbols)
         shapes = tuple(symbol.shape for symbol in symbols)
         same = len(symbols) == 1 and index.shape == symbols[0].shape and offset is None
         if same and bool((index.flatten() == torch.arange(index.numel())).all()):
             return symbols[0]
         return self.add(Select.of(parents, shapes, index, offset, self.label))
+
+    def _behind_moves(
+        self, symbols: Sequence[Symbol], index: Tensor
+    ) -> tuple[Sequence[Symbol], Tensor]:
+        """The same elements, taken from what an argument that only moves elements reads."""
+        node = self.nodes[symbols[0].at]
+        if len(symbols) > 1 or not isinstance(node, Select) or node.offset is not None:
+            return symbols, index
+        pairs = zip(node.parents, node.shapes, strict=True)
+        before = [Symbol(parent, shape) for parent, shape in pairs]
+        return before, torch.where(index >= 0, node.index.flatten()[index.clamp_min(0)], -1)
 
     def reshaped(self, x: Symbol, shape: Sequence[int]) -> Symbol:
         """``x`` in another shape."""
