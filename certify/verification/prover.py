@@ -428,7 +428,7 @@ def _require_covered(network: Network) -> None:
     """
     for node in network.nodes:
         if isinstance(node, Activation) and node.relaxation.name in {"sqrt", "rsqrt"}:
-            message = f"{NO_FLOAT32}operation {node.label!r} divides by a standard deviation"
+            message = f"{NO_FLOAT32}{node.label} divides by a standard deviation"
             raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
 
 

@@ -11,6 +11,7 @@ from onnx import GraphProto, TensorProto
 from torch import Tensor, fx, nn
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+from robcert.certify.model import GraphNode, name_source, source_of
 
 from .. import operators as _operators  # noqa: F401  fills the table
 from ..graph.elements import tensor_of
@@ -116,7 +117,17 @@ class Builder:
                 self.findings.foldable_elements += FOLDS * math.prod(proto.dims)
                 self.values[name] = Value(tensor_of(proto), element_type=proto.data_type)
         for node in graph.nodes:
+            last = next(reversed(self.graph.nodes), None)
             self._emit_node(node)
+            self._name_calls(GraphNode(node.label, node.proto.op_type), after=last)
+
+    def _name_calls(self, source: GraphNode, *, after: fx.Node | None) -> None:
+        """State the node of what was emitted ``after`` a call and is not yet named."""
+        for call in reversed(self.graph.nodes):
+            if call is after:
+                return
+            if source_of(call) is None:
+                name_source(call, source)
 
     def _emit_node(self, node: Node) -> None:
         if node.domain == "" and node.proto.op_type == "If":

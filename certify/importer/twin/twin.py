@@ -15,6 +15,7 @@ from onnx import AttributeProto, ModelProto, inliner, numpy_helper
 from torch import Tensor, fx
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+from robcert.certify.model import is_recording, run_by_call
 
 from ..graph.graph import Graph, Node, inline_functions, opset_versions, simplified
 from ..operators.operator_table import lookup
@@ -85,13 +86,19 @@ class TwinModule:
                 *inputs, straight_through=straight_through
             )
         else:
-            result = self.module.forward(*inputs, straight_through=straight_through)
+            result = self._forward(inputs, straight_through=straight_through)
         return result[0] if len(result) == 1 else result
+
+    def _forward(self, inputs: Sequence[Tensor], *, straight_through: bool) -> tuple[Tensor, ...]:
+        if is_recording():
+            result: tuple[Tensor, ...] = run_by_call(self.module, (*inputs, straight_through))
+            return result
+        return self.module.forward(*inputs, straight_through=straight_through)
 
     def _one(self, *rows: Tensor, straight_through: bool) -> tuple[Tensor, ...]:
         """Outputs of one image without its batch axis."""
         batch = [row.unsqueeze(0) for row in rows]
-        outputs = self.module.forward(*batch, straight_through=straight_through)
+        outputs = self._forward(batch, straight_through=straight_through)
         return tuple(y.squeeze(0) if y.ndim and y.shape[0] == 1 else y for y in outputs)
 
     def to(self, device: torch.device | str) -> TwinModule:

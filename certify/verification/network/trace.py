@@ -12,6 +12,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from robcert.certify.errors import UnsupportedOperatorError
+from robcert.certify.model import noted_source, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def traced(
         return function(image)
 
     try:
-        with torch.no_grad():
+        with torch.no_grad(), recording():
             module = make_fx(plain)(x)
             if _writes_to_shared(module):
                 # in-place operations, of views too, become operations that return a new tensor
@@ -47,6 +48,8 @@ def traced(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         message = f"which operations the network performs depends on the image: {reason}"
+        where = noted_source(error)
+        message = f"{where}: {message}" if where else message
         raise UnsupportedOperatorError(message) from error
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from robcert.certify.errors import UnsupportedOperatorError
+from robcert.certify.model import source_of
 
 from .nodes import (
     Activation,
@@ -35,6 +36,8 @@ from .rules import MOVES, RULES, Negative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from robcert.certify.model import GraphNode
 
     from ..relaxations import Relaxation
 
@@ -83,9 +86,20 @@ def translated(module: fx.GraphModule, x: Tensor) -> Network:
         else:
             arguments = [_resolved(argument, values) for argument in node.args]
             keywords = {name: _resolved(value, values) for name, value in node.kwargs.items()}
-            values[node] = builder.call(node.target, arguments, keywords)
+            builder.source = source_of(node)
+            try:
+                values[node] = builder.call(node.target, arguments, keywords)
+            except UnsupportedOperatorError as error:
+                raise _placed(error, builder.source) from error
     message = "the traced graph has no output"
     raise UnsupportedOperatorError(message)
+
+
+def _placed(error: UnsupportedOperatorError, source: GraphNode | None) -> UnsupportedOperatorError:
+    """The error with the node of the model's graph at which it arose."""
+    if source is None:
+        return error
+    return UnsupportedOperatorError(f"{source.described}: {error}", hint=error.hint)
 
 
 def _exact(value: Value) -> Value:
@@ -125,13 +139,20 @@ class NetworkBuilder:
 
     Attributes:
         nodes: those so far.
-        label: name of the traced operation that is being translated.
+        operation: name of the traced operation that is being translated.
+        source: node of the model's graph that it is a part of, if known.
         inner: whether what is added is a part of an operation with an error of its own.
     """
 
     nodes: list[Node] = field(default_factory=list)
-    label: str = ""
+    operation: str = ""
+    source: GraphNode | None = None
     inner: bool = False
+
+    @property
+    def label(self) -> str:
+        """What is being translated, in words."""
+        return self.source.described if self.source else f"operation {self.operation!r}"
 
     @contextmanager
     def parts(self) -> Iterator[None]:
@@ -168,7 +189,7 @@ class NetworkBuilder:
         if not symbols_in(arguments) and not symbols_in(list(keywords.values())):
             return _exact(target(*arguments, **keywords))
         name = str(target.overloadpacket).removeprefix("aten.")
-        self.label = name
+        self.operation = name
         rule = RULES.get(name)
         compared = _compares([*arguments, *keywords.values()])
         moves = name in MOVES
@@ -225,7 +246,7 @@ class NetworkBuilder:
         """The selection whose outputs are numbered ``once``, and ``again`` shifted by ``total``."""
         moved = again - once == total
         if not (once.is_floating_point() and bool((moved | (again == once)).all())):
-            message = f"operation {self.label!r} computes with what it should move"
+            message = f"operation {self.operation!r} computes with what it should move"
             raise UnsupportedOperatorError(message)
         index = torch.where(moved, once, -1.0).long()
         offset = None if bool(moved.all()) else torch.where(moved, 0.0, once)
