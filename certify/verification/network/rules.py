@@ -610,6 +610,15 @@ def _square(build: NetworkBuilder, x: Symbol) -> Symbol:
     return _function("square")(build, x)
 
 
+POWER_ROUNDINGS = 16
+"""Relative error in float32 of a power with a small exponent, in units of :data:`FUNCTION_ERROR`.
+
+Runtimes multiply, which has p - 1 roundings, or compute exp(p log x): the rounding of an exponent
+of at most 89 = log(3e38) changes its exponential by 89 units of rounding, that of a logarithm near
+0 changes it by p of them.
+"""
+
+
 @_rule("pow")
 def _pow(build: NetworkBuilder, x: Value, exponent: Value) -> Symbol:
     power = float(_known(exponent, "pow"))
@@ -617,7 +626,10 @@ def _pow(build: NetworkBuilder, x: Value, exponent: Value) -> Symbol:
         return x
     if power == 2:
         return _square(build, x)
-    return _activation(build, x, "pow", exponent=power)
+    from ..relaxations import relaxation
+
+    error = (FUNCTION_ERROR, FUNCTION_ERROR * (POWER_ROUNDINGS + abs(power)))
+    return build.activation(x, relaxation("pow", exponent=power), error)
 
 
 @_rule("gelu")
