@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .nodes import Combination, Convolution, Select, Weight
+from .nodes import Combination, Convolution, Select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,7 +177,7 @@ def _convolution(
         build.label,
         fan_in,
         fan_out,
-        Weight(matrix),
+        build.constants.weight(matrix),
         tuple(stride),
         tuple(padding),
         tuple(dilation),
@@ -268,6 +268,7 @@ def _parametric_relu(build: NetworkBuilder, x: Symbol, steep: Symbol) -> Symbol:
     node = build.nodes[steep.at]
     if isinstance(node, Combination) and node.parents == (x.at,) and node.offset is None:
         (factor,) = node.factors
+        build.constants.require_precise(steep.at, build.label)
         below = build.relu(build.combined([x], [-1]))
         return build.combined([x, below], [1, 1 - factor])
     message = "a choice by a comparison has no linear bounds"

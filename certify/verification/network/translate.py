@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from robcert.certify.errors import UnsupportedOperatorError
 from robcert.certify.model import source_of
 
+from .constants import Constants, exact
 from .nodes import (
     Activation,
     Affine,
@@ -30,7 +31,6 @@ from .nodes import (
     Product,
     Relu,
     Select,
-    Weight,
 )
 from .rules import MOVES, RULES, Negative
 
@@ -80,7 +80,7 @@ def translated(module: fx.GraphModule, x: Tensor) -> Network:
         if node.op == "placeholder":
             values[node] = builder.input(tuple(x.shape))
         elif node.op == "get_attr":
-            values[node] = _exact(getattr(module, str(node.target)))
+            values[node] = exact(getattr(module, str(node.target)))
         elif node.op == "output":
             return builder.finished(_resolved(node.args[0], values))
         else:
@@ -88,7 +88,7 @@ def translated(module: fx.GraphModule, x: Tensor) -> Network:
             keywords = {name: _resolved(value, values) for name, value in node.kwargs.items()}
             builder.source = source_of(node)
             try:
-                values[node] = builder.call(node.target, arguments, keywords)
+                values[node] = builder.call(node, arguments, keywords)
             except UnsupportedOperatorError as error:
                 raise _placed(error, builder.source) from error
     message = "the traced graph has no output"
@@ -100,15 +100,6 @@ def _placed(error: UnsupportedOperatorError, source: GraphNode | None) -> Unsupp
     if source is None:
         return error
     return UnsupportedOperatorError(f"{source.described}: {error}", hint=error.hint)
-
-
-def _exact(value: Value) -> Value:
-    """A constant in float64, so that the constants that follow from it are computed in float64."""
-    if isinstance(value, list | tuple):
-        return type(value)(_exact(item) for item in value)
-    if not isinstance(value, Tensor):
-        return value
-    return value.detach().double() if value.is_floating_point() else value.detach()
 
 
 def _resolved(argument: Value, values: dict[fx.Node, Value]) -> Value:
@@ -141,12 +132,14 @@ class NetworkBuilder:
         nodes: those so far.
         operation: name of the traced operation that is being translated.
         source: node of the model's graph that it is a part of, if known.
+        constants: the constants that the graph computes.
         inner: whether what is added is a part of an operation with an error of its own.
     """
 
     nodes: list[Node] = field(default_factory=list)
     operation: str = ""
     source: GraphNode | None = None
+    constants: Constants = field(default_factory=Constants)
     inner: bool = False
 
     @property
@@ -169,7 +162,8 @@ class NetworkBuilder:
 
     def add(self, node: Node) -> Symbol:
         """The output of a new operation."""
-        self.nodes.append(replace(node, inner=self.inner))
+        node = replace(node, inner=self.inner)
+        self.nodes.append(self.constants.counted(node, len(self.nodes)))
         return Symbol(len(self.nodes) - 1, node.shape)
 
     def finished(self, output: Value) -> Network:
@@ -177,19 +171,38 @@ class NetworkBuilder:
         if not isinstance(output, Symbol):
             message = "the scores do not depend on the image"
             raise UnsupportedOperatorError(message)
-        return _without_unused(self.nodes, output.at)
+        return replace(_without_unused(self.nodes, output.at), obstacle=self.constants.obstacle)
 
-    def call(self, target: Any, arguments: list[Value], keywords: dict[str, Value]) -> Value:
-        """The output of a traced call."""
-        if target is python.getitem:
-            return arguments[0][arguments[1]]
-        if torch.Tag.nondeterministic_seeded in target.tags:
+    @staticmethod
+    def _require_certain(target: Any) -> None:
+        if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
             message = f"operation {target} is random: nothing is certain"
             raise UnsupportedOperatorError(message, hint="smoothing certifies random models")
-        if not symbols_in(arguments) and not symbols_in(list(keywords.values())):
-            return _exact(target(*arguments, **keywords))
-        name = str(target.overloadpacket).removeprefix("aten.")
-        self.operation = name
+
+    def call(self, node: fx.Node, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """The output of a traced call.
+
+        Args:
+            node: the call.
+            arguments: what its arguments became.
+            keywords: what its further arguments became.
+        """
+        target: Any = node.target
+        known = not symbols_in([*arguments, *keywords.values()])
+        if target is python.getitem and not known:
+            return arguments[0][arguments[1]]
+        self.operation = name = _name(target)
+        self._require_certain(target)
+        if known:
+            return self.constants.compute(node, name, arguments, keywords)
+        arguments = self.constants.enter(node, name, arguments, self.label)
+        found = self._translated(target, arguments, keywords)
+        self.constants.leave(self.label)
+        return found
+
+    def _translated(self, target: Any, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """The output of a call with symbols."""
+        name = self.operation
         rule = RULES.get(name)
         compared = _compares([*arguments, *keywords.values()])
         moves = name in MOVES
@@ -249,8 +262,13 @@ class NetworkBuilder:
             message = f"operation {self.operation!r} computes with what it should move"
             raise UnsupportedOperatorError(message)
         index = torch.where(moved, once, -1.0).long()
-        offset = None if bool(moved.all()) else torch.where(moved, 0.0, once)
-        return self.select(symbols, index, offset)
+        if bool(moved.all()):
+            return self.select(symbols, index)
+        offset = torch.where(moved, 0.0, once)
+        if not self.constants.roundings:
+            return self.select(symbols, index, offset)
+        kept = self.select(symbols, index, torch.zeros_like(offset))  # a sum can be rounded
+        return self.combined([kept], [1], offset)
 
     def select(
         self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None = None
@@ -301,7 +319,7 @@ class NetworkBuilder:
         """``x @ weight`` with a constant matrix ``(n, m)``."""
         n, m = weight.shape
         shape = (*x.shape[:-1], m)
-        return self.add(Dense((x.at,), shape, self.label, n, m, Weight(weight.double())))
+        return self.add(Dense((x.at,), shape, self.label, n, m, self.constants.weight(weight)))
 
     def summed(self, x: Symbol, axes: Sequence[int] | None, *, keep: bool) -> Symbol:
         """Sum of ``x`` along ``axes``, all of them if None or empty."""
@@ -364,6 +382,11 @@ class NetworkBuilder:
         assert isinstance(node, Combination)
         self.nodes[found.at] = replace(node, maximum_of=(first.at, second.at))
         return found
+
+
+def _name(target: Any) -> str:
+    """Name of a function of torch, without its overload."""
+    return str(getattr(target, "overloadpacket", target)).removeprefix("aten.")
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
