@@ -60,6 +60,11 @@ class GraphNode:
     def __str__(self) -> str:
         return f"{self.name} ({self.operator})"
 
+    @property
+    def described(self) -> str:
+        """The node in a sentence."""
+        return f"node {self.name!r} ({self.operator})"
+
 
 @dataclass(frozen=True, slots=True)
 class StraightThroughNode(GraphNode):

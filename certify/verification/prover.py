@@ -437,11 +437,14 @@ def _require_covered(network: Network) -> None:
     Runtimes compute variances as E[x^2] - E[x]^2, whose error has no bound by the variance.
 
     Raises:
-        UnsupportedOperatorError: an operation normalises by a variance of its own input.
+        UnsupportedOperatorError: an operation normalises by a variance of its own input, or reads
+            constants that float32 may compute otherwise.
     """
+    if network.obstacle:
+        raise UnsupportedOperatorError(NO_FLOAT32 + network.obstacle, hint=ANY_ARITHMETIC)
     for node in network.nodes:
         if isinstance(node, Activation) and node.relaxation.name in {"sqrt", "rsqrt"}:
-            message = f"{NO_FLOAT32}operation {node.label!r} divides by a standard deviation"
+            message = f"{NO_FLOAT32}{node.label} divides by a standard deviation"
             raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
 
 

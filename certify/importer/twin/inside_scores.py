@@ -69,7 +69,7 @@ def find_inside_scores(twin: TwinModule, inputs: Tensor, *, classes: int) -> Ins
     if outermost and not image and not changed:
         return None
     inside = copy(twin)
-    inside.module = module
+    inside.module, inside.unfold = module, None
     return InsideScores(inside, outermost, own_slopes=not image and not changed)
 
 

@@ -36,18 +36,27 @@ class Weight:
 
     Attributes:
         exact: in float64.
+        size: absolute values, or larger numbers that errors of the elements are relative to; None
+            for the absolute values.
         copies: in other types, and their absolute values.
     """
 
     exact: Tensor
+    size: Tensor | None = field(default=None, kw_only=True)
     copies: dict[tuple[torch.dtype, bool], Tensor] = field(default_factory=dict)
 
     def to(self, dtype: torch.dtype, *, absolute: bool = False) -> Tensor:
         """The weight, or its absolute values, in ``dtype``."""
         key = (dtype, absolute)
         if key not in self.copies:
-            self.copies[key] = (self.exact.abs() if absolute else self.exact).to(dtype)
+            size = self.exact.abs() if self.size is None else self.size
+            self.copies[key] = (size if absolute else self.exact).to(dtype)
         return self.copies[key]
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether no element is negative, nor may be by its error."""
+        return self.size is None and bool((self.exact >= 0).all())
 
 
 def inner(rows: Tensor, values: Tensor | None, window: Window | None = None) -> Tensor:
@@ -239,12 +248,12 @@ class Dense(Affine):
     @property
     def nonnegative(self) -> bool:
         """See :class:`Affine`."""
-        return bool((self.weight.exact >= 0).all())
+        return self.weight.nonnegative
 
     @property
     def largest_coefficient(self) -> float:
         """See :class:`Affine`."""
-        return float(self.weight.exact.abs().max())
+        return float(self.weight.to(torch.float64, absolute=True).max())
 
     @property
     def only_moves(self) -> bool:
@@ -312,12 +321,12 @@ class Convolution(Affine):
     @property
     def nonnegative(self) -> bool:
         """See :class:`Affine`."""
-        return bool((self.weight.exact >= 0).all())
+        return self.weight.nonnegative
 
     @property
     def largest_coefficient(self) -> float:
         """See :class:`Affine`."""
-        return float(self.weight.exact.abs().max())
+        return float(self.weight.to(torch.float64, absolute=True).max())
 
     @property
     def only_moves(self) -> bool:

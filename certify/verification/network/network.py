@@ -19,10 +19,12 @@ class Network:
     Attributes:
         nodes: the operations.
         output: position of the one that gives the scores ``(k,)``.
+        obstacle: why float32 evaluations cannot be covered; empty if they can.
     """
 
     nodes: tuple[Node, ...]
     output: int
+    obstacle: str = ""
 
     @cached_property
     def largest(self) -> int:

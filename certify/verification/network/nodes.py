@@ -29,7 +29,7 @@ class Node:
     Attributes:
         parents: positions of its arguments in the network.
         shape: shape of its output.
-        label: name of the traced operation.
+        label: the node of the model's graph, or the traced operation, in words.
         inner: whether it is a part of an operation whose rounding error its last part states.
     """
 

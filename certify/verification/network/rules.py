@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .affine import Combination, Convolution, Select, Weight
+from .affine import Combination, Convolution, Select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,7 +177,7 @@ def _convolution(
         build.label,
         fan_in,
         fan_out,
-        Weight(matrix),
+        build.constants.weight(matrix),
         tuple(stride),
         tuple(padding),
         tuple(dilation),
@@ -268,6 +268,7 @@ def _parametric_relu(build: NetworkBuilder, x: Symbol, steep: Symbol) -> Symbol:
     node = build.nodes[steep.at]
     if isinstance(node, Combination) and node.parents == (x.at,) and node.offset is None:
         (factor,) = node.factors
+        build.constants.require_precise(steep.at, build.label)
         below = build.relu(build.combined([x], [-1]))
         return build.combined([x, below], [1, 1 - factor])
     message = "a choice by a comparison has no linear bounds"
@@ -610,6 +611,15 @@ def _square(build: NetworkBuilder, x: Symbol) -> Symbol:
     return _function("square")(build, x)
 
 
+POWER_ROUNDINGS = 16
+"""Relative error in float32 of a power with a small exponent, in units of :data:`FUNCTION_ERROR`.
+
+Runtimes multiply, which has p - 1 roundings, or compute exp(p log x): the rounding of an exponent
+of at most 89 = log(3e38) changes its exponential by 89 units of rounding, that of a logarithm near
+0 changes it by p of them.
+"""
+
+
 @_rule("pow")
 def _pow(build: NetworkBuilder, x: Value, exponent: Value) -> Symbol:
     power = float(_known(exponent, "pow"))
@@ -617,7 +627,10 @@ def _pow(build: NetworkBuilder, x: Value, exponent: Value) -> Symbol:
         return x
     if power == 2:
         return _square(build, x)
-    return _activation(build, x, "pow", exponent=power)
+    from ..relaxations import relaxation
+
+    error = (FUNCTION_ERROR, FUNCTION_ERROR * (POWER_ROUNDINGS + abs(power)))
+    return build.activation(x, relaxation("pow", exponent=power), error)
 
 
 @_rule("gelu")
