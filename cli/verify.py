@@ -13,7 +13,7 @@ from .property_check import PropertyOptions, answer_property, require_no_answers
 from .shell import checks, values
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.run import report_groups
-from .shell.session import command_context, epsilons, note
+from .shell.session import command_context, note, typed_epsilons
 from .shell.values import either
 
 
@@ -123,7 +123,7 @@ def verify(
     settings = replace(
         base,
         norm=options.norm,
-        epsilons=epsilons(options),
+        epsilons=typed_epsilons(options),
         seconds=either(None if budget is None else values.seconds(budget), base.seconds),
         method=Method(method),
         arithmetic=Arithmetic(arithmetic),

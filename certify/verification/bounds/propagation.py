@@ -46,7 +46,15 @@ SAFETY = 1.001
 
 
 class OutOfTimeError(Exception):
-    """The budget was spent before the bounds were complete."""
+    """The budget was spent before the bounds were complete.
+
+    Attributes:
+        at: position of the operation in work, -1 if it is not known.
+    """
+
+    def __init__(self, at: int = -1) -> None:
+        super().__init__(at)
+        self.at = at
 
 
 class UnboundedError(Exception):
@@ -272,7 +280,7 @@ class Bounds:
         with torch.no_grad():
             for part in torch.split(rows, step):
                 if time.monotonic() > deadline:
-                    raise OutOfTimeError
+                    raise OutOfTimeError(start)
                 found.append(self.minimum(start, part))
         return torch.cat(found)
 
@@ -323,7 +331,7 @@ def propagate(
         if at in readers and method is not Method.INTERVAL and not _exact(network, region, at):
             _tighten(bounds, at, readers[at], deadline)
         if time.monotonic() > deadline:
-            raise OutOfTimeError
+            raise OutOfTimeError(at)
     return bounds
 
 
