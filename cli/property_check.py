@@ -57,9 +57,8 @@ class PropertyOptions:
         """
         from robcert.certify.verification import Arithmetic, Method, PropertySettings
 
-        usual = PropertySettings().seconds
         return PropertySettings(
-            seconds=usual if self.budget is None else values.seconds(self.budget),
+            seconds=values.positive_seconds(self.budget, "--budget", PropertySettings().seconds),
             method=Method(self.method),
             arithmetic=Arithmetic(self.arithmetic),
             seed=seed,

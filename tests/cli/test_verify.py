@@ -140,6 +140,7 @@ def test_wrong_values_are_refused(options: tuple[str, ...], tmp_path: Path) -> N
     ended = verified(tmp_path, *options)
     assert ended.status == 2
     assert ended.stderr.startswith("error: ")
+    assert options[0] in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["figure.svg", "new/figure.png"])
