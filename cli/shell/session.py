@@ -100,9 +100,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         output=options.output,
         task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
-        seconds=values.seconds(options.time_budget, "--time-budget")
-        if options.time_budget
-        else None,
+        seconds=values.seconds(span, "--time-budget") if span else None,
     )
 
 
