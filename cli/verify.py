@@ -24,8 +24,8 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         help="Time per image for attacks and proofs, such as 10s or 2m [default: 2s, 10s or 60s by "
-        "--profile]; of a --property for its search and proofs [default: 60s]. Starting the "
-        "program and loading the model are not counted.",
+        "--profile]; of a --property for its search and proofs [default: 60s]. Loading the model "
+        "and preparing it for proofs, some seconds in all, are not counted.",
     ),
 ]
 MethodName = Annotated[
