@@ -108,9 +108,7 @@ def test_each_norm_has_an_axis_of_its_own(tmp_path: Path) -> None:
     accuracies, *distances = figure_of(rows).axes
     drawn = {
         axes.get_xlabel().split()[1].strip(","): {
-            (float(x), int(y))
-            for line in axes.lines
-            for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+            (float(x), int(y)) for line in axes.lines for x, y in np.asarray(line.get_xydata())
         }
         for axes in distances
     }
