@@ -325,7 +325,8 @@ def verify_property(
         model: ONNX file with one float32 input and one float32 output.
         file: the property, plain or compressed by gzip.
         settings: budget, method, arithmetic, tolerance and seed; by default 60 seconds in all.
-        output: name of the model's output, where it has several.
+        output: name of the model's output; by default, of several, the only float32 tensor with
+            as many elements as the property has outputs.
         progress: is told of the parts of the property that are decided.
 
     Raises:

@@ -57,9 +57,8 @@ class PropertyOptions:
         """
         from robcert.certify.verification import Arithmetic, Method, PropertySettings
 
-        usual = PropertySettings().seconds
         return PropertySettings(
-            seconds=usual if self.budget is None else values.seconds(self.budget),
+            seconds=values.positive_seconds(self.budget, "--budget", PropertySettings().seconds),
             method=Method(self.method),
             arithmetic=Arithmetic(self.arithmetic),
             seed=seed,
@@ -143,8 +142,11 @@ def enforce_holds(summary: PropertySummary) -> None:
 
     if summary.answer is Answer.HOLDS:
         return
-    said = "is violated" if summary.answer is Answer.VIOLATED else "is undecided"
-    why = f": {summary.reason}" if summary.reason else ""
+    said = {
+        Answer.VIOLATED: "is violated",
+        Answer.WITHIN_TOLERANCE: "is violated within the tolerance of the competition",
+    }.get(summary.answer, "is undecided")
+    why = f": {summary.reason}" if said == "is undecided" and summary.reason else ""
     echo(f"failed: the property {said}{why}", err=True)
     raise typer.Exit(1)
 

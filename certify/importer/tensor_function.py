@@ -21,6 +21,7 @@ from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import restricted
 from .graph.layout import shown
 from .graph.model_file import read_model
+from .outputs import inside_hint
 from .runtime.runtime_session import describe_failure, open_session
 from .runtime.sandbox import trial_outputs
 from .runtime.watch import watched
@@ -99,12 +100,16 @@ class TensorFunction:
         return torch.from_numpy(np.asarray(raw, np.float32).reshape(-1))
 
 
-def load_tensor_function(path: Path, *, output: str | None = None) -> TensorFunction:
+def load_tensor_function(
+    path: Path, *, output: str | None = None, elements: int | None = None
+) -> TensorFunction:
     """The network in an ONNX file, tried in a child process first.
 
     Args:
         path: ONNX file.
-        output: name of the output, which may be a tensor inside the graph; None for the only one.
+        output: name of the output, which may be a tensor inside the graph; None for the only one
+            that is a float32 tensor of ``elements``, as beside a class label.
+        elements: number of elements that the output should have; None if any will do.
 
     Raises:
         ModelFileError: the file is bad or unsafe, or has not one float32 input of known shape and
@@ -113,8 +118,8 @@ def load_tensor_function(path: Path, *, output: str | None = None) -> TensorFunc
         TwinUnavailableError: its output is random.
     """
     facts = trial_outputs(path, output=output)
-    name = _output(path, facts, output)
     file = read_model(path)
+    name = _requested(path, facts, output) if output else _output(path, file.model, facts, elements)
     graph = restricted(file.model, [name])
     entry = _input(path, GraphFacts.of(graph))
     shape, batched = _shape(path, entry)
@@ -130,17 +135,33 @@ def load_tensor_function(path: Path, *, output: str | None = None) -> TensorFunc
     )
 
 
-def _output(path: Path, facts: dict[str, OutputFact], requested: str | None) -> str:
-    """The one float32 output."""
-    if requested is None and len(facts) != 1:
-        message = f"{path}: the model has {len(facts)} outputs: {', '.join(facts)}"
-        raise ModelFileError(message, hint=f"choose one: --output {next(iter(facts), 'NAME')}")
-    name = requested or next(iter(facts))
+def _requested(path: Path, facts: dict[str, OutputFact], name: str) -> str:
+    """The output that was asked for, which must be a float32 tensor."""
     if name not in facts or facts[name].dtype != "float32":
         kind = facts[name].dtype if name in facts else "missing"
         message = f"{path}: output {name!r} is {kind}; a property needs a float32 tensor"
         raise ModelFileError(message)
     return name
+
+
+def _output(
+    path: Path, model: onnx.ModelProto, facts: dict[str, OutputFact], elements: int | None
+) -> str:
+    """The output that a property is about: the only one, or the only float32 one that fits."""
+    if len(facts) == 1:
+        return _requested(path, facts, next(iter(facts)))
+    tensors = {name: math.prod(f.shape) for name, f in facts.items() if f.dtype == "float32"}
+    fitting = [name for name, size in tensors.items() if elements in (None, size)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed_outputs = ", ".join(
+        f"{name} ({fact.dtype} {shown(fact.shape)})" for name, fact in facts.items()
+    )
+    wanted = "" if elements is None else f" of {elements} elements"
+    several = "several float32 tensors" if fitting else "no float32 tensor"
+    message = f"{path}: {several}{wanted} among its outputs {listed_outputs}"
+    hint = f"choose one: --output {fitting[0]}" if fitting else inside_hint(model, facts, None)
+    raise ModelFileError(message, hint=hint)
 
 
 def _input(path: Path, facts: GraphFacts) -> onnx.ValueInfoProto:

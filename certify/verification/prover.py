@@ -101,6 +101,11 @@ class Prover:
         cut = arithmetic is Arithmetic.FLOAT32 and classifier.runtime.declared is not None
         return replace(prover, required=CUT_MARGIN if cut else 0.0)
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Names of the network's operations, by position."""
+        return tuple(node.label for node in self.network.nodes)
+
     @classmethod
     def of_function(
         cls,
@@ -171,30 +176,32 @@ class Prover:
             norm: norm of the ball.
             limit: no radius at or above it is tried.
             known: a radius that is proved.
-            method: how far to go at each radius; ``AUTO`` bisects without branch and bound first.
+            method: how far to go at each radius; ``AUTO`` bisects by cheap methods first.
             deadline: ``time.monotonic()`` after which the largest radius so far is returned.
         """
         best, low, branches, reason = CertifiedRadius(known, method), known, 0, Open.LOOSE
+        linear, stopped_at = False, -1
         wider: Bounds | None = None
         for each in _rounds(method):
             high = limit
             while high - low > RESOLUTION * high:
                 if time.monotonic() > deadline:
-                    return CertifiedRadius(best.radius, best.method, branches, Open.TIME)
-                # far below the limit in equal ratios: large radii take the longest and fail
-                middle = (low + high) / 2 if high < 4 * low else math.sqrt(low * high) or high / 4
+                    return replace(best, branches=branches, reason=Open.TIME, stopped_at=stopped_at)
+                # in equal ratios: large radii take the longest and fail
+                middle = math.sqrt(low * high) if low else high / 4
                 if not low and middle < limit * SMALLEST:
                     break
                 task = self._about(x, y, Ball(norm, middle), deadline)
                 task.wider = wider
                 found = task.decide(each)
                 branches += found.branches
-                reason = found.reason or reason
+                linear = linear or found.method not in (Method.INTERVAL, Method.CROWN_IBP)
+                reason, stopped_at = found.reason or reason, -1 if linear else found.stopped_at
                 if found.proved:
                     low, best = middle, CertifiedRadius(middle, found.method)
                 else:
                     high, wider = middle, task.linear or wider
-        return CertifiedRadius(best.radius, best.method, branches, reason)
+        return replace(best, branches=branches, reason=reason, stopped_at=stopped_at)
 
     def _about(
         self, x: Tensor, y: int, ball: Ball, deadline: float, *, keep_proof: bool = False
@@ -219,11 +226,9 @@ class Prover:
 
 def _rounds(method: Method) -> list[Method]:
     """The methods by which a radius is bisected in turn, cheap ones first."""
-    if method in (Method.INTERVAL, Method.CROWN_IBP):
-        return [method]
-    if method in (Method.CROWN, Method.ALPHA):
-        return [Method.CROWN_IBP, method]
-    return [Method.CROWN_IBP, Method.ALPHA, Method.BRANCH]
+    if method is Method.AUTO:
+        return [Method.CROWN_IBP, Method.ALPHA, Method.BRANCH]
+    return [method]
 
 
 @dataclass(slots=True)
@@ -262,8 +267,8 @@ class _Task:
         for step in steps:
             try:
                 best, values = step(values)
-            except OutOfTimeError:
-                return replace(best, reason=Open.TIME)
+            except OutOfTimeError as late:
+                return replace(best, reason=Open.TIME, stopped_at=late.at)
             except (UnboundedError, OutsideDomainError, InvalidIntervalError):
                 continue  # lines may be finite where intervals are not
             if best.proved:

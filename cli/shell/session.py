@@ -80,6 +80,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
 
     if options.arch is not None:
         allow(options.arch)
+    span = options.time_budget
     return SessionRequest(
         model=options.model,
         data=options.data,
@@ -99,7 +100,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         output=options.output,
         task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
-        seconds=values.seconds(options.time_budget) if options.time_budget else None,
+        seconds=values.seconds(span, "--time-budget") if span else None,
     )
 
 

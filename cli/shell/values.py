@@ -105,17 +105,32 @@ def positions(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str) -> float:
     """Time span such as `90s`, `10m`, `1.5h`; a bare number is seconds.
 
-    >>> seconds("10m")
+    >>> seconds("10m", "--time-budget")
     600.0
     """
     match = _SPAN.fullmatch(text.strip())
     if match is None:
-        message = f"{text!r} is not a time span; write 90s, 10m or 1.5h"
+        message = f"{option} takes a time span such as 90s, 10m or 1.5h, got {text!r}"
         raise InvalidParameterError(message)
     return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+
+
+def positive_seconds(text: str | None, option: str, default: float) -> float:
+    """Time span above 0 as of :func:`seconds`; ``default`` if the option was not given.
+
+    >>> positive_seconds("2m", "--budget", 10.0), positive_seconds(None, "--budget", 10.0)
+    (120.0, 10.0)
+    """
+    if text is None:
+        return default
+    value = seconds(text, option)
+    if not value > 0:
+        message = f"{option} must be above 0, got {text!r}"
+        raise InvalidParameterError(message, hint=f"write {option} 10s, for instance")
+    return value
 
 
 def batch_size(text: str) -> int | None:

@@ -115,6 +115,15 @@ def test_a_model_without_proofs_is_refused_before_any_work(tmp_path: Path) -> No
     assert "cannot be written" in where.stderr
 
 
+def test_proofs_of_the_demo_model_are_refused_before_any_work(tmp_path: Path) -> None:
+    told = robcert("verify", "--save-proof", tmp_path / "p.h5", "--out", tmp_path / "r.h5")
+    assert told.status == 2
+    first, hint = told.stderr.splitlines()  # no note about the demo model before it
+    assert first.startswith("error: --save-proof needs --model")
+    assert hint.startswith("hint: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", [".", "results.h5"])
 def test_a_proof_file_is_neither_a_folder_nor_the_results(
     files: Files, tmp_path: Path, name: str

@@ -54,7 +54,15 @@ SAFETY = 1.001
 
 
 class OutOfTimeError(Exception):
-    """The budget was spent before the bounds were complete."""
+    """The budget was spent before the bounds were complete.
+
+    Attributes:
+        at: position of the operation in work, -1 if it is not known.
+    """
+
+    def __init__(self, at: int = -1) -> None:
+        super().__init__(at)
+        self.at = at
 
 
 @dataclass(slots=True)
@@ -263,7 +271,7 @@ class Bounds:
         with torch.no_grad():
             for part in torch.split(rows, step):
                 if time.monotonic() > deadline:
-                    raise OutOfTimeError
+                    raise OutOfTimeError(start)
                 found.append(self.minimum(start, part, window))
         return torch.cat(found)
 

@@ -69,7 +69,7 @@ def propagate(
             if len(units):
                 _tighten(bounds, at, units, readers[at], deadline)
         if time.monotonic() > deadline:
-            raise OutOfTimeError
+            raise OutOfTimeError(at)
     return bounds
 
 

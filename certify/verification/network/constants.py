@@ -26,7 +26,8 @@ from .constant_errors import (
     roundings,
     unknown_error,
 )
-from .nodes import Affine, Node, Weight
+from .affine import Weight
+from .nodes import Affine, Node
 from .rules import MOVES
 
 if TYPE_CHECKING:

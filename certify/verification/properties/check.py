@@ -68,7 +68,8 @@ def check_property(
         model: ONNX file with one float32 input and one float32 output.
         file: VNN-LIB 1.0 or 2.0, plain or compressed by gzip.
         settings: budget and method.
-        output: name of the model's output, where it has several.
+        output: name of the model's output; by default, of several, the only float32 tensor with
+            as many elements as the property has outputs.
         progress: is told of cases that are decided.
 
     Raises:
@@ -78,7 +79,7 @@ def check_property(
         TwinUnavailableError: the output is random.
     """
     unsafe = read_property(file)
-    network = load_tensor_function(model, output=output)
+    network = load_tensor_function(model, output=output, elements=unsafe.outputs)
     for what, declared, own in (
         ("inputs", unsafe.inputs, network.inputs),
         ("outputs", unsafe.outputs, network.outputs),
@@ -124,7 +125,7 @@ class _Check:
         unsafe: the property.
         settings: budget and method.
         progress: is told of cases that are decided.
-        start: when the budget began.
+        start: when the budget began; moved by the time that it takes to trace the network.
         witness: a counterexample without tolerance.
         near: counterexamples within the tolerance, by case.
         nearest: result of the search, by case.
@@ -183,11 +184,13 @@ class _Check:
         self.reason = self._obstacle()
         if self.reason:
             return
+        began = time.monotonic()
         try:
             prover = prover or _prover(self.network, self.settings)
         except UnsupportedOperatorError as error:
             self.reason = str(error)
             return
+        self.start += time.monotonic() - began
         order = sorted(range(len(self.cases)), key=self._ease, reverse=True)
         for done, case in enumerate(order):
             self.progress("cases", done, len(order))
@@ -274,7 +277,7 @@ class _Check:
         if witness is None and not proved and self.near:
             witness = min(self.near.values(), key=lambda near: near.miss)
         if witness is not None:
-            answer = Answer.VIOLATED
+            answer = Answer.VIOLATED if witness.exact else Answer.WITHIN_TOLERANCE
         elif proved:
             answer = Answer.HOLDS
         elif self.reason == Open.TIME or time.monotonic() >= self.deadline:
@@ -291,6 +294,7 @@ class _Check:
             version=self.unsafe.version,
             input_shape=self.network.input_shape,
             outputs=self.unsafe.outputs,
+            output_name=self.network.output_name,
             cases=len(self.cases),
             empty_cases=self.unsafe.empty,
             proved=self.proved,
