@@ -20,7 +20,7 @@ from .bounds.intervals import UnboundedError
 from .bounds.propagation import OutOfTimeError
 from .bounds.slopes import Choice, Effort, Optimised, Units, optimise
 from .branching import Regions, Search, joined
-from .network import Activation, Convolution, Network, traced, translated
+from .network import Convolution, Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Leaves, Method, Open, Proof
 from .relaxations import InvalidIntervalError, OutsideDomainError
 
@@ -439,18 +439,11 @@ def _require_float32(classifier: Classifier) -> None:
 def _require_covered(network: Network) -> None:
     """Raise if float32 evaluations differ by more than the rounding of each operation.
 
-    Runtimes compute variances as E[x^2] - E[x]^2, whose error has no bound by the variance.
-
     Raises:
-        UnsupportedOperatorError: an operation normalises by a variance of its own input, or reads
-            constants that float32 may compute otherwise.
+        UnsupportedOperatorError: an operation reads constants that float32 may compute otherwise.
     """
     if network.obstacle:
         raise UnsupportedOperatorError(NO_FLOAT32 + network.obstacle, hint=ANY_ARITHMETIC)
-    for node in network.nodes:
-        if isinstance(node, Activation) and node.relaxation.name in {"sqrt", "rsqrt"}:
-            message = f"{NO_FLOAT32}{node.label} divides by a standard deviation"
-            raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
 
 
 def _coefficient_type(network: Network) -> torch.dtype:

@@ -99,6 +99,8 @@ def interval(bounds: Bounds, node: Node) -> tuple[Tensor, Tensor, Tensor, Tensor
     if isinstance(node, Affine):
         run = _run(bounds, node, sizes)
         bounds.runs[at] = run
+        if isinstance(node, Select) and any(parent in bounds.squares for parent in node.parents):
+            bounds.squares[at] = run.size
         return _affine_interval(bounds, node, low, high, run)
     if isinstance(node, Relu):
         lower, upper = low[0].clamp(min=0), high[0].clamp(min=0)
@@ -111,6 +113,7 @@ def interval(bounds: Bounds, node: Node) -> tuple[Tensor, Tensor, Tensor, Tensor
         return corners.amin(0) - off, corners.amax(0) + off, 4 * size, error
     if isinstance(node, Activation):
         name = node.relaxation.name
+        _note_square(bounds, node)
         piece = bounds.pieces(at, torch.float64)
         lower, upper = node.relaxation.range(low[0], high[0])
         value = torch.maximum(lower.abs(), upper.abs())
@@ -120,6 +123,31 @@ def interval(bounds: Bounds, node: Node) -> tuple[Tensor, Tensor, Tensor, Tensor
         below, above = (rounding.function(name, end, node.error) for end in (lower, upper))
         return lower - below, upper + above, size, rounding.function(name, value, node.error)
     raise TypeError(type(node).__name__)
+
+
+def _note_square(bounds: Bounds, node: Activation) -> None:
+    """Note the size of a squared difference; see :meth:`Rounding.square_of_difference`."""
+    size = _difference(bounds, node.parents[0]) if node.relaxation.name == "square" else None
+    size = None if size is None else bounds.rounding.square_of_difference(size)
+    if size is not None:
+        bounds.squares[len(bounds.lower)] = size
+
+
+def _difference(bounds: Bounds, at: int) -> Tensor | None:
+    """Size of the terms of a sum or difference, whose elements may have been moved; else None."""
+    node = bounds.network.nodes[at]
+    if isinstance(node, Combination) and len(node.parents) > 1:
+        return bounds.runs[at].size
+    if not isinstance(node, Select):
+        return None
+    found = [_difference(bounds, parent) for parent in node.parents]
+    if all(size is None for size in found):
+        return None
+    sizes = [
+        (bounds.reach(parent) if size is None else size)[None]
+        for parent, size in zip(node.parents, found, strict=True)
+    ]
+    return node.magnitude(sizes)[0]
 
 
 def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
@@ -132,15 +160,20 @@ def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
             terms += run.terms
             parts.append(run.size[None])
         else:
-            parts.append(size[None])
+            parts.append(bounds.squares.get(parent, size)[None])
     at = len(bounds.lower)
     exact = node.inner or fused[at] or isinstance(node, Select)
     chain = _chain(bounds, node, sizes)
-    nonnegative = node.nonnegative and all(
-        bounds.runs[parent].nonnegative
-        if fused[parent]
-        else bool((bounds.lower[parent] >= 0).all())
-        for parent in node.parents
+    squared = any(parent in bounds.squares for parent in node.parents)
+    nonnegative = (
+        not squared
+        and node.nonnegative
+        and all(
+            bounds.runs[parent].nonnegative
+            if fused[parent]
+            else bool((bounds.lower[parent] >= 0).all())
+            for parent in node.parents
+        )
     )
     return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain, nonnegative)
 

@@ -94,6 +94,7 @@ class Bounds:
         sizes: sum of the absolute values of the terms of each output.
         runs: affine operations, each with those before it in the same sum.
         tightened: elements whose bounds are by linear bounds, by position of the operation.
+        squares: sizes of squared differences whose sum a runtime may compute in another way.
     """
 
     network: Network
@@ -105,6 +106,7 @@ class Bounds:
     sizes: list[Tensor] = field(default_factory=list)
     runs: dict[int, Run] = field(default_factory=dict)
     tightened: dict[int, Tensor] = field(default_factory=dict)
+    squares: dict[int, Tensor] = field(default_factory=dict)
     _pieces: dict[tuple[int, torch.dtype], Pieces] = field(default_factory=dict)
     _slack: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
     _exact: dict[int, bool] = field(default_factory=dict)
@@ -139,9 +141,9 @@ class Bounds:
             size = self.sizes[at]
             if isinstance(node, Activation):  # steps have other lines on intervals of other type
                 piece = self.pieces(at, dtype)
-                ends = [self._reach(parent) for parent in node.parents]
+                ends = [self.reach(parent) for parent in node.parents]
                 if isinstance(piece, PlanePieces):
-                    size = torch.maximum(size, piece.magnitude(*ends) + self._reach(at))
+                    size = torch.maximum(size, piece.magnitude(*ends) + self.reach(at))
             self._slack[key] = rounded_up((self.errors[at] + share * size) * SAFETY, dtype)
         return self._slack[key]
 
@@ -163,12 +165,12 @@ class Bounds:
         if key not in self._underflow:
             node = self.network.nodes[at]
             uses = node.uses if isinstance(node, Affine) else 2
-            reach = sum(float(self._reach(parent).sum()) for parent in node.parents)
+            reach = sum(float(self.reach(parent).sum()) for parent in node.parents)
             products = 2 * (uses * reach + 4 * node.size)
             self._underflow[key] = torch.finfo(dtype).tiny * products
         return self._underflow[key]
 
-    def _reach(self, at: int) -> Tensor:
+    def reach(self, at: int) -> Tensor:
         """Largest absolute value of each output."""
         return torch.maximum(self.lower[at].abs(), self.upper[at].abs())
 

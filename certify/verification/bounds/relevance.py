@@ -66,6 +66,7 @@ def _completed(bounds: Bounds) -> Bounds | None:
         errors=list(bounds.errors),
         sizes=list(bounds.sizes),
         runs=dict(bounds.runs),
+        squares=dict(bounds.squares),
         tightened={},
         _pieces={},
         _slack={},

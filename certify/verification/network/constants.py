@@ -16,6 +16,7 @@ from torch import Tensor
 
 from robcert.certify.model import source_of
 
+from .affine import Weight
 from .constant_errors import (
     MOST_ROUNDINGS,
     UNIT,
@@ -26,7 +27,6 @@ from .constant_errors import (
     roundings,
     unknown_error,
 )
-from .affine import Weight
 from .nodes import Affine, Node
 from .rules import MOVES
 

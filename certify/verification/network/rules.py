@@ -724,9 +724,22 @@ def _layer_norm(
     return found if bias is None else _add(build, found, bias), None, None
 
 
+UPDATES = 8
+"""Roundings per element of a mean and a variance that are updated element by element (Welford
+1962), as torch computes them on the CPU."""
+
+
+def _updated_mean(build: NetworkBuilder, x: Symbol, axes: Sequence[int]) -> Symbol:
+    """The mean along ``axes``, by any runtime or by torch if that evaluates the model itself."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    with build.further_roundings(UPDATES * count if build.source is None else 0):
+        total = build.summed(x, axes, keep=True)
+    return build.combined([total], [1 / count])
+
+
 def _standardised(build: NetworkBuilder, x: Symbol, axes: Sequence[int], epsilon: float) -> Symbol:
-    centred = build.combined([x, _mean(build, x, axes, True)], [1, -1])
-    variance = _mean(build, _square(build, centred), axes, True)
+    centred = build.combined([x, _updated_mean(build, x, axes)], [1, -1])
+    variance = _updated_mean(build, _square(build, centred), axes)
     return build.product(
         centred, _function("rsqrt")(build, build.combined([variance], [1], epsilon))
     )

@@ -147,6 +147,16 @@ class NetworkBuilder:
         finally:
             self.inner = before
 
+    @contextmanager
+    def further_roundings(self, count: int) -> Iterator[None]:
+        """Sums that are added meanwhile have so many roundings more than terms."""
+        before = self.constants.roundings
+        self.constants.roundings += count
+        try:
+            yield
+        finally:
+            self.constants.roundings = before
+
     def input(self, shape: tuple[int, ...]) -> Symbol:
         """The network's input."""
         return self.add(Input((), shape, "input"))

@@ -13,6 +13,7 @@ from robcert.certify.verification import Arithmetic, Method
 from robcert.certify.verification.bounds import Bounds, Region, Rounding, propagate
 from robcert.certify.verification.bounds.slopes import Choice, Effort, Units, evaluate, optimise
 from robcert.certify.verification.network import Network, traced, translated
+from robcert.certify.verification.relaxations import OutsideDomainError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +86,14 @@ def test_bounds_contain_all_outputs(name: str, ball: Ball) -> None:
     for arithmetic, values in outputs.items():
         # a point may leave the ball when it is rounded to float32
         held = ball if arithmetic is Arithmetic.REAL else Ball(ball.norm, ball.epsilon + 3e-6)
-        intervals = bounds_of(network, x, held, arithmetic, Method.INTERVAL)
-        linear = bounds_of(network, x, held, arithmetic, Method.CROWN)
+        try:
+            intervals = bounds_of(network, x, held, arithmetic, Method.INTERVAL)
+            linear = bounds_of(network, x, held, arithmetic, Method.CROWN)
+        except OutsideDomainError:  # in float32 the variance may come out negative
+            assert arithmetic is Arithmetic.FLOAT32
+            assert name in {"layer norm", "group norm"}
+            assert ball.epsilon > 0.1
+            continue
         allowed = REFERENCE * (1 + values.abs())
         for bounds in (intervals, linear):
             at = network.output
