@@ -192,6 +192,8 @@ def test_a_wrong_certificate_ends_every_command_with_an_error(tmp_path: Path) ->
     for arguments in (
         ("show", results),
         ("show", results, "--json"),
+        ("report", results),
+        ("compare", results, results, "--brief"),
         ("verify", *files(tmp_path), "--eps", "0.02", "--eps", "0.005", "-q"),
         ("attack", *files(tmp_path), "--eps", "0.03", "--suite", "quick", "-q"),
     ):
