@@ -64,6 +64,13 @@ beside the file until a table is finished. A power failure is not covered. While
 `.<name>.lock` prevents a second one from writing; reading is always possible (h5py:
 `locking=False`).
 
+**Damage.** A file that another process wrote is read through in a child process before it is
+opened, because the HDF5 library crashes on some damaged files; this takes about 0.3 s. Then its
+structure, attributes and lists of images are compared with this page. The first fault is one line
+that names its place. `robcert doctor FILE` lists the whole rows of each table, and `--out NEW`
+saves them; the commands that wrote the file compute the rest with NEW as their `--out`. HDF5 has no
+checksums of values that are written in place: a changed number in a column is not found.
+
 **Versions.** A reader rejects a `format_version` or `schema_version` that it does not know; a
 change of meaning gets a new version.
 """

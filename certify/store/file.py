@@ -18,6 +18,7 @@ import h5py
 
 from robcert.certify.errors import StoreError
 from robcert.certify.file_lock import FileLock
+from robcert.certify.hdf5 import remember_written
 
 from .soundness import require_sound
 
@@ -37,19 +38,17 @@ class SafeFile:
     def __init__(self, path: Path, current: Path, lock: FileLock | None) -> None:
         self.path = path
         self.hdf5 = _open(current, "r" if lock is None else "r+")
-        try:
-            require_sound(self.hdf5, current)
-        except StoreError:
-            self.hdf5.close()
-            raise
         self._current = current  # `path`, or a private file beside it
         self._target = current  # which of the two the next change of structure replaces
         self._lock = lock
+        self._inherited = lock is not None and current == path  # its structure is not trusted
         self._folders: list[Path] = []  # created for it
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """``path`` for reading only; another process may be writing it."""
+        require_hdf5(path)
+        require_sound(path)
         return cls(path, path, None)
 
     @classmethod
@@ -73,6 +72,8 @@ class SafeFile:
                 _beside(path, "draft").unlink(missing_ok=True)
                 _beside(path, "new").unlink(missing_ok=True)
                 if path.exists() and not overwrite:
+                    require_hdf5(path)
+                    require_sound(path)
                     return cls(path, path, lock)
                 h5py.File(_beside(path, "new"), "w-", libver="earliest", locking=False).close()
                 file = cls(path, _beside(path, "new"), lock)
@@ -115,7 +116,7 @@ class SafeFile:
             try:
                 if not empty:
                     self.hdf5.flush()
-                    shutil.copy(self._current, draft)
+                    self._copy_to(draft)
                 mode = "w" if empty else "r+"
                 with h5py.File(draft, mode, libver="earliest", locking=False) as file:
                     yield file
@@ -123,6 +124,19 @@ class SafeFile:
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
+
+    def _copy_to(self, draft: Path) -> None:
+        """Copy the content to ``draft``, that of a file from elsewhere part by part.
+
+        HDF5 crashes on changes of some files that it can read.
+        """
+        if not self._inherited:
+            shutil.copy(self._current, draft)
+            return
+        with h5py.File(draft, "w", libver="earliest", locking=False) as file:
+            file.attrs.update(self.hdf5.attrs)
+            for name in self.hdf5:
+                self.hdf5.copy(name, file)
 
     def publish(self) -> None:
         """Move the staged file to ``path``, replacing an older one."""
@@ -137,13 +151,13 @@ class SafeFile:
         if not self.published:
             self.hdf5.close()
             self._current.unlink(missing_ok=True)
-            self._current = self.path
+            self._current, self._inherited = self.path, True
             self.hdf5 = _open(self.path, "r+")
 
     def _move(self, file: Path, target: Path) -> None:
         self.hdf5.close()
         file.replace(target)
-        self._current = target
+        self._current, self._inherited = target, False
         self.hdf5 = _open(target, "r+")
 
     @contextlib.contextmanager
@@ -161,6 +175,8 @@ class SafeFile:
             return
         if not self.published:
             self._current.unlink(missing_ok=True)
+        elif self.path.exists():
+            remember_written(self.path)
         self._lock.release()
         self._lock = None
         if not self.path.exists():
@@ -187,15 +203,27 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{suffix}")
 
 
-def _open(path: Path, mode: str) -> h5py.File:
+def require_hdf5(path: Path) -> None:
+    """Raise unless ``path`` is a file that can be read and begins as an HDF5 file does."""
     if not path.exists():
         message = f"{path} does not exist"
         raise StoreError(message)
     with storage_errors(path, "cannot open"):
-        if not path.is_file() or not os.access(path, os.R_OK) or h5py.is_hdf5(path):
-            return h5py.File(path, mode, libver="earliest", locking=False)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        if path.is_file():  # a pipe would never end
+            with path.open("rb"):
+                pass
+            if h5py.is_hdf5(path):
+                return
     message = f"{path} is not an HDF5 file"
     raise StoreError(message, hint="use a results file written by robcert, or another name")
+
+
+def _open(path: Path, mode: str) -> h5py.File:
+    require_hdf5(path)
+    with storage_errors(path, "cannot open"):
+        return h5py.File(path, mode, libver="earliest", locking=False)
 
 
 def _errno(error: Exception) -> int | None:

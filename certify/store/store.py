@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import written_here
 
 from .column import KNOWN
 from .file import SafeFile
@@ -21,6 +22,7 @@ from .layout import (
     write_attributes,
 )
 from .result_file import ResultFile
+from .soundness import contradicts_itself
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,12 +111,22 @@ class ResultStore(ResultFile):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        foreign = not self.file.writable and not written_here(self.path)
         try:
             if kind is None and (self._begun or not self._replaces):
                 self.publish()
         finally:
             self.close()
+        if foreign and contradicts_itself(error):
+            message = f"{self.path} cannot be evaluated: {type(error).__name__}: {error}"
+            hint = (
+                f"robcert doctor {self.path} tells whether it is damaged; if it is not, report "
+                "this with the traceback that --debug shows"
+            )
+            raise StoreError(message, hint=hint) from error
 
     def close(self) -> None:
         """Close the file; changes that wait for a first row are discarded."""
