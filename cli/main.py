@@ -146,6 +146,9 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
         return f"{error.strerror}{where}", ""
     if _no_memory(error):
         return "out of memory", "pass a smaller --batch-size"
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        message = f"this process may not have the memory that its libraries need: {error}"
+        return message, "raise the limit on its address space (ulimit -v), or remove it"
     return (
         f"{type(error).__name__}: {error} (this is a bug in robcert)",
         "run the same command with --debug for the traceback, and report it",

@@ -1,5 +1,6 @@
 """Images from arrays, files, folders and by name."""
 
+from .hdf5_file import part_outside
 from .image_set import DataInfo, ImageSet
 from .load import from_arrays, load_images, select
 from .named import NAMED, bundled_sets, is_name
@@ -12,5 +13,6 @@ __all__ = [
     "from_arrays",
     "is_name",
     "load_images",
+    "part_outside",
     "select",
 ]

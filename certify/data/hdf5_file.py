@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
-from robcert.certify.hdf5 import fault_of_file
 
 from .reading import readable
 
@@ -22,9 +21,11 @@ def hdf5_arrays(path: Path) -> dict[str, h5py.Dataset]:
     The file stays open as long as one of them is used.
 
     Raises:
-        DataError: it cannot be read, is damaged, or has parts outside.
+        DataError: it cannot be read, or has parts outside.
     """
     import h5py
+
+    from robcert.certify.hdf5 import fault_of_file
 
     found = {}
     with readable(path):
@@ -32,9 +33,43 @@ def hdf5_arrays(path: Path) -> dict[str, h5py.Dataset]:
             message = f"{path}: {' '.join(part for part in (fault.place, fault.reason) if part)}"
             raise DataError(message, hint="store the arrays in one file" if fault.outside else "")
         file = h5py.File(path, "r")
+        if outside := part_outside(file, soft_links=True):
+            message = f"{path}: {outside}"
+            raise DataError(message, hint="store the arrays in one file")
         for name in file:
             with contextlib.suppress(KeyError, RuntimeError, OSError):
                 item = file[name]
                 if isinstance(item, h5py.Dataset):
                     found[name] = item
     return found
+
+
+def part_outside(file: h5py.File, *, soft_links: bool = False) -> str:
+    """The first part of ``file`` that is not in the file itself, and why; empty if there is none.
+
+    A link to another file, or an array that is stored elsewhere, makes whoever reads the file read
+    another one, and whoever writes into it write into another one.
+
+    Args:
+        file: the file.
+        soft_links: whether links to names within the file are parts of it.
+    """
+    import h5py
+
+    left, seen = [("", file["/"])], set[int]()
+    while left:
+        place, group = left.pop()
+        for name in group:
+            path, link = f"{place}/{name}", group.get(name, getlink=True)
+            if soft_links and isinstance(link, h5py.SoftLink):
+                continue
+            if not isinstance(link, h5py.HardLink):
+                return f"{path} is a link"
+            item = group[name]
+            if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+                return f"the values of {path} are stored elsewhere"
+            address = h5py.h5o.get_info(item.id).addr
+            if isinstance(item, h5py.Group) and address not in seen:  # links may form a circle
+                seen.add(address)
+                left.append((path, item))
+    return ""

@@ -20,6 +20,8 @@ LARGEST_CHUNK = 2**28
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
 """What h5py raises for a file that contradicts itself."""
 
+SECOND_NAME = "is a second name of another part"
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -47,7 +49,7 @@ def parts(
         file: the file.
         soft_links: skip links to names within the file, instead of reporting them.
     """
-    left, seen = [("", file["/"])], {_address(file["/"])}
+    left, seen = [("", file["/"])], {address_of(file["/"])}
     while left:
         place, group = left.pop()
         for name in group:
@@ -56,13 +58,13 @@ def parts(
             path, item = f"{place}/{name}", member(group, name)
             if isinstance(item, Fault):
                 yield path, item
-            elif (address := _address(item)) not in seen:
+            elif (address := address_of(item)) not in seen:
                 seen.add(address)
                 yield path, item
                 if isinstance(item, h5py.Group):
                     left.append((path, item))
             elif not soft_links:
-                yield path, Fault(path, "is a second name of another part")
+                yield path, Fault(path, SECOND_NAME)
 
 
 def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | Fault:
@@ -140,6 +142,6 @@ def _array_fault(data: h5py.Dataset, size: int) -> str:
     return ""
 
 
-def _address(item: h5py.Group | h5py.Dataset) -> int:
+def address_of(item: h5py.Group | h5py.Dataset) -> int:
     """Where the header of ``item`` lies in the file."""
     return int(h5py.h5o.get_info(item.id).addr)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from .contents import FAULTS, Fault, described, member
+from .contents import FAULTS, SECOND_NAME, Fault, address_of, described, member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FINISHED = "computed"
 """Column that is 1 where the row is finished."""
+
+HEADER = ("/model", "/data")
+"""Groups without which no row means anything."""
 
 CRASHES = "the HDF5 library crashes while it reads this"
 
@@ -82,22 +85,25 @@ class Rescue:
     tell: Callable[[str], None]
     _faults: list[Fault] = field(default_factory=list)
     _tables: list[RescuedTable] = field(default_factory=list)
+    _seen: set[int] = field(default_factory=set)
 
     def run(self, source: h5py.File, target: h5py.File) -> Rescued:
         """Copy what is whole of ``source`` into the empty file ``target``."""
         try:
             self.tell("/")
+            self._seen.add(address_of(source["/"]))
             _copy_attributes(source, target)
-            for place in ("/model", "/data"):
-                self._copy_whole(place, source[place], target.create_group(place))
         except LOST as error:
             return Rescued((), (), described(error))
-        if self._faults:
-            fault = self._faults[0]
-            return Rescued((), (), f"{fault.place} {fault.reason}")
-        for path, item in self._members("", source):
-            if path not in ("/model", "/data"):
-                self._copy(path, item, target)
+        found = dict(self._members("", source))
+        for place in HEADER:
+            if place in found:
+                self._copy(place, found.pop(place), target)
+        for fault in self._faults:
+            if fault.place.startswith(HEADER) or not fault.place:
+                return Rescued((), (), f"{fault.place} {fault.reason}".strip())
+        for path, item in found.items():
+            self._copy(path, item, target)
         return Rescued(tuple(self._tables), tuple(self._faults))
 
     def _members(
@@ -117,7 +123,10 @@ class Rescue:
             item = member(group, name)
             if isinstance(item, Fault):
                 self._faults.append(item)
+            elif (address := address_of(item)) in self._seen:
+                self._faults.append(Fault(path, SECOND_NAME))
             else:
+                self._seen.add(address)
                 yield path, item
 
     def _copy(self, path: str, item: h5py.Group | h5py.Dataset, target: h5py.File) -> None:

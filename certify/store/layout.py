@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from robcert.certify.errors import StoreError
+from robcert.certify.json_text import parsed_json
 
 from .schema import COMPUTED
 
@@ -149,10 +150,10 @@ def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
         return value.item()
     if isinstance(value, str) and (value[:1] in ("{", "[") or value == "null"):
         try:
-            return json.loads(value)
+            return parsed_json(value)
         except json.JSONDecodeError:
             return value
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             message = f"the attribute {name} of {place.name} holds JSON that cannot be read"
             raise StoreError(message) from error
     return value

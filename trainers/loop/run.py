@@ -32,8 +32,10 @@ from .processes import ALONE, Processes
 from .run_folder import (
     BEST,
     CONFIG,
+    STATE,
     EpochRecord,
     Position,
+    changed,
     kept_checkpoint,
     load_state,
     save_state,
@@ -253,10 +255,14 @@ class Run:
         """Load the state saved in the run folder.
 
         Raises:
-            TrainingError: there is none, or the saved run had other settings.
+            TrainingError: there is none, it was changed, or the saved run had other settings.
         """
         tensors, self.position = load_state(self.out, self._identity())
-        self.model.load_state_dict(_part(tensors, "model."))
+        self._require_possible(self.position)
+        try:
+            self.model.load_state_dict(_part(tensors, "model."))
+        except RuntimeError as error:
+            raise changed(self.out / STATE, str(error)) from error
         self.memory = {
             name: self.processes.slice.of(rows).to(self.device)
             for name, rows in _part(tensors, "memory.").items()
@@ -268,6 +274,14 @@ class Run:
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
                     parameter
                 ).copy_(buffer)
+
+    def _require_possible(self, position: Position) -> None:
+        """Raise unless ``position`` lies within this run."""
+        batches = max(1, len(self.images) // self.config.batch_size)
+        passes, batch = range(self.passes + 1), range(batches + 1)
+        if position.epoch not in passes or position.batch not in batch:
+            reason = f"epoch {position.epoch}, batch {position.batch} is not one of this run"
+            raise changed(self.out / STATE, reason)
 
     def _save_weights(self, path: Path) -> None:
         if self.processes.first:
