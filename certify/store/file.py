@@ -19,12 +19,16 @@ import h5py
 from robcert.certify.errors import StoreError
 from robcert.certify.file_lock import FileLock
 from robcert.certify.hdf5 import remember_written
+from robcert.certify.whole_file import FULL
 
 from .soundness import require_sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+LARGEST_IN_MEMORY = 2**26
+"""Bytes of the largest file that is changed in memory and then written."""
 
 
 class SafeFile:
@@ -75,11 +79,13 @@ class SafeFile:
                     require_hdf5(path)
                     require_sound(path)
                     return cls(path, path, lock)
-                h5py.File(_beside(path, "new"), "w-", libver="earliest", locking=False).close()
+                with _in_memory(_beside(path, "new"), None, 0):
+                    pass
                 file = cls(path, _beside(path, "new"), lock)
                 file._folders = lacking
                 return file
         except BaseException:
+            _beside(path, "new").unlink(missing_ok=True)
             lock.release()
             raise
 
@@ -93,6 +99,11 @@ class SafeFile:
         self._target = _beside(self.path, "new")
 
     @property
+    def size(self) -> int:
+        """Bytes of the file as it is now."""
+        return self._current.stat().st_size
+
+    @property
     def writable(self) -> bool:
         """Whether this process may write."""
         return self._lock is not None
@@ -104,39 +115,35 @@ class SafeFile:
             raise StoreError(message)
 
     @contextlib.contextmanager
-    def change(self, *, empty: bool = False) -> Iterator[h5py.File]:
+    def change(self, *, empty: bool = False, growth: int = 0) -> Iterator[h5py.File]:
         """The file to change its structure in; all changes take effect at once, or none does.
 
         Args:
             empty: start from an empty file, to copy ``hdf5`` into, instead of from a copy.
+            growth: bytes that the change adds at most, beyond a few megabytes.
         """
         self.require_writable()
         draft = _beside(self.path, "draft")
         with storage_errors(self.path, "cannot write"):
             try:
-                if not empty:
-                    self.hdf5.flush()
-                    self._copy_to(draft)
-                mode = "w" if empty else "r+"
-                with h5py.File(draft, mode, libver="earliest", locking=False) as file:
+                self.hdf5.flush()
+                size = self.size + growth
+                source = None if empty or self._inherited else self._current
+                begun = _in_memory if size <= LARGEST_IN_MEMORY else _on_disk
+                with begun(draft, source, size) as file:
+                    if self._inherited and not empty:
+                        self._copy_parts(file)
                     yield file
                 self._move(draft, self._target)
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
 
-    def _copy_to(self, draft: Path) -> None:
-        """Copy the content to ``draft``, that of a file from elsewhere part by part.
-
-        HDF5 crashes on changes of some files that it can read.
-        """
-        if not self._inherited:
-            shutil.copy(self._current, draft)
-            return
-        with h5py.File(draft, "w", libver="earliest", locking=False) as file:
-            file.attrs.update(self.hdf5.attrs)
-            for name in self.hdf5:
-                self.hdf5.copy(name, file)
+    def _copy_parts(self, file: h5py.File) -> None:
+        """Copy the content of a file from elsewhere, which HDF5 may be unable to change."""
+        file.attrs.update(self.hdf5.attrs)
+        for name in self.hdf5:
+            self.hdf5.copy(name, file)
 
     def publish(self) -> None:
         """Move the staged file to ``path``, replacing an older one."""
@@ -186,6 +193,33 @@ class SafeFile:
 
 
 @contextlib.contextmanager
+def _in_memory(target: Path, source: Path | None, _: int) -> Iterator[h5py.File]:
+    """A copy of ``source``, or an empty file, which is written to ``target`` at the end.
+
+    After a failed write HDF5 crashes, at the latest when the process ends; Python does not.
+    """
+    mode = "w" if source is None else "r+"
+    options = {"driver": "core", "backing_store": False, "locking": False}
+    with h5py.File(source or target, mode, libver="earliest", **options) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    target.write_bytes(image)
+
+
+@contextlib.contextmanager
+def _on_disk(target: Path, source: Path | None, size: int) -> Iterator[h5py.File]:
+    """The same without a copy in memory, if the disk has ``size`` bytes free."""
+    if shutil.disk_usage(target.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if source is not None:
+        shutil.copy(source, target)
+    mode = "w" if source is None else "r+"
+    with h5py.File(target, mode, libver="earliest", locking=False) as file:
+        yield file
+
+
+@contextlib.contextmanager
 def storage_errors(path: Path, action: str) -> Iterator[None]:
     """Convert errors of the system or HDF5 into a StoreError with a one-line message."""
     try:
@@ -194,7 +228,7 @@ def storage_errors(path: Path, action: str) -> Iterator[None]:
         number = _errno(error)
         reason = os.strerror(number) if number else str(error).splitlines()[0]
         message = f"{action} {path}: {reason}"
-        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = number in FULL
         hint = "free disk space" if full else "check the folder, its permissions and the disk"
         raise StoreError(message, hint=hint) from error
 

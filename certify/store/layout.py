@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,13 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
         else:
             data = group.create_dataset(column.name, data=np.full(shape, fill), fillvalue=fill)
         describe(data, column, (schema.axis, *column.trailing))
+
+
+def table_bytes(schema: Schema, rows: int, sizes: Mapping[str, int]) -> int:
+    """Bytes that :func:`create_table` allocates, images left out."""
+    plain = (column for column in (*schema.columns, COMPUTED) if not column.images)
+    widths = (math.prod(sizes[axis] for axis in column.trailing) for column in plain)
+    return rows * 8 * sum(widths)
 
 
 def describe(data: h5py.Dataset, column: Column, axes: tuple[str, ...]) -> None:

@@ -110,6 +110,8 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
     if faults:
         yield place, faults[0]
         return
+    if not isinstance(read_attribute(table, "number", 0), int):
+        yield place, "number is not an integer"
     schema = KNOWN.get(table.attrs["schema"])
     if schema is None or int(table.attrs["schema_version"]) != schema.version:
         return  # refused where the table is used

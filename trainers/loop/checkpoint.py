@@ -19,6 +19,7 @@ from torch import Tensor
 from robcert.certify.errors import InvalidParameterError, ModelFileError
 from robcert.certify.json_text import parsed_json
 from robcert.certify.model import Classifier, ModelInfo, TrainingRecord
+from robcert.certify.whole_file import write_whole
 from robcert.trainers.networks import NetworkSpec, PixelNetwork
 from robcert.trainers.recipe import TrainConfig, decoded
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 FORMAT = "robcert-checkpoint"
 FORMAT_VERSION = 1
 WEIGHTS = "checkpoint.safetensors"
-PARTIAL = ".partial"
 _HEADER = "robcert"
 
 
@@ -198,13 +198,6 @@ def read_header(file: Path) -> dict[str, str]:
     """Metadata in the header of a safetensors file."""
     with _opened(file) as content:
         return dict(content.metadata() or {})
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file, then rename it to ``path``: all of it or nothing."""
-    temporary = path.with_name(path.name + PARTIAL)
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _opened(file: Path) -> Any:

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from robcert.certify.errors import DataError, TrainingError
 from robcert.certify.numerics import generator, stream_seed
+from robcert.certify.whole_file import output_errors, write_whole
 from robcert.trainers.data import TrainingImages, epoch_order
 from robcert.trainers.methods import Losses, Step
 from robcert.trainers.networks import LossScale, prepare_batch_norm, prepare_convolutions
 
-from .checkpoint import WEIGHTS, Description, save_checkpoint, write_whole
+from .checkpoint import WEIGHTS, Description, save_checkpoint
 from .descent import Descent, sgd
 from .epoch_totals import EpochTotals, RunningTotals
 from .evaluate import attacked_accuracy, clean_accuracy, finite_logits, overfitting
@@ -111,7 +112,8 @@ class Run:
         self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)
         self.memory: dict[str, Tensor] = {}
         self.position = Position(scale=LossScale.initial(config.precision))
-        self.out.mkdir(parents=True, exist_ok=True)
+        with output_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
 
     @property
     def passes(self) -> int:

@@ -15,11 +15,12 @@ from safetensors.torch import save
 
 from robcert.certify.errors import InvalidParameterError, TrainingError
 from robcert.certify.json_text import parsed_json
+from robcert.certify.whole_file import PARTIAL, write_whole
 from robcert.trainers.methods import METHODS
 from robcert.trainers.networks import LossScale
 from robcert.trainers.recipe import TrainConfig
 
-from .checkpoint import PARTIAL, WEIGHTS, read_header, read_tensors, write_whole
+from .checkpoint import WEIGHTS, read_header, read_tensors
 from .epoch_totals import EpochTotals
 
 if TYPE_CHECKING:

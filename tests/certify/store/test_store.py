@@ -587,3 +587,19 @@ def test_tables_of_a_model_with_signs_name_the_slope_that_stands_in_for_them(
             slope = group.settings.get("sign_slope")
     assert keys[0] == keys[1] != keys[2]
     assert slope == SIGN_SLOPE
+
+
+def test_tables_are_in_the_order_of_their_creation_when_the_clock_jumps_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(f"20{year}-01-01T00:00:00+00:00" for year in range(60, 20, -1))
+    monkeypatch.setattr("robcert.certify.store.store.now", lambda: next(times))
+    made = []
+    for seed in (3, 1, 2):
+        with opened(tmp_path / "r.h5") as store:
+            store.add_images(np.arange(4), None)
+            group = store.group(CLEAN, prefix="same", settings={"a": 1}, seed=seed)
+            group.append(np.arange(4), {name: np.zeros(4) for name in group.columns})
+            made.append(group.path)
+    with ResultStore.read(tmp_path / "r.h5") as store:
+        assert [group.path for group in store.existing("clean")] == made
