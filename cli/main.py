@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robcert.certify.errors import RobcertError
+from robcert.certify.whole_file import FULL
 
 from .commands import COMMANDS
 from .shell.command_group import LazyGroup
@@ -143,9 +144,14 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
         return message, f"robcert {_command_of(arguments)}--help lists the options"
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
+        if not where and error.errno in FULL:  # files of output are named by their writers
+            where = " for standard output or temporary files"
         return f"{error.strerror}{where}", ""
     if _no_memory(error):
         return "out of memory", "pass a smaller --batch-size"
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        message = f"this process may not have the memory that its libraries need: {error}"
+        return message, "raise the limit on its address space (ulimit -v), or remove it"
     return (
         f"{type(error).__name__}: {error} (this is a bug in robcert)",
         "run the same command with --debug for the traceback, and report it",

@@ -92,6 +92,7 @@ def answer_property(
     if asked.answers is not None:
         require_writable(asked.answers)
     from robcert.certify.verification import check_property
+    from robcert.certify.whole_file import write_whole
 
     tune_torch(options.threads)
     with TerminalProgress(quiet=options.quiet) as progress:
@@ -99,8 +100,7 @@ def answer_property(
             options.model, asked.file, settings, output=options.output, progress=progress
         )
     if asked.answers is not None:
-        asked.answers.parent.mkdir(parents=True, exist_ok=True)
-        asked.answers.write_text(summary.answer_text(), encoding="utf-8")
+        write_whole(asked.answers, summary.answer_text().encode())
     _print(options, asked, settings, summary)
     enforce_holds(summary)
 

@@ -22,6 +22,7 @@ from robcert.certify.auditing import (
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
 from robcert.certify.tables import Place, Table, fact, known, visible
+from robcert.certify.whole_file import write_whole
 
 from .examples import examples
 from .figures import figures
@@ -52,14 +53,12 @@ def write_report(results_file: Path, destination: Path | None = None) -> Path:
 
     Raises:
         StoreError: the file cannot be read or is not a results file.
+        OutputError: the page cannot be written.
     """
     target = destination or results_file.with_suffix(".html")
     with ResultStore.read(results_file) as store:
         page = render(store)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.draft")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(target)
+    write_whole(target, page.encode())
     return target
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,5 +31,6 @@ def require_picture(path: Path) -> None:
 def save_picture(figure: Figure, path: Path) -> None:
     """Write ``figure`` to ``path``; missing folders are created."""
     require_picture(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix.lower().lstrip("."))
+    write_whole(path, content.getvalue())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.errors import ModelFileError, RobcertError
+from robcert.certify.json_text import parsed_json
 
 from ..graph.graph_edits import restricted
 from ..graph.model_file import read_model
@@ -90,7 +91,7 @@ def _stated_layout(model: onnx.ModelProto) -> str | None:
     for entry in model.metadata_props:
         if entry.key == PREPROCESS_KEY:
             try:
-                stated = json.loads(entry.value)
+                stated = parsed_json(entry.value)
             except ValueError:
                 return None  # the parent process reads the entry too and names the error
             layout = stated.get("layout") if isinstance(stated, dict) else None
