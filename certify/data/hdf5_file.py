@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
 
+from .limits import GIB, MOST_CHUNK, ArrayHead
 from .reading import readable
 
 if TYPE_CHECKING:
@@ -34,9 +36,25 @@ def hdf5_arrays(path: Path) -> dict[str, h5py.Dataset]:
         for name in file:
             with contextlib.suppress(KeyError, RuntimeError, OSError):
                 item = file[name]
-                if isinstance(item, h5py.Dataset):
+                if isinstance(item, h5py.Dataset) and item.shape is not None:  # or it has no values
                     found[name] = item
     return found
+
+
+def hdf5_head(path: Path, array: h5py.Dataset) -> ArrayHead:
+    """What the file ``path`` declares about its ``array``.
+
+    Raises:
+        DataError: its chunks are too large.
+    """
+    name = array.name.lstrip("/")
+    with readable(path):
+        chunk = math.prod(array.chunks or ()) * array.dtype.itemsize
+        head = ArrayHead(path, name, array.shape, array.dtype, array.id.get_storage_size())
+    if chunk > MOST_CHUNK:
+        message = f"{path}: {name} is stored in chunks of {chunk / GIB:.3g} GiB"
+        raise DataError(message, hint="store it in chunks of a few images")
+    return head
 
 
 def part_outside(file: h5py.File, *, soft_links: bool = False) -> str:

@@ -11,6 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from robcert.certify.errors import DataError
 
+from .limits import require_pixel_count
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -45,7 +47,7 @@ def common_shape(
         with opened(path) as image:
             _require_8_bits(path, image)
             mode, size, turn = image.mode, image.size, orientation(image)
-            several += getattr(image, "n_frames", 1) > 1
+            several += _has_frames(image)
         modes.add(mode)
         turned += turn != 1
         if turn != 1 and not as_stored:
@@ -72,6 +74,17 @@ def common_shape(
     if turned:
         notes.append(f"images whose EXIF orientation is not applied, as in torchvision: {turned}")
     return (1 if grey else 3, height, width), tuple(notes)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Whether the file holds more than one frame."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1) > 1
+    try:
+        image.seek(1)  # to count the frames of a TIFF takes time that grows with their square
+    except EOFError:
+        return False
+    return True
 
 
 def orientation(image: Image.Image) -> int:
@@ -107,6 +120,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
+                require_pixel_count(str(path), (*image.size, len(image.getbands())))
                 yield image
     except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
         message = f"cannot read the image {path}: it is damaged, or of another format"
@@ -114,4 +128,5 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(message, hint=hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"the image {path} has too many pixels"
-        raise DataError(message) from error
+        hint = "store the images in the size that the model takes"
+        raise DataError(message, hint=hint) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+READING_ERRORS = (
+    *(ValueError, EOFError, KeyError, MemoryError, OverflowError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+"""Raised by the readers of zip, npy and HDF5 files for damage, encryption and unknown methods.
+
+A ``NotImplementedError`` is a ``RuntimeError``."""
+
+
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Convert errors of reading ``path`` into a DataError with a one-line message."""
@@ -24,7 +35,7 @@ def readable(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         message = f"cannot read {path}: {reason}"
         raise DataError(message) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except READING_ERRORS as error:
         objects = "Object arrays" in str(error)
         reason = "it contains Python objects, which are never loaded" if objects else str(error)
         message = f"cannot read {path}: {reason.splitlines()[0] if reason else 'it is truncated'}"
