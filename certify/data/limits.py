@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 2**26
 """Numbers of one image, channels x height x width: 256 MiB in float32."""
 
-MOST_BYTES = 2**36
+MOST_BYTES = 2**35
 """Bytes of an array of images that is read in parts."""
 
 MOST_IN_MEMORY = 2**32
@@ -33,8 +33,14 @@ MOST_LABELS = 2**29
 MOST_CHUNK = 2**28
 """Bytes of a chunk of an HDF5 array, which is unpacked as a whole."""
 
-EXPANSION, ANY_EXPANSION = 500, 2**26
-"""An array may unpack to so many times its stored bytes, and to so many bytes at any rate."""
+ANY_SIZE = 2**26
+"""Bytes to which an array may always unpack."""
+
+DEFLATE, DEFLATE_SIZE = 1100, 2**32
+"""Up to so many bytes an array may unpack to what zlib can pack: 1032 times the stored bytes."""
+
+EXPANSION = 50
+"""Larger arrays may unpack to so many times their stored bytes; those of photographs take twice."""
 
 GIB = 2**30
 
@@ -83,7 +89,8 @@ class ArrayHead:
         if self.dtype.hasobject:
             message = f"cannot read {of}: it contains Python objects, which are never loaded"
             raise DataError(message)
-        if self.size > max(EXPANSION * self.stored, ANY_EXPANSION):
+        tight = min(DEFLATE * self.stored, DEFLATE_SIZE)
+        if self.size > max(ANY_SIZE, tight, EXPANSION * self.stored):
             message = (
                 f"{of} declares the shape {shown(self.shape)}, {self.size / GIB:.3g} GiB, and "
                 f"{self.stored} bytes are stored for it"

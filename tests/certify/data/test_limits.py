@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -22,7 +23,6 @@ from robcert.certify.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 GREY = np.random.default_rng(0).integers(0, 256, (10, 6, 5), np.uint8)
 LABELS = np.arange(10) % 5
@@ -208,7 +208,7 @@ def test_each_kind_of_file_is_read_where_it_holds_what_it_declares(tmp_path: Pat
 
 
 def test_large_images_may_be_packed_tightly(tmp_path: Path) -> None:
-    """As in dSprites, 737,280 shapes on black, which take a 115th of their size."""
+    """Shapes on black; those of dSprites take a 115th of their size."""
     pixels = np.zeros((2000, 200, 200), np.uint8)
     pixels[:, 40:60, 40:60] = np.arange(2000).reshape(-1, 1, 1) % 256
     path = tmp_path / "set.npz"
@@ -227,6 +227,20 @@ def test_a_member_larger_than_the_temporary_folder_is_refused(
         load_images(made)
     usage.free = 300  # type: ignore[attr-defined]
     assert len(load_images(made)) == 10
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "stored", "refused"),
+    [(0.05, 100, False), (0.07, 100, True), (3, 2**22, False), (5, 2**22, True), (5, 2**27, False)],
+)
+def test_how_much_an_array_may_unpack_to(gibibytes: float, stored: int, refused: bool) -> None:
+    shape = (int(gibibytes * 2**30),)
+    head = limits.ArrayHead(Path("set.npz"), "images", shape, np.dtype("u1"), stored)
+    if refused:
+        with pytest.raises(DataError, match=f"{stored} bytes are stored"):
+            head.require_plausible()
+    else:
+        head.require_plausible()
 
 
 @pytest.mark.parametrize("damage", ["encrypted", "method 99", "lzma"])
