@@ -129,7 +129,7 @@ def _read(path: Path) -> NDArray[Any]:
                 message = f"it holds {len(arrays)} arrays, not one of labels"
                 raise ValueError(message)
             (array,) = arrays.values()
-            hdf5_head(path, array).require_plausible(MOST_LABELS)
+            hdf5_head(array).require_plausible(MOST_LABELS)
             labels = np.asarray(array[()])
     if not labels.ndim:
         message = f"{path} holds one number, not one label per image"

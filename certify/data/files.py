@@ -117,12 +117,11 @@ def _from_hdf5(path: Path) -> ImageSet:
     image_key, label_key = _keys(path, list(arrays))
     notes = _key_notes(image_key, label_key)
     images = arrays[image_key]
-    hdf5_head(path, images).require_plausible()
+    hdf5_head(images).require_plausible()
     if label_key is None:
         return _with_labels_beside(path, images, notes)
-    hdf5_head(path, arrays[label_key]).require_plausible(MOST_LABELS)
-    with readable(path):
-        labels = arrays[label_key][()]
+    hdf5_head(arrays[label_key]).require_plausible(MOST_LABELS)
+    labels = arrays[label_key][()]
     return from_arrays(path.stem, images, labels, notes=notes)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from robcert.certify.errors import DataError
+
 from .limits import MOST_BYTES, MOST_IN_MEMORY, MOST_LABELS, ArrayHead
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ class DiskArray:
     """An array in a file in C order, of which only the requested rows are read.
 
     Attributes:
+        path: the file, or that which it was unpacked from.
         file: open for reading; closed when the array is no longer used.
         start: offset of the first row in bytes.
     """
 
+    path: Path
     file: BinaryIO
     start: int
     shape: tuple[int, ...]
@@ -55,6 +59,9 @@ class DiskArray:
         row = math.prod(self.shape[1:])
         self.file.seek(self.start + first * row * self.dtype.itemsize)
         content = self.file.read(count * row * self.dtype.itemsize)
+        if len(content) < count * row * self.dtype.itemsize:
+            message = f"cannot read {self.path}: it is shorter than when it was opened"
+            raise DataError(message)
         return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
 
 
@@ -95,7 +102,7 @@ def disk_array(path: Path, file: BinaryIO) -> DiskArray | NDArray[Any]:
     except BaseException:
         file.close()
         raise
-    return DiskArray(file, start, shape, dtype)
+    return DiskArray(path, file, start, shape, dtype)
 
 
 def npy_labels(path: Path) -> NDArray[Any]:

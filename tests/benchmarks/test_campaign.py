@@ -130,7 +130,7 @@ def test_a_command_that_writes_beside_its_folder_is_found(tmp_path: Path) -> Non
     assert outcome is Outcome.OUTSIDE
 
 
-@pytest.mark.parametrize("kind", ["models"])
+@pytest.mark.parametrize("kind", ["models", "data"])
 def test_a_short_campaign_finds_no_fault(kind: str, tmp_path: Path) -> None:
     from importlib import import_module
 

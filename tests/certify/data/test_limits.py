@@ -281,3 +281,25 @@ def test_a_tiff_of_very_many_frames_is_read_in_seconds(tmp_path: Path) -> None:
 def test_a_tiff_of_one_frame_has_no_note(tmp_path: Path) -> None:
     Image.fromarray(GREY[0]).save(tmp_path / "0.tif")
     assert not any("frames" in note for note in load_images(tmp_path).notes)
+
+
+def test_a_damaged_piece_of_an_hdf5_array_is_refused_by_the_name_of_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", data=GREY, chunks=(5, 6, 5), compression="gzip")
+        place = images.id.get_chunk_info(1).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 20] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read .*set\.h5: .*filter"):
+        load_images(path)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = npy(plain(GREY))(tmp_path)
+    loaded = load_images(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match="shorter than when it was opened"):
+        loaded.pixels(np.arange(10))
