@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from robcert.certify import tables
 from robcert.certify.tables import DASH, decimal, pixel
 
 from .overview import names
@@ -40,7 +41,8 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
 
     smoothed = any(row.certified_curves for row in rows)
     high = 2.0 + 0.36 * len(rows)
-    whole = Figure(figsize=(11, high + (3.6 if smoothed else 0)), layout="constrained")
+    size = (11, high + (3.6 if smoothed else 0))
+    whole = Figure(figsize=size, dpi=110, layout="constrained")
     figure: Any = whole
     if smoothed:
         parts: Any = whole.subfigures(2, 1, height_ratios=(high, 3.6))
@@ -59,7 +61,7 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small")
-    whole.savefig(path, dpi=110)
+    tables.save_picture(whole, path)
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:

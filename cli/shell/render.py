@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from robcert.certify.tables import visible
+from robcert.certify.visible import visible_line
 
 from .echo import echo
 
@@ -27,7 +27,7 @@ LEAST_WIDTH = 100
 
 def print_warning(line: str) -> None:
     """Print a warning on stderr, with --quiet too."""
-    echo(f"warning: {line}", err=True)
+    echo(f"warning: {visible_line(line)}", err=True)
 
 
 def print_json(outcome: Outcome) -> None:
@@ -43,20 +43,23 @@ def print_tables(found: Iterable[Table]) -> None:
 
     console = _console()
     for table in found:
-        title = Text(visible(table.title), style="bold")
+        title = Text(visible_line(table.title), style="bold")
         if table.claim:
             title.append(f"  [{table.claim}]", style=COLOURS[table.claim])
         console.print(title)
         grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in table.header:
-            grid.add_column(visible(name), overflow="fold")
+            grid.add_column(Text(visible_line(name)), overflow="fold")
         for row in table.rows:
             grid.add_row(
-                *(Text(visible(cell), style="red" if cell == "FLAGGED" else "") for cell in row)
+                *(
+                    Text(visible_line(cell), style="red" if cell == "FLAGGED" else "")
+                    for cell in row
+                )
             )
         console.print(grid)
         if table.note:
-            console.print(Text(visible(table.note), style="dim"))
+            console.print(Text(visible_line(table.note), style="dim"))
         console.print()
 
 
@@ -67,10 +70,12 @@ def print_verdict(verdict: AuditVerdict, *, name: str = "") -> None:
     console = _console()
     prefix = f"{name}: " if name else ""
     whole_lines = not sys.stdout.isatty()  # for grep and for logs
-    headline = Text(visible(f"{prefix}{verdict.headline}"), style=f"bold {TONES[verdict.tone]}")
+    headline = Text(
+        visible_line(f"{prefix}{verdict.headline}"), style=f"bold {TONES[verdict.tone]}"
+    )
     console.print(headline, soft_wrap=whole_lines)
     for sentence in verdict.sentences:
-        console.print(Text(visible(f"  {sentence}")), soft_wrap=whole_lines)
+        console.print(Text(visible_line(f"  {sentence}")), soft_wrap=whole_lines)
     console.print()
 
 
