@@ -38,9 +38,6 @@ def main() -> None:
         counts = counted(campaign, options, limits, Path(folder))
     print(counts.table())
     print(f"slowest {counts.slowest:.1f} s, most memory {counts.peak / 2**20:.0f} MiB")
-    if options.json is not None:
-        record = {"command": " ".join(["python", *sys.argv]), **counts.to_json()}
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
     sys.exit(1 if counts.faults else 0)
 
 
@@ -56,9 +53,17 @@ def counted(
         counts.add(result)
         if counts.faults and counts.faults[-1] is result:
             print(result.number, result.mutation, result.outcome.value, result.message, flush=True)
-        if done % 500 == 0:
+        if done % 250 == 0 or done == options.count:
             print(f"{done} files in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+            record(counts, options.json)
     return counts
+
+
+def record(counts: Counts, path: Path | None) -> None:
+    """Write what was counted so far to ``path``: a run may be ended at any time."""
+    if path is not None:
+        content = {"command": " ".join(["python", *sys.argv]), **counts.to_json()}
+        path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def parsed() -> argparse.Namespace:

@@ -131,8 +131,8 @@ def other_values(folder: Path, source: random.Random) -> Path:
         return folder / "set.npz"
     with h5py.File(folder / "set.h5", "w") as file:
         for name, one in arrays.items():
-            text = one.dtype.kind in "UM"
-            file.create_dataset(name, data=one.astype("S") if text else one)
+            unknown = one.dtype.kind in "UM"  # to HDF5
+            file.create_dataset(name, data=np.zeros(one.shape, "S3") if unknown else one)
     return folder / "set.h5"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import warnings
+import zlib
 from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
@@ -22,6 +23,13 @@ COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "PA")
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats that are read, by content; others may run programs (PostScript) or are rarely tested."""
+
+DAMAGE = (
+    *(UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError),
+    *(IndexError, AttributeError, OverflowError, ZeroDivisionError, AssertionError, RuntimeError),
+    *(struct.error, zlib.error),
+)
+"""What PIL's decoders raise for damaged files; they have no error class of their own."""
 
 EXIF_AS_TEXT = "Raw profile type exif"
 
@@ -122,7 +130,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path, formats=FORMATS) as image:
                 require_pixel_count(str(path), (*image.size, len(image.getbands())))
                 yield image
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         message = f"cannot read the image {path}: it is damaged, or of another format"
         hint = "store it as PNG; JPEG, BMP, GIF, TIFF, WebP, PPM and PGM are read too"
         raise DataError(message, hint=hint) from error

@@ -132,7 +132,7 @@ def webp(folder: Path) -> Path:
     return folder
 
 
-HUGE, MUCH = 10**12, "declares the shape"
+HUGE, MUCH, ABSURD = 10**12, "declares the shape", "shape"
 BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "npz: images larger than their header": (
         npz(header((10, 6, 5)), plain(LABELS), more={"images": 100}),
@@ -150,18 +150,18 @@ BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "npy: lengths beyond all numbers": (npy(header((10**30, 28, 28))), MUCH),
     "npy: lengths of elements without size": (npy(header((10**30,), "|V0")), MUCH),
     "npy: labels beside it": (npy(plain(GREY), header((HUGE,), "<f8")), MUCH),
-    "hdf5: images that are not stored": (hdf5(images={"shape": (10**9, 28, 28)}), MUCH),
+    "hdf5: images that are not stored": (hdf5(images={"shape": (10**9, 28, 28)}), ABSURD),
     "hdf5: images in pieces that are not stored": (
         hdf5(images={"shape": (10**9, 28, 28), "chunks": (1, 28, 28)}),
-        MUCH,
+        ABSURD,
     ),
     "hdf5: labels that are not stored": (
         hdf5(labels={"data": None, "shape": (10**10,), "dtype": "i8"}),
-        MUCH,
+        ABSURD,
     ),
     "hdf5: one enormous chunk": (
         hdf5(images={"shape": (10, 2**14, 2**14), "chunks": (10, 2**14, 2**14)}),
-        "in chunks of 2.5 GiB",
+        "chunks",
     ),
     "hdf5: labels of texts": (hdf5(labels={"data": ["a"] * 10}), "Python objects"),
     "hdf5: images without values": (
@@ -293,7 +293,7 @@ def test_a_damaged_piece_of_an_hdf5_array_is_refused_by_the_name_of_the_file(
     content = bytearray(path.read_bytes())
     content[place : place + 20] = bytes(20)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"cannot read .*set\.h5: .*filter"):
+    with pytest.raises(DataError, match=r"set\.h5: .*filter"):
         load_images(path)
 
 
@@ -303,3 +303,13 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="shorter than when it was opened"):
         loaded.pixels(np.arange(10))
+
+
+def test_a_tiff_without_its_size_is_a_damaged_image(tmp_path: Path) -> None:
+    """PIL raises a TypeError for it."""
+    Image.fromarray(GREY[0]).save(tmp_path / "0.tif")
+    content = (tmp_path / "0.tif").read_bytes()
+    assert struct.pack("<HH", 256, 4) in content
+    (tmp_path / "0.tif").write_bytes(content.replace(struct.pack("<HH", 256, 4), b"\0\xff\4\0"))
+    with pytest.raises(DataError, match="it is damaged, or of another format"):
+        load_images(tmp_path)
