@@ -78,14 +78,14 @@ def _applies(needed: Requirement, extras: frozenset[str]) -> bool:
 def licence(found: Distribution) -> str:
     """The licence that the metadata states: an SPDX expression, classifiers, or a short text."""
     metadata = found.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
     named = [
         entry.rpartition(" :: ")[2]
         for entry in metadata.get_all("Classifier") or ()
         if entry.startswith("License ::")
     ]
-    text = str(metadata.get("License") or "")
+    text = (metadata.get_all("License") or [""])[0]
     short = len(text) <= FIELD_LENGTH and "\n" not in text
     if named and not (short and "Proprietary" in text):
         return "; ".join(named)

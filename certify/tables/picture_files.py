@@ -53,6 +53,6 @@ def _show_texts(figure: Figure) -> None:
         elif shown != [label.get_text() for label in labels]:
             axis.set_ticks(axis.get_ticklocs(), shown)  # or drawing restores them
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and id(text) not in numbers:
+        if id(text) not in numbers:
             text.set_text(visible(text.get_text()))
             text.set_parse_math(False)

@@ -187,7 +187,7 @@ def named_by_strangers(folder: Path) -> list[list[str]]:
     entry.metadata_props.add(key="robcert.preprocess", value=json.dumps({MARK: 1}))
     images = np.random.default_rng(1).integers(0, 256, (12, 4, 4), np.uint8)
     np.savez(folder / f"{MARK}.npz", images=images, labels=np.arange(12) % 3)
-    np.savez(folder / "members.npz", **{MARK: images})
+    np.savez(folder / "members.npz", **{MARK: images})  # type: ignore[arg-type]
     classes = folder / f"set{MARK}"
     for number, image in enumerate(images):
         place = classes / f"{MARK}{number % 3}"

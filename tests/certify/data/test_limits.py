@@ -222,7 +222,7 @@ def test_a_member_larger_than_the_temporary_folder_is_refused(
 ) -> None:
     made = npz(plain(GREY), plain(LABELS))(tmp_path)
     usage = type("Usage", (), {"free": 299})
-    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"unpacks to .* GiB free"):
         load_images(made)
     usage.free = 300  # type: ignore[attr-defined]
