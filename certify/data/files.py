@@ -17,7 +17,7 @@ from .beside import is_corrupted, labels_beside, severity_notes
 from .hdf5_file import hdf5_arrays, hdf5_head
 from .limits import MOST_IN_MEMORY, MOST_LABELS, ArrayHead, require_temporary_space
 from .npy_file import disk_array, npy_header
-from .reading import readable
+from .reading import readable, require_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +151,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: it is not such a file, it is truncated, or it declares too many bytes.
     """
+    require_file(path)
     with readable(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)
         axes = head[3] if len(head) == 4 and head[:3] == b"\x00\x00\x08" else 0

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from robcert.certify.errors import DataError
 
 from .limits import require_pixel_count
+from .reading import require_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +125,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         DataError: it is broken, or it has too many pixels.
     """
+    if path.exists():  # a link to nowhere is a broken image
+        require_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

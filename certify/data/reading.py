@@ -40,3 +40,14 @@ def readable(path: Path) -> Iterator[None]:
         reason = "it contains Python objects, which are never loaded" if objects else str(error)
         message = f"cannot read {path}: {reason.splitlines()[0] if reason else 'it is truncated'}"
         raise DataError(message) from error
+
+
+def require_file(path: Path) -> None:
+    """Raise unless ``path`` is a file or a link to one: opening a pipe waits for ever.
+
+    Raises:
+        DataError: it is a folder, a pipe or a device, or there is nothing.
+    """
+    if not path.is_file():
+        message = f"cannot read {path}: it is not a file"
+        raise DataError(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import time
 import tracemalloc
@@ -312,4 +313,31 @@ def test_a_tiff_without_its_size_is_a_damaged_image(tmp_path: Path) -> None:
     assert struct.pack("<HH", 256, 4) in content
     (tmp_path / "0.tif").write_bytes(content.replace(struct.pack("<HH", 256, 4), b"\0\xff\4\0"))
     with pytest.raises(DataError, match="it is damaged, or of another format"):
+        load_images(tmp_path)
+
+
+def linked(pipe: Path) -> None:
+    (pipe.parent / "0.png").symlink_to(pipe)
+
+
+def as_idx(pipe: Path) -> None:
+    idx((10, 6, 5))(pipe.parent)
+    (pipe.parent / "t10k-labels-idx1-ubyte").unlink()
+    pipe.rename(pipe.parent / "t10k-labels-idx1-ubyte")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("place", [linked, as_idx])
+def test_a_pipe_is_not_waited_for(place: Callable[[Path], None], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    place(tmp_path / "pipe")
+    with pytest.raises(DataError, match="it is not a file"):
+        load_images(tmp_path)
+
+
+def test_an_enormous_table_of_labels_is_not_read(tmp_path: Path) -> None:
+    Image.fromarray(GREY[0]).save(tmp_path / "0.png")
+    with (tmp_path / "labels.csv").open("wb") as file:
+        file.truncate(2**27 + 1)  # a file with a hole takes no space
+    with pytest.raises(DataError, match=r"labels\.csv has more than 128 MiB"):
         load_images(tmp_path)
