@@ -32,8 +32,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        message = f"cannot read {path}: {reason}"
+        said = next(iter(str(error).splitlines()), "it is damaged")
+        message = f"cannot read {path}: {os.strerror(error.errno) if error.errno else said}"
         raise DataError(message) from error
     except READING_ERRORS as error:
         objects = "Object arrays" in str(error)

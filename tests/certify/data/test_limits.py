@@ -20,6 +20,7 @@ from PIL import Image
 
 from robcert.certify.data import limits
 from robcert.certify.data.load import load_images
+from robcert.certify.data.reading import readable
 from robcert.certify.errors import DataError
 
 if TYPE_CHECKING:
@@ -341,3 +342,13 @@ def test_an_enormous_table_of_labels_is_not_read(tmp_path: Path) -> None:
         file.truncate(2**27 + 1)  # a file with a hole takes no space
     with pytest.raises(DataError, match=r"labels\.csv has more than 128 MiB"):
         load_images(tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(), ValueError(), RuntimeError("a\nb"), OSError(5, "x")])
+def test_errors_of_a_reader_become_one_line_even_without_a_text(error: Exception) -> None:
+    with (
+        pytest.raises(DataError, match=r"^cannot read set\.npz: ") as caught,
+        readable(Path("set.npz")),
+    ):
+        raise error
+    assert "\n" not in str(caught.value)
