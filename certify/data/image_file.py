@@ -131,7 +131,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                require_pixel_count(str(path), (*image.size, len(image.getbands())))
+                require_pixel_count(str(path), image.size)
                 yield image
     except DAMAGE as error:
         message = f"cannot read the image {path}: it is damaged, or of another format"

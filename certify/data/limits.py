@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_NUMBERS = 2**26
-"""Numbers of one image, channels x height x width: 256 MiB in float32."""
+"""Numbers of an image that a model gets, channels x height x width: 256 MiB in float32.
+
+Also pixels of an image file; the largest of ImageNet has 61 million.
+"""
 
 MOST_BYTES = 2**35
 """Bytes of an array of images that is read in parts."""
@@ -115,7 +118,7 @@ def require_pixel_count(name: str, shape: tuple[int, ...]) -> None:
     """
     if math.prod(shape) > MOST_NUMBERS:
         size = "x".join(map(str, shape))
-        message = f"an image of {name} has the size {size}: more than {MOST_NUMBERS} numbers"
+        message = f"an image of {name} has the size {size}: more than {MOST_NUMBERS} values"
         raise DataError(message, hint="store the images in the size that the model takes")
 
 

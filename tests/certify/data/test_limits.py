@@ -174,7 +174,7 @@ BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "idx": (idx((2**32 - 1, 2**16, 2**16)), MUCH),
     "idx, gzipped": (idx((2**32 - 1, 28, 28), ".gz"), MUCH),
     "png": (png(60_000, 60_000), "too many pixels"),
-    "png of 70 million": (png(70_000, 1000), "70000x1000x1: more than 67108864 numbers"),
+    "png of 70 million": (png(70_000, 1000), "70000x1000: more than 67108864 values"),
     "tiff": (tiff, "too many pixels"),
     "webp": (webp, "too many pixels|damaged"),
 }
@@ -352,3 +352,16 @@ def test_errors_of_a_reader_become_one_line_even_without_a_text(error: Exception
     ):
         raise error
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_file_may_be_larger_than_what_a_model_gets(tmp_path: Path) -> None:
+    """As files of photographs are that are resized and cropped."""
+    from robcert.certify.data.folder import from_folder
+
+    (tmp_path / "a").mkdir()
+    pixels = np.zeros((5000, 5000, 3), np.uint8)
+    pixels[::2] = 200
+    Image.fromarray(pixels).save(tmp_path / "a" / "0.png", compress_level=1)
+    assert from_folder(tmp_path, resize=32, crop=28).shape == (3, 28, 28)
+    with pytest.raises(DataError, match="more than 67108864 values"):
+        load_images(tmp_path)
