@@ -59,6 +59,7 @@ from .api_options import (
 from .core import silent
 from .errors import DataError, InvalidParameterError, StoreError
 from .results import AnalysisResult, AuditResult, audit_result
+from .visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -512,7 +513,7 @@ def _issue_warning(line: str) -> None:
         ),
         1,
     )
-    warnings.warn(line, RobcertWarning, stacklevel=outside + 1)
+    warnings.warn(visible_line(line), RobcertWarning, stacklevel=outside + 1)
 
 
 def _loaded(data: Images | None) -> ImageSet | None:

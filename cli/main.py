@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             import traceback
 
-            traceback.print_exc()
+            echo(traceback.format_exc().rstrip(), err=True)
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
         _say(_interrupted(arguments))

@@ -38,8 +38,8 @@ with h5py.File("results.h5") as file:
 A key is a readable prefix and eight hexadecimal digits of the SHA-256 of settings and seed, so each
 combination of settings has its own table in the file. A table that belongs to another one is stored
 inside it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings`
-(JSON), `seed`, `complete`, `created` and `number`, which counts the tables of the file in the order of
-their creation; every dataset has `doc`, `units`, `kind` and named axes.
+(JSON), `seed`, `complete`, `created` and `number`, which counts the tables of the file in the order
+of their creation; every dataset has `doc`, `units`, `kind` and named axes.
 For a model with an integer input `settings` also has `input_step`, one level of the input in pixel
 units, and `input_rounding`: images and distances of such a table are on the levels, and the
 perturbations keep their length in l2 and l1. Tables without either are of earlier versions, which

@@ -21,7 +21,8 @@ from robcert.certify.auditing import (
 )
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
-from robcert.certify.tables import Place, Table, fact, known, visible
+from robcert.certify.tables import Place, Table, fact, known
+from robcert.certify.visible import visible
 from robcert.certify.whole_file import write_whole
 
 from .examples import examples
@@ -63,19 +64,12 @@ def write_report(results_file: Path, destination: Path | None = None) -> Path:
 
 
 def render(store: ResultStore) -> str:
-    """The page as text."""
+    """The page as text; nothing of a foreign file in it, figures included, is invisible."""
     from jinja2 import Environment
 
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible
-    )
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     source = files("robcert.certify.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(_content(store))
-
-
-def _visible(value: Any) -> Any:
-    """Texts of foreign files as visible text; what was already marked up stays."""
-    return visible(value) if type(value) is str else value
+    return visible(environment.from_string(source).render(_content(store)))
 
 
 def _content(store: ResultStore) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.visible import visible_line
 
 from . import values
 from .echo import echo
@@ -148,7 +149,7 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
 def note(options: OutputOptions, line: str) -> None:
     """Print a line on stderr, unless `--quiet`."""
     if not options.quiet:
-        echo(f"note: {line}", err=True)
+        echo(f"note: {visible_line(line)}", err=True)
 
 
 def tune_torch(threads: int | None) -> None:
