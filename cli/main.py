@@ -16,6 +16,7 @@ from robcert.certify.whole_file import FULL
 from .commands import COMMANDS
 from .shell.command_group import LazyGroup
 from .shell.echo import echo
+from .shell.interrupt import end_after_interrupt, end_now, interrupt_told
 from .shell.invocation import command_line, remember, something_saved
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ def root(
 
 def main() -> None:
     """Run the program on the command line's arguments and exit with its status."""
-    sys.exit(run(sys.argv[1:]))
+    remember(tuple(sys.argv[1:]))
+    end_after_interrupt(command_line(), EXIT_INTERRUPTED)
+    status = run(sys.argv[1:])
+    if status == EXIT_INTERRUPTED and sys.argv[1:2] != ["train"]:  # it has processes to end
+        end_now(status)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -103,6 +109,7 @@ def run(arguments: Sequence[str]) -> int:
             echo(traceback.format_exc().rstrip(), err=True)
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
+        interrupt_told()
         _say(_interrupted(arguments))
     return status if isinstance(status, int) else 0
 

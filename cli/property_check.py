@@ -15,7 +15,7 @@ from .shell import values
 from .shell.echo import echo
 from .shell.progress import TerminalProgress
 from .shell.render import print_json, print_tables
-from .shell.session import note, tune_torch
+from .shell.session import note, run_limits, tune_torch
 
 if TYPE_CHECKING:
     from robcert.certify.verification import PropertySettings, PropertySummary
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 USED = frozenset(
     {
         *("model", "output", "threads", "seed", "as_json", "quiet", "debug"),
+        *("call_limit", "memory_limit"),
         *("budget", "method", "arithmetic", "property_file", "answers"),
     }
 )
@@ -97,7 +98,12 @@ def answer_property(
     tune_torch(options.threads)
     with TerminalProgress(quiet=options.quiet) as progress:
         summary = check_property(
-            options.model, asked.file, settings, output=options.output, progress=progress
+            options.model,
+            asked.file,
+            settings,
+            output=options.output,
+            progress=progress,
+            limits=run_limits(options),
         )
     if asked.answers is not None:
         write_whole(asked.answers, summary.answer_text().encode())

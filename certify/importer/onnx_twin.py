@@ -131,6 +131,9 @@ class TwinSource:
 
         The twin of an integer input is the function before rounding: both agree on its levels.
         """
+        if self.model.cost.unlimited:
+            why = f"{self.model.cost.reason}, and calls of a twin cannot be limited in memory"
+            return TwinOutcome(unavailable=why)
         if images is not None and self._grid is not None:
             images = self._grid.nearest(images)
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robcert.certify.auditing import SessionContext, SessionRequest
+    from robcert.certify.importer import RunLimits
     from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
 
@@ -102,6 +103,21 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
         seconds=values.seconds(span, "--time-budget") if span else None,
+        limits=run_limits(options),
+    )
+
+
+def run_limits(options: AnalysisOptions) -> RunLimits:
+    """What the model may use.
+
+    Raises:
+        InvalidParameterError: a limit has no valid value.
+    """
+    from robcert.certify.importer import RunLimits
+
+    return RunLimits(
+        seconds=values.seconds(options.call_limit, "--call-limit") if options.call_limit else None,
+        memory=values.size(options.memory_limit) if options.memory_limit else None,
     )
 
 
