@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .bounds.slopes import Choice, Effort, Optimised, Units, evaluate, optimise
+from .bounds.slopes import Choice, StepBudget, Optimised, Units, evaluate, optimise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,7 +188,7 @@ class Search:
             self.rows[row],
             replace(parents.choice.twice(), signs=signs),
             target=-self.offset[row],
-            effort=Effort(STEPS, self.deadline),
+            budget=StepBudget(STEPS, self.deadline),
         )
         self.branches += 2 * n
         children = self._regions(row, found, signs)
@@ -205,7 +205,7 @@ class Search:
             self.rows[regions.row],
             regions.choice,
             target=-self.offset[regions.row],
-            effort=Effort(LAST_STEPS, self.deadline),
+            budget=StepBudget(LAST_STEPS, self.deadline),
         )
         return self._open(self._regions(regions.row, found, regions.signs))
 

@@ -18,7 +18,7 @@ from robcert.certify.model import require_gradients
 from .bounds import Bounds, Region, Rounding, propagate
 from .bounds.intervals import UnboundedError
 from .bounds.propagation import OutOfTimeError
-from .bounds.slopes import Choice, Effort, Optimised, Units, optimise
+from .bounds.slopes import Choice, StepBudget, Optimised, Units, optimise
 from .branching import Regions, Search, joined
 from .network import Convolution, Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Leaves, Method, Open, Proof
@@ -336,7 +336,7 @@ class _Task:
             rows,
             Choice(units.default_slopes(len(rows))),
             target=-self.offsets[open_rows],
-            effort=Effort(SLOPE_STEPS, self.deadline, all_or_none=alone),
+            budget=StepBudget(SLOPE_STEPS, self.deadline, all_or_none=alone),
         )
         found = values.clone()
         found[open_rows] = torch.maximum(values[open_rows], root.bound + self.offsets[open_rows])

@@ -116,7 +116,7 @@ def unsafe_work(path: Path, reports: Connection | None = None) -> None:
     def hasty(group: AnalysisGroup, indices: NDArray[np.int64], rows: Any) -> None:
         with group._store.file.values():
             group._place["computed"][group._rows(indices)] = 1
-        time.sleep(0.004)
+        time.sleep(0.02)
         append(group, indices, rows)
 
     AnalysisGroup.append = hasty  # type: ignore[method-assign, assignment]

@@ -173,7 +173,7 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class StepBudget:
     """How far to optimise.
 
     Attributes:
@@ -188,7 +188,7 @@ class Effort:
 
 
 def optimise(
-    units: Units, rows: Tensor, initial: Choice, *, target: Tensor, effort: Effort
+    units: Units, rows: Tensor, initial: Choice, *, target: Tensor, budget: StepBudget
 ) -> Optimised:
     """The best bounds found; never below the ones it starts from.
 
@@ -197,17 +197,17 @@ def optimise(
         rows: coefficients of the scores ``(r, *shape)``.
         initial: assumed signs, and slopes and multipliers to start from.
         target: bounds above it ``(r,)`` need no further step.
-        effort: how far to go.
+        budget: how far to go.
     """
     parts = [
-        _optimise(units, rows[at], initial.at(at), target[at], effort)
+        _optimise(units, rows[at], initial.at(at), target[at], budget)
         for at in torch.split(torch.arange(len(rows)), units.rows_at_once)
     ]
     return parts[0] if len(parts) == 1 else Optimised.joined(parts)
 
 
 def _optimise(
-    units: Units, rows: Tensor, initial: Choice, target: Tensor, effort: Effort
+    units: Units, rows: Tensor, initial: Choice, target: Tensor, budget: StepBudget
 ) -> Optimised:
     """:func:`optimise` of rows that fit into memory."""
     signs, multipliers = initial.signs, initial.multipliers
@@ -228,7 +228,7 @@ def _optimise(
         torch.zeros(0),
     )
     coefficients, before = rows.to(dtype), best.bound
-    steps = effort.steps
+    steps = budget.steps
     for step in range(steps + 1):
         record: dict[int, Tensor] = {}
         given = None if split is None else torch.where(split, multiplier, 0.0)
@@ -237,11 +237,11 @@ def _optimise(
         _keep(best, bound.detach(), slope, multiplier, units.gathered(record), record[0])
         if step == 0 and split is not None:  # in units of the coefficients that they are added to
             adam.param_groups[1]["lr"] = MULTIPLIER_RATE * _typical(units.gathered(record))
-        if step == steps or bool((best.bound > target).all()) or time.monotonic() > effort.deadline:
+        if step == steps or bool((best.bound > target).all()) or time.monotonic() > budget.deadline:
             break
         if step % PACE == 0:
             reached = best.bound + HOPE * (best.bound - before) * (steps - step) / PACE
-            if effort.all_or_none and step and bool((reached <= target).any()):
+            if budget.all_or_none and step and bool((reached <= target).any()):
                 break
             before = best.bound
         adam.zero_grad()

@@ -11,7 +11,7 @@ from operator_cases import CASES, OperatorCase
 from robcert.certify.core import Ball, Norm
 from robcert.certify.verification import Arithmetic, Method
 from robcert.certify.verification.bounds import Bounds, Region, Rounding, propagate
-from robcert.certify.verification.bounds.slopes import Choice, Effort, Units, evaluate, optimise
+from robcert.certify.verification.bounds.slopes import Choice, StepBudget, Units, evaluate, optimise
 from robcert.certify.verification.network import Network, traced, translated
 from robcert.certify.verification.relaxations import OutsideDomainError
 
@@ -158,7 +158,7 @@ def test_optimised_slopes_are_never_worse_and_never_too_good() -> None:
     rows = torch.randn(6, *network.nodes[start].shape).double()
     first = bounds.minima(start, rows)
     target, initial = torch.full((6,), torch.inf), Choice(units.default_slopes(6))
-    best = optimise(units, rows, initial, target=target, effort=Effort(30))
+    best = optimise(units, rows, initial, target=target, budget=StepBudget(30))
     outputs = case.function(sampled(case, image(case), ball, 5000))
     smallest = (outputs @ rows.flatten(1).t()).amin(0)
     assert (best.bound >= first - 1e-12).all()
