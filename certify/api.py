@@ -55,10 +55,12 @@ from .api_options import (
     preprocessing,
     profile_of,
     request_of,
+    run_limits,
 )
 from .core import silent
 from .errors import DataError, InvalidParameterError, StoreError
 from .results import AnalysisResult, AuditResult, audit_result
+from .visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,8 +123,8 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
         model: a file, a torch module, or a loaded model, which is returned as it is.
         data: images of the analyses to come, which determine layout and size of the model's input;
             required for a torch module.
-        options: only ``preprocess``, ``output``, ``task``, ``device`` and ``threads`` have an
-            effect.
+        options: only ``preprocess``, ``output``, ``task``, ``device``, ``threads``, ``call_limit``
+            and ``memory_limit`` have an effect.
 
     Raises:
         ModelFileError: the file is bad, unsafe or no image classifier; the module is in training
@@ -140,6 +142,7 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
         multiclass=options.get("task") is not None,
         device=options.get("device", "auto"),
         threads=options.get("threads", 0),
+        limits=run_limits(options),
     )
     return load_classifier(found, how, images=images)
 
@@ -512,7 +515,7 @@ def _issue_warning(line: str) -> None:
         ),
         1,
     )
-    warnings.warn(line, RobcertWarning, stacklevel=outside + 1)
+    warnings.warn(visible_line(line), RobcertWarning, stacklevel=outside + 1)
 
 
 def _loaded(data: Images | None) -> ImageSet | None:

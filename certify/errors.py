@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
+from .visible import visible_line
+
 
 class RobcertError(Exception):
-    """What went wrong in one line; ``hint`` says what to do about it."""
+    """What went wrong in one line; ``hint`` says what to do about it.
+
+    Texts of foreign files in both are visible text, also where a traceback prints them.
+    """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(visible_line(message))
+        self.hint = visible_line(hint)
 
 
 class InvalidParameterError(RobcertError):
@@ -71,6 +76,10 @@ class ProofError(RobcertError):
 
 class StoreError(RobcertError):
     """A results file cannot be read, written or resumed."""
+
+
+class OutputError(RobcertError):
+    """A file of output cannot be written."""
 
 
 class TrainingError(RobcertError):

@@ -35,7 +35,7 @@ def check_proof(
     Example: robcert check-proof proof.h5 --model model.onnx
     """
     from robcert.certify.proof_check import ProofCheckError, check
-    from robcert.certify.tables import visible
+    from robcert.certify.visible import visible
 
     try:
         report = check(proof, model, on_verdict=None if as_json else _print_verdict)

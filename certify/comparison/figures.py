@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from robcert.certify import tables
 from robcert.certify.tables import DASH, decimal
 
 from .overview_table import ball_of, names
@@ -42,7 +43,7 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
     colour of its masking verdict. Below: the certified accuracy by radius of every smoothing run,
     if a file has one.
     """
-    figure_of(rows).savefig(path, dpi=110)
+    tables.save_picture(figure_of(rows), path)
 
 
 def figure_of(rows: Sequence[Overview]) -> Figure:
@@ -52,7 +53,9 @@ def figure_of(rows: Sequence[Overview]) -> Figure:
     smoothed = any(row.certified_curves for row in rows)
     norms = list(dict.fromkeys(row.norm for row in rows if row.norm)) or [""]
     high, wide = 2.0 + 0.36 * len(rows), 7 + 4 * len(norms)
-    whole = NewFigure(figsize=(wide, high + (3.6 if smoothed else 0)), layout="constrained")
+    whole = NewFigure(
+        figsize=(wide, high + (3.6 if smoothed else 0)), dpi=110, layout="constrained"
+    )
     figure: Any = whole
     if smoothed:
         parts: Any = whole.subfigures(2, 1, height_ratios=(high, 3.6))

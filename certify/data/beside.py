@@ -10,7 +10,9 @@ import numpy as np
 
 from robcert.certify.errors import DataError
 
-from .hdf5_file import hdf5_arrays
+from .hdf5_file import hdf5_arrays, hdf5_head
+from .limits import MOST_LABELS
+from .npy_file import npy_labels
 from .reading import readable
 
 if TYPE_CHECKING:
@@ -120,13 +122,15 @@ def _read(path: Path) -> NDArray[Any]:
     """
     with readable(path):
         if path.suffix.lower() == ".npy":
-            labels = np.asarray(np.load(path, allow_pickle=False))
+            labels = npy_labels(path)
         else:
             arrays = hdf5_arrays(path)
             if len(arrays) != 1:
                 message = f"it holds {len(arrays)} arrays, not one of labels"
                 raise ValueError(message)
-            labels = np.asarray(next(iter(arrays.values()))[()])
+            (array,) = arrays.values()
+            hdf5_head(array).require_plausible(MOST_LABELS)
+            labels = np.asarray(array[()])
     if not labels.ndim:
         message = f"{path} holds one number, not one label per image"
         raise DataError(message, hint="store one whole number per image")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import math
-import os
 import shutil
 import tempfile
-import weakref
 import zipfile
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +14,10 @@ from robcert.certify.errors import DataError
 
 from .arrays import from_arrays
 from .beside import is_corrupted, labels_beside, severity_notes
-from .hdf5_file import hdf5_arrays
-from .reading import readable
+from .hdf5_file import hdf5_arrays, hdf5_head
+from .limits import MOST_IN_MEMORY, MOST_LABELS, ArrayHead, require_temporary_space
+from .npy_file import disk_array, npy_header
+from .reading import readable, require_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,45 +45,6 @@ LABEL_KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class DiskArray:
-    """An array in a file in C order, of which only the requested rows are read.
-
-    Attributes:
-        file: open for reading; closed when the array is no longer used.
-        start: offset of the first row in bytes.
-    """
-
-    file: BinaryIO
-    start: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __post_init__(self) -> None:
-        weakref.finalize(self, self.file.close)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        if isinstance(rows, slice):
-            first, last, _ = rows.indices(len(self))
-            return self._run(first, max(last - first, 0))
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        return np.concatenate([self._run(int(run[0]), len(run)) for run in np.split(rows, breaks)])
-
-    def _run(self, first: int, count: int) -> NDArray[Any]:
-        row = math.prod(self.shape[1:])
-        self.file.seek(self.start + first * row * self.dtype.itemsize)
-        content = self.file.read(count * row * self.dtype.itemsize)
-        return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
-
-
 def from_file(path: Path) -> ImageSet:
     """Image set of a file ``.npz``, ``.npy``, ``.h5`` or ``.hdf5``.
 
@@ -105,20 +64,43 @@ def _from_npz(path: Path) -> ImageSet:
     with readable(path), zipfile.ZipFile(path) as archive:
         keys = {name.removesuffix(".npy"): name for name in archive.namelist()}
         image_key, label_key = _keys(path, list(keys))
+        head = _member_head(path, archive, keys[image_key])
+        head.require_plausible()
+        require_temporary_space(path, head.size)
         spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the array
         with archive.open(keys[image_key]) as member:
             shutil.copyfileobj(member, spool)
-        images = _disk_array(spool)
+        images = disk_array(path, spool)
         labels = None
         if label_key is not None:
+            _member_head(path, archive, keys[label_key]).require_plausible(MOST_LABELS)
             with archive.open(keys[label_key]) as member:
                 labels = np.lib.format.read_array(member, allow_pickle=False)
     return from_arrays(path.stem, images, labels, notes=_key_notes(image_key, label_key))
 
 
+def _member_head(path: Path, archive: zipfile.ZipFile, member: str) -> ArrayHead:
+    """What the ``.npy`` file in ``archive`` declares, which has exactly that size.
+
+    Raises:
+        DataError: it is larger or smaller, and unpacking it would fill the disk or end early.
+    """
+    stated = archive.getinfo(member)
+    with archive.open(member) as file:
+        shape, _, dtype = npy_header(file)
+        start = file.tell()
+    head = ArrayHead(path, member, shape, dtype, stated.compress_size)
+    head.require_shape()
+    if not dtype.hasobject and stated.file_size != start + head.size:
+        message = f"{path}: {member} unpacks to {stated.file_size} bytes, and its header declares "
+        message += f"{start + head.size}"
+        raise DataError(message, hint="the file is damaged")
+    return head
+
+
 def _from_npy(path: Path) -> ImageSet:
     with readable(path):
-        images = _disk_array(path.open("rb"))
+        images = disk_array(path, path.open("rb"))
     return _with_labels_beside(path, images, ())
 
 
@@ -130,39 +112,17 @@ def _with_labels_beside(path: Path, images: Any, notes: tuple[str, ...]) -> Imag
     return from_arrays(path.stem, images, found.labels, notes=(*notes, found.note))
 
 
-def _disk_array(file: BinaryIO) -> DiskArray | NDArray[Any]:
-    """The array of the open ``.npy`` file; closes it on failure."""
-    try:
-        file.seek(0)
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
-        shape, columns_first, dtype = read(file)
-        start = file.tell()
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or columns_first:
-            with file:
-                file.seek(0)
-                return np.lib.format.read_array(file, allow_pickle=False)
-        if file.seek(0, os.SEEK_END) - start < size:
-            message = "it is truncated"
-            raise ValueError(message)
-    except BaseException:
-        file.close()
-        raise
-    return DiskArray(file, start, shape, dtype)
-
-
 def _from_hdf5(path: Path) -> ImageSet:
     arrays = hdf5_arrays(path)
     image_key, label_key = _keys(path, list(arrays))
     notes = _key_notes(image_key, label_key)
+    images = arrays[image_key]
+    hdf5_head(images).require_plausible()
     if label_key is None:
-        return _with_labels_beside(path, arrays[image_key], notes)
-    with readable(path):
-        labels = arrays[label_key][()]
-    return from_arrays(path.stem, arrays[image_key], labels, notes=notes)
+        return _with_labels_beside(path, images, notes)
+    hdf5_head(arrays[label_key]).require_plausible(MOST_LABELS)
+    labels = arrays[label_key][()]
+    return from_arrays(path.stem, images, labels, notes=notes)
 
 
 def _keys(path: Path, names: list[str]) -> tuple[str, str | None]:
@@ -189,15 +149,19 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Array of an idx file of bytes (the format of MNIST), gzipped or not.
 
     Raises:
-        DataError: it is not such a file, or it is truncated.
+        DataError: it is not such a file, it is truncated, or it declares too many bytes.
     """
+    require_file(path)
     with readable(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)
         axes = head[3] if len(head) == 4 and head[:3] == b"\x00\x00\x08" else 0
         shape = tuple(np.frombuffer(file.read(4 * axes), ">u4").astype(int).tolist())
-        size = math.prod(shape)
-        content = file.read(size) if axes and len(shape) == axes else b""
-    if not axes or len(content) != size:
+        whole = bool(axes) and len(shape) == axes
+        declared = ArrayHead(path, "its array", shape, np.dtype(np.uint8), path.stat().st_size)
+        if whole:
+            declared.require_plausible(MOST_IN_MEMORY)
+        content = file.read(declared.size) if whole else b""
+    if not whole or len(content) != declared.size:
         message = f"{path} is not a complete idx file of bytes"
         raise DataError(message)
     return np.frombuffer(content, np.uint8).reshape(shape)

@@ -3,19 +3,60 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from robcert.certify.errors import DataError
 
+from .limits import GIB, MOST_CHUNK, ArrayHead
 from .reading import readable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
+    from numpy.typing import NDArray
 
 
-def hdf5_arrays(path: Path) -> dict[str, h5py.Dataset]:
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array in an HDF5 file, of which only the requested rows are read.
+
+    Attributes:
+        path: the file, which stays open as long as the array is used.
+        array: the array in it.
+    """
+
+    path: Path
+    array: h5py.Dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self.array.dtype
+
+    def __len__(self) -> int:
+        return self.array.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        with readable(self.path):  # a damaged piece is found when it is read
+            return np.asarray(self.array[rows])
+
+
+def hdf5_arrays(path: Path) -> dict[str, StoredArray]:
     """The arrays in ``path`` by name, without those in groups and links to nowhere.
 
     The file stays open as long as one of them is used.
@@ -25,8 +66,13 @@ def hdf5_arrays(path: Path) -> dict[str, h5py.Dataset]:
     """
     import h5py
 
+    from robcert.certify.hdf5 import fault_of_file
+
     found = {}
     with readable(path):
+        if path.is_file() and (fault := fault_of_file(path, soft_links=True)):
+            message = f"{path}: {' '.join(part for part in (fault.place, fault.reason) if part)}"
+            raise DataError(message, hint="store the arrays in one file" if fault.outside else "")
         file = h5py.File(path, "r")
         if outside := part_outside(file, soft_links=True):
             message = f"{path}: {outside}"
@@ -34,9 +80,26 @@ def hdf5_arrays(path: Path) -> dict[str, h5py.Dataset]:
         for name in file:
             with contextlib.suppress(KeyError, RuntimeError, OSError):
                 item = file[name]
-                if isinstance(item, h5py.Dataset):
-                    found[name] = item
+                if isinstance(item, h5py.Dataset) and item.shape is not None:  # or it has no values
+                    found[name] = StoredArray(path, item)
     return found
+
+
+def hdf5_head(stored: StoredArray) -> ArrayHead:
+    """What the file declares about ``stored``.
+
+    Raises:
+        DataError: its chunks are too large.
+    """
+    path, array = stored.path, stored.array
+    name = array.name.lstrip("/")
+    with readable(path):
+        chunk = math.prod(array.chunks or ()) * array.dtype.itemsize
+        head = ArrayHead(path, name, array.shape, array.dtype, array.id.get_storage_size())
+    if chunk > MOST_CHUNK:
+        message = f"{path}: {name} is stored in chunks of {chunk / GIB:.3g} GiB"
+        raise DataError(message, hint="store it in chunks of a few images")
+    return head
 
 
 def part_outside(file: h5py.File, *, soft_links: bool = False) -> str:

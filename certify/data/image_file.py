@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import struct
 import warnings
+import zlib
 from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from robcert.certify.errors import DataError
+
+from .limits import require_pixel_count
+from .reading import require_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +24,13 @@ COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "PA")
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats that are read, by content; others may run programs (PostScript) or are rarely tested."""
+
+DAMAGE = (
+    *(UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError),
+    *(IndexError, AttributeError, OverflowError, ZeroDivisionError, AssertionError, RuntimeError),
+    *(struct.error, zlib.error),
+)
+"""What PIL's decoders raise for damaged files; they have no error class of their own."""
 
 EXIF_AS_TEXT = "Raw profile type exif"
 
@@ -45,7 +56,7 @@ def common_shape(
         with opened(path) as image:
             _require_8_bits(path, image)
             mode, size, turn = image.mode, image.size, orientation(image)
-            several += getattr(image, "n_frames", 1) > 1
+            several += _has_frames(image)
         modes.add(mode)
         turned += turn != 1
         if turn != 1 and not as_stored:
@@ -72,6 +83,17 @@ def common_shape(
     if turned:
         notes.append(f"images whose EXIF orientation is not applied, as in torchvision: {turned}")
     return (1 if grey else 3, height, width), tuple(notes)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Whether the file holds more than one frame."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1) > 1
+    try:
+        image.seek(1)  # to count the frames of a TIFF takes time that grows with their square
+    except EOFError:
+        return False
+    return True
 
 
 def orientation(image: Image.Image) -> int:
@@ -103,15 +125,19 @@ def opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         DataError: it is broken, or it has too many pixels.
     """
+    if path.exists():  # a link to nowhere is a broken image
+        require_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
+                require_pixel_count(str(path), image.size)
                 yield image
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         message = f"cannot read the image {path}: it is damaged, or of another format"
         hint = "store it as PNG; JPEG, BMP, GIF, TIFF, WebP, PPM and PGM are read too"
         raise DataError(message, hint=hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"the image {path} has too many pixels"
-        raise DataError(message) from error
+        hint = "store the images in the size that the model takes"
+        raise DataError(message, hint=hint) from error

@@ -12,6 +12,8 @@ import torch
 
 from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
 
+from .limits import require_pixel_count
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -119,12 +121,13 @@ class ImageSet:
         """The images of ``source``, after a check of each of them.
 
         Raises:
-            DataError: there are no images, a pixel is NaN or outside [0, 1], or the labels are not
-                one class per image.
+            DataError: there are no images, they have too many pixels, a pixel is NaN or outside
+                [0, 1], or the labels are not one class per image.
         """
         if len(source) == 0:
             message = f"{name} holds no images"
             raise DataError(message)
+        require_pixel_count(name, source.shape)
         checked = None if labels is None else class_labels(name, labels)
         if checked is not None and len(checked) != len(source):
             message = f"{name} has {len(source)} images but {len(checked)} labels"

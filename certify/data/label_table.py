@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LARGEST_TABLE = 2**27
+"""Bytes of a table of labels, enough for a million images."""
+
+
 def table_of_labels(
     folder: Path, paths: list[Path]
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -58,6 +62,9 @@ def table_of_labels(
 def _rows(table: Path) -> dict[str, str]:
     """Label of each file."""
     rows: dict[str, str] = {}
+    if table.stat().st_size > LARGEST_TABLE:
+        message = f"{table} has more than {LARGEST_TABLE // 2**20} MiB"
+        raise DataError(message, hint="rows are file,label, one for each image of the folder")
     try:
         with readable(table), table.open(newline="", encoding="utf-8-sig") as file:
             for row in csv.reader(file):

@@ -63,7 +63,7 @@ class Preprocessing:
         """
         try:
             stated = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"the preprocessing in the proof is not JSON: {error}"
             raise ProofFileError(message) from error
         if not isinstance(stated, dict) or set(stated) != KEYS:

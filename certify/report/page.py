@@ -21,7 +21,9 @@ from robcert.certify.auditing import (
 )
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
-from robcert.certify.tables import Place, Table, fact, known, visible
+from robcert.certify.tables import Place, Table, fact, known
+from robcert.certify.visible import visible
+from robcert.certify.whole_file import write_whole
 
 from .examples import examples
 from .figures import figures
@@ -52,31 +54,22 @@ def write_report(results_file: Path, destination: Path | None = None) -> Path:
 
     Raises:
         StoreError: the file cannot be read or is not a results file.
+        OutputError: the page cannot be written.
     """
     target = destination or results_file.with_suffix(".html")
     with ResultStore.read(results_file) as store:
         page = render(store)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.draft")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(target)
+    write_whole(target, page.encode())
     return target
 
 
 def render(store: ResultStore) -> str:
-    """The page as text."""
+    """The page as text; nothing of a foreign file in it, figures included, is invisible."""
     from jinja2 import Environment
 
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible
-    )
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     source = files("robcert.certify.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(_content(store))
-
-
-def _visible(value: Any) -> Any:
-    """Texts of foreign files as visible text; what was already marked up stays."""
-    return visible(value) if type(value) is str else value
+    return visible(environment.from_string(source).render(_content(store)))
 
 
 def _content(store: ResultStore) -> dict[str, Any]:

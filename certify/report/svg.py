@@ -330,7 +330,7 @@ def histogram_rows(
                 parts.append(
                     f'<rect class="bar solid" x="{x0 + 0.5:.1f}" y="{y0:.1f}" '
                     f'width="{x1 - x0 - 1:.1f}" height="{y1 - y0:.1f}">'
-                    f"<title>{name}, {left:.2f} to {right:.2f}: {count}</title></rect>"
+                    f"<title>{escape(name)}, {left:.2f} to {right:.2f}: {count}</title></rect>"
                 )
         _, y = frame.at(0.0, base)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{width - RIGHT}"/>')

@@ -15,7 +15,6 @@ from .charts import (
     SurfaceMap,
 )
 from .picture_files import require_picture, save_picture
-from .visible import visible
 from .wording import (
     DASH,
     UNLABELLED,
@@ -66,5 +65,4 @@ __all__ = [
     "require_picture",
     "save_picture",
     "share_text",
-    "visible",
 ]

@@ -16,10 +16,11 @@ from robcert.certify.errors import InvalidParameterError, UnsupportedOperatorErr
 from robcert.certify.model import require_gradients
 
 from .bounds import Bounds, Region, Rounding, propagate
-from .bounds.propagation import OutOfTimeError, UnboundedError
-from .bounds.slopes import Choice, Optimised, Units, optimise
+from .bounds.intervals import UnboundedError
+from .bounds.propagation import OutOfTimeError
+from .bounds.slopes import Choice, Effort, Optimised, Units, optimise
 from .branching import Regions, Search, joined
-from .network import Activation, Convolution, Network, traced, translated
+from .network import Convolution, Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Leaves, Method, Open, Proof
 from .relaxations import InvalidIntervalError, OutsideDomainError
 
@@ -180,15 +181,18 @@ class Prover:
         """
         best, low, branches, reason = CertifiedRadius(known, method), known, 0, Open.LOOSE
         linear, stopped_at = False, -1
+        wider: Bounds | None = None
         for each in _rounds(method):
             high = limit
             while high - low > RESOLUTION * high:
                 if time.monotonic() > deadline:
                     return replace(best, branches=branches, reason=Open.TIME, stopped_at=stopped_at)
+                # in equal ratios: large radii take the longest and fail
                 middle = math.sqrt(low * high) if low else high / 4
                 if not low and middle < limit * SMALLEST:
                     break
                 task = self._about(x, y, Ball(norm, middle), deadline)
+                task.wider = wider
                 found = task.decide(each)
                 branches += found.branches
                 linear = linear or found.method not in (Method.INTERVAL, Method.CROWN_IBP)
@@ -196,7 +200,7 @@ class Prover:
                 if found.proved:
                     low, best = middle, CertifiedRadius(middle, found.method)
                 else:
-                    high = middle
+                    high, wider = middle, task.linear or wider
         return replace(best, branches=branches, reason=reason, stopped_at=stopped_at)
 
     def _about(
@@ -239,6 +243,8 @@ class _Task:
         deadline: when to stop.
         any_row: whether one positive row is enough at each input; otherwise all must be.
         keep_proof: whether to keep what proves it.
+        wider: bounds over a region that contains this one.
+        linear: the linear bounds of all operations, once they are computed.
     """
 
     prover: Prover
@@ -248,6 +254,8 @@ class _Task:
     deadline: float
     any_row: bool = False
     keep_proof: bool = False
+    wider: Bounds | None = None
+    linear: Bounds | None = None
 
     def decide(self, method: Method) -> Decision:
         """The statement's decision, by the cheapest method that proves it."""
@@ -284,7 +292,7 @@ class _Task:
 
     def _by_lines(self, method: Method, values: Tensor) -> tuple[Decision, Tensor]:
         """By linear bounds, as far as ``method`` goes; ``values`` are those of the intervals."""
-        bounds = self._bounds(Method.CROWN)
+        bounds = self.linear = self._bounds(Method.CROWN)
         linear = bounds.minima(bounds.network.output, self._coefficients, deadline=self.deadline)
         values = torch.maximum(values, linear + self.offsets)
         best = self._decision(values, Method.CROWN)
@@ -301,7 +309,12 @@ class _Task:
     def _bounds(self, method: Method) -> Bounds:
         rounding = Rounding(self.prover.arithmetic, self.prover.dtype)
         return propagate(
-            self.prover.network, self.region, rounding, method=method, deadline=self.deadline
+            self.prover.network,
+            self.region,
+            rounding,
+            method=method,
+            deadline=self.deadline,
+            wider=self.wider,
         )
 
     def _decision(self, values: Tensor, method: Method, branches: int = 0) -> Decision:
@@ -317,13 +330,13 @@ class _Task:
             return self._decision(values, Method.CROWN)
         open_rows = (values <= 0).nonzero().flatten()
         rows = self._coefficients[open_rows]
+        alone = method is Method.ALPHA and not self.any_row
         root = optimise(
             units,
             rows,
             Choice(units.default_slopes(len(rows))),
-            steps=SLOPE_STEPS,
             target=-self.offsets[open_rows],
-            deadline=self.deadline,
+            effort=Effort(SLOPE_STEPS, self.deadline, all_or_none=alone),
         )
         found = values.clone()
         found[open_rows] = torch.maximum(values[open_rows], root.bound + self.offsets[open_rows])
@@ -426,15 +439,11 @@ def _require_float32(classifier: Classifier) -> None:
 def _require_covered(network: Network) -> None:
     """Raise if float32 evaluations differ by more than the rounding of each operation.
 
-    Runtimes compute variances as E[x^2] - E[x]^2, whose error has no bound by the variance.
-
     Raises:
-        UnsupportedOperatorError: an operation normalises by a variance of its own input.
+        UnsupportedOperatorError: an operation reads constants that float32 may compute otherwise.
     """
-    for node in network.nodes:
-        if isinstance(node, Activation) and node.relaxation.name in {"sqrt", "rsqrt"}:
-            message = f"{NO_FLOAT32}operation {node.label!r} divides by a standard deviation"
-            raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
+    if network.obstacle:
+        raise UnsupportedOperatorError(NO_FLOAT32 + network.obstacle, hint=ANY_ARITHMETIC)
 
 
 def _coefficient_type(network: Network) -> torch.dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from robcert.certify.tables import visible
+from robcert.certify.visible import visible
 
 
 def echo(line: str, *, err: bool = False) -> None:

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from robcert.certify.visible import visible_line
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -35,6 +37,7 @@ class TerminalProgress:
         """Show ``done`` of ``total`` units of ``task``."""
         if self._quiet or total <= 0:
             return
+        task = visible_line(task)
         now = time.monotonic()
         began, at_start = self._begun.setdefault(task, (now, done))
         if done >= total and task not in self._tasks:
@@ -79,7 +82,7 @@ def _bars() -> Progress:
     from rich.progress import TimeRemainingColumn as Remaining
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("·"),

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from robcert.certify.tables import visible
+from robcert.certify.visible import visible_line
 
 from .columns import least_room, parts_of, whole_room
 from .echo import echo
@@ -28,7 +28,7 @@ LEAST_WIDTH, MOST_WIDTH = 100, 140
 
 def print_warning(line: str) -> None:
     """Print a warning on stderr, with --quiet too."""
-    echo(f"warning: {line}", err=True)
+    echo(f"warning: {visible_line(line)}", err=True)
 
 
 def print_json(outcome: Outcome) -> None:
@@ -45,13 +45,13 @@ def print_tables(found: Iterable[Table]) -> None:
 
     console = _console()
     for table in found:
-        title = Text(visible(table.title), style="bold")
+        title = Text(visible_line(table.title), style="bold")
         if table.claim:
             title.append(f"  [{table.claim}]", style=COLOURS[table.claim])
         console.print(title)
         _print_grid(table)
         if table.note:
-            console.print(Text(visible(table.note), style="dim"))
+            console.print(Text(visible_line(table.note), style="dim"))
         console.print()
 
 
@@ -61,7 +61,7 @@ def _print_grid(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    header, *rows = [tuple(map(visible, row)) for row in (table.header, *table.rows)]
+    header, *rows = [tuple(map(visible_line, row)) for row in (table.header, *table.rows)]
     console = _console()
     if not sys.stdout.isatty():
         console = _console(_pipe_width([header, *rows]))
@@ -70,7 +70,7 @@ def _print_grid(table: Table) -> None:
             console.print()
         grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for number, width in zip(part.columns, part.widths, strict=True):
-            grid.add_column(header[number], overflow="fold", width=width)
+            grid.add_column(Text(header[number]), overflow="fold", width=width)
         for row in rows:
             cells = (row[number] for number in part.columns)
             grid.add_row(*(Text(c, style="red" if c == "FLAGGED" else "") for c in cells))
@@ -90,10 +90,12 @@ def print_verdict(verdict: AuditVerdict, *, name: str = "") -> None:
     console = _console()
     prefix = f"{name}: " if name else ""
     whole_lines = not sys.stdout.isatty()  # for grep and for logs
-    headline = Text(visible(f"{prefix}{verdict.headline}"), style=f"bold {TONES[verdict.tone]}")
+    headline = Text(
+        visible_line(f"{prefix}{verdict.headline}"), style=f"bold {TONES[verdict.tone]}"
+    )
     console.print(headline, soft_wrap=whole_lines)
     for sentence in verdict.sentences:
-        console.print(Text(visible(f"  {sentence}")), soft_wrap=whole_lines)
+        console.print(Text(visible_line(f"  {sentence}")), soft_wrap=whole_lines)
     console.print()
 
 

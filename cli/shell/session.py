@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.visible import visible_line
 
 from . import values
 from .echo import echo
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robcert.certify.auditing import SessionContext, SessionRequest
+    from robcert.certify.importer import RunLimits
     from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
 
@@ -101,6 +103,21 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
         seconds=values.seconds(span, "--time-budget") if span else None,
+        limits=run_limits(options),
+    )
+
+
+def run_limits(options: AnalysisOptions) -> RunLimits:
+    """What the model may use.
+
+    Raises:
+        InvalidParameterError: a limit has no valid value.
+    """
+    from robcert.certify.importer import RunLimits
+
+    return RunLimits(
+        seconds=values.seconds(options.call_limit, "--call-limit") if options.call_limit else None,
+        memory=values.size(options.memory_limit) if options.memory_limit else None,
     )
 
 
@@ -148,7 +165,7 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
 def note(options: OutputOptions, line: str) -> None:
     """Print a line on stderr, unless `--quiet`."""
     if not options.quiet:
-        echo(f"note: {line}", err=True)
+        echo(f"note: {visible_line(line)}", err=True)
 
 
 def tune_torch(threads: int | None) -> None:

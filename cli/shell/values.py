@@ -11,8 +11,10 @@ from robcert.certify.errors import InvalidParameterError, require_positive
 
 T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(?:([KMGT])i?B?)?", re.IGNORECASE)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def either(given: T | None, default: T) -> T:
@@ -131,6 +133,19 @@ def positive_seconds(text: str | None, option: str, default: float) -> float:
         message = f"{option} must be above 0, got {text!r}"
         raise InvalidParameterError(message, hint=f"write {option} 10s, for instance")
     return value
+
+
+def size(text: str) -> int:
+    """Bytes written as `900M` or `1.5G`, in units of 1024; a bare number is bytes.
+
+    >>> size("900M"), size("1.5 GiB")
+    (943718400, 1610612736)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        message = f"{text!r} is not a size of memory; write 900M or 8G"
+        raise InvalidParameterError(message)
+    return int(float(match[1]) * _BYTES[(match[2] or "").lower()])
 
 
 def batch_size(text: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from onnx_models import model, node, saved
 from places import ROOT
 
-from robcert.certify.tables import visible
+from robcert.certify.visible import visible, visible_line
 from robcert.cli.main import run
 
 if TYPE_CHECKING:
@@ -107,3 +108,132 @@ def test_every_line_is_printed_through_one_door() -> None:
         for one in ast.walk(ast.parse(path.read_text())):
             if isinstance(one, ast.Call):
                 assert ast.unparse(one.func) not in ("typer.echo", "print", "typer.secho"), path
+
+
+@given(st.text())
+def test_a_line_stays_one_line(text: str) -> None:
+    assert not unsafe(visible_line(text)) - set("\u200c\u200d")
+    assert not set("\n\t") & set(visible_line(text))
+
+
+MARK = "".join(mark for name, mark in ATTACKS.items() if name != "return") + "a\rb\nerror: c"
+"""All of them, and a second line that poses as robcert's; file names cannot hold a slash."""
+
+ON_TERMINAL = """
+import json, sys, warnings
+from robcert.cli.main import run
+for command in json.loads(sys.stdin.readline()):
+    print("==>", flush=True)
+    run(command)
+"""
+
+
+def on_terminal(commands: list[list[str]], folder: Path) -> str:
+    """What the commands print on a terminal of 200 columns that knows colours."""
+    import fcntl
+    import os
+    import pty
+    import struct
+    import subprocess
+    import sys
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+    child = subprocess.Popen(
+        [sys.executable, "-c", ON_TERMINAL],
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "200"},
+    )
+    os.close(theirs)
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(commands).encode() + b"\n")
+    child.stdin.close()
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the last writer has closed it
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    assert child.wait() == 0
+    return said.decode()
+
+
+def named_by_strangers(folder: Path) -> list[list[str]]:
+    """Commands that print every kind of text that a model or images of a stranger can hold."""
+    from PIL import Image
+
+    good = saved(folder, hostile(MARK))
+    op = hostile("")
+    op.graph.node[1].op_type = f"Mat{MARK}"
+    attribute = hostile("")
+    attribute.graph.node[0].attribute.add(name=f"axis{MARK}", type=2, i=1)
+    domain = hostile("")
+    domain.graph.node[0].domain = f"d{MARK}"
+    outside = hostile("")
+    weights = outside.graph.initializer[0]
+    weights.name = outside.graph.node[1].input[1] = f"w{MARK}"
+    weights.ClearField("raw_data")
+    weights.data_location = 1
+    weights.external_data.add(key="location", value=f"../{MARK}")
+    entry = hostile("")
+    entry.metadata_props.add(key="robcert.preprocess", value=json.dumps({MARK: 1}))
+    images = np.random.default_rng(1).integers(0, 256, (12, 4, 4), np.uint8)
+    np.savez(folder / f"{MARK}.npz", images=images, labels=np.arange(12) % 3)
+    np.savez(folder / "members.npz", **{MARK: images})  # type: ignore[arg-type]
+    classes = folder / f"set{MARK}"
+    for number, image in enumerate(images):
+        place = classes / f"{MARK}{number % 3}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{MARK}{number}.png")
+    flat = folder / "flat"
+    flat.mkdir()
+    Image.fromarray(images[0]).save(flat / f"{MARK}.png")
+    (flat / "labels.csv").write_text(f"{MARK},1\n", newline="")
+    named = ["--data", str(folder / f"{MARK}.npz")]
+    data = [*named, "--allow-low-accuracy"]
+    quick = ["attack", "--suite", "quick", "--model", str(good)]
+    return [
+        ["inspect", "--model", str(good), *named],
+        *(
+            ["inspect", "--model", str(saved(folder, one, f"{at}{MARK}.onnx")), *named]
+            for at, one in enumerate((op, attribute, domain, outside, entry))
+        ),
+        [*quick, *data, "--out", "r.h5"],
+        [*quick, "--data", str(classes), "--allow-low-accuracy", "--out", f"{MARK}.h5"],
+        [*quick, "--data", str(folder / "members.npz")],
+        [*quick, "--data", str(flat)],
+        [*quick, "--output", MARK],
+        [*quick, "--norm", MARK],
+        [*quick, "--debug", "--data", MARK],
+        ["show", "r.h5"],
+        ["show", f"{MARK}.h5", "--json"],
+        ["compare", "r.h5", f"{MARK}.h5", "--picture", "c.svg"],
+        ["report", f"{MARK}.h5", "--out", "r.html"],
+    ]
+
+
+def test_no_text_of_a_stranger_reaches_a_terminal_as_it_is(tmp_path: Path) -> None:
+    said = on_terminal(named_by_strangers(tmp_path), tmp_path)
+    parts = said.split("==>\r\n")[1:]
+    assert len(parts) == 17
+    naming = [part for part in parts if "1b]0;owned" in part.replace("\r\n", "")]
+    assert len(naming) == 15  # an attack and a report name no text of a file
+    for part in parts:
+        for mark in (ATTACKS[name] for name in ("title", "colour", "c1", "bidi", "hidden")):
+            assert mark not in part, part
+        assert "a\rb" not in part
+        assert "\nerror: c" not in part
+        assert "(this is a bug in robcert)" not in part, part
+    left = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", said)  # colours and bars of robcert itself
+    assert not unsafe(left) - {"\r"}
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert not unsafe(page)
+    assert "\\u001b]0;owned" in page

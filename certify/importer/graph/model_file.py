@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import onnx
@@ -37,6 +38,9 @@ RUNTIME_DOMAINS = frozenset(
 LARGEST_MODEL = 2**31 - 2**20
 """Bytes; a protobuf message cannot hold more."""
 
+MOST_SUBGRAPHS = 1000
+"""Branches and loop bodies of a file, nested ones included; classifiers have a few."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -61,12 +65,13 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         ModelFileError: the file is missing, empty, a Git LFS pointer, truncated, damaged or of
             another format; it names an operator domain that the runtime does not know, an external
-            weight file that is missing or lies outside its folder, or a tensor whose declared size
-            is not in the file.
+            weight file that is missing or lies outside its folder, a tensor whose declared size
+            is not in the file, or too many subgraphs.
     """
     content = _content(path)
     reject_other_formats(path, content)
     model = _parse(path, content)
+    _reject_many_subgraphs(path, model)
     _reject_unknown_domains(path, model)
     digest = hashlib.sha256(content)
     size = len(content)
@@ -112,6 +117,14 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
         message = f"{path} is not an ONNX model: it has no graph of operators"
         raise ModelFileError(message)
     return model
+
+
+def _reject_many_subgraphs(path: Path, model: onnx.ModelProto) -> None:
+    """Raise if there are too many: the time to follow names out of them grows with each level."""
+    inside = sum(1 for _ in islice(all_graphs(model), MOST_SUBGRAPHS + len(model.functions) + 2))
+    if inside > MOST_SUBGRAPHS + len(model.functions) + 1:
+        message = f"{path} has more than {MOST_SUBGRAPHS} subgraphs (branches and bodies of loops)"
+        raise ModelFileError(message, hint="a classifier has few of them; simplify the model")
 
 
 def _reject_unknown_domains(path: Path, model: onnx.ModelProto) -> None:

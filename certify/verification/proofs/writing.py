@@ -69,7 +69,7 @@ def require_provable(prover: Prover, classifier: Classifier, model: Path) -> Non
         raise _unprovable(str(error), hint=error.hint) from error
     for node in prover.network.nodes:
         if not isinstance(node, Affine | Input | Relu):
-            message = f"operation {node.label!r} is neither affine nor a ReLU"
+            message = f"{node.label} is neither affine nor a ReLU"
             raise _unprovable(message)
     _require_agreement(prover.network, read, shape)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from robcert.certify.core import Progress, silent
 from robcert.certify.errors import PropertyFileError, RobcertError, UnsupportedOperatorError
-from robcert.certify.importer import load_tensor_function
-from robcert.certify.numerics import generator
+from robcert.certify.importer import RunLimits, load_tensor_function
+from robcert.certify.numerics import generator, limited_memory
 
 from ..outcome import Method, Open
 from .search import search
@@ -55,6 +55,7 @@ def check_property(
     *,
     output: str | None = None,
     progress: Progress = silent,
+    limits: RunLimits | None = None,
 ) -> PropertySummary:
     """Whether the property in a VNN-LIB file holds for the network in an ONNX file.
 
@@ -71,23 +72,25 @@ def check_property(
         output: name of the model's output; by default, of several, the only float32 tensor with
             as many elements as the property has outputs.
         progress: is told of cases that are decided.
+        limits: time of a call of the model, and memory.
 
     Raises:
         PropertyFileError: the property is malformed, unsupported, or of another model.
         ModelFileError: the model is bad, unsafe or has other inputs and outputs.
         UnsupportedOperatorError: an operator has no counterpart in torch.
-        TwinUnavailableError: the output is random.
+        TwinUnavailableError: the output is random, or what it costs depends on the input.
     """
-    unsafe = read_property(file)
-    network = load_tensor_function(model, output=output, elements=unsafe.outputs)
-    for what, declared, own in (
-        ("inputs", unsafe.inputs, network.inputs),
-        ("outputs", unsafe.outputs, network.outputs),
-    ):
-        if declared != own:
-            message = f"{file}: the property has {declared} {what}, the model has {own}"
-            raise PropertyFileError(message, hint="is it the property of another model?")
-    return decided(network, unsafe, settings or PropertySettings(), progress=progress)
+    unsafe, limits = read_property(file), limits or RunLimits()
+    with limited_memory(limits.memory):
+        network = load_tensor_function(model, output=output, elements=unsafe.outputs, limits=limits)
+        for what, declared, own in (
+            ("inputs", unsafe.inputs, network.inputs),
+            ("outputs", unsafe.outputs, network.outputs),
+        ):
+            if declared != own:
+                message = f"{file}: the property has {declared} {what}, the model has {own}"
+                raise PropertyFileError(message, hint="is it the property of another model?")
+        return decided(network, unsafe, settings or PropertySettings(), progress=progress)
 
 
 def decided(

@@ -141,3 +141,23 @@ def test_a_declared_size_without_data_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, made)
     assert path.stat().st_size < 150
     assert "declares the shape [40000, 40000]" in refusal(path)
+
+
+def test_very_many_subgraphs_are_refused_at_once(tmp_path: Path) -> None:
+    """Each level doubles the number of branches: a file of 100 kB takes minutes to follow."""
+    output = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    inner = helper.make_graph([node("Identity", "x", "inner")], "deepest", [], [output])
+    for _ in range(3):
+        inner = helper.make_graph(
+            [node("If", "true", "inner", then_branch=inner, else_branch=inner)], "b", [], [output]
+        )
+    few = linear()
+    few.graph.node.append(node("If", "true", "z", then_branch=inner, else_branch=inner))
+    read_model(saved(tmp_path, few))
+    for _ in range(7):
+        inner = helper.make_graph(
+            [node("If", "true", "inner", then_branch=inner, else_branch=inner)], "b", [], [output]
+        )
+    many = linear()
+    many.graph.node.append(node("If", "true", "z", then_branch=inner, else_branch=inner))
+    assert "more than 1000 subgraphs" in refusal(saved(tmp_path, many))

@@ -1,4 +1,4 @@
-"""Text from foreign files, made safe for a terminal, a log and a page."""
+"""Text from foreign files, made safe for a terminal, a log, a page and a picture."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ def visible(text: str) -> str:
     ones. The escapes are those of JSON, so a JSON document stays one with the same values.
     """
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def visible_line(text: str) -> str:
+    r"""``text`` likewise, line ends and tabs too: it cannot pose as several lines.
+
+    >>> visible_line("net\nrobust: yes\x1b[0m")
+    'net\\u000arobust: yes\\u001b[0m'
+    """
+    return (
+        text
+        if text.isprintable()
+        else visible(text).replace("\n", r"\u000a").replace("\t", r"\u0009")
+    )
 
 
 def _shown(character: str) -> str:
