@@ -21,7 +21,7 @@ class _Column:
     Attributes:
         header: its name, with the kind of its claim.
         cells: one for each model.
-        note: what the reader must know about it.
+        note: meaning and limitations.
         always: whether it is shown where no model has the number.
     """
 

@@ -151,7 +151,7 @@ def load_tensor_function(
 
 
 def _requested(path: Path, facts: dict[str, OutputFact], name: str) -> str:
-    """The output that was asked for, which must be a float32 tensor."""
+    """The output that was requested, which must be a float32 tensor."""
     if name not in facts or facts[name].dtype != "float32":
         kind = facts[name].dtype if name in facts else "missing"
         message = f"{path}: output {name!r} is {kind}; a property needs a float32 tensor"

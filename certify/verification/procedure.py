@@ -158,7 +158,7 @@ class Procedure:
     """The proofs of one image within one budget: cheap methods first, at all radii.
 
     Each method decides the radii that are neither certified nor refuted, and then looks for the
-    largest radius; the next method has what is left of them and of the time. A proof covers all
+    largest radius; the next method has the open radii and the time that remain. A proof covers all
     smaller radii, and a radius that a method could not prove ends its attempts at larger ones.
     Linear bounds decide the smallest radius first, then the middle of the others; branch and bound,
     whose time has no limit of its own, ascends. While radii are open the search for the largest one

@@ -111,13 +111,16 @@ def advice(
         said.append(
             f"On {incomplete} of {n} images the budget of {budget:g} s ended before the linear "
             "bounds of all layers (CROWN) were complete, so only intervals and crown-ibp count "
-            "there: raise --budget."
+            "there: robcert verify with a larger --budget goes further."
         )
     if reasons & {(Open.TIME, Method.ALPHA), (Open.TIME, Method.BRANCH)}:
-        said.append("With more --budget branch and bound may decide more images.")
+        said.append("With a larger --budget branch and bound may decide more images.")
     named = {reason for reason, _ in reasons}
     if Open.LOOSE in named and method not in (Method.BRANCH, Method.AUTO):
-        said.append(f"Method {method} has no further step for loose bounds: try --method auto.")
+        said.append(
+            f"Method {method} has no further step for loose bounds: robcert verify --method auto "
+            "goes further."
+        )
     if Open.ROUNDING in named:
         said.append(
             "Rounding: the exact network reaches another class within the radius, or comes within "

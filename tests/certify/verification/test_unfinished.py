@@ -58,7 +58,7 @@ def test_an_interrupted_pass_is_named_with_what_to_do(
     assert [entry.why for entry in summary.robust_accuracy] == [(where,), (where,)]
     (said,) = summary.advice
     assert "On 1 of 1 images the budget of 5 s ended before the linear bounds" in said
-    assert "raise --budget" in said
+    assert "robcert verify with a larger --budget" in said
     (table,) = [table for table in tables([summary]) if table.title == "open images"]
     (row,) = table.rows
     assert row[:2] == ("time", "crown-ibp")
@@ -82,9 +82,9 @@ def test_nothing_is_said_where_nothing_is_open(
 @pytest.mark.parametrize(
     ("reason", "reached", "method", "said"),
     [
-        (Open.TIME, "branch", Method.AUTO, "more --budget branch and bound"),
+        (Open.TIME, "branch", Method.AUTO, "a larger --budget branch and bound"),
         (Open.TIME, "crown", Method.AUTO, None),
-        (Open.LOOSE, "crown", Method.CROWN, "try --method auto"),
+        (Open.LOOSE, "crown", Method.CROWN, "robcert verify --method auto"),
         (Open.LOOSE, "branch", Method.AUTO, None),
         (Open.ROUNDING, "alpha", Method.AUTO, "no method certifies that"),
     ],
