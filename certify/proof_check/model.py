@@ -35,6 +35,10 @@ SHAPE_ONLY = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout
 """Operators between the scores and the output that keep them apart and in their order."""
 
 
+SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid")
+"""Operators at the end that change no order; a sigmoid, of one score, not its sign."""
+
+
 class Kind(Enum):
     """What a node computes."""
 
@@ -258,6 +262,12 @@ class Builder:
             x = more
         return Symbol(self.cut(x).at, x.shape[:-1])
 
+    def shifted(self, x: Symbol, sign: int, offset: float) -> Symbol:
+        """``sign x + offset`` without rounding."""
+        linear, constant = Sum((sign,)), np.full(x.size, offset)
+        node = Node(Kind.AFFINE, (x.at,), x.size, self.label, linear, constant)
+        return Symbol(self.add(node), x.shape)
+
     def _exact_sum(
         self, x: Symbol, y: Symbol, sign: int, larger_of: tuple[int, ...] = ()
     ) -> Symbol:
@@ -290,11 +300,17 @@ def read_network(
     tensor, softmax = source.scores_tensor(output)
     scores = source.read(tensor, source.input_of(x))
     builder.label = "the scores"
+    binary = softmax is None or softmax.op_type == "Sigmoid"
+    if isinstance(scores, Symbol) and scores.size == 1 and binary:
+        # of the second of two classes; the first has the score 0
+        scores, softmax = builder.chosen([scores], np.array([-1, 0]), np.zeros(1)), None
     if not isinstance(scores, Symbol) or scores.size < 2 or max(scores.shape) != scores.size:
         message = "they are not one number for each of several classes"
         raise builder.refuse(message)
     if softmax is not None and not source.is_over_all(softmax, scores):
         message = "the softmax after them is not over the classes"
+        if softmax.op_type == "Sigmoid":
+            message = "the sigmoid after them is not of one score alone"
         raise builder.refuse(message)
     at = builder.cut(scores).at
     return Network(tuple(builder.nodes), at, tuple(builder.relus))
@@ -355,7 +371,10 @@ class _Source:
         return {inputs[0].name: x}
 
     def scores_tensor(self, output: str) -> tuple[str, onnx.NodeProto | None]:
-        """The tensor with the scores: ``output``, or what a softmax makes it from; that softmax."""
+        """The tensor with the scores: ``output``, or what a softmax makes it from; that softmax.
+
+        A sigmoid counts as one.
+        """
         names = [each.name for each in self.graph.output]
         producers = {name: node for node in self.graph.node for name in node.output}
         if not output and len(names) != 1:
@@ -364,7 +383,7 @@ class _Source:
         start = at = output or names[0]
         for _ in range(len(self.graph.node) + 1):
             node = producers.get(at)
-            if node is not None and node.op_type in ("Softmax", "LogSoftmax") and node.input:
+            if node is not None and node.op_type in SQUASHING and node.input:
                 return str(node.input[0]), node
             if node is None or node.op_type not in SHAPE_ONLY or not node.input:
                 return start, None
@@ -374,6 +393,8 @@ class _Source:
 
     def is_over_all(self, softmax: onnx.NodeProto, scores: Symbol) -> bool:
         """Whether a softmax of ``scores`` is over all of them."""
+        if softmax.op_type == "Sigmoid":
+            return False
         axis = -1 if self.opset >= 13 else 1
         for each in softmax.attribute:
             axis = each.i if each.name == "axis" else axis
