@@ -296,20 +296,11 @@ def _leaky_relu(of: Operator, x: Value) -> Value:
 
 @_rule("Clip")
 def _clip(of: Operator, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
-    """``h - max(h - y, 0)`` with ``y = l + max(x - l, 0)``.
-
-    An evaluation picks one of the numbers: the sums stand for no rounding.
-    """
     if not isinstance(x, Symbol):
         message = "the checker needs the image in its first argument"
         raise of.builder.refuse(message)
     below, above = (_limit(of, name, given) for name, given in (("min", low), ("max", high)))
-    build, y = of.builder, of.builder.cut(x)
-    if below is not None:
-        y = build.shifted(build.relu(build.shifted(y, 1, -below)), 1, below)
-    if above is not None:
-        y = build.shifted(build.relu(build.shifted(y, -1, above)), -1, above)
-    return build.cut(y)
+    return of.builder.clipped(x, below, above)
 
 
 def _limit(of: Operator, name: str, given: Value | None) -> float | None:

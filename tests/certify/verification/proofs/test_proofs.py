@@ -10,12 +10,20 @@ import numpy as np
 import onnx_models as om
 import pytest
 import torch
+from checked_nets import preprocessing
+from integer_models import network as whole_numbers
+from integer_models import photographs
 from proved_nets import SHAPE, Proved, image, network, proved, sealed
 
 from robcert.certify.core import Ball, Norm
 from robcert.certify.errors import StoreError, UnsupportedOperatorError
 from robcert.certify.importer import load_classifier
-from robcert.certify.proof_check import ProofFileError, UncheckableModelError, check
+from robcert.certify.proof_check import (
+    ProofFileError,
+    UncheckableModelError,
+    check,
+    read_network,
+)
 from robcert.certify.verification.outcome import Arithmetic, Method, Open
 from robcert.certify.verification.proofs import Claim, ProofWriter, require_provable
 from robcert.certify.verification.prover import Prover
@@ -395,6 +403,40 @@ def test_clips_leaky_relus_and_single_scores_are_proved_again(
     # what is claimed is true of the runtime at random corners of the ball
     corners = (x + largest * (2 * torch.randint(0, 2, (500, *SHAPE)) - 1)).clamp(0, 1)
     assert bool((classifier.logits(corners).argmax(1) == y).all())
+
+
+def test_an_input_of_whole_numbers_is_proved_on_its_levels(tmp_path: Path) -> None:
+    model = om.saved(tmp_path, whole_numbers(integer=True))
+    classifier = load_classifier(model)
+    prover = Prover.of(classifier)
+    require_provable(prover, classifier, model)
+    pixels = photographs(1)[0].astype(np.float32) / 255
+    x = torch.from_numpy(pixels[None])
+    y = int(classifier.logits(x[None]).argmax())
+    for levels in (8, 4, 2, 1):
+        ball = Ball(Norm.LINF, levels / 255)
+        decision = prover.decide(x, y, ball, keep_proof=True)
+        if decision.proof is not None:
+            break
+    assert decision.proof is not None
+    with ProofWriter(tmp_path / "p.h5", prover, classifier) as writer:
+        writer.add(Claim(0, x, y, ball), decision.proof)
+    report = check(tmp_path / "p.h5", model)
+    assert report.proved
+    assert "on the levels of the input" in report.claim
+    draws = torch.Generator().manual_seed(0)
+    change = torch.randint(-levels, levels + 1, (500, *x.shape), generator=draws) / 255
+    assert bool((classifier.logits((x + change).clamp(0, 1)).argmax(1) == y).all())
+
+
+def test_arithmetic_on_whole_numbers_is_refused(tmp_path: Path) -> None:
+    """uint8 wraps around at 256."""
+    made = whole_numbers(integer=True)
+    made.graph.node[0].input[0] = "doubled"
+    made.graph.node.insert(0, om.node("Add", "x x", "doubled"))
+    how = preprocessing((1, 6, 6), range=[0.0, 255.0], dtype="uint8")
+    with pytest.raises(UncheckableModelError, match=r"'doubled_node' \(Add\): it computes with"):
+        read_network(made.SerializeToString(), "", how, (1, 6, 6))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
