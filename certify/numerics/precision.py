@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from operator import attrgetter
 
 import torch
 
@@ -22,15 +23,10 @@ def narrow_products() -> str:
         mode = os.environ.get(name, "")
         if mode.upper() not in FULL:
             return f"{name}={mode}"
-    settings = {
-        "torch.backends.fp32_precision": torch.backends,
-        "torch.backends.mkldnn.fp32_precision": torch.backends.mkldnn,
-        "torch.backends.mkldnn.conv.fp32_precision": torch.backends.mkldnn.conv,
-        "torch.backends.mkldnn.matmul.fp32_precision": torch.backends.mkldnn.matmul,
-    }
-    for name, owner in settings.items():
-        mode = str(getattr(owner, "fp32_precision", ""))
+    for owner in ("", "mkldnn", "mkldnn.conv", "mkldnn.matmul"):
+        name = ".".join(part for part in ("backends", owner, "fp32_precision") if part)
+        mode = str(attrgetter(name)(torch))
         if mode.upper() not in FULL:
-            return f"{name} = {mode!r}"
+            return f"torch.{name} = {mode!r}"
     mode = torch.get_float32_matmul_precision()
     return "" if mode.upper() in FULL else f"torch.set_float32_matmul_precision({mode!r})"

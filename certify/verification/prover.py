@@ -448,8 +448,8 @@ def _coefficient_type(network: Network) -> torch.dtype:
     multiplies in bfloat16 is asked at each use.
     """
     convolves = any(isinstance(node, Convolution) for node in network.nodes)
-    plain = torch.backends.mkldnn.enabled
-    plain = plain and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    library = torch.backends.mkldnn
+    plain = bool(library.enabled) and library.is_available()  # type: ignore[no-untyped-call]
     return torch.float32 if convolves and plain and network.storable else torch.float64
 
 

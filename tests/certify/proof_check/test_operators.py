@@ -58,15 +58,15 @@ CASES: dict[str, tuple[list[NodeProto], dict[str, np.ndarray]]] = {
     "leaky relu, usual slope": ([n("Neg", "x", "p"), n("LeakyRelu", "p", "y")], {}),
     "clip": (
         [n("Clip", "x lo hi", "y")],
-        {"lo": np.float32(0.25), "hi": np.float32(0.6)},
+        {"lo": np.array(0.25, np.float32), "hi": np.array(0.6, np.float32)},
     ),
     "clip from above": (
         [n("Neg", "x", "p"), helper.make_node("Clip", ["p", "", "hi"], ["y"])],
-        {"hi": np.float32(-0.5)},
+        {"hi": np.array(-0.5, np.float32)},
     ),
     "clip with crossed limits": (
         [n("Clip", "x lo hi", "y")],
-        {"lo": np.float32(0.6), "hi": np.float32(0.4)},
+        {"lo": np.array(0.6, np.float32), "hi": np.array(0.4, np.float32)},
     ),
     "matmul left": ([n("MatMul", "w x", "y")], {"w": floats(3, 6)}),
     "matmul right": ([n("MatMul", "x w", "y")], {"w": floats(5, 3)}),
@@ -295,7 +295,7 @@ def test_constants_that_are_rounded_are_refused(
 ) -> None:
     """Real arithmetic does not round them, and runtimes may round them in another way."""
     nodes = [n("Flatten", "x", "f"), n(operator, "a b", "c"), n("Mul", "f c", "z")]
-    weights = {"a": np.float32(first), "b": np.float32(second)}
+    weights = {"a": np.array(first, np.float32), "b": np.array(second, np.float32)}
     made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={"z": None}, weights=weights)
     if exact:
         network = read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)

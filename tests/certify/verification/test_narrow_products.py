@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_models as om
 import pytest
@@ -46,11 +46,12 @@ def by_matmul_precision() -> Iterator[None]:
 
 @contextmanager
 def by_convolutions() -> Iterator[None]:
-    torch.backends.mkldnn.conv.fp32_precision = "bf16"
+    convolutions: Any = torch.backends.mkldnn.conv  # type: ignore[attr-defined]
+    convolutions.fp32_precision = "bf16"
     try:
         yield
     finally:
-        torch.backends.mkldnn.conv.fp32_precision = "none"
+        convolutions.fp32_precision = "none"
 
 
 SETTINGS = {
