@@ -28,6 +28,7 @@ from .losses import (
     targeted_margin,
 )
 from .memory import keep_freed_memory, limited_memory, machine_memory
+from .precision import narrow_products
 from .projections import feasible, into_box, per_row, project
 from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, stream_seed
 
@@ -57,6 +58,7 @@ __all__ = [
     "machine_memory",
     "margin_loss",
     "maximise",
+    "narrow_products",
     "normalised",
     "per_row",
     "point_in_ball",

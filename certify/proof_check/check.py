@@ -105,9 +105,12 @@ class Report:
             if self.about.float32
             else "in exact arithmetic"
         )
+        whole = Preprocessing.from_json(self.about.preprocessing).dtype != "float32"
+        levels = ", on the levels of the input" if whole else ""
         return (
             f"{count} of {len(self.verdicts)} statements proved: {how}, the label's score is the "
-            "largest (before a final softmax) for every image within the radius and within [0, 1]"
+            f"largest (before a final softmax) for every image within the radius and within [0, 1]"
+            f"{levels}"
         )
 
 

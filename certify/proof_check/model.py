@@ -35,6 +35,12 @@ SHAPE_ONLY = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout
 """Operators between the scores and the output that keep them apart and in their order."""
 
 
+INPUT_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
+
+SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid")
+"""Operators at the end that change no order; a sigmoid, of one score, not its sign."""
+
+
 class Kind(Enum):
     """What a node computes."""
 
@@ -258,6 +264,24 @@ class Builder:
             x = more
         return Symbol(self.cut(x).at, x.shape[:-1])
 
+    def clipped(self, x: Symbol, low: float | None, high: float | None) -> Symbol:
+        """``h - max(h - y, 0)`` with ``y = l + max(x - l, 0)``.
+
+        An evaluation picks one of the numbers: the sums stand for no rounding.
+        """
+        y = self.cut(x)
+        if low is not None:
+            y = self._shifted(self.relu(self._shifted(y, 1, -low)), 1, low)
+        if high is not None:
+            y = self._shifted(self.relu(self._shifted(y, -1, high)), -1, high)
+        return self.cut(y)
+
+    def _shifted(self, x: Symbol, sign: int, offset: float) -> Symbol:
+        """``sign x + offset`` without rounding."""
+        linear, constant = Sum((sign,)), np.full(x.size, offset)
+        node = Node(Kind.AFFINE, (x.at,), x.size, self.label, linear, constant)
+        return Symbol(self.add(node), x.shape)
+
     def _exact_sum(
         self, x: Symbol, y: Symbol, sign: int, larger_of: tuple[int, ...] = ()
     ) -> Symbol:
@@ -285,16 +309,22 @@ def read_network(
     builder = Builder(label="the preprocessing")
     graph, opset = _graph(data)
     x = _preprocessed(builder, preprocessing, image_shape)
-    source = _Source(builder, graph, opset)
+    source = _Source(builder, graph, opset, preprocessing.dtype)
     builder.label = "the input"
     tensor, softmax = source.scores_tensor(output)
     scores = source.read(tensor, source.input_of(x))
     builder.label = "the scores"
+    binary = softmax is None or softmax.op_type == "Sigmoid"
+    if isinstance(scores, Symbol) and scores.size == 1 and binary:
+        # of the second of two classes; the first has the score 0
+        scores, softmax = builder.chosen([scores], np.array([-1, 0]), np.zeros(1)), None
     if not isinstance(scores, Symbol) or scores.size < 2 or max(scores.shape) != scores.size:
         message = "they are not one number for each of several classes"
         raise builder.refuse(message)
     if softmax is not None and not source.is_over_all(softmax, scores):
         message = "the softmax after them is not over the classes"
+        if softmax.op_type == "Sigmoid":
+            message = "the sigmoid after them is not of one score alone"
         raise builder.refuse(message)
     at = builder.cut(scores).at
     return Network(tuple(builder.nodes), at, tuple(builder.relus))
@@ -326,7 +356,8 @@ def _preprocessed(builder: Builder, how: Preprocessing, image_shape: tuple[int, 
         x = builder.affine([x], image_shape, Sum((1,)), -how.constant(how.mean, image_shape))
     if how.std:
         x = builder.affine([x], image_shape, Factors(1 / how.constant(how.std, image_shape)))
-    return builder.cut(builder.chosen([x], how.arranged(np.arange(size).reshape(image_shape))))
+    x = builder.cut(builder.chosen([x], how.arranged(np.arange(size).reshape(image_shape))))
+    return builder.clipped(x, 0.0, 255.0) if how.dtype == "uint8" else x
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -336,6 +367,7 @@ class _Source:
     builder: Builder
     graph: onnx.GraphProto
     opset: int
+    dtype: str
 
     def input_of(self, x: Symbol) -> dict[str, Symbol]:
         """The tensor that takes the images, which must have the shape of ``x``."""
@@ -349,13 +381,31 @@ class _Source:
         fits = len(sizes) == len(x.shape) and all(
             have in (0, -1, want) for have, want in zip(sizes, x.shape, strict=True)
         )
-        if not fits or kind.elem_type != TensorProto.FLOAT:
-            message = f"the model's input must be float32 of shape {list(x.shape)}, not {sizes}"
+        if not fits or kind.elem_type != INPUT_TYPES[self.dtype]:
+            message = (
+                f"the model's input must be {self.dtype} of shape {list(x.shape)}, not {sizes}"
+            )
             raise UncheckableModelError(message)
+        if self.dtype != "float32":
+            self._require_cast(inputs[0].name)
         return {inputs[0].name: x}
 
+    def _require_cast(self, name: str) -> None:
+        """Raise unless nothing is computed with whole numbers, which may wrap around."""
+        for node in self.graph.node:
+            kinds = [each.i for each in node.attribute if each.name == "to"]
+            if name in node.input and (node.op_type != "Cast" or kinds != [TensorProto.FLOAT]):
+                message = (
+                    f"node {node.name or node.output[0]!r} ({node.op_type}): it computes with the "
+                    "whole numbers of the input; the checker knows their conversion to float32"
+                )
+                raise UncheckableModelError(message)
+
     def scores_tensor(self, output: str) -> tuple[str, onnx.NodeProto | None]:
-        """The tensor with the scores: ``output``, or what a softmax makes it from; that softmax."""
+        """The tensor with the scores: ``output``, or what a softmax makes it from; that softmax.
+
+        A sigmoid counts as one.
+        """
         names = [each.name for each in self.graph.output]
         producers = {name: node for node in self.graph.node for name in node.output}
         if not output and len(names) != 1:
@@ -364,7 +414,7 @@ class _Source:
         start = at = output or names[0]
         for _ in range(len(self.graph.node) + 1):
             node = producers.get(at)
-            if node is not None and node.op_type in ("Softmax", "LogSoftmax") and node.input:
+            if node is not None and node.op_type in SQUASHING and node.input:
                 return str(node.input[0]), node
             if node is None or node.op_type not in SHAPE_ONLY or not node.input:
                 return start, None
@@ -374,6 +424,8 @@ class _Source:
 
     def is_over_all(self, softmax: onnx.NodeProto, scores: Symbol) -> bool:
         """Whether a softmax of ``scores`` is over all of them."""
+        if softmax.op_type == "Sigmoid":
+            return False
         axis = -1 if self.opset >= 13 else 1
         for each in softmax.attribute:
             axis = each.i if each.name == "axis" else axis

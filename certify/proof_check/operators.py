@@ -1,7 +1,8 @@
 """What each operator of ONNX becomes: an affine map, a ReLU, or a constant.
 
 Operators that only move elements are run on the numbers of the elements. Constants stay in their
-own type, in which elementwise arithmetic is rounded the same way everywhere.
+own type; arithmetic on them that is rounded is refused, since runtimes may round it another way and
+real arithmetic not at all.
 """
 
 from __future__ import annotations
@@ -134,7 +135,11 @@ def _cast(of: Operator, x: Value) -> Value:
             message = "it rounds to another type"
             raise of.builder.refuse(message)
         return x
-    return x.astype(helper.tensor_dtype_to_np_dtype(kind))
+    found = x.astype(helper.tensor_dtype_to_np_dtype(kind))
+    if kind == TensorProto.FLOAT and not bool((found == x).all()):
+        message = "it rounds constants, which the stored ones then are not"
+        raise of.builder.refuse(message)
+    return found
 
 
 @_rule("Constant")
@@ -274,6 +279,39 @@ def _relu(of: Operator, x: Value) -> Value:
     return of.builder.relu(x) if isinstance(x, Symbol) else np.maximum(x, 0)
 
 
+@_rule("LeakyRelu")
+def _leaky_relu(of: Operator, x: Value) -> Value:
+    """``a x + (1 - a) max(x, 0)``; an evaluation rounds the product with a alone."""
+    if not isinstance(x, Symbol):
+        message = "the checker needs the image in its first argument"
+        raise of.builder.refuse(message)
+    slope = float(np.float32(of.attribute("alpha", 0.01)))
+    z = of.builder.cut(x)
+    parts = [
+        _times(of, each, np.array(factor))
+        for each, factor in ((z, slope), (of.builder.relu(z), 1 - slope))
+    ]
+    return of.builder.affine(parts, x.shape, Sum((1, 1)))
+
+
+@_rule("Clip")
+def _clip(of: Operator, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
+    if not isinstance(x, Symbol):
+        message = "the checker needs the image in its first argument"
+        raise of.builder.refuse(message)
+    below, above = (_limit(of, name, given) for name, given in (("min", low), ("max", high)))
+    return of.builder.clipped(x, below, above)
+
+
+def _limit(of: Operator, name: str, given: Value | None) -> float | None:
+    """A limit of a clip, an input in newer operator sets and an attribute in older ones."""
+    if given is None:
+        stored = of.attribute(name)
+        return None if stored is None else float(np.float32(stored))
+    (found,) = of.floats(given).ravel()
+    return float(found)
+
+
 @_rule("Neg")
 def _neg(of: Operator, x: Value) -> Value:
     return of.builder.affine([x], x.shape, Sum((-1,))) if isinstance(x, Symbol) else -x
@@ -303,7 +341,7 @@ def _sum(of: Operator, x: Value, y: Value, sign: int) -> Value:
     if isinstance(y, Symbol):
         offset = np.broadcast_to(of.floats(x), shape)
         return build.affine([build.expanded(y, shape)], shape, Sum((sign,)), offset)
-    return x + y if sign > 0 else x - y
+    return _unrounded(of, x, y, np.add if sign > 0 else np.subtract)
 
 
 @_rule("Mul")
@@ -313,7 +351,9 @@ def _mul(of: Operator, x: Value, y: Value) -> Value:
         raise of.builder.refuse(message)
     if isinstance(x, Symbol):
         return _times(of, x, of.floats(y))
-    return _times(of, y, of.floats(x)) if isinstance(y, Symbol) else x * y
+    if isinstance(y, Symbol):
+        return _times(of, y, of.floats(x))
+    return _unrounded(of, x, y, np.multiply)
 
 
 @_rule("Div")
@@ -327,8 +367,20 @@ def _div(of: Operator, x: Value, y: Value) -> Value:
     if isinstance(x, Symbol):
         return _times(of, x, 1 / of.floats(y))
     if not np.issubdtype(y.dtype, np.integer):
-        return x / y
+        return _unrounded(of, x, y, np.divide)
     return np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))  # toward zero
+
+
+def _unrounded(of: Operator, x: Constant, y: Constant, operate: np.ufunc) -> Constant:
+    """A result of constants, which must be exact if it is not of whole numbers."""
+    found = np.asarray(operate(x, y))
+    if np.issubdtype(found.dtype, np.integer):
+        return found
+    exact = operate(x.astype(np.float64), y.astype(np.float64))
+    if found.dtype != np.float32 or not bool((found == exact).all()):
+        message = "it computes constants with a rounding, of which the checker has no bounds"
+        raise of.builder.refuse(message)
+    return found
 
 
 def _broadcast(of: Operator, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

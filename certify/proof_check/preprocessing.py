@@ -22,7 +22,7 @@ CHOICES = {
     "layout": ("NCHW", "NHWC", "flat"),
     "flatten": ("row-major", "column-major"),
     "channels": ("RGB", "BGR"),
-    "dtype": ("float32",),
+    "dtype": ("float32", "uint8"),
 }
 
 MOST_NUMBERS = 4096
@@ -44,6 +44,7 @@ class Preprocessing:
         mean: subtracted; one number, one per channel, or none.
         std: divisor, likewise.
         input_shape: shape of one input without the batch axis.
+        dtype: type of the input; proofs about whole numbers are about images that are such.
     """
 
     layout: str
@@ -53,6 +54,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     input_shape: tuple[int, ...]
+    dtype: str = "float32"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -78,14 +80,19 @@ class Preprocessing:
         if len(limits) != 2 or limits[0] == limits[1] or min(std, default=1) <= 0:
             message = "range or std of the preprocessing in the proof make no sense"
             raise ProofFileError(message)
+        mean = _numbers("mean", stated["mean"])
+        if stated["dtype"] != "float32" and (mean or std):
+            message = "mean or std of an input of whole numbers in the proof make no sense"
+            raise ProofFileError(message)
         return cls(
             stated["layout"],
             stated["flatten"],
             (limits[0], limits[1]),
             stated["channels"],
-            _numbers("mean", stated["mean"]),
+            mean,
             std,
             _shape(stated["input_shape"]),
+            stated["dtype"],
         )
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor
 from robcert.certify.core import Ball, Norm
 from robcert.certify.errors import InvalidParameterError, UnsupportedOperatorError
 from robcert.certify.model import require_gradients
+from robcert.certify.numerics import narrow_products
 
 from .bounds import Bounds, Region, Rounding, propagate
 from .bounds.intervals import UnboundedError
@@ -69,7 +70,8 @@ class Prover:
     Attributes:
         network: its operations.
         arithmetic: the evaluation that proofs are about.
-        dtype: the type in which coefficients of inner operations are propagated.
+        dtype: the type in which coefficients of inner operations are propagated, if torch does not
+            multiply in fewer bits.
         required: the margin that a class needs over the others.
     """
 
@@ -77,6 +79,11 @@ class Prover:
     arithmetic: Arithmetic
     dtype: torch.dtype = torch.float64
     required: float = 0.0
+
+    @property
+    def coefficient_type(self) -> torch.dtype:
+        """The type in which coefficients of inner operations are propagated now."""
+        return torch.float64 if narrow_products() else self.dtype
 
     @classmethod
     def of(cls, classifier: Classifier, arithmetic: Arithmetic = Arithmetic.FLOAT32) -> Self:
@@ -307,7 +314,7 @@ class _Task:
         return self.rows.view(len(self.rows), *shape)
 
     def _bounds(self, method: Method) -> Bounds:
-        rounding = Rounding(self.prover.arithmetic, self.prover.dtype)
+        rounding = Rounding(self.prover.arithmetic, self.prover.coefficient_type)
         return propagate(
             self.prover.network,
             self.region,
@@ -425,7 +432,8 @@ def _require_float32(classifier: Classifier) -> None:
     """Raise if the runtime does not compute in float32.
 
     Raises:
-        UnsupportedOperatorError: it computes with integers or in half precision.
+        UnsupportedOperatorError: it computes with integers or in half precision, or is torch and
+            set to multiply in fewer bits.
     """
     rounded = [node for node in classifier.info.straight_through if node.number_format]
     if rounded:
@@ -434,6 +442,10 @@ def _require_float32(classifier: Classifier) -> None:
     if classifier.preprocessing.dtype == "float16":
         message = f"{NO_FLOAT32}its input is float16"
         raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
+    narrow = "" if classifier.info.kind == "onnx" else narrow_products()
+    if narrow:
+        message = f"{NO_FLOAT32}torch evaluates it in fewer bits by {narrow}"
+        raise UnsupportedOperatorError(message, hint=f"reset it, or {ANY_ARITHMETIC}")
 
 
 def _require_covered(network: Network) -> None:
@@ -450,11 +462,12 @@ def _coefficient_type(network: Network) -> torch.dtype:
     """The type in which coefficients of inner operations are propagated.
 
     Torch's convolutions in float64 take several times longer, its products twice as long. In
-    float32 they must be plain sums of products, without bfloat16 or a transform (NNPACK) inside.
+    float32 they must be plain sums of products, without a transform (NNPACK) inside; whether torch
+    multiplies in bfloat16 is asked at each use.
     """
     convolves = any(isinstance(node, Convolution) for node in network.nodes)
-    plain = torch.get_float32_matmul_precision() == "highest" and torch.backends.mkldnn.enabled
-    plain = plain and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    library = torch.backends.mkldnn
+    plain = bool(library.enabled) and library.is_available()  # type: ignore[no-untyped-call]
     return torch.float32 if convolves and plain and network.storable else torch.float64
 
 

@@ -239,7 +239,8 @@ def _scales_alone(factor: Any) -> Tensor:
 
 @_rule("mul", "mul_")
 def _product(call: ConstantCall, size: Tensor) -> Tensor:
-    return _product_error(*call.sizes[:2], *call.bounds[:2], size)
+    (x, y), (dx, dy) = call.sizes[:2], call.bounds[:2]
+    return _product_error(x, y, dx, dy, size)
 
 
 @_rule("square")
@@ -260,7 +261,8 @@ def _quotient_error(divisor: Any, dx: Any, dy: Any, size: Tensor) -> Tensor:
 def _quotient(call: ConstantCall, size: Tensor) -> Tensor:
     if call.keywords.get("rounding_mode") is not None and not call.exact:
         return _unknown(size)
-    return _quotient_error(call.sizes[1], *call.bounds[:2], size)
+    dx, dy = call.bounds[:2]
+    return _quotient_error(call.sizes[1], dx, dy, size)
 
 
 @_rule("reciprocal")

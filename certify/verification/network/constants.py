@@ -163,6 +163,8 @@ class Constants:
         size = torch.maximum(copied.abs(), error.contiguous() / (FEW_ROUNDINGS * UNIT))
         if not bool(torch.isfinite(size).all()):
             return matrix, torch.inf
+        if size.ndim == 3:  # of equal matrices one stands for all
+            size = size.amax(0, keepdim=True).expand_as(size).contiguous()
         self.sizes[copied.untyped_storage().data_ptr()] = size
         return copied, FEW_ROUNDINGS + 1
 

@@ -206,6 +206,8 @@ def _batch_norm(
     if len(rest) == 3 and rest[0]:
         message = "batch normalisation in training mode has no linear bounds"
         raise UnsupportedOperatorError(message)
+    if build.constants.roundings and bool((variance < 0).any()):  # what it has left of epsilon
+        build.constants.meet_obstacle(build.label)
     factor = 1 / (variance.double() + epsilon).sqrt()
     factor = factor if weight is None else factor * weight.double()
     shape = (1, -1, *[1] * (x.ndim - 2))

@@ -9,6 +9,7 @@ import onnx_models as om
 import onnxruntime
 import pytest
 from checked_nets import preprocessing
+from onnx import helper
 
 from robcert.certify.proof_check import UncheckableModelError, read_network
 from robcert.certify.proof_check.maps import Choice, Convolution, Factors, Matrix, Sum
@@ -52,6 +53,20 @@ CASES: dict[str, tuple[list[NodeProto], dict[str, np.ndarray]]] = {
     "gemm": (
         [n("Flatten", "x", "f"), n("Gemm", "f w b", "y", transB=1, alpha=0.5, beta=2.0)],
         {"w": floats(4, 60), "b": floats(4)},
+    ),
+    "leaky relu": ([n("LeakyRelu", "x", "y", alpha=0.3)], {}),
+    "leaky relu, usual slope": ([n("Neg", "x", "p"), n("LeakyRelu", "p", "y")], {}),
+    "clip": (
+        [n("Clip", "x lo hi", "y")],
+        {"lo": np.array(0.25, np.float32), "hi": np.array(0.6, np.float32)},
+    ),
+    "clip from above": (
+        [n("Neg", "x", "p"), helper.make_node("Clip", ["p", "", "hi"], ["y"])],
+        {"hi": np.array(-0.5, np.float32)},
+    ),
+    "clip with crossed limits": (
+        [n("Clip", "x lo hi", "y")],
+        {"lo": np.array(0.6, np.float32), "hi": np.array(0.4, np.float32)},
     ),
     "matmul left": ([n("MatMul", "w x", "y")], {"w": floats(3, 6)}),
     "matmul right": ([n("MatMul", "x w", "y")], {"w": floats(5, 3)}),
@@ -229,14 +244,20 @@ def test_preprocessing(stated: dict[str, Any], by_hand: Any) -> None:
         ([n("LogSoftmax", "f", "s", axis=-1), n("Identity", "s", "z")], ""),
         ([n("Softmax", "f", "z", axis=0)], "softmax after them is not over the classes"),
         ([n("Softmax", "f", "s", axis=1), n("Neg", "s", "z")], "(Softmax)"),
-        ([n("Sigmoid", "f", "z")], "node 'z_node' (Sigmoid): the checker has no bounds"),
+        ([n("Sigmoid", "f", "z")], "the sigmoid after them is not of one score alone"),
+        ([n("Sigmoid", "f", "s"), n("Neg", "s", "z")], "node 's_node' (Sigmoid): the checker has"),
         ([n("Mul", "f f", "z")], "products of two branches"),
         ([n("Add", "f lost", "z")], "its input 'lost' is unknown"),
-        ([n("ReduceMean", "f", "z", axes=[1])], "not one number for each of several classes"),
+        ([n("Reshape", "f s", "z")], "not one number for each of several classes"),
     ],
 )
 def test_what_ends_a_network(tail: list[NodeProto], refused: str) -> None:
-    made = om.model([n("Flatten", "x", "f"), *tail], inputs={"x": (1, *SHAPE)}, outputs={"z": None})
+    made = om.model(
+        [n("Flatten", "x", "f"), *tail],
+        inputs={"x": (1, *SHAPE)},
+        outputs={"z": None},
+        weights={"s": ints(2, 30)},
+    )
     data = made.SerializeToString()
     if not refused:
         network = read_network(data, "", preprocessing(SHAPE), SHAPE)
@@ -246,6 +267,42 @@ def test_what_ends_a_network(tail: list[NodeProto], refused: str) -> None:
     with pytest.raises(UncheckableModelError) as error:
         read_network(data, "", preprocessing(SHAPE), SHAPE)
     assert refused in str(error.value)
+
+
+@pytest.mark.parametrize("tail", [[], [n("Sigmoid", "s", "z")]])
+def test_one_score_is_that_of_the_second_of_two_classes(tail: list[NodeProto]) -> None:
+    nodes = [n("Flatten", "x", "f"), n("ReduceMean", "f", "s" if tail else "z", axes=[1]), *tail]
+    made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={"z": None})
+    network = read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
+    x = DRAWS.random(SHAPE)
+    assert network.values(x)[network.scores] == pytest.approx([0, x.mean()])
+
+
+@pytest.mark.parametrize(
+    ("operator", "first", "second", "exact"),
+    [
+        ("Add", 1.5, 0.25, True),
+        ("Add", 1.5, 1e-9, False),
+        ("Sub", 1.0, 1e-9, False),
+        ("Mul", 3.0, 0.5, True),
+        ("Mul", 1 / 3, 1 / 3, False),
+        ("Div", 1.0, 4.0, True),
+        ("Div", 1.0, 3.0, False),
+    ],
+)
+def test_constants_that_are_rounded_are_refused(
+    operator: str, first: float, second: float, exact: bool
+) -> None:
+    """Real arithmetic does not round them, and runtimes may round them in another way."""
+    nodes = [n("Flatten", "x", "f"), n(operator, "a b", "c"), n("Mul", "f c", "z")]
+    weights = {"a": np.array(first, np.float32), "b": np.array(second, np.float32)}
+    made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={"z": None}, weights=weights)
+    if exact:
+        network = read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
+        assert network.classes == 60
+        return
+    with pytest.raises(UncheckableModelError, match=r"'c_node' \(\w+\): it computes constants"):
+        read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
 
 
 def test_files_that_are_no_models() -> None:

@@ -85,7 +85,7 @@ def folded_scale() -> Made:
     made: dict[str, Array] = {name: draws(PIXELS, seed=at) for at, name in enumerate("gb")}
     made = {"gamma": made["g"], "beta": made["b"], "mean": draws(PIXELS, seed=3)}
     made["variance"] = np.abs(draws(PIXELS, seed=4)) + 0.1
-    return nodes, {**made, "eps": np.float32(1e-3), "w": draws(PIXELS, CLASSES)}
+    return nodes, {**made, "eps": np.array(1e-3, np.float32), "w": draws(PIXELS, CLASSES)}
 
 
 def joined() -> Made:
@@ -210,7 +210,7 @@ def test_a_limit_that_is_computed_is_refused_in_float32_alone(tmp_path: Path) ->
         om.node("Min", "x limit", "least"),
         om.node("MatMul", "least w", "y"),
     ]
-    made: Made = (nodes, {"third": np.float32(1 / 3), "w": draws(PIXELS, CLASSES)})
+    made: Made = (nodes, {"third": np.array(1 / 3, np.float32), "w": draws(PIXELS, CLASSES)})
     with pytest.raises(
         UnsupportedOperatorError, match=r"evaluation in float32: node 'least_node' \(Min\) depends"
     ) as caught:

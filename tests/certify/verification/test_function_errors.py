@@ -35,7 +35,7 @@ def exact_power(x: NDArray[np.float32], power: float) -> NDArray[np.longdouble]:
 
 def by_onnxruntime(x: NDArray[np.float32], power: float) -> NDArray[np.float32]:
     made = om.model([om.node("Pow", "x p", "y")], inputs={"x": (len(x),)}, outputs={"y": (len(x),)})
-    made.graph.initializer.append(numpy_helper.from_array(np.float32(power), "p"))
+    made.graph.initializer.append(numpy_helper.from_array(np.array(power, np.float32), "p"))
     session = onnxruntime.InferenceSession(
         made.SerializeToString(), providers=["CPUExecutionProvider"]
     )

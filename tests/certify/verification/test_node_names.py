@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from onnx import NodeProto
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Mod": ("logits half", "out", {"fmod": 1}),
     "TopK": ("logits count", "out places", {}),
     "Tan": ("logits", "out", {}),

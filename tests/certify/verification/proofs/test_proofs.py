@@ -10,12 +10,20 @@ import numpy as np
 import onnx_models as om
 import pytest
 import torch
+from checked_nets import preprocessing
+from integer_models import network as whole_numbers
+from integer_models import photographs
 from proved_nets import SHAPE, Proved, image, network, proved, sealed
 
 from robcert.certify.core import Ball, Norm
 from robcert.certify.errors import StoreError, UnsupportedOperatorError
 from robcert.certify.importer import load_classifier
-from robcert.certify.proof_check import ProofFileError, UncheckableModelError, check
+from robcert.certify.proof_check import (
+    ProofFileError,
+    UncheckableModelError,
+    check,
+    read_network,
+)
 from robcert.certify.verification.outcome import Arithmetic, Method, Open
 from robcert.certify.verification.proofs import Claim, ProofWriter, require_provable
 from robcert.certify.verification.prover import Prover
@@ -333,6 +341,123 @@ def test_max_pooling_and_every_method(tmp_path: Path, method: Method, pooled_fir
     report = check(tmp_path / "p.h5", model)
     assert len(report.verdicts) == count > 0
     assert report.proved
+
+
+ACTIVATIONS: dict[str, tuple[list[Any], int]] = {
+    "clip": ([om.node("Clip", "c low high", "r")], 3),
+    "leaky relu": ([om.node("LeakyRelu", "c", "r", alpha=0.2)], 3),
+    "both": ([om.node("LeakyRelu", "c", "l"), om.node("Clip", "l low high", "r")], 3),
+    "one score": ([om.node("Relu", "c", "r")], 1),
+    "one score of a clip": ([om.node("Clip", "c low high", "r")], 1),
+}
+
+
+def activated(folder: Path, name: str, *, sigmoid: bool = False) -> Path:
+    """A convolution, an activation, a dense layer."""
+    middle, scores = ACTIVATIONS[name]
+    draws = np.random.default_rng(4)
+    nodes = [
+        om.node("Conv", "x k b", "c", pads=[1, 1, 1, 1]),
+        *middle,
+        om.node("Flatten", "r", "f"),
+        om.node("Gemm", "f w v", "z"),
+    ]
+    nodes += [om.node("Sigmoid", "z", "p")] if sigmoid else []
+    weights: dict[str, Any] = {
+        "k": draws.normal(size=(2, 1, 3, 3)).astype(np.float32),
+        "b": draws.normal(size=2).astype(np.float32),
+        "w": (0.5 * draws.normal(size=(32, scores))).astype(np.float32),
+        "v": np.full(scores, 1.5, np.float32),
+    }
+    if any("low" in node.input for node in middle):
+        weights |= {"low": np.float32(-0.25), "high": np.float32(0.75)}
+    output = "p" if sigmoid else "z"
+    made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={output: None}, weights=weights)
+    return om.saved(folder, made)
+
+
+@pytest.mark.parametrize("arithmetic", list(Arithmetic))
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_clips_leaky_relus_and_single_scores_are_proved_again(
+    tmp_path: Path, name: str, arithmetic: Arithmetic
+) -> None:
+    model = activated(tmp_path, name, sigmoid="one score" in name)
+    classifier = load_classifier(model)
+    prover = Prover.of(classifier, arithmetic)
+    require_provable(prover, classifier, model)
+    x = image()
+    y = int(classifier.logits(x[None]).argmax())
+    largest = 0.0
+    with ProofWriter(tmp_path / "p.h5", prover, classifier) as writer:
+        for count, radius in enumerate((0.002, 0.01, 0.03, 0.06)):
+            ball = Ball(Norm.LINF, radius)
+            decision = prover.decide(x, y, ball, method=Method.AUTO, keep_proof=True)
+            if decision.proof is None:
+                break
+            writer.add(Claim(count, x, y, ball), decision.proof)
+            largest = radius
+    assert largest >= 0.01
+    report = check(tmp_path / "p.h5", model)
+    assert report.proved
+    assert all(verdict.short == 0 for verdict in report.verdicts)
+    # what is claimed is true of the runtime at random corners of the ball
+    corners = (x + largest * (2 * torch.randint(0, 2, (500, *SHAPE)) - 1)).clamp(0, 1)
+    assert bool((classifier.logits(corners).argmax(1) == y).all())
+
+
+def test_an_input_of_whole_numbers_is_proved_on_its_levels(tmp_path: Path) -> None:
+    model = om.saved(tmp_path, whole_numbers(integer=True))
+    classifier = load_classifier(model)
+    prover = Prover.of(classifier)
+    require_provable(prover, classifier, model)
+    pixels = photographs(1)[0].astype(np.float32) / 255
+    x = torch.from_numpy(pixels[None])
+    y = int(classifier.logits(x[None]).argmax())
+    for levels in (8, 4, 2, 1):
+        ball = Ball(Norm.LINF, levels / 255)
+        decision = prover.decide(x, y, ball, keep_proof=True)
+        if decision.proof is not None:
+            break
+    assert decision.proof is not None
+    with ProofWriter(tmp_path / "p.h5", prover, classifier) as writer:
+        writer.add(Claim(0, x, y, ball), decision.proof)
+    report = check(tmp_path / "p.h5", model)
+    assert report.proved
+    assert "on the levels of the input" in report.claim
+    draws = torch.Generator().manual_seed(0)
+    change = torch.randint(-levels, levels + 1, (500, *x.shape), generator=draws) / 255
+    assert bool((classifier.logits((x + change).clamp(0, 1)).argmax(1) == y).all())
+
+
+def test_arithmetic_on_whole_numbers_is_refused(tmp_path: Path) -> None:
+    """uint8 wraps around at 256."""
+    made = whole_numbers(integer=True)
+    made.graph.node[0].input[0] = "doubled"
+    made.graph.node.insert(0, om.node("Add", "x x", "doubled"))
+    how = preprocessing((1, 6, 6), range=[0.0, 255.0], dtype="uint8")
+    with pytest.raises(UncheckableModelError, match=r"'doubled_node' \(Add\): it computes with"):
+        read_network(made.SerializeToString(), "", how, (1, 6, 6))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_false_statement_about_them_is_not_proved(tmp_path: Path, name: str) -> None:
+    """The proof of a small radius, with a radius at which an image of another class is known."""
+    model = activated(tmp_path, name)
+    classifier = load_classifier(model)
+    prover = Prover.of(classifier)
+    x = image()
+    y = int(classifier.logits(x[None]).argmax())
+    decision = prover.decide(x, y, Ball(Norm.LINF, 0.002), keep_proof=True)
+    assert decision.proof is not None
+    with ProofWriter(tmp_path / "p.h5", prover, classifier) as writer:
+        writer.add(Claim(0, x, y, Ball(Norm.LINF, 0.002)), decision.proof)
+    draws = torch.Generator().manual_seed(0)
+    anywhere = torch.rand(4000, *SHAPE, generator=draws).round()
+    assert bool((classifier.logits(anywhere).argmax(1) != y).any())
+    with h5py.File(tmp_path / "p.h5", "r+") as file:
+        file[ONE].attrs["radius"] = 1.0
+    sealed(tmp_path / "p.h5")
+    assert not check(tmp_path / "p.h5", model).proved
 
 
 def test_an_interrupted_file_does_not_appear(example: Proved, tmp_path: Path) -> None:
