@@ -1,7 +1,7 @@
 """Has an HDF5 file read in a child process, under a memory and a time limit, before it is opened.
 
-The HDF5 library crashes or never returns on some damaged files: of 2 190 files with one changed byte
-three crashed it and one stopped it. A file that the child has read through does neither.
+The HDF5 library crashes or never returns on some damaged files: of 2 190 files with one changed
+byte three crashed it and one stopped it. A file that the child has read through does neither.
 """
 
 from __future__ import annotations

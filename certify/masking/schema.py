@@ -19,6 +19,12 @@ They are the positions of ``wrong_share`` along its second axis.
 _M, _E, _A = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED
 
 
+ADDED = (
+    *("inner", "long_search"),
+    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at", "wrong_share"),
+)
+"""Columns that files of version 2 may lack, because they were added later."""
+
 MASKING = declare(
     Schema(
         "masking",
@@ -99,11 +105,6 @@ MASKING = declare(
                 "margin_at", "i1", _A, "1 where PGD on the margin succeeds", "", ("strength",), -1
             ),
         ),
+        added=ADDED,
     )
 )
-
-ADDED = (
-    *("inner", "long_search"),
-    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at", "wrong_share"),
-)
-"""Columns that files of version 2 may lack, because they were added later."""

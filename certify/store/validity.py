@@ -130,7 +130,8 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
 def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:
     """Columns of ``table`` that are missing or not as ``schema`` says."""
     for column in (*schema.columns, COMPUTED):
-        if column.images and column.name not in table:
+        optional = column.images or column.name in schema.added
+        if optional and column.name not in table:
             continue
         if fault := _column_fault(table.get(column.name), column, rows):
             yield f"{table.name}/{column.name}", fault

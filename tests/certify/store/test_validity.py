@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import h5py
@@ -15,6 +16,7 @@ from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
 from robcert.certify.model.classifier import ModelInfo
+from robcert.certify.store.column import KNOWN
 from robcert.certify.store.layout import unpack_indices
 from robcert.certify.store.store import ResultStore
 
@@ -160,6 +162,16 @@ def test_tables_of_other_versions_are_left_to_the_version_check(path: Path) -> N
         pytest.raises(StoreError, match="has version 99 of the schema"),
     ):
         store.existing("clean")
+
+
+def test_columns_that_were_added_later_may_be_missing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KNOWN, "clean", replace(CLEAN, added=("confidence",)))
+    with h5py.File(path, "r+") as file:
+        del file["clean/confidence"]
+    with ResultStore.read(path) as store:
+        assert "confidence" not in store.existing("clean")[0]
 
 
 def test_a_bomb_of_indices_is_not_unpacked() -> None:
