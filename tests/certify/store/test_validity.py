@@ -132,6 +132,12 @@ CHANGES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
         "/clean/more: is of type",
     ),
     "an unknown kind": (attribute("clean/confidence", "kind", "sure"), "unknown kind of claim"),
+    "no units": (no_attribute("clean/confidence", "units"), "confidence: lacks the text units"),
+    "a number as doc": (attribute("data/index", "doc", 3), "/data/index: lacks the text doc"),
+    "no names of axes": (
+        no_attribute("clean/confidence", "DIMENSION_LABELS"),
+        "/clean/confidence: its first axis is not called 'image'",
+    ),
     "indices of others": (indices("0-9"), "/clean: settings name images that are not in the file"),
     "indices without end": (indices("0-99999999999999999"), "in a way that cannot be read"),
     "indices of no text": (indices([1, 2]), "in a way that cannot be read"),
