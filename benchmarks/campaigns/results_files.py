@@ -176,7 +176,7 @@ def _command(source: random.Random, path: Path, origin: Base) -> tuple[str, ...]
 
 
 def __getattr__(name: str) -> Campaign:
-    """``CAMPAIGN``, whose audit is made when it is asked for."""
+    """``CAMPAIGN``, whose audit is made when it is imported."""
     if name != "CAMPAIGN":
         raise AttributeError(name)
     return campaign(base(Path(tempfile.mkdtemp())))
