@@ -1,4 +1,4 @@
-"""JSON from a file of somebody else."""
+"""JSON from a file or an option."""
 
 from __future__ import annotations
 

@@ -203,7 +203,8 @@ COMMANDS = {
         "List the architectures that robcert train can build.", _architectures
     ),
     "doctor": LazyCommand(
-        "Show versions, devices and bundled files; test the numbers on request.", _doctor
+        "Show versions, devices and bundled files, or what is whole in a damaged results file.",
+        _doctor,
     ),
 }
 """The first argument is what the help lists; a test compares it with the command's own help."""

@@ -34,7 +34,7 @@ LOST = (*FAULTS, MemoryError)
 
 @dataclass(frozen=True, slots=True)
 class RescuedTable:
-    """What is left of one table.
+    """One table of a damaged file.
 
     Attributes:
         place: its path in the file.
@@ -49,10 +49,10 @@ class RescuedTable:
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What is left of a results file.
+    """The readable part of a results file.
 
     Attributes:
-        tables: tables of which something is left.
+        tables: tables whose rows were found.
         faults: the parts that cannot be read.
         header: why no row can be saved; empty if the header is whole.
     """

@@ -73,7 +73,7 @@ def _check(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, An
 
 
 def _rescue(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """What is left of the file, copied to the target."""
+    """Copy the readable part of the file to the target."""
     path, target = Path(request["path"]), Path(request["target"])
     size, padded = path.stat().st_size, target.with_name(f"{target.name}.padded")
     attempt = Rescue(size, frozenset(request["skip"]), tell)

@@ -34,6 +34,12 @@ NEEDLESS = -2
 _M, _E, _A = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED
 
 
+ADDED = (
+    *("inner", "long_search"),
+    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at", "wrong_share"),
+)
+"""Columns that files of version 2 may lack, because they were added later."""
+
 MASKING = declare(
     Schema(
         "masking",
@@ -115,6 +121,7 @@ MASKING = declare(
                 "margin_at", "i1", _A, "1 where PGD on the margin succeeds", "", ("strength",), -1
             ),
         ),
+        added=ADDED,
     )
 )
 
@@ -126,9 +133,3 @@ ROUND = declare(
         (Column("broken", "i1", _A, "1 where an attack of the round succeeds", fill=-1),),
     )
 )
-
-ADDED = (
-    *("inner", "long_search"),
-    *("averaged", "hopskipjump", "transfer_start", "naive_at", "margin_at", "wrong_share"),
-)
-"""Columns that files of version 2 may lack, because they were added later."""

@@ -39,13 +39,23 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A named, versioned set of columns: one group of a results file."""
+    """A named, versioned set of columns: one group of a results file.
+
+    Attributes:
+        name: name of the schema, and of the group of its tables.
+        version: rises with every change of meaning.
+        doc: one-line description.
+        columns: the columns of a table.
+        axis: what a row is.
+        added: columns that tables of this version may lack, because they were added later.
+    """
 
     name: str
     version: int
     doc: str
     columns: tuple[Column, ...]
     axis: Literal["image", "sample"] = "image"
+    added: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column:
         """Column called ``name``."""

@@ -38,6 +38,9 @@ TABLE: dict[str, type] = {
 }
 """Attributes of every table, with their types."""
 
+DESCRIPTION = ("doc", "units", "kind")
+"""Attributes of every array, all texts."""
+
 _WORDS = {str: "a text", int: "an integer", bool: "true or false", dict: "a JSON object"}
 
 _KINDS = frozenset(kind.value for kind in Kind)
@@ -130,10 +133,13 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
 def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:
     """Columns of ``table`` that are missing or not as ``schema`` says."""
     for column in (*schema.columns, COMPUTED):
-        if column.images and column.name not in table:
+        optional = column.images or column.name in schema.added
+        if optional and column.name not in table:
             continue
         if fault := _column_fault(table.get(column.name), column, rows):
             yield f"{table.name}/{column.name}", fault
+        elif table[column.name].dims[0].label != schema.axis:
+            yield f"{table.name}/{column.name}", f"its first axis is not called {schema.axis!r}"
         elif column is COMPUTED and not np.isin(table[COMPUTED.name][()], (0, 1)).all():
             yield f"{table.name}/{column.name}", "has values other than 0 and 1"
 
@@ -164,9 +170,11 @@ def _description_fault(data: h5py.Dataset) -> str:
             read_attribute(data.parent, str(data.name).rsplit("/", 1)[1])
         except StoreError as error:
             return str(error)
-    if "kind" in data.attrs and str(data.attrs["kind"]) not in _KINDS:
-        return f"has an unknown kind of claim: {data.attrs['kind']!r}"
-    return ""
+    for name in DESCRIPTION:
+        if not isinstance(data.attrs.get(name), str):
+            return f"lacks the text {name}"
+    kind = data.attrs["kind"]
+    return "" if kind in _KINDS else f"has an unknown kind of claim: {kind!r}"
 
 
 def _indices_fault(table: h5py.Group, rows: int) -> str:

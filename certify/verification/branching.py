@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .bounds.slopes import Choice, StepBudget, Optimised, Units, evaluate, optimise
+from .bounds.slopes import Choice, Optimised, StepBudget, Units, evaluate, optimise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

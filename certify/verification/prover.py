@@ -19,7 +19,7 @@ from robcert.certify.numerics import narrow_products
 from .bounds import Bounds, Region, Rounding, propagate
 from .bounds.intervals import UnboundedError
 from .bounds.propagation import OutOfTimeError
-from .bounds.slopes import Choice, StepBudget, Optimised, Units, optimise
+from .bounds.slopes import Choice, Optimised, StepBudget, Units, optimise
 from .branching import Regions, Search, joined
 from .network import Convolution, Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Leaves, Method, Open, Proof

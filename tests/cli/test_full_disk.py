@@ -107,7 +107,7 @@ def test_a_large_file_is_changed_on_disk_where_there_is_space(
     monkeypatch.setattr(store_file, "LARGEST_IN_MEMORY", 0)
     with opened(tmp_path / "r.h5") as store:
         filled(store, SOME)
-    monkeypatch.setattr(store_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3))
     fill(monkeypatch)
     with (
         pytest.raises(StoreError, match=r"cannot write .*r.h5: No space left on device"),

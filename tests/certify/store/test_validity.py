@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import h5py
@@ -15,6 +16,7 @@ from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
 from robcert.certify.model.classifier import ModelInfo
+from robcert.certify.store.column import KNOWN
 from robcert.certify.store.layout import unpack_indices
 from robcert.certify.store.store import ResultStore
 
@@ -130,6 +132,12 @@ CHANGES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
         "/clean/more: is of type",
     ),
     "an unknown kind": (attribute("clean/confidence", "kind", "sure"), "unknown kind of claim"),
+    "no units": (no_attribute("clean/confidence", "units"), "confidence: lacks the text units"),
+    "a number as doc": (attribute("data/index", "doc", 3), "/data/index: lacks the text doc"),
+    "no names of axes": (
+        no_attribute("clean/confidence", "DIMENSION_LABELS"),
+        "/clean/confidence: its first axis is not called 'image'",
+    ),
     "indices of others": (indices("0-9"), "/clean: settings name images that are not in the file"),
     "indices without end": (indices("0-99999999999999999"), "in a way that cannot be read"),
     "indices of no text": (indices([1, 2]), "in a way that cannot be read"),
@@ -160,6 +168,16 @@ def test_tables_of_other_versions_are_left_to_the_version_check(path: Path) -> N
         pytest.raises(StoreError, match="has version 99 of the schema"),
     ):
         store.existing("clean")
+
+
+def test_columns_that_were_added_later_may_be_missing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KNOWN, "clean", replace(CLEAN, added=("confidence",)))
+    with h5py.File(path, "r+") as file:
+        del file["clean/confidence"]
+    with ResultStore.read(path) as store:
+        assert "confidence" not in store.existing("clean")[0]
 
 
 def test_a_bomb_of_indices_is_not_unpacked() -> None:
