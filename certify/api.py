@@ -55,6 +55,7 @@ from .api_options import (
     preprocessing,
     profile_of,
     request_of,
+    run_limits,
 )
 from .core import silent
 from .errors import DataError, InvalidParameterError, StoreError
@@ -122,8 +123,8 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
         model: a file, a torch module, or a loaded model, which is returned as it is.
         data: images of the analyses to come, which determine layout and size of the model's input;
             required for a torch module.
-        options: only ``preprocess``, ``output``, ``task``, ``device`` and ``threads`` have an
-            effect.
+        options: only ``preprocess``, ``output``, ``task``, ``device``, ``threads``, ``call_limit``
+            and ``memory_limit`` have an effect.
 
     Raises:
         ModelFileError: the file is bad, unsafe or no image classifier; the module is in training
@@ -141,6 +142,7 @@ def load_model(model: Model, data: Images | None = None, **options: Unpack[Optio
         multiclass=options.get("task") is not None,
         device=options.get("device", "auto"),
         threads=options.get("threads", 0),
+        limits=run_limits(options),
     )
     return load_classifier(found, how, images=images)
 
@@ -326,7 +328,8 @@ def verify_property(
         model: ONNX file with one float32 input and one float32 output.
         file: the property, plain or compressed by gzip.
         settings: budget, method, arithmetic, tolerance and seed; by default 60 seconds in all.
-        output: name of the model's output, where it has several.
+        output: name of the model's output; by default, of several, the only float32 tensor with
+            as many elements as the property has outputs.
         progress: is told of the parts of the property that are decided.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from robcert.certify.auditing import SessionRequest
 from robcert.certify.data import ImageSet
-from robcert.certify.importer import torch_device
+from robcert.certify.importer import RunLimits, torch_device
 from robcert.certify.model import Classifier, PreprocessOptions, module_classifier
 from robcert.certify.verification import VerificationSettings
 
@@ -53,6 +53,10 @@ class Options(TypedDict, total=False):
             more than two.
         allow_low_accuracy: continue even if clean accuracy is at chance level.
         time_budget: seconds after which no new work is started.
+        call_limit: longest time of one call of the model in seconds; default 60, and 5 for each
+            image of its batch.
+        memory_limit: bytes that the model may use; default 3 GiB to load an ONNX file, and where
+            its cost depends on the pixels, else the memory of the machine.
         progress: function that is called with the progress of each task.
     """
 
@@ -73,6 +77,8 @@ class Options(TypedDict, total=False):
     task: Literal["multiclass"]
     allow_low_accuracy: bool
     time_budget: float
+    call_limit: float
+    memory_limit: int
     progress: Progress
 
 
@@ -107,6 +113,20 @@ def request_of(
         task=options.get("task"),
         allow_low_accuracy=options.get("allow_low_accuracy", False),
         seconds=_seconds(options),
+        limits=run_limits(options),
+    )
+
+
+def run_limits(options: Options) -> RunLimits:
+    """What the model may use.
+
+    Raises:
+        InvalidParameterError: a limit has no valid value.
+    """
+    seconds = options.get("call_limit")
+    return RunLimits(
+        seconds=None if seconds is None else _number("call_limit", seconds),
+        memory=_whole(options, "memory_limit"),
     )
 
 

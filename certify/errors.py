@@ -78,6 +78,10 @@ class StoreError(RobcertError):
     """A results file cannot be read, written or resumed."""
 
 
+class OutputError(RobcertError):
+    """A file of output cannot be written."""
+
+
 class TrainingError(RobcertError):
     """A training run cannot start, resume or continue."""
 

@@ -28,12 +28,14 @@ def check_proof(
     """Prove the statements of a proof file again, independently of the prover.
 
     Reads the model by itself and computes in NumPy in float64, without the code of robcert verify.
-    Prints certified statements and the measured margin of each image. Exit status: 0 all proved, 1
+    Prints certified statements and the measured margin of each image, then the model, the
+    preprocessing and the images that they are about. Exit status: 0 all proved, 1
     not all, 2 the proof was changed, is damaged or is about another model.
 
     Example: robcert check-proof proof.h5 --model model.onnx
     """
     from robcert.certify.proof_check import ProofCheckError, check
+    from robcert.certify.visible import visible
 
     try:
         report = check(proof, model, on_verdict=None if as_json else _print_verdict)
@@ -42,7 +44,8 @@ def check_proof(
     if as_json:
         echo(json.dumps(_json(report), indent=2, ensure_ascii=False))
     else:
-        echo(report.claim)
+        for line in (report.claim, *report.subject):
+            echo(visible(line))
     if not report.proved:
         raise typer.Exit(1)
 
@@ -67,6 +70,9 @@ def _json(report: Report) -> dict[str, object]:
         "command": "check-proof",
         "model": report.about.model_file,
         "model_sha256": report.about.model_sha256,
+        "output": report.about.output,
+        "preprocessing": json.loads(report.about.preprocessing),
+        "data": report.about.data_name,
         "arithmetic": "float32" if report.about.float32 else "real",
         "proved": report.proved,
         "claim": report.claim,

@@ -88,3 +88,17 @@ def compare(
         from .shell.render import print_tables
 
         print_tables([next(found.tables())] if brief else found.tables())
+    _require_sound(results)
+
+
+def _require_sound(results: list[Path]) -> None:
+    """Raise if an adversarial image lies within a proven radius of one of the files.
+
+    Raises:
+        ContradictionError: one does.
+    """
+    from robcert.certify.store import ResultStore, ledger
+
+    for path in results:
+        with ResultStore.read(path) as store:
+            ledger(store).require_sound()

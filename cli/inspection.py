@@ -25,10 +25,12 @@ def inspect(options: AnalysisOptions) -> None:
     Example: robcert inspect --model model.onnx --data images.npz
     """
     from robcert.certify.auditing import inspection_table
+    from robcert.certify.numerics import limited_memory
 
     from .shell.render import print_tables, print_warning
 
-    inspection, data = _inspected(options)
+    with limited_memory(request_of(options).limits.memory):
+        inspection, data = _inspected(options)
     if options.as_json:
         _print_json(options, inspection, data)
         return

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robcert.certify.errors import RobcertError
+from robcert.certify.whole_file import FULL
 
 from .commands import COMMANDS
 from .shell.command_group import LazyGroup
 from .shell.echo import echo
+from .shell.interrupt import end_after_interrupt, end_now, interrupt_told
 from .shell.invocation import command_line, remember, something_saved
 
 if TYPE_CHECKING:
@@ -73,7 +75,12 @@ def root(
 
 def main() -> None:
     """Run the program on the command line's arguments and exit with its status."""
-    sys.exit(run(sys.argv[1:]))
+    remember(tuple(sys.argv[1:]))
+    end_after_interrupt(command_line(), EXIT_INTERRUPTED)
+    status = run(sys.argv[1:])
+    if status == EXIT_INTERRUPTED and sys.argv[1:2] != ["train"]:  # it has processes to end
+        end_now(status)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -102,6 +109,7 @@ def run(arguments: Sequence[str]) -> int:
             echo(traceback.format_exc().rstrip(), err=True)
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
+        interrupt_told()
         _say(_interrupted(arguments))
     return status if isinstance(status, int) else 0
 
@@ -143,9 +151,14 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
         return message, f"robcert {_command_of(arguments)}--help lists the options"
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
+        if not where and error.errno in FULL:  # files of output are named by their writers
+            where = " for standard output or temporary files"
         return f"{error.strerror}{where}", ""
     if _no_memory(error):
         return "out of memory", "pass a smaller --batch-size"
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        message = f"this process may not have the memory that its libraries need: {error}"
+        return message, "raise the limit on its address space (ulimit -v), or remove it"
     return (
         f"{type(error).__name__}: {error} (this is a bug in robcert)",
         "run the same command with --debug for the traceback, and report it",

@@ -12,6 +12,28 @@ from .shell.session import CommandContext, note
 if TYPE_CHECKING:
     from robcert.certify.verification import VerificationSettings, proofs
 
+    from .shell.options import AnalysisOptions
+
+
+def require_proof_file(options: AnalysisOptions, path: Path | None) -> None:
+    """Raise if no proofs can be written to ``path``; called before the model is opened.
+
+    Raises:
+        InvalidParameterError: no model is named, or the file cannot be the one of the proofs.
+    """
+    if path is None:
+        return
+    if options.model is None:
+        message = "--save-proof needs --model: proofs are about a file"
+        raise InvalidParameterError(message, hint="add --model FILE.onnx")
+    others = [one for one in (options.model, options.out) if one is not None]
+    if path.is_dir() or path.resolve() in [one.resolve() for one in others]:
+        message = f"the proofs cannot be written to {path}"
+        raise InvalidParameterError(message, hint="name a new file, not that of the results")
+    if not path.absolute().parent.is_dir():
+        message = f"the proofs cannot be written to {path}: there is no such folder"
+        raise InvalidParameterError(message, hint="name a new file in an existing folder")
+
 
 def proof_plan(
     context: CommandContext, settings: VerificationSettings, path: Path | None
@@ -21,15 +43,11 @@ def proof_plan(
     Raises:
         RobcertError: no proof about this model can be saved.
     """
-    if path is None:
+    if path is None or context.options.model is None:
         return None
     from robcert.certify.verification import proofs
 
-    if context.options.model is None:
-        message = "--save-proof needs --model: proofs are about a file"
-        raise InvalidParameterError(message)
-    results = context.session.store.path
-    if path.is_dir() or path.resolve() == Path(results).resolve():
+    if path.resolve() == Path(context.session.store.path).resolve():
         message = f"the proofs cannot be written to {path}"
         raise InvalidParameterError(message, hint="name a new file, not that of the results")
     return proofs.ProofPlan.of(context.session.classifier, settings, context.options.model, path)

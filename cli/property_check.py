@@ -15,7 +15,7 @@ from .shell import values
 from .shell.echo import echo
 from .shell.progress import TerminalProgress
 from .shell.render import print_json, print_tables
-from .shell.session import note, tune_torch
+from .shell.session import note, run_limits, tune_torch
 
 if TYPE_CHECKING:
     from robcert.certify.verification import PropertySettings, PropertySummary
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 USED = frozenset(
     {
         *("model", "output", "threads", "seed", "as_json", "quiet", "debug"),
+        *("call_limit", "memory_limit"),
         *("budget", "method", "arithmetic", "property_file", "answers"),
     }
 )
@@ -57,9 +58,8 @@ class PropertyOptions:
         """
         from robcert.certify.verification import Arithmetic, Method, PropertySettings
 
-        usual = PropertySettings().seconds
         return PropertySettings(
-            seconds=usual if self.budget is None else values.seconds(self.budget),
+            seconds=values.positive_seconds(self.budget, "--budget", PropertySettings().seconds),
             method=Method(self.method),
             arithmetic=Arithmetic(self.arithmetic),
             seed=seed,
@@ -93,15 +93,20 @@ def answer_property(
     if asked.answers is not None:
         require_writable(asked.answers)
     from robcert.certify.verification import check_property
+    from robcert.certify.whole_file import write_whole
 
     tune_torch(options.threads)
     with TerminalProgress(quiet=options.quiet) as progress:
         summary = check_property(
-            options.model, asked.file, settings, output=options.output, progress=progress
+            options.model,
+            asked.file,
+            settings,
+            output=options.output,
+            progress=progress,
+            limits=run_limits(options),
         )
     if asked.answers is not None:
-        asked.answers.parent.mkdir(parents=True, exist_ok=True)
-        asked.answers.write_text(summary.answer_text(), encoding="utf-8")
+        write_whole(asked.answers, summary.answer_text().encode())
     _print(options, asked, settings, summary)
     enforce_holds(summary)
 
@@ -143,8 +148,11 @@ def enforce_holds(summary: PropertySummary) -> None:
 
     if summary.answer is Answer.HOLDS:
         return
-    said = "is violated" if summary.answer is Answer.VIOLATED else "is undecided"
-    why = f": {summary.reason}" if summary.reason else ""
+    said = {
+        Answer.VIOLATED: "is violated",
+        Answer.WITHIN_TOLERANCE: "is violated within the tolerance of the competition",
+    }.get(summary.answer, "is undecided")
+    why = f": {summary.reason}" if said == "is undecided" and summary.reason else ""
     echo(f"failed: the property {said}{why}", err=True)
     raise typer.Exit(1)
 

@@ -25,5 +25,8 @@ def report(
     Example: robcert report robcert-results/model-1a2b3c4d.h5
     """
     from robcert.certify.report import write_report
+    from robcert.certify.store import ResultStore, ledger
 
     echo(str(write_report(results, out)))
+    with ResultStore.read(results) as store:
+        ledger(store).require_sound()

@@ -47,6 +47,7 @@ def show(
 
     Example: robcert show results.h5 --group attack/linf-quick-1a2b3c4d --format csv > attack.csv
     """
+    import robcert.certify.auditing  # noqa: F401  # registers the schemas of all tables
     from robcert.certify.store import ResultStore
 
     printed = output_format(form, as_json=as_json, as_csv=as_csv)

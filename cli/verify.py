@@ -4,17 +4,94 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .proof_saving import proof_plan, save_proofs
+from .proof_saving import proof_plan, require_proof_file, save_proofs
 from .property_check import PropertyOptions, answer_property, require_no_answers
 from .shell import checks, values
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.run import report_groups
-from .shell.session import command_context, epsilons, note
-from .shell.values import either
+from .shell.session import command_context, note, typed_epsilons
+
+if TYPE_CHECKING:
+    from robcert.certify.auditing import Findings
+    from robcert.certify.verification import VerificationSettings
+
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help="Time per image for attacks and proofs, such as 10s or 2m [default: 2s, 10s or 60s by "
+        "--profile]; of a --property for its search and proofs [default: 60s]. Loading the model "
+        "and preparing it for proofs, some seconds in all, are not counted.",
+    ),
+]
+MethodName = Annotated[
+    Literal["auto", "interval", "crown-ibp", "crown", "alpha", "branch"],
+    typer.Option(
+        "--method",
+        help="interval: interval arithmetic; crown-ibp: linear bounds over intervals; crown: "
+        "linear bounds throughout; alpha: the same with optimised slopes; branch: branch and "
+        "bound; auto: all in turn within --budget.",
+    ),
+]
+ArithmeticName = Annotated[
+    Literal["float32", "real"],
+    typer.Option(
+        "--arithmetic",
+        help="float32: certificates hold for every evaluation in float32, in any order of its "
+        "sums; real: in exact arithmetic for the stored weights.",
+    ),
+]
+SaveImages = Annotated[
+    bool,
+    typer.Option("--save-images", help="Keep the adversarial examples in the results file."),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        help="Figure of accuracy from both sides and of the bracket of each image: PNG, PDF or "
+        "SVG.",
+    ),
+]
+PropertyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--property",
+        help="Check this property instead (VNN-LIB, .vnnlib or .vnnlib.gz), whose inputs are those "
+        "of the model file and not images. Exits with 0 if it holds, with 1 if it is violated or "
+        "undecided.",
+    ),
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        "--answers",
+        help="With --property: write the answer to this file in the format of the verification "
+        "competition, a counterexample included.",
+    ),
+]
+SaveProof = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-proof",
+        help="File for a proof of each certified image, at the largest --eps that is certified, "
+        "else at its radius; robcert check-proof proves it again. Networks of ReLUs and max "
+        "pooling only.",
+    ),
+]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-under",
+        help="Exit with 1 if the certified share is lower, or if --time-budget leaves it "
+        "undecided: verified_accuracy=0.4, verified_accuracy@8/255=40%. Without a radius: that of "
+        "the first --eps.",
+    ),
+]
 
 
 @analysis_options(*EveryGroup)
@@ -22,78 +99,15 @@ def verify(
     options: AnalysisOptions,
     *,
     invocation: typer.Context,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            help="Time per image, such as 10s or 2m [default: 2s, 10s or 60s by --profile]; of a "
-            "--property as a whole [default: 60s].",
-        ),
-    ] = None,
-    method: Annotated[
-        Literal["auto", "interval", "crown-ibp", "crown", "alpha", "branch"],
-        typer.Option(
-            "--method",
-            help="interval: interval arithmetic; crown-ibp: linear bounds over intervals; crown: "
-            "linear bounds throughout; alpha: the same with optimised slopes; branch: branch and "
-            "bound; auto: all in turn within --budget.",
-        ),
-    ] = "auto",
-    arithmetic: Annotated[
-        Literal["float32", "real"],
-        typer.Option(
-            "--arithmetic",
-            help="float32: certificates hold for every evaluation in float32, in any order of its "
-            "sums; real: in exact arithmetic for the stored weights.",
-        ),
-    ] = "float32",
-    save_images: Annotated[
-        bool,
-        typer.Option("--save-images", help="Keep the adversarial examples in the results file."),
-    ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            help="Figure of accuracy from both sides and of the bracket of each image: PNG, PDF "
-            "or SVG.",
-        ),
-    ] = None,
-    property_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--property",
-            help="Check this property instead (VNN-LIB, .vnnlib or .vnnlib.gz), whose inputs are "
-            "those of the model file and not images. Exits with 0 if it holds, with 1 if it is "
-            "violated or undecided.",
-        ),
-    ] = None,
-    answers: Annotated[
-        Path | None,
-        typer.Option(
-            "--answers",
-            help="With --property: write the answer to this file in the format of the "
-            "verification competition, a counterexample included.",
-        ),
-    ] = None,
-    save_proof: Annotated[
-        Path | None,
-        typer.Option(
-            "--save-proof",
-            help="File for a proof of each certified image, at the largest --eps that is "
-            "certified, else at its radius; robcert check-proof proves it again. Networks of "
-            "ReLUs and max pooling only.",
-        ),
-    ] = None,
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-under",
-            help="Exit with 1 if the certified share is lower, or if --time-budget leaves it "
-            "undecided: verified_accuracy=0.4, verified_accuracy@8/255=40%. Without a radius: that "
-            "of the first --eps.",
-        ),
-    ] = None,
+    budget: Budget = None,
+    method: MethodName = "auto",
+    arithmetic: ArithmeticName = "float32",
+    save_images: SaveImages = False,
+    plot: Plot = None,
+    property_file: PropertyFile = None,
+    answers: Answers = None,
+    save_proof: SaveProof = None,
+    fail_under: FailUnder = None,
 ) -> None:
     """Certify the model itself: largest proven radius and robust accuracy from both sides.
 
@@ -110,26 +124,53 @@ def verify(
         answer_property(invocation, options, asked)
         return
     require_no_answers(answers)
-    from robcert.certify.tables import require_picture
-    from robcert.certify.verification import (
-        Arithmetic,
-        Method,
-        VerificationSettings,
-        analyse,
-        save_brackets,
-    )
+    require_proof_file(options, save_proof)
+    settings = _settings(options, budget, method, arithmetic, save_images=save_images)
+    gates = checks.gates_of(fail_under, "verify", checks.of_verification(settings))
+    checks.enforce(gates, _verified(options, settings, plot, save_proof))
+
+
+def _settings(
+    options: AnalysisOptions,
+    budget: str | None,
+    method: str,
+    arithmetic: str,
+    *,
+    save_images: bool,
+) -> VerificationSettings:
+    """Settings of the certificates.
+
+    Raises:
+        InvalidParameterError: an option has no valid value.
+    """
+    from robcert.certify.verification import Arithmetic, Method, VerificationSettings
 
     base = VerificationSettings.of_profile(options.profile)
-    settings = replace(
+    return replace(
         base,
         norm=options.norm,
-        epsilons=epsilons(options),
-        seconds=either(None if budget is None else values.seconds(budget), base.seconds),
+        epsilons=typed_epsilons(options),
+        seconds=values.positive_seconds(budget, "--budget", base.seconds),
         method=Method(method),
         arithmetic=Arithmetic(arithmetic),
         save_images=save_images,
     )
-    gates = checks.gates_of(fail_under, "verify", checks.of_verification(settings))
+
+
+def _verified(
+    options: AnalysisOptions,
+    settings: VerificationSettings,
+    plot: Path | None,
+    save_proof: Path | None,
+) -> Findings:
+    """Certify the images and print the result; what gates test.
+
+    Raises:
+        RobcertError: model, images or a file to be written are not as they must be.
+    """
+    from robcert.certify.tables import require_picture
+    from robcert.certify.verification import analyse, save_brackets
+
     if plot is not None:
         require_picture(plot)
     with command_context(options) as context:
@@ -140,5 +181,4 @@ def verify(
         if plot is not None and len(reading.group.indices):
             save_brackets(plot, context.session.store, path)
             note(options, f"picture: {plot}")
-        found = checks.findings_of_verification(context, reading)
-    checks.enforce(gates, found)
+        return checks.findings_of_verification(context, reading)

@@ -38,7 +38,8 @@ with h5py.File("results.h5") as file:
 A key is a readable prefix and eight hexadecimal digits of the SHA-256 of settings and seed, so each
 combination of settings has its own table in the file. A table that belongs to another one is stored
 inside it. Every table has the attributes `schema`, `schema_version`, `doc`, `axis`, `settings`
-(JSON), `seed`, `complete` and `created`; every dataset has `doc`, `units`, `kind` and named axes.
+(JSON), `seed`, `complete`, `created` and `number`, which counts the tables of the file in the order
+of their creation; every dataset has `doc`, `units`, `kind` and named axes.
 For a model with an integer input `settings` also has `input_step`, one level of the input in pixel
 units, and `input_rounding`: images and distances of such a table are on the levels, and the
 perturbations keep their length in l2 and l1. Tables without either are of earlier versions, which
@@ -63,6 +64,13 @@ any moment leaves a readable file and loses at most the current batch. Images ar
 beside the file until a table is finished. A power failure is not covered. While a command runs,
 `.<name>.lock` prevents a second one from writing; reading is always possible (h5py:
 `locking=False`).
+
+**Damage.** A file that another process wrote is read through in a child process before it is
+opened, because the HDF5 library crashes on some damaged files; this takes about 0.3 s. Then its
+structure, attributes and lists of images are compared with this page. The first fault is one line
+that names its place. `robcert doctor FILE` lists the whole rows of each table, and `--out NEW`
+saves them; the commands that wrote the file compute the rest with NEW as their `--out`. HDF5 has no
+checksums of values that are written in place: a changed number in a column is not found.
 
 **Versions.** A reader rejects a `format_version` or `schema_version` that it does not know; a
 change of meaning gets a new version.

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from robcert.certify.errors import TrainingError
 from robcert.certify.model import PROVENANCE_KEY, Preprocessing
 from robcert.certify.numerics import generator
+from robcert.certify.whole_file import write_whole
 from robcert.trainers.loop import (
     MODEL,
     checkpoint_file,
     load_network,
     read_description,
-    write_whole,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ def export_checkpoint(path: Path, out: Path | None = None) -> Path:
             spec.preprocessing, str(description.data.get("name", "")), provenance
         ),
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, content)
     return target
 

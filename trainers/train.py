@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from robcert.certify.core import Progress, silent
 from robcert.certify.errors import TrainingError
 from robcert.certify.file_lock import FileLock
+from robcert.certify.whole_file import output_errors
 from robcert.trainers.data import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
 from robcert.trainers.loop import (
     ALONE,
@@ -181,11 +182,16 @@ def _held(plan: TrainPlan) -> Iterator[None]:
         yield
         return
     out = plan.out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out, TrainingError)
+    new = not out.exists()
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out, TrainingError)
     try:
         yield
     finally:
+        if new:
+            with contextlib.suppress(OSError):  # it holds a run, or was never made
+                out.rmdir()
         lock.release()
 
 

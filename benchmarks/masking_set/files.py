@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robcert.certify.whole_file import write_whole
 from robcert.trainers.export import INPUT, OnnxMetadata, onnx_bytes
-from robcert.trainers.loop import write_whole
 
 if TYPE_CHECKING:
     import numpy as np

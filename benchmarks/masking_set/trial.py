@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from robcert.certify import masking
-from robcert.certify.attacks import PgdConfig, multi_targeted, pgd, square, transfer
+from robcert.certify.attacks import PgdConfig, SquareConfig, multi_targeted, pgd, square, transfer
 from robcert.certify.core import Ball, Norm
 from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.masking import (
@@ -222,7 +222,7 @@ def _stronger(entry: Entry, kit: Kit, model: Classifier, batch: Batch, ball: Bal
     found = [transfer(source, model, batch, ball, steps=STEPS, seed=s).x_adv for s in range(3)]
     if entry.inverse is not None:
         return found
-    found.append(square(model, batch, ball, queries=QUERIES, seed=7).x_adv)
+    found.append(square(model, batch, ball, SquareConfig(QUERIES), seed=7).x_adv)
     if model.differentiable:
         long = PgdConfig(STEPS)
         repeated = replace(long, restarts=RESTARTS)

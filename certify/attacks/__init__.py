@@ -4,7 +4,7 @@ from .analysis import analyse, default_epsilons
 from .black_box.hopskipjump import NORMS, hopskipjump
 from .black_box.label_only import label_search
 from .black_box.noise import noise_search
-from .black_box.square import square
+from .black_box.square import SquareConfig, square
 from .black_box.transfer import require_same_task, require_source, transfer
 from .black_box.transfer_start import TransferStartConfig, transfer_start
 from .catalogue import CATALOGUE
@@ -15,7 +15,7 @@ from .figures import attack_curve, charts, save_accuracy, transfer_curves
 from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
-from .search.state import Found
+from .search.state import Found, verified
 from .settings import NO_CLASS_IS, SEARCH, AttackSettings
 from .suites import Suite, attacks_of, without_radius
 from .summary import (
@@ -49,6 +49,7 @@ __all__ = [
     "Found",
     "PgdConfig",
     "RobustAccuracy",
+    "SquareConfig",
     "Suite",
     "TransferSettings",
     "TransferStartConfig",
@@ -85,5 +86,6 @@ __all__ = [
     "transfer_start",
     "transfer_tables",
     "unbounded",
+    "verified",
     "without_radius",
 ]

@@ -14,7 +14,7 @@ from .black_box.boundary import run_boundary
 from .black_box.hopskipjump import run_hopskipjump
 from .black_box.noise import run_noise
 from .black_box.spatial import run_spatial
-from .black_box.square import run_square
+from .black_box.square import SquareConfig, run_square
 from .gradient.apgd import run_apgd, run_apgd_targeted, run_apgd_towards
 from .gradient.carlini_wagner import CarliniWagnerConfig, run_carlini_wagner
 from .gradient.ddn import run_ddn
@@ -202,7 +202,7 @@ def _apgd_targeted(budget: AttackBudget) -> RadiusAttack:
 
 
 def _square(budget: AttackBudget) -> RadiusAttack:
-    return lambda state, task: run_square(state, task, queries=budget.queries)
+    return lambda state, task: run_square(state, task, SquareConfig(budget.queries))
 
 
 def _noise(budget: AttackBudget) -> RadiusAttack:

@@ -108,7 +108,7 @@ def save_accuracy(path: Path, curves: list[AccuracyCurve], *, norm: str, title: 
     axes.set_ylabel("accuracy (attacked)")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, ncols=2)  # covers none
     figure.suptitle(title)
     save_picture(figure, path)
 

@@ -25,7 +25,7 @@ from robcert.certify.errors import (
     InvalidParameterError,
     require_at_least,
 )
-from robcert.certify.importer import LoadOptions, load_classifier
+from robcert.certify.importer import LoadOptions, RunLimits, load_classifier
 from robcert.certify.model import (
     Classifier,
     PreprocessOptions,
@@ -35,7 +35,7 @@ from robcert.certify.model import (
     near_chance,
     require_above_chance,
 )
-from robcert.certify.numerics import keep_freed_memory
+from robcert.certify.numerics import keep_freed_memory, limited_memory
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
@@ -82,6 +82,7 @@ class SessionRequest:
         task: ``multiclass`` states that each image has one class, see ``LoadOptions``.
         allow_low_accuracy: continue even if clean accuracy is at chance level.
         seconds: time after which no new work is started; None for no limit.
+        limits: time of a call of the model, and memory.
     """
 
     model: Path | Classifier | None = None
@@ -103,6 +104,7 @@ class SessionRequest:
     task: Task | None = None
     allow_low_accuracy: bool = False
     seconds: float | None = None
+    limits: RunLimits = field(default_factory=RunLimits)
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
@@ -122,6 +124,7 @@ class SessionRequest:
             multiclass=self.task is not None,
             device=self.device,
             threads=self.threads or 0,
+            limits=self.limits,
         )
 
     @property
@@ -187,7 +190,7 @@ def open_session(
         RobcertError: any of these does not hold.
     """
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
-    with torch_threads(request.threads):
+    with torch_threads(request.threads), limited_memory(request.limits.memory):
         classifier, loaded = load_pair(request, on_note)
         order = fitting_order(classifier, loaded)
         images = order.images

@@ -311,7 +311,7 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "masking",
         "masking check",
-        (MASKING,),
+        (MASKING, masking.ROUND),
         reads(masking.summarise, masking.tables),
         Section.MASKING,
         shows(masking.MaskingSummary, masking.charts),

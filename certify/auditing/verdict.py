@@ -67,6 +67,19 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherNorm:
+    """What a file holds about a norm that the headline is not about.
+
+    Attributes:
+        attack: the attack on most images.
+        verification: the last certificates of the model itself; None without any.
+    """
+
+    attack: AttackSummary
+    verification: VerificationSummary | None
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """The summaries that a verdict is based on; None for what was not computed.
 
@@ -80,6 +93,7 @@ class Findings:
         input_step: one level of an integer input, pixel units; None for a floating-point input.
         incomplete: a sentence on what a time budget interrupted; empty if nothing.
         cut_off: names of the parts of an audit that a time budget interrupted.
+        others: what the file holds about other norms than that of the headline.
     """
 
     clean: CleanSummary | None
@@ -96,6 +110,7 @@ class Findings:
     input_step: float | None = None
     incomplete: str = ""
     cut_off: tuple[str, ...] = ()
+    others: tuple[OtherNorm, ...] = ()
 
 
 def findings_of(store: ResultStore) -> Findings:
@@ -104,11 +119,11 @@ def findings_of(store: ResultStore) -> Findings:
     Those of the audit that ran last, with the clean accuracy; without an audit, the newest one of
     each analysis.
     """
-    record = audit_record(store)
-    found = _of_audit(store, record) if record else results(store)
+    record, everything = audit_record(store), results(store)
+    found = _of_audit(store, record) if record else everything
     bounds, bounds_group = latest(found, BoundsSummary)
     clean = latest(found, CleanSummary)[0]
-    attack = _widest([one for one, _ in of_kind(found, AttackSummary)])
+    attack = _of_headline([one for one, _ in of_kind(found, AttackSummary)])
     return Findings(
         clean=clean,
         attack=attack,
@@ -124,16 +139,41 @@ def findings_of(store: ResultStore) -> Findings:
         input_step=store.input_step,
         incomplete=incomplete(record),
         cut_off=tuple(record.get("unfinished", ())),
+        others=_other_norms(attack, everything),
     )
 
 
-def _widest(found: Sequence[AttackSummary]) -> AttackSummary | None:
-    """Of the attacks in the norm of the last one, that on most images; the last of equal ones.
+def _of_headline(found: Sequence[AttackSummary]) -> AttackSummary | None:
+    """Of the attacks on most images in their norms, that on most images; then the most successful.
 
-    A later attack on a few images must not replace the robust accuracy of all of them.
+    Neither a later attack on a few images nor the order of the norms decides.
     """
-    same = [one for one in found if one.norm == found[-1].norm]
-    return max(reversed(same), key=lambda one: one.n, default=None)
+    return max(_by_norm(found), key=lambda one: (one.n, -_kept(one)), default=None)
+
+
+def _by_norm(found: Sequence[AttackSummary]) -> list[AttackSummary]:
+    """The attack on most images in each norm, the last of equal ones."""
+    norms = dict.fromkeys(one.norm for one in found)
+    return [
+        max((one for one in reversed(found) if one.norm == norm), key=lambda one: one.n)
+        for norm in norms
+    ]
+
+
+def _kept(attack: AttackSummary) -> float:
+    """Share of the correct images that survive at the radius of the headline; 1 if unknown."""
+    attacked = Attacked.of(attack, None)
+    return 1.0 if attacked is None or not attacked.kept.n else attacked.kept.value
+
+
+def _other_norms(attack: AttackSummary | None, found: Readings) -> tuple[OtherNorm, ...]:
+    """What ``found`` holds about other norms than that of ``attack``."""
+    attacks = [one for one, _ in of_kind(found, AttackSummary)]
+    return tuple(
+        OtherNorm(one, _in_norm_of(one, found))
+        for one in _by_norm(attacks)
+        if attack is not None and one.norm != attack.norm
+    )
 
 
 def _in_norm_of(attack: AttackSummary | None, found: Readings) -> VerificationSummary | None:
@@ -177,6 +217,7 @@ def verdict(found: Findings) -> AuditVerdict:
         _STRAIGHT_THROUGH if found.quantised else "",
         _attack_sentence(found, attacked),
         _proven_sentence(found.verification, attacked),
+        *(_other_sentence(one, labelled=found.labelled) for one in found.others),
         *(f"Integer input: {line}." for line in single),
         _certified_sentence(found.smoothing),
         f"Ledger: {found.ledger.sentence}.",
@@ -286,6 +327,18 @@ def _proven_sentence(proofs: VerificationSummary | None, attacked: Attacked | No
         f"({proofs.norm}) on these {proofs.n} images is {between(bracket)}, "
         f"width {percent(bracket.width)}."
     )
+
+
+def _other_sentence(other: OtherNorm, *, labelled: bool) -> str:
+    """Attacked and certified share in another norm than that of the headline."""
+    attacked = Attacked.of(other.attack, None, other.verification)
+    if attacked is None:
+        return ""
+    what = "robust accuracy" if labelled else "the share of images that keep their class"
+    share = f"at most {percent(attacked.entry.value)} (attacked)"
+    if attacked.proven is not None:
+        share += f" and at least {percent(attacked.proven)} (certified for the model itself)"
+    return f"In {other.attack.norm}: {what} at {attacked.ball} is {share}, {other.attack.n} images."
 
 
 def _proven_card(found: Findings) -> Card | None:

@@ -11,16 +11,11 @@ from robcert.certify.errors import InvalidParameterError, StoreError
 from robcert.certify.store import ResultStore, plain
 from robcert.certify.tables import UNLABELLED, Table
 
-from .overview import Overview, names, overview, overview_table
-from .paired import (
-    ComparisonSettings,
-    Difference,
-    Family,
-    adjusted,
-    difference_note,
-    difference_tables,
-    differences,
-)
+from .difference import ComparisonSettings, Difference, Family, adjusted
+from .difference_table import difference_note, difference_tables
+from .overview import Overview, attacked_norms, overview
+from .overview_table import names, overview_table
+from .paired import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,11 +129,12 @@ def compare(results: Sequence[Path], settings: ComparisonSettings | None = None)
     if len(results) < 2:
         message = "compare needs at least two results files"
         raise InvalidParameterError(message)
-    epsilon = settings.epsilons[0] if settings.epsilons else None
+    norm = _common_norm(results)
     with ResultStore.read(results[0]) as store:
-        first = ComparedModel(str(results[0]), store.model, overview(store, epsilon=epsilon), ())
+        row = overview(store, epsilon=_epsilon(settings), norm=norm)
+        first = ComparedModel(str(results[0]), store.model, row, ())
         data = store.data
-        others = [_against(store, path, settings) for path in results[1:]]
+        others = [_against(store, path, settings, norm) for path in results[1:]]
     found = adjusted([other.differences for other in others], settings.correction)
     adjusted_others = tuple(
         replace(other, differences=one) for other, one in zip(others, found, strict=True)
@@ -146,8 +142,23 @@ def compare(results: Sequence[Path], settings: ComparisonSettings | None = None)
     return Comparison(settings, data, first, adjusted_others)
 
 
-def _against(first: ResultStore, path: Path, settings: ComparisonSettings) -> ComparedModel:
-    epsilon = settings.epsilons[0] if settings.epsilons else None
+def _epsilon(settings: ComparisonSettings) -> float | None:
+    """Radius of the main numbers; None for that of each file."""
+    return settings.epsilons[0] if settings.epsilons else None
+
+
+def _common_norm(results: Sequence[Path]) -> str | None:
+    """Norm in which all models were attacked, the last of the first file; None if there is none."""
+    norms = []
+    for path in results:
+        with ResultStore.read(path) as store:
+            norms.append(attacked_norms(store))
+    return next((norm for norm in norms[0] if all(norm in other for other in norms)), None)
+
+
+def _against(
+    first: ResultStore, path: Path, settings: ComparisonSettings, norm: str | None
+) -> ComparedModel:
     with ResultStore.read(path) as second:
         found = differences(first, second, settings)
         if not found:
@@ -155,7 +166,8 @@ def _against(first: ResultStore, path: Path, settings: ComparisonSettings) -> Co
                 f"{first.path} and {second.path} have no numbers for the same images and settings"
             )
             raise StoreError(message, hint="run the same analysis with the same options on both")
-        return ComparedModel(str(path), second.model, overview(second, epsilon=epsilon), found)
+        row = overview(second, epsilon=_epsilon(settings), norm=norm)
+        return ComparedModel(str(path), second.model, row, found)
 
 
 def _csv_line(values: Sequence[object]) -> str:

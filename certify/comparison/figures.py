@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify import tables
-from robcert.certify.tables import DASH, decimal, pixel
+from robcert.certify.tables import DASH, decimal
 
-from .overview import names
+from .overview_table import ball_of, names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from .overview import AccuracyInterval, Overview
 
@@ -29,28 +30,43 @@ VERDICTS = {"clear": "tab:green", "suspect": "tab:orange", "masked": "tab:red"}
 STYLES = ("s-", "o--", "^:")
 
 
+MARKS = {"attacked": "Xv^<P", "certified": ">d*p8"}
+"""Marks of accuracies within a ball, one for each ball that the files have."""
+
+
 def save_picture(rows: Sequence[Overview], path: Path) -> None:
     """Write the figure of ``rows`` to ``path``, whose extension (.png, .svg, .pdf) is the format.
 
     Left: accuracies with their 95 % intervals, clean (measured), under attack (attacked) and of the
     smoothed classifier (certified). Right: distances, by bounds (estimated) and by the nearest
-    adversarial example (attacked). Each name has the colour of its masking verdict. Below: the
-    certified accuracy by radius of every smoothing run, if a file has one.
+    adversarial example (attacked), one panel for each norm that the files have. Each name has the
+    colour of its masking verdict. Below: the certified accuracy by radius of every smoothing run,
+    if a file has one.
     """
-    from matplotlib.figure import Figure  # importing it takes a second
+    tables.save_picture(figure_of(rows), path)
+
+
+def figure_of(rows: Sequence[Overview]) -> Figure:
+    """The figure of :func:`save_picture`."""
+    from matplotlib.figure import Figure as NewFigure  # importing it takes a second
 
     smoothed = any(row.certified_curves for row in rows)
-    high = 2.0 + 0.36 * len(rows)
-    size = (11, high + (3.6 if smoothed else 0))
-    whole = Figure(figsize=size, dpi=110, layout="constrained")
+    norms = list(dict.fromkeys(row.norm for row in rows if row.norm)) or [""]
+    high, wide = 2.0 + 0.36 * len(rows), 7 + 4 * len(norms)
+    whole = NewFigure(
+        figsize=(wide, high + (3.6 if smoothed else 0)), dpi=110, layout="constrained"
+    )
     figure: Any = whole
     if smoothed:
         parts: Any = whole.subfigures(2, 1, height_ratios=(high, 3.6))
         figure, below = parts
         _certified_curves(below.subplots(), rows)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    left, *right = figure.subplots(
+        1, 1 + len(norms), sharey=True, width_ratios=(3, *(2 for _ in norms))
+    )
     _accuracies(left, rows)
-    _distances(right, rows)
+    for axes, norm in zip(right, norms, strict=True):
+        _distances(axes, rows, norm)
     marks = [
         f"{name}  [{row.masking or DASH}]" for name, row in zip(names(rows), rows, strict=True)
     ]
@@ -58,10 +74,11 @@ def save_picture(rows: Sequence[Overview], path: Path) -> None:
     for text, row in zip(left.get_yticklabels(), rows, strict=True):
         text.set_color(VERDICTS.get(row.masking or "", "black"))
     left.invert_yaxis()
-    for axes in (left, right):
+    for axes in (left, *right):
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small")
-    tables.save_picture(whole, path)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small")
+    return whole
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
@@ -85,14 +102,20 @@ def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
 
 
 def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
-    first = rows[0]
-    ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
+    """Clean, attacked and certified accuracies; those of one ball have a mark and a name."""
     _intervals(axes, "measured", "clean (measured)", [row.clean for row in rows])
-    _intervals(axes, "attacked", f"at {ball} (attacked)", [row.attacked for row in rows])
-    proven = [row.proven for row in rows]
-    _intervals(axes, "certified", f"at {ball} (certified)", proven, mark=">")
-    smoothed = f"smoothed, at {decimal(first.radius)} l2 (certified)"
-    _intervals(axes, "certified", smoothed, [row.certified for row in rows])
+    balls = dict.fromkeys(ball_of(row) for row in rows if row.epsilon is not None)
+    for place, ball in enumerate(balls):
+        own = [ball_of(row) == ball for row in rows]
+        for claim in ("attacked", "certified"):
+            shares = [row.attacked if claim == "attacked" else row.proven for row in rows]
+            shown = [share if of_ball else None for share, of_ball in zip(shares, own, strict=True)]
+            mark = MARKS[claim][place % len(MARKS[claim])]
+            _intervals(axes, claim, f"at {ball} ({claim})", shown, mark=mark)
+    for radius in dict.fromkeys(row.radius for row in rows if row.radius is not None):
+        certified = [row.certified if row.radius == radius else None for row in rows]
+        name = f"smoothed, at {decimal(radius)} l2 (certified)"
+        _intervals(axes, "certified", name, certified)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("accuracy")
@@ -121,17 +144,22 @@ def _intervals(
     )
 
 
-def _distances(axes: Axes, rows: Sequence[Overview]) -> None:
-    norm = rows[0].norm or ""
+def _distances(axes: Axes, rows: Sequence[Overview], norm: str) -> None:
+    """Distances and estimated radii of the models whose numbers are in ``norm``."""
+    of_norm = [(place, row) for place, row in enumerate(rows) if (row.norm or "") == norm]
     for claim, name, mark, values in (
-        ("attacked", "nearest adversarial, median (attacked)", "X", [row.distance for row in rows]),
-        ("estimated", "ρ-bound, mean (estimated)", "P", [row.rho_bound for row in rows]),
-        ("estimated", "L-bound, mean (estimated)", "D", [row.l_bound for row in rows]),
-        ("estimated", "ω-bound, mean (estimated)", "d", [row.omega_bound for row in rows]),
+        ("attacked", "nearest adversarial, median", "X", [row.distance for _, row in of_norm]),
+        ("estimated", "ρ-bound, mean", "P", [row.rho_bound for _, row in of_norm]),
+        ("estimated", "L-bound, mean", "D", [row.l_bound for _, row in of_norm]),
+        ("estimated", "ω-bound, mean", "d", [row.omega_bound for _, row in of_norm]),
     ):
-        known = [(v, y) for y, v in enumerate(values) if v is not None and v < float("inf")]
+        known = [
+            (value, place)
+            for value, (place, _) in zip(values, of_norm, strict=True)
+            if value is not None and value < float("inf")
+        ]
         if known:
-            colour = LOOKS[claim][0]
-            axes.plot(*zip(*known, strict=True), mark, color=colour, label=name, alpha=0.85)
+            look: Any = {"color": LOOKS[claim][0], "label": f"{name} ({claim})", "alpha": 0.85}
+            axes.plot(*zip(*known, strict=True), mark, **look)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"distance {norm}, pixel units of [0, 1]")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from robcert.certify import (
@@ -28,22 +27,14 @@ from robcert.certify.masking import MASKING
 from robcert.certify.radius_bounds import BOUNDS
 from robcert.certify.smoothing import SMOOTHING
 from robcert.certify.store import plain
-from robcert.certify.tables import (
-    DASH,
-    UNLABELLED,
-    Table,
-    decimal,
-    margin_name,
-    percent,
-    pixel,
-)
 from robcert.certify.verification import VERIFY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import TypeVar
 
     from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
+    from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
     from robcert.certify.verification import VerificationSummary
 
@@ -164,8 +155,10 @@ class Overview:
         return dict(plain(asdict(self)))
 
 
-def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
-    """Main numbers of ``store``: the latest run of each analysis, in the norm of the last attack.
+def overview(
+    store: ResultStore, *, epsilon: float | None = None, norm: str | None = None
+) -> Overview:
+    """Main numbers of ``store``: the latest run of each analysis, in one norm.
 
     Robust accuracy and distance are those of the attack table that leaves the fewest images
     classified correctly, among the tables in that norm with the most images.
@@ -174,9 +167,12 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
         store: results of one model.
         epsilon: radius of the robust accuracy, pixel units; None for the one that the attacks were
             run for.
+        norm: norm of attacks, estimates and certificates of the model itself; None, or a norm
+            without attacks, for that of the last attack.
     """
-    clean = _last(store, CLEAN, summarise_clean)
-    attack = _last(store, ATTACK, attacks.summarise)
+    if norm not in attacked_norms(store):
+        norm = None
+    attack = _last(store, ATTACK, attacks.summarise, norm)
     norm = None if attack is None else attack.norm
     gamma = _last(store, LINEARITY, local_linearity.summarise, norm)
     bounds = _last(store, BOUNDS, radius_bounds.summarise, norm)
@@ -189,7 +185,7 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
     if attack is not None and at is not None:
         strongest, attacked = _strongest(store, attack.norm, at)
         distance = attacks.summarise(store, strongest.path).median_distance
-    accuracy = None if clean is None else clean.clean_accuracy
+    accuracy = _clean_accuracy(store)
     l_bound, omega_bound, rho_bound = (
         None if bounds is None or name not in bounds.radius else bounds.radius[name].mean
         for name in ("l_bound", "omega_bound", "rho_bound")
@@ -219,76 +215,37 @@ def overview(store: ResultStore, *, epsilon: float | None = None) -> Overview:
     )
 
 
+def attacked_norms(store: ResultStore) -> list[str]:
+    """Norms in which the model was attacked, that of the last attack first."""
+    tables = reversed(_tables(store, ATTACK))
+    return list(dict.fromkeys(str(table.settings["norm"]) for table in tables))
+
+
+def _clean_accuracy(store: ResultStore) -> Proportion | None:
+    """Share of images that are classified correctly, as any analysis measured it.
+
+    That of the audit, else of the attacks or certificates on most images; None without labels.
+    """
+    if not labelled(store):
+        return None
+    clean = _last(store, CLEAN, summarise_clean)
+    if clean is not None and clean.clean_accuracy is not None:
+        return clean.clean_accuracy
+    found = [
+        attacks.summarise(store, table.path).clean_accuracy for table in _tables(store, ATTACK)
+    ]
+    found += [
+        verification.summarise(store, table.path).clean_accuracy for table in _tables(store, VERIFY)
+    ]
+    return max(reversed(found), key=lambda one: one.n, default=None)
+
+
 def _proven(proofs: VerificationSummary | None, epsilon: float | None) -> AccuracyInterval | None:
     """Certified accuracy of the model itself at ``epsilon``; None where it was not decided."""
     if proofs is None or epsilon is None:
         return None
     near = [one for one in proofs.certified_accuracy if abs(one.epsilon - epsilon) <= SAME_RADIUS]
     return AccuracyInterval.of(near[0], near[0].n) if near else None
-
-
-def names(rows: Sequence[Overview]) -> list[str]:
-    """Names of the models: their file names, or those of the results files if two coincide."""
-    files = [row.model for row in rows]
-    return files if len(set(files)) == len(files) else [Path(row.results).stem for row in rows]
-
-
-def overview_table(rows: Sequence[Overview]) -> Table:
-    """Table with one row per model; every column names its kind of claim.
-
-    Certified accuracies of the models themselves have a column if a file holds any.
-    """
-    first, proven = rows[0], any(row.proven for row in rows)
-    ball = f"{pixel(first.epsilon)} {first.norm or ''}".strip()
-    header = (
-        *("model", "clean measured", *([f"{ball} certified"] if proven else [])),
-        *(
-            f"{ball} attacked",
-            "γ estimated",
-            "ρ-bound estimated",
-            "L-bound estimated",
-            "ω-bound estimated",
-        ),
-        *(f"{decimal(first.radius)} l2 certified, smoothed", "masking check", "audit, s"),
-    )
-    note = (
-        "clean, attacked, certified: accuracies; the one called smoothed is that of the smoothed "
-        "classifier. γ and bounds: means over the images, bounds in pixel units of [0, 1]. "
-        "s: seconds, measured."
-    )
-    if proven:
-        note += " The robust accuracy of a model lies between its certified and its attacked one."
-    if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
-        note += (
-            " The files have different radii: the header gives that of the first, a cell its own."
-        )
-    margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
-    if len(margins) > 1 or "probability margin" in margins:
-        by_name = zip(names(rows), rows, strict=True)
-        each = [f"{name} {margin_name(r.margin)}" for name, r in by_name if r.margin]
-        note += f" Bounds: {', '.join(each)}."
-    if not all(row.labelled for row in rows):
-        note += f" {UNLABELLED}"
-    cells = tuple(
-        (name, *_cells(row, first, proven=proven))
-        for name, row in zip(names(rows), rows, strict=True)
-    )
-    return Table("models", "", header, cells, note)
-
-
-def _cells(row: Overview, first: Overview, *, proven: bool) -> tuple[str, ...]:
-    """Cells of a row; what is about another ball than the header's names its own."""
-    same = (row.epsilon, row.norm) == (first.epsilon, first.norm)
-    own = "" if same else f" at {pixel(row.epsilon)} {row.norm or ''}".rstrip()
-    shares = (*([row.proven] if proven else []), row.attacked)
-    return (
-        percent(None if row.clean is None else row.clean.value),
-        *(DASH if share is None else f"{percent(share.value)}{own}" for share in shares),
-        *(decimal(value, 3) for value in (row.gamma, row.rho_bound, row.l_bound, row.omega_bound)),
-        percent(None if row.certified is None else row.certified.value),
-        row.masking or DASH,
-        decimal(row.seconds, 3),
-    )
 
 
 def _tables(store: ResultStore, schema: Schema) -> list[AnalysisGroup]:

@@ -13,8 +13,7 @@ which is all comparisons of one command, can be adjusted for their number.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -27,20 +26,20 @@ from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.radius_bounds import BOUNDS
 from robcert.certify.smoothing import SMOOTHING, certified_radii
 from robcert.certify.stats import (
-    Correction,
     PairedCounts,
-    adjusted_p_values,
     mcnemar_p_value,
     paired_interval,
     student_interval,
     two_sided_p_value,
 )
-from robcert.certify.store import OF_MODEL, plain
-from robcert.certify.tables import DASH, Table, decimal, pixel
+from robcert.certify.store import OF_MODEL
+from robcert.certify.tables import pixel
 from robcert.certify.verification import VERIFY
 
+from .difference import ComparisonSettings, Difference
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -49,111 +48,12 @@ if TYPE_CHECKING:
 NOT_SEARCHED = ", by distance"
 """End of the name of a robust accuracy at a radius that no attack was held to."""
 
-NOT_SEARCHED_NOTE = (
-    "By distance: no attack was held to this radius; the accuracy follows from the smallest "
-    "distances found, and can be above that of the same attacks held to the radius."
-)
-
 OTHER_EFFORT = ", other effort"
 """End of the name of a certified number where the two models had different budgets or methods."""
-
-OTHER_EFFORT_NOTE = (
-    "Other effort: the two tables have different budgets, methods or seeds, and more effort "
-    "certifies more; the difference is not one of the models alone."
-)
 
 BOUND_COLUMNS = (
     *("l_bound", "omega_bound", "rho_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonSettings:
-    """How models are compared.
-
-    Attributes:
-        epsilons: radii of the robust accuracies, pixel units; empty: those of the results files.
-        level: level of each single interval.
-        correction: how p-values are adjusted for the number of comparisons.
-    """
-
-    epsilons: tuple[float, ...] = ()
-    level: float = 0.95
-    correction: Correction = Correction.HOLM
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One number of model b minus that of model a, over the same images.
-
-    Attributes:
-        quantity: what is compared, for instance ``robust accuracy at 0.0314 (linf)``.
-        table: path of the table in both files.
-        kind: kind of claim of the numbers.
-        a: accuracy, mean or (for distances) median of the first model.
-        b: the same number of the second model.
-        difference: b - a; for distances, the difference of the medians.
-        lower: lower limit of the difference; NaN where there is no interval.
-        upper: upper limit.
-        more_a: images on which the first model's number is larger (only the first is correct).
-        more_b: images on which the second model's number is larger.
-        p_value: p-value of the exact two-sided test of: each is larger equally often.
-        n: number of images.
-        level: level of the interval.
-        p_adjusted: ``p_value`` adjusted for all comparisons of its family; None if no
-            correction was requested.
-    """
-
-    quantity: str
-    table: str
-    kind: Kind
-    a: float
-    b: float
-    difference: float
-    lower: float
-    upper: float
-    more_a: int
-    more_b: int
-    p_value: float
-    n: int
-    level: float
-    p_adjusted: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The difference as plain JSON."""
-        return dict(plain(asdict(self)))
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """The comparisons whose p-values are adjusted together.
-
-    Attributes:
-        correction: how p-values are adjusted.
-        size: number of comparisons.
-    """
-
-    correction: Correction
-    size: int
-
-    @property
-    def statement(self) -> str:
-        """How many comparisons there are and which error probability is controlled."""
-        many = "1 comparison" if self.size == 1 else f"{self.size} comparisons"
-        if self.correction is Correction.NONE:
-            return f"The p-values are not adjusted for the {many} of this command."
-        if self.correction is Correction.HOLM:
-            return (
-                f"Adjusted p: Holm's correction over the {many} of this command. If every row with "
-                "adjusted p ≤ α is called a difference, the probability of one or more false calls "
-                "is at most α (family-wise error rate)."
-            )
-        return (
-            f"Adjusted p: Benjamini-Hochberg correction over the {many} of this command. If every "
-            "row with adjusted p ≤ α is called a difference, the expected share of false calls "
-            "among them is at most α (false discovery rate), provided that the tests are "
-            "independent or positively dependent."
-        )
 
 
 def differences(
@@ -236,17 +136,6 @@ def _counterpart(group: AnalysisGroup, other: ResultStore) -> AnalysisGroup | No
 def _asked(group: AnalysisGroup) -> tuple[int, dict[str, Any]]:
     """Seed and settings of ``group`` without what its model adds."""
     return group.seed, {k: value for k, value in group.settings.items() if k not in OF_MODEL}
-
-
-def adjusted(
-    found: Sequence[tuple[Difference, ...]], correction: Correction
-) -> tuple[tuple[Difference, ...], ...]:
-    """The same differences with ``p_adjusted``; all of ``found`` is one family."""
-    if correction is Correction.NONE:
-        return tuple(found)
-    raw = [difference.p_value for one in found for difference in one]
-    values = iter(adjusted_p_values(raw, correction))
-    return tuple(tuple(replace(d, p_adjusted=next(values)) for d in one) for one in found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -452,57 +341,3 @@ COMPARED: tuple[tuple[Schema, Callable[[PairedTable], Iterator[Difference]]], ..
     (ATTACK, _attack),
 )
 """Schemas whose tables are compared, in the order of the output, and the comparison."""
-
-
-def difference_tables(
-    first: str, second: str, found: Sequence[Difference], correction: Correction
-) -> Iterator[Table]:
-    """One table for each analysis: both models, the difference, its interval, the exact test.
-
-    Args:
-        first: name of the model that is subtracted.
-        second: name of the other.
-        found: differences, ordered by table.
-        correction: correction behind ``p_adjusted``; without one its column is omitted.
-    """
-    tests = ("p",) if correction is Correction.NONE else ("p", "adjusted p")
-    values = ("quantity", "claim", "first", "second", "difference", "interval", "ahead")
-    for path, of_path in groupby(found, key=lambda difference: difference.table):
-        title, rows = f"{second} against {first}: {path.strip('/')}", list(of_path)
-        notes = {NOT_SEARCHED: NOT_SEARCHED_NOTE, OTHER_EFFORT: OTHER_EFFORT_NOTE}
-        met = {end for end in notes for one in rows if one.quantity.endswith(end)}
-        note = " ".join(text for end, text in notes.items() if end in met)
-        yield Table(title, "", (*values, *tests, "n"), tuple(map(_cells, rows)), note)
-
-
-def difference_note(level: float, family: Family) -> str:
-    """Explanation of the columns of ``difference_tables``."""
-    return (
-        "Difference: second minus first, over the n images in both files. Ahead: the number "
-        "of images on which the first number is larger (for accuracies: only the first model is "
-        f"correct), then the second. Interval: level {100 * level:g} %, pointwise (for one row "
-        "alone). p: exact two-sided test, McNemar's for accuracies, the sign test for other "
-        "numbers. Where a distance is infinite, medians are compared and there is no interval. "
-        f"{family.statement}"
-    )
-
-
-def _cells(difference: Difference) -> tuple[str, ...]:
-    lower, upper = difference.lower, difference.upper
-    adjusted = () if difference.p_adjusted is None else (decimal(difference.p_adjusted, 2),)
-    return (
-        difference.quantity,
-        str(difference.kind),
-        decimal(difference.a),
-        decimal(difference.b),
-        _signed(difference.difference),
-        f"[{_signed(lower)}, {_signed(upper)}]" if np.isfinite((lower, upper)).all() else DASH,
-        f"{difference.more_a} : {difference.more_b}",
-        decimal(difference.p_value, 2),
-        *adjusted,
-        str(difference.n),
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3g}" if np.isfinite(value) else DASH

@@ -66,8 +66,13 @@ def hdf5_arrays(path: Path) -> dict[str, StoredArray]:
     """
     import h5py
 
+    from robcert.certify.hdf5 import fault_of_file
+
     found = {}
     with readable(path):
+        if path.is_file() and (fault := fault_of_file(path, soft_links=True)):
+            message = f"{path}: {' '.join(part for part in (fault.place, fault.reason) if part)}"
+            raise DataError(message, hint="store the arrays in one file" if fault.outside else "")
         file = h5py.File(path, "r")
         if outside := part_outside(file, soft_links=True):
             message = f"{path}: {outside}"

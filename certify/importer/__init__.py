@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .graph.model_file import read_model
     from .load import LoadOptions, load_classifier, torch_device
+    from .runtime.limits import RunLimits
     from .runtime.runtime_session import available_cores
     from .tensor_function import TensorFunction, load_tensor_function
 
 __all__ = [
     "LoadOptions",
+    "RunLimits",
     "TensorFunction",
     "available_cores",
     "load_classifier",
@@ -27,6 +29,7 @@ __all__ = [
 
 _HOME = {
     "LoadOptions": ".load",
+    "RunLimits": ".runtime.limits",
     "TensorFunction": ".tensor_function",
     "available_cores": ".runtime.runtime_session",
     "load_classifier": ".load",

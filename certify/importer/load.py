@@ -12,6 +12,7 @@ from robcert.certify.errors import InvalidParameterError, ModelFileError, Prepro
 from robcert.certify.model import PreprocessOptions
 
 from .onnx_classifier import OnnxLoader
+from .runtime.limits import RunLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ class LoadOptions:
             more than two, as models do that give an image several labels.
         first_output: of several outputs that could be the class scores take the first; by default
             they are an error that lists them.
+        limits: time of a call and memory that an ONNX file may use.
     """
 
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
@@ -49,6 +51,7 @@ class LoadOptions:
     threads: int = 0
     multiclass: bool = False
     first_output: bool = False
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 _DEFAULTS = LoadOptions()
@@ -60,9 +63,10 @@ def load_classifier(
     """The classifier in an ONNX file, a checkpoint or a run folder, in pixel space.
 
     An ONNX file is treated as hostile: it is first tried in a child process under a memory and a
-    time limit. Decisions about what the file leaves open are listed in ``info.notes``. Checkpoints
-    are read by the function that an installed package registers under the entry point
-    ``safetensors`` of the group ``robcert.model_loaders``.
+    time limit. It stays in such a process if its cost depends on the pixels. Decisions about what
+    the file leaves open are listed in ``info.notes``. Checkpoints are read by the function that an
+    installed package registers under the entry point ``safetensors`` of the group
+    ``robcert.model_loaders``.
 
     Args:
         path: ``.onnx`` file, ``.safetensors`` checkpoint, or folder of a training run.

@@ -14,15 +14,17 @@ from torch import Tensor
 
 from robcert.certify.errors import ModelFileError
 from robcert.certify.model import Classifier, InputGrid, Logits, ModelInfo, Runtime
-from robcert.certify.numerics import generator
+from robcert.certify.numerics import generator, machine_memory
 
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import TwinOutcome, TwinSource
 from .outputs import Cut
 from .runtime.batching import Batching, BatchTrial, decide_batching
+from .runtime.limits import MEMORY, UNLIMITED_ROWS, most_rows
 from .runtime.runtime import GraphRuntime
 from .runtime.runtime_session import available_cores, open_session
+from .runtime.worker_session import WORKERS, WorkerSession, WorkerSource
 from .scores import ScoreRule, score_rule, squashed
 from .twin.training_mode import listed
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+    from onnxruntime import InferenceSession
 
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Preprocessing
@@ -42,6 +45,10 @@ PROBES = 8
 
 PARITY_IMAGES = 32
 """Real images on which twin and runtime are compared."""
+
+PIXEL_MARGIN = 4
+"""Batches of a model whose cost depends on the pixels are planned to take this part of the memory
+that it may use."""
 
 PARITY_PIXELS = 600_000
 """Limit on the pixels of all real images for parity together (but at least four images)."""
@@ -95,7 +102,7 @@ class OnnxLoader:
 
         differs = model.logits != model.declared or rule.kind != "logits"
         unchanged = ScoreRule("logits", rule.classes)
-        on_cpu = self.device.type != "cuda"
+        quantisable = self.device.type != "cuda" and model.cost.fixed
         return Runtime(
             logits=scores(model.logits, rule, model.preprocessing),
             declared=scores(model.declared, unchanged, model.preprocessing) if differs else None,
@@ -103,13 +110,14 @@ class OnnxLoader:
             one_by_one=batching.runtime.fixed_batch is not None,
             cores=self.options.threads or available_cores(),
             reopened=cache(partial(self._reopened, model, batching, rule)),
-            quantised=partial(self._quantised, model, batching, rule) if on_cpu else None,
+            quantised=partial(self._quantised, model, batching, rule) if quantisable else None,
         )
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""
         runtime = batching.runtime
-        if self.device.type != "cuda" and (self.options.threads or available_cores()) > 1:
+        threads = self.options.threads or available_cores()
+        if model.cost.fixed and self.device.type != "cuda" and threads > 1:
             alone = self._runtime(model, batching.model, threads=1)
             runtime = replace(runtime, session=alone.session)
         return partial(_scores, runtime, model.logits, rule, model.preprocessing)
@@ -173,20 +181,41 @@ class OnnxLoader:
     ) -> GraphRuntime:
         """Session of a graph, with the batch size that the graph's input declares."""
         # The CUDA provider logs long errors where there is no GPU; torch knows.
-        on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
-        session = open_session(
-            graph.SerializeToString(),
-            path=model.file.path,
-            threads=self.options.threads if threads is None else threads,
-            cuda_device=(self.device.index or 0) if on_gpu else None,
-        )
+        on_gpu = self.device.type == "cuda" and torch.cuda.is_available() and model.cost.fixed
+        threads = self.options.threads if threads is None else threads
+        content, path, limits = graph.SerializeToString(), model.file.path, self.options.limits
+        session: InferenceSession | WorkerSession
+        if model.cost.fixed or not WORKERS:
+            device = (self.device.index or 0) if on_gpu else None
+            session = open_session(content, path=path, threads=threads, cuda_device=device)
+        else:
+            source = WorkerSource(content, path, threads, model.file.size, limits)
+            session = WorkerSession(source)
         entry = next(i for i in session.get_inputs() if i.name == model.input_name)
         first = entry.shape[0] if entry.shape else None  # an input may have no shape at all
         fixed = 1 if not model.layout.batched else first if isinstance(first, int) else None
         dtype = model.preprocessing.dtype
         return GraphRuntime(
-            session, model.input_name, dtype, fixed, model.layout.batched, bound=on_gpu
+            session,
+            model.input_name,
+            dtype,
+            fixed,
+            model.layout.batched,
+            bound=on_gpu,
+            limits=limits,
+            most_rows=UNLIMITED_ROWS if on_gpu else self._most_rows(model),
         )
+
+    def _most_rows(self, model: OnnxModel) -> int:
+        """Images of the largest batch that fits into memory beside those of the other cores.
+
+        Where the cost depends on the pixels, other images may need more than that of the trial.
+        """
+        given = self.options.limits.memory
+        memory = machine_memory() // 2 if given is None else given
+        if not model.cost.fixed:
+            memory = (given or MEMORY) // PIXEL_MARGIN
+        return most_rows(memory // (self.options.threads or available_cores()), model.memory)
 
 
 def _require_one_class(model: OnnxModel, rule: ScoreRule) -> None:
@@ -272,6 +301,8 @@ def _notes(model: OnnxModel, batching: Batching) -> Iterator[str]:
             "BatchNormalization left in training mode, scores may depend on the batch and on "
             f"earlier calls: {listed(model.facts.normalised_by_batch)}"
         )
+    if not model.cost.fixed:
+        yield f"{model.cost.reason}: the runtime has a process of its own, limited in memory"
     if batching.random:
         yield "random: the same image gives different logits each time"
 

@@ -15,8 +15,9 @@ from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import dequantised, restricted, unrounded
 from .graph.layout import InputLayout, layout_for_images, layout_without_images, shown
 from .graph.model_file import ModelFile, read_model
+from .graph.pixel_cost import PixelCost
 from .outputs import Cut, choose_output, inside_hint, logits_behind
-from .runtime.sandbox import OutputFact, trial_outputs
+from .runtime.sandbox import OutputFact, try_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,8 @@ class OnnxModel:
         opset: version of the ONNX operator set that the file declares.
         graph: restricted copy whose outputs are ``logits`` and, if different, ``declared``.
         facts: what is known about ``graph``; also true of the copies made of it later.
+        cost: where the cost of ``graph`` may depend on the pixels.
+        memory: bytes that a call on one black image takes; 0 where unknown.
         input_name: the input that takes the images.
         input_dims: its declared shape.
         layout: how images are arranged in it.
@@ -70,6 +73,8 @@ class OnnxModel:
     opset: int
     graph: onnx.ModelProto
     facts: GraphFacts
+    cost: PixelCost
+    memory: int
     input_name: str
     input_dims: Dimensions
     layout: InputLayout
@@ -110,12 +115,14 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
         DataError: the images do not fit its input.
         PreprocessingError: the preprocessing contradicts the input.
     """
-    outputs = trial_outputs(
+    trial = try_model(
         path,
         image_shape=image_shape,
         layout=options.preprocess.layout,
         output=options.output,
+        limits=options.limits,
     )
+    outputs = trial.outputs
     file = read_model(path)
     whole = GraphFacts.of(file.model)
     declared = choose_output(
@@ -145,6 +152,8 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
         opset=whole.opset,
         graph=graph,
         facts=facts,
+        cost=PixelCost.of(graph),
+        memory=trial.memory,
         input_name=entry.name,
         input_dims=dims,
         layout=layout,

@@ -17,6 +17,7 @@ from .twin.builder import EXECUTION_ERRORS
 from .twin.inside_scores import find_inside_scores
 from .twin.parity import Subject, Tolerance, measure_parity
 from .twin.random_parity import mean_mismatch
+from .twin.stages import find_stages
 from .twin.training_mode import listed, without_dropout
 from .twin.twin import TwinModule, build_twin
 
@@ -130,6 +131,9 @@ class TwinSource:
 
         The twin of an integer input is the function before rounding: both agree on its levels.
         """
+        if self.model.cost.unlimited:
+            why = f"{self.model.cost.reason}, and calls of a twin cannot be limited in memory"
+            return TwinOutcome(unavailable=why)
         if images is not None and self._grid is not None:
             images = self._grid.nearest(images)
         try:
@@ -151,7 +155,8 @@ class TwinSource:
             reason = mean_mismatch(self._subject(twin), images) if self.model.facts.draws else ""
         if images is not None:
             search = cache(partial(_inside, function, images[:INSIDE_IMAGES]))
-            twin = replace(twin, inside_scores=search)
+            stages = cache(partial(_stages, function, images[:INSIDE_IMAGES]))
+            twin = replace(twin, inside_scores=search, stages=stages)
         same = not reason or not replace(tolerance, gradient_correlation=None).broken_by(parity)
         if same and self.has_declared:
             twin = replace(twin, declared=self._declared(module, graph))
@@ -250,3 +255,12 @@ def _inside(whole: _PixelFunction, images: Tensor) -> ScoresInside | None:
     rule = whole.rule if found.outermost else ScoreRule("logits", whole.rule.classes)
     function = partial(replace(whole, module=found.module, rule=rule), straight_through=True)
     return ScoresInside(function, found.own_slopes)
+
+
+def _stages(whole: _PixelFunction, images: Tensor) -> tuple[Logits, ...]:
+    """Stages inside the graph, as functions of pixels ``(b, c, h, w)`` to ``(b, m)``."""
+    rule = ScoreRule("logits", whole.rule.classes)
+    parts = find_stages(whole.module, whole.prepare(images), least=whole.rule.classes)
+    return tuple(
+        partial(replace(whole, module=part, rule=rule), straight_through=True) for part in parts
+    )

@@ -21,8 +21,11 @@ from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import restricted
 from .graph.layout import shown
 from .graph.model_file import read_model
+from .graph.pixel_cost import PixelCost
+from .outputs import inside_hint
+from .runtime.limits import RunLimits
 from .runtime.runtime_session import describe_failure, open_session
-from .runtime.sandbox import trial_outputs
+from .runtime.sandbox import try_model
 from .runtime.watch import watched
 from .twin.training_mode import listed
 from .twin.twin import build_twin
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
     from .runtime.sandbox import OutputFact
     from .twin.twin import TwinModule
+
+_DEFAULTS = RunLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class TensorFunction:
         session: ONNX Runtime on the file's graph.
         module: the same graph in torch.
         batched: whether the graph's input has a batch axis, which is free or 1.
+        limits: time of a call.
     """
 
     path: Path
@@ -62,6 +68,7 @@ class TensorFunction:
     session: onnxruntime.InferenceSession
     module: TwinModule
     batched: bool
+    limits: RunLimits = _DEFAULTS
 
     @property
     def inputs(self) -> int:
@@ -88,7 +95,7 @@ class TensorFunction:
     def _run(self, row: Tensor) -> Tensor:
         """Outputs ``(n,)`` of one input."""
         array = row.detach().cpu().numpy().astype(np.float32)[None if self.batched else ...]
-        with watched(1) as options:
+        with watched(1, self.limits) as options:
             try:
                 (raw,) = self.session.run([self.output_name], {self.input_name: array}, options)
             except Exception as error:  # onnxruntime's classes share no base but Exception
@@ -99,23 +106,36 @@ class TensorFunction:
         return torch.from_numpy(np.asarray(raw, np.float32).reshape(-1))
 
 
-def load_tensor_function(path: Path, *, output: str | None = None) -> TensorFunction:
+def load_tensor_function(
+    path: Path,
+    *,
+    output: str | None = None,
+    elements: int | None = None,
+    limits: RunLimits = _DEFAULTS,
+) -> TensorFunction:
     """The network in an ONNX file, tried in a child process first.
 
     Args:
         path: ONNX file.
-        output: name of the output, which may be a tensor inside the graph; None for the only one.
+        output: name of the output, which may be a tensor inside the graph; None for the only one
+            that is a float32 tensor of ``elements``, as beside a class label.
+        elements: number of elements that the output should have; None if any will do.
+        limits: time of a call and memory that the file may use.
 
     Raises:
         ModelFileError: the file is bad or unsafe, or has not one float32 input of known shape and
             one float32 output.
         UnsupportedOperatorError: an operator cannot be rebuilt in torch.
-        TwinUnavailableError: its output is random.
+        TwinUnavailableError: its output is random, or its cost depends on the values of the input.
     """
-    facts = trial_outputs(path, output=output)
-    name = _output(path, facts, output)
+    facts = try_model(path, output=output, limits=limits).outputs
     file = read_model(path)
+    name = _requested(path, facts, output) if output else _output(path, file.model, facts, elements)
     graph = restricted(file.model, [name])
+    cost = PixelCost.of(graph)
+    if not cost.fixed:
+        message = f"{path}: {cost.reason.replace('pixels determine', 'input determines')}"
+        raise TwinUnavailableError(message, hint="a property needs a network of fixed cost")
     entry = _input(path, GraphFacts.of(graph))
     shape, batched = _shape(path, entry)
     session = open_session(graph.SerializeToString(), path=path, threads=1)
@@ -126,21 +146,37 @@ def load_tensor_function(path: Path, *, output: str | None = None) -> TensorFunc
         raise TwinUnavailableError(message)
     outputs = math.prod(facts[name].shape)
     return TensorFunction(
-        path, file.sha256, entry.name, name, shape, outputs, session, module, batched
+        path, file.sha256, entry.name, name, shape, outputs, session, module, batched, limits
     )
 
 
-def _output(path: Path, facts: dict[str, OutputFact], requested: str | None) -> str:
-    """The one float32 output."""
-    if requested is None and len(facts) != 1:
-        message = f"{path}: the model has {len(facts)} outputs: {', '.join(facts)}"
-        raise ModelFileError(message, hint=f"choose one: --output {next(iter(facts), 'NAME')}")
-    name = requested or next(iter(facts))
+def _requested(path: Path, facts: dict[str, OutputFact], name: str) -> str:
+    """The output that was asked for, which must be a float32 tensor."""
     if name not in facts or facts[name].dtype != "float32":
         kind = facts[name].dtype if name in facts else "missing"
         message = f"{path}: output {name!r} is {kind}; a property needs a float32 tensor"
         raise ModelFileError(message)
     return name
+
+
+def _output(
+    path: Path, model: onnx.ModelProto, facts: dict[str, OutputFact], elements: int | None
+) -> str:
+    """The output that a property is about: the only one, or the only float32 one that fits."""
+    if len(facts) == 1:
+        return _requested(path, facts, next(iter(facts)))
+    tensors = {name: math.prod(f.shape) for name, f in facts.items() if f.dtype == "float32"}
+    fitting = [name for name, size in tensors.items() if elements in (None, size)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed_outputs = ", ".join(
+        f"{name} ({fact.dtype} {shown(fact.shape)})" for name, fact in facts.items()
+    )
+    wanted = "" if elements is None else f" of {elements} elements"
+    several = "several float32 tensors" if fitting else "no float32 tensor"
+    message = f"{path}: {several}{wanted} among its outputs {listed_outputs}"
+    hint = f"choose one: --output {fitting[0]}" if fitting else inside_hint(model, facts, None)
+    raise ModelFileError(message, hint=hint)
 
 
 def _input(path: Path, facts: GraphFacts) -> onnx.ValueInfoProto:

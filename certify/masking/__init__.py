@@ -4,7 +4,7 @@ from .analysis import analyse
 from .figures import charts
 from .random_outputs import ascents, ascents_towards_classes
 from .remedies import Remedy
-from .schema import MASKING
+from .schema import MASKING, ROUND
 from .settings import MaskingSettings
 from .summary import MaskingSummary, summarise
 from .tables import BEST_NAME, NAIVE_NAME, state_of, tables, where_hidden
@@ -15,6 +15,7 @@ __all__ = [
     "BEST_NAME",
     "MASKING",
     "NAIVE_NAME",
+    "ROUND",
     "Indicator",
     "MaskingSettings",
     "MaskingSummary",

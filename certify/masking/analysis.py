@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .checklist import slope_mismatch
 from .evidence import evidence
 from .images import save_pictures
+from .rounds import further_rounds
 from .schema import MASKING
 from .settings import MaskingSettings, axes
 from .sources import Sources
@@ -43,9 +45,11 @@ def analyse(
     )
     settings = replace(settings, sources=chosen.names)
     group = _table(session, settings)
-    models: tuple[Classifier, ...] = ()
-    if len(group.missing(session.indices)) and not session.out_of_time:
-        models = chosen.ready(classifier, images, settings, seed=session.seed)
+
+    @cache
+    def models() -> tuple[Classifier, ...]:
+        return chosen.ready(classifier, images, settings, seed=session.seed)
+
     session.fill(
         group,
         "masking check",
@@ -54,12 +58,13 @@ def analyse(
             batch,
             settings,
             seed=session.seed,
-            sources=models,
+            sources=models(),
             progress=session.progress,
         ),
         first=FIRST_BATCH,
     )
-    save_pictures(session, group, settings, sources=models)
+    further_rounds(session, group, settings, models)
+    save_pictures(session, group, settings, models)
     return group.path
 
 

@@ -12,6 +12,7 @@ import torch
 from robcert.certify.attacks import (
     NORMS,
     PgdConfig,
+    SquareConfig,
     TransferStartConfig,
     fgsm,
     hopskipjump,
@@ -23,6 +24,7 @@ from robcert.certify.attacks import (
     transfer,
     transfer_start,
     unbounded,
+    verified,
 )
 from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.numerics import (
@@ -33,9 +35,12 @@ from robcert.certify.numerics import (
     generator,
     maximise,
     point_in_ball,
+    stream_seed,
 )
 
 from .random_outputs import ascents, ascents_towards_classes, one_step
+from .schema import NEEDLESS
+from .trace import Trace, trace
 from .views import (
     LARGER,
     SMALLER,
@@ -63,6 +68,9 @@ if TYPE_CHECKING:
 PendingAttack = Callable[[], "Found"]
 """An attack that has not been run yet."""
 
+PlannedAttack = Callable[["AttackPlan"], "Found"]
+"""An attack on the images of a plan."""
+
 SEARCH_SHARE = 0.1
 """Share of the image that the first squares of the score search cover. They are small: the
 thresholds of the indicators were chosen with it."""
@@ -79,6 +87,7 @@ class AttackPlan:
         batch: images.
         settings: settings of the check.
         seed: seed of the run.
+        sources: source models of transfer attacks.
     """
 
     classifier: Classifier
@@ -87,20 +96,35 @@ class AttackPlan:
     batch: Batch
     settings: MaskingSettings
     seed: int
+    sources: tuple[Classifier, ...] = ()
 
     @classmethod
     def on(
-        cls, classifier: Classifier, batch: Batch, settings: MaskingSettings, seed: int
+        cls,
+        classifier: Classifier,
+        batch: Batch,
+        settings: MaskingSettings,
+        seed: int,
+        sources: tuple[Classifier, ...] = (),
     ) -> AttackPlan:
-        """The attacks on ``batch``; if the model's outputs are random, on its average."""
+        """The attacks on ``batch``; if the model's outputs are random, on its average.
+
+        Sources without gradients are not used.
+        """
+        sources = tuple(source for source in sources if source.differentiable)
         random = classifier.info.random or bool(answers_differ(classifier, batch).any())
         if not random:
-            return cls(classifier, classifier, None, batch, settings, seed)
+            return cls(classifier, classifier, None, batch, settings, seed, sources)
         model = averaged(classifier, settings.draws, settings.gradient_draws)
         plain = judged_by_mean(classifier, settings.draws)
-        return cls(model, plain, classifier, batch, settings, seed)
+        return cls(model, plain, classifier, batch, settings, seed, sources)
 
-    def without_gradients(self) -> dict[str, PendingAttack]:
+    def pending(self) -> dict[str, PendingAttack]:
+        """All attacks but the long search, by the column they fill."""
+        found = self._without_gradients() | self._by_transfer()
+        return found | (self._by_gradient() if self.classifier.differentiable else {})
+
+    def _without_gradients(self) -> dict[str, PendingAttack]:
         """Attacks that use the runtime alone, by the column they fill."""
         settings, model, batch = self.settings, self.classifier, self.batch
         ball, seed = self._ball, self.seed
@@ -112,8 +136,7 @@ class AttackPlan:
                 model,
                 batch,
                 ball,
-                queries=settings.queries,
-                first_share=SEARCH_SHARE,
+                SquareConfig(settings.queries, SEARCH_SHARE, early_stopping=True),
                 seed=seed,
             ),
             "label_search": lambda: label_search(
@@ -127,53 +150,103 @@ class AttackPlan:
             )
         return found
 
-    def by_transfer(self, sources: tuple[Classifier, ...]) -> dict[str, PendingAttack]:
+    def _by_transfer(self) -> dict[str, PendingAttack]:
         """Adversarial images of other models, and searches that start at them, by column.
 
         Empty without a source.
         """
-        settings, model, batch = self.settings, self.classifier, self.batch
-        ball, seed = self._ball, self.seed
-        sources = tuple(source for source in sources if source.differentiable)
-        if not sources:
+        if not self.sources:
             return {}
+        ball, seed, steps = self._ball, self.seed, self.settings.steps
+        config = TransferStartConfig(steps, self.settings.queries, early_stopping=True)
+        one_by_one: list[PlannedAttack] = [
+            lambda at, source=source: transfer(  # type: ignore[misc]
+                source, at.classifier, at.batch, ball, steps=steps, seed=seed
+            )
+            for source in self.sources
+        ]
         return {
-            "transfer": lambda: _any_of(
-                [
-                    transfer(source, model, batch, ball, steps=settings.steps, seed=seed)
-                    for source in sources
-                ]
-            ),
+            "transfer": lambda: self._in_turn(one_by_one),
             "transfer_start": lambda: transfer_start(
-                sources[0],
-                model,
-                batch,
-                ball,
-                TransferStartConfig(settings.steps, settings.queries),
-                seed=seed,
+                self.sources[0], self.classifier, self.batch, ball, config, seed=seed
             ),
         }
 
-    def long_search(self, sources: tuple[Classifier, ...]) -> Found:
+    def long_search(self) -> Found:
         """Searches by scores, from transferred images and by labels, with many more queries.
 
         The network inside the graph, without the layers that may hide its gradient, is a source
         too. If the model's outputs are random a query takes several forward passes, so there are
         fewer.
         """
-        model, queries = self.classifier, self.settings.long_queries
+        queries = self.settings.long_queries
         if self.drawn is not None:
             queries = max(1, queries // self.settings.draws)
         ball, seed = self._ball, self.seed + 1
-        inside, others = logits_inside_graph(model), [one for one in sources if one.differentiable]
-        starts = [*([] if inside is None else [inside]), *others[:1]]
+        inside = logits_inside_graph(self.classifier)
+        starts = [*([] if inside is None else [inside]), *self.sources[:1]]
         config = TransferStartConfig(self.settings.steps, queries)
-        found = [square(model, self.batch, ball, queries=queries, seed=seed)]
-        found += [
-            transfer_start(start, model, self.batch, ball, config, seed=seed) for start in starts
+        searches: list[PlannedAttack] = [
+            lambda at, start=start: transfer_start(  # type: ignore[misc]
+                start, at.classifier, at.batch, ball, config, seed=seed
+            )
+            for start in starts
         ]
-        found.append(label_search(model, self.batch, ball, queries=queries, seed=seed))
-        return _any_of(found)
+        searches += [
+            lambda at: square(at.classifier, at.batch, ball, SquareConfig(queries), seed=seed),
+            lambda at: label_search(at.classifier, at.batch, ball, queries=queries, seed=seed),
+        ]
+        return self._in_turn(searches)
+
+    def further(self, number: int) -> Found:
+        """A round of further attacks, the ``number``-th from 1, each from other random starts.
+
+        Along gradients of the model, of the scores inside the graph and of every source; searches
+        that start at images of these; searches by scores and labels, with half of the queries of
+        the long search each.
+        """
+        settings, ball = self.settings, self._ball
+        seed = stream_seed(self.seed, "masking/round", number) % 2**31
+        inside, queries = logits_inside_graph(self.classifier), settings.long_queries // 2
+        starts = [*([] if inside is None else [inside]), *self.sources]
+        again = replace(self, seed=seed)
+        config = TransferStartConfig(settings.steps, queries, restart=number)
+        attacks: list[PlannedAttack] = [
+            lambda at, start=start: at._ascend(start, Loss.MARGIN)  # type: ignore[misc]
+            for start in ([] if inside is None else [inside])
+        ]
+        attacks += [
+            lambda at: at._ascend(at.classifier, Loss.MARGIN, restarts=settings.restarts),
+            lambda at: at._ascend(
+                noise_averaged_gradient(at.plain, settings, seed), Loss.MARGIN, early_stopping=True
+            ),
+        ]
+        attacks += [
+            lambda at, start=start: transfer_start(  # type: ignore[misc]
+                start, at.classifier, at.batch, ball, config, seed=seed
+            )
+            for start in starts
+        ]
+        attacks += [
+            lambda at: square(at.classifier, at.batch, ball, SquareConfig(queries), seed=seed),
+            lambda at: label_search(
+                at.classifier, at.batch, ball, queries=queries, restart=number, seed=seed
+            ),
+        ]
+        return again._in_turn(attacks)
+
+    def _in_turn(self, attacks: list[PlannedAttack]) -> Found:
+        """For each image the first success of ``attacks``; later ones run on the others only."""
+        merged = attacks[0](self)
+        for attack in attacks[1:]:
+            left = (~merged.found).nonzero().flatten()
+            if not len(left):
+                break
+            more = attack(self.on_rows(left))
+            found, x_adv = merged.found.clone(), merged.x_adv.clone()
+            found[left], x_adv[left] = more.found, more.x_adv
+            merged = replace(merged, found=found, x_adv=x_adv)
+        return merged
 
     def on_rows(self, rows: Tensor) -> AttackPlan:
         """The same attacks on some images ``rows (b,)`` of the batch."""
@@ -181,7 +254,27 @@ class AttackPlan:
         some = Batch(batch.index[rows.cpu().numpy()], batch.x[rows], batch.y[rows])
         return replace(self, batch=some)
 
-    def by_gradient(self) -> dict[str, PendingAttack]:
+    def traced(self) -> Trace:
+        """The path of the first run of PGD on the margin."""
+        return trace(
+            self.classifier, self.batch, self._ball, steps=self.settings.steps, seed=self.seed
+        )
+
+    def on_margin(self, traced: Trace) -> Found:
+        """PGD on the margin, whose first run is ``traced``."""
+        restarts, model = self.settings.restarts, self.classifier
+        if self.drawn is not None:
+            return self._ascend(model, Loss.MARGIN, restarts=restarts)
+
+        def first(at: AttackPlan) -> Found:
+            return verified(model, at.batch, at.settings.norm, at.batch.x + traced.best_delta)
+
+        def others(at: AttackPlan) -> Found:
+            return at._ascend(model, Loss.MARGIN, restarts=restarts - 1, early_stopping=True)
+
+        return self._in_turn([first, others] if restarts > 1 else [first])
+
+    def _by_gradient(self) -> dict[str, PendingAttack]:
         """Attacks that follow the twin's gradient, by the column they fill."""
         settings, model = self.settings, self.classifier
         # each noisy copy is another draw anyway
@@ -194,9 +287,9 @@ class AttackPlan:
             "pgd_wide": lambda: self._ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
             "pgd_small_logits": lambda: self._ascend(rescaled(model, SMALLER), Loss.CE),
             "pgd_large_logits": lambda: self._ascend(rescaled(model, LARGER), Loss.CE),
-            "pgd_margin": lambda: self._ascend(model, Loss.MARGIN, restarts=settings.restarts),
+            "pgd_margin": lambda: self.on_margin(self.traced()),
             "multi_targeted": self._towards_classes,
-            "averaged": lambda: self._ascend(smooth, Loss.MARGIN),
+            "averaged": lambda: self._ascend(smooth, Loss.MARGIN, early_stopping=True),
             "unbounded": self._unbounded,
         }
         if inside is not None:
@@ -206,19 +299,21 @@ class AttackPlan:
     def at_strengths(self, found: Columns) -> Columns:
         """Whether PGD breaks each image within the radii of the settings ``(b, strength)``.
 
-        As shipped on cross-entropy, and on the margin. Balls are nested, so an image that is broken
-        within one radius takes no part in the search at the next; ``found`` has the outcomes
-        within epsilon.
+        As shipped on cross-entropy, and on the margin. Balls are nested: an image that is broken
+        within one radius takes no part in the search at larger ones, and one that is not in that at
+        smaller ones. ``found`` has the outcomes within epsilon.
         """
         return {
             "naive_at": self._within_radii(
                 lambda at, radius: at._ascend(
-                    as_shipped(at.plain), Loss.CE, epsilon=radius, draws=1
+                    as_shipped(at.plain), Loss.CE, epsilon=radius, draws=1, early_stopping=True
                 ),
                 found["pgd_file"],
             ),
             "margin_at": self._within_radii(
-                lambda at, radius: at._ascend(at.classifier, Loss.MARGIN, epsilon=radius),
+                lambda at, radius: at._ascend(
+                    at.classifier, Loss.MARGIN, epsilon=radius, early_stopping=True
+                ),
                 found["pgd_margin"],
             ),
         }
@@ -228,16 +323,24 @@ class AttackPlan:
     ) -> NDArray[np.int8]:
         factors = self.settings.strengths
         outcome = np.zeros((len(self.batch), len(factors)), np.int8)
-        broken = np.zeros(len(self.batch), np.bool_)
+        needless, at_one = at_epsilon == NEEDLESS, at_epsilon == 1
+
+        def found(rows: NDArray[np.bool_], factor: float) -> NDArray[np.bool_]:
+            broken = np.zeros_like(rows)
+            if rows.any():
+                rest = self.on_rows(torch.from_numpy(np.flatnonzero(rows)).to(self.batch.x.device))
+                broken[rows] = rest.succeeds(attack(rest, factor * self.settings.epsilon)) == 1
+            return broken
+
+        inner = outer = at_one
         for at in np.argsort(factors, kind="stable"):
-            if factors[at] >= 1:
-                broken |= at_epsilon == 1
-            left = np.flatnonzero(~broken)
-            if factors[at] != 1 and len(left):
-                rest = self.on_rows(torch.from_numpy(left).to(self.batch.x.device))
-                radius = factors[at] * self.settings.epsilon
-                broken[left] = rest.succeeds(attack(rest, radius)) == 1
-            outcome[:, at] = broken
+            if factors[at] > 1:
+                outer = outer | found(~outer & ~needless, factors[at])
+            outcome[:, at] = outer | needless
+        for at in np.argsort(factors, kind="stable")[::-1]:
+            if factors[at] < 1:
+                inner = found(inner & ~needless, factors[at])
+                outcome[:, at] = inner | needless
         return outcome
 
     def succeeds(self, found: Found) -> NDArray[np.int8]:
@@ -263,7 +366,8 @@ class AttackPlan:
 
     def _towards_classes(self) -> Found:
         attack = multi_targeted if self.drawn is None else ascents_towards_classes
-        config, targets = PgdConfig(self.settings.steps), self.settings.targets
+        config = PgdConfig(self.settings.steps, early_stopping=True)
+        targets = self.settings.targets
         ball, seed = self._ball, self.seed
         return attack(self.classifier, self.batch, ball, config, targets=targets, seed=seed)
 
@@ -281,6 +385,7 @@ class AttackPlan:
         epsilon: float | None = None,
         restarts: int = 1,
         draws: int | None = None,
+        early_stopping: bool = False,
     ) -> Found:
         """PGD on ``target``, whose gradient takes ``draws`` draws of a random model.
 
@@ -291,22 +396,9 @@ class AttackPlan:
         steps = settings.steps
         if self.drawn is not None and draws is not None:
             steps = steps * settings.gradient_draws // draws
-        config = PgdConfig(steps, loss=loss, restarts=restarts)
+        config = PgdConfig(steps, loss=loss, restarts=restarts, early_stopping=early_stopping)
         attack = pgd if self.drawn is None else ascents
         return attack(target, self.batch, ball, config, seed=self.seed)
-
-
-def _any_of(several: list[Found]) -> Found:
-    """For each image the first of ``several`` results that has an adversarial image."""
-    merged = several[0]
-    for other in several[1:]:
-        take = other.found & ~merged.found
-        merged = replace(
-            merged,
-            found=merged.found | other.found,
-            x_adv=torch.where(take.view(-1, 1, 1, 1), other.x_adv, merged.x_adv),
-        )
-    return merged
 
 
 def one_step_from_random(

@@ -51,6 +51,7 @@ from .indicators import (
     VANISHING_MARGIN,
     WIDER,
 )
+from .schema import BY_GRADIENT, NEEDLESS
 from .shares import broken_by, excess, is_random
 from .verdict import LEVEL
 
@@ -65,15 +66,6 @@ if TYPE_CHECKING:
     from .verdict import Indicator, IndicatorText
 
 
-BY_GRADIENT = (
-    "pgd_ce",
-    "pgd_margin",
-    "multi_targeted",
-    "pgd_small_logits",
-    "pgd_large_logits",
-)
-"""Gradient attacks on the logits."""
-
 WITHOUT_GRADIENT = (
     *("search", "label_search", "hopskipjump", "noise"),
     *("transfer", "transfer_start", "long_search"),
@@ -83,9 +75,13 @@ WITHOUT_GRADIENT = (
 ATTACKS = (
     *BY_GRADIENT,
     *WITHOUT_GRADIENT,
-    *("inner", "averaged", "fgsm", "pgd_file", "earlier"),
+    *("inner", "averaged", "fgsm", "pgd_file", "earlier", "rounds"),
 )
-"""All attacks within epsilon; ``earlier`` are the attacks of `robcert attack` in the file."""
+"""All attacks within epsilon.
+
+``earlier`` are the attacks of `robcert attack` in the file, ``rounds`` those of further rounds on
+images in doubt.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +121,10 @@ def indicators_of(columns: Columns, facts: Facts) -> list[Indicator]:
 
 
 def known(column: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mask of the values that were computed: neither NaN nor the integer fill value."""
-    return ~np.isnan(column) if column.dtype.kind == "f" else column >= 0
+    """Mask of the values that were computed or not needed: neither NaN nor the fill value."""
+    if column.dtype.kind == "f":
+        return np.asarray(~np.isnan(column))
+    return np.asarray((column >= 0) | (column == NEEDLESS))
 
 
 def _among(columns: Columns, needed: tuple[str, ...]) -> NDArray[np.bool_]:

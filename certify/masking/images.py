@@ -12,11 +12,14 @@ from robcert.certify.landscape import SurfaceSettings, loss_surface
 from robcert.certify.numerics import Loss, classes_of
 
 from .attacks import AttackPlan
-from .checklist import BY_GRADIENT, WITHOUT_GRADIENT
+from .checklist import WITHOUT_GRADIENT
+from .schema import BY_GRADIENT
 from .trace import trace
 from .views import as_shipped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -43,8 +46,7 @@ def save_pictures(
     session: Session,
     group: AnalysisGroup,
     settings: MaskingSettings,
-    *,
-    sources: tuple[Classifier, ...],
+    sources: Callable[[], tuple[Classifier, ...]],
 ) -> None:
     """Store some images with the naive attack's result and an adversarial example, and a surface.
 
@@ -58,9 +60,9 @@ def save_pictures(
     if not len(chosen):
         return
     batch = session.batch(chosen)
-    attacks = AttackPlan.on(session.classifier, batch, settings, session.seed)
+    attacks = AttackPlan.on(session.classifier, batch, settings, session.seed, sources())
     ends = _naive_ends(attacks) if session.classifier.differentiable else None
-    breaks, by = _breaking(attacks, by, sources)
+    breaks, by = _breaking(attacks, by)
     _save_images(group, batch, ends, breaks, attacks.classifier)
     group.set_attributes(pictures_by=by)
     if session.classifier.differentiable:
@@ -96,14 +98,9 @@ def _naive_ends(attacks: AttackPlan) -> Tensor:
     return batch.x + traced.delta
 
 
-def _breaking(
-    attacks: AttackPlan, by: list[str], sources: tuple[Classifier, ...]
-) -> tuple[Tensor, list[str]]:
+def _breaking(attacks: AttackPlan, by: list[str]) -> tuple[Tensor, list[str]]:
     """Adversarial examples of the attacks ``by``, and their names; the image itself if none."""
-    run = attacks.without_gradients() | attacks.by_transfer(sources)
-    run["long_search"] = lambda: attacks.long_search(sources)
-    if attacks.classifier.differentiable:
-        run |= attacks.by_gradient()
+    run = attacks.pending() | {"long_search": attacks.long_search}
     found = attacks.batch.x.clone()
     for name in sorted(set(by) & set(run)):
         rows = torch.tensor([one == name for one in by], device=found.device)

@@ -16,6 +16,21 @@ JUDGED = (
 They are the positions of ``wrong_share`` along its second axis.
 """
 
+BY_GRADIENT = (
+    "pgd_ce",
+    "pgd_margin",
+    "multi_targeted",
+    "pgd_small_logits",
+    "pgd_large_logits",
+)
+"""Gradient attacks on the logits."""
+
+UNKNOWN = -1
+"""Outcome of an attack that was not run, for instance for lack of a gradient."""
+
+NEEDLESS = -2
+"""Outcome of an attack that was not run because an earlier one, or none at all, was enough."""
+
 _M, _E, _A = Kind.MEASURED, Kind.ESTIMATED, Kind.ATTACKED
 
 
@@ -24,7 +39,8 @@ MASKING = declare(
         "masking",
         2,
         "evidence of gradient masking, per image; success columns refer to epsilon in the "
-        "settings, and to the majority of several draws where outputs differ between calls",
+        "settings, and to the majority of several draws where outputs differ between calls; "
+        "-2: not needed, because an earlier attack succeeded or the image is misclassified",
         (
             Column("correct", "i1", _M, "1 where the runtime gives the class y", fill=-1),
             Column(
@@ -99,6 +115,15 @@ MASKING = declare(
                 "margin_at", "i1", _A, "1 where PGD on the margin succeeds", "", ("strength",), -1
             ),
         ),
+    )
+)
+
+ROUND = declare(
+    Schema(
+        "masking_round",
+        1,
+        "further attacks of the masking check on images in doubt, one table per round",
+        (Column("broken", "i1", _A, "1 where an attack of the round succeeds", fill=-1),),
     )
 )
 

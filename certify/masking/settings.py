@@ -10,6 +10,9 @@ from robcert.certify.core import Norm, Profile
 
 from .schema import JUDGED
 
+ORDER = 2
+"""In 1 every attack ran on every image."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaskingSettings:
@@ -35,7 +38,10 @@ class MaskingSettings:
             number.
         sources: SHA-256 of the source models of transfer attacks; set by the run.
         no_class: what an image counts for whose scores are NaN.
+        rounds: most rounds of further attacks on images in doubt; they end with the first in which
+            no image falls.
         search: number of the attacks' search; it rises when they would find other images.
+        order: number of the order of the attacks; it rises when they would run on other images.
     """
 
     norm: Norm = Norm.LINF
@@ -56,7 +62,9 @@ class MaskingSettings:
     judging_draws: int = 40
     sources: tuple[str, ...] = ()
     no_class: str = NO_CLASS_IS
+    rounds: int = 10
     search: int = SEARCH
+    order: int = ORDER
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -70,6 +78,8 @@ class MaskingSettings:
                 unbounded_steps=50,
                 decision_queries=0,
                 noisy_copies=4,
+                surrogate_queries=1000,
+                rounds=5,
             ),
             "thorough": cls(
                 steps=100, restarts=10, queries=2000, long_queries=5000, decision_queries=5000

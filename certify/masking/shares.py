@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .schema import JUDGED
+from .schema import BY_GRADIENT, JUDGED, NEEDLESS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CLEAN = ("clean",)
 
+SETTLED = 0.9
+"""Share of misclassified draws from which further attacks have too little to add."""
+
 
 def broken_by(columns: Columns, names: tuple[str, ...]) -> NDArray[np.bool_]:
     """Mask of the images that are misclassified under an attack of ``names``."""
@@ -32,6 +35,22 @@ def broken_by(columns: Columns, names: tuple[str, ...]) -> NDArray[np.bool_]:
 def is_random(columns: Columns) -> NDArray[np.bool_]:
     """Mask of the images whose attacks were judged by several draws."""
     return np.asarray(~np.isnan(columns["wrong_share"][:, 0, 0]))
+
+
+def settled(columns: Columns, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Mask of the images that need no attack after those of ``names``.
+
+    They are misclassified, or an attack of ``names`` succeeded; if outputs differ between calls, in
+    almost all draws.
+    """
+    done = columns["correct"] != 1
+    if names:
+        done |= broken_by(columns, names)
+    drawn = is_random(columns)
+    if drawn.any():
+        shares = columns["wrong_share"][drawn].mean(2)
+        done[drawn] = _best(shares, CLEAN + names) >= SETTLED
+    return np.asarray(done)
 
 
 def excess(columns: Columns, names: tuple[str, ...], over: tuple[str, ...]) -> Shares:
@@ -55,11 +74,21 @@ def excess(columns: Columns, names: tuple[str, ...], over: tuple[str, ...]) -> S
 
 
 def misclassified(columns: Columns, names: tuple[str, ...]) -> Shares:
-    """Share misclassified at the image itself or under the best of ``names`` ``(n,)``."""
-    wrong = ((columns["correct"] != 1) | broken_by(columns, names)).astype(np.float64)
+    """Share misclassified at the image itself or under the best of ``names`` ``(n,)``.
+
+    Where an attack was not needed, gradient attacks on the logits count for it.
+    """
+    needless = np.logical_or.reduce([columns[name] == NEEDLESS for name in names])
+    broken = broken_by(columns, names) | (needless & broken_by(columns, BY_GRADIENT))
+    wrong = ((columns["correct"] != 1) | broken).astype(np.float64)
     drawn = is_random(columns)
     if drawn.any():
-        wrong[drawn] = _judged_apart(columns["wrong_share"][drawn], CLEAN + names)
+        shares = columns["wrong_share"][drawn]
+        wrong[drawn] = np.where(
+            needless[drawn],
+            _judged_apart(shares, CLEAN + BY_GRADIENT + names),
+            _judged_apart(shares, CLEAN + names),
+        )
     return wrong
 
 

@@ -11,7 +11,7 @@ from robcert.certify.attacks import distance_limit, one_input_only
 from robcert.certify.store import ledger
 from robcert.certify.tables import percent
 
-from .checklist import ATTACKS, BY_GRADIENT, WITHOUT_GRADIENT, Facts, indicators_of
+from .checklist import ATTACKS, WITHOUT_GRADIENT, Facts, indicators_of
 from .indicators import (
     HOPSKIPJUMP_WINS,
     INNER_WINS,
@@ -25,7 +25,8 @@ from .indicators import (
     TRANSFER_WINS,
 )
 from .remedies import NAIVE, Remedy, proportion_values, remedies_of, robust_accuracy
-from .schema import ADDED, JUDGED, MASKING
+from .rounds import broken_later
+from .schema import ADDED, BY_GRADIENT, JUDGED, MASKING
 from .shares import excess, excess_with_chance, is_random
 from .verdict import Indicator, MaskingVerdict, change_of, reason_of, verdict_of
 
@@ -139,7 +140,7 @@ def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
         columns["wrong_share"] = np.full((count, len(JUDGED), 2), np.nan)
     # one draw was enough for an attack in the file
     earlier = np.where(is_random(columns), -1, _earlier(store, group)[rows]).astype(np.int8)
-    return columns | {"earlier": earlier}
+    return columns | {"earlier": earlier, "rounds": broken_later(store, group, rows)}
 
 
 def _by_chance(columns: Columns) -> float | None:

@@ -41,6 +41,7 @@ class Trace:
         moved: whether the last point differs from the first ``(b,)``.
         not_a_number: whether a gradient at some step contained NaN or infinity ``(b,)``.
         delta: the last perturbation ``(b, c, h, w)``.
+        best_delta: the perturbation of the largest margin loss on the way.
     """
 
     losses: Tensor
@@ -48,6 +49,7 @@ class Trace:
     moved: Tensor
     not_a_number: Tensor
     delta: Tensor
+    best_delta: Tensor
 
 
 def trace(
@@ -69,13 +71,17 @@ def trace(
     first = delta = project(start, norm, radius, x=x)
     moments = rule.moments(delta)
     bad = torch.zeros_like(y, dtype=torch.bool)
-    losses, margins = [], []
+    losses, margins, best = [], [], first
     for step in range(1, steps + 2):
         seen: list[Tensor] = []
         score = partial(_score, classifier, loss, y, seen)
         _, gradient = value_and_gradient(score, x + delta)
         losses.append(Loss.CE.of(seen[0], y))
         margins.append(Loss.MARGIN.of(seen[0], y))
+        if step > 1:
+            seen_so_far = torch.stack(margins).nan_to_num(torch.inf)  # NaN names no class
+            rising = seen_so_far[-1] > seen_so_far[:-1].amax(0)
+            best = torch.where(rising.view(-1, 1, 1, 1), delta, best)
         bad |= ~gradient.flatten(1).isfinite().all(1)
         if step <= steps:
             t = torch.full_like(radius, step)
@@ -83,7 +89,7 @@ def trace(
             moved = delta + unit * per_row(rule.sizes(t, radius), delta)
             delta = project(moved, norm, radius, x=x)
     far = (delta - first).flatten(1).abs().amax(1) > 0
-    return Trace(torch.stack(losses, 1), torch.stack(margins, 1), far, bad, delta)
+    return Trace(torch.stack(losses, 1), torch.stack(margins, 1), far, bad, delta, best)
 
 
 def _score(classifier: Classifier, loss: Loss, y: Tensor, seen: list[Tensor], x: Tensor) -> Tensor:

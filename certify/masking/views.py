@@ -89,6 +89,12 @@ def as_shipped(classifier: Classifier) -> Classifier:
     return _with_logits(classifier, twin, lambda x: _log_if_probabilities(declared(x)))
 
 
+def shipped_as_is(classifier: Classifier) -> bool:
+    """Whether the file's own output is the logits, with the same gradient."""
+    twin = classifier.twin
+    return twin is not None and twin.declared is None and twin.exact is None
+
+
 def rescaled(classifier: Classifier, factor: float) -> Classifier:
     """The model whose twin gives ``factor`` times the logits: the same classes, another loss."""
     twin = classifier.twin

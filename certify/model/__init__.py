@@ -29,6 +29,14 @@ from .constant_check import constant_warning
 from .contradiction import scale_contradiction
 from .grid import InputGrid, below_one_level
 from .module import module_classifier
+from .node_names import (
+    is_recording,
+    name_source,
+    noted_source,
+    recording,
+    run_by_call,
+    source_of,
+)
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
 from .training_record import PROVENANCE_KEY, TrainingRecord
 
@@ -56,12 +64,18 @@ __all__ = [
     "clean_check",
     "constant_warning",
     "fitting_order",
+    "is_recording",
     "module_classifier",
+    "name_source",
     "near_chance",
+    "noted_source",
     "one_torch_thread",
+    "recording",
     "require_a_class",
     "require_above_chance",
     "require_gradients",
     "rounds_by_itself",
+    "run_by_call",
     "scale_contradiction",
+    "source_of",
 ]

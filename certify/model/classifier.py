@@ -60,6 +60,11 @@ class GraphNode:
     def __str__(self) -> str:
         return f"{self.name} ({self.operator})"
 
+    @property
+    def described(self) -> str:
+        """The node in a sentence."""
+        return f"node {self.name!r} ({self.operator})"
+
 
 @dataclass(frozen=True, slots=True)
 class StraightThroughNode(GraphNode):
@@ -201,6 +206,9 @@ class Twin:
         inside_scores: finds scores inside the graph, see
             :mod:`robcert.certify.importer.twin.inside_scores`. None, or a function that returns
             None, where the graph has no such scores, or nothing may hide their gradient.
+        stages: finds tensors inside the graph with a usable slope, see
+            :mod:`robcert.certify.importer.twin.stages`: functions of pixels to their entries
+            ``(b, m)``, the last stage first. None where there is no graph.
         fixed_batch: 1 for a model whose batch axis cannot be freed, else None.
     """
 
@@ -208,6 +216,7 @@ class Twin:
     exact: Logits | None = None
     declared: Logits | None = None
     inside_scores: Callable[[], ScoresInside | None] | None = None
+    stages: Callable[[], tuple[Logits, ...]] | None = None
     fixed_batch: int | None = None
 
     def __call__(self, x: Tensor, *, straight_through: bool = True) -> Tensor:

@@ -6,7 +6,7 @@ The user and the model's metadata may each state some parts of it.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.errors import PreprocessingError
+from robcert.certify.json_text import parsed_json
 from robcert.certify.numerics import saturated
 
 Layout = Literal["NCHW", "NHWC", "flat"]
@@ -159,7 +160,7 @@ class PreprocessOptions:
                 ``source`` and the key.
         """
         try:
-            stated = json.loads(text)
+            stated = parsed_json(text)
         except ValueError as error:
             message = f"{source} is not JSON: {error}"
             raise PreprocessingError(message) from error
@@ -216,7 +217,7 @@ class PreprocessOptions:
             return cls()
         source = f"the model's metadata entry {METADATA_KEY}"
         try:
-            stated = json.loads(text)
+            stated = parsed_json(text)
         except ValueError as error:
             message = f"{source} is not JSON: {error}"
             raise PreprocessingError(message) from error
@@ -241,7 +242,8 @@ def _broken_rule(key: str, value: object) -> str:
         return "" if value in _CHOICES[key] else f"one of {', '.join(_CHOICES[key])}"
     numbers = list(value) if isinstance(value, list | tuple) else []
     finite = all(
-        isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in numbers
+        isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max
+        for x in numbers
     )
     if key == "range":
         good = finite and len(numbers) == 2 and numbers[0] != numbers[1]

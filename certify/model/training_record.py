@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+from robcert.certify.json_text import parsed_json
 
 PROVENANCE_KEY = "robcert.provenance"
 """Entry of an ONNX file's metadata with the origin of the model, as JSON."""
@@ -35,8 +36,8 @@ class TrainingRecord:
     def of_metadata(cls, text: str) -> TrainingRecord | None:
         """The record in an ONNX file's entry ``PROVENANCE_KEY``; None if it has none."""
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
+            values = parsed_json(text)
+        except ValueError:
             return None
         return cls.of_state(values.get("state")) if isinstance(values, dict) else None
 

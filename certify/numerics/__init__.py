@@ -27,7 +27,7 @@ from .losses import (
     rounding_floor,
     targeted_margin,
 )
-from .memory import keep_freed_memory
+from .memory import keep_freed_memory, limited_memory, machine_memory
 from .projections import feasible, into_box, per_row, project
 from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, stream_seed
 
@@ -53,6 +53,8 @@ __all__ = [
     "keep_freed_memory",
     "largest_entry",
     "largest_other",
+    "limited_memory",
+    "machine_memory",
     "margin_loss",
     "maximise",
     "normalised",

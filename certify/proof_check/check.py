@@ -38,6 +38,7 @@ class CheckResult:
 
     Attributes:
         index: index of the image.
+        image_sha256: hash of its pixels, float32 in [0, 1] in the order (c, h, w).
         label: its class.
         norm: norm of the ball.
         radius: pixel units.
@@ -52,6 +53,7 @@ class CheckResult:
     """
 
     index: int
+    image_sha256: str
     label: int
     norm: str
     radius: float
@@ -81,6 +83,18 @@ class Report:
     def proved(self) -> bool:
         """Whether there are statements and all are proved."""
         return bool(self.verdicts) and all(verdict.proved for verdict in self.verdicts)
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What the statements are about, one line each: model, preprocessing, images."""
+        output = f", output {self.about.output}" if self.about.output else ""
+        name = self.about.data_name
+        named = f"; their numbers count through {name}, as the file says" if name else ""
+        return (
+            f"model: {self.about.model_file}, SHA-256 {self.about.model_sha256}{output}",
+            f"pixels to input: {Preprocessing.from_json(self.about.preprocessing).sentence}",
+            f"images: those stored in the proof file{named}",
+        )
 
     @property
     def claim(self) -> str:
@@ -159,6 +173,7 @@ def _verdict(network: Network, statement: Statement, *, float32: bool) -> CheckR
         bound, reason = -np.inf, str(error)
     return CheckResult(
         statement.index,
+        hashlib.sha256(statement.image.astype("<f4").tobytes()).hexdigest(),
         statement.label,
         statement.norm,
         statement.radius,

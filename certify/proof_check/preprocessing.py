@@ -63,7 +63,7 @@ class Preprocessing:
         """
         try:
             stated = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"the preprocessing in the proof is not JSON: {error}"
             raise ProofFileError(message) from error
         if not isinstance(stated, dict) or set(stated) != KEYS:
@@ -87,6 +87,17 @@ class Preprocessing:
             std,
             _shape(stated["input_shape"]),
         )
+
+    @property
+    def sentence(self) -> str:
+        """What happens to the pixels, in words."""
+        black, white = self.range
+        said = [f"scaled to [{black:g}, {white:g}]"]
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers:
+                said.append(f"{name} {', '.join(f'{number:g}' for number in numbers)}")
+        layout = f"flat ({self.flatten})" if self.layout == "flat" else self.layout
+        return f"{', '.join(said)}; {layout}, {self.channels}"
 
     def constant(self, values: tuple[float, ...], shape: tuple[int, ...]) -> Array:
         """Constants per channel in the order of the image, of images of ``shape (c, h, w)``.

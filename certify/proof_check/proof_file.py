@@ -6,7 +6,8 @@ plain data sets::
 
     /                     attributes format, format_version, robcert_version, model_sha256,
                           model_file, output (tensor of the scores, empty for the only output),
-                          preprocessing (JSON), arithmetic (float32 or real)
+                          preprocessing (JSON), arithmetic (float32 or real), data_name (of the
+                          set that the indices count through; may be missing)
     /statements/000000    attributes index, label, norm, radius; data set image (c, h, w) float32
         relus/0           of each ReLU in the order of the model's graph (a max pooling is a tree
                           of them, see ``Builder.largest``), elements counted through:
@@ -82,6 +83,8 @@ class About:
         output: tensor with the scores.
         preprocessing: JSON.
         float32: whether they hold for every evaluation in float32, or for the exact one.
+        data_name: name of the images, as whoever wrote the file called them; empty if it does not
+            say.
     """
 
     model_sha256: str
@@ -89,6 +92,7 @@ class About:
     output: str
     preprocessing: str
     float32: bool
+    data_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,6 +226,7 @@ def about(file: h5py.File) -> About:
         ProofFileError: it does not say.
     """
     texts = {name: _attribute(file, name) for name in STRINGS}
+    texts["data_name"] = _attribute(file, "data_name") or ""
     if not all(isinstance(text, str) and len(text) < 2**16 for text in texts.values()):
         message = "the proof does not say what it is about"
         raise ProofFileError(message)
@@ -237,6 +242,7 @@ def about(file: h5py.File) -> About:
         texts["output"],
         texts["preprocessing"],
         texts["arithmetic"] == "float32",
+        texts["data_name"],
     )
 
 

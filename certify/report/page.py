@@ -23,6 +23,7 @@ from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
 from robcert.certify.tables import Place, Table, fact, known
 from robcert.certify.visible import visible
+from robcert.certify.whole_file import write_whole
 
 from .examples import examples
 from .figures import figures
@@ -53,14 +54,12 @@ def write_report(results_file: Path, destination: Path | None = None) -> Path:
 
     Raises:
         StoreError: the file cannot be read or is not a results file.
+        OutputError: the page cannot be written.
     """
     target = destination or results_file.with_suffix(".html")
     with ResultStore.read(results_file) as store:
         page = render(store)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.draft")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(target)
+    write_whole(target, page.encode())
     return target
 
 

@@ -3,6 +3,7 @@
 from .column import Column, Schema, declare
 from .evidence import LOSSES as EVIDENCE_LOSSES
 from .evidence import Evidence, evidence_about, sided
+from .examination import Examination, examine, shown
 from .json_values import Outcome, plain
 from .ledger import Comparison, Ledger, crossings, ledger, radii_of
 from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
@@ -20,6 +21,7 @@ __all__ = [
     "Column",
     "Comparison",
     "Evidence",
+    "Examination",
     "Ledger",
     "Outcome",
     "ResultStore",
@@ -27,8 +29,10 @@ __all__ = [
     "crossings",
     "declare",
     "evidence_about",
+    "examine",
     "ledger",
     "plain",
     "radii_of",
+    "shown",
     "sided",
 ]

@@ -18,12 +18,17 @@ import h5py
 
 from robcert.certify.errors import StoreError
 from robcert.certify.file_lock import FileLock
+from robcert.certify.hdf5 import remember_written
+from robcert.certify.whole_file import FULL
 
 from .soundness import require_sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+LARGEST_IN_MEMORY = 2**26
+"""Bytes of the largest file that is changed in memory and then written."""
 
 
 class SafeFile:
@@ -37,19 +42,17 @@ class SafeFile:
     def __init__(self, path: Path, current: Path, lock: FileLock | None) -> None:
         self.path = path
         self.hdf5 = _open(current, "r" if lock is None else "r+")
-        try:
-            require_sound(self.hdf5, current)
-        except StoreError:
-            self.hdf5.close()
-            raise
         self._current = current  # `path`, or a private file beside it
         self._target = current  # which of the two the next change of structure replaces
         self._lock = lock
+        self._inherited = lock is not None and current == path  # its structure is not trusted
         self._folders: list[Path] = []  # created for it
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """``path`` for reading only; another process may be writing it."""
+        require_hdf5(path)
+        require_sound(path)
         return cls(path, path, None)
 
     @classmethod
@@ -73,12 +76,16 @@ class SafeFile:
                 _beside(path, "draft").unlink(missing_ok=True)
                 _beside(path, "new").unlink(missing_ok=True)
                 if path.exists() and not overwrite:
+                    require_hdf5(path)
+                    require_sound(path)
                     return cls(path, path, lock)
-                h5py.File(_beside(path, "new"), "w-", libver="earliest", locking=False).close()
+                with _in_memory(_beside(path, "new"), None, 0):
+                    pass
                 file = cls(path, _beside(path, "new"), lock)
                 file._folders = lacking
                 return file
         except BaseException:
+            _beside(path, "new").unlink(missing_ok=True)
             lock.release()
             raise
 
@@ -92,6 +99,11 @@ class SafeFile:
         self._target = _beside(self.path, "new")
 
     @property
+    def size(self) -> int:
+        """Bytes of the file as it is now."""
+        return self._current.stat().st_size
+
+    @property
     def writable(self) -> bool:
         """Whether this process may write."""
         return self._lock is not None
@@ -103,26 +115,35 @@ class SafeFile:
             raise StoreError(message)
 
     @contextlib.contextmanager
-    def change(self, *, empty: bool = False) -> Iterator[h5py.File]:
+    def change(self, *, empty: bool = False, growth: int = 0) -> Iterator[h5py.File]:
         """The file to change its structure in; all changes take effect at once, or none does.
 
         Args:
             empty: start from an empty file, to copy ``hdf5`` into, instead of from a copy.
+            growth: bytes that the change adds at most, beyond a few megabytes.
         """
         self.require_writable()
         draft = _beside(self.path, "draft")
         with storage_errors(self.path, "cannot write"):
             try:
-                if not empty:
-                    self.hdf5.flush()
-                    shutil.copy(self._current, draft)
-                mode = "w" if empty else "r+"
-                with h5py.File(draft, mode, libver="earliest", locking=False) as file:
+                self.hdf5.flush()
+                size = self.size + growth
+                source = None if empty or self._inherited else self._current
+                begun = _in_memory if size <= LARGEST_IN_MEMORY else _on_disk
+                with begun(draft, source, size) as file:
+                    if self._inherited and not empty:
+                        self._copy_parts(file)
                     yield file
                 self._move(draft, self._target)
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
+
+    def _copy_parts(self, file: h5py.File) -> None:
+        """Copy the content of a file from elsewhere, which HDF5 may be unable to change."""
+        file.attrs.update(self.hdf5.attrs)
+        for name in self.hdf5:
+            self.hdf5.copy(name, file)
 
     def publish(self) -> None:
         """Move the staged file to ``path``, replacing an older one."""
@@ -137,13 +158,13 @@ class SafeFile:
         if not self.published:
             self.hdf5.close()
             self._current.unlink(missing_ok=True)
-            self._current = self.path
+            self._current, self._inherited = self.path, True
             self.hdf5 = _open(self.path, "r+")
 
     def _move(self, file: Path, target: Path) -> None:
         self.hdf5.close()
         file.replace(target)
-        self._current = target
+        self._current, self._inherited = target, False
         self.hdf5 = _open(target, "r+")
 
     @contextlib.contextmanager
@@ -161,12 +182,41 @@ class SafeFile:
             return
         if not self.published:
             self._current.unlink(missing_ok=True)
+        elif self.path.exists():
+            remember_written(self.path)
         self._lock.release()
         self._lock = None
         if not self.path.exists():
             with contextlib.suppress(OSError):  # another process has written into it
                 for folder in self._folders:
                     folder.rmdir()
+
+
+@contextlib.contextmanager
+def _in_memory(target: Path, source: Path | None, _: int) -> Iterator[h5py.File]:
+    """A copy of ``source``, or an empty file, which is written to ``target`` at the end.
+
+    After a failed write HDF5 crashes, at the latest when the process ends; Python does not.
+    """
+    mode = "w" if source is None else "r+"
+    options = {"driver": "core", "backing_store": False, "locking": False}
+    with h5py.File(source or target, mode, libver="earliest", **options) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    target.write_bytes(image)
+
+
+@contextlib.contextmanager
+def _on_disk(target: Path, source: Path | None, size: int) -> Iterator[h5py.File]:
+    """The same without a copy in memory, if the disk has ``size`` bytes free."""
+    if shutil.disk_usage(target.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if source is not None:
+        shutil.copy(source, target)
+    mode = "w" if source is None else "r+"
+    with h5py.File(target, mode, libver="earliest", locking=False) as file:
+        yield file
 
 
 @contextlib.contextmanager
@@ -178,7 +228,7 @@ def storage_errors(path: Path, action: str) -> Iterator[None]:
         number = _errno(error)
         reason = os.strerror(number) if number else str(error).splitlines()[0]
         message = f"{action} {path}: {reason}"
-        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = number in FULL
         hint = "free disk space" if full else "check the folder, its permissions and the disk"
         raise StoreError(message, hint=hint) from error
 
@@ -187,15 +237,27 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{suffix}")
 
 
-def _open(path: Path, mode: str) -> h5py.File:
+def require_hdf5(path: Path) -> None:
+    """Raise unless ``path`` is a file that can be read and begins as an HDF5 file does."""
     if not path.exists():
         message = f"{path} does not exist"
         raise StoreError(message)
     with storage_errors(path, "cannot open"):
-        if not path.is_file() or not os.access(path, os.R_OK) or h5py.is_hdf5(path):
-            return h5py.File(path, mode, libver="earliest", locking=False)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        if path.is_file():  # a pipe would never end
+            with path.open("rb"):
+                pass
+            if h5py.is_hdf5(path):
+                return
     message = f"{path} is not an HDF5 file"
     raise StoreError(message, hint="use a results file written by robcert, or another name")
+
+
+def _open(path: Path, mode: str) -> h5py.File:
+    require_hdf5(path)
+    with storage_errors(path, "cannot open"):
+        return h5py.File(path, mode, libver="earliest", locking=False)
 
 
 def _errno(error: Exception) -> int | None:

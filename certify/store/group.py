@@ -183,7 +183,7 @@ class AnalysisGroup:
         if name in (*self.columns, COMPUTED.name):
             message = f"{self.path} has a column {name}: no array can have that name"
             raise StoreError(message)
-        with self._store.file.change() as file:
+        with self._store.file.change(growth=array.nbytes) as file:
             place = file[self.path]
             if name in place:
                 del place[name]

@@ -11,8 +11,9 @@ import numpy as np
 
 from robcert.certify.errors import StoreError
 
-from .layout import describe, write_attributes
+from .layout import describe, read_attribute, write_attributes
 from .schema import FORMAT, FORMAT_VERSION, IMAGES
+from .validity import require_valid
 
 if TYPE_CHECKING:
     from robcert.certify.data import DataInfo
@@ -50,22 +51,17 @@ def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
 
 
 def require_results(file: SafeFile) -> None:
-    """Raise unless ``file`` holds robcert results of a known format version."""
-    if file.hdf5.attrs.get("format") != FORMAT:
+    """Raise unless ``file`` holds whole robcert results of a known format version."""
+    if read_attribute(file.hdf5, "format") != FORMAT:
         message = f"{file.path} is an HDF5 file, but not a results file of robcert"
         raise StoreError(message, hint="use another name")
-    stored = int(file.hdf5.attrs["format_version"])
-    if stored != FORMAT_VERSION:
+    stored = read_attribute(file.hdf5, "format_version")
+    if isinstance(stored, int) and stored != FORMAT_VERSION:
         message = (
             f"{file.path} has format version {stored}, this robcert knows version {FORMAT_VERSION}"
         )
         raise StoreError(message, hint="write to a new file, or read it with that version")
-    for name, needed in (("model", ("file", "sha256")), ("data", ("name", "sha256"))):
-        place = file.hdf5.get(name)
-        for attribute in needed:
-            if place is None or attribute not in place.attrs:
-                message = f"{file.path} is damaged: /{name} lacks {attribute}"
-                raise StoreError(message, hint="use a copy of it, or repeat the commands")
+    require_valid(file.hdf5, file.path)
 
 
 def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:

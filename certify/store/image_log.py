@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
+from robcert.certify.errors import StoreError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    import h5py
     from numpy.typing import NDArray
+
+LONGEST_HEADER = 10_000
+"""Bytes of the first line of a log."""
 
 
 def append_images(
@@ -42,23 +46,34 @@ def pending_logs(results: Path) -> list[Path]:
 
 
 def fold_log(log: Path, file: h5py.File) -> None:
-    """Copy the complete records of ``log`` into their dataset."""
-    for name, row, image in _records(log):
-        file[name][row] = image
+    """Copy the complete records of ``log`` into their dataset.
 
-
-def _records(log: Path) -> Iterator[tuple[str, int, NDArray[Any]]]:
-    with log.open("rb") as file:
-        line = file.readline()
+    Raises:
+        StoreError: it is not a log of images of ``file``.
+    """
+    with log.open("rb") as source:
+        line = source.readline(LONGEST_HEADER)
         if not line.endswith(b"\n"):
             return
-        header = json.loads(line)
-        dtype = np.dtype(header["dtype"])
-        size = 8 + int(np.prod(header["shape"])) * dtype.itemsize
-        while len(record := file.read(size)) == size:
+        data = _dataset_of(line, file)
+        if data is None:
+            message = f"{log} does not hold images of the results file beside it"
+            raise StoreError(message, hint="delete it; images that it holds are lost")
+        size = 8 + int(np.prod(data.shape[1:])) * data.dtype.itemsize
+        while len(record := source.read(size)) == size:
             row = int(np.frombuffer(record, np.int64, 1)[0])
-            yield (
-                header["dataset"],
-                row,
-                np.frombuffer(record, dtype, offset=8).reshape(header["shape"]),
-            )
+            if 0 <= row < len(data):
+                data[row] = np.frombuffer(record, data.dtype, offset=8).reshape(data.shape[1:])
+
+
+def _dataset_of(header: bytes, file: h5py.File) -> h5py.Dataset | None:
+    """The dataset of ``file`` that the first line of a log names; None if there is none such."""
+    try:
+        stated = json.loads(header)
+        data = file.get(stated["dataset"])
+        shape, dtype = stated["shape"], stated["dtype"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not isinstance(data, h5py.Dataset) or not data.chunks:
+        return None
+    return data if [list(data.shape[1:]), data.dtype.str] == [shape, dtype] else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 
 from robcert.certify.errors import StoreError
+from robcert.certify.json_text import parsed_json
 
 from .schema import COMPUTED
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 LONGEST_ATTRIBUTE = 60_000
 """HDF5's oldest format holds 64 kB in an attribute; a longer text becomes a scalar dataset."""
+
+MOST_IMAGES = 2**31
+"""Images of the largest data set that a list of indices may name."""
 
 
 def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[str, int]) -> None:
@@ -51,6 +56,13 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
         else:
             data = group.create_dataset(column.name, data=np.full(shape, fill), fillvalue=fill)
         describe(data, column, (schema.axis, *column.trailing))
+
+
+def table_bytes(schema: Schema, rows: int, sizes: Mapping[str, int]) -> int:
+    """Bytes that :func:`create_table` allocates, images left out."""
+    plain = (column for column in (*schema.columns, COMPUTED) if not column.images)
+    widths = (math.prod(sizes[axis] for axis in column.trailing) for column in plain)
+    return rows * 8 * sum(widths)
 
 
 def describe(data: h5py.Dataset, column: Column, axes: tuple[str, ...]) -> None:
@@ -131,7 +143,11 @@ def _is_long_attribute(item: h5py.Group | h5py.Dataset) -> bool:
 
 
 def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
-    """Attribute ``name`` of ``place``, or ``default`` if there is none."""
+    """Attribute ``name`` of ``place``, or ``default`` if there is none.
+
+    Raises:
+        StoreError: it holds JSON that nests too deep or has a number of too many digits.
+    """
     if name in place.attrs:
         value = place.attrs[name]
     elif name in place and _is_long_attribute(place[name]):
@@ -142,9 +158,12 @@ def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
         return value.item()
     if isinstance(value, str) and (value[:1] in ("{", "[") or value == "null"):
         try:
-            return json.loads(value)
+            return parsed_json(value)
         except json.JSONDecodeError:
             return value
+        except ValueError as error:
+            message = f"the attribute {name} of {place.name} holds JSON that cannot be read"
+            raise StoreError(message) from error
     return value
 
 
@@ -192,20 +211,38 @@ def pack_indices(indices: NDArray[np.int64]) -> str:
 def unpack_indices(text: str) -> NDArray[np.int64]:
     """Index list of the text that ``pack_indices`` made.
 
+    Raises:
+        ValueError: it is not such a text, or names more than ``MOST_IMAGES``.
+
     >>> unpack_indices("0-3,9,20-40:10").tolist()
     [0, 1, 2, 3, 9, 20, 30, 40]
     """
     if text.startswith("mask:"):
-        mask = np.frombuffer(zlib.decompress(base64.b64decode(text[5:])), np.uint8)
-        return np.flatnonzero(np.unpackbits(mask)).astype(np.int64)
+        return _unpack_mask(text.removeprefix("mask:"))
     runs = [_run(part) for part in text.split(",") if part]
-    return np.concatenate(runs) if runs else np.empty(0, np.int64)
+    if sum(map(len, runs)) > MOST_IMAGES:
+        raise ValueError(text[:50])
+    return np.concatenate([np.asarray(run, np.int64) for run in runs] or [np.empty(0, np.int64)])
 
 
-def _run(part: str) -> NDArray[np.int64]:
+def _run(part: str) -> range:
     bounds, _, step = part.partition(":")
     first, _, last = bounds.partition("-")
-    return np.arange(int(first), int(last or first) + 1, int(step or 1), dtype=np.int64)
+    run = range(int(first), int(last or first) + 1, int(step or 1))
+    if run.stop > MOST_IMAGES or run.step < 1:  # before its length, which may exceed an integer
+        raise ValueError(part[:50])
+    return run
+
+
+def _unpack_mask(text: str) -> NDArray[np.int64]:
+    unpacking = zlib.decompressobj()
+    try:
+        packed = unpacking.decompress(base64.b64decode(text, validate=True), MOST_IMAGES // 8)
+    except zlib.error as error:
+        raise ValueError(text[:50]) from error
+    if not unpacking.eof:
+        raise ValueError(text[:50])
+    return np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8))).astype(np.int64)
 
 
 def _pack_mask(ordered: list[int]) -> str:

@@ -54,7 +54,8 @@ class ResultFile:
             return
         labels = np.full(len(indices), -1) if labels is None else np.asarray(labels)
         rows = len(self.indices) + len(new)
-        with self.file.change(empty=True) as file:
+        growth = self.file.size * len(new) // max(len(self.indices), 1)
+        with self.file.change(empty=True, growth=growth) as file:
             copy_grown(self.file.hdf5, file, rows)
             file["data/index"][-len(new) :] = indices[new]
             file["data/label"][-len(new) :] = labels[new]
@@ -82,7 +83,7 @@ class ResultFile:
         logs = pending_logs(self.path) if self.file.writable and self.file.published else []
         if not logs:
             return
-        with self.file.change() as file:
+        with self.file.change(growth=sum(log.stat().st_size for log in logs)) as file:
             for log in logs:
                 fold_log(log, file)
         for log in logs:

@@ -4,68 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import h5py
-import numpy as np
-
-from robcert.certify.data import part_outside
-from robcert.certify.errors import StoreError
+from robcert.certify.errors import RobcertError, StoreError
+from robcert.certify.hdf5 import fault_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_READ = 4_000_000
-"""Bytes of the largest array whose values are read as a test."""
-
-_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
-"""What h5py raises for a file that contradicts itself."""
+    from robcert.certify.hdf5 import Fault
 
 
-def require_sound(file: h5py.File, path: Path) -> None:
-    """Raise a StoreError if a part of ``file`` lies elsewhere, or cannot be opened and read.
+def require_sound(path: Path) -> None:
+    """Raise a StoreError if a part of the file ``path`` lies elsewhere, or cannot be read.
 
-    The values of large arrays are not read. An array may be larger than its file, because rows of
-    images are allocated when they are written.
+    A child process reads it, because the HDF5 library crashes on some damaged files. The values of
+    large arrays are not read. Rows of images are allocated when they are written, so their array
+    may be larger than the file.
     """
-    try:
-        outside = part_outside(file)
-        if not outside:
-            _read_through(file)
-    except _FAULTS as error:
-        place, reason = _described(error)
-        message = f"{path} is damaged{place}: {reason}"
-        hint = "use a copy of it, or repeat the commands with another file"
-        raise StoreError(message, hint=hint) from error
-    if outside:
-        message = f"{path}: {outside}, which robcert never writes"
-        raise StoreError(message, hint="do not use this file: it leads to other files")
+    if fault := fault_of_file(path):
+        raise damage(path, fault)
 
 
-class _PartError(ValueError):
-    """A fault of one part of the file."""
+def damage(path: Path, fault: Fault) -> StoreError:
+    """The error for ``fault`` of the results file ``path``."""
+    if fault.outside:
+        message = f"{path}: {fault.place} {fault.reason}, which robcert never writes"
+        return StoreError(message, hint="do not use this file: it leads to other files")
+    place = f" at {fault.place}" if fault.place else ""
+    message = f"{path} is damaged{place}: {fault.reason}"
+    return StoreError(message, hint=f"robcert doctor {path} tells what can be saved of it")
 
 
-def _read_through(file: h5py.File) -> None:
-    """Read every attribute and the smaller arrays."""
-    dict(file.attrs)
+def contradicts_itself(error: BaseException | None) -> bool:
+    """Whether ``error`` is what a file raises in its reader whose values contradict each other.
 
-    def read(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        try:
-            dict(item.attrs)
-            if not isinstance(item, h5py.Dataset):
-                return
-            size = int(np.prod(item.shape or (), dtype=object)) * item.dtype.itemsize
-            if size <= MOST_READ:
-                item[()]
-        except _FAULTS as error:
-            message = f"/{name}"
-            raise _PartError(message) from error
-
-    file.visititems(read)
+    Schemas say which columns and attributes there are, not which values fit together.
+    """
+    if isinstance(error, OSError):  # HDF5's errors have no number
+        return error.errno is None
+    return isinstance(error, _OF_VALUES) and not isinstance(error, RobcertError)
 
 
-def _described(error: Exception) -> tuple[str, str]:
-    """Where a fault is, if that is known, and HDF5's reason, in one line."""
-    place = f" at {error}" if isinstance(error, _PartError) else ""
-    cause = error.__cause__ if isinstance(error, _PartError) and error.__cause__ else error
-    text = " ".join(str(cause).strip("'\"").split())
-    return place, text or type(cause).__name__
+_OF_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import written_here
 
 from .column import KNOWN
 from .file import SafeFile
@@ -18,9 +19,11 @@ from .layout import (
     changed_attributes,
     create_table,
     read_attribute,
+    table_bytes,
     write_attributes,
 )
 from .result_file import ResultFile
+from .soundness import contradicts_itself
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +40,9 @@ __all__ = ["INPUT_STEP", "OF_MODEL", "AnalysisGroup", "ResultStore"]
 
 INPUT_STEP = "input_step"
 """Name that the level of an integer input has among the stored settings of a table."""
+
+NUMBER = "number"
+"""Attribute of a table that says which of the file it is, counted from 1 by creation."""
 
 ROUNDING_OF_INPUT = "input_rounding"
 """Name that the way in which images are rounded to those levels has there."""
@@ -109,12 +115,22 @@ class ResultStore(ResultFile):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        foreign = not self.file.writable and not written_here(self.path)
         try:
             if kind is None and (self._begun or not self._replaces):
                 self.publish()
         finally:
             self.close()
+        if foreign and contradicts_itself(error):
+            message = f"{self.path} cannot be evaluated: {type(error).__name__}: {error}"
+            hint = (
+                f"robcert doctor {self.path} tells whether it is damaged; if it is not, report "
+                "this with the traceback that --debug shows"
+            )
+            raise StoreError(message, hint=hint) from error
 
     def close(self) -> None:
         """Close the file; changes that wait for a first row are discarded."""
@@ -260,7 +276,7 @@ class ResultStore(ResultFile):
     ) -> AnalysisGroup:
         """A new table at ``path`` without a finished row; ``key`` holds its settings and seed."""
         self.file.stage()
-        with self.file.change() as file:
+        with self.file.change(growth=table_bytes(schema, rows, sizes)) as file:
             place = file.create_group(path)
             attributes = {
                 "schema": schema.name,
@@ -270,6 +286,7 @@ class ResultStore(ResultFile):
                 **key,
                 "complete": False,
                 "created": now(),
+                NUMBER: 1 + max((number for number, _, _ in self._tables()), default=0),
             }
             write_attributes(place, attributes)
             create_table(place, schema, rows, sizes)
@@ -277,15 +294,24 @@ class ResultStore(ResultFile):
         return AnalysisGroup(self, path)
 
     def existing(self, schema_name: str) -> list[AnalysisGroup]:
-        """All tables of the schema called ``schema_name``, oldest first."""
-        found: list[tuple[str, str]] = []
+        """All tables of the schema called ``schema_name``, in the order of their creation."""
+        return [self.at(path) for _, _, path in sorted(self._tables(schema_name))]
+
+    def _tables(self, schema_name: str | None = None) -> list[tuple[int, str, str]]:
+        """Number, time of creation and path of all tables, or of those of one schema.
+
+        The number is 0 in files of versions that had none; the time orders these.
+        """
+        found: list[tuple[int, str, str]] = []
 
         def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if item.attrs.get("schema") == schema_name:
-                found.append((str(item.attrs["created"]), f"/{name}"))
+            schema = item.attrs.get("schema")
+            if schema is not None and schema_name in (None, schema):
+                number = int(read_attribute(item, NUMBER, 0))
+                found.append((number, str(item.attrs["created"]), f"/{name}"))
 
         self.file.hdf5.visititems(visit)
-        return [self.at(path) for _, path in sorted(found)]
+        return found
 
     def at(self, path: str) -> AnalysisGroup:
         """The table at ``path``, for instance ``attack/linf-quick-1f3a9c02``.

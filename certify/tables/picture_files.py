@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.visible import visible
+from robcert.certify.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +32,10 @@ def require_picture(path: Path) -> None:
 def save_picture(figure: Figure, path: Path) -> None:
     """Write ``figure`` to ``path``, its texts as they are; missing folders are created."""
     require_picture(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _show_texts(figure)
-    figure.savefig(path)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix.lower().lstrip("."))
+    write_whole(path, content.getvalue())
 
 
 def _show_texts(figure: Figure) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
 
-    from .outcome import Arithmetic
+    from .outcome import Arithmetic, Decision
     from .procedure import Proves
     from .settings import VerificationSettings
 
@@ -65,7 +66,7 @@ def analyse(
     classifier = session.classifier
     _require_one_function(classifier)
     proves = prover(classifier, settings.arithmetic)
-    group = _table(session, settings)
+    group = _table(session, settings, proves.operations)
     attacked, spent = _attacked(session, settings, group)
     procedure = Procedure(proves, classifier, settings, spent)
     session.fill(
@@ -89,7 +90,9 @@ def _require_one_function(classifier: Classifier) -> None:
     require_gradients(classifier)
 
 
-def _table(session: Session, settings: VerificationSettings) -> AnalysisGroup:
+def _table(
+    session: Session, settings: VerificationSettings, operations: tuple[str, ...]
+) -> AnalysisGroup:
     """The table of these settings, new or resumed."""
     channels, height, width = session.classifier.image_shape
     images = {"channel": channels, "height": height, "width": width}
@@ -104,6 +107,7 @@ def _table(session: Session, settings: VerificationSettings) -> AnalysisGroup:
         epsilons=list(settings.radii),
         reasons={str(code): str(reason) for code, reason in enumerate(REASONS)},
         methods=[str(method) for method in METHODS],
+        operations=list(operations),
     )
     return group
 
@@ -177,5 +181,14 @@ def _columns(records: list[Record], radii: tuple[float, ...]) -> Columns:
         "prediction": np.array([one.adversarial.prediction for one in records], np.int32),
         "method": np.array(proved_by, np.int8),
         "branches": np.array([one.branches for one in records], np.int64),
+        "reached": np.array([_reached(one.limiting) for one in records], np.int8),
+        "stopped_at": np.array([one.stopped_at for one in records], np.int32),
         "seconds": np.array([one.seconds for one in records], np.float64),
+        "radius_seconds": np.array([one.radius_seconds for one in records], np.float64),
     }
+
+
+def _reached(decision: Decision | None) -> int:
+    """Code of the strongest method whose bounds are complete; -1 if none gave a bound."""
+    complete = decision is not None and decision.bound > -math.inf
+    return METHODS.index(decision.method) if decision is not None and complete else -1

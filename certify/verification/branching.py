@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .bounds.slopes import Choice, Optimised, Units, evaluate, optimise
+from .bounds.slopes import Choice, Effort, Optimised, Units, evaluate, optimise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,9 +187,8 @@ class Search:
             self.units,
             self.rows[row],
             replace(parents.choice.twice(), signs=signs),
-            steps=STEPS,
             target=-self.offset[row],
-            deadline=self.deadline,
+            effort=Effort(STEPS, self.deadline),
         )
         self.branches += 2 * n
         children = self._regions(row, found, signs)
@@ -205,9 +204,8 @@ class Search:
             self.units,
             self.rows[regions.row],
             regions.choice,
-            steps=LAST_STEPS,
             target=-self.offset[regions.row],
-            deadline=self.deadline,
+            effort=Effort(LAST_STEPS, self.deadline),
         )
         return self._open(self._regions(regions.row, found, regions.signs))
 

@@ -63,6 +63,9 @@ def _brackets(store: ResultStore, summary: VerificationSummary, group: AnalysisG
 LOOKS = {"certified": "tab:green", "attacked": "tab:red", "open": "0.8"}
 """Colour of each part of a bracket."""
 
+OUTSIDE: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
+"""Place of a legend: above its axes, so that it covers nothing."""
+
 
 def save_brackets(path: Path, store: ResultStore, key: str) -> None:
     """Draw the table of certificates at ``key`` into the file ``path``.
@@ -105,7 +108,7 @@ def _draw_accuracies(axes: Axes, columns: dict[str, NDArray[np.float64]], reach:
     axes.set_ylabel("accuracy")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(**OUTSIDE, ncols=len(columns))
 
 
 def _draw_brackets(
@@ -126,4 +129,4 @@ def _draw_brackets(
     axes.set_ylim(0, reach)
     axes.set_xlabel("images, by certified radius")
     axes.set_xticks([])
-    axes.legend(handles=[green, grey, red], loc="upper left")
+    axes.legend(handles=[green, grey, red], **OUTSIDE, ncols=3)

@@ -34,7 +34,7 @@ class Open(StrEnum):
     NO = ""  # it was proved
     TIME = "time"  # the budget was spent
     LOOSE = "loose bounds"  # the method has no further step to offer
-    ROUNDING = "rounding"  # proved in real arithmetic, not for every float32 evaluation
+    ROUNDING = "rounding"  # a counterexample that only exact arithmetic confirms
     REFUTED = "refuted"  # a counterexample was found
 
 
@@ -89,6 +89,8 @@ class Decision:
         counterexample: an input ``(c, h, w)`` of the region with another class, as the twin
             computes it; None if none was met. Whoever uses it checks it in the runtime.
         proof: what proves it, if it was requested.
+        stopped_at: position of the operation whose bounds the deadline cut off; -1 if it cut off
+            none, or later steps.
     """
 
     proved: bool
@@ -98,6 +100,7 @@ class Decision:
     reason: Open = Open.NO
     counterexample: Tensor | None = None
     proof: Proof | None = None
+    stopped_at: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,12 @@ class CertifiedRadius:
         method: method that proved it.
         branches: regions of unit signs that were bounded, all radii together.
         reason: why no larger radius was proved: ``TIME`` if the budget ended the bisection.
+        stopped_at: position of the operation whose linear bounds the deadline cut off before they
+            were complete at any radius; -1 for none.
     """
 
     radius: float
     method: Method
     branches: int = 0
     reason: Open = Open.NO
+    stopped_at: int = -1

@@ -16,10 +16,11 @@ from robcert.certify.errors import InvalidParameterError, UnsupportedOperatorErr
 from robcert.certify.model import require_gradients
 
 from .bounds import Bounds, Region, Rounding, propagate
-from .bounds.propagation import OutOfTimeError, UnboundedError
-from .bounds.slopes import Choice, Optimised, Units, optimise
+from .bounds.intervals import UnboundedError
+from .bounds.propagation import OutOfTimeError
+from .bounds.slopes import Choice, Effort, Optimised, Units, optimise
 from .branching import Regions, Search, joined
-from .network import Activation, Convolution, Network, traced, translated
+from .network import Convolution, Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Leaves, Method, Open, Proof
 from .relaxations import InvalidIntervalError, OutsideDomainError
 
@@ -100,6 +101,11 @@ class Prover:
         cut = arithmetic is Arithmetic.FLOAT32 and classifier.runtime.declared is not None
         return replace(prover, required=CUT_MARGIN if cut else 0.0)
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Names of the network's operations, by position."""
+        return tuple(node.label for node in self.network.nodes)
+
     @classmethod
     def of_function(
         cls,
@@ -170,27 +176,32 @@ class Prover:
             norm: norm of the ball.
             limit: no radius at or above it is tried.
             known: a radius that is proved.
-            method: how far to go at each radius; ``AUTO`` bisects without branch and bound first.
+            method: how far to go at each radius; ``AUTO`` bisects by cheap methods first.
             deadline: ``time.monotonic()`` after which the largest radius so far is returned.
         """
         best, low, branches, reason = CertifiedRadius(known, method), known, 0, Open.LOOSE
+        linear, stopped_at = False, -1
+        wider: Bounds | None = None
         for each in _rounds(method):
             high = limit
             while high - low > RESOLUTION * high:
                 if time.monotonic() > deadline:
-                    return CertifiedRadius(best.radius, best.method, branches, Open.TIME)
-                middle = (low + high) / 2 if low else high / 4
+                    return replace(best, branches=branches, reason=Open.TIME, stopped_at=stopped_at)
+                # in equal ratios: large radii take the longest and fail
+                middle = math.sqrt(low * high) if low else high / 4
                 if not low and middle < limit * SMALLEST:
                     break
                 task = self._about(x, y, Ball(norm, middle), deadline)
+                task.wider = wider
                 found = task.decide(each)
                 branches += found.branches
-                reason = found.reason or reason
+                linear = linear or found.method not in (Method.INTERVAL, Method.CROWN_IBP)
+                reason, stopped_at = found.reason or reason, -1 if linear else found.stopped_at
                 if found.proved:
                     low, best = middle, CertifiedRadius(middle, found.method)
                 else:
-                    high = middle
-        return CertifiedRadius(best.radius, best.method, branches, reason)
+                    high, wider = middle, task.linear or wider
+        return replace(best, branches=branches, reason=reason, stopped_at=stopped_at)
 
     def _about(
         self, x: Tensor, y: int, ball: Ball, deadline: float, *, keep_proof: bool = False
@@ -215,11 +226,9 @@ class Prover:
 
 def _rounds(method: Method) -> list[Method]:
     """The methods by which a radius is bisected in turn, cheap ones first."""
-    if method in (Method.INTERVAL, Method.CROWN_IBP):
-        return [method]
-    if method in (Method.CROWN, Method.ALPHA):
-        return [Method.CROWN_IBP, method]
-    return [Method.CROWN_IBP, Method.ALPHA, Method.BRANCH]
+    if method is Method.AUTO:
+        return [Method.CROWN_IBP, Method.ALPHA, Method.BRANCH]
+    return [method]
 
 
 @dataclass(slots=True)
@@ -234,6 +243,8 @@ class _Task:
         deadline: when to stop.
         any_row: whether one positive row is enough at each input; otherwise all must be.
         keep_proof: whether to keep what proves it.
+        wider: bounds over a region that contains this one.
+        linear: the linear bounds of all operations, once they are computed.
     """
 
     prover: Prover
@@ -243,6 +254,8 @@ class _Task:
     deadline: float
     any_row: bool = False
     keep_proof: bool = False
+    wider: Bounds | None = None
+    linear: Bounds | None = None
 
     def decide(self, method: Method) -> Decision:
         """The statement's decision, by the cheapest method that proves it."""
@@ -254,8 +267,8 @@ class _Task:
         for step in steps:
             try:
                 best, values = step(values)
-            except OutOfTimeError:
-                return replace(best, reason=Open.TIME)
+            except OutOfTimeError as late:
+                return replace(best, reason=Open.TIME, stopped_at=late.at)
             except (UnboundedError, OutsideDomainError, InvalidIntervalError):
                 continue  # lines may be finite where intervals are not
             if best.proved:
@@ -279,7 +292,7 @@ class _Task:
 
     def _by_lines(self, method: Method, values: Tensor) -> tuple[Decision, Tensor]:
         """By linear bounds, as far as ``method`` goes; ``values`` are those of the intervals."""
-        bounds = self._bounds(Method.CROWN)
+        bounds = self.linear = self._bounds(Method.CROWN)
         linear = bounds.minima(bounds.network.output, self._coefficients, deadline=self.deadline)
         values = torch.maximum(values, linear + self.offsets)
         best = self._decision(values, Method.CROWN)
@@ -296,7 +309,12 @@ class _Task:
     def _bounds(self, method: Method) -> Bounds:
         rounding = Rounding(self.prover.arithmetic, self.prover.dtype)
         return propagate(
-            self.prover.network, self.region, rounding, method=method, deadline=self.deadline
+            self.prover.network,
+            self.region,
+            rounding,
+            method=method,
+            deadline=self.deadline,
+            wider=self.wider,
         )
 
     def _decision(self, values: Tensor, method: Method, branches: int = 0) -> Decision:
@@ -312,13 +330,13 @@ class _Task:
             return self._decision(values, Method.CROWN)
         open_rows = (values <= 0).nonzero().flatten()
         rows = self._coefficients[open_rows]
+        alone = method is Method.ALPHA and not self.any_row
         root = optimise(
             units,
             rows,
             Choice(units.default_slopes(len(rows))),
-            steps=SLOPE_STEPS,
             target=-self.offsets[open_rows],
-            deadline=self.deadline,
+            effort=Effort(SLOPE_STEPS, self.deadline, all_or_none=alone),
         )
         found = values.clone()
         found[open_rows] = torch.maximum(values[open_rows], root.bound + self.offsets[open_rows])
@@ -421,15 +439,11 @@ def _require_float32(classifier: Classifier) -> None:
 def _require_covered(network: Network) -> None:
     """Raise if float32 evaluations differ by more than the rounding of each operation.
 
-    Runtimes compute variances as E[x^2] - E[x]^2, whose error has no bound by the variance.
-
     Raises:
-        UnsupportedOperatorError: an operation normalises by a variance of its own input.
+        UnsupportedOperatorError: an operation reads constants that float32 may compute otherwise.
     """
-    for node in network.nodes:
-        if isinstance(node, Activation) and node.relaxation.name in {"sqrt", "rsqrt"}:
-            message = f"{NO_FLOAT32}operation {node.label!r} divides by a standard deviation"
-            raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
+    if network.obstacle:
+        raise UnsupportedOperatorError(NO_FLOAT32 + network.obstacle, hint=ANY_ARITHMETIC)
 
 
 def _coefficient_type(network: Network) -> torch.dtype:

@@ -95,7 +95,30 @@ VERIFY = declare(
             Column(
                 "branches", "i8", _M, "regions of unit signs that were bounded", "count", fill=-1
             ),
+            Column(
+                "reached",
+                "i1",
+                _M,
+                "strongest method whose bounds were complete at the smallest radius that stayed "
+                "open: index into attribute methods, -1 for none",
+                fill=-2,
+            ),
+            Column(
+                "stopped_at",
+                "i4",
+                _M,
+                "operation whose linear bounds the budget cut off: index into attribute "
+                "operations, -1 for none",
+                fill=-2,
+            ),
             Column("seconds", "f8", _M, "time of the proofs; differs between runs", "second"),
+            Column(
+                "radius_seconds",
+                "f8",
+                _M,
+                "the part of it that the search for the largest radius took",
+                "second",
+            ),
             Column(
                 "adversarial",
                 "f4",

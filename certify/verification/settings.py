@@ -14,7 +14,7 @@ from .outcome import Arithmetic, Method
 if TYPE_CHECKING:
     from robcert.certify.core import Profile
 
-PROOF = 1
+PROOF = 2
 """Number of the procedure: it rises when equal settings would give other rows than before."""
 
 QUICK_SUITE = AttackSettings(suite=Suite.QUICK)
@@ -37,7 +37,7 @@ class VerificationSettings:
     Attributes:
         norm: norm of the perturbations.
         epsilons: radii at which each image is decided, pixel units; the first is the headline's.
-            Empty: the usual one of the norm.
+            Empty: those of the attacks' curve, with the usual one of the norm first.
         seconds: wall-clock budget per image.
         method: how margins are bounded.
         arithmetic: the evaluation of the network that certificates speak about.
@@ -77,13 +77,12 @@ class VerificationSettings:
             epsilons: radii of the audit's curve of robust accuracy; empty for the attack's own.
         """
         seconds, method = _IN_AUDIT.get(profile, _IN_AUDIT["standard"])
-        reported = () if epsilons else default_epsilons(attack.norm)
         return cls(
             norm=attack.norm,
-            epsilons=epsilons or (epsilon,),
+            epsilons=epsilons or (epsilon, *default_epsilons(attack.norm)),
             seconds=seconds,
             method=method,
-            attack=replace(attack, reported=reported),
+            attack=attack,
         )
 
     def __post_init__(self) -> None:
@@ -106,7 +105,8 @@ class VerificationSettings:
     @property
     def radii(self) -> tuple[float, ...]:
         """Radii at which each image is decided, pixel units; the first is the headline's."""
-        return tuple(dict.fromkeys(self.epsilons)) or (self.norm.usual_radius,)
+        usual = (self.norm.usual_radius, *default_epsilons(self.norm))
+        return tuple(dict.fromkeys(self.epsilons or usual))
 
     def stored(self) -> dict[str, object]:
         """The settings as results files hold them."""

@@ -13,6 +13,7 @@ from robcert.certify.store import ledger, plain
 from .outcome import Arithmetic, Method, Open
 from .schema import METHODS, REASONS
 from .settings import guarantee
+from .unfinished import WhyOpen, advice, cut_off, why_open
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class AccuracyBracket:
         attacked: share without a known adversarial image.
         width: their difference, the share of images that are open.
         open: number of open images by reason.
+        why: the same in more detail, the most frequent first.
     """
 
     epsilon: float
@@ -59,6 +61,7 @@ class AccuracyBracket:
     attacked: float
     width: float
     open: dict[str, int]
+    why: tuple[WhyOpen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,13 @@ class Seconds:
 
     Attributes:
         mean: proofs, on average.
+        radius: the part of it that the search for the largest radius took.
         longest: proofs of the slowest image.
         attack: attacks, on average; 0 where another analysis of the file had run them.
     """
 
     mean: float
+    radius: float
     longest: float
     attack: float
 
@@ -115,6 +120,7 @@ class VerificationSummary:
         timed_out: number of images whose proofs the budget ended.
         mean_branches: regions of unit signs per image, on average.
         seconds: time per image.
+        advice: what may decide images that are open, one sentence each.
         guarantee: what a certificate states.
         warnings: limitations of the numbers.
         complete: whether every selected image has its row.
@@ -135,6 +141,7 @@ class VerificationSummary:
     timed_out: int
     mean_branches: float
     seconds: Seconds
+    advice: tuple[str, ...]
     guarantee: str
     warnings: tuple[str, ...]
     complete: bool
@@ -165,7 +172,7 @@ def summarise(store: ResultStore, key: str) -> VerificationSummary:
     radius = group.column("radius", indices)
     distance = known_distances(store, group, indices)
     arithmetic = Arithmetic(settings["arithmetic"])
-    seconds = group.column("seconds", indices)
+    brackets = tuple(_bracket(group, indices, distance, place) for place in range(len(epsilons)))
     labels = store.labels[store.rows(indices)]
     return VerificationSummary(
         norm=str(settings["norm"]),
@@ -176,18 +183,19 @@ def summarise(store: ResultStore, key: str) -> VerificationSummary:
         reference="label" if (labels >= 0).any() else "the model's own prediction",
         clean_accuracy=proportion(int((distance > 0).sum()), len(indices), level=LEVEL),
         certified_accuracy=tuple(_proven(radius, epsilon) for epsilon in epsilons),
-        robust_accuracy=tuple(
-            _bracket(group, indices, distance, place) for place in range(len(epsilons))
-        ),
+        robust_accuracy=brackets,
         headline_epsilon=epsilons[0],
         radius=_statistics(radius, distance),
         by_method=_by_method(group, indices),
         timed_out=int(timed_out(group, indices).sum()),
         mean_branches=_mean(group.column("branches", indices)),
-        seconds=Seconds(
-            mean=_mean(seconds),
-            longest=float(seconds.max()) if len(seconds) else float("nan"),
-            attack=float(group.attribute("attack_seconds", 0.0)),
+        seconds=_seconds(group, indices),
+        advice=advice(
+            [one for bracket in brackets for one in bracket.why],
+            method=Method(settings["method"]),
+            budget=float(settings["seconds"]),
+            incomplete=cut_off(group, indices),
+            n=len(indices),
         ),
         guarantee=guarantee(
             str(settings["norm"]), arithmetic, integer_input=store.input_step is not None
@@ -242,14 +250,26 @@ def _bracket(
     certified = group.column("radius", indices) >= epsilon
     unbroken = distance > epsilon
     undecided = unbroken & ~certified
-    reasons = group.column("reason", indices)[undecided, place]
+    reasons = group.column("reason", indices[undecided])[:, place]
     counts = {
         str(reason): int((reasons == code).sum())
         for code, reason in enumerate(REASONS)
         if reason not in (Open.NO, Open.REFUTED)
     }
     width = _mean(undecided)
-    return AccuracyBracket(epsilon, _mean(certified), _mean(unbroken), width, counts)
+    why = why_open(group, indices[undecided], place)
+    return AccuracyBracket(epsilon, _mean(certified), _mean(unbroken), width, counts, why)
+
+
+def _seconds(group: AnalysisGroup, indices: NDArray[np.int64]) -> Seconds:
+    seconds = group.column("seconds", indices)
+    known = "radius_seconds" in group.columns  # not in files of earlier versions
+    return Seconds(
+        mean=_mean(seconds),
+        radius=_mean(group.column("radius_seconds", indices)) if known else float("nan"),
+        longest=float(seconds.max()) if len(seconds) else float("nan"),
+        attack=float(group.attribute("attack_seconds", 0.0)),
+    )
 
 
 def _statistics(radius: NDArray[np.float64], distance: NDArray[np.float64]) -> RadiusStatistics:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def tables(summaries: Sequence[VerificationSummary]) -> Iterator[Table]:
-    """The bracket, the radii and the course of each run."""
+    """The bracket, what stayed open, the radii and the course of each run."""
     for summary in summaries:
         yield _brackets(summary)
+        if any(entry.why for entry in summary.robust_accuracy):
+            yield _unfinished(summary)
         yield _radii(summary)
         yield _course(summary)
 
@@ -30,6 +32,7 @@ def between(entry: AccuracyBracket) -> str:
 
 
 def _brackets(summary: VerificationSummary) -> Table:
+    pairs = zip(summary.certified_accuracy, summary.robust_accuracy, strict=True)
     rows = tuple(
         (
             pixel(proven.epsilon),
@@ -39,7 +42,7 @@ def _brackets(summary: VerificationSummary) -> Table:
             percent(entry.width),
             _open(entry),
         )
-        for proven, entry in zip(summary.certified_accuracy, summary.robust_accuracy, strict=True)
+        for proven, entry in sorted(pairs, key=lambda pair: pair[0].epsilon)
     )
     header = ("ε", "certified, at least", "95 % interval", "attacked, at most", "width", "open")
     note = f"{summary.guarantee} Without attack: {share_text(summary.clean_accuracy)}."
@@ -53,6 +56,18 @@ def _open(entry: AccuracyBracket) -> str:
     """Open images of a bracket by reason."""
     counts = (f"{count} {reason}" for reason, count in entry.open.items() if count)
     return ", ".join(counts) or DASH
+
+
+def _unfinished(summary: VerificationSummary) -> Table:
+    """How far the proofs of open images came, and what may decide them."""
+    counts: dict[tuple[str, str, str], list[str]] = {}
+    for entry in sorted(summary.robust_accuracy, key=lambda entry: entry.epsilon):
+        for one in entry.why:
+            what = (one.reason, one.reached or DASH, one.ended)
+            counts.setdefault(what, []).append(f"{one.images} at {pixel(entry.epsilon)}")
+    rows = tuple((*what, ", ".join(images)) for what, images in counts.items())
+    header = ("open for", "complete bounds", "proofs ended", "images")
+    return Table("open images", "measured", header, rows, " ".join(summary.advice))
 
 
 def _radii(summary: VerificationSummary) -> Table:
@@ -74,12 +89,13 @@ def _course(summary: VerificationSummary) -> Table:
         ("arithmetic", summary.arithmetic),
         ("images by the method of their radius", by_method or DASH),
         ("seconds per image", f"{decimal(summary.seconds.mean, 3)} of {summary.budget:g}"),
+        ("of these for the largest radius", decimal(summary.seconds.radius, 3)),
         ("seconds of the slowest image", decimal(summary.seconds.longest, 3)),
         ("images that the budget ended", f"{summary.timed_out} of {summary.n}"),
         ("regions bounded per image", decimal(summary.mean_branches)),
     ]
     if summary.seconds.attack:
-        rows.insert(4, ("seconds of the attacks per image", decimal(summary.seconds.attack, 3)))
+        rows.insert(5, ("seconds of the attacks per image", decimal(summary.seconds.attack, 3)))
     note = ""
     if summary.timed_out:
         note = "Where the budget ended the proofs, another run may certify more or less."

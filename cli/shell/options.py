@@ -95,6 +95,22 @@ class ModelOptions:
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads [default: all cores].")
     ] = None
+    call_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--call-limit",
+            help="Longest time of one call of the model, such as 90s or 10m [default: 60s, and 5s "
+            "for each image of its batch].",
+        ),
+    ] = None
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            help="Memory that the model may use, such as 900M or 8G [default: 3G to load an ONNX "
+            "file, and where its cost depends on the pixels; else that of the machine].",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robcert.certify.auditing import SessionContext, SessionRequest
+    from robcert.certify.importer import RunLimits
     from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
 
@@ -81,6 +82,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
 
     if options.arch is not None:
         allow(options.arch)
+    span = options.time_budget
     return SessionRequest(
         model=options.model,
         data=options.data,
@@ -100,7 +102,22 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         output=options.output,
         task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
-        seconds=values.seconds(options.time_budget) if options.time_budget else None,
+        seconds=values.seconds(span, "--time-budget") if span else None,
+        limits=run_limits(options),
+    )
+
+
+def run_limits(options: AnalysisOptions) -> RunLimits:
+    """What the model may use.
+
+    Raises:
+        InvalidParameterError: a limit has no valid value.
+    """
+    from robcert.certify.importer import RunLimits
+
+    return RunLimits(
+        seconds=values.seconds(options.call_limit, "--call-limit") if options.call_limit else None,
+        memory=values.size(options.memory_limit) if options.memory_limit else None,
     )
 
 

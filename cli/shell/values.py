@@ -11,8 +11,10 @@ from robcert.certify.errors import InvalidParameterError, require_positive
 
 T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(?:([KMGT])i?B?)?", re.IGNORECASE)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def either(given: T | None, default: T) -> T:
@@ -105,17 +107,45 @@ def positions(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str) -> float:
     """Time span such as `90s`, `10m`, `1.5h`; a bare number is seconds.
 
-    >>> seconds("10m")
+    >>> seconds("10m", "--time-budget")
     600.0
     """
     match = _SPAN.fullmatch(text.strip())
     if match is None:
-        message = f"{text!r} is not a time span; write 90s, 10m or 1.5h"
+        message = f"{option} takes a time span such as 90s, 10m or 1.5h, got {text!r}"
         raise InvalidParameterError(message)
     return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+
+
+def positive_seconds(text: str | None, option: str, default: float) -> float:
+    """Time span above 0 as of :func:`seconds`; ``default`` if the option was not given.
+
+    >>> positive_seconds("2m", "--budget", 10.0), positive_seconds(None, "--budget", 10.0)
+    (120.0, 10.0)
+    """
+    if text is None:
+        return default
+    value = seconds(text, option)
+    if not value > 0:
+        message = f"{option} must be above 0, got {text!r}"
+        raise InvalidParameterError(message, hint=f"write {option} 10s, for instance")
+    return value
+
+
+def size(text: str) -> int:
+    """Bytes written as `900M` or `1.5G`, in units of 1024; a bare number is bytes.
+
+    >>> size("900M"), size("1.5 GiB")
+    (943718400, 1610612736)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        message = f"{text!r} is not a size of memory; write 900M or 8G"
+        raise InvalidParameterError(message)
+    return int(float(match[1]) * _BYTES[(match[2] or "").lower()])
 
 
 def batch_size(text: str) -> int | None:

@@ -191,12 +191,11 @@ def _with_network_and_images(base: TrainConfig, options: TrainOptions) -> TrainC
 
 def _read_config(path: Path) -> TrainConfig:
     """Configuration in a config.json: the whole file or only its ``training``."""
-    import json
-
+    from robcert.certify.json_text import parsed_json
     from robcert.trainers.recipe import TrainConfig
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         message = f"{path} is not JSON: {error}"
         raise InvalidParameterError(message) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -54,11 +55,35 @@ def test_proofs_are_saved_and_checked(files: Files) -> None:
     assert told.status == 0, told.stderr
     assert "proved: margin" in told.stdout
     assert "in every float32 evaluation" in told.stdout
+    model, pixels, images = told.stdout.splitlines()[-3:]
+    digest = hashlib.sha256(files.model.read_bytes()).hexdigest()
+    assert model.startswith(f"model: {files.model.name}, SHA-256 {digest}")
+    assert pixels.startswith("pixels to input: scaled to [0, 1]")
+    assert images == (
+        "images: those stored in the proof file; their numbers count through images, as the file "
+        "says"
+    )
     printed = json.loads(robcert("check-proof", files.proof, "-m", files.model, "--json").stdout)
     assert printed["proved"]
+    assert (printed["data"], printed["preprocessing"]["layout"]) == ("images", "NCHW")
+    with np.load(files.proof.parent / "images.npz") as stored:
+        for each in printed["statements"]:
+            pixels_of = stored["images"][each["index"]].astype("<f4").tobytes()
+            assert each["image_sha256"] == hashlib.sha256(pixels_of).hexdigest()
     certified = json.loads(files.told.stdout)["summary"]["certified_accuracy"]
     assert len(printed["statements"]) == round(3 * max(each["value"] for each in certified))
     assert {each["radius"] for each in printed["statements"]} <= {0.02, 0.05}
+
+
+def test_a_proof_file_that_names_no_data_is_read(files: Files, tmp_path: Path) -> None:
+    older = tmp_path / "older.h5"
+    shutil.copy(files.proof, older)
+    with h5py.File(older, "r+") as file:
+        del file.attrs["data_name"]
+    sealed(older)
+    told = robcert("check-proof", older, "--model", files.model)
+    assert told.status == 0, told.stderr
+    assert told.stdout.splitlines()[-1] == "images: those stored in the proof file"
 
 
 def test_what_is_not_proved_ends_with_1(files: Files, tmp_path: Path) -> None:
@@ -113,6 +138,15 @@ def test_a_model_without_proofs_is_refused_before_any_work(tmp_path: Path) -> No
     )
     assert where.status == 2
     assert "cannot be written" in where.stderr
+
+
+def test_proofs_of_the_demo_model_are_refused_before_any_work(tmp_path: Path) -> None:
+    told = robcert("verify", "--save-proof", tmp_path / "p.h5", "--out", tmp_path / "r.h5")
+    assert told.status == 2
+    first, hint = told.stderr.splitlines()  # no note about the demo model before it
+    assert first.startswith("error: --save-proof needs --model")
+    assert hint.startswith("hint: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [".", "results.h5"])

@@ -14,7 +14,10 @@ from command_line import Ended, robcert
 
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
-from robcert.certify.comparison.overview import overview, overview_table
+from robcert.certify.comparison import compare
+from robcert.certify.comparison.figures import figure_of
+from robcert.certify.comparison.overview import overview
+from robcert.certify.comparison.overview_table import overview_table
 from robcert.certify.data.load import DataInfo
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store.store import ResultStore
@@ -52,6 +55,83 @@ def results(
             if schema is ATTACK:
                 group.set_attributes(epsilons=[0.1], headline_epsilon=0.1)
     return str(path)
+
+
+def attacked_only(path: Path, **norms: float) -> Path:
+    """A results file without an audit, with an attack in each norm; three images are wrong.
+
+    Args:
+        path: the file.
+        norms: headline radius by norm, the last attack last.
+    """
+    model = ModelInfo(file=f"{path.stem}.onnx", sha256=path.stem, kind="onnx")
+    with ResultStore.open(path, model=model, data=DataInfo("set", "d", N)) as store:
+        store.add_images(np.arange(N), LABELS)
+        for norm, epsilon in norms.items():
+            group = store.group(ATTACK, prefix="x", settings=SETTINGS | {"norm": norm}, seed=0)
+            distances = np.where(np.arange(N) < 3, 0, DISTANCES * epsilon / 0.1)
+            group.append(np.arange(N), {**constants(ATTACK), "distance": distances})
+            group.set_attributes(epsilons=[epsilon], headline_epsilon=epsilon)
+    return path
+
+
+def test_a_file_without_an_audit_has_its_clean_accuracy(tmp_path: Path) -> None:
+    with ResultStore.read(attacked_only(tmp_path / "a.h5", linf=0.1)) as store:
+        clean = overview(store).clean
+    assert clean is not None
+    assert (clean.value, clean.n) == (17 / 20, 20)
+    assert clean.lower < clean.value < clean.upper
+    unlabelled = results(tmp_path / "b.h5", labels=None)
+    with ResultStore.read(Path(unlabelled)) as store:
+        assert overview(store).clean is None
+
+
+def test_numbers_are_in_a_norm_that_all_files_have(tmp_path: Path) -> None:
+    first = attacked_only(tmp_path / "a.h5", linf=0.1, l1=12.0)
+    second = attacked_only(tmp_path / "b.h5", linf=0.1)
+    found = compare([first, second])
+    assert [row.norm for row in found.rows] == ["linf", "linf"]
+    alone = attacked_only(tmp_path / "c.h5", l2=0.5)
+    with ResultStore.read(first) as store:
+        assert overview(store).norm == "l1"
+        assert overview(store, norm="linf").distance == pytest.approx(np.median(DISTANCES))
+        assert overview(store, norm="l2").norm == "l1"  # it has none
+    with ResultStore.read(alone) as store:
+        assert overview(store).norm == "l2"
+
+
+def test_each_norm_has_an_axis_of_its_own(tmp_path: Path) -> None:
+    rows = []
+    for name, norm, epsilon in (("a", "l1", 12.0), ("b", "linf", 0.1), ("c", "l1", 6.0)):
+        with ResultStore.read(attacked_only(tmp_path / f"{name}.h5", **{norm: epsilon})) as store:
+            rows.append(overview(store))
+    accuracies, *distances = figure_of(rows).axes
+    drawn = {
+        axes.get_xlabel().split()[1].strip(","): {
+            (float(x), int(y)) for line in axes.lines for x, y in np.asarray(line.get_xydata())
+        }
+        for axes in distances
+    }
+    assert drawn == {
+        norm: {(row.distance, y) for y, row in enumerate(rows) if row.norm == norm}
+        for norm in ("l1", "linf")
+    }
+    _, names = accuracies.get_legend_handles_labels()
+    assert names == [
+        "clean (measured)",
+        *(f"at {ball} (attacked)" for ball in ("12 l1", "0.1 linf", "6 l1")),
+    ]
+
+
+def test_numbers_that_no_file_has_take_no_column(tmp_path: Path) -> None:
+    with ResultStore.read(attacked_only(tmp_path / "a.h5", linf=0.1)) as store:
+        row = overview(store)
+    table = overview_table([row, row])
+    assert table.header == ("model", "clean measured", "0.1 linf attacked")
+    assert "bounds" not in table.note
+    estimated = overview_table([row, replace(row, gamma=0.25, attacked=None, clean=None)])
+    assert estimated.header == (*table.header, "γ estimated")
+    assert estimated.rows[1][1:] == ("–", "–", "0.25")
 
 
 def constants(schema: Any) -> dict[str, np.ndarray]:

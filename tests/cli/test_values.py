@@ -64,13 +64,22 @@ def test_positions_are_whole_numbers(text: str) -> None:
     ("text", "expected"), [("90", 90.0), ("90s", 90.0), ("1.5h", 5400.0), ("10 m", 600.0)]
 )
 def test_time_spans(text: str, expected: float) -> None:
-    assert values.seconds(text) == expected
+    assert values.seconds(text, "--time-budget") == expected
+    assert values.positive_seconds(text, "--budget", 1.0) == expected
 
 
 @pytest.mark.parametrize("text", ["", "m", "10 days", "-1s"])
 def test_what_is_no_time_span_is_named(text: str) -> None:
-    with pytest.raises(InvalidParameterError, match="is not a time span"):
-        values.seconds(text)
+    with pytest.raises(InvalidParameterError, match="--time-budget takes a time span such as"):
+        values.seconds(text, "--time-budget")
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0.0h"])
+def test_a_budget_of_no_time_is_refused_by_its_option(text: str) -> None:
+    assert values.positive_seconds(None, "--budget", 2.5) == 2.5
+    assert values.seconds(text, "--time-budget") == 0
+    with pytest.raises(InvalidParameterError, match="--budget must be above 0"):
+        values.positive_seconds(text, "--budget", 2.5)
 
 
 def test_batch_size_is_auto_or_a_number() -> None:

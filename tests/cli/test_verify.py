@@ -104,7 +104,7 @@ def test_the_command_prints_the_bracket(norm: Norm, tmp_path: Path) -> None:
         assert bracket["certified"] == pytest.approx(share)  # the model is linear
     assert "without probability" in summary["guarantee"]
     assert summary["arithmetic"] == "float32"
-    assert set(summary["seconds"]) == {"mean", "longest", "attack"}
+    assert set(summary["seconds"]) == {"mean", "radius", "longest", "attack"}
     with ResultStore.read(tmp_path / "r.h5") as store:
         (group,) = store.existing("verify")
         radius = group.column("radius")
@@ -140,6 +140,7 @@ def test_wrong_values_are_refused(options: tuple[str, ...], tmp_path: Path) -> N
     ended = verified(tmp_path, *options)
     assert ended.status == 2
     assert ended.stderr.startswith("error: ")
+    assert options[0] in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["figure.svg", "new/figure.png"])
@@ -191,6 +192,8 @@ def test_a_wrong_certificate_ends_every_command_with_an_error(tmp_path: Path) ->
     for arguments in (
         ("show", results),
         ("show", results, "--json"),
+        ("report", results),
+        ("compare", results, results, "--brief"),
         ("verify", *files(tmp_path), "--eps", "0.02", "--eps", "0.005", "-q"),
         ("attack", *files(tmp_path), "--eps", "0.03", "--suite", "quick", "-q"),
     ):

@@ -49,7 +49,7 @@ PRELOADED = [
 ]
 SIZES = {"channel": 1, "y": 4, "x": 4}
 FOUND = Schema(
-    "attack",
+    "found",
     1,
     "with images",
     (
@@ -130,7 +130,8 @@ def survivors(path: Path) -> set[int]:
     with h5py.File(path) as file:
         assert file.attrs["format"] == "robcert-results"
         index = file["data/index"][()]
-        place = next(iter(file["attack"].values()), None) if "attack" in file else None
+        name = next((name for name in ("found", "attack") if name in file), None)
+        place = None if name is None else next(iter(file[name].values()), None)
         if place is None:
             return set()
         finished = place["computed"][()] == 1

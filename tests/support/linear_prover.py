@@ -48,6 +48,7 @@ class LinearProver:
     gives_up_beyond: float = math.inf
     boast: float = 1.0
     asked: list[tuple[str, float]] = field(default_factory=list)
+    operations: tuple[str, ...] = ("sum",)
 
     def of(self, classifier: Classifier, arithmetic: Arithmetic) -> LinearProver:
         """The prover itself, as the prover of any model."""

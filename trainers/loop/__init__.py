@@ -5,7 +5,6 @@ from .checkpoint import (
     load_checkpoint,
     load_network,
     read_description,
-    write_whole,
 )
 from .initial_weights import initial_network, network_spec
 from .loop import OnEpoch, RunResult, fit
@@ -45,5 +44,4 @@ __all__ = [
     "network_spec",
     "own_files",
     "read_description",
-    "write_whole",
 ]

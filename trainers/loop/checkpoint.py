@@ -17,7 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from robcert.certify.errors import InvalidParameterError, ModelFileError
+from robcert.certify.json_text import parsed_json
 from robcert.certify.model import Classifier, ModelInfo, TrainingRecord
+from robcert.certify.whole_file import write_whole
 from robcert.trainers.networks import NetworkSpec, PixelNetwork
 from robcert.trainers.recipe import TrainConfig, decoded
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 FORMAT = "robcert-checkpoint"
 FORMAT_VERSION = 1
 WEIGHTS = "checkpoint.safetensors"
-PARTIAL = ".partial"
 _HEADER = "robcert"
 
 
@@ -67,10 +68,19 @@ class Description:
         return cls(
             network=decoded(NetworkSpec, values.get("network"), "network"),
             training=TrainConfig.from_json(values.get("training")),
-            data=dict(values.get("data") or {}),
-            state=dict(values.get("state") or {}),
-            versions=dict(values.get("versions") or {}),
+            data=_mapping(values, "data"),
+            state=_mapping(values, "state"),
+            versions=_mapping(values, "versions"),
         )
+
+
+def _mapping(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object ``name`` of a description; empty if it has none."""
+    found = values.get(name) or {}
+    if not isinstance(found, dict):
+        message = f"{name} must be a JSON object, got {type(found).__name__}"
+        raise InvalidParameterError(message)
+    return found
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -100,8 +110,8 @@ def read_description(path: Path) -> Description:
     with _opened(file) as content:
         header = content.metadata() or {}
     try:
-        values = json.loads(header.get(_HEADER, ""))
-    except json.JSONDecodeError as error:
+        values = parsed_json(header.get(_HEADER, ""))
+    except ValueError as error:
         message = f"{file.name} is not a robcert checkpoint: its header has no description"
         raise ModelFileError(message) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -188,13 +198,6 @@ def read_header(file: Path) -> dict[str, str]:
     """Metadata in the header of a safetensors file."""
     with _opened(file) as content:
         return dict(content.metadata() or {})
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file, then rename it to ``path``: all of it or nothing."""
-    temporary = path.with_name(path.name + PARTIAL)
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _opened(file: Path) -> Any:

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from robcert.certify.errors import DataError, TrainingError
 from robcert.certify.numerics import generator, stream_seed
+from robcert.certify.whole_file import output_errors, write_whole
 from robcert.trainers.data import TrainingImages, epoch_order
 from robcert.trainers.methods import Losses, Step
 from robcert.trainers.networks import LossScale, prepare_batch_norm, prepare_convolutions
 
-from .checkpoint import WEIGHTS, Description, save_checkpoint, write_whole
+from .checkpoint import WEIGHTS, Description, save_checkpoint
 from .descent import Descent, sgd
 from .epoch_totals import EpochTotals, RunningTotals
 from .evaluate import attacked_accuracy, clean_accuracy, finite_logits, overfitting
@@ -32,8 +33,10 @@ from .processes import ALONE, Processes
 from .run_folder import (
     BEST,
     CONFIG,
+    STATE,
     EpochRecord,
     Position,
+    changed,
     kept_checkpoint,
     load_state,
     save_state,
@@ -109,7 +112,8 @@ class Run:
         self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)
         self.memory: dict[str, Tensor] = {}
         self.position = Position(scale=LossScale.initial(config.precision))
-        self.out.mkdir(parents=True, exist_ok=True)
+        with output_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
 
     @property
     def passes(self) -> int:
@@ -253,10 +257,14 @@ class Run:
         """Load the state saved in the run folder.
 
         Raises:
-            TrainingError: there is none, or the saved run had other settings.
+            TrainingError: there is none, it was changed, or the saved run had other settings.
         """
         tensors, self.position = load_state(self.out, self._identity())
-        self.model.load_state_dict(_part(tensors, "model."))
+        self._require_possible(self.position)
+        try:
+            self.model.load_state_dict(_part(tensors, "model."))
+        except RuntimeError as error:
+            raise changed(self.out / STATE, str(error)) from error
         self.memory = {
             name: self.processes.slice.of(rows).to(self.device)
             for name, rows in _part(tensors, "memory.").items()
@@ -268,6 +276,14 @@ class Run:
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
                     parameter
                 ).copy_(buffer)
+
+    def _require_possible(self, position: Position) -> None:
+        """Raise unless ``position`` lies within this run."""
+        batches = max(1, len(self.images) // self.config.batch_size)
+        passes, batch = range(self.passes + 1), range(batches + 1)
+        if position.epoch not in passes or position.batch not in batch:
+            reason = f"epoch {position.epoch}, batch {position.batch} is not one of this run"
+            raise changed(self.out / STATE, reason)
 
     def _save_weights(self, path: Path) -> None:
         if self.processes.first:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save
 
-from robcert.certify.errors import TrainingError
+from robcert.certify.errors import InvalidParameterError, TrainingError
+from robcert.certify.json_text import parsed_json
+from robcert.certify.whole_file import PARTIAL, write_whole
 from robcert.trainers.methods import METHODS
 from robcert.trainers.networks import LossScale
 from robcert.trainers.recipe import TrainConfig
 
-from .checkpoint import PARTIAL, WEIGHTS, read_header, read_tensors, write_whole
+from .checkpoint import WEIGHTS, read_header, read_tensors
 from .epoch_totals import EpochTotals
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ FIRST = "first"
 """Folder, inside the run folder, of the network that provides the initial weights."""
 
 _HEADER = "robcert-state"
+_DIGEST = "robcert-digest"
 _OWN = (BEST, STATE, CONFIG, METRICS, MODEL, WEIGHTS)
 """Names of the files that a run writes, besides the checkpoints along it."""
 
@@ -127,8 +132,9 @@ def save_state(
     folder: Path, tensors: dict[str, Tensor], position: Position, training: dict[str, Any]
 ) -> None:
     """Write everything that resuming needs, completely or not at all."""
-    header = {_HEADER: json.dumps({"position": position.to_json(), "training": training})}
+    text = json.dumps({"position": position.to_json(), "training": training})
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {_HEADER: text, _DIGEST: _digest(text, content)}
     write_whole(folder / STATE, save(content, metadata=header))
 
 
@@ -136,19 +142,42 @@ def load_state(folder: Path, training: dict[str, Any]) -> tuple[dict[str, Tensor
     """Tensors and position written by ``save_state``.
 
     Raises:
-        TrainingError: there is no run to resume, or it had other settings.
+        TrainingError: there is no run to resume, it was changed, or it had other settings.
     """
     file = folder / STATE
     if not file.is_file():
         message = f"{folder} contains no run to resume"
         raise TrainingError(message, hint="start the run without --resume")
-    saved = json.loads(read_header(file)[_HEADER])
+    header, tensors = read_header(file), read_tensors(file)
+    text = header.get(_HEADER, "")
+    if header.get(_DIGEST, _digest(text, tensors)) != _digest(text, tensors):
+        raise changed(file, "its digest is that of another state")
     asked = json.loads(json.dumps(training))
-    different = _differences(_completed(saved["training"]), _completed(asked))
+    try:
+        saved = parsed_json(text)
+        different = _differences(_completed(saved["training"]), _completed(asked))
+        position = Position.from_json(saved["position"])
+    except (AttributeError, KeyError, TypeError, ValueError, InvalidParameterError) as error:
+        raise changed(file, f"its description cannot be read ({error})") from error
     if different:
         message = f"the run in {folder} has other settings: {', '.join(different)}"
         raise TrainingError(message, hint="resume with the same settings, or use another folder")
-    return read_tensors(file), Position.from_json(saved["position"])
+    return tensors, position
+
+
+def changed(file: Path, reason: str) -> TrainingError:
+    """The error for a state of training that no run has written."""
+    message = f"{file} was changed or is damaged: {' '.join(reason.split())}"
+    return TrainingError(message, hint="start the run again, with --overwrite")
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of a state: its description, and names, types, shapes and bits of its tensors."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _completed(training: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robcert.certify.errors import InvalidParameterError
 from robcert.certify.model import Preprocessing
 from robcert.certify.numerics import stream_seed
 
@@ -22,6 +23,16 @@ class NetworkSpec:
     image_shape: tuple[int, ...]
     num_classes: int
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes of a damaged description that no network has."""
+        sizes = range(1, 2**31)
+        if len(self.image_shape) != 3 or not all(n in sizes for n in self.image_shape):
+            message = "image_shape must be three positive sizes"
+            raise InvalidParameterError(message)
+        if self.num_classes not in sizes:
+            message = "num_classes must be a positive number of classes"
+            raise InvalidParameterError(message)
 
     def build(self) -> PixelNetwork:
         """The network with random weights from torch's generator."""

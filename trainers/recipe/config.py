@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -216,7 +216,7 @@ def decoded(
         ready: values of fields that are not in the mapping.
 
     Raises:
-        InvalidParameterError: a field is unknown, or a value has the wrong type.
+        InvalidParameterError: a field is unknown or missing, or a value has the wrong type.
     """
     mapping = _mapping(values, where)
     hints = typing.get_type_hints(kind)
@@ -228,6 +228,11 @@ def decoded(
             message = f"{where} has no field {name!r}"
             raise InvalidParameterError(message, hint=f"one of: {', '.join(sorted(known))}")
         arguments[name] = _value(hints[name], value, f"{where}.{name}")
+    for item in fields(kind):  # type: ignore[arg-type]
+        needed = item.init and item.default is MISSING and item.default_factory is MISSING
+        if needed and item.name not in arguments:
+            message = f"{where} lacks the field {item.name!r}"
+            raise InvalidParameterError(message)
     return kind(**arguments)
 
 

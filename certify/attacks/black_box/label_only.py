@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Ball, Batch, Norm
-from robcert.certify.numerics import per_row
+from robcert.certify.numerics import generator, per_row
 
 from ..search.radius import RadiusTask
 from ..search.state import Found, SearchState, adversarial
@@ -27,22 +27,39 @@ if TYPE_CHECKING:
 HALVINGS = 7
 """Bisections of the distance along a direction that is better than those before."""
 
+BLOCKS = 7
+"""Blocks per side of the random signs with which repeated searches begin."""
+
 CHECKERBOARDS = (1, 2, 4)
 """First directions: white, black, and checkerboards with so many fields per side and their
 negatives."""
 
 
 def label_search(
-    classifier: Classifier, batch: Batch, ball: Ball, *, queries: int = 300, seed: int = 0
+    classifier: Classifier,
+    batch: Batch,
+    ball: Ball,
+    *,
+    queries: int = 300,
+    restart: int = 0,
+    seed: int = 0,
 ) -> Found:
     """Adversarial images that a search by labels finds; ``found`` refers to the ball.
 
-    ``queries`` is the number of forward passes by the runtime per image.
+    Args:
+        classifier: the model.
+        batch: images.
+        ball: where to search.
+        queries: forward passes by the runtime per image.
+        restart: number of the run. In linf the first has no randomness; others begin with random
+            signs of blocks of pixels.
+        seed: seed of the walk, and of those signs.
     """
     state = SearchState(classifier, batch, ball.norm, seed)
     task = RadiusTask.of_ball(state, ball)
     if ball.norm is Norm.LINF:
-        run_rays(state, task, queries=queries)
+        first = _random_signs(state, restart) if restart else None
+        run_rays(state, task, queries=queries, first_directions=first)
     else:
         run_boundary(state, task.rows, queries=queries)
     return replace(state.result(), found=state.within(task.epsilon))
@@ -51,7 +68,7 @@ def label_search(
 def run_rays(
     state: SearchState, task: RadiusTask, *, queries: int, first_directions: Tensor | None = None
 ) -> None:
-    """RayS on a search state, without randomness.
+    """RayS on a search state; it draws nothing.
 
     The directions ``first_directions (b, c, h, w)`` of signs are tried before the usual ones.
     """
@@ -133,6 +150,18 @@ class _Rays:
     def _point(self, rows: Tensor, signs: Tensor, radius: Tensor) -> Tensor:
         x = self._state.x(rows)
         return (x + signs * per_row(radius, x)).clamp(0, 1)
+
+
+def _random_signs(state: SearchState, restart: int) -> Tensor:
+    """Random signs of blocks, the same in all channels ``(b, c, h, w)``."""
+    channels, height, width = state.batch.x.shape[1:]
+    down, right = (torch.arange(side) * min(BLOCKS, side) // side for side in (height, width))
+    signs = []
+    for index in state.batch.index:
+        stream = generator(state.seed, "attack/label-search", int(index), restart)
+        blocks = torch.rand(BLOCKS, BLOCKS, generator=stream).lt(0.5).float() * 2 - 1
+        signs.append(blocks[down][:, right].expand(channels, height, width))
+    return torch.stack(signs).to(state.batch.x)
 
 
 def _checkerboards(state: SearchState, rows: Tensor) -> list[Tensor]:

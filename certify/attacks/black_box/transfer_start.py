@@ -17,17 +17,17 @@ from robcert.certify.core import Ball, Batch, Norm
 from robcert.certify.numerics import AscentConfig, Loss, maximise
 
 from ..gradient.pgd import default_rule
-from ..search.radius import RadiusTask
+from ..search.radius import RadiusTask, random_points
 from ..search.state import Found, SearchState
 from .boundary import run_boundary
 from .label_only import run_rays
-from .square import run_square
+from .square import SquareConfig, run_square
 
 if TYPE_CHECKING:
     from robcert.certify.model import Classifier
 
-FACTORS = (1.0, 2.0, 4.0)
-"""Radii, in units of epsilon, within which the ascent on the source looks for a start."""
+WIDER = (2.0, 4.0)
+"""Larger radii, in units of epsilon, in which the source's images are starts by labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,19 @@ class TransferStartConfig:
     """How the source is attacked and the model is searched.
 
     Attributes:
-        steps: gradient steps on the source within each radius.
+        steps: gradient steps on the source within epsilon; a quarter as many within each larger
+            radius, from where the last ascent ended.
         queries: forward passes of the model per image.
+        early_stopping: stop the search by scores on an image that it cannot reach, see
+            :class:`~robcert.certify.attacks.black_box.square.SquareConfig`.
+        restart: number of the run. The ascents of the first start at the clean image, those of
+            others at a random point of the ball.
     """
 
     steps: int = 20
     queries: int = 300
+    early_stopping: bool = False
+    restart: int = 0
 
 
 DEFAULT = TransferStartConfig()
@@ -60,17 +67,23 @@ def transfer_start(
 
     The image of the source itself is tried first. Half of the queries go to a search by scores from
     it, and half to a search by labels from the source's images within up to four radii. ``found``
-    refers to the ball. The ascent on the source starts at the clean image, so it is not random.
+    refers to the ball.
     """
     state = SearchState(classifier, batch, ball.norm, seed)
     task, half = RadiusTask.of_ball(state, ball), config.queries // 2
     start = torch.zeros_like(batch.x)
-    for factor in reversed(FACTORS):
+    if config.restart:
+        start[task.rows] = random_points(state, task, f"transfer-start/{config.restart}")(task.rows)
+    start = _source_ascent(state, task, source, config.steps, start)
+    for factor in WIDER:
         wide = replace(task.surviving(state), epsilon=factor * task.epsilon)
-        start = _source_ascent(state, wide, source, config.steps)
+        _source_ascent(state, wide, source, max(1, config.steps // 4), factor * start)
     # large squares would overwrite the start
     run_square(
-        state, task.surviving(state), queries=half, first_share=0.1, initial_perturbation=start
+        state,
+        task.surviving(state),
+        SquareConfig(half, first_share=0.1, early_stopping=config.early_stopping),
+        initial_perturbation=start,
     )
     todo = task.surviving(state)
     if ball.norm is Norm.LINF:
@@ -84,8 +97,13 @@ def transfer_start(
     return replace(state.result(), found=state.within(task.epsilon))
 
 
-def _source_ascent(state: SearchState, task: RadiusTask, source: Classifier, steps: int) -> Tensor:
-    """Perturbations ``(b, c, h, w)`` of the largest margin on the source, verified by the state."""
+def _source_ascent(
+    state: SearchState, task: RadiusTask, source: Classifier, steps: int, start: Tensor
+) -> Tensor:
+    """Perturbations ``(b, c, h, w)`` of the largest margin on the source, verified by the state.
+
+    The ascents begin at ``start (b, c, h, w)``.
+    """
     found = torch.zeros_like(state.batch.x)
     for rows in torch.split(task.rows, state.active_batch_size):
         if len(rows):
@@ -95,6 +113,7 @@ def _source_ascent(state: SearchState, task: RadiusTask, source: Classifier, ste
                 x,
                 Ball(state.norm, task.epsilon[rows]),
                 AscentConfig(steps, default_rule(state.norm, steps)),
+                initial_perturbation=start[rows],
             ).best_delta
             state.n_backward[rows] += steps
             state.n_forward[rows] += steps + 1

@@ -340,6 +340,14 @@ class SearchState:
         )
 
 
+def verified(classifier: Classifier, batch: Batch, norm: Norm, x: Tensor) -> Found:
+    """The images ``x (b, c, h, w)`` as results: those that the runtime misclassifies are found."""
+    state = SearchState(classifier, batch, norm)
+    rows = state.correct
+    state.verify_candidates(rows, x[rows], state.logits(rows, x[rows]))
+    return state.result()
+
+
 def box_diameter(norm: Norm, shape: tuple[int, ...]) -> float:
     """Largest distance between two images of ``shape`` in pixel units."""
     pixels = math.prod(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robcert.certify.errors import ModelFileError, TimeLimitError
 
+from .limits import UNLIMITED_ROWS, RunLimits
 from .runtime_session import describe_failure
 from .watch import watched
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnxruntime
+
+    from .worker_session import WorkerSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,18 @@ class GraphRuntime:
         batched: whether the input has a batch axis at all.
         bound: whether inputs are passed by IO binding where they are in memory, so that a batch
             on a GPU is not copied to the CPU and back.
+        limits: time of a call.
+        most_rows: largest batch that fits into memory; larger ones are split.
     """
 
-    session: onnxruntime.InferenceSession
+    session: onnxruntime.InferenceSession | WorkerSession
     input_name: str
     dtype: str
     fixed_batch: int | None = None
     batched: bool = True
     bound: bool = False
+    limits: RunLimits = field(default_factory=RunLimits)
+    most_rows: int = UNLIMITED_ROWS
 
     def __call__(self, x: Tensor, output: str) -> Tensor:
         """Tensor ``output (b, ...)`` of model inputs ``x (b, ...)``, on the device of ``x``.
@@ -50,6 +57,8 @@ class GraphRuntime:
             ModelFileError: the runtime fails on this input.
             TimeLimitError: it takes too long.
         """
+        if len(x) > self.most_rows:
+            return torch.cat([self(part, output) for part in torch.split(x, self.most_rows)])
         if self.bound and self.batched and self.fixed_batch is None:
             return self._io_bound(x.detach(), output).to(x.device)
         array = x.detach().cpu().numpy()
@@ -73,7 +82,7 @@ class GraphRuntime:
             self.input_name, device, number, np.dtype(self.dtype), tuple(x.shape), x.data_ptr()
         )
         binding.bind_output(output)
-        with self._failures(len(x)), watched(len(x)) as options:
+        with self._failures(len(x)), watched(len(x), self.limits) as options:
             self.session.run_with_iobinding(binding, options)
         (raw,) = binding.copy_outputs_to_cpu()
         return torch.from_numpy(raw if raw.ndim > 1 else raw.reshape(-1, 1))
@@ -86,7 +95,7 @@ class GraphRuntime:
 
     def _run(self, array: np.ndarray, output: str) -> np.ndarray:
         feed = array if self.batched else array[0]
-        with self._failures(len(array)), watched(len(array)) as options:
+        with self._failures(len(array)), watched(len(array), self.limits) as options:
             (raw,) = self.session.run([output], {self.input_name: feed}, options)
         if not self.batched:
             raw = raw.reshape(1, -1)
@@ -97,7 +106,7 @@ class GraphRuntime:
     def _failures(self, rows: int) -> Iterator[None]:
         try:
             yield
-        except TimeLimitError:
+        except (TimeLimitError, ModelFileError):
             raise
         except Exception as error:  # onnxruntime's classes share no base but Exception
             message = f"the runtime fails on a batch of {rows}: {describe_failure(error)}"

@@ -45,10 +45,15 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # onnxruntime raises plain RuntimeError and its own classes alike
-        if "allocat" in str(error) or "bad_alloc" in str(error):
+        if out_of_memory(error):
             raise MemoryError from error
         message = f"{path}: the runtime refuses it: {describe_failure(error)}"
         raise ModelFileError(message) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the runtime's complaint is about memory, for which it has no class of its own."""
+    return "allocat" in str(error) or "bad_alloc" in str(error)
 
 
 def available_cores() -> int:

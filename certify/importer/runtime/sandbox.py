@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import ModelFileError
 
+from .limits import RunLimits, gibibytes
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 # -P: a file called onnx.py in the working folder is not imported.
 _TRIAL = ("-P", "-m", "robcert.certify.importer.runtime.trial")
 
-_ONE_THREAD = {
+_DEFAULTS = RunLimits()
+
+ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -28,22 +32,8 @@ _ONE_THREAD = {
 """Threads reserve address space, which is what the memory limit counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrialLimits:
-    """What the child process may use.
-
-    Attributes:
-        memory: bytes of address space, before the allowance for the file.
-        memory_per_byte: further bytes of address space a byte of the file; parsing, serialising
-            and optimising each hold a copy of the weights.
-        seconds: time, before the allowance for the file.
-        seconds_per_gigabyte: further seconds a gigabyte of the file.
-    """
-
-    memory: int = 3 * 2**30
-    memory_per_byte: int = 8
-    seconds: float = 60.0
-    seconds_per_gigabyte: float = 120.0
+SECONDS, SECONDS_PER_GIGABYTE = 60.0, 120.0
+"""Time that loading and one image may take, and further time a gigabyte of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +44,41 @@ class OutputFact:
     shape: tuple[int, ...]
 
 
-def trial_outputs(
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the child process found.
+
+    Attributes:
+        outputs: the outputs on one black image, by name.
+        memory: bytes that the call took beyond the loaded model; 0 where that was not measured.
+    """
+
+    outputs: dict[str, OutputFact]
+    memory: int
+
+
+def try_model(
     path: Path,
     *,
     image_shape: tuple[int, int, int] | None = None,
     layout: Layout | None = None,
     output: str | None = None,
-    limits: TrialLimits | None = None,
-) -> dict[str, OutputFact]:
-    """Outputs of the model in ``path`` on one black image, computed in a child process.
+    limits: RunLimits = _DEFAULTS,
+) -> Trial:
+    """The model in ``path`` on one black image, in a child process.
 
     Args:
         path: ONNX file.
         image_shape: (c, h, w), for inputs whose axes are free.
         layout: order of the axes that the user states, for the same inputs.
         output: inner tensor to compute instead of the declared outputs.
-        limits: memory and time.
+        limits: memory and time; there is always time enough to start the process.
 
     Raises:
         ModelFileError: the file is bad, the runtime refuses it, or the child died of it.
     """
-    limits = limits or TrialLimits()
     size = path.stat().st_size if path.is_file() else 0
-    memory = limits.memory + limits.memory_per_byte * size
+    memory = limits.address_space(size)
     request = {
         "path": str(path),
         "image_shape": image_shape,
@@ -84,18 +86,19 @@ def trial_outputs(
         "output": output,
         "memory": memory,
     }
-    seconds = limits.seconds + limits.seconds_per_gigabyte * size / 2**30
+    seconds = max(SECONDS, limits.call_seconds(0)) + SECONDS_PER_GIGABYTE * size / 2**30
     answer = _answer(path, request, seconds)
     if "error" in answer:
         raise ModelFileError(answer["error"], hint=answer["hint"])
     if "out_of_memory" in answer:
-        message = f"{path}: one image needs more than {memory / 2**30:.1f} GiB of memory"
-        hint = "a small file can declare tensors of any size; robcert does not run such a model"
+        message = f"{path}: one image needs more than {gibibytes(memory)} of memory"
+        hint = "a small file can declare tensors of any size; --memory-limit allows more"
         raise ModelFileError(message, hint=hint)
-    return {
+    outputs = {
         name: OutputFact(fact["dtype"], tuple(fact["shape"]))
         for name, fact in answer["outputs"].items()
     }
+    return Trial(outputs, answer["memory"])
 
 
 def _answer(path: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def _answer(path: Path, request: dict[str, Any], seconds: float) -> dict[str, An
             errors="replace",
             timeout=seconds,
             check=False,
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | ONE_THREAD,
         )
     except subprocess.TimeoutExpired as error:
         message = f"{path}: loading and one image took more than {seconds:.0f} s"

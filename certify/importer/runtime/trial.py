@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.errors import ModelFileError, RobcertError
+from robcert.certify.json_text import parsed_json
 
 from ..graph.graph_edits import restricted
 from ..graph.model_file import read_model
-from .runtime_session import describe_failure, open_session
+from .process_memory import limit_address_space, peak_growth
+from .runtime_session import describe_failure, open_session, out_of_memory
 
 if TYPE_CHECKING:
     import onnx
@@ -36,7 +38,7 @@ def main() -> None:
     reply = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
     try:
-        _limit_memory(request["memory"])
+        limit_address_space(request["memory"])
         answer = _trial(request)
     except RobcertError as error:
         answer = {"error": str(error), "hint": error.hint}
@@ -44,17 +46,6 @@ def main() -> None:
         answer = {"out_of_memory": True}
     with reply:
         json.dump(answer, reply)
-
-
-def _limit_memory(limit: int) -> None:
-    """Let this process have ``limit`` bytes of address space, where the system can do that."""
-    try:
-        import resource
-    except ImportError:
-        return
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
 
 
 def _trial(request: dict[str, Any]) -> dict[str, Any]:
@@ -76,13 +67,15 @@ def _trial(request: dict[str, Any]) -> dict[str, Any]:
     }
     names = [entry.name for entry in session.get_outputs()]
     try:
-        values = session.run(names, feed)
+        with peak_growth() as growth:
+            values = session.run(names, feed)
     except Exception as error:
-        if "allocat" in str(error) or "bad_alloc" in str(error):
+        if out_of_memory(error):
             return {"out_of_memory": True}
         message = f"{path}: the runtime cannot run it on one image: {describe_failure(error)}"
         raise ModelFileError(message, hint=_open_layout(feed, session, request)) from error
-    return {"outputs": {n: _described(v) for n, v in zip(names, values, strict=True)}}
+    outputs = {name: _described(value) for name, value in zip(names, values, strict=True)}
+    return {"outputs": outputs, "memory": growth[0]}
 
 
 def _stated_layout(model: onnx.ModelProto) -> str | None:
@@ -90,7 +83,7 @@ def _stated_layout(model: onnx.ModelProto) -> str | None:
     for entry in model.metadata_props:
         if entry.key == PREPROCESS_KEY:
             try:
-                stated = json.loads(entry.value)
+                stated = parsed_json(entry.value)
             except ValueError:
                 return None  # the parent process reads the entry too and names the error
             layout = stated.get("layout") if isinstance(stated, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator as python
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,13 +12,24 @@ from onnx import GraphProto, TensorProto
 from torch import Tensor, fx, nn
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+from robcert.certify.model import GraphNode, name_source, source_of
 
 from .. import operators as _operators  # noqa: F401  fills the table
 from ..graph.elements import tensor_of
 from ..graph.graph import Graph, Node, captured, reads, simplified
 from ..operators.operator_table import Gradient, Operator, keyword, lookup
 from .rewrites import rewrite
-from .values import Findings, Value, constant, describe, n_outputs, numbers, output_type, plain
+from .values import (
+    Findings,
+    Value,
+    constant,
+    describe,
+    n_outputs,
+    numbers,
+    output_type,
+    plain,
+    rounds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,15 +81,21 @@ class Choice(nn.Module):
 
 
 class Builder:
-    """Emits one graph; ``module()`` is the result."""
+    """Emits one graph; ``module()`` is the result.
+
+    Numbers that depend on constants alone are computed once, in float32. With ``unfolded`` the
+    graph computes them at each call, so that whoever reads it sees what they are made of.
+    """
 
     def __init__(
         self,
         opsets: Mapping[str, int],
         findings: Findings,
         values: Mapping[str, Value] | None = None,
+        *,
+        unfolded: bool = False,
     ) -> None:
-        self.opsets, self.findings = opsets, findings
+        self.opsets, self.findings, self.unfolded = opsets, findings, unfolded
         self.values: dict[str, Value] = dict(values or {})
         self.graph = fx.Graph()
         self.root = nn.Module()
@@ -116,7 +134,17 @@ class Builder:
                 self.findings.foldable_elements += FOLDS * math.prod(proto.dims)
                 self.values[name] = Value(tensor_of(proto), element_type=proto.data_type)
         for node in graph.nodes:
+            last = next(reversed(self.graph.nodes), None)
             self._emit_node(node)
+            self._name_calls(GraphNode(node.label, node.proto.op_type), after=last)
+
+    def _name_calls(self, source: GraphNode, *, after: fx.Node | None) -> None:
+        """State the node of what was emitted ``after`` a call and is not yet named."""
+        for call in reversed(self.graph.nodes):
+            if call is after:
+                return
+            if source_of(call) is None:
+                name_source(call, source)
 
     def _emit_node(self, node: Node) -> None:
         if node.domain == "" and node.proto.op_type == "If":
@@ -182,16 +210,30 @@ class Builder:
             raise ModelFileError(message) from error
         outputs = result if isinstance(result, tuple) else (result,)
         self.findings.folded(outputs)
+        made = rounds(node, inputs, outputs)
+        self.findings.rounded |= made
+        traced = made or any(value is not None and value.source is not None for value in inputs)
+        if self.unfolded and traced:
+            self._call(row, node, inputs, keywords, constant=True)
         for name, output in zip(node.proto.output, outputs, strict=False):
-            self.values[name] = Value(output, element_type=output_type(node, inputs, output))
+            kind = output_type(node, inputs, output)
+            source = self.values[name].content if self.unfolded and traced and name else None
+            kept = source if isinstance(source, fx.Node) and output.is_floating_point() else None
+            self.values[name] = Value(output, element_type=kind, source=kept)
 
     def _call(
-        self, row: Operator, node: Node, inputs: Sequence[Value | None], keywords: dict[str, Any]
+        self,
+        row: Operator,
+        node: Node,
+        inputs: Sequence[Value | None],
+        keywords: dict[str, Any],
+        *,
+        constant: bool = False,
     ) -> None:
-        """Emit a call of a node that depends on the input."""
+        """Emit a call of a node that depends on the input, or of a ``constant`` one."""
         moving = [v for v in inputs if v is not None and isinstance(v.content, fx.Node)]
         device = next((v.content for v in moving if not v.on_host), None)
-        on_host = node.proto.op_type in SHAPE_SOURCES or device is None
+        on_host = not constant and (node.proto.op_type in SHAPE_SOURCES or device is None)
         arguments: list[Any] = []
         for position, value in enumerate(inputs):
             wants_numbers = row.parameter(position) in row.host
@@ -202,7 +244,7 @@ class Builder:
         }
         if "straight_through" in row.context:
             emitted["straight_through"] = self._switch
-        if not on_host or row.gradient is Gradient.RANDOM:
+        if not constant and (not on_host or row.gradient is Gradient.RANDOM):
             self.findings.note(row, node, inputs)
         call = self.graph.call_function(row.function, tuple(arguments), emitted)
         if "n_outputs" not in row.context:
@@ -225,6 +267,8 @@ class Builder:
         if isinstance(value.content, Tensor):
             if wants_numbers:
                 return numbers(value.content)
+            if value.source is not None and not on_host:
+                return value.source
             return self._attribute(value.content, on_host)
         if value.on_host and not on_host and not wants_numbers:
             return self.graph.call_function(like_device, (value.content, device))
@@ -247,7 +291,7 @@ class Builder:
     def _argument(self, name: str) -> fx.Node:
         value = self._value(name)
         if isinstance(value.content, Tensor):
-            return self._attribute(value.content, on_host=False)
+            return value.source or self._attribute(value.content, on_host=False)
         return value.content
 
     def _emit_if(self, node: Node) -> None:
@@ -276,8 +320,9 @@ class Builder:
             for name in dict.fromkeys([*captured(then), *captured(otherwise)])
             if isinstance(self._value(name, node).content, fx.Node)
         ]
+        outside = {name: replace(value, source=None) for name, value in self.values.items()}
         modules = [
-            Builder(self.opsets, self.findings, self.values).module(simplified(branch), names)
+            Builder(self.opsets, self.findings, outside).module(simplified(branch), names)
             for branch in (then, otherwise)
         ]
         target = f"choice_{node.position}"

@@ -65,11 +65,11 @@ def find_inside_scores(twin: TwinModule, inputs: Tensor, *, classes: int) -> Ins
         return None
     output = _output(twin.module)
     outermost = scores == output or _alike(seen, scores, output)
-    module, changed = _rebuilt(twin.module, image, output if outermost else scores)
+    module, changed = rebuilt(twin.module, image, output if outermost else scores)
     if outermost and not image and not changed:
         return None
     inside = copy(twin)
-    inside.module = module
+    inside.module, inside.unfold = module, None
     return InsideScores(inside, outermost, own_slopes=not image and not changed)
 
 
@@ -168,8 +168,11 @@ def _correlation(some: list[Tensor], others: list[Tensor]) -> float:
     return float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-30))
 
 
-def _rebuilt(module: fx.GraphModule, image: str, scores: str) -> tuple[fx.GraphModule, int]:
-    """The module up to ``scores`` with a bypass to ``image``; its number of surrogate slopes."""
+def rebuilt(module: fx.GraphModule, image: str, scores: str) -> tuple[fx.GraphModule, int]:
+    """The module up to the node ``scores`` with a bypass to the node ``image``, if one is named.
+
+    The second value is the number of its surrogate slopes.
+    """
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     graph.graph_copy(module.graph, copies)

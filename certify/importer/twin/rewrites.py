@@ -66,6 +66,7 @@ def _pool_before_relu(pool: fx.Node) -> None:
     (first,) = readers
     with pool.graph.inserting_after(first):
         after = pool.graph.call_function(torch.relu, (first,))
+    after.meta = dict(relu.meta)
     first.replace_all_uses_with(after, delete_user_cb=lambda user: user is not after)
 
 

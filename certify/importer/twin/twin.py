@@ -6,6 +6,7 @@ over the batch with ``torch.vmap``, which computes what the graph gives for each
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnx import AttributeProto, ModelProto, inliner, numpy_helper
 from torch import Tensor, fx
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+from robcert.certify.model import is_recording, run_by_call
 
 from ..graph.graph import Graph, Node, inline_functions, opset_versions, simplified
 from ..operators.operator_table import lookup
@@ -23,7 +25,7 @@ from .rewrites import keep_rows
 from .values import Findings, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +51,7 @@ class TwinModule:
         no_gradient_nodes: nodes on the way from the input that pass no gradient on.
         random_nodes: nodes whose output is random.
         training_nodes: nodes left in training mode (dropout that drops, statistics of the batch).
+        unfold: makes the same graph with its constants computed in it; None if it computes none.
         batching: how a batch is computed: as the graph stands (``native``), mapped image by image
             in one sweep (``mapped``), or not at all (``single``: one image at a time).
     """
@@ -61,6 +64,10 @@ class TwinModule:
         self.random_nodes = tuple(findings.random)
         self.training_nodes = tuple(findings.training)
         self.batching: Batching = "native"
+        self.unfold: Callable[[], fx.GraphModule] | None = None
+        self._unfolded: fx.GraphModule | None = None
+        self._keeps_rows = False
+        self._device: torch.device | str = "cpu"
 
     @property
     def dropout_alone(self) -> tuple[GraphNode, ...]:
@@ -85,18 +92,36 @@ class TwinModule:
                 *inputs, straight_through=straight_through
             )
         else:
-            result = self.module.forward(*inputs, straight_through=straight_through)
+            result = self._forward(inputs, straight_through=straight_through)
         return result[0] if len(result) == 1 else result
+
+    def _forward(self, inputs: Sequence[Tensor], *, straight_through: bool) -> tuple[Tensor, ...]:
+        if is_recording():
+            given = (*inputs, straight_through)
+            result: tuple[Tensor, ...] = run_by_call(self._to_be_recorded(), given)
+            return result
+        return self.module.forward(*inputs, straight_through=straight_through)
+
+    def _to_be_recorded(self) -> fx.GraphModule:
+        """The graph with the computation of its constants, which a recording shall contain."""
+        if self.unfold is None:
+            return self.module
+        if self._unfolded is None:
+            self._unfolded = self.unfold().eval()
+            if self._keeps_rows:
+                keep_rows(self._unfolded)
+        return self._unfolded.to(self._device)
 
     def _one(self, *rows: Tensor, straight_through: bool) -> tuple[Tensor, ...]:
         """Outputs of one image without its batch axis."""
         batch = [row.unsqueeze(0) for row in rows]
-        outputs = self.module.forward(*batch, straight_through=straight_through)
+        outputs = self._forward(batch, straight_through=straight_through)
         return tuple(y.squeeze(0) if y.ndim and y.shape[0] == 1 else y for y in outputs)
 
     def to(self, device: torch.device | str) -> TwinModule:
         """The twin itself, moved to a device."""
         self.module.to(device)
+        self._device = device
         return self
 
     def free_batch(self, image_shape: Sequence[int]) -> Batching:
@@ -126,6 +151,7 @@ class TwinModule:
             if self._agrees(x, alone):
                 if batching == "native":
                     keep_rows(self.module)
+                    self._keeps_rows = True
                 return batching
         self.batching = "single"
         return "single"
@@ -183,6 +209,9 @@ def build_twin(
     findings = Findings()
     module = Builder(opsets, findings).module(graph, graph.inputs)
     twin = TwinModule(module.eval(), graph, findings)
+    if findings.rounded:
+        again = Builder(opsets, Findings(), unfolded=True)
+        twin.unfold = partial(again.module, graph, graph.inputs)
     if image_shape is not None:
         twin.free_batch(image_shape)
     return twin

@@ -40,6 +40,9 @@ SAME_TYPE = frozenset(
 )
 """Operators whose output has the element type of the first input."""
 
+MOVES = SAME_TYPE - {"MaxPool"} | {"Split", "DepthToSpace", "SpaceToDepth", "Neg", "Abs"}
+"""Operators that round nothing."""
+
 TRAINING = {"BatchNormalization": "training_mode", "Dropout": "training"}
 """Operators that behave differently in training mode, and how that mode is recognised."""
 
@@ -52,11 +55,13 @@ class Value:
         content: the constant itself, or the node that computes it.
         on_host: whether it is computed from shapes only and stays on the CPU.
         element_type: ONNX's number of its element type; 0 where unknown.
+        source: the node that computes a constant, in a twin that computes its constants.
     """
 
     content: Tensor | fx.Node
     on_host: bool = False
     element_type: int = 0
+    source: fx.Node | None = None
 
 
 @dataclass(slots=True)
@@ -68,6 +73,7 @@ class Findings:
         no_gradient: nodes that pass no gradient on.
         random: nodes whose output is random.
         training: nodes left in training mode.
+        rounded: whether a constant was computed from others with a rounding.
         folded_elements: number of entries of tensors computed from constants so far.
         foldable_elements: the largest number allowed.
     """
@@ -76,6 +82,7 @@ class Findings:
     no_gradient: list[GraphNode] = field(default_factory=list)
     random: list[GraphNode] = field(default_factory=list)
     training: list[GraphNode] = field(default_factory=list)
+    rounded: bool = False
     folded_elements: int = 0
     foldable_elements: int = 2**24
 
@@ -164,6 +171,14 @@ def constant(node: Node) -> Value:
         raise ModelFileError(message)
     content = torch.tensor(plain(attribute), dtype=kinds[attribute.name])
     return Value(content, element_type=NATIVE_TYPES[content.dtype])
+
+
+def rounds(node: Node, inputs: Sequence[Value | None], outputs: Sequence[Tensor]) -> bool:
+    """Whether a node computes numbers from numbers, all of them constants, with a rounding."""
+    given = [value.content for value in inputs if value is not None]
+    reads = any(isinstance(tensor, Tensor) and tensor.is_floating_point() for tensor in given)
+    gives = any(output.is_floating_point() for output in outputs)
+    return reads and gives and node.proto.op_type not in MOVES
 
 
 def output_type(node: Node, inputs: Sequence[Value | None], output: Tensor | None = None) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from ..network.nodes import inner
+from ..network import cut
+from ..network.affine import inner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..network import Window
     from ..relaxations import Relaxation
 
 
@@ -29,6 +31,9 @@ class Pieces(Protocol):
             slopes: slopes of the lower lines, ``(r, *shape)``, where they can be chosen.
             signs: assumed signs of the arguments, ``(r, *shape)``.
         """
+
+    def within(self, window: Window | None) -> Self:
+        """The part inside a window of the operation's output."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +65,14 @@ class ReluPieces:
             lower = torch.where(none, lower, positive)
             upper = torch.where(none, upper, positive)
             offset = torch.where(none, offset, 0.0)
-        negative = rows.clamp(max=0)
-        return ((rows - negative) * lower + negative * upper,), inner(negative, offset)
+        slope = torch.where(rows > 0, lower, upper)
+        return (rows * slope,), inner(rows.clamp(max=0), offset)
+
+    def within(self, window: Window | None) -> Self:
+        """See :class:`Pieces`."""
+        if window is None:
+            return self
+        return type(self)(*(cut(getattr(self, name), window) for name in self.__slots__))
 
 
 def relu_pieces(lower: Tensor, upper: Tensor, dtype: torch.dtype) -> ReluPieces:
@@ -115,6 +126,15 @@ class PlanePieces:
             for low, high in zip(lower_slopes, upper_slopes, strict=True)
         )
         return parts, inner(positive, lower_offset) + inner(negative, upper_offset)
+
+    def within(self, window: Window | None) -> Self:
+        """See :class:`Pieces`."""
+        if window is None:
+            return self
+        return type(self)(
+            tuple(cut(part, window) for part in self.lower),
+            tuple(cut(part, window) for part in self.upper),
+        )
 
     def magnitude(self, *sizes: Tensor) -> Tensor:
         """Size of the terms for arguments of ``sizes``."""

@@ -23,34 +23,46 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..network import Activation, Affine, Combination, Input, Network, Node, Product, Relu, Select
-from ..outcome import Method
+from ..network import (
+    Activation,
+    Affine,
+    Input,
+    Network,
+    Node,
+    Relu,
+    Window,
+    cut,
+    joined,
+    widened,
+)
 from .lines import Pieces, PlanePieces, activation_pieces, product_pieces, relu_pieces, rounded_up
 from .rounding import UNIT, propagation_error
+from .tiles import window_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from .intervals import Run
     from .region import Region
     from .rounding import Rounding
 
 MEMORY = 2**22
 """Bytes of the largest tensor of coefficients; more rows are propagated in several parts."""
 
-LOOSENING = 1e-9
-"""Relative amount by which computed bounds are loosened before they are used, so that another
-computation of them in float64, with other rounding, confirms them."""
-
 SAFETY = 1.001
 """Covers the rounding of sums of positive numbers."""
 
 
 class OutOfTimeError(Exception):
-    """The budget was spent before the bounds were complete."""
+    """The budget was spent before the bounds were complete.
 
+    Attributes:
+        at: position of the operation in work, -1 if it is not known.
+    """
 
-class UnboundedError(Exception):
-    """The bounds of an operation overflow."""
+    def __init__(self, at: int = -1) -> None:
+        super().__init__(at)
+        self.at = at
 
 
 @dataclass(slots=True)
@@ -68,50 +80,6 @@ class Splits:
     multipliers: dict[int, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Affine operations in a row, whose constants a runtime may multiply before it runs.
-
-    Attributes:
-        gain: product of each one's terms and of its largest coefficient if that is above 1.
-        reach: largest absolute value that enters, at least 1.
-    """
-
-    gain: float
-    reach: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """Affine operations that a runtime may compute as one sum, in any order.
-
-    A bias, a batch normalisation or a residual that follows a convolution may enter its sum first
-    and then passes all of its roundings.
-
-    Attributes:
-        terms: numbers that are added up.
-        size: sum of their absolute values, ``shape``.
-        exact: whether the rounding error is stated elsewhere.
-        inner: whether it is a part of an operation that rounds nothing.
-        chain: all affine operations since the last other one.
-        nonnegative: whether no term of the sum is negative.
-    """
-
-    terms: int
-    size: Tensor
-    exact: bool
-    inner: bool
-    chain: Chain
-    nonnegative: bool
-
-    def error(self, rounding: Rounding) -> Tensor:
-        """Largest error of a float32 evaluation."""
-        folded = 0.0 if self.inner else rounding.folding(self.chain.gain, self.chain.reach)
-        if self.exact:
-            return torch.full_like(self.size, folded)
-        return rounding.evaluation(self.terms, self.size) + folded
-
-
 @dataclass(slots=True)
 class Bounds:
     """Bounds of every operation over a region.
@@ -126,6 +94,7 @@ class Bounds:
         sizes: sum of the absolute values of the terms of each output.
         runs: affine operations, each with those before it in the same sum.
         tightened: elements whose bounds are by linear bounds, by position of the operation.
+        squares: sizes of squared differences whose sum a runtime may compute in another way.
     """
 
     network: Network
@@ -137,8 +106,10 @@ class Bounds:
     sizes: list[Tensor] = field(default_factory=list)
     runs: dict[int, Run] = field(default_factory=dict)
     tightened: dict[int, Tensor] = field(default_factory=dict)
+    squares: dict[int, Tensor] = field(default_factory=dict)
     _pieces: dict[tuple[int, torch.dtype], Pieces] = field(default_factory=dict)
     _slack: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
+    _exact: dict[int, bool] = field(default_factory=dict)
     _underflow: dict[tuple[int, torch.dtype], float] = field(default_factory=dict)
 
     def pieces(self, at: int, dtype: torch.dtype) -> Pieces:
@@ -170,11 +141,23 @@ class Bounds:
             size = self.sizes[at]
             if isinstance(node, Activation):  # steps have other lines on intervals of other type
                 piece = self.pieces(at, dtype)
-                ends = [self._reach(parent) for parent in node.parents]
+                ends = [self.reach(parent) for parent in node.parents]
                 if isinstance(piece, PlanePieces):
-                    size = torch.maximum(size, piece.magnitude(*ends) + self._reach(at))
+                    size = torch.maximum(size, piece.magnitude(*ends) + self.reach(at))
             self._slack[key] = rounded_up((self.errors[at] + share * size) * SAFETY, dtype)
         return self._slack[key]
+
+    def rounds_nothing(self, at: int) -> bool:
+        """Whether neither the output nor the coefficients of its arguments are ever rounded."""
+        if at not in self._exact:
+            node, consumers = self.network.nodes[at], self.network.n_consumers
+            self._exact[at] = (
+                isinstance(node, Affine)
+                and node.only_moves
+                and all(consumers[parent] == 1 for parent in node.parents)
+                and not bool(self.errors[at].any())
+            )
+        return self._exact[at]
 
     def underflow(self, at: int, dtype: torch.dtype) -> float:
         """What coefficients of the arguments lose, at most, by products too small for ``dtype``."""
@@ -182,12 +165,12 @@ class Bounds:
         if key not in self._underflow:
             node = self.network.nodes[at]
             uses = node.uses if isinstance(node, Affine) else 2
-            reach = sum(float(self._reach(parent).sum()) for parent in node.parents)
+            reach = sum(float(self.reach(parent).sum()) for parent in node.parents)
             products = 2 * (uses * reach + 4 * node.size)
             self._underflow[key] = torch.finfo(dtype).tiny * products
         return self._underflow[key]
 
-    def _reach(self, at: int) -> Tensor:
+    def reach(self, at: int) -> Tensor:
         """Largest absolute value of each output."""
         return torch.maximum(self.lower[at].abs(), self.upper[at].abs())
 
@@ -209,6 +192,7 @@ class Bounds:
         self,
         start: int,
         rows: Tensor,
+        window: Window | None = None,
         *,
         slopes: Mapping[int, Tensor] | None = None,
         splits: Splits | None = None,
@@ -220,43 +204,53 @@ class Bounds:
 
         Args:
             start: position of the operation.
-            rows: coefficients ``(r, *shape)``.
+            rows: coefficients ``(r, *window)``.
+            window: part of the output outside of which all coefficients are 0; None for all of
+                it, which ``slopes``, ``splits`` and ``record`` ask for.
             slopes: slopes in [0, 1] of the lower lines of ReLUs, ``(r, *shape)`` by position.
             splits: assumptions about signs.
             record: receives the coefficients of the outputs of ReLUs, and of the input at 0.
         """
         slopes, splits = slopes or {}, splits or Splits()
-        waiting: dict[int, Tensor] = {start: rows}
+        waiting = {start: (rows, window)}
         total = torch.zeros(len(rows), dtype=torch.float64)
         for at in range(start, -1, -1):
-            coefficients = waiting.pop(at, None)
-            if coefficients is None:
+            if at not in waiting:
                 continue
-            node = self.network.nodes[at]
-            total = total - _weighted(coefficients, self.slack(at, coefficients.dtype))
-            total = total - self.underflow(at, coefficients.dtype)
+            coefficients, window = waiting.pop(at)
+            node, dtype = self.network.nodes[at], coefficients.dtype
+            if not self.rounds_nothing(at):
+                total = total - _weighted(coefficients, cut(self.slack(at, dtype), window))
+                total = total - self.underflow(at, dtype)
             if isinstance(node, Input):
+                coefficients = widened(coefficients, window, None, node.shape)
                 if record is not None:
                     record[at] = coefficients.detach()
                 total = total + self.region.minimum(coefficients)
-                continue
+                break  # the input is the first
+            if record is not None and isinstance(node, Relu):
+                record[at] = coefficients.detach()
             if isinstance(node, Affine):
-                total = total + node.constant(coefficients)
-                parts = node.transpose(coefficients)
+                total = total + node.constant(coefficients, window)
+                parts, windows = node.transpose(coefficients, window), node.reads(window)
             else:
-                if record is not None and isinstance(node, Relu):
-                    record[at] = coefficients.detach()
-                parts, constant = self.pieces(at, coefficients.dtype).substituted(
-                    coefficients, slopes.get(at), splits.signs.get(at)
-                )
+                pieces = self.pieces(at, dtype).within(window)
+                assumed = splits.signs.get(at)
+                parts, constant = pieces.substituted(coefficients, slopes.get(at), assumed)
                 total = total + constant
-                if at in splits.multipliers:
-                    signed = splits.multipliers[at] * splits.signs[at]
+                if assumed is not None and at in splits.multipliers:
+                    signed = splits.multipliers[at] * assumed
                     parts = (parts[0] - signed,)
                     total = total - self._of_multipliers(node, signed)
-            for parent, part in zip(node.parents, parts, strict=True):
-                waiting[parent] = waiting[parent] + part if parent in waiting else part
+                windows = (window,) * len(node.parents)
+            self._pass_on(node, zip(parts, windows, strict=True), waiting)
         return torch.where(total < torch.inf, total, -torch.inf)  # the signs of an overflow
+
+    def _pass_on(self, node: Node, parts: Iterable[Rows], waiting: dict[int, Rows]) -> None:
+        """Add coefficients of a node's arguments to those that wait for them."""
+        for parent, part in zip(node.parents, parts, strict=True):
+            shape = self.network.nodes[parent].shape
+            waiting[parent] = _added(waiting[parent], part, shape) if parent in waiting else part
 
     def _of_multipliers(self, node: Node, signed: Tensor) -> Tensor:
         """Rounding of the coefficients to which multipliers were added."""
@@ -264,17 +258,34 @@ class Bounds:
         size = torch.maximum(self.lower[parent].abs(), self.upper[parent].abs())
         return 4 * UNIT[signed.dtype] * _weighted(signed, size)
 
-    def minima(self, start: int, rows: Tensor, *, deadline: float = float("inf")) -> Tensor:
+    def minima(
+        self,
+        start: int,
+        rows: Tensor,
+        window: Window | None = None,
+        *,
+        deadline: float = float("inf"),
+    ) -> Tensor:
         """:meth:`minimum` of many rows, in parts that fit into memory, without gradients."""
-        width = self.network.largest * rows.element_size()
-        step = max(1, MEMORY // width)
+        widest = max(size for _, size in window_sizes(self.network, start, window))
+        step = max(1, MEMORY // (widest * rows.element_size()))
         found = []
         with torch.no_grad():
             for part in torch.split(rows, step):
                 if time.monotonic() > deadline:
-                    raise OutOfTimeError
-                found.append(self.minimum(start, part))
+                    raise OutOfTimeError(start)
+                found.append(self.minimum(start, part, window))
         return torch.cat(found)
+
+
+Rows = tuple[Tensor, "Window | None"]
+"""Coefficients of an operation's output, and the window that they cover."""
+
+
+def _added(first: Rows, second: Rows, shape: tuple[int, ...]) -> Rows:
+    """The sum of two rows of coefficients of an output of ``shape``."""
+    both = joined(first[1], second[1])
+    return widened(*first, both, shape) + widened(*second, both, shape), both
 
 
 def _weighted(coefficients: Tensor, error: Tensor) -> Tensor:
@@ -282,201 +293,3 @@ def _weighted(coefficients: Tensor, error: Tensor) -> Tensor:
     flat = coefficients.detach().flatten(1).abs()
     safety = 1 + 2 * (flat.shape[1] + 4) * UNIT[flat.dtype]  # a sum of positive numbers
     return (flat @ error.flatten().to(flat.dtype)).double() * safety
-
-
-def propagate(
-    network: Network,
-    region: Region,
-    rounding: Rounding,
-    *,
-    method: Method = Method.CROWN,
-    deadline: float = float("inf"),
-) -> Bounds:
-    """Bounds of every operation.
-
-    Args:
-        network: the operations.
-        region: the inputs.
-        rounding: what is allowed for.
-        method: ``INTERVAL`` for intervals only; any other for linear bounds where they help.
-        deadline: ``time.monotonic()`` after which it stops.
-
-    Raises:
-        OutOfTimeError: the deadline passed.
-    """
-    bounds = Bounds(network, region, rounding)
-    readers = _nonlinear_readers(network)
-    for at, node in enumerate(network.nodes):
-        lower, upper, magnitude, error = _interval(bounds, node)
-        bounds.lower.append(lower)
-        bounds.upper.append(upper)
-        bounds.errors.append(error)
-        bounds.sizes.append(magnitude)
-        reach = torch.maximum(lower.abs(), upper.abs())
-        reach = torch.maximum(reach, bounds.runs[at].size) if at in bounds.runs else reach
-        if isinstance(node, Affine | Product) and not rounding.resolves(reach):
-            raise UnboundedError(node.label)
-        if not bool(torch.isfinite(magnitude + error).all()) or not (
-            node.inner or rounding.holds(reach)
-        ):
-            raise UnboundedError(node.label)
-        if at in readers and method is not Method.INTERVAL and not _exact(network, region, at):
-            _tighten(bounds, at, readers[at], deadline)
-        if time.monotonic() > deadline:
-            raise OutOfTimeError
-    return bounds
-
-
-def _nonlinear_readers(network: Network) -> dict[int, bool]:
-    """Operations that a non-linear one reads; True where the sign alone decides (ReLU)."""
-    found: dict[int, bool] = {}
-    for node in network.nodes:
-        if not isinstance(node, Affine | Input):
-            for parent in node.parents:
-                found[parent] = found.get(parent, True) and isinstance(node, Relu)
-    return found
-
-
-def _exact(network: Network, region: Region, at: int) -> bool:
-    """Whether intervals are exact: an affine chain of the input in linf."""
-    from robcert.certify.core import Norm
-
-    if region.norm is not Norm.LINF:
-        return False
-    reads, products = at, 0
-    while isinstance(network.nodes[reads], Affine):
-        parents = network.nodes[reads].parents
-        if len(parents) != 1:
-            return False
-        products += type(network.nodes[reads]).__name__ in {"Dense", "Convolution"}
-        (reads,) = parents
-    return isinstance(network.nodes[reads], Input) and products <= 1
-
-
-def _interval(bounds: Bounds, node: Node) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Interval of a node, the size of its terms, and its largest error, which it includes."""
-    rounding, at = bounds.rounding, len(bounds.lower)
-    low = [bounds.lower[parent] for parent in node.parents]
-    high = [bounds.upper[parent] for parent in node.parents]
-    if isinstance(node, Input):
-        lower, upper = bounds.region.lower.view(node.shape), bounds.region.upper.view(node.shape)
-        size = torch.maximum(lower.abs(), upper.abs())
-        return lower, upper, size, torch.zeros_like(size)
-    sizes = [torch.maximum(a.abs(), b.abs()) for a, b in zip(low, high, strict=True)]
-    if isinstance(node, Affine):
-        run = _run(bounds, node, sizes)
-        bounds.runs[at] = run
-        return _affine_interval(bounds, node, low, high, run)
-    if isinstance(node, Relu):
-        lower, upper = low[0].clamp(min=0), high[0].clamp(min=0)
-        return lower, upper, torch.where(high[0] > 0, 2 * sizes[0], 0.0), torch.zeros_like(lower)
-    if isinstance(node, Product):
-        corners = torch.stack([a * b for a in (low[0], high[0]) for b in (low[1], high[1])])
-        size = sizes[0] * sizes[1]
-        error = rounding.product(size)
-        off = rounding.interval(1, size) + error
-        return corners.amin(0) - off, corners.amax(0) + off, 4 * size, error
-    if isinstance(node, Activation):
-        name = node.relaxation.name
-        piece = bounds.pieces(at, torch.float64)
-        lower, upper = node.relaxation.range(low[0], high[0])
-        value = torch.maximum(lower.abs(), upper.abs())
-        size = piece.magnitude(sizes[0]) + value if isinstance(piece, PlanePieces) else value
-        if node.inner:
-            return lower, upper, size, torch.zeros_like(value)
-        below, above = (rounding.function(name, end, node.error) for end in (lower, upper))
-        return lower - below, upper + above, size, rounding.function(name, value, node.error)
-    raise TypeError(type(node).__name__)
-
-
-def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
-    """The sum that ends with ``node``; ``sizes`` bound the absolute values of its arguments."""
-    terms, parts = node.terms, []
-    fused = bounds.network.fused
-    for parent, size in zip(node.parents, sizes, strict=True):
-        run = bounds.runs.get(parent)
-        if run is not None and fused[parent]:
-            terms += run.terms
-            parts.append(run.size[None])
-        else:
-            parts.append(size[None])
-    at = len(bounds.lower)
-    exact = node.inner or fused[at] or isinstance(node, Select)
-    chain = _chain(bounds, node, sizes)
-    nonnegative = node.nonnegative and all(
-        bounds.runs[parent].nonnegative
-        if fused[parent]
-        else bool((bounds.lower[parent] >= 0).all())
-        for parent in node.parents
-    )
-    return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain, nonnegative)
-
-
-def _chain(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Chain:
-    """The affine operations in a row that end with ``node``."""
-    gain, reach = 1.0, 1.0
-    for parent, size in zip(node.parents, sizes, strict=True):
-        run = bounds.runs.get(parent)
-        if run is None:
-            reach = max(reach, float(size.max()))
-        else:
-            gain, reach = max(gain, run.chain.gain), max(reach, run.chain.reach)
-    return Chain(gain * node.terms * max(1.0, node.largest_coefficient), reach)
-
-
-def _affine_interval(
-    bounds: Bounds, node: Affine, low: list[Tensor], high: list[Tensor], run: Run
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """:func:`_interval` of an affine operation, which is the last of its ``run`` so far."""
-    rounding = bounds.rounding
-    middle = [((a + b) / 2)[None] for a, b in zip(low, high, strict=True)]
-    half = [((b - a) / 2)[None] for a, b in zip(low, high, strict=True)]
-    centre = node.apply(middle)[0]
-    reach = node.magnitude(half, constant=False)[0]
-    error = run.error(rounding)
-    off = rounding.interval(run.terms, run.size) + error
-    lower, upper = centre - reach - off, centre + reach + off
-    if run.nonnegative:
-        # the relative error of a sum of numbers that are not negative is small at its lower end too
-        least = node.apply([part[None] for part in low])[0]
-        loss = rounding.interval(node.terms, least)
-        loss = loss if run.exact else loss + rounding.evaluation(run.terms, least)
-        lower = torch.maximum(lower, least - loss)
-    if isinstance(node, Combination) and node.maximum_of:
-        first, second = node.maximum_of
-        lower = torch.maximum(lower, torch.maximum(bounds.lower[first], bounds.lower[second]))
-        upper = torch.minimum(upper, torch.maximum(bounds.upper[first], bounds.upper[second]))
-    return lower, upper, run.size, error
-
-
-def _tighten(bounds: Bounds, at: int, by_sign: bool, deadline: float) -> None:
-    """Replace the interval of an operation by linear bounds where that may help."""
-    lower, upper = bounds.lower[at], bounds.upper[at]
-    open_units = (lower < 0) & (upper > 0) if by_sign else upper > lower
-    units = open_units.flatten().nonzero().flatten()
-    if not len(units):
-        return
-    low = _linear_minima(bounds, at, units, 1.0, deadline)
-    flat_lower, flat_upper = lower.flatten().clone(), upper.flatten().clone()
-    flat_lower[units] = torch.maximum(flat_lower[units], low - LOOSENING * (1 + low.abs()))
-    # a sign that is known needs no upper bound
-    units_above = units[flat_lower[units] < 0] if by_sign else units
-    if len(units_above):
-        high = -_linear_minima(bounds, at, units_above, -1.0, deadline)
-        high = high + LOOSENING * (1 + high.abs())
-        flat_upper[units_above] = torch.minimum(flat_upper[units_above], high)
-    bounds.lower[at] = flat_lower.view_as(lower)
-    bounds.upper[at] = flat_upper.view_as(upper)
-    bounds.tightened[at] = units
-
-
-def _linear_minima(bounds: Bounds, at: int, units: Tensor, sign: float, deadline: float) -> Tensor:
-    """Lower bounds of ``sign`` times each of the elements ``units`` of an operation's output."""
-    node, dtype = bounds.network.nodes[at], bounds.rounding.dtype
-    step = max(1, MEMORY // (node.size * torch.finfo(dtype).bits // 8))
-    found = []
-    for part in torch.split(units, step):
-        rows = torch.zeros(len(part), node.size, dtype=dtype)
-        rows[torch.arange(len(part)), part] = sign
-        found.append(bounds.minima(at, rows.view(len(part), *node.shape), deadline=deadline))
-    return torch.cat(found)

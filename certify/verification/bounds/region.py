@@ -69,6 +69,16 @@ class Region:
         lower, upper = lower.detach().double(), upper.detach().double()
         return cls(lower, upper, (lower + upper) / 2, Norm.LINF, 0.0)
 
+    def lies_in(self, other: Region) -> bool:
+        """Whether it is found to be a part of ``other``: a smaller ball around the same image."""
+        return (
+            self.norm is other.norm
+            and self.radius <= other.radius
+            and torch.equal(self.centre, other.centre)
+            and bool((self.lower >= other.lower).all())
+            and bool((self.upper <= other.upper).all())
+        )
+
     @property
     def _rounding(self) -> float:
         """Relative error of sums over all pixels in float64, in any order (Higham's gamma)."""

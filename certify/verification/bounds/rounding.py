@@ -32,13 +32,18 @@ TINY = 1e-30
 SMALLEST = 1e-150
 """A weight in float32 times a number above it does not vanish in float64."""
 
+VARIANCE = 5
+"""Relative error of a variance in float32, in units of that of the sum of squares."""
+
 LARGEST = 1e38
 """Below it no partial sum of terms, in whatever order, overflows in float32."""
 
 FUNCTION_ERROR = 2.0**-20
 """Relative error of exponentials and the like in a float32 runtime, 8 units in the last place."""
 
-ACCURATE = frozenset({"exp", "log", "reciprocal", "square", "softplus", "tanh", "erf"})
+ACCURATE = frozenset(
+    {"exp", "log", "reciprocal", "sqrt", "rsqrt", "square", "softplus", "tanh", "erf"}
+)
 """Functions that runtimes compute with a small relative error. Others (sigmoid, GELU, ELU, ...)
 have the absolute error of numbers near 1 where they are near 0."""
 
@@ -123,6 +128,21 @@ class Rounding:
         small = TINY if name in ACCURATE else FUNCTION_ERROR
         absolute, relative = error or (small, FUNCTION_ERROR)
         return absolute + relative * value.abs()
+
+    def square_of_difference(self, size: Tensor) -> Tensor | None:
+        """Size of (x - m)^2 as a term of a sum, for the ``size`` |x| + |m| of the difference.
+
+        Where m is the mean of the x the sum is a variance V, which runtimes also compute as the
+        mean of squares less the square of the mean (ONNX Runtime's layer normalisation on the CPU,
+        also where it fuses it from simpler operations). With n roundings that differs from V by
+        at most n u (E[x^2] + 2 E[|x|]^2). The mean that the numerator reads is off by n u E[|x|];
+        with it in place of m, V differs by 2 n u sqrt(V s), where s is the mean of the squared
+        sizes. As E[|x|]^2 and V are at most E[x^2], and that at most s, it is 5 n u s together.
+
+        Returns:
+            None where no evaluation rounds.
+        """
+        return None if self.arithmetic is Arithmetic.REAL else VARIANCE * size.square()
 
     def product(self, magnitude: Tensor) -> Tensor:
         """Error of a float32 product of size ``magnitude``."""

@@ -27,6 +27,9 @@ BYTES, KEPT = 2**29, 3
 SLOPE_RATE, MULTIPLIER_RATE, DECAY = 0.2, 0.3, 0.97
 """Learning rates of Adam and what they are multiplied with at every step."""
 
+PACE, HOPE = 5, 2.0
+"""Steps over which progress is measured, and how much faster than so far it may become."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
@@ -169,42 +172,42 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How far to optimise.
+
+    Attributes:
+        steps: gradient steps.
+        deadline: ``time.monotonic()`` after which no step starts.
+        all_or_none: whether to stop once a row is unlikely to reach its target.
+    """
+
+    steps: int
+    deadline: float = float("inf")
+    all_or_none: bool = False
+
+
 def optimise(
-    units: Units,
-    rows: Tensor,
-    initial: Choice,
-    *,
-    steps: int,
-    target: Tensor,
-    deadline: float = float("inf"),
+    units: Units, rows: Tensor, initial: Choice, *, target: Tensor, effort: Effort
 ) -> Optimised:
-    """The best bounds found in ``steps`` steps; never below the ones it starts from.
+    """The best bounds found; never below the ones it starts from.
 
     Args:
         units: open units of the bounds.
         rows: coefficients of the scores ``(r, *shape)``.
         initial: assumed signs, and slopes and multipliers to start from.
-        steps: gradient steps.
         target: bounds above it ``(r,)`` need no further step.
-        deadline: ``time.monotonic()`` after which no step starts.
+        effort: how far to go.
     """
-    parts = []
-    for at in torch.split(torch.arange(len(rows)), units.rows_at_once):
-        part = _optimise(
-            units, rows[at], initial.at(at), steps=steps, target=target[at], deadline=deadline
-        )
-        parts.append(part)
+    parts = [
+        _optimise(units, rows[at], initial.at(at), target[at], effort)
+        for at in torch.split(torch.arange(len(rows)), units.rows_at_once)
+    ]
     return parts[0] if len(parts) == 1 else Optimised.joined(parts)
 
 
 def _optimise(
-    units: Units,
-    rows: Tensor,
-    initial: Choice,
-    *,
-    steps: int,
-    target: Tensor,
-    deadline: float,
+    units: Units, rows: Tensor, initial: Choice, target: Tensor, effort: Effort
 ) -> Optimised:
     """:func:`optimise` of rows that fit into memory."""
     signs, multipliers = initial.signs, initial.multipliers
@@ -224,7 +227,8 @@ def _optimise(
         torch.zeros_like(slope),
         torch.zeros(0),
     )
-    coefficients = rows.to(dtype)
+    coefficients, before = rows.to(dtype), best.bound
+    steps = effort.steps
     for step in range(steps + 1):
         record: dict[int, Tensor] = {}
         given = None if split is None else torch.where(split, multiplier, 0.0)
@@ -233,8 +237,13 @@ def _optimise(
         _keep(best, bound.detach(), slope, multiplier, units.gathered(record), record[0])
         if step == 0 and split is not None:  # in units of the coefficients that they are added to
             adam.param_groups[1]["lr"] = MULTIPLIER_RATE * _typical(units.gathered(record))
-        if step == steps or bool((best.bound > target).all()) or time.monotonic() > deadline:
+        if step == steps or bool((best.bound > target).all()) or time.monotonic() > effort.deadline:
             break
+        if step % PACE == 0:
+            reached = best.bound + HOPE * (best.bound - before) * (steps - step) / PACE
+            if effort.all_or_none and step and bool((reached <= target).any()):
+                break
+            before = best.bound
         adam.zero_grad()
         torch.autograd.backward(-bound.sum())
         adam.step()

@@ -1,19 +1,11 @@
 """The network as operations whose bounds are known: affine maps, products, activations."""
 
-from .nodes import (
-    Activation,
-    Affine,
-    Combination,
-    Convolution,
-    Input,
-    Network,
-    Node,
-    Product,
-    Relu,
-    Select,
-)
+from .affine import Combination, Convolution, Select
+from .network import Network
+from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .trace import traced
 from .translate import translated
+from .window import Window, cut, joined, positions_within, widened, window_shape, window_size
 
 __all__ = [
     "Activation",
@@ -26,6 +18,13 @@ __all__ = [
     "Product",
     "Relu",
     "Select",
+    "Window",
+    "cut",
+    "joined",
+    "positions_within",
     "traced",
     "translated",
+    "widened",
+    "window_shape",
+    "window_size",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .nodes import Combination, Convolution, Select, Weight
+from .affine import Combination, Convolution, Select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,7 +177,7 @@ def _convolution(
         build.label,
         fan_in,
         fan_out,
-        Weight(matrix),
+        build.constants.weight(matrix),
         tuple(stride),
         tuple(padding),
         tuple(dilation),
@@ -268,6 +268,7 @@ def _parametric_relu(build: NetworkBuilder, x: Symbol, steep: Symbol) -> Symbol:
     node = build.nodes[steep.at]
     if isinstance(node, Combination) and node.parents == (x.at,) and node.offset is None:
         (factor,) = node.factors
+        build.constants.require_precise(steep.at, build.label)
         below = build.relu(build.combined([x], [-1]))
         return build.combined([x, below], [1, 1 - factor])
     message = "a choice by a comparison has no linear bounds"
@@ -352,11 +353,11 @@ def _behind_padding(build: NetworkBuilder, x: Symbol, index: Tensor) -> tuple[Sy
     node = build.nodes[x.at]
     if not isinstance(node, Select) or node.offset is None or len(node.parents) != 1:
         return x, index
-    constants = node.offset.flatten()[node.index < 0]
+    constants = node.offset[node.index < 0]
     if not bool((constants == -torch.inf).all()):
         return x, index
     source = type(x)(node.parents[0], node.shapes[0])
-    return source, torch.where(index >= 0, node.index[index.clamp_min(0)], -1)
+    return source, torch.where(index >= 0, node.index.flatten()[index.clamp_min(0)], -1)
 
 
 def _wide(values: Sequence[int] | int, n: int) -> list[int]:
@@ -610,6 +611,15 @@ def _square(build: NetworkBuilder, x: Symbol) -> Symbol:
     return _function("square")(build, x)
 
 
+POWER_ROUNDINGS = 16
+"""Relative error in float32 of a power with a small exponent, in units of :data:`FUNCTION_ERROR`.
+
+Runtimes multiply, which has p - 1 roundings, or compute exp(p log x): the rounding of an exponent
+of at most 89 = log(3e38) changes its exponential by 89 units of rounding, that of a logarithm near
+0 changes it by p of them.
+"""
+
+
 @_rule("pow")
 def _pow(build: NetworkBuilder, x: Value, exponent: Value) -> Symbol:
     power = float(_known(exponent, "pow"))
@@ -617,7 +627,10 @@ def _pow(build: NetworkBuilder, x: Value, exponent: Value) -> Symbol:
         return x
     if power == 2:
         return _square(build, x)
-    return _activation(build, x, "pow", exponent=power)
+    from ..relaxations import relaxation
+
+    error = (FUNCTION_ERROR, FUNCTION_ERROR * (POWER_ROUNDINGS + abs(power)))
+    return build.activation(x, relaxation("pow", exponent=power), error)
 
 
 @_rule("gelu")
@@ -711,9 +724,22 @@ def _layer_norm(
     return found if bias is None else _add(build, found, bias), None, None
 
 
+UPDATES = 8
+"""Roundings per element of a mean and a variance that are updated element by element (Welford
+1962), as torch computes them on the CPU."""
+
+
+def _updated_mean(build: NetworkBuilder, x: Symbol, axes: Sequence[int]) -> Symbol:
+    """The mean along ``axes``, by any runtime or by torch if that evaluates the model itself."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    with build.further_roundings(UPDATES * count if build.source is None else 0):
+        total = build.summed(x, axes, keep=True)
+    return build.combined([total], [1 / count])
+
+
 def _standardised(build: NetworkBuilder, x: Symbol, axes: Sequence[int], epsilon: float) -> Symbol:
-    centred = build.combined([x, _mean(build, x, axes, True)], [1, -1])
-    variance = _mean(build, _square(build, centred), axes, True)
+    centred = build.combined([x, _updated_mean(build, x, axes)], [1, -1])
+    variance = _updated_mean(build, _square(build, centred), axes)
     return build.product(
         centred, _function("rsqrt")(build, build.combined([variance], [1], epsilon))
     )

@@ -12,6 +12,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from robcert.certify.errors import UnsupportedOperatorError
+from robcert.certify.model import noted_source, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +39,18 @@ def traced(
         return function(image)
 
     try:
-        with torch.no_grad():
+        with torch.no_grad(), recording():
             module = make_fx(plain)(x)
             if _writes_to_shared(module):
                 # in-place operations, of views too, become operations that return a new tensor
                 module = make_fx(torch.func.functionalize(plain))(x)
+            module.graph.eliminate_dead_code(_has_effect)  # such as the places of maxima
             return module, x
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         message = f"which operations the network performs depends on the image: {reason}"
+        where = noted_source(error)
+        message = f"{where}: {message}" if where else message
         raise UnsupportedOperatorError(message) from error
 
 
@@ -54,8 +58,7 @@ def _writes_to_shared(module: fx.GraphModule) -> bool:
     """Whether an operation changes a tensor that the graph also reads under another name."""
     places = {node: place for place, node in enumerate(module.graph.nodes)}
     for node in module.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is None or not schema.is_mutable:
+        if not _is_in_place(node):
             continue
         changed = node.args[0]
         read_later = any(places[user] > places[node] for user in changed.users)
@@ -63,6 +66,17 @@ def _writes_to_shared(module: fx.GraphModule) -> bool:
         if changed.op != "call_function" or _is_view(changed) or viewed or read_later:
             return True
     return False
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    """Whether an operation changes an argument."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _has_effect(node: fx.Node) -> bool:
+    """Whether an operation has to stay although nothing reads its output."""
+    return node.is_impure() or _is_in_place(node)
 
 
 def _is_view(node: fx.Node) -> bool:

@@ -17,24 +17,18 @@ import torch
 from torch import Tensor, fx
 
 from robcert.certify.errors import UnsupportedOperatorError
+from robcert.certify.model import source_of
 
-from .nodes import (
-    Activation,
-    Affine,
-    Combination,
-    Dense,
-    Input,
-    Network,
-    Node,
-    Product,
-    Relu,
-    Select,
-    Weight,
-)
+from .affine import Combination, Dense, Select
+from .constants import Constants, exact
+from .network import Network
+from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .rules import MOVES, RULES, Negative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from robcert.certify.model import GraphNode
 
     from ..relaxations import Relaxation
 
@@ -77,24 +71,26 @@ def translated(module: fx.GraphModule, x: Tensor) -> Network:
         if node.op == "placeholder":
             values[node] = builder.input(tuple(x.shape))
         elif node.op == "get_attr":
-            values[node] = _exact(getattr(module, str(node.target)))
+            values[node] = exact(getattr(module, str(node.target)))
         elif node.op == "output":
             return builder.finished(_resolved(node.args[0], values))
         else:
             arguments = [_resolved(argument, values) for argument in node.args]
             keywords = {name: _resolved(value, values) for name, value in node.kwargs.items()}
-            values[node] = builder.call(node.target, arguments, keywords)
+            builder.source = source_of(node)
+            try:
+                values[node] = builder.call(node, arguments, keywords)
+            except UnsupportedOperatorError as error:
+                raise _placed(error, builder.source) from error
     message = "the traced graph has no output"
     raise UnsupportedOperatorError(message)
 
 
-def _exact(value: Value) -> Value:
-    """A constant in float64, so that the constants that follow from it are computed in float64."""
-    if isinstance(value, list | tuple):
-        return type(value)(_exact(item) for item in value)
-    if not isinstance(value, Tensor):
-        return value
-    return value.detach().double() if value.is_floating_point() else value.detach()
+def _placed(error: UnsupportedOperatorError, source: GraphNode | None) -> UnsupportedOperatorError:
+    """The error with the node of the model's graph at which it arose."""
+    if source is None:
+        return error
+    return UnsupportedOperatorError(f"{source.described}: {error}", hint=error.hint)
 
 
 def _resolved(argument: Value, values: dict[fx.Node, Value]) -> Value:
@@ -125,13 +121,22 @@ class NetworkBuilder:
 
     Attributes:
         nodes: those so far.
-        label: name of the traced operation that is being translated.
+        operation: name of the traced operation that is being translated.
+        source: node of the model's graph that it is a part of, if known.
+        constants: the constants that the graph computes.
         inner: whether what is added is a part of an operation with an error of its own.
     """
 
     nodes: list[Node] = field(default_factory=list)
-    label: str = ""
+    operation: str = ""
+    source: GraphNode | None = None
+    constants: Constants = field(default_factory=Constants)
     inner: bool = False
+
+    @property
+    def label(self) -> str:
+        """What is being translated, in words."""
+        return self.source.described if self.source else f"operation {self.operation!r}"
 
     @contextmanager
     def parts(self) -> Iterator[None]:
@@ -142,13 +147,24 @@ class NetworkBuilder:
         finally:
             self.inner = before
 
+    @contextmanager
+    def further_roundings(self, count: int) -> Iterator[None]:
+        """Sums that are added meanwhile have so many roundings more than terms."""
+        before = self.constants.roundings
+        self.constants.roundings += count
+        try:
+            yield
+        finally:
+            self.constants.roundings = before
+
     def input(self, shape: tuple[int, ...]) -> Symbol:
         """The network's input."""
         return self.add(Input((), shape, "input"))
 
     def add(self, node: Node) -> Symbol:
         """The output of a new operation."""
-        self.nodes.append(replace(node, inner=self.inner))
+        node = replace(node, inner=self.inner)
+        self.nodes.append(self.constants.counted(node, len(self.nodes)))
         return Symbol(len(self.nodes) - 1, node.shape)
 
     def finished(self, output: Value) -> Network:
@@ -156,19 +172,38 @@ class NetworkBuilder:
         if not isinstance(output, Symbol):
             message = "the scores do not depend on the image"
             raise UnsupportedOperatorError(message)
-        return _without_unused(self.nodes, output.at)
+        return replace(_without_unused(self.nodes, output.at), obstacle=self.constants.obstacle)
 
-    def call(self, target: Any, arguments: list[Value], keywords: dict[str, Value]) -> Value:
-        """The output of a traced call."""
-        if target is python.getitem:
-            return arguments[0][arguments[1]]
-        if torch.Tag.nondeterministic_seeded in target.tags:
+    @staticmethod
+    def _require_certain(target: Any) -> None:
+        if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
             message = f"operation {target} is random: nothing is certain"
             raise UnsupportedOperatorError(message, hint="smoothing certifies random models")
-        if not symbols_in(arguments) and not symbols_in(list(keywords.values())):
-            return _exact(target(*arguments, **keywords))
-        name = str(target.overloadpacket).removeprefix("aten.")
-        self.label = name
+
+    def call(self, node: fx.Node, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """The output of a traced call.
+
+        Args:
+            node: the call.
+            arguments: what its arguments became.
+            keywords: what its further arguments became.
+        """
+        target: Any = node.target
+        known = not symbols_in([*arguments, *keywords.values()])
+        if target is python.getitem and not known:
+            return arguments[0][arguments[1]]
+        self.operation = name = _name(target)
+        self._require_certain(target)
+        if known:
+            return self.constants.compute(node, name, arguments, keywords)
+        arguments = self.constants.enter(node, name, arguments, self.label)
+        found = self._translated(target, arguments, keywords)
+        self.constants.leave(self.label)
+        return found
+
+    def _translated(self, target: Any, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """The output of a call with symbols."""
+        name = self.operation
         rule = RULES.get(name)
         compared = _compares([*arguments, *keywords.values()])
         moves = name in MOVES
@@ -225,22 +260,39 @@ class NetworkBuilder:
         """The selection whose outputs are numbered ``once``, and ``again`` shifted by ``total``."""
         moved = again - once == total
         if not (once.is_floating_point() and bool((moved | (again == once)).all())):
-            message = f"operation {self.label!r} computes with what it should move"
+            message = f"operation {self.operation!r} computes with what it should move"
             raise UnsupportedOperatorError(message)
         index = torch.where(moved, once, -1.0).long()
-        offset = None if bool(moved.all()) else torch.where(moved, 0.0, once)
-        return self.select(symbols, index, offset)
+        if bool(moved.all()):
+            return self.select(symbols, index)
+        offset = torch.where(moved, 0.0, once)
+        if not self.constants.roundings:
+            return self.select(symbols, index, offset)
+        kept = self.select(symbols, index, torch.zeros_like(offset))  # a sum can be rounded
+        return self.combined([kept], [1], offset)
 
     def select(
         self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None = None
     ) -> Symbol:
         """Elements ``index`` of the arguments, -1 for the constants in ``offset``."""
+        symbols, index = self._behind_moves(symbols, index)
         parents = tuple(symbol.at for symbol in symbols)
         shapes = tuple(symbol.shape for symbol in symbols)
         same = len(symbols) == 1 and index.shape == symbols[0].shape and offset is None
         if same and bool((index.flatten() == torch.arange(index.numel())).all()):
             return symbols[0]
         return self.add(Select.of(parents, shapes, index, offset, self.label))
+
+    def _behind_moves(
+        self, symbols: Sequence[Symbol], index: Tensor
+    ) -> tuple[Sequence[Symbol], Tensor]:
+        """The same elements, taken from what an argument that only moves elements reads."""
+        node = self.nodes[symbols[0].at]
+        if len(symbols) > 1 or not isinstance(node, Select) or node.offset is not None:
+            return symbols, index
+        pairs = zip(node.parents, node.shapes, strict=True)
+        before = [Symbol(parent, shape) for parent, shape in pairs]
+        return before, torch.where(index >= 0, node.index.flatten()[index.clamp_min(0)], -1)
 
     def reshaped(self, x: Symbol, shape: Sequence[int]) -> Symbol:
         """``x`` in another shape."""
@@ -280,7 +332,7 @@ class NetworkBuilder:
         """``x @ weight`` with a constant matrix ``(n, m)``."""
         n, m = weight.shape
         shape = (*x.shape[:-1], m)
-        return self.add(Dense((x.at,), shape, self.label, n, m, Weight(weight.double())))
+        return self.add(Dense((x.at,), shape, self.label, n, m, self.constants.weight(weight)))
 
     def summed(self, x: Symbol, axes: Sequence[int] | None, *, keep: bool) -> Symbol:
         """Sum of ``x`` along ``axes``, all of them if None or empty."""
@@ -343,6 +395,11 @@ class NetworkBuilder:
         assert isinstance(node, Combination)
         self.nodes[found.at] = replace(node, maximum_of=(first.at, second.at))
         return found
+
+
+def _name(target: Any) -> str:
+    """Name of a function of torch, without its overload."""
+    return str(getattr(target, "overloadpacket", target)).removeprefix("aten.")
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:

@@ -101,7 +101,8 @@ class ProofPlan:
         """
         claims = self._claims(session, table)
         lost = []
-        with ProofWriter(self.path, self.prover, session.classifier) as writer:
+        name = session.images.info.name
+        with ProofWriter(self.path, self.prover, session.classifier, data_name=name) as writer:
             for place, claim in enumerate(claims):
                 session.progress("save proofs", place, len(claims))
                 if not self._written(writer, claim):

@@ -69,7 +69,7 @@ def require_provable(prover: Prover, classifier: Classifier, model: Path) -> Non
         raise _unprovable(str(error), hint=error.hint) from error
     for node in prover.network.nodes:
         if not isinstance(node, Affine | Input | Relu):
-            message = f"operation {node.label!r} is neither affine nor a ReLU"
+            message = f"{node.label} is neither affine nor a ReLU"
             raise _unprovable(message)
     _require_agreement(prover.network, read, shape)
 
@@ -124,7 +124,9 @@ class Claim:
 class ProofWriter:
     """A proof file in work; it appears under its name, with its hash, when the block ends."""
 
-    def __init__(self, path: Path, prover: Prover, classifier: Classifier) -> None:
+    def __init__(
+        self, path: Path, prover: Prover, classifier: Classifier, *, data_name: str = ""
+    ) -> None:
         self.path, self.network, self.count = path, prover.network, 0
         self._partial = path.with_name(path.name + ".partial")
         self._classes = classifier.num_classes
@@ -134,6 +136,8 @@ class ProofWriter:
             message = f"{path} cannot be written: {error}"
             raise StoreError(message) from error
         _describe(self._file, classifier, prover.arithmetic)
+        if data_name:
+            self._file.attrs["data_name"] = data_name
         self._statements = self._file.create_group("statements")
 
     def __enter__(self) -> Self:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from robcert.certify.core import Progress, silent
 from robcert.certify.errors import PropertyFileError, RobcertError, UnsupportedOperatorError
-from robcert.certify.importer import load_tensor_function
-from robcert.certify.numerics import generator
+from robcert.certify.importer import RunLimits, load_tensor_function
+from robcert.certify.numerics import generator, limited_memory
 
 from ..outcome import Method, Open
 from .search import search
@@ -55,6 +55,7 @@ def check_property(
     *,
     output: str | None = None,
     progress: Progress = silent,
+    limits: RunLimits | None = None,
 ) -> PropertySummary:
     """Whether the property in a VNN-LIB file holds for the network in an ONNX file.
 
@@ -68,25 +69,28 @@ def check_property(
         model: ONNX file with one float32 input and one float32 output.
         file: VNN-LIB 1.0 or 2.0, plain or compressed by gzip.
         settings: budget and method.
-        output: name of the model's output, where it has several.
+        output: name of the model's output; by default, of several, the only float32 tensor with
+            as many elements as the property has outputs.
         progress: is told of cases that are decided.
+        limits: time of a call of the model, and memory.
 
     Raises:
         PropertyFileError: the property is malformed, unsupported, or of another model.
         ModelFileError: the model is bad, unsafe or has other inputs and outputs.
         UnsupportedOperatorError: an operator has no counterpart in torch.
-        TwinUnavailableError: the output is random.
+        TwinUnavailableError: the output is random, or what it costs depends on the input.
     """
-    unsafe = read_property(file)
-    network = load_tensor_function(model, output=output)
-    for what, declared, own in (
-        ("inputs", unsafe.inputs, network.inputs),
-        ("outputs", unsafe.outputs, network.outputs),
-    ):
-        if declared != own:
-            message = f"{file}: the property has {declared} {what}, the model has {own}"
-            raise PropertyFileError(message, hint="is it the property of another model?")
-    return decided(network, unsafe, settings or PropertySettings(), progress=progress)
+    unsafe, limits = read_property(file), limits or RunLimits()
+    with limited_memory(limits.memory):
+        network = load_tensor_function(model, output=output, elements=unsafe.outputs, limits=limits)
+        for what, declared, own in (
+            ("inputs", unsafe.inputs, network.inputs),
+            ("outputs", unsafe.outputs, network.outputs),
+        ):
+            if declared != own:
+                message = f"{file}: the property has {declared} {what}, the model has {own}"
+                raise PropertyFileError(message, hint="is it the property of another model?")
+        return decided(network, unsafe, settings or PropertySettings(), progress=progress)
 
 
 def decided(
@@ -124,7 +128,7 @@ class _Check:
         unsafe: the property.
         settings: budget and method.
         progress: is told of cases that are decided.
-        start: when the budget began.
+        start: when the budget began; moved by the time that it takes to trace the network.
         witness: a counterexample without tolerance.
         near: counterexamples within the tolerance, by case.
         nearest: result of the search, by case.
@@ -183,11 +187,13 @@ class _Check:
         self.reason = self._obstacle()
         if self.reason:
             return
+        began = time.monotonic()
         try:
             prover = prover or _prover(self.network, self.settings)
         except UnsupportedOperatorError as error:
             self.reason = str(error)
             return
+        self.start += time.monotonic() - began
         order = sorted(range(len(self.cases)), key=self._ease, reverse=True)
         for done, case in enumerate(order):
             self.progress("cases", done, len(order))
@@ -274,7 +280,7 @@ class _Check:
         if witness is None and not proved and self.near:
             witness = min(self.near.values(), key=lambda near: near.miss)
         if witness is not None:
-            answer = Answer.VIOLATED
+            answer = Answer.VIOLATED if witness.exact else Answer.WITHIN_TOLERANCE
         elif proved:
             answer = Answer.HOLDS
         elif self.reason == Open.TIME or time.monotonic() >= self.deadline:
@@ -291,6 +297,7 @@ class _Check:
             version=self.unsafe.version,
             input_shape=self.network.input_shape,
             outputs=self.unsafe.outputs,
+            output_name=self.network.output_name,
             cases=len(self.cases),
             empty_cases=self.unsafe.empty,
             proved=self.proved,

@@ -14,7 +14,8 @@ class PropertySettings:
     """What the answer depends on.
 
     Attributes:
-        seconds: wall-clock budget of search and proof together, after loading.
+        seconds: wall-clock budget of search and proof together; loading the model and tracing it
+            for proofs are not counted.
         method: how outputs are bounded.
         arithmetic: the evaluation of the network that ``holds`` speaks about.
         tolerance: amount by which the outputs of a counterexample may miss a constraint, absolute

@@ -18,13 +18,15 @@ class Answer(StrEnum):
 
     HOLDS = "holds"  # proved: no input of the boxes is unsafe
     VIOLATED = "violated"  # a counterexample, re-checked in the runtime
+    WITHIN_TOLERANCE = "violated within tolerance"  # no proof, and one that misses by very little
     UNKNOWN = "unknown"  # neither a proof nor a counterexample
     TIMEOUT = "timeout"  # the same, because the budget was spent
 
     @property
     def word(self) -> str:
         """The answer in the competition: whether the unsafe set can be reached."""
-        return {Answer.HOLDS: "unsat", Answer.VIOLATED: "sat"}.get(self, str(self))
+        words = {Answer.HOLDS: "unsat", Answer.VIOLATED: "sat", Answer.WITHIN_TOLERANCE: "sat"}
+        return words.get(self, str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class PropertySummary:
         version: version of VNN-LIB.
         input_shape: shape of one input of the model.
         outputs: number of its outputs.
+        output_name: the output of the model that the property is about.
         cases: parts of the unsafe set, each a box of inputs with constraints of the outputs.
         empty_cases: further parts whose box is empty.
         proved: parts that were proved to be unreachable.
@@ -49,7 +52,7 @@ class PropertySummary:
         bound: lower bound of the last part that was tried, in the scale of its constraints;
             positive if it was proved.
         reason: why the property is undecided.
-        seconds: time of search and proof.
+        seconds: time of search and proof, without loading and tracing the model.
         witness: the counterexample.
         notes: what else the user should know.
     """
@@ -62,6 +65,7 @@ class PropertySummary:
     version: str
     input_shape: tuple[int, ...]
     outputs: int
+    output_name: str
     cases: int
     empty_cases: int
     proved: int
@@ -79,12 +83,13 @@ class PropertySummary:
         """The answer as one sentence."""
         if self.answer is Answer.HOLDS:
             return f"No input of the property has unsafe outputs: proved {_WHERE[self.arithmetic]}."
-        if self.answer is Answer.VIOLATED and self.witness is not None:
-            if self.witness.exact:
-                return "An input of the property has unsafe outputs, re-checked in the runtime."
+        if self.answer is Answer.VIOLATED:
+            return "An input of the property has unsafe outputs, re-checked in the runtime."
+        if self.answer is Answer.WITHIN_TOLERANCE and self.witness is not None:
             return (
-                f"No proof was found, and an input misses unsafe outputs by {self.witness.miss:.2g}"
-                ", which is within the tolerance of the competition."
+                "Neither a proof nor an input with unsafe outputs was found. The outputs of one "
+                f"input miss them by {self.witness.miss:.2g}, which the verification competition "
+                "counts as violated."
             )
         return (
             f"Neither a proof nor a counterexample was found: {self.reason or 'no reason given'}."
@@ -108,7 +113,12 @@ class PropertySummary:
         if self.witness is not None:
             inputs = {f"X_{i}": value for i, value in enumerate(self.witness.inputs)}
             outputs = {f"Y_{j}": value for j, value in enumerate(self.witness.outputs)}
-            witness = {"inputs": inputs, "outputs": outputs, "miss": self.witness.miss}
+            witness = {
+                "inputs": inputs,
+                "outputs": outputs,
+                "exact": self.witness.exact,
+                "miss": self.witness.miss,
+            }
         return {
             "answer": str(self.answer),
             "meaning": self.meaning,

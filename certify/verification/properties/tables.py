@@ -9,6 +9,7 @@ from robcert.certify.core import Kind
 from robcert.certify.tables import DASH, Table, decimal
 
 from .summary import Answer
+from .witness import shortest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ def tables(summary: PropertySummary) -> Iterator[Table]:
         ("answer", str(summary.answer)),
         ("property", f"{Path(summary.property_file).name} (VNN-LIB {summary.version})"),
         ("inputs", f"{shape}, as the model file takes them (not pixels)"),
+        ("outputs", f"{summary.outputs}, of {summary.output_name}"),
         ("cases", f"{summary.cases}, proved unreachable: {summary.proved}"),
         ("method", str(summary.method or DASH)),
         ("branches", str(summary.branches)),
@@ -41,11 +43,14 @@ def tables(summary: PropertySummary) -> Iterator[Table]:
 
 
 def _counterexample(witness: Witness) -> Table:
-    inputs = [(f"X_{i}", value) for i, value in enumerate(witness.inputs)]
-    outputs = [(f"Y_{j}", f"{value:.9g}") for j, value in enumerate(witness.outputs)]
+    inputs = [(f"X_{i}", shortest(float(value))) for i, value in enumerate(witness.inputs)]
+    outputs = [(f"Y_{j}", shortest(value)) for j, value in enumerate(witness.outputs)]
     rows = (*inputs[:SHOWN], *outputs[:SHOWN])
     left = len(inputs) + len(outputs) - len(rows)
-    note = "Outputs are those of ONNX Runtime on these inputs."
-    if left:
-        note += f" {left} more numbers are in the answer file and in the JSON output."
-    return Table("counterexample", str(Kind.ATTACKED), ("number", "value"), rows, note)
+    note = "Outputs are those of ONNX Runtime on these inputs. "
+    note += f"{left} more numbers, and all" if left else "All"
+    note += " inputs to the last digit, are in the answer file (--answers) and in --json."
+    if witness.exact:
+        return Table("counterexample", str(Kind.ATTACKED), ("number", "value"), rows, note)
+    title = "nearest input, within the tolerance of the competition"
+    return Table(title, str(Kind.MEASURED), ("number", "value"), rows, note)

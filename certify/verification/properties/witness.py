@@ -46,7 +46,7 @@ class Witness:
     def lines(self) -> Iterator[str]:
         """The counterexample as the verification competition writes it: ``((X_0 0.5)`` …."""
         pairs = [f"(X_{i} {value})" for i, value in enumerate(self.inputs)]
-        pairs += [f"(Y_{j} {_short(value)})" for j, value in enumerate(self.outputs)]
+        pairs += [f"(Y_{j} {shortest(value)})" for j, value in enumerate(self.outputs)]
         for position, pair in enumerate(pairs):
             opening = "(" if position == 0 else " "
             yield opening + pair + (")" if position == len(pairs) - 1 else "")
@@ -77,6 +77,6 @@ def examined(network: TensorFunction, case: Case, x: Tensor, *, tolerance: float
     return Witness(written, tuple(outputs), float(max(misses, default=Fraction(0))))
 
 
-def _short(value: float) -> str:
+def shortest(value: float) -> str:
     """The shortest decimal number that is read as this float32."""
     return str(np.float32(value))

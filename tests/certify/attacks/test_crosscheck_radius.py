@@ -15,7 +15,7 @@ import torch
 from peers import Counted, correct, distances
 from torch import Tensor
 
-from robcert.certify.attacks.black_box.square import square
+from robcert.certify.attacks.black_box.square import SquareConfig, square
 from robcert.certify.attacks.gradient.apgd import run_apgd
 from robcert.certify.attacks.gradient.pgd import PgdConfig, fgsm, pgd
 from robcert.certify.attacks.search.radius import RadiusTask
@@ -72,7 +72,7 @@ def our_pgd(model: Classifier, batch: Batch, ball: Ball) -> Found:
 
 
 def our_square(model: Classifier, batch: Batch, ball: Ball) -> Found:
-    return square(model, batch, ball, queries=QUERIES - 5)
+    return square(model, batch, ball, SquareConfig(QUERIES - 5))
 
 
 def our_apgd(model: Classifier, batch: Batch, ball: Ball, *, ratio: bool) -> Found:

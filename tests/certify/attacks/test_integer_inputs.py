@@ -18,7 +18,7 @@ from robcert.certify.attacks import suites
 from robcert.certify.attacks.analysis import analyse, summarise
 from robcert.certify.attacks.black_box.label_only import label_search
 from robcert.certify.attacks.black_box.noise import noise_search
-from robcert.certify.attacks.black_box.square import square
+from robcert.certify.attacks.black_box.square import SquareConfig, square
 from robcert.certify.attacks.black_box.transfer import transfer
 from robcert.certify.attacks.black_box.transfer_start import TransferStartConfig, transfer_start
 from robcert.certify.attacks.catalogue import CATALOGUE
@@ -170,7 +170,7 @@ def test_images_of_a_radius_stay_within_it(norm: Norm) -> None:
         fgsm(classifier, batch, ball),
         pgd(classifier, batch, ball, PgdConfig(10)),
         apgd(classifier, batch, ball, ApgdConfig(20)),
-        square(classifier, batch, ball, queries=20),
+        square(classifier, batch, ball, SquareConfig(20)),
         noise_search(classifier, batch, ball, draws=10),
         label_search(classifier, batch, ball, queries=40),
         transfer(source, classifier, batch, ball, steps=10),

@@ -11,7 +11,8 @@ from onnx_models import saved
 
 import robcert.certify as door
 from robcert.certify.attacks.settings import AttackSettings
-from robcert.certify.comparison.overview import overview, overview_table
+from robcert.certify.comparison.overview import overview
+from robcert.certify.comparison.overview_table import overview_table
 from robcert.certify.core import Norm
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.radius_bounds.settings import BoundsSettings

@@ -10,12 +10,9 @@ import pytest
 
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
-from robcert.certify.comparison.paired import (
-    ComparisonSettings,
-    Difference,
-    difference_tables,
-    differences,
-)
+from robcert.certify.comparison.difference import ComparisonSettings, Difference
+from robcert.certify.comparison.difference_table import difference_tables
+from robcert.certify.comparison.paired import differences
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
 from robcert.certify.model.classifier import ModelInfo

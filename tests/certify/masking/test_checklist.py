@@ -49,7 +49,7 @@ def honest(n: int = N) -> dict[str, NDArray[Any]]:
     norms = {f"gradient_norm_{name}": 1.0 for name in ("file", "ce", "margin")}
     for name, number in {**measured, **norms}.items():
         columns[name] = np.full(n, number)
-    columns["earlier"] = np.full(n, -1, dtype=np.int8)
+    columns["earlier"] = columns["rounds"] = np.full(n, -1, dtype=np.int8)
     columns["wrong_share"] = np.full((n, len(JUDGED), 2), np.nan)
     return columns
 

@@ -38,7 +38,7 @@ def table(probabilities: dict[str, NDArray[np.float64]], n: int, seed: int = 0) 
         shares[known, at] = rng.binomial(DRAWS, p[known, None], (int(known.sum()), 2)) / DRAWS
         columns[name] = np.where(known, shares[:, at].mean(1) > 0.5, -1).astype(np.int8)
     columns["correct"] = np.ones(n, np.int8)
-    columns["earlier"] = np.full(n, -1, np.int8)
+    columns["earlier"] = columns["rounds"] = np.full(n, -1, np.int8)
     columns["long_search"] = columns.get("long_search", np.full(n, -1, np.int8))
     return columns | {"wrong_share": shares}
 

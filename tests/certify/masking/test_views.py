@@ -131,7 +131,7 @@ def test_the_long_search_starts_at_images_of_the_network_inside(tmp_path: Path) 
     some = np.arange(1, 40, 2)
     batch = Batch(some, images.pixels(some), torch.from_numpy(np.asarray(images.labels)[some]))
     one = replace(QUICK, long_queries=1)  # nothing else finds anything with one query
-    found = AttackPlan.on(classifier, batch, one, 0).long_search(()).found
+    found = AttackPlan.on(classifier, batch, one, 0).long_search().found
     within = batch.x.flatten(1).sum(1) - 8 < 16 * one.epsilon
     assert within.any()
     assert torch.equal(found, within)

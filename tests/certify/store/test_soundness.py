@@ -45,7 +45,7 @@ def test_a_file_that_was_cut_off_is_damaged(path: Path) -> None:
 def test_what_the_header_lacks_is_named(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["model"].attrs["file"]
-    with pytest.raises(StoreError, match=r"is damaged: /model lacks file"):
+    with pytest.raises(StoreError, match=r"is damaged at /model: lacks file"):
         ResultStore.read(path)
 
 
@@ -89,5 +89,4 @@ def test_changed_bytes_never_end_in_another_error(path: Path) -> None:
         path.write_bytes(whole)
         code = [sys.executable, "-c", FLIPS, str(path), str(seed)]
         ends.append(subprocess.run(code, check=False, capture_output=True).returncode)
-    # the HDF5 library itself may still crash
-    assert [end for end in ends if end > 0] == []
+    assert set(ends) == {0}

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import SUPPORT
 
-from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.core import Kind, Norm
 from robcert.certify.data.load import DataInfo
@@ -26,7 +25,7 @@ from robcert.certify.errors import StoreError
 from robcert.certify.local_linearity.schema import LINEARITY
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store import layout as store_layout
-from robcert.certify.store.column import Column, Schema
+from robcert.certify.store.column import Column, Schema, declare
 from robcert.certify.store.layout import pack_indices, unpack_indices
 from robcert.certify.store.store import SIGN_SLOPE, ResultStore
 
@@ -39,18 +38,24 @@ if TYPE_CHECKING:
 
 MODEL = ModelInfo(file="net.onnx", sha256="a" * 64, kind="onnx", notes=("one", "two"))
 DATA = DataInfo("digits", "b" * 64, 100)
-SAVED = Schema(
-    "attack",
-    ATTACK.version,
-    "with images",
-    (
-        Column("distance", "f8", Kind.ATTACKED, "distance", "pixel"),
-        Column(
-            "adversarial", "f4", Kind.ATTACKED, "image", trailing=("channel", "y", "x"), images=True
+SAVED = declare(
+    Schema(
+        "saved",
+        1,
+        "with images",
+        (
+            Column("distance", "f8", Kind.ATTACKED, "distance", "pixel"),
+            Column(
+                "adversarial",
+                "f4",
+                Kind.ATTACKED,
+                "image",
+                trailing=("channel", "y", "x"),
+                images=True,
+            ),
         ),
-    ),
+    )
 )
-
 
 SAMPLE = Schema(
     "sample",
@@ -424,7 +429,7 @@ def test_images_that_wait_in_the_log_survive_a_table_that_never_began(tmp_path: 
     interrupted(path, attack_twice)
     assert leftovers(path) == []
     with ResultStore.read(path) as store:
-        (group,) = store.existing("attack")
+        (group,) = store.existing(SAVED.name)
         assert np.array_equal(group.column("adversarial"), images)
 
 
@@ -464,7 +469,7 @@ def test_what_is_no_results_file_is_named_and_left_alone(tmp_path: Path) -> None
     bad = {
         "text.h5": (b"hello", "is not an HDF5 file"),
         "empty.h5": (b"", "is not an HDF5 file"),
-        "cut.h5": (whole[: len(whole) // 2], "cannot open .*cut.h5"),
+        "cut.h5": (whole[: len(whole) // 2], "cut.h5 is damaged: .*truncated"),
         "zip.h5": (b"PK\x03\x04" + bytes(500), "is not an HDF5 file"),
     }
     for name, (content, reason) in bad.items():
@@ -582,3 +587,19 @@ def test_tables_of_a_model_with_signs_name_the_slope_that_stands_in_for_them(
             slope = group.settings.get("sign_slope")
     assert keys[0] == keys[1] != keys[2]
     assert slope == SIGN_SLOPE
+
+
+def test_tables_are_in_the_order_of_their_creation_when_the_clock_jumps_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(f"20{year}-01-01T00:00:00+00:00" for year in range(60, 20, -1))
+    monkeypatch.setattr("robcert.certify.store.store.now", lambda: next(times))
+    made = []
+    for seed in (3, 1, 2):
+        with opened(tmp_path / "r.h5") as store:
+            store.add_images(np.arange(4), None)
+            group = store.group(CLEAN, prefix="same", settings={"a": 1}, seed=seed)
+            group.append(np.arange(4), {name: np.zeros(4) for name in group.columns})
+            made.append(group.path)
+    with ResultStore.read(tmp_path / "r.h5") as store:
+        assert [group.path for group in store.existing("clean")] == made

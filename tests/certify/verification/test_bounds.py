@@ -11,8 +11,9 @@ from operator_cases import CASES, OperatorCase
 from robcert.certify.core import Ball, Norm
 from robcert.certify.verification import Arithmetic, Method
 from robcert.certify.verification.bounds import Bounds, Region, Rounding, propagate
-from robcert.certify.verification.bounds.slopes import Choice, Units, evaluate, optimise
+from robcert.certify.verification.bounds.slopes import Choice, Effort, Units, evaluate, optimise
 from robcert.certify.verification.network import Network, traced, translated
+from robcert.certify.verification.relaxations import OutsideDomainError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +86,14 @@ def test_bounds_contain_all_outputs(name: str, ball: Ball) -> None:
     for arithmetic, values in outputs.items():
         # a point may leave the ball when it is rounded to float32
         held = ball if arithmetic is Arithmetic.REAL else Ball(ball.norm, ball.epsilon + 3e-6)
-        intervals = bounds_of(network, x, held, arithmetic, Method.INTERVAL)
-        linear = bounds_of(network, x, held, arithmetic, Method.CROWN)
+        try:
+            intervals = bounds_of(network, x, held, arithmetic, Method.INTERVAL)
+            linear = bounds_of(network, x, held, arithmetic, Method.CROWN)
+        except OutsideDomainError:  # in float32 the variance may come out negative
+            assert arithmetic is Arithmetic.FLOAT32
+            assert name in {"layer norm", "group norm"}
+            assert ball.epsilon > 0.1
+            continue
         allowed = REFERENCE * (1 + values.abs())
         for bounds in (intervals, linear):
             at = network.output
@@ -150,9 +157,8 @@ def test_optimised_slopes_are_never_worse_and_never_too_good() -> None:
     start, units = network.output, Units.of(bounds)
     rows = torch.randn(6, *network.nodes[start].shape).double()
     first = bounds.minima(start, rows)
-    best = optimise(
-        units, rows, Choice(units.default_slopes(6)), steps=30, target=torch.full((6,), torch.inf)
-    )
+    target, initial = torch.full((6,), torch.inf), Choice(units.default_slopes(6))
+    best = optimise(units, rows, initial, target=target, effort=Effort(30))
     outputs = case.function(sampled(case, image(case), ball, 5000))
     smallest = (outputs @ rows.flatten(1).t()).amin(0)
     assert (best.bound >= first - 1e-12).all()

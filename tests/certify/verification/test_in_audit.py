@@ -14,7 +14,8 @@ from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.suites import BUDGETS, Suite
 from robcert.certify.auditing.settings import AuditSettings
 from robcert.certify.auditing.verdict import cards, findings_of, verdict_of
-from robcert.certify.comparison.overview import overview, overview_table
+from robcert.certify.comparison.overview import overview
+from robcert.certify.comparison.overview_table import overview_table
 from robcert.certify.core import Norm
 from robcert.certify.report.page import render
 from robcert.certify.report.svg import brackets

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robcert.certify.attacks import catalogue, suites
 from robcert.certify.attacks.black_box.noise import noise_search
-from robcert.certify.attacks.black_box.square import square
+from robcert.certify.attacks.black_box.square import SquareConfig, square
 from robcert.certify.attacks.gradient.pgd import PgdConfig, constant_rule, fgsm, pgd, unbounded
 from robcert.certify.attacks.gradient.targeted import multi_targeted
 from robcert.certify.attacks.search.budget import AttackBudget
@@ -115,7 +115,7 @@ def test_attacks_at_a_radius_stay_within_it(norm: Norm) -> None:
         fgsm(classifier, batch, Ball(norm, epsilon)),
         pgd(classifier, batch, Ball(norm, epsilon), PgdConfig(restarts=2)),
         multi_targeted(classifier, batch, Ball(norm, epsilon), targets=2),
-        square(classifier, batch, Ball(norm, epsilon), queries=100),
+        square(classifier, batch, Ball(norm, epsilon), SquareConfig(100)),
         noise_search(classifier, batch, Ball(norm, epsilon), draws=30),
     ):
         inside = found.distance[found.found]

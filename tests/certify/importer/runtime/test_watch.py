@@ -1,76 +1,67 @@
-"""A loop that counts to a number computed from the pixels: it ends on a black image only."""
+"""Calls that end at a time limit and at Ctrl-C, in this process and in a worker."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper
-from onnx_models import images, model, node, saved, weights
+import torch
+from onnx_models import images, saved
+from pixel_costs import counting
 
 from robcert.certify.errors import TimeLimitError
-from robcert.certify.importer import load_classifier
-from robcert.certify.importer.runtime import watch
+from robcert.certify.importer import LoadOptions, RunLimits, load_classifier
+from robcert.certify.importer.runtime.runtime import GraphRuntime
+from robcert.certify.importer.runtime.runtime_session import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-
-def counting(folder: Path) -> Path:
-    """Linear scores, to which the number of iterations times 0 is added."""
-    body = helper.make_graph(
-        [node("Identity", "go", "on"), node("Add", "total zero", "more")],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("total", TensorProto.FLOAT, []),
-        ],
-        [
-            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("more", TensorProto.FLOAT, []),
-        ],
-    )
-    nodes = [
-        node("ReduceMax", "x", "top", keepdims=0),
-        node("Ceil", "top", "white"),
-        node("Cast", "white", "whole", to=TensorProto.INT64),
-        node("Mul", "whole many", "times"),
-        helper.make_node("Loop", ["times", "yes", "zero"], ["sum"], body=body, name="loop"),
-        node("Flatten", "x", "flat"),
-        node("MatMul", "flat w", "z"),
-        node("Add", "z sum", "out"),
-    ]
-    constants = {
-        "many": np.array(10**12, np.int64),
-        "yes": np.array(1, bool),
-        "zero": np.array(0, np.float32),
-        "w": weights(5, 48),
-    }
-    made = model(nodes, inputs={"x": ("n", 3, 4, 4)}, outputs={"out": None}, weights=constants)
-    return saved(folder, made)
+SHORT = RunLimits(seconds=0.5)
 
 
-def test_a_call_without_an_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "SECONDS", 0.2)
-    monkeypatch.setattr(watch, "SECONDS_PER_IMAGE", 0.0)
-    with pytest.raises(TimeLimitError, match="the model took more than 0 s on a batch of 1"):
-        load_classifier(counting(tmp_path), images=images())
+def in_process(folder: Path, limits: RunLimits) -> GraphRuntime:
+    """A session of this process for a graph that would get a process of its own."""
+    made = counting()
+    session = open_session(made.SerializeToString(), path=folder / "x.onnx", threads=1)
+    return GraphRuntime(session, "x", "float32", limits=limits)
 
 
-def test_an_interrupt_ends_it(tmp_path: Path) -> None:
+def test_a_call_without_an_end_is_ended_in_this_process(tmp_path: Path) -> None:
+    runtime = in_process(tmp_path, SHORT)
+    assert runtime(torch.zeros(2, 3, 4, 4), "out").shape == (2, 5)
+    begin = time.monotonic()
+    with pytest.raises(TimeLimitError, match=r"took more than 0\.5 s on a batch of 2") as caught:
+        runtime(torch.ones(2, 3, 4, 4), "out")
+    assert "--call-limit" in caught.value.hint
+    assert time.monotonic() - begin < 20
+
+
+def test_a_call_without_an_end_is_ended_while_a_model_is_loaded(tmp_path: Path) -> None:
+    options = LoadOptions(limits=SHORT)
+    with pytest.raises(TimeLimitError, match=r"the model took more than 0\.5 s on a batch of 1"):
+        load_classifier(saved(tmp_path, counting()), options, images=images())
+
+
+@pytest.mark.parametrize("place", ["here", "worker"])
+def test_an_interrupt_ends_it(place: str, tmp_path: Path) -> None:
     """Python drops an interrupt that meets a destructor, so there is a second one later."""
-    path = counting(tmp_path)
+    runtime, path = in_process(tmp_path, RunLimits()), saved(tmp_path, counting())
+    calls: dict[str, Callable[[], object]] = {
+        "here": lambda: runtime(torch.ones(1, 3, 4, 4), "out"),
+        "worker": lambda: load_classifier(path, images=images()),
+    }
     timers = [
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (4.0, 20.0)
     ]
     for timer in timers:
         timer.start()
     with pytest.raises(KeyboardInterrupt):
-        load_classifier(path, images=images())
+        calls[place]()
     for timer in timers:
         timer.cancel()

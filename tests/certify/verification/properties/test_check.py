@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_models as om
@@ -36,6 +36,7 @@ from robcert.certify.verification.properties import (
     property_tables,
     read_property,
 )
+from robcert.certify.verification.properties import check as check_module
 from robcert.certify.verification.properties.check import decided
 from robcert.certify.verification.properties.splitting import Halving
 from robcert.certify.verification.prover import Statement
@@ -192,10 +193,19 @@ def test_a_miss_within_the_tolerance_counts_only_without_a_proof(tmp_path: Path)
     unsafe = read_property(vf.written(tmp_path, text))
     network = load_tensor_function(identity(tmp_path))
     near = decided(network, unsafe, ONCE, prover=Answering(OPEN))
-    assert near.answer is Answer.VIOLATED
+    assert near.answer is Answer.WITHIN_TOLERANCE
     assert near.witness is not None
     assert 0 < near.witness.miss < 1e-4
-    assert "within the tolerance" in near.meaning
+    assert near.answer.word == "sat"
+    assert near.meaning.startswith("Neither a proof nor an input with unsafe outputs was found.")
+    assert "which the verification competition counts as violated" in near.meaning
+    found = near.to_json()["counterexample"]
+    assert isinstance(found, dict)
+    assert (found["exact"], found["miss"]) == (False, near.witness.miss)
+    first, second = property_tables(near)
+    assert first.claim != "attacked"
+    assert ("answer", "violated within tolerance") in first.rows
+    assert "within the tolerance" in second.title
     strict = replace(ONCE, tolerance=0)
     assert decided(network, unsafe, strict, prover=Answering(OPEN)).answer is Answer.UNKNOWN
     proved = Answering(Decision(True, 1e-5, Method.CROWN))
@@ -321,7 +331,8 @@ def test_a_model_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
         (om.model([om.node("Add", "x z", "y")], inputs={"x": (1, 2), "z": (1, 2)},
                   outputs={"y": None}), "needs a model with one input"),
         (om.model([om.node("Abs", "x", "y"), om.node("Neg", "x", "z")], inputs={"x": (1, 2)},
-                  outputs={"y": None, "z": None}), "the model has 2 outputs: y, z"),
+                  outputs={"y": None, "z": None}),
+         r"several float32 tensors of 2 elements .* y .*, z "),
         (om.model([om.node("Abs", "x", "y")], inputs={"x": (1, "n", 2)}, outputs={"y": None}),
          "the shape of input 'x' is not fixed"),
     ]  # fmt: skip
@@ -347,6 +358,79 @@ def test_one_of_several_outputs_can_be_chosen(tmp_path: Path) -> None:
     path = om.saved(tmp_path, made)
     assert check_property(path, file, SHORT, output="z").answer is Answer.VIOLATED
     assert check_property(path, file, SHORT, output="y").answer is Answer.HOLDS
+
+
+def test_tracing_the_network_takes_nothing_from_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = check_module._prover
+
+    def slowly(*given: Any) -> ProvesStatements:
+        time.sleep(2.5)
+        return trace(*given)
+
+    monkeypatch.setattr(check_module, "_prover", slowly)
+    text = vf.old_style([(0, 1)] * 2, 2, "(>= Y_0 1.5)")
+    file = vf.written(tmp_path, text)
+    summary = check_property(identity(tmp_path), file, PropertySettings(seconds=2))
+    assert summary.answer is Answer.HOLDS
+    assert summary.seconds < 2.5
+
+
+def labelled_scores(folder: Path, scores: dict[str, int]) -> Path:
+    """A class label beside scores of three classes, as scikit-learn exports a classifier.
+
+    Args:
+        folder: where the model is saved.
+        scores: outputs with scores, with their numbers of classes.
+    """
+    nodes = [om.node("ArgMax", "x", "label", axis=1)]
+    weights = {}
+    for name, count in scores.items():
+        nodes.append(om.node("MatMul", f"x {name}_weight", name))
+        weights[f"{name}_weight"] = np.eye(2, count, dtype=np.float32)
+    made = om.model(
+        nodes,
+        inputs={"x": ("batch", 2)},
+        outputs={"label": None, **dict.fromkeys(scores)},
+        weights=weights,
+        types={"label": TensorProto.INT64},
+    )
+    return om.saved(folder, made)
+
+
+def test_scores_beside_a_class_label_are_the_outputs(tmp_path: Path) -> None:
+    file = vf.written(tmp_path, vf.old_style([(1, 2)] * 2, 3, "(<= Y_0 1.5)"))
+    summary = check_property(labelled_scores(tmp_path, {"scores": 3}), file, SHORT)
+    assert (summary.answer, summary.output_name) == (Answer.VIOLATED, "scores")
+    assert ("outputs", "3, of scores") in next(property_tables(summary)).rows
+    path = labelled_scores(tmp_path, {"hidden": 4, "scores": 3})
+    assert check_property(path, file, SHORT).output_name == "scores"
+
+
+def test_outputs_that_fit_alike_are_named(tmp_path: Path) -> None:
+    file = vf.written(tmp_path, vf.old_style([(1, 2)] * 2, 3, "(<= Y_0 1.5)"))
+    path = labelled_scores(tmp_path, {"logits": 3, "scores": 3})
+    with pytest.raises(ModelFileError, match="several float32 tensors of 3 elements") as caught:
+        check_property(path, file, SHORT)
+    assert "label (int64 [1, 1]), logits (float32 [1, 3])" in str(caught.value)
+    assert caught.value.hint == "choose one: --output logits"
+    assert check_property(path, file, SHORT, output="scores").output_name == "scores"
+    none = labelled_scores(tmp_path, {"scores": 4})
+    with pytest.raises(ModelFileError, match="no float32 tensor of 3 elements"):
+        check_property(none, file, SHORT)
+
+
+def test_a_counterexample_is_shown_with_the_digits_that_tell_float32_apart(tmp_path: Path) -> None:
+    box = [("0.1", "0.10000001"), ("0.3", "0.30000003")]
+    text = vf.old_style(box, 2, "(<= Y_0 1)")
+    summary = answer(tmp_path, identity(tmp_path), text)
+    assert summary.witness is not None
+    _, table = property_tables(summary)
+    for (_, shown), value in zip(table.rows, summary.witness.inputs, strict=False):
+        assert len(shown) <= 12
+        assert np.float32(shown) == np.float32(value)
+    assert "inputs to the last digit, are in the answer file" in table.note
 
 
 @pytest.mark.parametrize("arithmetic", list(Arithmetic))

@@ -53,4 +53,4 @@ def test_proven_properties_are_never_violated(tmp_path: Path, row: dict[str, str
     summary = check_property(
         FOLDER / "models" / MODEL, written(tmp_path, row), PropertySettings(seconds=10)
     )
-    assert summary.answer is not Answer.VIOLATED
+    assert summary.answer not in {Answer.VIOLATED, Answer.WITHIN_TOLERANCE}

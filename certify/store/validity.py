@@ -1,0 +1,195 @@
+"""Whether a results file has the structure that its schemas say; a fault is named by its place."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from robcert.certify.core import Kind
+from robcert.certify.errors import StoreError
+
+from .column import KNOWN
+from .layout import read_attribute, unpack_indices
+from .schema import COMPUTED, IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .column import Column, Schema
+
+HEADER: dict[str, dict[str, type]] = {
+    "/": {"format": str, "format_version": int},
+    "/model": {"file": str, "sha256": str},
+    "/data": {"name": str, "sha256": str},
+}
+
+TABLE: dict[str, type] = {
+    "schema": str,
+    "schema_version": int,
+    "axis": str,
+    "settings": dict,
+    "seed": int,
+    "complete": bool,
+    "created": str,
+}
+"""Attributes of every table, with their types."""
+
+_WORDS = {str: "a text", int: "an integer", bool: "true or false", dict: "a JSON object"}
+
+_KINDS = frozenset(kind.value for kind in Kind)
+
+
+def require_valid(file: h5py.File, path: Path) -> None:
+    """Raise a StoreError that names the first place of ``file`` that contradicts the schema."""
+    for place, fault in chain(header_faults(file), table_faults(file)):
+        message = f"{path} is damaged at {place}: {fault}"
+        hint = f"robcert doctor {path} tells what can be saved of it"
+        raise StoreError(message, hint=hint)
+
+
+def header_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
+    """Faults of the header: model, data set, list of images."""
+    for place, needed in HEADER.items():
+        if not isinstance(file.get(place), h5py.Group):
+            yield place, "is no group"
+            return
+        for name, kind in needed.items():
+            if fault := _attribute_fault(file[place], name, kind):
+                yield place, fault
+    for column in IMAGES:
+        data = file["data"].get(column.name)
+        if fault := _column_fault(data, column, None):
+            yield f"/data/{column.name}", fault
+            return
+    index, label = (file["data"][column.name] for column in IMAGES)
+    if len(index) != len(label):
+        yield "/data/label", f"has {len(label)} rows, /data/index has {len(index)}"
+    elif len(index) and (index[()].min() < 0 or len(np.unique(index[()])) < len(index)):
+        yield "/data/index", "names an image twice, or a negative number"
+    elif len(label) and label[()].min() < -1:
+        yield "/data/label", "has a label below -1"
+
+
+def table_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
+    """Faults of the tables whose schema and version this robcert knows, and of what they hold."""
+    images, found = len(file["data/index"]), list[tuple[str, str]]()
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group):
+            found.extend((f"/{name}", fault) for fault in _group_faults(item))
+            if "schema" in item.attrs:
+                found.extend(_table_faults(item, images))
+        elif fault := _description_fault(item):
+            found.append((f"/{name}", fault))
+
+    file.visititems(visit)
+    yield from found
+
+
+def _group_faults(group: h5py.Group) -> Iterator[str]:
+    """Attributes of ``group`` that are neither numbers nor texts, or no JSON that can be read."""
+    for name in group.attrs:
+        value = group.attrs[name]
+        if not isinstance(value, str | np.number | np.bool_):
+            yield f"the attribute {name} is neither a number nor a text"
+            continue
+        try:
+            read_attribute(group, name)
+        except StoreError as error:
+            yield str(error)
+
+
+def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
+    """Faults of one table."""
+    place = str(table.name)
+    faults = [fault for n, kind in TABLE.items() if (fault := _attribute_fault(table, n, kind))]
+    if faults:
+        yield place, faults[0]
+        return
+    if not isinstance(read_attribute(table, "number", 0), int):
+        yield place, "number is not an integer"
+    schema = KNOWN.get(table.attrs["schema"])
+    if schema is None or int(table.attrs["schema_version"]) != schema.version:
+        return  # refused where the table is used
+    if table.attrs["axis"] != schema.axis:
+        yield place, f"its rows are {table.attrs['axis']!r}, not {schema.axis!r}"
+        return
+    if not isinstance(table.get(COMPUTED.name), h5py.Dataset):
+        yield place, f"lacks the column {COMPUTED.name}"
+        return
+    rows = images if schema.axis == "image" else len(table[COMPUTED.name])
+    yield from _column_faults(table, schema, rows)
+    if fault := _indices_fault(table, rows):
+        yield place, fault
+
+
+def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:
+    """Columns of ``table`` that are missing or not as ``schema`` says."""
+    for column in (*schema.columns, COMPUTED):
+        if column.images and column.name not in table:
+            continue
+        if fault := _column_fault(table.get(column.name), column, rows):
+            yield f"{table.name}/{column.name}", fault
+        elif column is COMPUTED and not np.isin(table[COMPUTED.name][()], (0, 1)).all():
+            yield f"{table.name}/{column.name}", "has values other than 0 and 1"
+
+
+def _column_fault(data: object, column: Column, rows: int | None) -> str:
+    """What of ``data`` is not as ``column`` says; empty if it is a column of ``rows`` rows."""
+    if not isinstance(data, h5py.Dataset):
+        return "is missing" if data is None else "is no array"
+    if data.shape is None or data.ndim != 1 + len(column.trailing):
+        return f"has the shape {data.shape}, not {1 + len(column.trailing)} axes"
+    if data.dtype != np.dtype(column.dtype):
+        return f"is of type {data.dtype}, not {np.dtype(column.dtype)}"
+    if rows is not None and len(data) != rows:
+        return f"has {len(data)} rows, not {rows}"
+    if bool(data.chunks) != column.images:
+        return "is stored in another way than robcert writes it"
+    return ""
+
+
+def _description_fault(data: h5py.Dataset) -> str:
+    """What of the description of an array is not as robcert writes it."""
+    if data.dtype.kind not in "biufO" or data.shape is None:
+        return f"is of type {data.dtype} and shape {data.shape}"
+    if data.dtype.kind == "O":  # a long attribute
+        if data.shape or not h5py.check_string_dtype(data.dtype):
+            return "is no text"
+        try:
+            read_attribute(data.parent, str(data.name).rsplit("/", 1)[1])
+        except StoreError as error:
+            return str(error)
+    if "kind" in data.attrs and str(data.attrs["kind"]) not in _KINDS:
+        return f"has an unknown kind of claim: {data.attrs['kind']!r}"
+    return ""
+
+
+def _indices_fault(table: h5py.Group, rows: int) -> str:
+    """Why the list of images in the settings of ``table`` is not one of its rows."""
+    text = read_attribute(table, "settings").get("indices")
+    if text is None:
+        return ""
+    try:
+        indices = unpack_indices(text)
+    except (ValueError, AttributeError):
+        return "settings name images in a way that cannot be read"
+    of_images = read_attribute(table, "axis") == "image"
+    known = table.file["data/index"][()] if of_images else np.arange(rows)
+    return "" if np.isin(indices, known).all() else "settings name images that are not in the file"
+
+
+def _attribute_fault(place: h5py.Group, name: str, kind: type) -> str:
+    """Why the attribute ``name`` is not of the type ``kind``; empty if it is."""
+    try:
+        value: Any = read_attribute(place, name)
+    except StoreError as error:
+        return str(error)
+    if value is None:
+        return f"lacks {name}"
+    fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    return "" if fits else f"{name} is not {_WORDS[kind]}"

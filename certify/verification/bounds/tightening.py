@@ -1,0 +1,146 @@
+"""Bounds of all operations: intervals, and linear bounds where they help."""
+
+from __future__ import annotations
+
+import time
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..network import Affine, Input, Network, Relu, positions_within, window_shape
+from ..outcome import Method
+from .intervals import extend
+from .propagation import MEMORY, Bounds, OutOfTimeError
+from .relevance import relevant
+from .tiles import tiled
+
+if TYPE_CHECKING:
+    from .region import Region
+    from .rounding import Rounding
+
+LOOSENING = 1e-9
+"""Relative amount by which computed bounds are loosened before they are used, so that another
+computation of them in float64, with other rounding, confirms them."""
+
+FEW = 256
+"""Elements that are bounded without a look at which of them matter."""
+
+
+def propagate(
+    network: Network,
+    region: Region,
+    rounding: Rounding,
+    *,
+    method: Method = Method.CROWN,
+    deadline: float = float("inf"),
+    wider: Bounds | None = None,
+) -> Bounds:
+    """Bounds of every operation.
+
+    Args:
+        network: the operations.
+        region: the inputs.
+        rounding: what is allowed for.
+        method: ``INTERVAL`` for intervals only; any other for linear bounds where they help.
+        deadline: ``time.monotonic()`` after which it stops.
+        wider: bounds over another region; what they decide is not computed again if that region
+            contains this one.
+
+    Raises:
+        OutOfTimeError: the deadline passed.
+    """
+    bounds = Bounds(network, region, rounding)
+    readers = _nonlinear_readers(network)
+    matters = None
+    if wider is not None and not region.lies_in(wider.region):
+        wider = None
+    for at in range(len(network.nodes)):
+        extend(bounds)
+        if wider is not None:
+            bounds.lower[at] = torch.maximum(bounds.lower[at], wider.lower[at])
+            bounds.upper[at] = torch.minimum(bounds.upper[at], wider.upper[at])
+        if at in readers and method is not Method.INTERVAL and not _exact(network, region, at):
+            units = _open(bounds, at, readers[at], matters)
+            if len(units) > FEW:
+                matters = relevant(bounds)
+                units = _open(bounds, at, readers[at], matters)
+            if len(units):
+                _tighten(bounds, at, units, readers[at], deadline)
+        if time.monotonic() > deadline:
+            raise OutOfTimeError(at)
+    return bounds
+
+
+def _open(bounds: Bounds, at: int, by_sign: bool, matters: list[Tensor | None] | None) -> Tensor:
+    """Elements of an operation's output that better bounds may help."""
+    lower, upper = bounds.lower[at], bounds.upper[at]
+    found = (lower < 0) & (upper > 0) if by_sign else upper > lower
+    mask = None if matters is None else matters[at]
+    found = found if mask is None else found & mask
+    return found.flatten().nonzero().flatten()
+
+
+def _nonlinear_readers(network: Network) -> dict[int, bool]:
+    """Operations that a non-linear one reads; True where the sign alone decides (ReLU)."""
+    found: dict[int, bool] = {}
+    for node in network.nodes:
+        if not isinstance(node, Affine | Input):
+            for parent in node.parents:
+                found[parent] = found.get(parent, True) and isinstance(node, Relu)
+    return found
+
+
+def _exact(network: Network, region: Region, at: int) -> bool:
+    """Whether intervals are exact: an affine chain of the input in linf."""
+    from robcert.certify.core import Norm
+
+    if region.norm is not Norm.LINF:
+        return False
+    reads, products = at, 0
+    while isinstance(network.nodes[reads], Affine):
+        parents = network.nodes[reads].parents
+        if len(parents) != 1:
+            return False
+        products += type(network.nodes[reads]).__name__ in {"Dense", "Convolution"}
+        (reads,) = parents
+    return isinstance(network.nodes[reads], Input) and products <= 1
+
+
+def _tighten(bounds: Bounds, at: int, units: Tensor, by_sign: bool, deadline: float) -> None:
+    """Replace the intervals of elements of an operation's output by linear bounds."""
+    lower, upper = bounds.lower[at], bounds.upper[at]
+    low = _linear_minima(bounds, at, units, 1.0, deadline)
+    flat_lower, flat_upper = lower.flatten().clone(), upper.flatten().clone()
+    flat_lower[units] = torch.maximum(flat_lower[units], low - LOOSENING * (1 + low.abs()))
+    # a sign that is known needs no upper bound
+    units_above = units[flat_lower[units] < 0] if by_sign else units
+    if len(units_above):
+        high = -_linear_minima(bounds, at, units_above, -1.0, deadline)
+        high = high + LOOSENING * (1 + high.abs())
+        flat_upper[units_above] = torch.minimum(flat_upper[units_above], high)
+    bounds.lower[at] = flat_lower.view_as(lower)
+    bounds.upper[at] = flat_upper.view_as(upper)
+    bounds.tightened[at] = units
+
+
+def _linear_minima(bounds: Bounds, at: int, units: Tensor, sign: float, deadline: float) -> Tensor:
+    """Lower bounds of ``sign`` times each of the elements ``units`` of an operation's output."""
+    node, dtype = bounds.network.nodes[at], bounds.rounding.dtype
+    found = torch.empty(len(units), dtype=torch.float64)
+    for window, members in tiled(bounds.network, at, units):
+        shape = window_shape(window, node.shape)
+        places = units[members]
+        if window is not None:
+            places = positions_within(places, window, node.shape)
+        size = prod(shape)
+        step = max(1, MEMORY // (size * torch.finfo(dtype).bits // 8))
+        minima = []
+        for part in torch.split(places, step):
+            rows = torch.zeros(len(part), size, dtype=dtype)
+            rows[torch.arange(len(part)), part] = sign
+            rows = rows.view(len(part), *shape)
+            minima.append(bounds.minima(at, rows, window, deadline=deadline))
+        found[members] = torch.cat(minima)
+    return found

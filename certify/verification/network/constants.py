@@ -1,0 +1,201 @@
+"""A network's constants: their values in float64, and what float32 makes of them.
+
+A constant that is computed from stored ones may have another value in a runtime. Where it is a term
+or a factor of a sum its error counts as further roundings of that sum (``constant_errors``); where
+it is anything else no float32 evaluation is covered.
+"""
+
+from __future__ import annotations
+
+import operator as python
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from robcert.certify.model import source_of
+
+from .affine import Weight
+from .constant_errors import (
+    MOST_ROUNDINGS,
+    UNIT,
+    ConstantCall,
+    errors_of,
+    has_floats,
+    is_exact,
+    roundings,
+    unknown_error,
+)
+from .nodes import Affine, Node
+from .rules import MOVES
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from .constant_errors import Error
+
+SUMS = frozenset(
+    {
+        *("add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_", "mm", "bmm"),
+        *("matmul", "addmm", "baddbmm", "linear", "convolution", "native_batch_norm"),
+        *("_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm"),
+    }
+)
+"""Operations to which constants are factors and terms. The variance in a batch normalisation has an
+exponent of -1/2 and counts less."""
+
+MATRICES = {
+    "mm": (0, 1),
+    "bmm": (0, 1),
+    "matmul": (0, 1),
+    "addmm": (1, 2),
+    "baddbmm": (1, 2),
+    "linear": (1,),
+    "convolution": (1,),
+}
+"""Positions of matrices and kernels."""
+
+FEW_ROUNDINGS = 64
+"""Elements of a matrix that are less precise than that count as larger than they are."""
+
+
+def exact(value: Any) -> Any:
+    """A constant in float64, so that the constants that follow from it are computed in float64."""
+    if isinstance(value, list | tuple):
+        return type(value)(exact(item) for item in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach().double() if value.is_floating_point() else value.detach()
+
+
+def _chooses(node: fx.Node, value: Any) -> bool:
+    """Whether a call chooses the pixels that a resizing reads, which is what the operator does."""
+    source = source_of(node)
+    resizes = source is not None and source.operator in {"Resize", "Upsample"}
+    return resizes and isinstance(value, Tensor) and not value.is_floating_point()
+
+
+@dataclass(slots=True)
+class Constants:
+    """The constants so far.
+
+    Attributes:
+        errors: by the recorded operation that computes them; none for stored ones.
+        roundings: what the constants of the current operation add to those of its sums.
+        sizes: of the current operation's matrices, absolute values of their elements that errors
+            are relative to; by the place of the matrix in memory.
+        used: places of those that became weights.
+        imprecise: positions of operations that count further roundings.
+        obstacle: why float32 evaluations cannot be covered; empty if they can.
+    """
+
+    errors: dict[fx.Node, Error] = field(default_factory=dict)
+    roundings: int = 0
+    sizes: dict[int, Tensor] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
+    imprecise: set[int] = field(default_factory=set)
+    obstacle: str = ""
+
+    def compute(
+        self, node: fx.Node, name: str, arguments: list[Any], keywords: dict[str, Any]
+    ) -> Any:
+        """The output of a call without symbols, in float64.
+
+        Args:
+            node: the call.
+            name: of its function.
+            arguments: its arguments.
+            keywords: its further arguments.
+        """
+        target: Any = node.target
+        errors = [errors_of(argument, self.errors) for argument in node.args]
+        if target is python.getitem:
+            self.errors[node] = None if errors[0] is None else errors[0][arguments[1]]
+            return arguments[0][arguments[1]]
+        narrow = keywords.get("dtype") is torch.float32
+        if narrow and has_floats(arguments):
+            keywords = {**keywords, "dtype": torch.float64}
+        changes = target._schema.is_mutable
+        given = [
+            value.clone() if changes and isinstance(value, Tensor) else value for value in arguments
+        ]
+        value = exact(target(*given, **keywords))
+        call = ConstantCall(name, target, arguments, keywords, errors)
+        certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
+        if _chooses(node, value):
+            return value
+        moves = name in MOVES
+        self.errors[node] = call.error_of(value, moves=moves) if certain else unknown_error(value)
+        return value
+
+    def enter(self, node: fx.Node, name: str, arguments: list[Any], label: str) -> list[Any]:
+        """The arguments of a call with symbols, after the errors of its constants are noted.
+
+        Args:
+            node: the call.
+            name: of its function.
+            arguments: its arguments.
+            label: what is being translated, in words.
+        """
+        self.roundings = 0
+        self.sizes.clear()
+        self.used.clear()
+        total, entered = 0.0, list(arguments)
+        for at, (given, value) in enumerate(zip(node.args, arguments, strict=True)):
+            error = errors_of(given, self.errors)
+            found = roundings(value, error)
+            if found > FEW_ROUNDINGS and at in MATRICES.get(name, ()):
+                entered[at], found = self._sized(value, error)
+            total += found
+        certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
+        if certain and not total:
+            return entered
+        if certain and total <= MOST_ROUNDINGS and (name in SUMS or name in MOVES):
+            self.roundings = int(total)
+        else:
+            self.meet_obstacle(label)
+        return entered
+
+    def _sized(self, matrix: Tensor, error: Tensor) -> tuple[Tensor, float]:
+        """A copy of a matrix whose :meth:`weight` has the errors as relative ones, and these."""
+        copied = matrix.contiguous().clone()
+        size = torch.maximum(copied.abs(), error.contiguous() / (FEW_ROUNDINGS * UNIT))
+        if not bool(torch.isfinite(size).all()):
+            return matrix, torch.inf
+        self.sizes[copied.untyped_storage().data_ptr()] = size
+        return copied, FEW_ROUNDINGS + 1
+
+    def weight(self, matrix: Tensor) -> Weight:
+        """A constant matrix or kernel, which may be a view of an argument of the current call."""
+        place = matrix.untyped_storage().data_ptr()
+        size = self.sizes.get(place)
+        if size is None:
+            return Weight(matrix.double())
+        self.used.add(place)
+        size = size.as_strided(matrix.shape, matrix.stride(), matrix.storage_offset())
+        return Weight(matrix.double(), size=size)
+
+    def leave(self, label: str) -> None:
+        """The current call is translated; a matrix that became no weight has no bound."""
+        if self.sizes.keys() - self.used:
+            self.meet_obstacle(label)
+
+    def counted(self, node: Node, at: int) -> Node:
+        """An operation of the current call, for position ``at``, with its further roundings."""
+        if not self.roundings or not isinstance(node, Affine):
+            return node
+        self.imprecise.add(at)
+        return replace(node, terms=node.terms + self.roundings)
+
+    def meet_obstacle(self, label: str) -> None:
+        """No bound covers what float32 makes of the constants that an operation reads."""
+        self.obstacle = self.obstacle or (
+            f"{label} depends on constants that the graph computes, and no bound is known of what "
+            "float32 makes of them"
+        )
+
+    def require_precise(self, at: int, label: str) -> None:
+        """Note an obstacle if the factors of the operation at ``at`` are used for others."""
+        if at in self.imprecise:
+            self.meet_obstacle(label)

@@ -1,0 +1,56 @@
+"""Files of output that appear completely or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from .errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PARTIAL = ".partial"
+"""Ending of the temporary file."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk, a used-up quota and a limit on the size of files."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` to a temporary file, then rename it to ``path``: all of it or nothing.
+
+    Missing folders are created. A device or pipe is written directly.
+
+    Raises:
+        OutputError: the file cannot be written; nothing of it is left.
+    """
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        target = path.resolve()  # a link stays one
+        temporary = target.with_name(target.name + PARTIAL)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Convert the system's errors into an OutputError that names ``path``, in one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot write {path}: {' '.join(reason.split())}"
+        full = error.errno in FULL
+        hint = "free disk space" if full else "check the folder, its permissions and the disk"
+        raise OutputError(message, hint=hint) from error
