@@ -53,7 +53,7 @@ def counted(
         counts.add(result)
         if counts.faults and counts.faults[-1] is result:
             print(result.number, result.mutation, result.outcome.value, result.message, flush=True)
-        if done % 250 == 0 or done == options.count:
+        if done % (10 if options.command else 250) == 0 or done == options.count:
             print(f"{done} files in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
             record(counts, options.json)
     return counts

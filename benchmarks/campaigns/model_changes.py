@@ -233,7 +233,7 @@ def versions(model: ModelProto, source: random.Random, _: Path) -> None:
     match source.randrange(4):
         case 0:
             model.ir_version = source.choice((*SIZES, 3, 4, 10, 11, 12, 13))
-        case 1:
+        case 1 if model.opset_import:
             model.opset_import[0].version = source.choice((*SIZES, 6, 9, 12, 18, 22, 26))
         case 2:
             model.opset_import.append(helper.make_opsetid("", source.choice((1, 9, 13, 99))))

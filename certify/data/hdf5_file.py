@@ -71,7 +71,8 @@ def hdf5_arrays(path: Path) -> dict[str, StoredArray]:
     found = {}
     with readable(path):
         if path.is_file() and (fault := fault_of_file(path, soft_links=True)):
-            message = f"{path}: {' '.join(part for part in (fault.place, fault.reason) if part)}"
+            where = f"{path}: {fault.place}" if fault.place else f"cannot read {path}:"
+            message = f"{where} {fault.reason}"
             raise DataError(message, hint="store the arrays in one file" if fault.outside else "")
         file = h5py.File(path, "r")
         if outside := part_outside(file, soft_links=True):
