@@ -152,7 +152,7 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}", ""
     if _no_memory(error):
-        return "out of memory", "pass a smaller --batch-size"
+        return "out of memory", "pass a smaller --batch-size, or a larger --memory-limit"
     return (
         f"{type(error).__name__}: {error} (this is a bug in robcert)",
         "run the same command with --debug for the traceback, and report it",
