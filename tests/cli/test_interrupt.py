@@ -26,8 +26,14 @@ NATIVE = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 SECONDS = 10.0
 """Time in which a process must end on a busy machine; the call above takes many times as long."""
 
+HEEDED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""A shell without job control ignores Ctrl-C for what it starts; this undoes it."""
+
+PROGRAM = f"{HEEDED}; from robcert.cli.main import main; main()"
+
 SCRIPT = """
 import hashlib, sys, threading, time
+{heeded}
 import robcert.cli.main as program
 {imports}
 def app(**_):
@@ -50,12 +56,10 @@ class Ended:
 def interrupted(body: str, imports: str = "") -> Ended:
     """How a program that runs ``body`` as its command ends after an interrupt."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(body=body, imports=imports)],
+        [sys.executable, "-c", SCRIPT.format(body=body, imports=imports, heeded=HEEDED)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        restore_signals=True,
-        preexec_fn=listen,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
@@ -67,11 +71,6 @@ def interrupted(body: str, imports: str = "") -> Ended:
     finally:
         process.kill()
     return Ended(process.returncode, time.monotonic() - begin, stdout, stderr)
-
-
-def listen() -> None:
-    """Undo that a shell without job control ignores Ctrl-C for what it starts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_call_of_a_library_does_not_hold_it_up() -> None:
@@ -133,10 +132,9 @@ def test_a_model_of_one_long_operator_does_not_hold_it_up(delay: float, tmp_path
     command = ["attack", "--allow-low-accuracy", "--model", path, "--batch-size", "1"]
     command += ["--data", tmp_path / "images.npz", "--out", tmp_path / "r.h5"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "robcert.cli.main", *map(str, command)],
+        [sys.executable, "-c", PROGRAM, *map(str, command)],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=listen,
     )
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
