@@ -155,7 +155,7 @@ def _explained(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
             where = " for standard output or temporary files"
         return f"{error.strerror}{where}", ""
     if _no_memory(error):
-        return "out of memory", "pass a smaller --batch-size"
+        return "out of memory", "pass a smaller --batch-size, or a larger --memory-limit"
     if isinstance(error, ImportError) and "failed to map segment" in str(error):
         message = f"this process may not have the memory that its libraries need: {error}"
         return message, "raise the limit on its address space (ulimit -v), or remove it"

@@ -182,6 +182,8 @@ def test_typical_mistakes_have_the_sentence_of_the_command_line(tmp_path: Path) 
         *({name: "4"} for name in ("limit", "every", "threads", "batch_size", "seed")),
         *({"seed": value} for value in (1.5, 2**70)),
         *({"time_budget": value} for value in ("90s", float("nan"), -1)),
+        *({"call_limit": value} for value in ("90s", float("inf"), 0, -1)),
+        *({"memory_limit": value} for value in ("8G", 1e9, 0)),
         {"preprocess": 3},
     ],
     ids=str,

@@ -106,9 +106,9 @@ def test_no_twin_is_built_of_a_graph_that_cannot_be_limited(tmp_path: Path) -> N
     ("option", "value", "line"),
     [
         ("--call-limit", "soon", "'soon' is not a time span; write 90s, 10m or 1.5h"),
-        ("--call-limit", "0s", "the time limit of a call must be a positive finite number"),
+        ("--call-limit", "0s", "call_limit must be a positive finite number, got 0"),
         ("--memory-limit", "much", "'much' is not a size of memory; write 900M or 8G"),
-        ("--memory-limit", "0", "the memory limit must be at least 1, got 0"),
+        ("--memory-limit", "0", "memory_limit must be at least 1, got 0"),
         ("--memory-limit", "90M", "one image needs more than"),
     ],
 )

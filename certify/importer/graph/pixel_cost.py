@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from .facts import all_graphs
 from .graph import inline_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 SIZED = {
     **dict.fromkeys(("Reshape", "Expand", "OneHot", "TopK", "Split", "Upsample", "Squeeze"), (1,)),
@@ -70,6 +71,11 @@ CONTRIBUTED = frozenset(
 """Operators of ``com.microsoft`` whose output has a size that does not depend on values."""
 
 
+PASSES = 50
+"""Looks at every node after which the search is given up. Nodes stand behind those that they read
+from, so that one look finds all, and one more for every loop inside a loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class PixelCost:
     """Where the cost of a graph may depend on the pixels.
@@ -92,9 +98,9 @@ class PixelCost:
         whole = inline_functions(model)
         stored = {tensor.name for tensor in whole.graph.initializer}
         flow = _Flow({entry.name for entry in whole.graph.input} - stored)
-        graphs = list(_graphs(whole.graph))
-        while flow.grows(graphs):
-            pass
+        graphs = list(all_graphs(whole))
+        if all(flow.grows(graphs) for _ in range(PASSES)):
+            return cls(unknown=("a graph whose nodes are in no order",))
         return cls(
             **{kind: flow.labels(kind) for kind in ("repeated", "chosen", "sized", "unknown")}
         )
@@ -136,7 +142,7 @@ class _Flow:
         self.values, self.sizes = set(inputs), set[str]()
         self.found: dict[str, str] = {}
 
-    def grows(self, graphs: Sequence[onnx.GraphProto]) -> bool:
+    def grows(self, graphs: Sequence[onnx.GraphProto | onnx.FunctionProto]) -> bool:
         """Apply the rules to every node once; whether that found more. Nodes may be unordered."""
         before = len(self.values) + len(self.sizes)
         for graph in graphs:
@@ -248,12 +254,3 @@ def _known(node: onnx.NodeProto) -> bool:
 
 def _schema(node: onnx.NodeProto) -> str:
     return "" if node.domain == "ai.onnx" else node.domain
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and every graph inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)

@@ -32,9 +32,9 @@ class RunLimits:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.seconds is not None:
-            require_positive("the time limit of a call", self.seconds)
+            require_positive("call_limit", self.seconds)
         if self.memory is not None:
-            require_at_least("the memory limit", self.memory, 1)
+            require_at_least("memory_limit", self.memory, 1)
 
     def call_seconds(self, rows: int) -> float:
         """Longest time of a call on ``rows`` images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -77,13 +77,14 @@ class GraphRuntime:
         if x.is_cuda:  # the runtime uses another stream: the input must be complete
             torch.cuda.current_stream(x.device).synchronize()
         device, number = x.device.type, x.device.index or 0
-        binding = self.session.io_binding()
+        session: Any = self.session  # of this process: only such a one is ``bound``
+        binding = session.io_binding()
         binding.bind_input(
             self.input_name, device, number, np.dtype(self.dtype), tuple(x.shape), x.data_ptr()
         )
         binding.bind_output(output)
         with self._failures(len(x)), watched(len(x), self.limits) as options:
-            self.session.run_with_iobinding(binding, options)
+            session.run_with_iobinding(binding, options)
         (raw,) = binding.copy_outputs_to_cpu()
         return torch.from_numpy(raw if raw.ndim > 1 else raw.reshape(-1, 1))
 

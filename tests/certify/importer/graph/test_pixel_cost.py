@@ -12,7 +12,14 @@ from onnx_models import linear, model, node
 from pixel_costs import COSTLY, slow
 
 from robcert.certify.importer.graph.graph_edits import with_free_batch
-from robcert.certify.importer.graph.pixel_cost import COUNTING, FOREIGN, LOOPS, SIZED, PixelCost
+from robcert.certify.importer.graph.pixel_cost import (
+    COUNTING,
+    FOREIGN,
+    LOOPS,
+    PASSES,
+    SIZED,
+    PixelCost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +122,14 @@ def test_a_size_that_follows_from_a_size_by_pixels_is_found() -> None:
 def test_nodes_may_be_in_any_order() -> None:
     nodes = [node("Expand", "one i", "y"), WHOLE]
     assert cost(nodes, one=[1]).sized == ("Expand 'y_node'",)
+
+
+def test_a_long_chain_in_the_wrong_order_is_given_up() -> None:
+    """Each look at all nodes finds one more: a search to the end would take the square."""
+    chain = [node("Relu", f"a{step}", f"a{step + 1}") for step in range(PASSES + 5)]
+    chain.insert(0, node("Identity", "x", "a0"))
+    assert cost(chain).fixed
+    assert cost([*chain[::-1], node("Relu", f"a{PASSES + 5}", "y")]).unlimited
 
 
 def loop(inputs: str, body_nodes: Sequence[NodeProto], on: str) -> NodeProto:
