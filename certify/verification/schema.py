@@ -33,7 +33,7 @@ METHODS = tuple(Method)
 VERIFY = declare(
     Schema(
         "verify",
-        1,
+        2,
         "deterministic certificates of the model itself, beside its nearest adversarial images; "
         "radii at which images are decided are in the order of attribute epsilons",
         (

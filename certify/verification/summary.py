@@ -263,10 +263,9 @@ def _bracket(
 
 def _seconds(group: AnalysisGroup, indices: NDArray[np.int64]) -> Seconds:
     seconds = group.column("seconds", indices)
-    known = "radius_seconds" in group.columns  # not in files of earlier versions
     return Seconds(
         mean=_mean(seconds),
-        radius=_mean(group.column("radius_seconds", indices)) if known else float("nan"),
+        radius=_mean(group.column("radius_seconds", indices)),
         longest=float(seconds.max()) if len(seconds) else float("nan"),
         attack=float(group.attribute("attack_seconds", 0.0)),
     )

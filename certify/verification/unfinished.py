@@ -74,16 +74,12 @@ def why_open(group: AnalysisGroup, indices: NDArray[np.int64], place: int) -> tu
 
 def reached_by(group: AnalysisGroup, indices: NDArray[np.int64]) -> list[str]:
     """Strongest method whose bounds were complete, by image; empty for none."""
-    if "reached" not in group.columns:  # a file of an earlier version
-        return [""] * len(indices)
     codes = group.column("reached", indices).tolist()
     return [str(METHODS[code]) if code >= 0 else "" for code in codes]
 
 
 def stopped_in(group: AnalysisGroup, indices: NDArray[np.int64]) -> list[str]:
     """The operation whose bounds the budget cut off, by image; empty for none."""
-    if "stopped_at" not in group.columns:  # a file of an earlier version
-        return [""] * len(indices)
     labels = list(group.attribute("operations", ()))
     names = [
         f"{label.strip('_')}, operation {at + 1} of {len(labels)}"
