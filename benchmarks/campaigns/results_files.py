@@ -113,7 +113,7 @@ def swapped(content: bytes, source: random.Random) -> bytes:
 
 
 def use(case: Case, origin: Base) -> None:
-    """Do with the file what the command of ``case`` does, but for computing rows."""
+    """Do with the file what the command of ``case`` does; after `doctor` it is resumed too."""
     path = case.path
     match case.arguments[0]:
         case "show":
@@ -126,7 +126,6 @@ def use(case: Case, origin: Base) -> None:
             saved = path.with_name("saved.h5")
             examine(path, saved)
             read_saved(saved)
-        case "attack":
             resume(path, origin)
 
 
@@ -163,14 +162,12 @@ def resume(path: Path, origin: Base) -> None:
 
 def _command(source: random.Random, path: Path, origin: Base) -> tuple[str, ...]:
     """Arguments of one of the commands that read the file."""
-    attack = ("--limit", "4", "--attack", "fgsm", "--data", origin.data.name, "--out", str(path))
     commands = (
         ("show", str(path)),
         ("show", str(path), "--format", "json"),
         ("report", str(path), "--out", "page.html"),
         ("compare", str(origin.path), str(path)),
         ("doctor", str(path), "--out", "saved.h5"),
-        ("attack", "--model", str(bundled(MODEL)), *attack),
     )
     return source.choice(commands)
 
