@@ -111,6 +111,7 @@ class OnnxLoader:
             cores=self.options.threads or available_cores(),
             reopened=cache(partial(self._reopened, model, batching, rule)),
             quantised=partial(self._quantised, model, batching, rule) if quantisable else None,
+            sigmoids=model.cut.squashing == "sigmoid" and rule.kind == "logits",
         )
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:

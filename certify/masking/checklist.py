@@ -80,7 +80,7 @@ ATTACKS = (
 """All attacks within epsilon.
 
 ``earlier`` are the attacks of `robcert attack` in the file, ``rounds`` those of further rounds on
-images in doubt.
+selected images.
 """
 
 

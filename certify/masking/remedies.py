@@ -76,7 +76,7 @@ def remedies_of(columns: Columns, *, straight_through: bool) -> tuple[Remedy, ..
         ("search from a transferred start", ("transfer_start",)),
         ("long search of selected images", ("long_search",)),
         ("attacks already in the file", ("earlier",)),
-        ("further rounds on images in doubt", ("rounds",)),
+        ("further rounds on selected images", ("rounds",)),
     )
     return tuple(_remedy(columns, name, attacks) for name, attacks in tried)
 

@@ -1,4 +1,4 @@
-"""Rounds of further attacks on images in doubt, while images keep falling.
+"""Rounds of further attacks on selected images, while images keep falling.
 
 The robust accuracy under all attacks is an upper limit: where the gradient is hidden, the next
 search often breaks another image. Each round has a table of its own, whose rows depend on settings,
@@ -56,7 +56,7 @@ def further_rounds(
     settings: MaskingSettings,
     sources: Callable[[], tuple[Classifier, ...]],
 ) -> None:
-    """Attack the images in doubt again until a round breaks none of them.
+    """Attack the selected images again until a round breaks none of them.
 
     Nothing happens for a model without gradients or with random outputs, or if the table is not
     finished.
@@ -73,7 +73,7 @@ def further_rounds(
     columns = {name: group.column(name, rows) for name in group.columns}
     if (columns["answers_differ"] == 1).any() or classifier.info.random:
         return
-    left = rows[in_doubt(columns)]
+    left = rows[needs_rounds(columns)]
     models: tuple[Classifier, ...] = ()
     for number in range(1, settings.rounds + 1):
         if not len(left) or session.out_of_time:
@@ -96,8 +96,8 @@ def further_rounds(
         left = left[~fell]
 
 
-def in_doubt(columns: Columns) -> NDArray[np.bool_]:
-    """Mask of the images that withstood every attack although one that is left may succeed.
+def needs_rounds(columns: Columns) -> NDArray[np.bool_]:
+    """Mask of the images that survive every attack although one that is left may succeed.
 
     They had the long search; or some image of the table fell to an attack that does not follow the
     model's own gradient but to none that does, so that the gradient is not to be trusted anywhere.

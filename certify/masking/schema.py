@@ -129,7 +129,7 @@ ROUND = declare(
     Schema(
         "masking_round",
         1,
-        "further attacks of the masking check on images in doubt, one table per round",
+        "further attacks of the masking check on selected images, one table per round",
         (Column("broken", "i1", _A, "1 where an attack of the round succeeds", fill=-1),),
     )
 )

@@ -38,7 +38,7 @@ class MaskingSettings:
             number.
         sources: SHA-256 of the source models of transfer attacks; set by the run.
         no_class: what an image counts for whose scores are NaN.
-        rounds: most rounds of further attacks on images in doubt; they end with the first in which
+        rounds: most rounds of further attacks on selected images; they end with the first in which
             no image falls.
         search: number of the attacks' search; it rises when they would find other images.
         order: number of the order of the attacks; it rises when they would run on other images.

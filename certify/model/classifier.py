@@ -164,6 +164,8 @@ class Runtime:
         precision: number format of the computation; ``float32`` stands for the file's own.
         quantised: opens the model in int8, with activation ranges taken from the noisy images it
             is given, also for calls from many threads; None where int8 is not available.
+        sigmoids: whether the file's own output is the sigmoid of each of several logits. In float32
+            several of them may be 1.
     """
 
     logits: Logits
@@ -174,6 +176,7 @@ class Runtime:
     reopened: Callable[[], Logits] | None = None
     precision: str = "float32"
     quantised: Callable[[Tensor], Logits] | None = None
+    sigmoids: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ SMALLEST = 1e-4
 """Share of the largest radius below which none is searched for."""
 
 CUT_MARGIN = 2.0**-18
-"""Least margin of logits that float32 softmax and sigmoid keep in order; see SOFTMAX_ERROR."""
+"""Least margin of logits that float32 softmax, and the sigmoid of one score, keep in order; see
+SOFTMAX_ERROR."""
 
 RESOLUTION = 0.01
 """Relative width at which the bisection of a radius ends."""
@@ -432,9 +433,12 @@ def _require_float32(classifier: Classifier) -> None:
     """Raise if the runtime does not compute in float32.
 
     Raises:
-        UnsupportedOperatorError: it computes with integers or in half precision, or is torch and
-            set to multiply in fewer bits.
+        UnsupportedOperatorError: it computes with integers or in half precision, is torch and set
+            to multiply in fewer bits, or ends in sigmoids, several of which may round to 1.
     """
+    if classifier.runtime.sigmoids:
+        message = f"{NO_FLOAT32}it ends in a sigmoid of each score, and large ones all round to 1"
+        raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
     rounded = [node for node in classifier.info.straight_through if node.number_format]
     if rounded:
         message = f"{NO_FLOAT32}{rounded[0]} rounds to another number format"

@@ -88,7 +88,9 @@ def _has_slope(module: fx.GraphModule, row: Tensor) -> bool:
             if not values.requires_grad:
                 return False
             weight = torch.linspace(-1, 1, values.numel(), device=row.device).view_as(values)
-            (slope,) = torch.autograd.grad((values * weight).sum(), x, allow_unused=True)
+            (slope,) = torch.autograd.grad(
+                (values * weight).sum(), x, allow_unused=True, materialize_grads=True
+            )
     except EXECUTION_ERRORS:
         return False
-    return slope is not None and bool(slope.isfinite().all()) and bool((slope != 0).any())
+    return bool(slope.isfinite().all()) and bool((slope != 0).any())

@@ -1,4 +1,4 @@
-"""Rounds of further attacks: they go on while images in doubt fall, and end where none does."""
+"""Rounds of further attacks: they go on while selected images fall, and end where none does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robcert.certify.importer.load import LoadOptions, load_classifier
 from robcert.certify.masking import analysis
 from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.attacks import AttackPlan
-from robcert.certify.masking.rounds import in_doubt
+from robcert.certify.masking.rounds import needs_rounds
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.stage_sources import stage_sources
 from robcert.certify.masking.summary import MaskingSummary, summarise
@@ -158,7 +158,7 @@ def test_rounds_go_on_while_images_fall_and_end_with_the_first_that_breaks_none(
     assert attacked[1:] == [a - b for a, b in seen[:-1]]  # the images that are left
     assert all(fell[:-1])
     assert fell[-1] == 0 or len(seen) == 9 or fell[-1] == attacked[-1]
-    again = {remedy.name: remedy for remedy in many.remedies}["further rounds on images in doubt"]
+    again = {remedy.name: remedy for remedy in many.remedies}["further rounds on selected images"]
     assert again.robust.n == attacked[0]
 
 
@@ -204,12 +204,12 @@ def test_doubt_is_about_survivors_with_a_long_search_or_of_a_model_that_misleads
         )
     }
     columns |= {"correct": np.ones(n, np.int8), "long_search": np.full(n, -1, np.int8)}
-    assert not in_doubt(columns).any()
+    assert not needs_rounds(columns).any()
     columns["long_search"][:3] = 0
-    assert in_doubt(columns).tolist() == [True] * 3 + [False] * (n - 3)
+    assert needs_rounds(columns).tolist() == [True] * 3 + [False] * (n - 3)
     columns["correct"][0] = 0
-    assert in_doubt(columns).sum() == 2
+    assert needs_rounds(columns).sum() == 2
     columns["search"][10:13] = 1  # three of 39 mislead the gradient attacks
-    assert in_doubt(columns).sum() == n - 1 - 3
+    assert needs_rounds(columns).sum() == n - 1 - 3
     columns["pgd_ce"][10:13] = 1  # no longer
-    assert in_doubt(columns).sum() == 2
+    assert needs_rounds(columns).sum() == 2

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from robcert.certify.attacks import PgdConfig
 from robcert.certify.core import Ball, Batch, Norm
-from robcert.certify.masking.checklist import ATTACKS, BY_GRADIENT
+from robcert.certify.masking.checklist import ATTACKS
 from robcert.certify.masking.random_outputs import ascents, ascents_towards_classes, one_step
-from robcert.certify.masking.schema import JUDGED
+from robcert.certify.masking.schema import BY_GRADIENT, JUDGED
 from robcert.certify.masking.shares import excess, excess_with_chance, misclassified
 from robcert.certify.masking.views import averaged, wrong_shares
 from robcert.certify.model.classifier import Classifier, ModelInfo
