@@ -127,10 +127,9 @@ class Prover:
             UnsupportedOperatorError: an operation has no linear bounds.
         """
         module, x = traced(function, input_shape)
-        network = translated(module, x)
+        network = translated(module, x, real=arithmetic is Arithmetic.REAL)
         _require_agreement(network, function, input_shape)
-        if arithmetic is Arithmetic.FLOAT32:
-            _require_covered(network)
+        _require_covered(network, arithmetic)
         return cls(network, arithmetic, _coefficient_type(network))
 
     def decide(
@@ -452,14 +451,17 @@ def _require_float32(classifier: Classifier) -> None:
         raise UnsupportedOperatorError(message, hint=f"reset it, or {ANY_ARITHMETIC}")
 
 
-def _require_covered(network: Network) -> None:
-    """Raise if float32 evaluations differ by more than the rounding of each operation.
+def _require_covered(network: Network, arithmetic: Arithmetic) -> None:
+    """Raise if constants that the network computes may differ by more than is allowed for.
 
     Raises:
-        UnsupportedOperatorError: an operation reads constants that float32 may compute otherwise.
+        UnsupportedOperatorError: they may.
     """
-    if network.obstacle:
+    if network.obstacle and arithmetic is Arithmetic.FLOAT32:
         raise UnsupportedOperatorError(NO_FLOAT32 + network.obstacle, hint=ANY_ARITHMETIC)
+    if network.obstacle:
+        message = f"no certificate: {network.obstacle}"
+        raise UnsupportedOperatorError(message, hint="export the model with its constants folded")
 
 
 def _coefficient_type(network: Network) -> torch.dtype:

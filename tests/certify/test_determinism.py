@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -22,6 +21,8 @@ from robcert.certify.smoothing import PredictionSettings, SmoothingAttackSetting
 from robcert.certify.verification import Method, VerificationSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier
 

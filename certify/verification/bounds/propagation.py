@@ -36,7 +36,7 @@ from ..network import (
     widened,
 )
 from .lines import Pieces, PlanePieces, activation_pieces, product_pieces, relu_pieces, rounded_up
-from .rounding import UNIT, propagation_error
+from .rounding import UNIT, gamma, propagation_error
 from .tiles import window_sizes
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ class Bounds:
             uses = node.uses if isinstance(node, Affine) else 2
             added = max((consumers[parent] for parent in node.parents), default=1)
             share = propagation_error(uses + added, dtype)
+            if isinstance(node, Affine):  # constants that were computed, in float64
+                share += gamma(node.terms, UNIT[torch.float64])
             size = self.sizes[at]
             if isinstance(node, Activation):  # steps have other lines on intervals of other type
                 piece = self.pieces(at, dtype)

@@ -55,6 +55,8 @@ class ConstantCall:
         arguments: its arguments, numbers in float64.
         keywords: its further arguments.
         errors: the error of each of ``arguments``.
+        real: whether the reference is the exact value and not the one in float64. Errors of float64
+            are stated as those of float32 would be, and are smaller by 2^-29.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ConstantCall:
     arguments: Sequence[Any]
     keywords: dict[str, Any]
     errors: Sequence[Error]
+    real: bool = False
 
     @property
     def exact(self) -> bool:
@@ -97,16 +100,28 @@ class ConstantCall:
             return unknown_error(result)
         if not result.is_floating_point():  # a comparison, a choice
             return None if self.exact else _unknown(result)
-        if self.name not in RULES:
-            return _unknown(result)
         size = result.double().abs()
+        if self.name not in RULES:
+            return FUNCTION * size if self.real and self.exact else _unknown(result)
         found = RULES[self.name](self, size) + torch.zeros_like(size)
         found = torch.where(found >= 0, found, math.inf)  # of infinities that cancel
         if self.name in ROUNDED_ONCE and not any(
             bool((torch.as_tensor(bound) != 0).any()) for bound in self.bounds
         ):  # what float32 has is not rounded
-            found = torch.where(size == size.float().double(), 0.0, found)
+            kept = self._unrounded(result) if self.real else size == size.float().double()
+            found = torch.where(kept, 0.0, found)
         return torch.where(found > 0, found + VANISHING, 0.0)
+
+    def _unrounded(self, result: Tensor) -> Tensor:
+        """Where float64 has the exact result of exact arguments."""
+        if self.name == "mul":  # 24 and 24 bits fit into 53
+            return _in_float32(self.arguments[0]) & _in_float32(self.arguments[1])
+        if self.name == "sqrt" or self.option("alpha", 2, 1) != 1:
+            return torch.zeros_like(result, dtype=torch.bool)
+        x, y = (torch.as_tensor(value, dtype=torch.float64) for value in self.arguments[:2])
+        x, y = (y, -x) if self.name == "rsub" else (x, -y if self.name == "sub" else y)
+        kept = result - x  # the rounding of a sum (Knuth 1969, section 4.2.2)
+        return ((x - (result - kept)) + (y - kept)) == 0
 
     def _apart(self) -> bool:
         """Whether no two compared numbers are nearer than their errors."""
@@ -166,6 +181,11 @@ def has_floats(values: Any) -> bool:
     if isinstance(values, list | tuple):
         return any(map(has_floats, values))
     return isinstance(values, Tensor) and values.is_floating_point()
+
+
+def _in_float32(value: Any) -> Tensor:
+    value = torch.as_tensor(value, dtype=torch.float64)
+    return value == value.float().double()
 
 
 def _unknown(result: Tensor) -> Tensor:
@@ -313,7 +333,23 @@ def _kept(call: ConstantCall, size: Tensor) -> Tensor:
 def _converted(call: ConstantCall, size: Tensor) -> Tensor:
     to = call.keywords.get("dtype")
     wide = to in (None, torch.float32, torch.float64)  # a narrow type has steps
-    return torch.as_tensor(call.bounds[0]) if wide or call.exact else _unknown(size)
+    passed = torch.as_tensor(call.bounds[0])
+    if to is torch.float32:  # from float64
+        kept = (passed == 0) & _in_float32(size)
+        passed = torch.where(kept, passed, _rounded(size, passed, 1))
+    return passed if wide or call.exact else _unknown(size)
+
+
+def counted_up(value: Tensor) -> Tensor:
+    """The error of start, start + delta, … in float32 where each number is added to the last.
+
+    That is how ONNX Runtime computes Range; 0 where all numbers lie on a grid of float32.
+    """
+    value = value.double()
+    largest = float(value.abs().max()) if value.numel() else 0.0
+    on_grid = bool((value * GRID == (value * GRID).round()).all())
+    share = 0.0 if on_grid and largest < 1 / (GRID * UNIT) else value.numel() * UNIT
+    return torch.full_like(value, 1.01 * share * largest)
 
 
 @_rule("floor", "ceil", "round", "trunc")

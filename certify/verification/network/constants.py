@@ -21,6 +21,7 @@ from .constant_errors import (
     MOST_ROUNDINGS,
     UNIT,
     ConstantCall,
+    counted_up,
     errors_of,
     has_floats,
     is_exact,
@@ -69,6 +70,10 @@ def exact(value: Any) -> Any:
     return value.detach().double() if value.is_floating_point() else value.detach()
 
 
+def _or_zero(error: Error) -> Error:
+    return 0.0 if error is None else error
+
+
 def _chooses(node: fx.Node, value: Any) -> bool:
     """Whether a call chooses the pixels that a resizing reads, which is what the operator does."""
     source = source_of(node)
@@ -81,6 +86,8 @@ class Constants:
     """The constants so far.
 
     Attributes:
+        real: whether they stand for their exact values, from which float64 differs by its own
+            roundings, or for those of any float32 evaluation.
         errors: by the recorded operation that computes them; none for stored ones.
         roundings: what the constants of the current operation add to those of its sums.
         sizes: of the current operation's matrices, absolute values of their elements that errors
@@ -90,6 +97,7 @@ class Constants:
         obstacle: why float32 evaluations cannot be covered; empty if they can.
     """
 
+    real: bool = False
     errors: dict[fx.Node, Error] = field(default_factory=dict)
     roundings: int = 0
     sizes: dict[int, Tensor] = field(default_factory=dict)
@@ -114,19 +122,24 @@ class Constants:
             self.errors[node] = None if errors[0] is None else errors[0][arguments[1]]
             return arguments[0][arguments[1]]
         narrow = keywords.get("dtype") is torch.float32
+        wide = keywords
         if narrow and has_floats(arguments):
-            keywords = {**keywords, "dtype": torch.float64}
+            wide = {**keywords, "dtype": torch.float64}
         changes = target._schema.is_mutable
         given = [
             value.clone() if changes and isinstance(value, Tensor) else value for value in arguments
         ]
-        value = exact(target(*given, **keywords))
-        call = ConstantCall(name, target, arguments, keywords, errors)
+        value = exact(target(*given, **wide))
+        call = ConstantCall(name, target, arguments, keywords, errors, self.real)
         certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
         if _chooses(node, value):
             return value
         moves = name in MOVES
         self.errors[node] = call.error_of(value, moves=moves) if certain else unknown_error(value)
+        source = source_of(node)
+        counts = source is not None and source.operator == "Range" and not self.real
+        if counts and isinstance(value, Tensor) and value.is_floating_point():
+            self.errors[node] = counted_up(value) + _or_zero(self.errors[node])
         return value
 
     def enter(self, node: fx.Node, name: str, arguments: list[Any], label: str) -> list[Any]:
@@ -192,10 +205,13 @@ class Constants:
 
     def meet_obstacle(self, label: str) -> None:
         """No bound covers what float32 makes of the constants that an operation reads."""
-        self.obstacle = self.obstacle or (
-            f"{label} depends on constants that the graph computes, and no bound is known of what "
-            "float32 makes of them"
+        made = (
+            "they cancel so far that float64 does not have their value"
+            if self.real
+            else "no bound is known of what float32 makes of them"
         )
+        why = f"{label} depends on constants that the graph computes, and {made}"
+        self.obstacle = self.obstacle or why
 
     def require_precise(self, at: int, label: str) -> None:
         """Note an obstacle if the factors of the operation at ``at`` are used for others."""

@@ -55,17 +55,19 @@ Value = Any
 """A symbol, a tensor that does not depend on the input, a number, or a list of these."""
 
 
-def translated(module: fx.GraphModule, x: Tensor) -> Network:
+def translated(module: fx.GraphModule, x: Tensor, *, real: bool = False) -> Network:
     """The network of a traced function; its constants are in float64.
 
     Args:
         module: graph of elementary operations.
         x: the input ``(1, *shape)`` with which it was traced.
+        real: whether constants that the graph computes stand for their exact values, or for those
+            of any float32 evaluation.
 
     Raises:
         UnsupportedOperatorError: an operation has no linear bounds.
     """
-    builder = NetworkBuilder()
+    builder = NetworkBuilder(constants=Constants(real=real))
     values: dict[fx.Node, Value] = {}
     for node in module.graph.nodes:
         if node.op == "placeholder":

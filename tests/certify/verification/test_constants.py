@@ -8,6 +8,7 @@ import numpy as np
 import onnx_models as om
 import pytest
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
@@ -216,7 +217,72 @@ def test_a_limit_that_is_computed_is_refused_in_float32_alone(tmp_path: Path) ->
     ) as caught:
         network_of(tmp_path, made, Arithmetic.FLOAT32)
     assert "--arithmetic real" in caught.value.hint
-    assert network_of(tmp_path, made).obstacle
+    assert not network_of(tmp_path, made).obstacle
+
+
+def cast_down() -> Made:
+    """A weight stored in float64, rounded to float32 by the graph, of which little is left."""
+    nodes = [
+        om.node("Cast", "wide", "narrow", to=TensorProto.FLOAT),
+        om.node("Sub", "narrow most", "w"),
+        om.node("MatMul", "x w", "y"),
+    ]
+    wide = 1024 + 2.0**-3 * np.random.default_rng(1).uniform(-4, 4, (PIXELS, CLASSES))
+    return nodes, {"wide": wide, "most": np.array(1024, np.float32)}
+
+
+def counted() -> Made:
+    """Weights from a range whose numbers a runtime adds up one by one."""
+    nodes = [
+        om.node("Range", "start limit delta", "numbers"),
+        om.node("Reshape", "numbers shape", "matrix"),
+        om.node("Sub", "matrix most", "w"),
+        om.node("MatMul", "x w", "y"),
+    ]
+    ends = {"start": 100.1, "limit": 100.1 + 0.1 * (PIXELS * CLASSES - 0.5), "delta": 0.1}
+    made: dict[str, Array] = {name: np.array(end, np.float32) for name, end in ends.items()}
+    return nodes, {**made, "shape": np.array([PIXELS, CLASSES]), "most": np.array(102, np.float32)}
+
+
+@pytest.mark.parametrize("make", [cast_down, counted])
+def test_bounds_hold_for_the_constants_of_the_runtime(
+    tmp_path: Path, make: Callable[[], Made]
+) -> None:
+    function = function_of(tmp_path, make())
+    network = Prover.of_function(function.twin, function.input_shape).network
+    outside_real = False
+    for x in np.random.default_rng(7).random((5, PIXELS)).astype(np.float32):
+        y = function.runtime(torch.from_numpy(x)[None]).numpy()[0]
+        lower, upper = at_a_point(network, x, Arithmetic.FLOAT32)
+        low, high = at_a_point(network, x, Arithmetic.REAL)
+        assert (lower <= y).all()
+        assert (y <= upper).all()
+        outside_real |= bool(((y < low) | (y > high)).any())
+    assert outside_real
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Mul"])
+@pytest.mark.parametrize("size", [2.0**10, 2.0**66, 1e20])
+def test_constants_that_float64_does_not_have_are_not_taken_for_exact(
+    tmp_path: Path, size: float, operator: str
+) -> None:
+    nodes = [
+        om.node("Add", "a most", "sum"),
+        om.node("Sub", "sum most", "w"),
+        om.node(operator, "x w", "y"),
+    ]
+    a = draws(PIXELS, PIXELS) if operator == "MatMul" else draws(PIXELS)
+    made: Made = (nodes, {"a": a, "most": np.array(size, np.float32)})
+    if size > 1e6 and operator == "Mul":
+        with pytest.raises(UnsupportedOperatorError, match="cancel so far"):
+            network_of(tmp_path, made)
+        return
+    network, x = network_of(tmp_path, made), np.ones(PIXELS, np.float32)
+    exact = a.astype(np.float64).sum(0) if operator == "MatMul" else a
+    lower, upper = at_a_point(network, x, Arithmetic.REAL)
+    assert (lower <= exact).all()
+    assert (exact <= upper).all()
+    assert (float((upper - lower).max()) < 1e-10) == (size < 1e6)
 
 
 def test_stored_constants_add_no_roundings(tmp_path: Path) -> None:

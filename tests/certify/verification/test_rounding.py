@@ -21,12 +21,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from robcert.certify.core import Ball, Norm
+from robcert.certify.errors import UnsupportedOperatorError
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.verification import Arithmetic, Method, Prover
 from robcert.certify.verification.bounds import Region, Rounding, propagate
 from robcert.certify.verification.network import traced, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from onnx import NodeProto
@@ -513,3 +516,31 @@ def test_a_scale_that_a_runtime_moves_may_overflow(arithmetic: str, proved: bool
     image, ball = torch.full((1, 4, 4), 0.925), Ball(Norm.LINF, 0.05)
     decision = prover.decide(image, 0, ball, deadline=time.monotonic() + 5)
     assert decision.proved is proved
+
+
+@pytest.mark.parametrize(("classes", "covered"), [(2, False), (1, True)])
+def test_sigmoids_of_several_scores_are_not_certified_in_float32(
+    tmp_path: Path, classes: int, covered: bool
+) -> None:
+    """Where both round to 1 the runtime's class is the first one, whatever the logits are."""
+    nodes = [
+        om.node("Flatten", "x", "flat"),
+        om.node("Gemm", "flat w b", "z"),
+        om.node("Sigmoid", "z", "y"),
+    ]
+    made = {
+        "w": np.eye(2, classes, dtype=np.float32),
+        "b": np.array([17, 18][:classes], np.float32),
+    }
+    graph = om.model(
+        nodes, inputs={"x": (1, 1, 1, 2)}, outputs={"y": (1, classes)}, weights=made, opset=17
+    )
+    classifier = load_classifier(om.saved(tmp_path, graph), LoadOptions())
+    if covered:
+        Prover.of(classifier)
+    else:
+        with pytest.raises(UnsupportedOperatorError, match="sigmoid of each score"):
+            Prover.of(classifier)
+    x = torch.full((1, 1, 2), 0.5)
+    decision = Prover.of(classifier, Arithmetic.REAL).decide(x, 1, Ball(Norm.LINF, 0.2))
+    assert decision.proved
