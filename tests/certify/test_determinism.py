@@ -56,7 +56,15 @@ ANALYSES: dict[str, tuple[Any, object]] = {
     "linearity": (api.linearity, LinearitySettings(steps=3)),
     "bounds": (
         api.bounds,
-        BoundsSettings(blocks=30, block_size=10, points=5, steps=2, restarts=1),
+        BoundsSettings(
+            blocks=30,
+            block_size=10,
+            points=2,
+            steps=2,
+            restarts=1,
+            curvature_steps=2,
+            rho_steps=2,
+        ),
     ),
     "attack": (api.attack, AttackSettings(suite=Suite.QUICK, save_images=True)),
     "corruption": (api.corruption, CorruptionSettings()),
@@ -65,7 +73,10 @@ ANALYSES: dict[str, tuple[Any, object]] = {
         SmoothingSettings(sigma=0.1, n=256, radii=(0.05,)),
     ),
     "smoothing predict": (api.smoothing_predict, PredictionSettings(sigma=0.1, n=128)),
-    "smoothing attack": (api.smoothing_attack, SmoothingAttackSettings(sigma=0.1)),
+    "smoothing attack": (
+        api.smoothing_attack,
+        SmoothingAttackSettings(sigma=0.1, steps=4, draws=4, n=256),
+    ),
     "masking": (
         api.masking_check,
         MaskingSettings(

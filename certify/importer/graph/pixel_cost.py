@@ -72,7 +72,7 @@ CONTRIBUTED = frozenset(
 
 
 PASSES = 50
-"""Looks at every node after which the search is given up. Nodes stand behind those that they read
+"""Looks at every node after which the search stops. Nodes stand behind those that they read
 from, so that one look finds all, and one more for every loop inside a loop."""
 
 

@@ -124,7 +124,7 @@ def test_nodes_may_be_in_any_order() -> None:
     assert cost(nodes, one=[1]).sized == ("Expand 'y_node'",)
 
 
-def test_a_long_chain_in_the_wrong_order_is_given_up() -> None:
+def test_the_search_stops_in_a_long_chain_in_the_wrong_order() -> None:
     """Each look at all nodes finds one more: a search to the end would take the square."""
     chain = [node("Relu", f"a{step}", f"a{step + 1}") for step in range(PASSES + 5)]
     chain.insert(0, node("Identity", "x", "a0"))
