@@ -85,7 +85,7 @@ def test_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "app", failing(error))
     ended = robcert("audit")
     assert ended.status == 2
-    assert ended.stderr == "error: images.npz holds no images\nhint: give another file\n"
+    assert ended.stderr == "error: images.npz\\u000aholds no images\nhint: give another file\n"
 
 
 def test_a_bug_is_one_line_that_says_so() -> None:
