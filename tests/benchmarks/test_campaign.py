@@ -107,6 +107,7 @@ def test_a_file_that_cannot_be_made_ends_the_campaign(tmp_path: Path) -> None:
         list(run(Campaign("none", unmade, well), [3], tmp_path))
 
 
+@pytest.mark.slow
 def test_the_real_command_is_judged_by_what_it_prints(tmp_path: Path) -> None:
     path = tmp_path / "images.npz"
     path.write_bytes(b"no archive")
@@ -116,6 +117,7 @@ def test_the_real_command_is_judged_by_what_it_prints(tmp_path: Path) -> None:
     assert "images.npz" in message
 
 
+@pytest.mark.slow
 def test_a_command_that_writes_beside_its_folder_is_found(tmp_path: Path) -> None:
     def named(_: int, number: int, folder: Path) -> Case:
         (folder / "file").write_text(str(number))

@@ -29,12 +29,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
         return results_files.base(tmp_path_factory.mktemp("base"), ("attack",))
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused(base: Base, tmp_path: Path) -> None:
     results = list(run(results_files.campaign(base), range(12), tmp_path, seed=1))
     assert [one for one in results if one.outcome not in GOOD] == []
     assert {one.outcome for one in results} == set(GOOD)
 
 
+@pytest.mark.slow
 def test_files_that_are_not_checked_end_badly(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

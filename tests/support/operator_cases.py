@@ -185,6 +185,12 @@ CASES = {
     "group norm": OperatorCase(layer(lambda: nn.GroupNorm(2, 2))),
     "max pool": OperatorCase(layer(lambda: nn.MaxPool2d(3, 2, 1))),
     "max pool, ceil": OperatorCase(layer(lambda: nn.MaxPool2d(3, 2, ceil_mode=True))),
+    "max pool of a row, padded": OperatorCase(
+        wide(lambda x: F.max_pool1d(x.view(-1, 2, 16), 3, stride=2, padding=1))
+    ),
+    "constants around constants": OperatorCase(
+        wide(lambda x: F.pad(F.pad(x.view(-1, 2, 4, 4), [1, 0, 0, 1], value=0.5), [0, 1, 1, 0]))
+    ),
     "max pool, padded by -inf": OperatorCase(
         wide(lambda x: F.max_pool2d(F.pad(x.view(-1, 2, 4, 4), [2, 1, 2, 1], value=-torch.inf), 3))
     ),

@@ -277,7 +277,7 @@ class NetworkBuilder:
         self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None = None
     ) -> Symbol:
         """Elements ``index`` of the arguments, -1 for the constants in ``offset``."""
-        symbols, index = self._behind_moves(symbols, index)
+        symbols, index, offset = self._behind_moves(symbols, index, offset)
         parents = tuple(symbol.at for symbol in symbols)
         shapes = tuple(symbol.shape for symbol in symbols)
         same = len(symbols) == 1 and index.shape == symbols[0].shape and offset is None
@@ -286,15 +286,18 @@ class NetworkBuilder:
         return self.add(Select.of(parents, shapes, index, offset, self.label))
 
     def _behind_moves(
-        self, symbols: Sequence[Symbol], index: Tensor
-    ) -> tuple[Sequence[Symbol], Tensor]:
-        """The same elements, taken from what an argument that only moves elements reads."""
+        self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None
+    ) -> tuple[Sequence[Symbol], Tensor, Tensor | None]:
+        """The same elements and constants, read from behind an argument that moves elements."""
         node = self.nodes[symbols[0].at]
-        if len(symbols) > 1 or not isinstance(node, Select) or node.offset is not None:
-            return symbols, index
-        pairs = zip(node.parents, node.shapes, strict=True)
-        before = [Symbol(parent, shape) for parent, shape in pairs]
-        return before, torch.where(index >= 0, node.index.flatten()[index.clamp_min(0)], -1)
+        if len(symbols) > 1 or not isinstance(node, Select):
+            return symbols, index, offset
+        before = [Symbol(*pair) for pair in zip(node.parents, node.shapes, strict=True)]
+        place = index.clamp_min(0)
+        if node.offset is not None:
+            own = torch.zeros((), dtype=torch.float64) if offset is None else offset
+            offset = torch.where(index >= 0, node.offset.flatten()[place], own)
+        return before, torch.where(index >= 0, node.index.flatten()[place], -1), offset
 
     def reshaped(self, x: Symbol, shape: Sequence[int]) -> Symbol:
         """``x`` in another shape."""

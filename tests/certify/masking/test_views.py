@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import torch
 from onnx_models import model, node, saved
 from torch import Tensor, nn
@@ -171,6 +172,7 @@ def test_a_number_format_keeps_its_stand_in_gradient_and_a_rounding_node_does_no
         assert (rows["pgd_ce"] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_mean_of_saturated_probabilities_is_hidden_by_the_output_layers(tmp_path: Path) -> None:
     # margins of 500 times 0.8 and more for each of two members: the other class has probability 0
     members = [
