@@ -17,7 +17,7 @@ from .commands import COMMANDS
 from .shell.command_group import LazyGroup
 from .shell.echo import echo
 from .shell.interrupt import end_after_interrupt, end_now, interrupt_told
-from .shell.invocation import command_line, remember, something_saved
+from .shell.invocation import command_line, continuation, remember, something_saved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def root(
 def main() -> None:
     """Run the program on the command line's arguments and exit with its status."""
     remember(tuple(sys.argv[1:]))
-    end_after_interrupt(command_line(), EXIT_INTERRUPTED)
+    end_after_interrupt(continuation(), EXIT_INTERRUPTED)
     status = run(sys.argv[1:])
     if status == EXIT_INTERRUPTED and sys.argv[1:2] != ["train"]:  # it has processes to end
         end_now(status)
@@ -119,7 +119,7 @@ def _interrupted(arguments: Sequence[str]) -> str:
     if not something_saved():
         return f"interrupted: nothing is saved yet; to start again, run: {command_line()}"
     resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
-    return f"interrupted: finished work is saved; to continue, run: {command_line()}{resume}"
+    return f"interrupted: finished work is saved; to continue, run: {continuation()}{resume}"
 
 
 def _write_no_more() -> None:

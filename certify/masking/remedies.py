@@ -11,6 +11,7 @@ from robcert.certify.stats import Proportion, mean_share
 
 from .checklist import ATTACKS, known
 from .indicators import GRADIENT_FREE_SHARE
+from .schema import NEEDLESS
 from .shares import excess, misclassified
 from .verdict import LEVEL
 
@@ -31,12 +32,20 @@ class Remedy:
         broken_beyond: attacked: share of the correctly classified images that survive the naive
             attack but not this one.
         gets_through: whether the lower limit of that share exceeds its threshold.
+        or_gradient: whether it ran only where gradient attacks on the logits failed, which then
+            count as well.
     """
 
     name: str
     robust: Proportion
     broken_beyond: Proportion
     gets_through: bool
+    or_gradient: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name, and what else counts."""
+        return f"{self.name}, or a gradient attack" if self.or_gradient else self.name
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -45,6 +54,7 @@ class Remedy:
             "robust_accuracy": proportion_values(self.robust),
             "broken_beyond_naive": proportion_values(self.broken_beyond),
             "gets_through": self.gets_through,
+            "or_gradient_attack": self.or_gradient,
         }
 
 
@@ -101,4 +111,5 @@ def _remedy(columns: Columns, name: str, attacks: tuple[str, ...]) -> Remedy:
     both = (columns["correct"] == 1) & known(columns[NAIVE[0]]) & known(columns[attacks[0]])
     extra = mean_share(excess(columns, attacks, NAIVE)[both], level=LEVEL)
     through = extra.n > 0 and extra.lower > GRADIENT_FREE_SHARE
-    return Remedy(name, robust_accuracy(columns, attacks), extra, bool(through))
+    spared = any(bool((columns[attack] == NEEDLESS).any()) for attack in attacks)
+    return Remedy(name, robust_accuracy(columns, attacks), extra, bool(through), spared)

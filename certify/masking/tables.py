@@ -52,7 +52,7 @@ def _checklist(summary: MaskingSummary) -> Table:
 def _accuracies(summary: MaskingSummary) -> Iterator[tuple[str, ...]]:
     yield (NAIVE_NAME, *_accuracy(summary.naive), "")
     for remedy in summary.remedies:
-        yield (remedy.name, *_accuracy(remedy.robust), _beyond(remedy))
+        yield (remedy.title, *_accuracy(remedy.robust), _beyond(remedy))
     yield (BEST_NAME, *_accuracy(summary.corrected), "")
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SMALLEST = 2.0**-120
 """Products of constants below it may underflow in float32."""
 
+SMALLEST_REAL = 2.0**-900
+"""And below this one in float64, in which the checker computes."""
+
 COEFFICIENTS = 2**16
 """Elements of an array of coefficients in work together; they fit into the cache."""
 
@@ -181,8 +184,8 @@ class Bounds:
         self.magnitude.append((terms + np.abs(constant) + tiny) * INFLATION)
         least = min(self.least.get(parent, 1.0) for parent in node.parents) * _least(linear)
         self.least[len(self.lower) - 1] = least
-        if self.float32 and least < SMALLEST:
-            message = "constants of the network may underflow where a runtime multiplies them"
+        if least < (SMALLEST if self.float32 else SMALLEST_REAL):
+            message = "constants of the network may underflow where they are multiplied"
             raise UncheckableModelError(message)
         self.roundings.append(merged + node.roundings)
 

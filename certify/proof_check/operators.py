@@ -127,6 +127,10 @@ def _identity(of: Operator, x: Value, *more: Value | None) -> Value:
     return x
 
 
+WIDE = (np.dtype(np.float32), np.dtype(np.float64))
+"""Types of numbers in which all runtimes compute."""
+
+
 @_rule("Cast")
 def _cast(of: Operator, x: Value) -> Value:
     kind = of.attribute("to")
@@ -135,7 +139,13 @@ def _cast(of: Operator, x: Value) -> Value:
             message = "it rounds to another type"
             raise of.builder.refuse(message)
         return x
-    found = x.astype(helper.tensor_dtype_to_np_dtype(kind))
+    to = helper.tensor_dtype_to_np_dtype(kind)
+    if any(np.dtype(one).kind == "f" and one not in WIDE for one in (x.dtype, to)) or (
+        kind == TensorProto.BFLOAT16
+    ):
+        message = "runtimes differ in how they compute with so few bits"
+        raise of.builder.refuse(message)
+    found = x.astype(to)
     if kind == TensorProto.FLOAT and not bool((found == x).all()):
         message = "it rounds constants, which the stored ones then are not"
         raise of.builder.refuse(message)
@@ -376,11 +386,22 @@ def _unrounded(of: Operator, x: Constant, y: Constant, operate: np.ufunc) -> Con
     found = np.asarray(operate(x, y))
     if np.issubdtype(found.dtype, np.integer):
         return found
-    exact = operate(x.astype(np.float64), y.astype(np.float64))
-    if found.dtype != np.float32 or not bool((found == exact).all()):
+    wide = found.astype(np.float64)
+    if found.dtype != np.float32 or not _is_exact(wide, x, y, operate):
         message = "it computes constants with a rounding, of which the checker has no bounds"
         raise of.builder.refuse(message)
     return found
+
+
+def _is_exact(found: Array, x: Constant, y: Constant, operate: np.ufunc) -> bool:
+    """Whether float32 numbers ``found`` are the result of float32 numbers without rounding."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    if operate in (np.multiply, np.divide):  # a product of 24 and 24 bits has at most 53
+        product, factor, other = (found, x, y) if operate is np.multiply else (x, found, y)
+        return bool((product == factor * other).all())
+    y = -y if operate is np.subtract else y
+    part = found - x  # the rounding of a sum (Knuth 1969, section 4.2.2)
+    return bool((x + y == found).all()) and not bool(((x - (found - part)) + (y - part)).any())
 
 
 def _broadcast(of: Operator, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

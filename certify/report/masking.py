@@ -154,7 +154,7 @@ def _fixes(summary: MaskingSummary) -> list[Line]:
     """Robust accuracy under the naive attack, under every remedy, under all together."""
     return [
         _fix(NAIVE_NAME, summary.naive),
-        *(_fix(remedy.name, remedy.robust, remedy) for remedy in summary.remedies),
+        *(_fix(remedy.title, remedy.robust, remedy) for remedy in summary.remedies),
         _fix(BEST_NAME, summary.corrected),
     ]
 

@@ -28,3 +28,8 @@ def something_saved() -> bool:
 def command_line() -> str:
     """`robcert` with the arguments that :func:`remember` recorded."""
     return shlex.join(["robcert", *_arguments.get()])
+
+
+def continuation() -> str:
+    """The command that continues this one: without ``--overwrite``, which would begin again."""
+    return shlex.join(["robcert", *(one for one in _arguments.get() if one != "--overwrite")])

@@ -154,7 +154,7 @@ class BallOptions:
         typer.Option(
             "--eps",
             help="Distance in pixel units of [0, 1], such as 8/255 or 0.03; may be repeated "
-            "[default: 8/255 for linf, 0.5 for l2, 12 for l1].",
+            "[default: 8/255 for linf, 0.5 for l2, 12 for l1; for verify all radii of an audit].",
         ),
     ] = None
 

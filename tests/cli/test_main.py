@@ -15,6 +15,7 @@ from robcert.certify.errors import DataError
 from robcert.certify.store.group import AnalysisGroup
 from robcert.cli import main
 from robcert.cli.commands import COMMANDS
+from robcert.cli.shell.invocation import command_line, continuation, remember
 
 HEAVY = ("torch", "numpy", "scipy", "onnx", "onnxruntime", "h5py", "matplotlib", "rich")
 SLOW = ("pydantic", "importlib.metadata", "fractions", "robcert.cli.attack")
@@ -153,6 +154,12 @@ def test_an_interrupt_says_that_something_is_saved_only_where_it_is(
     saved = f"interrupted: finished work is saved; to continue, {again}"
     assert interrupted(first_row=True) == saved
     assert interrupted(first_row=False) == saved  # the row is there still
+
+
+def test_the_command_that_continues_does_not_begin_again() -> None:
+    remember(("verify", "--overwrite", "--out", "my file.h5"))
+    assert command_line() == "robcert verify --overwrite --out 'my file.h5'"
+    assert continuation() == "robcert verify --out 'my file.h5'"
 
 
 def test_an_interrupted_training_is_resumed_only_if_it_had_begun(

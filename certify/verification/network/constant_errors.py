@@ -33,6 +33,12 @@ MOST_ROUNDINGS = 4096
 ROUNDED_ONCE = frozenset({"add", "sub", "rsub", "mul", "sqrt"})
 """Operations that are rounded to the nearest number of float32."""
 
+ELEMENTWISE = frozenset({"log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "softplus"})
+"""Functions of each element, which float64 has with a small relative error."""
+
+NARROW = (torch.float16, torch.bfloat16)
+"""Types to which some runtimes round and others do not, where they lack an operation in them."""
+
 COMPARED = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 
 FILLED = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
@@ -92,6 +98,8 @@ class ConstantCall:
         """Bound of the float32 error of the ``result``; ``moves``: it only moves elements."""
         if self.exact and (moves or not has_floats(self.arguments)):
             return None
+        if any(map(_uncertain, self.arguments, self.errors)):  # an index or a choice
+            return unknown_error(result)
         if self.name in FILLED or (self.name in COMPARED and self._apart()):
             return None
         if moves:
@@ -102,7 +110,8 @@ class ConstantCall:
             return None if self.exact else _unknown(result)
         size = result.double().abs()
         if self.name not in RULES:
-            return FUNCTION * size if self.real and self.exact else _unknown(result)
+            known = self.real and self.exact and self.name in ELEMENTWISE
+            return FUNCTION * size if known else _unknown(result)
         found = RULES[self.name](self, size) + torch.zeros_like(size)
         found = torch.where(found >= 0, found, math.inf)  # of infinities that cancel
         if self.name in ROUNDED_ONCE and not any(
@@ -139,6 +148,15 @@ class ConstantCall:
 
         found = self.target(*map(replaced, self.arguments, self.errors), **self.keywords)
         return [part.abs() for part in found] if isinstance(found, list | tuple) else found.abs()
+
+
+def _uncertain(value: Any, error: Error) -> bool:
+    """Whether whole numbers or truth values among arguments may be others."""
+    if isinstance(value, list | tuple):
+        errors = error if isinstance(error, list | tuple) else [error] * len(value)
+        return any(map(_uncertain, value, errors))
+    whole = isinstance(value, Tensor) and not value.is_floating_point()
+    return whole and not is_exact(error)
 
 
 def unknown_error(result: Any) -> Error:
@@ -337,7 +355,9 @@ def _converted(call: ConstantCall, size: Tensor) -> Tensor:
     if to is torch.float32:  # from float64
         kept = (passed == 0) & _in_float32(size)
         passed = torch.where(kept, passed, _rounded(size, passed, 1))
-    return passed if wide or call.exact else _unknown(size)
+    kept_apart = call.real and call.exact  # what float32 evaluations do differs between runtimes
+    narrow = to in NARROW and not kept_apart
+    return passed if (wide or call.exact) and not narrow else _unknown(size)
 
 
 def counted_up(value: Tensor) -> Tensor:
@@ -431,4 +451,5 @@ def _norm(call: ConstantCall, size: Tensor) -> Tensor:
     axes = list(range(call.arguments[0].ndim)) if axes is None else axes
     passed = call.bounds[0].square().sum(axes, keepdim=keep).sqrt() * (1 + 1e-9)
     count = call.arguments[0].numel() // max(1, passed.numel())
-    return _rounded(size, passed, count + 4)
+    vanished = math.sqrt(count * VANISHING)  # squares that are too small for float32
+    return _rounded(size, passed, count + 4) + vanished

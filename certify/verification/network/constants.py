@@ -19,6 +19,7 @@ from robcert.certify.model import source_of
 from .affine import Weight
 from .constant_errors import (
     MOST_ROUNDINGS,
+    NARROW,
     UNIT,
     ConstantCall,
     counted_up,
@@ -95,6 +96,7 @@ class Constants:
         used: places of those that became weights.
         imprecise: positions of operations that count further roundings.
         obstacle: why float32 evaluations cannot be covered; empty if they can.
+        narrow: recorded operations whose outputs have fewer bits than float32.
     """
 
     real: bool = False
@@ -104,6 +106,13 @@ class Constants:
     used: set[int] = field(default_factory=set)
     imprecise: set[int] = field(default_factory=set)
     obstacle: str = ""
+    narrow: set[fx.Node] = field(default_factory=set)
+
+    def stored(self, node: fx.Node, value: Any) -> Any:
+        """A stored constant, in float64."""
+        if isinstance(value, Tensor) and value.dtype in NARROW:
+            self.narrow.add(node)
+        return exact(value)
 
     def compute(
         self, node: fx.Node, name: str, arguments: list[Any], keywords: dict[str, Any]
@@ -136,11 +145,22 @@ class Constants:
             return value
         moves = name in MOVES
         self.errors[node] = call.error_of(value, moves=moves) if certain else unknown_error(value)
+        self._note_narrow(node, name, wide, value)
         source = source_of(node)
         counts = source is not None and source.operator == "Range" and not self.real
         if counts and isinstance(value, Tensor) and value.is_floating_point():
             self.errors[node] = counted_up(value) + _or_zero(self.errors[node])
         return value
+
+    def _note_narrow(self, node: fx.Node, name: str, wide: dict[str, Any], value: Any) -> None:
+        """Keep track of numbers with few bits; what is computed in them has no bound in float32."""
+        if not any(one in self.narrow for one in node.all_input_nodes):
+            return
+        if name in MOVES:
+            self.narrow.add(node)
+        elif not (name == "_to_copy" and wide.get("dtype") in (torch.float32, torch.float64)):
+            self.narrow.add(node)
+            self.errors[node] = unknown_error(value)
 
     def enter(self, node: fx.Node, name: str, arguments: list[Any], label: str) -> list[Any]:
         """The arguments of a call with symbols, after the errors of its constants are noted.

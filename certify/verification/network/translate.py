@@ -20,7 +20,7 @@ from robcert.certify.errors import UnsupportedOperatorError
 from robcert.certify.model import source_of
 
 from .affine import Combination, Dense, Select
-from .constants import Constants, exact
+from .constants import Constants
 from .network import Network
 from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .rules import MOVES, RULES, Negative
@@ -73,7 +73,7 @@ def translated(module: fx.GraphModule, x: Tensor, *, real: bool = False) -> Netw
         if node.op == "placeholder":
             values[node] = builder.input(tuple(x.shape))
         elif node.op == "get_attr":
-            values[node] = exact(getattr(module, str(node.target)))
+            values[node] = builder.constants.stored(node, getattr(module, str(node.target)))
         elif node.op == "output":
             return builder.finished(_resolved(node.args[0], values))
         else:

@@ -9,7 +9,7 @@ import onnx_models as om
 import onnxruntime
 import pytest
 from checked_nets import preprocessing
-from onnx import helper
+from onnx import TensorProto, helper
 
 from robcert.certify.proof_check import UncheckableModelError, read_network
 from robcert.certify.proof_check.maps import Choice, Convolution, Factors, Matrix, Sum
@@ -284,6 +284,8 @@ def test_one_score_is_that_of_the_second_of_two_classes(tail: list[NodeProto]) -
         ("Add", 1.5, 0.25, True),
         ("Add", 1.5, 1e-9, False),
         ("Sub", 1.0, 1e-9, False),
+        ("Add", 0.3, 1e20, False),
+        ("Sub", 1e20, 0.3, False),
         ("Mul", 3.0, 0.5, True),
         ("Mul", 1 / 3, 1 / 3, False),
         ("Div", 1.0, 4.0, True),
@@ -302,6 +304,20 @@ def test_constants_that_are_rounded_are_refused(
         assert network.classes == 60
         return
     with pytest.raises(UncheckableModelError, match=r"'c_node' \(\w+\): it computes constants"):
+        read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
+
+
+def test_a_cast_to_fewer_bits_is_refused() -> None:
+    """Runtimes that lack an operation in float16 leave the rounding out."""
+    nodes = [
+        n("Cast", "a", "h", to=TensorProto.FLOAT16),
+        n("Cast", "h", "c", to=TensorProto.FLOAT),
+        n("Flatten", "x", "f"),
+        n("Mul", "f c", "z"),
+    ]
+    weights = {"a": np.array(0.5, np.float32)}
+    made = om.model(nodes, inputs={"x": (1, *SHAPE)}, outputs={"z": None}, weights=weights)
+    with pytest.raises(UncheckableModelError, match=r"\(Cast\): runtimes differ"):
         read_network(made.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
 
 

@@ -285,6 +285,65 @@ def test_constants_that_float64_does_not_have_are_not_taken_for_exact(
     assert (float((upper - lower).max()) < 1e-10) == (size < 1e6)
 
 
+def narrow() -> Made:
+    """A weight that some runtimes round to float16."""
+    nodes = [
+        om.node("Cast", "wide", "half", to=TensorProto.FLOAT16),
+        om.node("Neg", "half", "minus"),
+        om.node("Cast", "minus", "w", to=TensorProto.FLOAT),
+        om.node("MatMul", "x w", "y"),
+    ]
+    return nodes, {"wide": draws(PIXELS, CLASSES)}
+
+
+def chosen() -> Made:
+    """Rows of a table at places that the rounding of a sum decides."""
+    nodes = [
+        om.node("ReduceSum", "parts axis", "sum", keepdims=0),
+        om.node("Cast", "sum", "place", to=TensorProto.INT64),
+        om.node("Gather", "table place", "w"),
+        om.node("Mul", "x w", "y"),
+    ]
+    parts = np.array([[1.0, 2.0, -1.6e-7]], np.float32)
+    return nodes, {"parts": parts, "axis": np.array([1]), "table": draws(5, PIXELS)}
+
+
+def accumulated() -> Made:
+    """Sums by an operation without a rule, which cancel in float64."""
+    nodes = [
+        om.node("CumSum", "parts axis", "sums"),
+        om.node("Gather", "sums last", "w", axis=1),
+        om.node("Mul", "x w", "y"),
+    ]
+    parts = np.array([[1e20, 0.3, -1e20]], np.float32)
+    return nodes, {"parts": parts, "axis": np.array(1), "last": np.array([2])}
+
+
+@pytest.mark.parametrize(
+    ("make", "arithmetic"),
+    [
+        (narrow, Arithmetic.FLOAT32),
+        (chosen, Arithmetic.FLOAT32),
+        (accumulated, Arithmetic.REAL),
+        (accumulated, Arithmetic.FLOAT32),
+    ],
+)
+def test_constants_of_which_nothing_is_known_are_refused(
+    tmp_path: Path, make: Callable[[], Made], arithmetic: Arithmetic
+) -> None:
+    with pytest.raises(UnsupportedOperatorError, match="constants that the graph computes"):
+        network_of(tmp_path, make(), arithmetic)
+
+
+def test_the_length_of_a_tiny_vector_has_the_error_of_its_squares() -> None:
+    x = torch.full((1, 4), 1e-21, dtype=torch.float64)
+    target = torch.ops.aten.linalg_vector_norm.default
+    error = ConstantCall("linalg_vector_norm", target, [x, 2, [1]], {}, [None] * 3).error_of(
+        torch.linalg.vector_norm(x, dim=1), moves=False
+    )
+    assert float(error) > 1e-19  # in float32 the squares may be 0
+
+
 def test_stored_constants_add_no_roundings(tmp_path: Path) -> None:
     nodes = [om.node("Transpose", "v", "w", perm=[1, 0]), om.node("MatMul", "x w", "y")]
     network = network_of(tmp_path, (nodes, {"v": draws(CLASSES, PIXELS)}), Arithmetic.FLOAT32)
