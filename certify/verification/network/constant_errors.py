@@ -39,6 +39,9 @@ ELEMENTWISE = frozenset({"log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos",
 NARROW = (torch.float16, torch.bfloat16)
 """Types to which some runtimes round and others do not, where they lack an operation in them."""
 
+LARGEST = 1e38
+"""Beyond it a number, or a partial sum, may overflow in float32."""
+
 COMPARED = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 
 FILLED = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
@@ -114,6 +117,8 @@ class ConstantCall:
             return FUNCTION * size if known else _unknown(result)
         found = RULES[self.name](self, size) + torch.zeros_like(size)
         found = torch.where(found >= 0, found, math.inf)  # of infinities that cancel
+        if not self.real:
+            found = torch.where(size + found < LARGEST, found, math.inf)
         if self.name in ROUNDED_ONCE and not any(
             bool((torch.as_tensor(bound) != 0).any()) for bound in self.bounds
         ):  # what float32 has is not rounded
@@ -266,7 +271,12 @@ def _product_error(x: Any, y: Any, dx: Any, dy: Any, size: Tensor) -> Tensor:
     passed = torch.as_tensor(abs(x) * dy + dx * abs(y) + dx * dy)
     alone = _scales_alone(x) & (torch.as_tensor(dx) == 0)
     alone = alone | _scales_alone(y) & (torch.as_tensor(dy) == 0)
-    return torch.where(alone, passed, _rounded(size, passed, 2))
+    return torch.where(alone & _normal(size), passed, _rounded(size, passed, 2))
+
+
+def _normal(size: Tensor) -> Tensor:
+    """Whether float32 has a result with all its bits; 0 may stand for a smaller one."""
+    return size > VANISHING
 
 
 def _scales_alone(factor: Any) -> Tensor:
@@ -291,7 +301,7 @@ def _quotient_error(divisor: Any, dx: Any, dy: Any, size: Tensor) -> Tensor:
     """Also of the product with the reciprocal."""
     least = torch.as_tensor(abs(divisor) - dy)
     passed = (dx + size * dy) / least
-    alone = _scales_alone(divisor) & (torch.as_tensor(dy) == 0)
+    alone = _scales_alone(divisor) & (torch.as_tensor(dy) == 0) & _normal(size)
     return _infinite(least <= 0, torch.where(alone, passed, _rounded(size, passed, 4)))
 
 
@@ -414,6 +424,7 @@ def _of_elements(call: ConstantCall) -> tuple[Tensor, int]:
     axes = list(range(call.arguments[0].ndim)) if dim in (None, []) else dim
     sizes = call.sizes[0].sum(axes, keepdim=keep)
     count = call.arguments[0].numel() // max(1, sizes.numel())
+    sizes = _infinite(sizes >= LARGEST, sizes)
     return _rounded(sizes, call.bounds[0].sum(axes, keepdim=keep), count + 2), count
 
 
@@ -431,7 +442,8 @@ def _mean(call: ConstantCall, size: Tensor) -> Tensor:
 @_rule("mm", "bmm", "matmul")
 def _matrix(call: ConstantCall, _: Tensor) -> Tensor:
     (x, y), (dx, dy) = call.sizes[:2], call.bounds[:2]
-    return _rounded(x @ y, x @ dy + dx @ y + dx @ dy, x.shape[-1] + 2)
+    sizes = _infinite(x @ y >= LARGEST, x @ y)
+    return _rounded(sizes, x @ dy + dx @ y + dx @ dy, x.shape[-1] + 2)
 
 
 @_rule("addmm")
@@ -452,4 +464,5 @@ def _norm(call: ConstantCall, size: Tensor) -> Tensor:
     passed = call.bounds[0].square().sum(axes, keepdim=keep).sqrt() * (1 + 1e-9)
     count = call.arguments[0].numel() // max(1, passed.numel())
     vanished = math.sqrt(count * VANISHING)  # squares that are too small for float32
+    size = _infinite(size.square() >= LARGEST, size)  # or too large
     return _rounded(size, passed, count + 4) + vanished

@@ -202,11 +202,11 @@ def _batch_norm(
     variance: Tensor,
     *rest: Any,
 ) -> tuple[Symbol, None, None]:
-    epsilon = float(rest[-1])
+    epsilon = build.attribute(float(rest[-1]))
     if len(rest) == 3 and rest[0]:
         message = "batch normalisation in training mode has no linear bounds"
         raise UnsupportedOperatorError(message)
-    if build.constants.roundings and bool((variance < 0).any()):  # what it has left of epsilon
+    if bool((variance < 0).any()):  # what it has left of epsilon
         build.constants.meet_obstacle(build.label)
     factor = 1 / (variance.double() + epsilon).sqrt()
     factor = factor if weight is None else factor * weight.double()
@@ -740,6 +740,7 @@ def _updated_mean(build: NetworkBuilder, x: Symbol, axes: Sequence[int]) -> Symb
 
 
 def _standardised(build: NetworkBuilder, x: Symbol, axes: Sequence[int], epsilon: float) -> Symbol:
+    epsilon = build.attribute(epsilon)
     centred = build.combined([x, _updated_mean(build, x, axes)], [1, -1])
     variance = _updated_mean(build, _square(build, centred), axes)
     return build.product(

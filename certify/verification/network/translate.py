@@ -140,6 +140,10 @@ class NetworkBuilder:
         """What is being translated, in words."""
         return self.source.described if self.source else f"operation {self.operation!r}"
 
+    def attribute(self, value: float) -> float:
+        """A number that an operator states, which ONNX has in float32."""
+        return value if self.source is None else float(np.float32(value))
+
     @contextmanager
     def parts(self) -> Iterator[None]:
         """What is added meanwhile is a part of one operation that rounds nothing or states it."""
@@ -198,6 +202,9 @@ class NetworkBuilder:
         self._require_certain(target)
         if known:
             return self.constants.compute(node, name, arguments, keywords)
+        if name == "clone" and self.source and self.source.operator in {"Cast", "CastLike"}:
+            message = "arithmetic with integers, which may wrap around, has no linear bounds"
+            raise UnsupportedOperatorError(message)
         arguments = self.constants.enter(node, name, arguments, self.label)
         found = self._translated(target, arguments, keywords)
         self.constants.leave(self.label)

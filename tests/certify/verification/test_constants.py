@@ -8,7 +8,7 @@ import numpy as np
 import onnx_models as om
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
@@ -319,9 +319,51 @@ def accumulated() -> Made:
     return nodes, {"parts": parts, "axis": np.array(1), "last": np.array([2])}
 
 
+def scaled_down() -> Made:
+    """A weight that loses bits where it is a subnormal number on its way."""
+    factors = {"down": 2.0**-137, "up": 2.0**100, "rest": 2.0**37}
+    nodes = [
+        om.node("Mul", "w0 down", "w1"),
+        om.node("Mul", "w1 up", "w2"),
+        om.node("Mul", "w2 rest", "w"),
+        om.node("Mul", "x w", "y"),
+    ]
+    made: dict[str, Array] = {name: np.array(f, np.float32) for name, f in factors.items()}
+    return nodes, {**made, "w0": draws(PIXELS)}
+
+
+def overflowing() -> Made:
+    """1 over a product that is infinite in float32 and finite in float64."""
+    nodes = [
+        om.node("Mul", "a a", "square"),
+        om.node("Div", "most square", "part"),
+        om.node("Add", "part one", "w"),
+        om.node("Mul", "x w", "y"),
+    ]
+    numbers = {"a": 3e19, "most": 1e35, "one": 1.0}
+    return nodes, {name: np.array(number, np.float32) for name, number in numbers.items()}
+
+
+def negative_variance() -> Made:
+    """A batch normalisation by what the smallest number leaves of a negative variance."""
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", "one", "zero", "zero", "variance"], ["y"])
+    ]
+    made: dict[str, Array] = {
+        "one": np.ones(PIXELS, np.float32),
+        "zero": np.zeros(PIXELS, np.float32),
+        "variance": np.full(PIXELS, -1e-5 + 3e-9, np.float32),
+    }
+    return nodes, made
+
+
 @pytest.mark.parametrize(
     ("make", "arithmetic"),
     [
+        (scaled_down, Arithmetic.FLOAT32),
+        (overflowing, Arithmetic.FLOAT32),
+        (negative_variance, Arithmetic.FLOAT32),
+        (negative_variance, Arithmetic.REAL),
         (narrow, Arithmetic.FLOAT32),
         (chosen, Arithmetic.FLOAT32),
         (accumulated, Arithmetic.REAL),

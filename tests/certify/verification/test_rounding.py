@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -544,3 +545,28 @@ def test_sigmoids_of_several_scores_are_not_certified_in_float32(
     x = torch.full((1, 1, 2), 0.5)
     decision = Prover.of(classifier, Arithmetic.REAL).decide(x, 1, Ball(Norm.LINF, 0.2))
     assert decision.proved
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT32, TensorProto.INT64])
+def test_arithmetic_with_integers_is_refused(tmp_path: Path, kind: int) -> None:
+    """It wraps around where the numbers become too large, and no bound of real numbers says so."""
+    number = np.array([8454661, 1], np.int32 if kind == TensorProto.INT32 else np.int64)
+    nodes = [
+        om.node("Cast", "x", "whole", to=kind),
+        om.node("Mul", "whole factors", "large"),
+        om.node("Cast", "large", "z", to=TensorProto.FLOAT),
+        om.node("Mul", "z small", "scaled"),
+        om.node("Flatten", "scaled", "y"),
+    ]
+    made = {"factors": number, "small": np.array([1e-6, 4.0], np.float32)}
+    graph = om.model(
+        nodes,
+        inputs={"x": (1, 1, 1, 2)},
+        outputs={"y": (1, 2)},
+        weights=made,
+        opset=17,
+        types={"x": TensorProto.UINT8},
+    )
+    classifier = load_classifier(om.saved(tmp_path, graph), LoadOptions())
+    with pytest.raises(UnsupportedOperatorError, match=r"\(Cast\): arithmetic with integers"):
+        Prover.of(classifier, Arithmetic.REAL)
