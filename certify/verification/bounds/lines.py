@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..network import cut
-from ..network.affine import inner
+from ..network.window import inner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..network import Affine, Input, Network, Relu, positions_within, window_shape
+from ..network import Affine, Input, Network, Relu, Weighted, positions_within, window_shape
 from ..outcome import Method
 from .intervals import extend
 from .propagation import MEMORY, Bounds, OutOfTimeError
@@ -103,7 +103,7 @@ def _exact(network: Network, region: Region, at: int) -> bool:
         parents = network.nodes[reads].parents
         if len(parents) != 1:
             return False
-        products += type(network.nodes[reads]).__name__ in {"Dense", "Convolution"}
+        products += isinstance(network.nodes[reads], Weighted)
         (reads,) = parents
     return isinstance(network.nodes[reads], Input) and products <= 1
 

@@ -1,10 +1,13 @@
 """The network as operations whose bounds are known: affine maps, products, activations."""
 
-from .affine import Combination, Convolution, Select
+from .combination import Combination
+from .convolution import Convolution
 from .network import Network
 from .nodes import Activation, Affine, Input, Node, Product, Relu
+from .selection import Select
 from .trace import traced
 from .translate import translated
+from .weights import Weighted
 from .window import Window, cut, joined, positions_within, widened, window_shape, window_size
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "Product",
     "Relu",
     "Select",
+    "Weighted",
     "Window",
     "cut",
     "joined",

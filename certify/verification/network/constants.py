@@ -16,7 +16,6 @@ from torch import Tensor
 
 from robcert.certify.model import source_of
 
-from .affine import Weight
 from .constant_errors import (
     MOST_ROUNDINGS,
     NARROW,
@@ -31,6 +30,7 @@ from .constant_errors import (
 )
 from .nodes import Affine, Node
 from .rules import MOVES
+from .weights import Weight
 
 if TYPE_CHECKING:
     from torch import fx

@@ -8,8 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .affine import Combination, Convolution, Dense, Select
+from .combination import Combination
 from .nodes import Activation, Affine, Input, Node, Product, Relu
+from .selection import Select
+from .weights import Weighted
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ class Network:
 
 def _constants(node: Node) -> list[Tensor]:
     """Weights, factors and offsets of an affine operation."""
-    if isinstance(node, Dense | Convolution):
+    if isinstance(node, Weighted):
         return [node.weight.exact]
     if isinstance(node, Combination):
         values = [torch.as_tensor(factor, dtype=torch.float64) for factor in node.factors]

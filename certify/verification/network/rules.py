@@ -11,7 +11,9 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
-from .affine import Combination, Convolution, Select
+from .combination import Combination
+from .convolution import Convolution
+from .selection import Select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,11 +19,13 @@ from torch import Tensor, fx
 from robcert.certify.errors import UnsupportedOperatorError
 from robcert.certify.model import source_of
 
-from .affine import Combination, Dense, Select
+from .combination import Combination
 from .constants import Constants
 from .network import Network
 from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .rules import MOVES, RULES, Negative
+from .selection import Select
+from .weights import Dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -88,3 +88,10 @@ def positions_within(positions: Tensor, window: Window, shape: tuple[int, ...]) 
         positions = torch.div(positions, n, rounding_mode="floor")
         step *= stop - start
     return found
+
+
+def inner(rows: Tensor, values: Tensor | None, window: Window | None = None) -> Tensor:
+    """``sum(rows * values)`` of each row on the window, added up in float64."""
+    if values is None:
+        return torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    return (rows * cut(values, window).to(rows.dtype)).flatten(1).sum(1, dtype=torch.float64)
