@@ -65,8 +65,9 @@ class ReluPieces:
             lower = torch.where(none, lower, positive)
             upper = torch.where(none, upper, positive)
             offset = torch.where(none, offset, 0.0)
-        slope = torch.where(rows > 0, lower, upper)
-        return (rows * slope,), inner(rows.clamp(max=0), offset)
+        negative = rows.clamp(max=0)
+        part = torch.addcmul(rows.clamp(min=0) * lower, negative, upper)
+        return (part,), inner(negative, offset)
 
     def within(self, window: Window | None) -> Self:
         """See :class:`Pieces`."""

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..network import (
     Activation,
     Affine,
+    Combination,
     Input,
     Network,
     Node,
@@ -108,7 +109,7 @@ class Bounds:
     tightened: dict[int, Tensor] = field(default_factory=dict)
     squares: dict[int, Tensor] = field(default_factory=dict)
     _pieces: dict[tuple[int, torch.dtype], Pieces] = field(default_factory=dict)
-    _slack: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
+    _slack: dict[tuple[int, torch.dtype], Tensor | None] = field(default_factory=dict)
     _exact: dict[int, bool] = field(default_factory=dict)
     _underflow: dict[tuple[int, torch.dtype], float] = field(default_factory=dict)
 
@@ -127,27 +128,48 @@ class Bounds:
                 self._pieces[key] = product_pieces(low, high, dtype)
         return self._pieces[key]
 
-    def slack(self, at: int, dtype: torch.dtype) -> Tensor:
-        """Largest error that coefficients of an output are multiplied with.
+    def slack(self, at: int, dtype: torch.dtype) -> Tensor | None:
+        """Largest error that coefficients of an output are multiplied with; None where all are 0.
 
-        That of the output, and that of the coefficients themselves, which have ``dtype``.
+        That of the output, that of the coefficients themselves, which have ``dtype``, and those
+        of arguments that have the same coefficients: see :meth:`_is_only_added`.
         """
         key = (at, dtype)
         if key not in self._slack:
-            node, consumers = self.network.nodes[at], self.network.n_consumers
-            uses = node.uses if isinstance(node, Affine) else 2
-            added = max((consumers[parent] for parent in node.parents), default=1)
-            share = propagation_error(uses + added, dtype)
-            if isinstance(node, Affine):  # constants that were computed, in float64
-                share += gamma(node.terms, UNIT[torch.float64])
-            size = self.sizes[at]
-            if isinstance(node, Activation):  # steps have other lines on intervals of other type
-                piece = self.pieces(at, dtype)
-                ends = [self.reach(parent) for parent in node.parents]
-                if isinstance(piece, PlanePieces):
-                    size = torch.maximum(size, piece.magnitude(*ends) + self.reach(at))
-            self._slack[key] = rounded_up((self.errors[at] + share * size) * SAFETY, dtype)
+            total = None if self.rounds_nothing(at) else self._own_slack(at, dtype)
+            for parent in self.network.nodes[at].parents:
+                part = self.slack(parent, dtype) if self._is_only_added(parent) else None
+                if part is not None:
+                    total = part.double() if total is None else total + part.double()
+            self._slack[key] = None if total is None else rounded_up(total * SAFETY, dtype)
         return self._slack[key]
+
+    def _own_slack(self, at: int, dtype: torch.dtype) -> Tensor:
+        """Error of an output and of the coefficients of its arguments."""
+        node, consumers = self.network.nodes[at], self.network.n_consumers
+        uses = node.uses if isinstance(node, Affine) else 2
+        added = max((consumers[parent] for parent in node.parents), default=1)
+        share = propagation_error(uses + added, dtype)
+        if isinstance(node, Affine):  # constants that were computed, in float64
+            share += gamma(node.terms, UNIT[torch.float64])
+        size = self.sizes[at]
+        if isinstance(node, Activation):  # steps have other lines on intervals of other type
+            piece = self.pieces(at, dtype)
+            ends = [self.reach(parent) for parent in node.parents]
+            if isinstance(piece, PlanePieces):
+                size = torch.maximum(size, piece.magnitude(*ends) + self.reach(at))
+        return self.errors[at] + share * size
+
+    def _is_only_added(self, at: int) -> bool:
+        """Whether an output is read once, by a sum that adds or subtracts it as it is.
+
+        It has the coefficients of that sum, whose slack includes its own.
+        """
+        readers = self.network.readers[at]
+        if len(readers) != 1:
+            return False
+        reader = self.network.nodes[readers[0]]
+        return isinstance(reader, Combination) and reader.only_adds
 
     def rounds_nothing(self, at: int) -> bool:
         """Whether neither the output nor the coefficients of its arguments are ever rounded."""
@@ -221,8 +243,11 @@ class Bounds:
                 continue
             coefficients, window = waiting.pop(at)
             node, dtype = self.network.nodes[at], coefficients.dtype
+            if at == start or not self._is_only_added(at):
+                slack = self.slack(at, dtype)
+                if slack is not None:
+                    total = total - _weighted(coefficients, cut(slack, window))
             if not self.rounds_nothing(at):
-                total = total - _weighted(coefficients, cut(self.slack(at, dtype), window))
                 total = total - self.underflow(at, dtype)
             if isinstance(node, Input):
                 coefficients = widened(coefficients, window, None, node.shape)

@@ -93,10 +93,11 @@ class Region:
         flat = rows.flatten(1).double()
         low, high = self.lower.flatten(), self.upper.flatten()
         if self.norm is Norm.LINF:
-            positive = flat.clamp(min=0)
-            value = positive @ low + (flat - positive) @ high
-            size = flat.detach().abs() @ torch.maximum(low.abs(), high.abs())
-            return value - self._rounding * size
+            middle = (low + high) / 2
+            half = torch.maximum(high - middle, middle - low)
+            half = torch.nextafter(half, torch.full_like(half, torch.inf))
+            size = half + self._rounding * torch.maximum(low.abs(), high.abs())
+            return flat @ middle - flat.abs() @ size
         centre = self.centre.flatten()
         below, above = low - centre, high - centre
         if self.norm is Norm.L2:

@@ -62,8 +62,12 @@ class Combination(Affine):
     @property
     def only_moves(self) -> bool:
         """See :class:`Affine`."""
-        signs = all(not isinstance(part, Tensor) and abs(part) == 1 for part in self.factors)
-        return signs and self.offset is None
+        return self.only_adds and self.offset is None
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether arguments and constant are added or subtracted as they are."""
+        return all(not isinstance(part, Tensor) and abs(part) == 1 for part in self.factors)
 
     def reads(self, window: Window | None) -> tuple[Window | None, ...]:
         """See :class:`Affine`."""

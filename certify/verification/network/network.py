@@ -34,13 +34,18 @@ class Network:
         return max(node.size for node in self.nodes)
 
     @cached_property
-    def n_consumers(self) -> list[int]:
-        """How many operations read each one."""
-        counts = [0] * len(self.nodes)
-        for node in self.nodes:
+    def readers(self) -> list[list[int]]:
+        """Positions of the operations that read each one, once for each argument."""
+        found: list[list[int]] = [[] for _ in self.nodes]
+        for at, node in enumerate(self.nodes):
             for parent in node.parents:
-                counts[parent] += 1
-        return counts
+                found[parent].append(at)
+        return found
+
+    @cached_property
+    def n_consumers(self) -> list[int]:
+        """How many arguments each one is."""
+        return [len(readers) for readers in self.readers]
 
     @cached_property
     def storable(self) -> bool:
@@ -58,10 +63,7 @@ class Network:
 
         A runtime may then compute both as one sum.
         """
-        readers: list[list[int]] = [[] for _ in self.nodes]
-        for at, node in enumerate(self.nodes):
-            for parent in node.parents:
-                readers[parent].append(at)
+        readers = self.readers
         found = [False] * len(self.nodes)
         for at in range(len(self.nodes) - 1, -1, -1):
             node = self.nodes[at]
