@@ -20,6 +20,9 @@ LARGEST_CHUNK = 2**28
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
 """What h5py raises for a file that contradicts itself."""
 
+AXIS_NAMES = "DIMENSION_LABELS"
+"""Attribute in which HDF5 keeps the names of an array's axes."""
+
 SECOND_NAME = "is a second name of another part"
 
 
@@ -136,9 +139,25 @@ def _array_fault(data: h5py.Dataset, size: int) -> str:
         if chunk > LARGEST_CHUNK:
             return f"its chunks have {chunk} bytes, more than {LARGEST_CHUNK}"
         data.id.get_num_chunks()  # reads the whole index
+    if reason := _axes_fault(data):
+        return reason
     _ = data.fillvalue, [axis.label for axis in data.dims]
     if wanted <= MOST_READ:
         data[()]
+    return ""
+
+
+def _axes_fault(data: h5py.Dataset) -> str:
+    """Why the names of the axes of ``data`` cannot be read.
+
+    HDF5 takes whatever is stored there for pointers to texts, and writes to them.
+    """
+    if AXIS_NAMES not in data.attrs:
+        return ""
+    stored = data.attrs.get_id(AXIS_NAMES)
+    text = h5py.check_string_dtype(stored.dtype)
+    if text is None or text.length is not None or stored.shape != (data.ndim,):
+        return f"its attribute {AXIS_NAMES} is not one text for each axis"
     return ""
 
 

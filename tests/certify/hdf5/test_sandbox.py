@@ -117,3 +117,32 @@ def test_what_no_results_file_holds_is_a_fault(
     assert fault is not None
     assert fault.place in ("/attack/absurd", "/attack/radius")  # either name may be the second
     assert fault.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros(3, "i8"),
+        np.array([7, 2**60]),
+        np.array([b"image", b"pixel"], "S5"),
+        np.array("image", h5py.string_dtype()),
+        np.array(["image"], dtype=h5py.string_dtype()),
+        np.array([1.0, 2.0]),
+    ],
+    ids=["integers", "pointers", "texts of fixed length", "one text", "too few", "floats"],
+)
+def test_names_of_axes_that_are_no_texts_are_a_fault(path: Path, value: np.ndarray) -> None:
+    """HDF5 frees what it takes for pointers to texts: a heap that may break only later."""
+    with h5py.File(path, "r+") as file:
+        data = file.create_dataset("attack/norm", data=np.zeros((2, 3)))
+        data.attrs["DIMENSION_LABELS"] = value
+    fault = fault_of_file(path)
+    assert fault is not None
+    assert fault.place == "/attack/norm"
+    assert fault.reason == "its attribute DIMENSION_LABELS is not one text for each axis"
+
+
+def test_names_of_axes_that_robcert_writes_are_read(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("attack/norm", data=np.zeros((2, 3))).dims[1].label = "norm"
+    assert fault_of_file(path) is None
