@@ -12,6 +12,7 @@ From Python: ``check(Path("proof.h5"), Path("model.onnx"))``.
 from .check import CheckResult, Report, check
 from .errors import ProofCheckError, ProofFileError, UncheckableModelError
 from .model import Network, read_network
+from .model_file import ModelBytes, read_bytes
 from .preprocessing import Preprocessing
 from .proof_file import FORMAT, FORMAT_VERSION, HEADER_BYTES, digest_of, header
 
@@ -20,6 +21,7 @@ __all__ = [
     "FORMAT_VERSION",
     "HEADER_BYTES",
     "CheckResult",
+    "ModelBytes",
     "Network",
     "Preprocessing",
     "ProofCheckError",
@@ -29,5 +31,6 @@ __all__ = [
     "check",
     "digest_of",
     "header",
+    "read_bytes",
     "read_network",
 ]

@@ -13,6 +13,7 @@ from .bounds import Bounds, rows_at_once
 from .errors import ProofFileError, UncheckableModelError
 from .leaves import Units, blocks, covers
 from .model import Network, read_network
+from .model_file import read_bytes
 from .preprocessing import Preprocessing
 from .proof_file import About, Statement, about, opened, statements
 from .region import Region
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-LARGEST_FILE = 2**31 - 1
-"""Bytes of the largest model file; protobuf reads no larger ones."""
 
 NOTABLE = 1e-6
 """Relative amount by which a bound falls short of the stored one before it is counted."""
@@ -148,19 +146,12 @@ def check(
 
 
 def _model_bytes(model: Path, what: About) -> bytes:
-    """The model file, whose hash must be the one in the proof."""
-    try:
-        if model.stat().st_size > LARGEST_FILE:
-            message = f"{model} is too large for the checker"
-            raise UncheckableModelError(message)
-        data = model.read_bytes()
-    except OSError as error:
-        message = f"{model} cannot be read: {error.strerror}"
-        raise UncheckableModelError(message) from error
-    if hashlib.sha256(data).hexdigest() != what.model_sha256:
+    """The model, whose hash must be the one in the proof."""
+    found = read_bytes(model)
+    if found.sha256 != what.model_sha256:
         message = f"the proof is about another model: {what.model_file}"
         raise ProofFileError(message, hint=f"its SHA-256 is {what.model_sha256}")
-    return data
+    return found.data
 
 
 def _verdict(network: Network, statement: Statement, *, float32: bool) -> CheckResult:

@@ -14,6 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from .errors import UncheckableModelError
 from .maps import Choice, Factors, LinearMap, Sum
+from .model_file import parsed
 from .rounding import SPARE
 
 if TYPE_CHECKING:
@@ -332,11 +333,7 @@ def read_network(
 
 def _graph(data: bytes) -> tuple[onnx.GraphProto, int]:
     """The graph in a file, and the version of its operators."""
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # an error class of the package that onnx reads files with
-        message = "the model is not an ONNX file"
-        raise UncheckableModelError(message) from error
+    model = parsed(data)
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not model.graph.node or model.functions:
         message = "the model is not an ONNX file with one graph and operators that ONNX defines"
@@ -515,7 +512,7 @@ def constant_of(tensor: TensorProto) -> Constant:
         UncheckableModelError: they are elsewhere, or too many.
     """
     if tensor.data_location == TensorProto.EXTERNAL:
-        message = "the model keeps weights in other files, which its hash does not cover"
+        message = "a tensor is in another file, which the model's hash does not cover"
         raise UncheckableModelError(message)
     if prod(tensor.dims) > MOST_ELEMENTS or min(tensor.dims, default=1) < 0:
         message = f"tensor {tensor.name!r} is too large for the checker"

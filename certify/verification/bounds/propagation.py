@@ -242,13 +242,9 @@ class Bounds:
             if at not in waiting:
                 continue
             coefficients, window = waiting.pop(at)
-            node, dtype = self.network.nodes[at], coefficients.dtype
-            if at == start or not self._is_only_added(at):
-                slack = self.slack(at, dtype)
-                if slack is not None:
-                    total = total - _weighted(coefficients, cut(slack, window))
-            if not self.rounds_nothing(at):
-                total = total - self.underflow(at, dtype)
+            node = self.network.nodes[at]
+            counted = at != start and self._is_only_added(at)
+            total = total - self._lost(at, coefficients, window, counted=counted)
             if isinstance(node, Input):
                 coefficients = widened(coefficients, window, None, node.shape)
                 if record is not None:
@@ -261,7 +257,7 @@ class Bounds:
                 total = total + node.constant(coefficients, window)
                 parts, windows = node.transpose(coefficients, window), node.reads(window)
             else:
-                pieces = self.pieces(at, dtype).within(window)
+                pieces = self.pieces(at, coefficients.dtype).within(window)
                 assumed = splits.signs.get(at)
                 parts, constant = pieces.substituted(coefficients, slopes.get(at), assumed)
                 total = total + constant
@@ -272,6 +268,21 @@ class Bounds:
                 windows = (window,) * len(node.parents)
             self._pass_on(node, zip(parts, windows, strict=True), waiting)
         return torch.where(total < torch.inf, total, -torch.inf)  # the signs of an overflow
+
+    def _lost(
+        self, at: int, rows: Tensor, window: Window | None, *, counted: bool
+    ) -> Tensor | float:
+        """What rounding may take from the products of ``rows`` with an output.
+
+        Args:
+            at: position of the operation.
+            rows: coefficients ``(r, *window)``.
+            window: part of the output that they cover.
+            counted: whether the slack of the reader held that of this output.
+        """
+        slack = None if counted else self.slack(at, rows.dtype)
+        underflow = 0.0 if self.rounds_nothing(at) else self.underflow(at, rows.dtype)
+        return underflow if slack is None else _weighted(rows, cut(slack, window)) + underflow
 
     def _pass_on(self, node: Node, parts: Iterable[Rows], waiting: dict[int, Rows]) -> None:
         """Add coefficients of a node's arguments to those that wait for them."""

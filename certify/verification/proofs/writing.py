@@ -18,6 +18,7 @@ from robcert.certify.proof_check import (
     ProofCheckError,
     digest_of,
     header,
+    read_bytes,
     read_network,
 )
 from robcert.certify.proof_check import Network as CheckedNetwork
@@ -64,7 +65,7 @@ def require_provable(prover: Prover, classifier: Classifier, model: Path) -> Non
     try:
         how = Preprocessing.from_json(info.preprocessing)
         shape = tuple(classifier.image_shape)
-        read = read_network(model.read_bytes(), info.output_name, how, shape)
+        read = read_network(read_bytes(model).data, info.output_name, how, shape)
     except ProofCheckError as error:
         raise _unprovable(str(error), hint=error.hint) from error
     for node in prover.network.nodes:

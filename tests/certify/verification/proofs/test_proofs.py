@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import onnx
 import onnx_models as om
 import pytest
 import torch
@@ -242,6 +243,63 @@ def test_another_model_is_refused(example: Proved, tmp_path: Path) -> None:
         check(example.proof, tmp_path / "nowhere.onnx")
     with pytest.raises(ProofFileError, match="not a proof file"):
         check(example.model, example.model)
+
+
+def with_weights_outside(model: Path, folder: Path) -> Path:
+    """The model with its weights in a file of their own."""
+    folder.mkdir()
+    stored = onnx.load(model)
+    onnx.save_model(
+        stored,
+        folder / "m.onnx",
+        save_as_external_data=True,
+        location="m.weights",
+        size_threshold=0,
+    )
+    assert not any(
+        t.raw_data for t in onnx.load(folder / "m.onnx", load_external_data=False).graph.initializer
+    )
+    return folder / "m.onnx"
+
+
+def test_weights_in_another_file_are_part_of_the_model(example: Proved, tmp_path: Path) -> None:
+    model = with_weights_outside(example.model, tmp_path / "outside")
+    classifier = load_classifier(model)
+    prover = Prover.of(classifier)
+    require_provable(prover, classifier, model)
+    claim = example.claim
+    decision = prover.decide(claim.image, claim.label, claim.ball, keep_proof=True)
+    assert decision.proof is not None
+    with ProofWriter(tmp_path / "p.h5", prover, classifier) as writer:
+        writer.add(claim, decision.proof)
+    assert check(tmp_path / "p.h5", model).proved
+    weights = model.with_name("m.weights")
+    content = bytearray(weights.read_bytes())
+    content[3] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ProofFileError, match="about another model"):
+        check(tmp_path / "p.h5", model)
+    weights.write_bytes(content[:-1])
+    with pytest.raises(UncheckableModelError, match="does not lie in its weight file"):
+        check(tmp_path / "p.h5", model)
+    weights.unlink()
+    with pytest.raises(UncheckableModelError, match="no weight file 'm\\.weights' in"):
+        check(tmp_path / "p.h5", model)
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "", "link"])
+def test_no_weights_are_read_from_elsewhere(example: Proved, tmp_path: Path, location: str) -> None:
+    model = with_weights_outside(example.model, tmp_path / "outside")
+    (tmp_path / "secret").write_bytes(model.with_name("m.weights").read_bytes())
+    (model.parent / "link").symlink_to(tmp_path / "secret")
+    stored = onnx.load(model, load_external_data=False)
+    for tensor in stored.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    model.write_bytes(stored.SerializeToString())
+    with pytest.raises(UncheckableModelError, match="no weight file"):
+        check(example.proof, model)
 
 
 def test_no_numbers_prove_a_false_statement(example: Proved, tmp_path: Path) -> None:
