@@ -114,19 +114,22 @@ class Convolution(Weighted):
 
         Places are counted from the first that the kernel reaches, in the padding if there is one.
         """
-        ones, none = [1] * len(sizes), [0] * len(sizes)
-        weight = self.weight.to(images.dtype)
         if self.transposed:  # always the whole output
-            how = (self.stride, self.padding, self.dilation, False, none, self.groups)
-            return torch.convolution(images, weight, None, *how)
-        if max(self.stride) > 1 and max(self.dilation) == 1:
-            kernel = self._phases(images.dtype)
-            found = torch.convolution(
-                images, kernel, None, ones, none, ones, True, none, self.groups
+            none = [0] * len(sizes)
+            return torch.convolution(
+                images,
+                self.weight.to(images.dtype),
+                None,
+                self.stride,
+                self.padding,
+                self.dilation,
+                False,
+                none,
+                self.groups,
             )
-            parts = (self.groups, *self.stride, self.source[1] // self.groups)
-            found = found.view(len(images), *parts, *found.shape[2:])
-            return _woven(found, self.stride, starts, sizes).flatten(1, 2)
+        if max(self.stride) > 1 and max(self.dilation) == 1:
+            return self._by_phases(images, starts, sizes)
+        weight = self.weight.to(images.dtype)
         padding, extra, inside = [], [], [(0, self.source[1])]
         for n, k, d, s, start, size in zip(
             images.shape[2:],
@@ -141,8 +144,19 @@ class Convolution(Weighted):
             padding.append(max(0, min(start, reached - start - size)))
             extra.append(max(0, start + size - reached))
             inside.append((start - padding[-1], start - padding[-1] + size))
-        how = (self.stride, padding, self.dilation, True, extra, self.groups)
-        return cut(torch.convolution(images, weight, None, *how), tuple(inside))
+        found = torch.convolution(
+            images, weight, None, self.stride, padding, self.dilation, True, extra, self.groups
+        )
+        return cut(found, tuple(inside))
+
+    def _by_phases(self, images: Tensor, starts: Sequence[int], sizes: Sequence[int]) -> Tensor:
+        """:meth:`_back` with a kernel of stride 1."""
+        ones, none = [1] * len(sizes), [0] * len(sizes)
+        kernel = self._phases(images.dtype)
+        found = torch.convolution(images, kernel, None, ones, none, ones, True, none, self.groups)
+        parts = (self.groups, *self.stride, self.source[1] // self.groups)
+        found = found.view(len(images), *parts, *found.shape[2:])
+        return _woven(found, self.stride, starts, sizes).flatten(1, 2)
 
     def _phases(self, dtype: torch.dtype) -> Tensor:
         """The kernel, split by the places modulo the stride that its elements reach.
@@ -156,13 +170,13 @@ class Convolution(Weighted):
         if dtype not in self.phases:
             weight = self.weight.to(dtype)
             n_taps = [-(-k // s) for k, s in zip(weight.shape[2:], self.stride, strict=True)]
-            missing = []
-            for k, s, taps in zip(weight.shape[2:], self.stride, n_taps, strict=True):
-                missing = [0, s * taps - k, *missing]
+            missing: list[int] = []
+            for k, s, n in zip(weight.shape[2:], self.stride, n_taps, strict=True):
+                missing = [0, s * n - k, *missing]
             split = [n for pair in zip(n_taps, self.stride, strict=True) for n in pair]
             padded = torch.nn.functional.pad(weight, missing).view(*weight.shape[:2], *split)
-            strides, taps = range(3, padded.ndim, 2), range(2, padded.ndim, 2)
-            ordered = padded.permute(0, *strides, 1, *taps)
+            taps, remainders = range(2, padded.ndim, 2), range(3, padded.ndim, 2)
+            ordered = padded.permute(0, *remainders, 1, *taps)
             self.phases[dtype] = ordered.reshape(len(weight), -1, *n_taps)
         return self.phases[dtype]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import torch
@@ -16,33 +16,65 @@ from robcert.certify.verification.network.weights import Weight
 if TYPE_CHECKING:
     from robcert.certify.verification.network import Window
 
+
+class How(NamedTuple):
+    """How a convolution reads its argument."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...] = (1, 1)
+    groups: int = 1
+
+
 CASES = [
-    # axes, kernel, stride, padding, dilation, groups
-    (1, (3,), (2,), (1,), (1,), 1),
-    (1, (2,), (5,), (0,), (1,), 2),
-    (2, (3, 3), (1, 1), (1, 1), (1, 1), 1),
-    (2, (3, 3), (2, 2), (1, 1), (1, 1), 1),
-    (2, (1, 1), (2, 2), (0, 0), (1, 1), 1),
-    (2, (4, 3), (2, 3), (2, 0), (1, 1), 2),
-    (2, (3, 2), (1, 4), (0, 1), (1, 1), 3),
-    (2, (2, 2), (4, 3), (1, 1), (1, 1), 1),
-    (2, (7, 7), (3, 2), (3, 3), (1, 1), 1),
-    (2, (3, 3), (2, 2), (2, 1), (2, 3), 1),
-    (2, (3, 3), (1, 1), (2, 2), (2, 2), 2),
-    (3, (2, 3, 2), (2, 1, 3), (1, 1, 0), (1, 1, 1), 2),
+    How((3,), (2,), (1,), (1,)),
+    How((2,), (5,), (0,), (1,), 2),
+    How((3, 3), (1, 1), (1, 1)),
+    How((3, 3), (2, 2), (1, 1)),
+    How((1, 1), (2, 2), (0, 0)),
+    How((4, 3), (2, 3), (2, 0), groups=2),
+    How((3, 2), (1, 4), (0, 1), groups=3),
+    How((2, 2), (4, 3), (1, 1)),
+    How((7, 7), (3, 2), (3, 3)),
+    How((3, 3), (2, 2), (2, 1), (2, 3)),
+    How((3, 3), (1, 1), (2, 2), (2, 2), 2),
+    How((2, 3, 2), (2, 1, 3), (1, 1, 0), (1, 1, 1), 2),
 ]
 SIDES = (11, 9, 7)
 
 
-def convolution(case: tuple[int, ...], dtype: torch.dtype) -> Convolution:
+def convolution(how: How, dtype: torch.dtype) -> Convolution:
     """A convolution of images of 6 channels with random weights, drawn in ``dtype``."""
-    axes, kernel, stride, padding, dilation, groups = case
-    source = (1, 6, *SIDES[:axes])
-    weight = torch.randn(12, 6 // groups, *kernel, dtype=dtype).double()
-    none = (0,) * axes
-    how = (stride, padding, dilation, False, none, groups)
-    shape = torch.convolution(torch.zeros(source).double(), weight, None, *how).shape
-    return Convolution((0,), tuple(shape), "convolution", 1, 1, Weight(weight), *how, source)
+    axes = len(how.kernel)
+    source, none = (1, 6, *SIDES[:axes]), (0,) * axes
+    weight = torch.randn(12, 6 // how.groups, *how.kernel, dtype=dtype).double()
+    found = torch.convolution(
+        torch.zeros(source, dtype=torch.float64),
+        weight,
+        None,
+        how.stride,
+        how.padding,
+        how.dilation,
+        False,
+        none,
+        how.groups,
+    )
+    return Convolution(
+        (0,),
+        tuple(found.shape),
+        "convolution",
+        1,
+        1,
+        Weight(weight),
+        how.stride,
+        how.padding,
+        how.dilation,
+        transposed=False,
+        output_padding=none,
+        groups=how.groups,
+        source=source,
+    )
 
 
 def derivative(node: Convolution, rows: Tensor) -> Tensor:
@@ -61,10 +93,10 @@ def windows(shape: tuple[int, ...]) -> list[Window]:
     return [((0, 1), (0, shape[1]), *chosen) for chosen in itertools.product(*map(sorted, ranges))]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_transposed_map_is_the_derivative(case: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("how", CASES, ids=str)
+def test_the_transposed_map_is_the_derivative(how: How) -> None:
     torch.manual_seed(0)
-    node = convolution(case, torch.float64)
+    node = convolution(how, torch.float64)
     rows = torch.randn(5, *node.shape, dtype=torch.float64)
     (found,) = node.transpose(rows)
     torch.testing.assert_close(found, derivative(node, rows), rtol=1e-12, atol=1e-12)
@@ -78,10 +110,10 @@ def test_the_transposed_map_is_the_derivative(case: tuple[int, ...]) -> None:
         assert float(expected.abs().sum()) == pytest.approx(float(found.abs().sum()))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_transposed_map_has_a_gradient(case: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("how", CASES, ids=str)
+def test_the_transposed_map_has_a_gradient(how: How) -> None:
     torch.manual_seed(1)
-    node = convolution(case, torch.float64)
+    node = convolution(how, torch.float64)
     rows = torch.randn(2, *node.shape, dtype=torch.float64, requires_grad=True)
     other = torch.randn(2, *node.source, dtype=torch.float64)
     (found,) = node.transpose(rows)
@@ -89,10 +121,10 @@ def test_the_transposed_map_has_a_gradient(case: tuple[int, ...]) -> None:
     torch.testing.assert_close(gradient, node.apply([other]), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_in_float32_each_coefficient_is_off_by_its_roundings(case: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("how", CASES, ids=str)
+def test_in_float32_each_coefficient_is_off_by_its_roundings(how: How) -> None:
     torch.manual_seed(2)
-    node = convolution(case, torch.float32)
+    node = convolution(how, torch.float32)
     rows = torch.randn(3, *node.shape).exp() * torch.randn(3, *node.shape).sign()
     (found,) = node.transpose(rows)
     exact = derivative(node, rows.double())
