@@ -39,9 +39,14 @@ def _accuracy(summary: AttackSummary) -> Table:
         note += f"distance (except {minimising})." if minimising else "distance."
     else:
         note += "Median distance of the nearest adversarial image: "
-        note += f"{decimal(summary.median_distance)}."
+        note += f"{decimal(summary.median_distance)}, of all images, misclassified ones at 0."
+    if summary.elsewhere:
+        found = "1 image" if summary.elsewhere == 1 else f"{summary.elsewhere} images"
+        note += f" For {found} another analysis of this file (masking check, transfer or proofs) "
+        note += "found a nearer adversarial image, which counts."
     header = ("ε", "accuracy", "95 % interval")
-    return Table("robust accuracy under attack", "attacked", header, tuple(rows), note)
+    title = f"robust accuracy under attack ({summary.norm})"
+    return Table(title, "attacked", header, tuple(rows), note)
 
 
 def _targeted(
