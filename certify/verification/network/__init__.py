@@ -5,7 +5,16 @@ from .network import Network
 from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .trace import traced
 from .translate import translated
-from .window import Window, cut, joined, positions_within, widened, window_shape, window_size
+from .window import (
+    Window,
+    by_row,
+    cut,
+    joined,
+    positions_within,
+    widened,
+    window_shape,
+    window_size,
+)
 
 __all__ = [
     "Activation",
@@ -19,6 +28,7 @@ __all__ = [
     "Relu",
     "Select",
     "Window",
+    "by_row",
     "cut",
     "joined",
     "positions_within",

@@ -12,6 +12,7 @@ from torch import Tensor
 from .nodes import Affine, Shape
 from .window import (
     Window,
+    by_row,
     cut,
     enclosing,
     narrowed,
@@ -63,7 +64,8 @@ def inner(rows: Tensor, values: Tensor | None, window: Window | None = None) -> 
     """``sum(rows * values)`` of each row on the window, added up in float64."""
     if values is None:
         return torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    return (rows * cut(values, window).to(rows.dtype)).flatten(1).sum(1, dtype=torch.float64)
+    weighted = rows * cut(values, window).to(rows.dtype)
+    return by_row(weighted).sum(1, dtype=torch.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +158,7 @@ class Select(Affine):
 
     def apply(self, arguments: Sequence[Tensor], *, constant: bool = True) -> Tensor:
         """See :class:`Affine`."""
-        flat = torch.cat([argument.flatten(1) for argument in arguments], dim=1)
+        flat = torch.cat([by_row(argument) for argument in arguments], dim=1)
         if self.reshapes:
             return flat.view(len(flat), *self.shape)
         index = self.index.flatten()
@@ -192,7 +194,7 @@ class Select(Affine):
 
     def transpose(self, rows: Tensor, window: Window | None = None) -> tuple[Tensor, ...]:
         """See :class:`Affine`."""
-        flat = rows.flatten(1)
+        flat = by_row(rows)
         if self.reshapes and window is None:
             return (flat.view(len(flat), *self.shapes[0]),)
         return tuple(uses.gathered(flat) for uses in self._uses(window))

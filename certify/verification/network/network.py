@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .affine import Combination, Convolution, Dense, Select
 from .nodes import Activation, Affine, Input, Node, Product, Relu
+from .window import by_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class Network:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scores ``(b, k)`` of inputs ``x (b, *input shape)``."""
-        return self.values(x)[self.output].flatten(1)
+        return by_row(self.values(x)[self.output])
 
 
 def _constants(node: Node) -> list[Tensor]:

@@ -15,6 +15,11 @@ from torch import Tensor
 Window = tuple[tuple[int, int], ...]
 
 
+def by_row(values: Tensor) -> Tensor:
+    """``values (n, ...)`` as a matrix ``(n, m)``, one row each; a number each has m = 1."""
+    return values.flatten(1) if values.ndim > 1 else values[:, None]
+
+
 def narrowed(window: Window, shape: tuple[int, ...]) -> Window | None:
     """The window, or None if it is all of ``shape``.
 
