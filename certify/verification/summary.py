@@ -205,6 +205,15 @@ def summarise(store: ResultStore, key: str) -> VerificationSummary:
     )
 
 
+def certified_at(store: ResultStore, key: str, epsilon: float) -> ProvenAccuracy:
+    """Certified accuracy at any radius, by the stored radii of the table at path ``key``.
+
+    At a radius at which images were not decided it may be lower than proofs there would make it.
+    """
+    group = store.at(key)
+    return _proven(np.asarray(group.column("radius", finished(group)), np.float64), epsilon)
+
+
 def finished(group: AnalysisGroup) -> NDArray[np.int64]:
     """Images of the result; a time budget of the whole run may have excluded some."""
     indices = group.indices
