@@ -178,6 +178,26 @@ def test_csv_holds_the_stored_numbers(audited: tuple[Path, dict[str, Any]]) -> N
     assert "adversarial" not in rows[0]
 
 
+def test_csv_holds_what_a_column_has_for_each_radius_and_loss(
+    audited: tuple[Path, dict[str, Any]],
+) -> None:
+    for schema, column, ends in (
+        ("verify", "status", ["8/255", "1/255", "2/255", "4/255", "16/255"]),
+        ("bounds-sample", "residual", ["1/255", "2/255", "4/255", "8/255", "16/255"]),
+        ("evidence", "loss_change", ["ce", "margin", "prob-margin"]),
+    ):
+        with ResultStore.read(audited[0]) as store:
+            (group,) = store.existing(schema)
+            stored, name = group.column(column, group.indices), group.path
+        ended = robcert("show", audited[0], "--group", name, "--format", "csv")
+        rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+        found = [[float(row[f"{column}@{end}"]) for end in ends] for row in rows]
+        assert np.array_equal(found, stored, equal_nan=True), schema
+        assert [key for key in rows[0] if key.startswith(f"{column}@")] == [
+            f"{column}@{end}" for end in ends
+        ]
+
+
 def test_csv_of_several_groups_asks_which(audited: tuple[Path, dict[str, Any]]) -> None:
     ended = robcert("show", str(audited[0]), "--format", "csv")
     assert ended.status == 2
