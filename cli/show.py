@@ -32,8 +32,8 @@ def show(
         OutputFormat,
         typer.Option(
             "--format",
-            help="Print tables, the rows of --group as CSV (one line per image), or one JSON "
-            "object.",
+            help="Print tables, the rows of --group as CSV (one line per image, every "
+            "column but images), or one JSON object.",
         ),
     ] = OutputFormat.TABLE,
     as_json: JsonFlag = False,

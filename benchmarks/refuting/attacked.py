@@ -15,6 +15,7 @@ import numpy as np
 
 from robcert.certify import attacks, masking
 from robcert.certify.core import Kind
+from robcert.certify.store import nearest_adversarial
 
 from .check import Check, equal
 from .files import ROUNDING, WITHIN, finished, rows_of
@@ -83,6 +84,9 @@ def _shares(files: Files, group: AnalysisGroup) -> Iterator[Check]:
     distance = files.rechecked(files.store, group)[indices]
     if "adversarial" not in group.columns:  # nothing to re-check: counted from the rows
         distance = group.column("distance", indices)
+    if not group.settings.get("attacks"):  # what other analyses found counts too
+        beyond = nearest_adversarial(files.store, summary.norm, indices, attacks.OTHER_ANALYSES)
+        distance = np.minimum(distance, beyond)
     yield equal(
         Kind.MEASURED,
         "clean accuracy",

@@ -19,6 +19,7 @@ from .search.state import Found, verified
 from .settings import NO_CLASS_IS, SEARCH, AttackSettings
 from .suites import Suite, attacks_of, without_radius
 from .summary import (
+    OTHER_ANALYSES,
     AttackSummary,
     RobustAccuracy,
     distance_limit,
@@ -39,6 +40,7 @@ __all__ = [
     "EVIDENCE",
     "NORMS",
     "NO_CLASS_IS",
+    "OTHER_ANALYSES",
     "SEARCH",
     "TRANSFER",
     "AttackSettings",

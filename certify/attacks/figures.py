@@ -11,7 +11,7 @@ from robcert.certify.core import Norm
 from robcert.certify.stats import reach_of, shares_above, step_places
 from robcert.certify.tables import Chart, Distances, Shares, save_picture
 
-from .summary import LEVEL, ROUNDING
+from .summary import LEVEL, ROUNDING, counted_distances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from .transfer_analysis import TransferSummary
 
 
-def charts(_: ResultStore, found: Sequence[tuple[AttackSummary, AnalysisGroup]]) -> Iterator[Chart]:
+def charts(
+    store: ResultStore, found: Sequence[tuple[AttackSummary, AnalysisGroup]]
+) -> Iterator[Chart]:
     """Accuracy under attack against the distance, one chart per norm."""
     for norm in (Norm.LINF, Norm.L2, Norm.L1):
         groups = [group for summary, group in found if summary.norm == norm]
@@ -34,7 +36,7 @@ def charts(_: ResultStore, found: Sequence[tuple[AttackSummary, AnalysisGroup]])
             Distances(
                 "under attack",
                 "attacked",
-                np.asarray(group.column("distance", group.indices), dtype=np.float64),
+                counted_distances(store, group, group.indices),
             )
             for group in groups
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from robcert.certify.model import below_one_level
 from robcert.certify.stats import Proportion, proportion
-from robcert.certify.store import INPUT_STEP, plain
+from robcert.certify.store import BY_DISTANCE, CHECKS, INPUT_STEP, nearest_adversarial, plain
 from robcert.certify.tables import pixel
 
 from .catalogue import RANDOM_TARGETED
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 """Level of the intervals of robust accuracy."""
+
+OTHER_ANALYSES = (*(schema for schema in BY_DISTANCE if schema != ATTACK.name), *CHECKS)
+"""Schemas of other analyses whose tables have adversarial images."""
 
 ROUNDING = 1e-4
 """Rounding of float32 pixels in a distance, as a share of the radius of an attack at a radius."""
@@ -68,6 +71,8 @@ class AttackSummary:
         without_radius: attacks of the run that minimised the distance nevertheless.
         median_distance: of all images, misclassified ones at 0; None if it is infinite.
         not_found: number of images without an adversarial image at any distance.
+        elsewhere: number of images whose nearest adversarial image another analysis of the file
+            found: masking check, transfer or proofs.
         by_attack: number of images whose nearest adversarial image each attack found.
         lost_in_runtime: successes in the twin that the runtime did not confirm.
         targeted_success: share of the images classified as y that a random-targeted attack moved
@@ -94,6 +99,7 @@ class AttackSummary:
     without_radius: tuple[str, ...]
     median_distance: float | None
     not_found: int
+    elsewhere: int
     by_attack: dict[str, int]
     lost_in_runtime: int
     targeted_success: tuple[RobustAccuracy, ...]
@@ -114,7 +120,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     group = store.at(key)
     indices = group.indices
     indices = indices[group.computed(indices)]
-    distance, elsewhere = _pooled(store, group, indices)
+    distance = counted_distances(store, group, indices)
     own = group.column("distance", indices)
     attack_name = group.column("attack", indices)
     names = tuple(group.attribute("attacks", []))
@@ -134,6 +140,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         without_radius=without_radius(names) if radii else (),
         median_distance=median if np.isfinite(median) else None,
         not_found=int(np.isinf(distance).sum()),
+        elsewhere=int((distance < _of_attacks(store, group, indices)).sum()),
         by_attack={name: int((attack_name == at).sum()) for at, name in enumerate(names)},
         lost_in_runtime=lost,
         targeted_success=_targeted(group, names, indices, own > 0),
@@ -145,7 +152,7 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         eight_bit=_eight_bit(group, indices),
         n_forward=_mean(group.column("n_forward", indices)),
         n_backward=_mean(group.column("n_backward", indices)),
-        warnings=(*_warnings(store, group, lost), *elsewhere),
+        warnings=(*_warnings(store, group, lost), *_about_other_tables(store, group, indices)),
         complete=group.complete,
     )
 
@@ -203,13 +210,24 @@ def survives(
     """Which images of the table have no adversarial image within ``epsilon`` ``(n,)``.
 
     The table of a suite counts what any table of the file with that norm holds, for instance of
-    attacks held to ``epsilon``; that of named attacks only what they found. ``among``: paths of the
-    tables that count; None for all.
+    attacks held to ``epsilon`` or of the masking check; that of named attacks only what they found.
+    ``among``: paths of the attack tables that count, and nothing else does; None for all.
     """
     left = group.column("distance", indices) > distance_limit(group, epsilon)
-    others = [] if group.settings.get("attacks") else _others(store, group)
-    counted = [other for other in others if among is None or other.path in among]
-    return left & ~_broken(counted, indices, epsilon)
+    if group.settings.get("attacks"):
+        return np.asarray(left)
+    others = [table for table in _others(store, group) if among is None or table.path in among]
+    left &= ~_broken(others, indices, epsilon)
+    if among is None:
+        left &= _beyond(store, group, indices) > epsilon
+    return np.asarray(left)
+
+
+def _beyond(
+    store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Nearest adversarial images of other analyses: transfer, proofs, masking check ``(n,)``."""
+    return nearest_adversarial(store, str(group.settings["norm"]), indices, OTHER_ANALYSES)
 
 
 def _broken(
@@ -289,18 +307,38 @@ def _warnings(store: ResultStore, group: AnalysisGroup, lost: int) -> tuple[str,
     return tuple(found)
 
 
-def _pooled(
+def counted_distances(
     store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Distances that count for a summary, and what to say about other tables of the file."""
+) -> NDArray[np.float64]:
+    """Nearest adversarial images ``(n,)`` that count for the table of ``group``, as in `survives`.
+
+    Attacked, pixel units; 0 where misclassified, inf where none is known.
+    """
+    own = np.asarray(group.column("distance", indices), np.float64)
+    if group.settings.get("attacks"):
+        return own
+    return np.minimum(_of_attacks(store, group, indices), _beyond(store, group, indices))
+
+
+def _of_attacks(
+    store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Nearest adversarial images of all attack tables in the norm of ``group`` ``(n,)``."""
+    others = [_known_distance(table, indices) for table in _others(store, group)]
+    return np.asarray(np.minimum.reduce([group.column("distance", indices), *others]))
+
+
+def _about_other_tables(
+    store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """What to say about other attack tables of the file."""
     own, others = group.column("distance", indices), _others(store, group)
-    nearest = np.minimum.reduce([own, *(_known_distance(table, indices) for table in others)])
-    count = int((nearest < own).sum())
-    images = "1 image" if count == 1 else f"{count} images"
+    count = int((_of_attacks(store, group, indices) < own).sum())
     if not count:
-        return own, ()
+        return ()
     if not group.settings.get("attacks"):
-        return nearest, (
+        images = "1 image" if count == 1 else f"{count} images"
+        return (
             f"for {images} another attack table of this file has a nearer adversarial image: "
             "accuracy and median distance count it",
         )
@@ -310,8 +348,8 @@ def _pooled(
         if ((own > distance_limit(group, epsilon)) & _broken(others, indices, epsilon)).any()
     ]
     if not worst:
-        return own, ()
-    return own, (
+        return ()
+    return (
         "accuracy is that under the named attacks alone; with all attack tables of this file it is "
         f"lower at {', '.join(map(pixel, worst))}",
     )

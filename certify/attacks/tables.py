@@ -18,14 +18,16 @@ def tables(summaries: Sequence[AttackSummary]) -> Iterator[Table]:
     """Accuracy under attack, targeted success, rounding, and which attack came nearest."""
     for summary in summaries:
         yield _accuracy(summary)
-        yield from _targeted(summary.targeted_success, summary.targeted_success_all)
+        yield from _targeted(summary)
         if rounded := summary.eight_bit:
             counts = (str(rounded.survives), str(rounded.lost))
             header = ("adversarial still", "lost")
-            yield Table("after rounding to 8 bits", "attacked", header, (counts,))
+            title = f"after rounding to 8 bits ({summary.norm})"
+            yield Table(title, "attacked", header, (counts,))
         if summary.by_attack:
             rows = tuple((name, str(images)) for name, images in summary.by_attack.items())
-            yield Table("nearest found by", "attacked", ("attack", "images"), rows)
+            title = f"nearest found by ({summary.norm})"
+            yield Table(title, "attacked", ("attack", "images"), rows)
 
 
 def _accuracy(summary: AttackSummary) -> Table:
@@ -39,17 +41,21 @@ def _accuracy(summary: AttackSummary) -> Table:
         note += f"distance (except {minimising})." if minimising else "distance."
     else:
         note += "Median distance of the nearest adversarial image: "
-        note += f"{decimal(summary.median_distance)}."
+        note += f"{decimal(summary.median_distance)}, of all images, misclassified ones at 0."
+    if summary.elsewhere:
+        found = "1 image" if summary.elsewhere == 1 else f"{summary.elsewhere} images"
+        note += f" For {found} another analysis of this file (masking check, transfer or proofs) "
+        note += "found a nearer adversarial image, which counts."
     header = ("ε", "accuracy", "95 % interval")
-    return Table("robust accuracy under attack", "attacked", header, tuple(rows), note)
+    title = f"robust accuracy under attack ({summary.norm})"
+    return Table(title, "attacked", header, tuple(rows), note)
 
 
-def _targeted(
-    correct: Sequence[RobustAccuracy], everything: Sequence[RobustAccuracy]
-) -> Iterator[Table]:
+def _targeted(summary: AttackSummary) -> Iterator[Table]:
+    correct, everything = summary.targeted_success, summary.targeted_success_all
     if not correct:
         return
-    title = "targeted success: images moved to their randomly chosen target class"
+    title = f"targeted success ({summary.norm}): images moved to their randomly chosen target class"
     header: tuple[str, ...] = ("ε", "of the correctly classified", "95 % interval")
     rows: list[tuple[str, ...]] = [
         (pixel(e.epsilon), percent(e.value), interval(e)) for e in correct

@@ -4,7 +4,7 @@ from .analysis import AuditSummary, analyse, summarise
 from .clean import CleanSummary
 from .clean import analyse as analyse_clean
 from .clean import summarise as summarise_clean
-from .headline import SAME_RADIUS, attacked_accuracy, certified_accuracy
+from .headline import SAME_RADIUS, attacked_accuracy, certified_accuracy, with_check
 from .inspection import Inspection, inspect_classifier, inspect_model
 from .open import (
     SessionContext,
@@ -86,4 +86,5 @@ __all__ = [
     "verdict",
     "verdict_of",
     "violations_table",
+    "with_check",
 ]

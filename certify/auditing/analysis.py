@@ -101,7 +101,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     keys: dict[str, str] = {}
     reasons = {part: "excluded by --only or --skip" for part in PARTS if part not in settings.parts}
     unfinished = _cut_off(session, "clean", path)
-    seconds: dict[str, float] = dict(group.attribute("record", {}).get("seconds", {}))
+    seconds = _seconds(group)
     parts = [(row.name, row.part) for row in ANALYSES if row.part and row.name in settings.parts]
     for name, part in sorted(parts, key=lambda entry: entry[1].rank):
         if session.out_of_time:
@@ -114,7 +114,9 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         except NOT_AVAILABLE as error:
             reasons[name] = str(error)
             continue
-        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
+        finally:  # also where Ctrl-C ends the part: the next run continues it
+            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
+            group.set_attributes(seconds=seconds)
         unfinished |= _cut_off(session, name, keys[name])
     record = {
         "keys": keys,
@@ -126,6 +128,11 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     }
     group.set_attributes(record=record, run=_next_run(session.store))
     return group.path
+
+
+def _seconds(group: AnalysisGroup) -> dict[str, float]:
+    """Time of each part in all runs of an audit so far, interrupted ones included."""
+    return dict(group.attribute("seconds", group.attribute("record", {}).get("seconds", {})))
 
 
 def _cut_off(session: Session, name: str, path: str) -> dict[str, str]:

@@ -42,7 +42,13 @@ def attacked_accuracy(
         chosen = known
     if not chosen:
         return None
-    entry = chosen[-1]
+    return with_check(chosen[-1], attack, check)
+
+
+def with_check(
+    entry: RobustAccuracy, attack: AttackSummary, check: MaskingSummary | None
+) -> RobustAccuracy:
+    """``entry`` of ``attack``, or that of the masking check on the same images if it is smaller."""
     if check is None or (check.norm, check.corrected.n) != (attack.norm, attack.n):
         return entry
     same = abs(check.epsilon - entry.epsilon) <= SAME_RADIUS

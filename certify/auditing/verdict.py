@@ -5,7 +5,7 @@ Terminal, `--json`, `show`, the report and the Python API all read :func:`verdic
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.attacks import AttackSummary, one_input_only
@@ -14,12 +14,11 @@ from robcert.certify.radius_bounds import BoundsSummary
 from robcert.certify.smoothing import SmoothingSummary
 from robcert.certify.store import ledger
 from robcert.certify.tables import bound_name, decimal, in_precision, interval, percent, pixel
-from robcert.certify.verification import AccuracyBracket, VerificationSummary, between
+from robcert.certify.verification import VerificationSummary, between
 
 from .clean import CleanSummary
 from .doubts import doubts_of
 from .headline import (
-    SAME_RADIUS,
     Attacked,
     Context,
     Tone,
@@ -216,7 +215,7 @@ def verdict(found: Findings) -> AuditVerdict:
         _masking_sentence(found),
         _STRAIGHT_THROUGH if found.quantised else "",
         _attack_sentence(found, attacked),
-        _proven_sentence(found.verification, attacked),
+        _proven_sentence(found.verification),
         *(_other_sentence(one, labelled=found.labelled) for one in found.others),
         *(f"Integer input: {line}." for line in single),
         _certified_sentence(found.smoothing),
@@ -301,25 +300,8 @@ def _attack_sentence(found: Findings, attacked: Attacked | None) -> str:
     return f"{text}. {criterion(attacked, labelled=found.labelled)}"
 
 
-def _bracket(
-    proofs: VerificationSummary | None, attacked: Attacked | None
-) -> AccuracyBracket | None:
-    """The headline's bracket; its upper end is that of the headline where that is lower.
-
-    The masking check may find adversarial images that the suite of attacks missed.
-    """
+def _proven_sentence(proofs: VerificationSummary | None) -> str:
     bracket = None if proofs is None else proofs.headline
-    if bracket is None or attacked is None or attacked.proven is None:
-        return bracket
-    lower = attacked.entry.value
-    other = abs(bracket.epsilon - attacked.entry.epsilon) > SAME_RADIUS
-    if other or not bracket.certified <= lower < bracket.attacked:
-        return bracket
-    return replace(bracket, attacked=lower, width=lower - bracket.certified)
-
-
-def _proven_sentence(proofs: VerificationSummary | None, attacked: Attacked | None) -> str:
-    bracket = _bracket(proofs, attacked)
     if proofs is None or bracket is None:
         return ""
     return (
@@ -343,7 +325,7 @@ def _other_sentence(other: OtherNorm, *, labelled: bool) -> str:
 
 def _proven_card(found: Findings) -> Card | None:
     proofs = found.verification
-    bracket = _bracket(proofs, Attacked.of(found.attack, found.masking, proofs))
+    bracket = None if proofs is None else proofs.headline
     if proofs is None or bracket is None:
         return None
     text = (
@@ -381,7 +363,8 @@ def _attacked_card(found: Findings) -> Card | None:
     if found.attack is None or attacked is None:
         return None
     entry = attacked.entry
-    more = "" if entry in found.attack.robust_accuracy else ", masking check included"
+    beyond = found.attack.elsewhere or entry not in found.attack.robust_accuracy
+    more = ", masking check included" if beyond and found.masking is not None else ""
     what = "accuracy" if found.labelled else "share that keeps its class"
     text = (
         f"{interval(entry)}, {what} under attack{more}, at {attacked.ball}, "

@@ -11,15 +11,18 @@ from robcert.certify.errors import InvalidParameterError, StoreError
 from robcert.certify.store import ResultStore, plain
 from robcert.certify.tables import UNLABELLED, Table
 
+from .common_ball import common_ball
 from .difference import ComparisonSettings, Difference, Family, adjusted
 from .difference_table import difference_note, difference_tables
-from .overview import Overview, attacked_norms, overview
+from .overview import Overview, overview
 from .overview_table import names, overview_table
 from .paired import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from .common_ball import Ball
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +132,12 @@ def compare(results: Sequence[Path], settings: ComparisonSettings | None = None)
     if len(results) < 2:
         message = "compare needs at least two results files"
         raise InvalidParameterError(message)
-    norm = _common_norm(results)
+    ball = common_ball(results, settings.epsilons[0] if settings.epsilons else None)
     with ResultStore.read(results[0]) as store:
-        row = overview(store, epsilon=_epsilon(settings), norm=norm)
+        row = overview(store, epsilon=ball.epsilon, norm=ball.norm)
         first = ComparedModel(str(results[0]), store.model, row, ())
         data = store.data
-        others = [_against(store, path, settings, norm) for path in results[1:]]
+        others = [_against(store, path, settings, ball) for path in results[1:]]
     found = adjusted([other.differences for other in others], settings.correction)
     adjusted_others = tuple(
         replace(other, differences=one) for other, one in zip(others, found, strict=True)
@@ -142,22 +145,8 @@ def compare(results: Sequence[Path], settings: ComparisonSettings | None = None)
     return Comparison(settings, data, first, adjusted_others)
 
 
-def _epsilon(settings: ComparisonSettings) -> float | None:
-    """Radius of the main numbers; None for that of each file."""
-    return settings.epsilons[0] if settings.epsilons else None
-
-
-def _common_norm(results: Sequence[Path]) -> str | None:
-    """Norm in which all models were attacked, the last of the first file; None if there is none."""
-    norms = []
-    for path in results:
-        with ResultStore.read(path) as store:
-            norms.append(attacked_norms(store))
-    return next((norm for norm in norms[0] if all(norm in other for other in norms)), None)
-
-
 def _against(
-    first: ResultStore, path: Path, settings: ComparisonSettings, norm: str | None
+    first: ResultStore, path: Path, settings: ComparisonSettings, ball: Ball
 ) -> ComparedModel:
     with ResultStore.read(path) as second:
         found = differences(first, second, settings)
@@ -166,7 +155,7 @@ def _against(
                 f"{first.path} and {second.path} have no numbers for the same images and settings"
             )
             raise StoreError(message, hint="run the same analysis with the same options on both")
-        row = overview(second, epsilon=_epsilon(settings), norm=norm)
+        row = overview(second, epsilon=ball.epsilon, norm=ball.norm)
         return ComparedModel(str(path), second.model, row, found)
 
 

@@ -19,7 +19,8 @@ class ComparisonSettings:
     """How models are compared.
 
     Attributes:
-        epsilons: radii of the robust accuracies, pixel units; empty: those of the results files.
+        epsilons: radii of the robust accuracies, pixel units; empty: those of the results files,
+            and for the main numbers the first one at which the attacks of all files searched.
         level: level of each single interval.
         correction: how p-values are adjusted for the number of comparisons.
     """

@@ -56,7 +56,8 @@ def difference_note(level: float, family: Family) -> str:
         "of images on which the first number is larger (for accuracies: only the first model is "
         f"correct), then the second. Interval: level {100 * level:g} %, pointwise (for one row "
         "alone). p: exact two-sided test, McNemar's for accuracies, the sign test for other "
-        "numbers. Where a distance is infinite, medians are compared and there is no interval. "
+        "numbers. Distances and certified radii of misclassified images are 0. Where one is "
+        "infinite, medians are compared and there is no interval. "
         f"{family.statement}"
     )
 

@@ -27,8 +27,11 @@ LOOKS = {
 """Colour and mark of each claim."""
 
 VERDICTS = {"clear": "tab:green", "suspect": "tab:orange", "masked": "tab:red"}
-STYLES = ("s-", "o--", "^:")
+STYLES = (("s", "-"), ("o", "--"), ("^", ":"))
+"""Mark and line of a certified curve."""
 
+NEAREST = "nearest adversarial, median, misclassified at 0"
+"""Name of the attacked distances."""
 
 MARKS = {"attacked": "Xv^<P", "certified": ">d*p8"}
 """Marks of accuracies within a ball, one for each ball that the files have."""
@@ -82,16 +85,21 @@ def figure_of(rows: Sequence[Overview]) -> Figure:
 
 
 def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
-    """Certified accuracy at the attainable radii, with bands of 95 %."""
+    """Certified accuracy at the attainable radii, with bands of 95 %.
+
+    Up to a radius at least the accuracy at it is certified, so the curve is made of steps.
+    """
     for model, row in zip(names(rows), rows, strict=True):
         for curve in row.certified_curves:
             points = [point for point in curve.points if point.attainable]
             radii, values = [point.radius for point in points], [point.value for point in points]
             low, high = [point.lower for point in points], [point.upper for point in points]
             name = f"{model}, {curve.name} (certified)"
-            style = STYLES[len(axes.lines) // 10 % len(STYLES)]  # colours repeat after ten
-            (line,) = axes.plot(radii, values, style, markersize=4, label=name)
-            axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
+            mark, dashes = STYLES[len(axes.lines) // 10 % len(STYLES)]  # colours repeat after ten
+            look: Any = {"marker": mark, "linestyle": dashes, "markersize": 4, "label": name}
+            (line,) = axes.step(radii, values, where="pre", **look)
+            band: Any = {"color": line.get_color(), "alpha": 0.13, "linewidth": 0, "step": "pre"}
+            axes.fill_between(radii, low, high, **band)
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -148,7 +156,7 @@ def _distances(axes: Axes, rows: Sequence[Overview], norm: str) -> None:
     """Distances and estimated radii of the models whose numbers are in ``norm``."""
     of_norm = [(place, row) for place, row in enumerate(rows) if (row.norm or "") == norm]
     for claim, name, mark, values in (
-        ("attacked", "nearest adversarial, median", "X", [row.distance for _, row in of_norm]),
+        ("attacked", NEAREST, "X", [row.distance for _, row in of_norm]),
         ("estimated", "ρ-bound, mean", "P", [row.rho_bound for _, row in of_norm]),
         ("estimated", "L-bound, mean", "D", [row.l_bound for _, row in of_norm]),
         ("estimated", "ω-bound, mean", "d", [row.omega_bound for _, row in of_norm]),

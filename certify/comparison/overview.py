@@ -17,10 +17,10 @@ from robcert.certify import (
 from robcert.certify.attacks import ATTACK, share_at, survives
 from robcert.certify.auditing import (
     CLEAN,
-    SAME_RADIUS,
     audit_record,
     labelled,
     summarise_clean,
+    with_check,
 )
 from robcert.certify.local_linearity import LINEARITY
 from robcert.certify.masking import MASKING
@@ -29,14 +29,16 @@ from robcert.certify.smoothing import SMOOTHING
 from robcert.certify.store import plain
 from robcert.certify.verification import VERIFY
 
+from .common_ball import searched
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from robcert.certify.masking import MaskingSummary
     from robcert.certify.smoothing import CertifiedAccuracy, SmoothingSummary
     from robcert.certify.stats import Proportion
     from robcert.certify.store import AnalysisGroup, ResultStore, Schema
-    from robcert.certify.verification import VerificationSummary
 
     S = TypeVar("S")
 
@@ -115,6 +117,9 @@ class Overview:
         attacked: attacked: robust accuracy at ``epsilon`` under the suite of attacks.
         proven: certified: accuracy of the model itself at ``epsilon``.
         epsilon: radius of both, pixel units.
+        own_epsilon: radius that the last attacks in this norm were run for.
+        by_distance: whether no attack searched within ``epsilon``, so that ``attacked`` follows
+            from the smallest distances found.
         norm: its norm, and that of the estimates.
         distance: attacked: median distance of the nearest adversarial example.
         gamma: estimated: mean local linearity error.
@@ -137,6 +142,8 @@ class Overview:
     attacked: AccuracyInterval | None
     proven: AccuracyInterval | None
     epsilon: float | None
+    own_epsilon: float | None
+    by_distance: bool
     norm: str | None
     distance: float | None
     gamma: float | None
@@ -181,10 +188,11 @@ def overview(
     positive = [point for point in runs[-1].certified_accuracy if point.radius > 0] if runs else []
     certified = min(positive, key=lambda point: point.radius, default=None)
     at = attack.headline_epsilon if attack is not None and epsilon is None else epsilon
-    attacked, distance = None, None
+    attacked, distance, by_distance = None, None, False
     if attack is not None and at is not None:
-        strongest, attacked = _strongest(store, attack.norm, at)
+        strongest, attacked = _strongest(store, attack.norm, at, check)
         distance = attacks.summarise(store, strongest.path).median_distance
+        by_distance = not searched(strongest, at)
     accuracy = _clean_accuracy(store)
     l_bound, omega_bound, rho_bound = (
         None if bounds is None or name not in bounds.radius else bounds.radius[name].mean
@@ -198,8 +206,10 @@ def overview(
         images=len(store.indices),
         clean=AccuracyInterval.of(accuracy, None if accuracy is None else accuracy.n),
         attacked=attacked,
-        proven=_proven(_last(store, VERIFY, verification.summarise, norm), at),
+        proven=_proven(store, norm, at),
         epsilon=None if attacked is None else at,
+        own_epsilon=None if attack is None else attack.headline_epsilon,
+        by_distance=by_distance,
         norm=norm if norm is not None or bounds is None else bounds.norm,
         distance=distance,
         gamma=None if gamma is None else _finite(gamma.gamma.mean),
@@ -240,12 +250,16 @@ def _clean_accuracy(store: ResultStore) -> Proportion | None:
     return max(reversed(found), key=lambda one: one.n, default=None)
 
 
-def _proven(proofs: VerificationSummary | None, epsilon: float | None) -> AccuracyInterval | None:
-    """Certified accuracy of the model itself at ``epsilon``; None where it was not decided."""
-    if proofs is None or epsilon is None:
+def _proven(store: ResultStore, norm: str | None, epsilon: float | None) -> AccuracyInterval | None:
+    """Certified accuracy of the model itself at ``epsilon``, by certified radii; None without any.
+
+    In one norm, of the last table.
+    """
+    key = _last(store, VERIFY, lambda _, path: path, norm)
+    if key is None or epsilon is None:
         return None
-    near = [one for one in proofs.certified_accuracy if abs(one.epsilon - epsilon) <= SAME_RADIUS]
-    return AccuracyInterval.of(near[0], near[0].n) if near else None
+    found = verification.certified_at(store, key, epsilon)
+    return AccuracyInterval.of(found, found.n)
 
 
 def _tables(store: ResultStore, schema: Schema) -> list[AnalysisGroup]:
@@ -265,9 +279,12 @@ def _last(
 
 
 def _strongest(
-    store: ResultStore, norm: str, epsilon: float
+    store: ResultStore, norm: str, epsilon: float, check: MaskingSummary | None
 ) -> tuple[AnalysisGroup, AccuracyInterval | None]:
-    """The attack table with the lowest robust accuracy at ``epsilon``, and that accuracy."""
+    """The attack table with the lowest robust accuracy at ``epsilon``, and that accuracy.
+
+    It is that of the masking check on the same images where that is lower.
+    """
     tables = [table for table in _tables(store, ATTACK) if table.settings["norm"] == norm]
     most = max(len(table.indices) for table in tables)
     found = []
@@ -275,6 +292,7 @@ def _strongest(
         indices = table.indices[table.computed(table.indices)]
         if len(table.indices) == most:
             share = share_at(survives(store, table, indices, epsilon), epsilon)
+            share = with_check(share, attacks.summarise(store, table.path), check)
             found.append((share.value, table, AccuracyInterval.of(share, len(indices))))
     _, table, accuracy = min(reversed(found), key=lambda entry: entry[0])
     return table, accuracy

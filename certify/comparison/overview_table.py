@@ -69,6 +69,10 @@ def _columns(rows: Sequence[Overview]) -> list[_Column]:
         own = ["" if ball_of(row) == ball else f" at {ball_of(row)}" for row in rows]
         return tuple(_share(share, more) for share, more in zip(shares, own, strict=True))
 
+    attacked = tuple(
+        f"{cell}, by distance" if row.by_distance else cell
+        for cell, row in zip(at_ball([row.attacked for row in rows]), rows, strict=True)
+    )
     accuracies = "Accuracies: clean, attacked and certified."
     means = "γ and bounds: means over the images, bounds in pixel units of [0, 1]."
     between = "The robust accuracy of a model lies between its certified and its attacked one."
@@ -79,7 +83,7 @@ def _columns(rows: Sequence[Overview]) -> list[_Column]:
     return [
         _Column("clean measured", tuple(_share(row.clean) for row in rows), accuracies, True),
         _Column(f"{ball} certified", at_ball([row.proven for row in rows]), between),
-        _Column(f"{ball} attacked", at_ball([row.attacked for row in rows]), always=True),
+        _Column(f"{ball} attacked", attacked, always=True),
         _Column("γ estimated", tuple(decimal(row.gamma, 3) for row in rows), means),
         _Column("ρ-bound estimated", tuple(decimal(row.rho_bound, 3) for row in rows), means),
         _Column("L-bound estimated", tuple(decimal(row.l_bound, 3) for row in rows), means),
@@ -103,9 +107,23 @@ def _share(share: AccuracyInterval | None, more: str = "") -> str:
 def _differences(rows: Sequence[Overview]) -> list[str]:
     """Sentences on what the rows do not have in common."""
     said = []
-    if len({(row.epsilon, row.norm, row.radius) for row in rows}) > 1:
+    balls = {ball_of(row) for row in rows if row.epsilon is not None}
+    smoothed = {row.radius for row in rows if row.radius is not None}
+    if len(balls) > 1 or len(smoothed) > 1:
         said.append(
             "The files have different radii: a cell that is not at the header's names its own."
+        )
+    moved = [
+        f"that of {name} is {pixel(row.own_epsilon)}"
+        for name, row in zip(names(rows), rows, strict=True)
+        if row.epsilon is not None and pixel(row.epsilon) != pixel(row.own_epsilon)
+    ]
+    if moved and len(balls) == 1:
+        said.append(f"The files have different radii first: {', '.join(moved)}.")
+    if any(row.by_distance for row in rows):
+        said.append(
+            "By distance: no attack searched within the radius; the accuracy follows from the "
+            "smallest distances found."
         )
     margins = dict.fromkeys(margin_name(row.margin) for row in rows if row.margin)
     if len(margins) > 1 or "probability margin" in margins:

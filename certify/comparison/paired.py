@@ -12,7 +12,6 @@ which is all comparisons of one command, can be adjusted for their number.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +35,7 @@ from robcert.certify.store import OF_MODEL
 from robcert.certify.tables import pixel
 from robcert.certify.verification import VERIFY
 
+from .common_ball import searched
 from .difference import ComparisonSettings, Difference
 
 if TYPE_CHECKING:
@@ -310,13 +310,6 @@ def _verification(pair: PairedTable) -> Iterator[Difference]:
         yield pair.accuracies(quantity, Kind.CERTIFIED, a >= epsilon, b >= epsilon)
     quantity = f"radius of the model itself {claim}{effort}"
     yield pair.numbers(quantity, Kind.CERTIFIED, a, b)
-
-
-def searched(table: AnalysisGroup, epsilon: float) -> bool:
-    """Whether attacks at a radius searched within ``epsilon``, or the table has none."""
-    settings = table.settings
-    radii = [*(settings.get("radii") or ()), *(settings.get("reported_radii") or ())]
-    return not radii or any(math.isclose(epsilon, radius, rel_tol=1e-9) for radius in radii)
 
 
 def _holds(radii: Iterable[float], epsilon: float) -> bool:

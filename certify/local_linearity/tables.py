@@ -65,7 +65,8 @@ def _implied(runs: Sequence[LinearitySummary]) -> Iterator[Table]:
             " By γ alone: Proposition C.2, an approximation that omits the error of the "
             "Gauss–Newton model; the next columns give the share of images for which it holds."
         )
-    yield Table("change of the loss within ε", "estimated", header, rows, note)
+    title = f"change of the loss within ε ({', '.join(dict.fromkeys(run.norm for run in runs))})"
+    yield Table(title, "estimated", header, rows, note)
 
 
 def _change_of(run: LinearitySummary, *, alone: bool) -> tuple[str, ...]:

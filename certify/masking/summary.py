@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.attacks import distance_limit, one_input_only
-from robcert.certify.store import ledger
+from robcert.certify.store import BY_DISTANCE, ledger
 from robcert.certify.tables import percent
 
 from .checklist import ATTACKS, WITHOUT_GRADIENT, Facts, indicators_of
@@ -155,7 +155,7 @@ def _by_chance(columns: Columns) -> float | None:
 def _earlier(store: ResultStore, group: AnalysisGroup) -> NDArray[np.int8]:
     """1 where an attack in the file succeeded within the radius, 0 where none did, -1 unknown."""
     within = np.full(len(store.indices), -1, np.int8)
-    for attack in store.existing("attack"):
+    for attack in (table for schema in BY_DISTANCE for table in store.existing(schema)):
         if attack.settings["norm"] == group.settings["norm"]:
             distance = np.asarray(attack.column("distance"), dtype=np.float64)
             found = distance <= distance_limit(attack, float(group.settings["epsilon"]))

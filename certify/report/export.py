@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import SCHEMAS, results, verdict_of
 from robcert.certify.smoothing import certified_radii
-from robcert.certify.store import ledger, plain
-from robcert.certify.tables import Table
+from robcert.certify.store import EVIDENCE_LOSSES, ledger, plain
+from robcert.certify.tables import Table, pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Sequence
 
     from robcert.certify.store import AnalysisGroup, ResultStore
 
@@ -27,11 +25,20 @@ def groups(store: ResultStore) -> list[AnalysisGroup]:
 
 
 def csv_lines(store: ResultStore, group: AnalysisGroup) -> Iterator[str]:
-    """Finished rows of ``group`` as CSV: index and label, then the columns of one number."""
-    by_image = next(s for s in SCHEMAS if s.name == group.schema_name).axis == "image"
-    rows = group.indices
-    names = [name for name in group.columns if _one_number(group, name, rows)]
-    columns = [group.column(name, rows).tolist() for name in names]
+    """Finished rows of ``group`` as CSV: index and label, then its columns without the images.
+
+    A column with further axes is one for each of their entries: ``status@2/255``.
+    """
+    schema = next(schema for schema in SCHEMAS if schema.name == group.schema_name)
+    by_image, rows = schema.axis == "image", group.indices
+    names: list[str] = []
+    columns: list[list[Any]] = []
+    for column in schema.columns:
+        if column.name in group.columns and not column.images:
+            values = group.column(column.name, rows)
+            ends = _entries(store, group, column.trailing, values.shape[1:])
+            names += [f"{column.name}{end}" for end in ends]
+            columns += values.reshape(len(rows), len(ends)).T.tolist()
     if by_image:
         labels = store.labels[store.rows(rows)]
         columns = [rows.tolist(), labels.tolist(), *columns]
@@ -99,8 +106,25 @@ def columns_table(group: AnalysisGroup) -> Table:
     return Table(group.path.strip("/"), "", ("column", "claim", "unit", "meaning"), rows)
 
 
-def _one_number(group: AnalysisGroup, name: str, rows: NDArray[np.int64]) -> bool:
-    return name != "computed" and group.column(name, rows[:1]).ndim == 1
+def _entries(
+    store: ResultStore, group: AnalysisGroup, axes: Sequence[str], sizes: Sequence[int]
+) -> list[str]:
+    """Ends of the names of a column's entries, in their order; one empty end without ``axes``."""
+    named = [_places(store, group, axis, size) for axis, size in zip(axes, sizes, strict=True)]
+    return ["".join(f"@{place}" for place in places) for places in product(*named)]
+
+
+def _places(store: ResultStore, group: AnalysisGroup, axis: str, size: int) -> list[str]:
+    """Entries of an axis in words, by the list of them that the table has, else their numbers."""
+    listed: Any = EVIDENCE_LOSSES if axis == "loss" else None
+    parts = group.path.strip("/").split("/")
+    for length in (len(parts), 2):  # a table of samples is in the one that they belong to
+        table = store.at("/".join(parts[:length]))
+        listed = listed or table.attribute(f"{axis}s", table.settings.get(f"{axis}s"))
+    if not isinstance(listed, list | tuple):
+        listed = ()
+    found = [pixel(one) if isinstance(one, float) else str(one) for one in listed]
+    return found if len(set(found)) == size else [str(place) for place in range(size)]
 
 
 def _line(values: list[Any]) -> str:

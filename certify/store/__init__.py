@@ -1,5 +1,6 @@
 """The results file: tables, attributes, images, the ledger."""
 
+from .adversarial import BY_DISTANCE, CHECKS, nearest_adversarial
 from .column import Column, Schema, declare
 from .evidence import LOSSES as EVIDENCE_LOSSES
 from .evidence import Evidence, evidence_about, sided
@@ -10,6 +11,8 @@ from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import INPUT_STEP, OF_MODEL, AnalysisGroup, ResultStore
 
 __all__ = [
+    "BY_DISTANCE",
+    "CHECKS",
     "COMPUTED",
     "EVIDENCE_LOSSES",
     "FORMAT",
@@ -31,6 +34,7 @@ __all__ = [
     "evidence_about",
     "examine",
     "ledger",
+    "nearest_adversarial",
     "plain",
     "radii_of",
     "shown",

@@ -20,6 +20,7 @@ import numpy as np
 from robcert.certify.core import Kind
 from robcert.certify.errors import ContradictionError
 
+from .adversarial import CHECKS, ball_of, checked_distance
 from .evidence import evidence_about, sided
 
 if TYPE_CHECKING:
@@ -130,6 +131,18 @@ def _proven(store: ResultStore) -> Iterator[Comparison]:
         for other in store.existing("verify"):
             if other.settings["norm"] == norm and np.isfinite(own := _met(other, attacks)).any():
                 yield _compared_proven(store, verified, _Named(other.path, own))
+        yield from _checked(store, verified)
+
+
+def _checked(store: ResultStore, verified: AnalysisGroup) -> Iterator[Comparison]:
+    """Certified radii that the masking check refutes; one that it does not is no comparison."""
+    for schema in CHECKS:
+        for table in store.existing(schema):
+            if ball_of(table)[0] == verified.settings["norm"]:
+                distance = checked_distance(store, table) * (1 + ATTACKED_AT_RADIUS)
+                found = _compared_proven(store, verified, _Named(table.path, distance))
+                if found.count:
+                    yield found
 
 
 def _farthest(attack: AnalysisGroup) -> NDArray[np.float64]:

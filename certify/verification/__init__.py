@@ -8,7 +8,14 @@ from .properties import Answer, PropertySettings, PropertySummary, check_propert
 from .prover import Prover
 from .schema import VERIFY, Status
 from .settings import VerificationSettings
-from .summary import AccuracyBracket, ProvenAccuracy, VerificationSummary, finished, summarise
+from .summary import (
+    AccuracyBracket,
+    ProvenAccuracy,
+    VerificationSummary,
+    certified_at,
+    finished,
+    summarise,
+)
 from .tables import between, tables
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "VerificationSummary",
     "analyse",
     "between",
+    "certified_at",
     "charts",
     "check_property",
     "finished",

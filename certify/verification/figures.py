@@ -49,9 +49,9 @@ def _brackets(store: ResultStore, summary: VerificationSummary, group: AnalysisG
     order = np.lexsort((distance, radius))
     caption = (
         "One column per image, sorted by certified radius. Within the green part no input has "
-        "another class (certified); at the red mark an adversarial image was found (attacked); the "
-        "true distance of the nearest one lies in between. Where a column reaches the top without "
-        "a mark, none was found, or it lies beyond the axis."
+        "another class (certified); at the red mark or nearer an adversarial image was found "
+        "(attacked); the true distance of the nearest one lies in between. Where a column reaches "
+        "the top without a mark, none was found, or it lies beyond the axis."
     )
     content = Brackets(
         radius[order], distance[order], "images", f"distance ({summary.norm}), pixel units"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.stats import Proportion, proportion
-from robcert.certify.store import ledger, plain
+from robcert.certify.store import ledger, nearest_adversarial, plain
 
 from .outcome import Arithmetic, Method, Open
 from .schema import METHODS, REASONS
@@ -205,6 +205,15 @@ def summarise(store: ResultStore, key: str) -> VerificationSummary:
     )
 
 
+def certified_at(store: ResultStore, key: str, epsilon: float) -> ProvenAccuracy:
+    """Certified accuracy at any radius, by the stored radii of the table at path ``key``.
+
+    At a radius at which images were not decided it may be lower than proofs there would make it.
+    """
+    group = store.at(key)
+    return _proven(np.asarray(group.column("radius", finished(group)), np.float64), epsilon)
+
+
 def finished(group: AnalysisGroup) -> NDArray[np.int64]:
     """Images of the result; a time budget of the whole run may have excluded some."""
     indices = group.indices
@@ -218,13 +227,7 @@ def known_distances(
 
     Attacked, pixel units; 0 where misclassified, inf where none is known.
     """
-    nearest = np.asarray(group.column("distance", indices), np.float64)
-    for schema in ("attack", "transfer", "verify"):
-        for table in store.existing(schema):
-            if table.settings["norm"] == group.settings["norm"]:
-                found = np.asarray(table.column("distance", indices), np.float64)
-                nearest = np.fmin(nearest, found)  # NaN where the table has no row
-    return nearest
+    return nearest_adversarial(store, str(group.settings["norm"]), indices)
 
 
 def timed_out(group: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -248,7 +251,7 @@ def _bracket(
     """The bracket at the radius number ``place`` of the table."""
     epsilon = float(group.attribute("epsilons")[place])
     certified = group.column("radius", indices) >= epsilon
-    unbroken = distance > epsilon
+    unbroken = (distance > epsilon) | certified  # the radius of a masking check is rounded
     undecided = unbroken & ~certified
     reasons = group.column("reason", indices[undecided])[:, place]
     counts = {

@@ -67,14 +67,15 @@ def _unfinished(summary: VerificationSummary) -> Table:
             counts.setdefault(what, []).append(f"{one.images} at {pixel(entry.epsilon)}")
     rows = tuple((*what, ", ".join(images)) for what, images in counts.items())
     header = ("open for", "complete bounds", "proofs ended", "images")
-    return Table("open images", "measured", header, rows, " ".join(summary.advice))
+    title = f"open images ({summary.norm})"
+    return Table(title, "measured", header, rows, " ".join(summary.advice))
 
 
 def _radii(summary: VerificationSummary) -> Table:
     radius = summary.radius
     rows = (
         ("mean, 0 where misclassified", pixel(radius.mean)),
-        ("median", pixel(radius.median)),
+        ("median, 0 where misclassified", pixel(radius.median)),
         ("largest", pixel(radius.largest)),
         ("images with a radius above 0", f"{radius.positive} of {summary.n}"),
         ("median gap to the attacked distance", pixel(radius.median_gap)),
@@ -99,4 +100,5 @@ def _course(summary: VerificationSummary) -> Table:
     note = ""
     if summary.timed_out:
         note = "Where the budget ended the proofs, another run may certify more or less."
-    return Table("proofs", "measured", ("what", "value"), tuple(rows), note)
+    title = f"proofs ({summary.norm})"
+    return Table(title, "measured", ("what", "value"), tuple(rows), note)

@@ -109,7 +109,11 @@ def test_no_twin_is_built_of_a_graph_that_cannot_be_limited(tmp_path: Path) -> N
         ("--call-limit", "0s", "call_limit must be a positive finite number, got 0"),
         ("--memory-limit", "much", "'much' is not a size of memory; write 900M or 8G"),
         ("--memory-limit", "0", "memory_limit must be at least 1, got 0"),
-        ("--memory-limit", "90M", "one image needs more than"),
+        (
+            "--memory-limit",
+            "90M",
+            "one image needs more than 90 MiB of memory beside",
+        ),
     ],
 )
 def test_limits_are_checked(option: str, value: str, line: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from robcert.certify.numerics import saturated, whole_vectors
 
-from .common import floats, with_slope
+from .common import floats, scalar, with_slope
 from .operator_table import Gradient, elementwise, operator
 
 _SIGN_WIDTH = 0.01
@@ -114,11 +114,16 @@ def clip_by_attributes(
     return x if min_ is None and max_ is None else saturated(x, min_, max_)
 
 
-@operator("Clip", since=11, host=("low", "high"))
+@operator("Clip", since=11, limits=("low", "high"))
 def clip(
     x: Tensor, low: Tensor | float | None = None, high: Tensor | float | None = None
 ) -> Tensor:
     """``x`` between two numbers; the upper one wins where they cross."""
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        for limit, bounded in ((low, torch.maximum), (high, torch.minimum)):
+            if (value := scalar(limit, x)) is not None:
+                x = bounded(x, value)
+        return x
     (lower,) = floats(low) or (None,)
     (upper,) = floats(high) or (None,)
     if not x.is_floating_point():

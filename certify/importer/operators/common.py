@@ -34,6 +34,14 @@ def floats(value: Tensor | Sequence[float] | float | None) -> tuple[float, ...]:
     return (float(value),) if isinstance(value, int | float) else tuple(float(n) for n in value)
 
 
+def scalar(value: Tensor | Sequence[float] | float | None, like: Tensor) -> Tensor | None:
+    """The one number in ``value`` as a tensor without axes, of the type of ``like``."""
+    if not isinstance(value, Tensor):
+        numbers = floats(value)
+        return like.new_tensor(numbers[0]) if numbers else None
+    return value.reshape(()).to(like) if value.numel() else None
+
+
 def axis_within(axis: int, n_axes: int) -> int:
     """``axis`` counted from the front."""
     if not -n_axes <= axis < max(n_axes, 1):

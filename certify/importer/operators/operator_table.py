@@ -43,6 +43,8 @@ class Operator:
         since: first opset version with this meaning.
         gradient: what backpropagation gives.
         host: inputs wanted as Python numbers (shapes, axes); constants among them arrive as such.
+        limits: inputs that may be Python numbers or tensors of one element; constants arrive as
+            numbers, unless the graph computes them and is to show how.
         ignore: attributes that do not change the outputs.
         parameters: names of the inputs in order; a variadic operator repeats its last one.
         n_required: how many of them must be there.
@@ -56,6 +58,7 @@ class Operator:
     since: int
     gradient: Gradient
     host: frozenset[str]
+    limits: frozenset[str]
     ignore: frozenset[str]
     parameters: tuple[str, ...]
     n_required: int
@@ -86,6 +89,7 @@ def operator(
     domain: str = "",
     gradient: Gradient = Gradient.TRUE,
     host: Iterable[str] = (),
+    limits: Iterable[str] = (),
     ignore: Iterable[str] = (),
 ) -> Callable[[Function], Function]:
     """Decorator that enters a function under every one of ``names``."""
@@ -102,6 +106,7 @@ def operator(
             since,
             gradient,
             frozenset(host),
+            frozenset(limits),
             frozenset(ignore),
             tuple(name for name in kinds if name not in keywords),
             len(lacking_default - keywords),
@@ -133,6 +138,7 @@ def elementwise(function: Function, *names: str, n_inputs: int = 1, since: int =
         function,
         since,
         Gradient.TRUE,
+        empty,
         empty,
         ignore,
         parameters,

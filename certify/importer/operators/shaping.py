@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
 
-from .common import Ints, axes_within, checked_size, floats, ints
+from .common import Ints, axes_within, checked_size, floats, ints, scalar
 from .operator_table import operator
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def pad_by_attributes(
     return pad(x, pads, value, mode=mode)
 
 
-@operator("Pad", since=11, host=("pads", "value", "axes"))
+@operator("Pad", since=11, host=("pads", "axes"), limits=("value",))
 def pad(
     x: Tensor,
     pads: Ints,
@@ -172,8 +172,11 @@ def pad(
     after = {axis: margins[n + i] for i, axis in enumerate(chosen)}
     checked_size([s + before.get(i, 0) + after.get(i, 0) for i, s in enumerate(x.shape)])
     if mode == "constant":
-        (fill,) = floats(value) or (0.0,)
         pairs = [m for i in reversed(range(x.ndim)) for m in (before.get(i, 0), after.get(i, 0))]
+        if isinstance(value, Tensor) and (filling := scalar(value, x)) is not None:
+            inside = functional.pad(torch.ones(x.shape, dtype=torch.bool, device=x.device), pairs)
+            return torch.where(inside, functional.pad(x, pairs), filling)
+        (fill,) = floats(value) or (0.0,)
         return functional.pad(x, pairs, value=fill if x.is_floating_point() else int(fill))
     for axis in chosen:
         if before[axis] or after[axis]:

@@ -40,9 +40,14 @@ class RunLimits:
         """Longest time of a call on ``rows`` images."""
         return SECONDS + SECONDS_PER_IMAGE * rows if self.seconds is None else self.seconds
 
+    @property
+    def allowed(self) -> int:
+        """Bytes that the model may use beside its file."""
+        return MEMORY if self.memory is None else self.memory
+
     def address_space(self, size: int) -> int:
         """Bytes of address space of a process that runs a file of ``size`` bytes."""
-        return (MEMORY if self.memory is None else self.memory) + MEMORY_PER_BYTE * size
+        return self.allowed + MEMORY_PER_BYTE * size
 
 
 UNLIMITED_ROWS = 2**31

@@ -91,7 +91,8 @@ def try_model(
     if "error" in answer:
         raise ModelFileError(answer["error"], hint=answer["hint"])
     if "out_of_memory" in answer:
-        message = f"{path}: one image needs more than {gibibytes(memory)} of memory"
+        allowed = gibibytes(limits.allowed)
+        message = f"{path}: one image needs more than {allowed} of memory beside the file itself"
         hint = "a small file can declare tensors of any size; --memory-limit allows more"
         raise ModelFileError(message, hint=hint)
     outputs = {

@@ -236,5 +236,6 @@ def _failure(source: WorkerSource, header: dict[str, Any]) -> ModelFileError:
     """The error that the worker told of."""
     if "error" in header:
         return ModelFileError(header["error"])
-    message = f"the model needs more than {gibibytes(source.memory)} of memory on these images"
+    allowed = gibibytes(source.limits.allowed)
+    message = f"the model needs more than {allowed} of memory on these images"
     return ModelFileError(message, hint="--memory-limit allows more")

@@ -12,7 +12,7 @@ from onnx import GraphProto, TensorProto
 from torch import Tensor, fx, nn
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
-from robcert.certify.model import GraphNode, name_source, source_of
+from robcert.certify.model import GraphNode, is_recording, name_source, source_of
 
 from .. import operators as _operators  # noqa: F401  fills the table
 from ..graph.elements import tensor_of
@@ -60,6 +60,18 @@ def first_line(error: Exception) -> str:
 def like_device(x: Tensor, like: Tensor) -> Tensor:
     """``x`` where ``like`` is."""
     return x.to(like.device)
+
+
+def numbers_from_pixels(x: Tensor) -> Tensor:
+    """``x``, whose entries a call is going to read as Python numbers.
+
+    Raises:
+        RuntimeError: the operations are being recorded, which would make constants of them.
+    """
+    if is_recording():
+        message = "the node reads a number that is computed from the pixels"
+        raise RuntimeError(message)
+    return x
 
 
 def as_double(x: Tensor) -> Tensor:
@@ -236,8 +248,12 @@ class Builder:
         on_host = not constant and (node.proto.op_type in SHAPE_SOURCES or device is None)
         arguments: list[Any] = []
         for position, value in enumerate(inputs):
-            wants_numbers = row.parameter(position) in row.host
-            arguments.append(self._call_argument(value, device, on_host, wants_numbers))
+            name = row.parameter(position)
+            if name in row.limits and value is not None and value.source is None:
+                arguments.append(self._limit(value, device, on_host))
+            else:
+                wants_numbers = name in row.host
+                arguments.append(self._call_argument(value, device, on_host, wants_numbers))
         emitted = {
             name: self._attribute(value, on_host) if isinstance(value, Tensor) else value
             for name, value in keywords.items()
@@ -272,7 +288,14 @@ class Builder:
             return self._attribute(value.content, on_host)
         if value.on_host and not on_host and not wants_numbers:
             return self.graph.call_function(like_device, (value.content, device))
+        if wants_numbers and not value.on_host:
+            return self.graph.call_function(numbers_from_pixels, (value.content,))
         return value.content
+
+    def _limit(self, value: Value, device: Any, on_host: bool) -> Any:
+        """A limit as the emitted call takes it: a number where it is a constant."""
+        constant = isinstance(value.content, Tensor)
+        return self._call_argument(value, device, on_host, wants_numbers=constant)
 
     def _attribute(self, tensor: Tensor, on_host: bool) -> fx.Node:
         """Node that reads a constant; buffers follow the module to its device, host ones stay."""

@@ -32,6 +32,7 @@ from ..network import (
     Node,
     Relu,
     Window,
+    by_row,
     cut,
     joined,
     widened,
@@ -328,6 +329,6 @@ def _added(first: Rows, second: Rows, shape: tuple[int, ...]) -> Rows:
 
 def _weighted(coefficients: Tensor, error: Tensor) -> Tensor:
     """``sum(|coefficients| * error)`` of each row; no gradient: it is too small to steer by."""
-    flat = coefficients.detach().flatten(1).abs()
+    flat = by_row(coefficients.detach()).abs()
     safety = 1 + 2 * (flat.shape[1] + 4) * UNIT[flat.dtype]  # a sum of positive numbers
     return (flat @ error.flatten().to(flat.dtype)).double() * safety

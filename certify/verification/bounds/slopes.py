@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..network import by_row
 from .propagation import Splits
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Units:
         parts = []
         for at, places in self.places.items():
             if at in values:
-                parts.append(values[at].flatten(1)[:, places])
+                parts.append(by_row(values[at])[:, places])
         return torch.cat(parts, dim=1)
 
     @property

@@ -8,7 +8,16 @@ from .selection import Select
 from .trace import traced
 from .translate import translated
 from .weights import Weighted
-from .window import Window, cut, joined, positions_within, widened, window_shape, window_size
+from .window import (
+    Window,
+    by_row,
+    cut,
+    joined,
+    positions_within,
+    widened,
+    window_shape,
+    window_size,
+)
 
 __all__ = [
     "Activation",
@@ -23,6 +32,7 @@ __all__ = [
     "Select",
     "Weighted",
     "Window",
+    "by_row",
     "cut",
     "joined",
     "positions_within",

@@ -12,6 +12,7 @@ from .combination import Combination
 from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .selection import Select
 from .weights import Weighted
+from .window import by_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class Network:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scores ``(b, k)`` of inputs ``x (b, *input shape)``."""
-        return self.values(x)[self.output].flatten(1)
+        return by_row(self.values(x)[self.output])
 
 
 def _constants(node: Node) -> list[Tensor]:

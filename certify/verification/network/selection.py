@@ -12,6 +12,7 @@ from torch import Tensor
 from .nodes import Affine, Shape
 from .window import (
     Window,
+    by_row,
     cut,
     enclosing,
     inner,
@@ -120,7 +121,7 @@ class Select(Affine):
 
     def apply(self, arguments: Sequence[Tensor], *, constant: bool = True) -> Tensor:
         """See :class:`Affine`."""
-        flat = torch.cat([argument.flatten(1) for argument in arguments], dim=1)
+        flat = torch.cat([by_row(argument) for argument in arguments], dim=1)
         if self.reshapes:
             return flat.view(len(flat), *self.shape)
         index = self.index.flatten()
@@ -156,7 +157,7 @@ class Select(Affine):
 
     def transpose(self, rows: Tensor, window: Window | None = None) -> tuple[Tensor, ...]:
         """See :class:`Affine`."""
-        flat = rows.flatten(1)
+        flat = by_row(rows)
         if self.reshapes and window is None:
             return (flat.view(len(flat), *self.shapes[0]),)
         return tuple(uses.gathered(flat) for uses in self._uses(window))

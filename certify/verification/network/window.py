@@ -15,6 +15,11 @@ from torch import Tensor
 Window = tuple[tuple[int, int], ...]
 
 
+def by_row(values: Tensor) -> Tensor:
+    """``values (n, ...)`` as a matrix ``(n, m)``, one row each; a number each has m = 1."""
+    return values.flatten(1) if values.ndim > 1 else values[:, None]
+
+
 def narrowed(window: Window, shape: tuple[int, ...]) -> Window | None:
     """The window, or None if it is all of ``shape``.
 
@@ -94,4 +99,5 @@ def inner(rows: Tensor, values: Tensor | None, window: Window | None = None) -> 
     """``sum(rows * values)`` of each row on the window, added up in float64."""
     if values is None:
         return torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    return (rows * cut(values, window).to(rows.dtype)).flatten(1).sum(1, dtype=torch.float64)
+    weighted = rows * cut(values, window).to(rows.dtype)
+    return by_row(weighted).sum(1, dtype=torch.float64)

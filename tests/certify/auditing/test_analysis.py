@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.suites import Suite
 from robcert.certify.auditing import analysis as audit
 from robcert.certify.auditing.settings import PARTS, AuditSettings, selected
+from robcert.certify.comparison.overview import overview
 from robcert.certify.core import Norm
 from robcert.certify.data.load import ImageSet, from_arrays
 from robcert.certify.errors import InvalidParameterError
@@ -176,6 +178,26 @@ def test_csv_holds_the_stored_numbers(audited: tuple[Path, dict[str, Any]]) -> N
     assert "adversarial" not in rows[0]
 
 
+def test_csv_holds_what_a_column_has_for_each_radius_and_loss(
+    audited: tuple[Path, dict[str, Any]],
+) -> None:
+    for schema, column, ends in (
+        ("verify", "status", ["8/255", "1/255", "2/255", "4/255", "16/255"]),
+        ("bounds-sample", "residual", ["1/255", "2/255", "4/255", "8/255", "16/255"]),
+        ("evidence", "loss_change", ["ce", "margin", "prob-margin"]),
+    ):
+        with ResultStore.read(audited[0]) as store:
+            (group,) = store.existing(schema)
+            stored, name = group.column(column, group.indices), group.path
+        ended = robcert("show", audited[0], "--group", name, "--format", "csv")
+        rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+        found = [[float(row[f"{column}@{end}"]) for end in ends] for row in rows]
+        assert np.array_equal(found, stored, equal_nan=True), schema
+        assert [key for key in rows[0] if key.startswith(f"{column}@")] == [
+            f"{column}@{end}" for end in ends
+        ]
+
+
 def test_csv_of_several_groups_asks_which(audited: tuple[Path, dict[str, Any]]) -> None:
     ended = robcert("show", str(audited[0]), "--format", "csv")
     assert ended.status == 2
@@ -226,6 +248,33 @@ def test_a_budget_that_is_used_up_leaves_the_reason(tmp_path: Path) -> None:
         session = Session(classifier, images, chosen, store, deadline=0.0)
         summary = audit.summarise(store, audit.analyse(session, SETTINGS)).to_json()
     assert all("time budget" in summary[part]["not_available"] for part in PARTS[1:])
+
+
+def test_seconds_are_those_of_all_runs_interrupted_ones_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (attack,) = (row for row in audit.ANALYSES if row.name == "attack")
+    assert attack.part is not None
+    ends, began = iter([True, False, False]), iter([0.0, 5.0, 100.0, 102.0, 200.0, 203.0])
+
+    run_attack = attack.part.run
+
+    def interrupted(session: Session, settings: AuditSettings) -> str:
+        if next(ends):
+            run_attack(replace(session, indices=session.indices[:2]), settings)
+            raise KeyboardInterrupt
+        return run_attack(session, settings)
+
+    row = replace(attack, part=replace(attack.part, run=interrupted))
+    monkeypatch.setattr(audit, "ANALYSES", (row,))
+    monkeypatch.setattr(audit, "time", SimpleNamespace(monotonic=lambda: next(began)))
+    settings = replace(SETTINGS, parts=("attack",))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, linear_model(), settings)
+    for total in (7.0, 10.0):
+        path, _ = run(tmp_path, linear_model(), settings)
+        with ResultStore.read(path) as store:
+            assert overview(store).seconds == total
 
 
 def test_profiles_change_effort_only() -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from summaries import attack, blank, findings, masking, robust
+from summaries import attack, findings, masking, robust
 
 from robcert.certify.auditing.verdict import cards, verdict
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.stats.intervals import proportion
-from robcert.certify.verification import AccuracyBracket, VerificationSummary
 
 EPSILON = 8 / 255
 
@@ -161,36 +160,3 @@ def test_no_model_is_robust_where_no_other_input_exists() -> None:
         said = verdict(findings(attack=attacked, masking=clear, input_step=step))
         assert said.headline.startswith("Robust at") == established
         assert any("no other input" in line for line in said.sentences) != established
-
-
-@pytest.mark.parametrize(
-    ("right", "said"),
-    [
-        (6, "between 5.0 % (certified) and 6.0 % (attacked), width 1.0 %"),
-        (9, "between 5.0 % (certified) and 9.0 % (attacked), width 4.0 %"),
-    ],
-)
-def test_the_bracket_ends_where_the_masking_check_ended(right: int, said: str) -> None:
-    proofs = blank(
-        VerificationSummary,
-        norm="linf",
-        n=100,
-        headline_epsilon=EPSILON,
-        robust_accuracy=(AccuracyBracket(EPSILON, 0.05, 0.09, 0.04, {}),),
-    )
-    attacked = attack(
-        n=100,
-        clean_accuracy=proportion(90, 100),
-        robust_accuracy=(robust(EPSILON, 0.09),),
-        headline_epsilon=EPSILON,
-    )
-    check = masking(
-        verdict=MaskingVerdict.MASKED,
-        norm="linf",
-        epsilon=EPSILON,
-        naive=proportion(9, 100),
-        corrected=proportion(right, 100),
-    )
-    told = verdict(findings(attack=attacked, masking=check, verification=proofs))
-    (sentence,) = (one for one in told.sentences if "Certified for the model itself" in one)
-    assert said in sentence

@@ -59,7 +59,7 @@ def test_an_interrupted_pass_is_named_with_what_to_do(
     (said,) = summary.advice
     assert "On 1 of 1 images the budget of 5 s ended before the linear bounds" in said
     assert "robcert verify with a larger --budget" in said
-    (table,) = [table for table in tables([summary]) if table.title == "open images"]
+    (table,) = [table for table in tables([summary]) if table.title == "open images (linf)"]
     (row,) = table.rows
     assert row[:2] == ("time", "crown-ibp")
     assert row[2] == "in the linear bounds of convolution, operation 2 of 3"
@@ -76,7 +76,7 @@ def test_nothing_is_said_where_nothing_is_open(
     summary = summary_of(tmp_path, monkeypatch, LinearProver(SEED), 0.3, 0.6)
     assert summary.advice == ()
     assert all(entry.why == () for entry in summary.robust_accuracy)
-    assert "open images" not in [table.title for table in tables([summary])]
+    assert "open images (linf)" not in [table.title for table in tables([summary])]
 
 
 @pytest.mark.parametrize(

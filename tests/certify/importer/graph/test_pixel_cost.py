@@ -94,6 +94,7 @@ FIXED = {
     "Tile by a constant": [node("Tile", "x often", "y")],
     "NonZero of a constant": [node("NonZero", "one", "at"), node("Gather", "x at", "y")],
     "pixels made larger by a fixed size": [node("Expand", "x often", "y")],
+    "Pad by a value of the pixels": [WHOLE, node("Pad", "x often x", "y")],
     "sizes of what pixels index": [
         WHOLE,
         node("Gather", "one i", "g"),
