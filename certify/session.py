@@ -128,9 +128,9 @@ class Session:
             start += len(step)
             sizes.adapt(len(step), time.monotonic() - begun)
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
-        group.finish(kept)
-        if failed or group.attribute("failed"):
-            group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})
+        reasons = {str(at): str(error) for at, error in failed.items()}
+        known = {"failed": reasons} if failed or group.attribute("failed") else {}
+        group.finish(kept, **known)
 
 
 @dataclass(slots=True)

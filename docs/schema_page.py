@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 
 from robcert.certify.auditing import SCHEMAS
-from robcert.certify.store import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES, Column, Schema
+from robcert.certify.store import (
+    CHECKSUMS,
+    COMPUTED,
+    FORMAT,
+    FORMAT_VERSION,
+    IMAGES,
+    Column,
+    Schema,
+)
 
 INTRODUCTION = f"""\
 # The results file
@@ -69,8 +77,14 @@ beside the file until a table is finished. A power failure is not covered. While
 opened, because the HDF5 library crashes on some damaged files; this takes about 0.3 s. Then its
 structure, attributes and lists of images are compared with this page. The first fault is one line
 that names its place. `robcert doctor FILE` lists the whole rows of each table, and `--out NEW`
-saves them; the commands that wrote the file compute the rest with NEW as their `--out`. HDF5 has no
-checksums of values that are written in place: a changed number in a column is not found.
+saves them; the commands that wrote the file compute the rest with NEW as their `--out`.
+
+**Checksums.** A file that another process wrote is also compared with its checksums, so that one
+changed bit is found: each row has its own in the column `checksum`, written before `computed`;
+`/data/index`, `/data/label`, arrays of a whole analysis and the attributes of a group have theirs
+in the attribute `checksum`; images are packed with zlib, which has one. Descriptions of columns
+have none. HDF5's Fletcher32 would cover a chunk of rows, which a kill could leave with another
+row's checksum. Files of earlier versions have no checksums and are read as before.
 
 **Versions.** A reader rejects a `format_version` or `schema_version` that it does not know; a
 change of meaning gets a new version.
@@ -85,7 +99,7 @@ def schema_page() -> str:
 
 
 def _table(schema: Schema) -> str:
-    columns = schema.columns if schema is DATA else (*schema.columns, COMPUTED)
+    columns = schema.columns if schema is DATA else (*schema.columns, CHECKSUMS, COMPUTED)
     rows = [_row(schema, column) for column in columns]
     head = [
         f"## {schema.name}",

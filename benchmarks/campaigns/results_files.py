@@ -23,7 +23,7 @@ from robcert.certify.store import ResultStore, examine, ledger
 
 from . import byte_changes
 from .campaign import Campaign, Case
-from .results_changes import CHANGES
+from .results_changes import CHANGES, unseal
 
 if TYPE_CHECKING:
     from robcert.certify.data import DataInfo
@@ -33,6 +33,9 @@ MODEL = "fashion-honest.onnx"
 
 BYTES_SHARE = 0.5
 """Share of the files of which bytes are changed; the others are edited through HDF5."""
+
+UNSEALED_SHARE = 0.5
+"""Share of the files without checksums, as older versions wrote them."""
 
 BLOCK = 512
 """Bytes of the blocks that are swapped."""
@@ -79,7 +82,10 @@ def campaign(origin: Base) -> Campaign:
 
 
 def mutate(path: Path, source: random.Random) -> str:
-    """Change the results file at ``path``; the kind of change."""
+    """Change the results file at ``path``, now and then without checksums; the kind of change."""
+    if source.random() < UNSEALED_SHARE:
+        with h5py.File(path, "r+") as file:
+            unseal(file)
     if source.random() < BYTES_SHARE:
         change = source.choice((*byte_changes.CHANGES, "blocks swapped"))
         content = path.read_bytes()

@@ -37,10 +37,16 @@ def save_examples(session: Session, group: AnalysisGroup) -> None:
     clean = session.pixels(chosen).cpu().numpy()
     adversarial = np.asarray(group.column("adversarial", chosen), dtype=np.float32)
     arrays = (
-        ("index", chosen, "positions of the example images in the data set", ""),
-        ("clean", clean, "the images as they are", "pixel"),
-        ("adversarial", adversarial, "the nearest adversarial images found", "pixel"),
+        ("index", chosen, Kind.MEASURED, "positions of the example images in the data set", ""),
+        ("clean", clean, Kind.MEASURED, "the images as they are", "pixel"),
+        (
+            "adversarial",
+            adversarial,
+            Kind.ATTACKED,
+            "nearest adversarial images found",
+            "pixel",
+        ),
     )
-    for name, array, doc, units in arrays:
-        kind = Kind.ATTACKED if name == "adversarial" else Kind.MEASURED
-        group.save_array(f"examples/{name}", array, kind=kind, doc=doc, units=units)
+    group.save_arrays(
+        {f"examples/{name}": (array, kind, doc, units) for name, array, kind, doc, units in arrays}
+    )

@@ -1,7 +1,7 @@
 """Copies what is whole in a damaged results file into a new one; runs in a child process.
 
 A row is whole where it is finished and the values of every column lie inside the file and can be
-read. HDF5 has no checksums of these values: a changed number is not found.
+read, and fit the checksum of the row; files of older versions have none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from .checksums import CHANGED, CHECKSUM, is_as_written, rows_as_written, seal
 from .contents import FAULTS, SECOND_NAME, Fault, address_of, described, member
 
 if TYPE_CHECKING:
@@ -154,8 +155,14 @@ class Rescue:
         if not _inside(data, self.size).all():
             message = "lies behind the end of the file"
             raise ValueError(message)
+        if not is_as_written(data):
+            message = f"has other values {CHANGED}"
+            raise ValueError(message)
         values = data.asstr()[()] if data.dtype.kind == "O" else data[()]
-        _describe(data, target.create_dataset(path, data=values))
+        copied = target.create_dataset(path, data=values)
+        _describe(data, copied)
+        if CHECKSUM in data.attrs:
+            seal(copied)
 
     def _copy_table(self, place: str, group: h5py.Group, target: h5py.Group) -> None:
         """Copy the whole rows of a table, and what else belongs to it."""
@@ -173,12 +180,31 @@ class Rescue:
                     columns[path] = item
                 except LOST as error:
                     self._faults.append(Fault(path, described(error)))
+        whole = self._as_written(place, columns, whole)
         for path, data in columns.items():
             _describe(data, _copy_column(target.file, path, data, whole))
         _describe(mask, target.create_dataset(FINISHED, data=whole.astype("i1"), fillvalue=0))
         self._tables.append(RescuedTable(place, int(whole.sum()), int(finished.sum())))
         if whole.sum() < finished.sum():
             _forget_images(target)
+
+    def _as_written(
+        self, place: str, columns: dict[str, h5py.Dataset], rows: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which of ``rows`` of the table at ``place`` fit their checksum; a fault if one does not.
+
+        All do in a table that lacks a column: it is not valid, whatever its rows are.
+        """
+        plain = {path.rsplit("/", 1)[1]: data for path, data in columns.items() if not data.chunks}
+        if CHECKSUM not in plain or any(f.place.startswith(f"{place}/") for f in self._faults):
+            return rows
+        checksums = plain.pop(CHECKSUM)[()]
+        found = rows & rows_as_written(checksums, {n: data[()] for n, data in plain.items()})
+        if count := int(rows.sum() - found.sum()):
+            self._faults.append(
+                Fault(place, f"has other values in {count} finished rows {CHANGED}")
+            )
+        return found
 
 
 def _is_column(item: h5py.Group | h5py.Dataset, axis: str, rows: int) -> bool:
@@ -236,6 +262,9 @@ def _copy_column(
 
 
 def _copy_attributes(source: h5py.Group, target: h5py.Group) -> None:
+    if not is_as_written(source):
+        message = f"has other attributes {CHANGED}"
+        raise ValueError(message)
     for name, value in source.attrs.items():
         target.attrs[name] = value
 
@@ -255,3 +284,5 @@ def _forget_images(table: h5py.Group) -> None:
     settings = json.loads(table.attrs["settings"])
     settings.pop("indices", None)
     table.attrs["settings"] = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    if CHECKSUM in table.attrs:
+        seal(table)

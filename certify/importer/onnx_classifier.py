@@ -81,7 +81,10 @@ class OnnxLoader:
             images.require_fit(model.layout.image, rule.classes)
         runtime = self._shipped(model, batching, rule)
         has_declared = runtime.declared is not None
-        source = TwinSource(model, batching, rule, runtime.logits, has_declared, self.device)
+        limits = self.options.limits
+        source = TwinSource(
+            model, batching, rule, runtime.logits, has_declared, self.device, limits
+        )
         outcome = source.build(real)
         return Classifier(
             info=_info(model, batching, rule, outcome),

@@ -17,6 +17,7 @@ from .twin.builder import EXECUTION_ERRORS
 from .twin.inside_scores import find_inside_scores
 from .twin.parity import Subject, Tolerance, measure_parity
 from .twin.random_parity import mean_mismatch
+from .twin.slowness import slowness
 from .twin.stages import find_stages
 from .twin.training_mode import listed, without_dropout
 from .twin.twin import TwinModule, build_twin
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from .onnx_model import OnnxModel
     from .runtime.batching import Batching
+    from .runtime.limits import RunLimits
 
 HALF_PRECISION_STEP = 10.0
 """Factor on the steps of central differences in float16 arithmetic."""
@@ -117,6 +119,7 @@ class TwinSource:
         runtime: pixels to logits by the runtime.
         has_declared: whether the file's own output differs from the logits.
         device: where the twin computes.
+        limits: time of a call.
     """
 
     model: OnnxModel
@@ -125,6 +128,7 @@ class TwinSource:
     runtime: Logits
     has_declared: bool
     device: torch.device
+    limits: RunLimits
 
     def build(self, images: Tensor | None) -> TwinOutcome:
         """The twin, compared with the runtime on ``images`` and noise, or why there is none.
@@ -149,6 +153,8 @@ class TwinSource:
         module.to(self.device)
         function = self._function(module, self.rule)
         twin = self._twin(function)
+        if slow := slowness(twin, self.model.layout.image, self.device, self.limits):
+            return TwinOutcome(unavailable=slow)
         parity, tolerance = self._parity(twin, module, images)
         reason = tolerance.broken_by(parity)
         if self.batching.random:

@@ -265,6 +265,9 @@ def _save(group: AnalysisGroup, index: int, found: Surface) -> None:
         "margin": (found.margin, "margin loss of logits, below 0 where the class is y", "logit"),
         "prediction": (found.prediction, "class", "class"),
     }
-    for name, (values, doc, units) in arrays.items():
-        array = values.cpu().numpy()
-        group.save_array(f"{index}/{name}", array, kind=Kind.MEASURED, doc=doc, units=units)
+    group.save_arrays(
+        {
+            f"{index}/{name}": (values.cpu().numpy(), Kind.MEASURED, doc, units)
+            for name, (values, doc, units) in arrays.items()
+        }
+    )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
     from robcert.certify.session import Session
-    from robcert.certify.store import AnalysisGroup
+    from robcert.certify.store import AnalysisGroup, SmallArray
 
     from .settings import MaskingSettings
 
@@ -63,10 +63,11 @@ def save_pictures(
     attacks = AttackPlan.on(session.classifier, batch, settings, session.seed, sources())
     ends = _naive_ends(attacks) if session.classifier.differentiable else None
     breaks, by = _breaking(attacks, by)
-    _save_images(group, batch, ends, breaks, attacks.classifier)
-    group.set_attributes(pictures_by=by)
+    arrays = _images(batch, ends, breaks, attacks.classifier)
     if session.classifier.differentiable:
-        _save_surface(group, attacks, session.batch(chosen[:1]), settings, session.seed)
+        arrays |= _surface(attacks, session.batch(chosen[:1]), settings, session.seed)
+    stored = {f"pictures/{name}": array for name, array in arrays.items()}
+    group.save_arrays(stored, pictures_by=by)
 
 
 def _chosen(group: AnalysisGroup) -> tuple[NDArray[np.int64], list[str]]:
@@ -108,10 +109,11 @@ def _breaking(attacks: AttackPlan, by: list[str]) -> tuple[Tensor, list[str]]:
     return found, [name if name in run else "" for name in by]
 
 
-def _save_images(
-    group: AnalysisGroup, batch: Batch, ends: Tensor | None, breaks: Tensor, model: Classifier
-) -> None:
-    arrays: dict[str, tuple[NDArray[Any], Kind, str, str]] = {
+def _images(
+    batch: Batch, ends: Tensor | None, breaks: Tensor, model: Classifier
+) -> dict[str, SmallArray]:
+    """The images with what the attacks made of them, by name."""
+    arrays: dict[str, SmallArray] = {
         "index": (batch.index, Kind.MEASURED, "positions of these images in the data set", ""),
         "label": (_array(batch.y), Kind.MEASURED, "class y of each", "class"),
         "clean": (_array(batch.x), Kind.MEASURED, "the unchanged images", "pixel"),
@@ -126,13 +128,13 @@ def _save_images(
             "pixel",
         )
         arrays["naive_class"] = (_classes(model, ends), Kind.MEASURED, "their classes", "class")
-    for name, (array, kind, doc, units) in arrays.items():
-        group.save_array(f"pictures/{name}", array, kind=kind, doc=doc, units=units)
+    return arrays
 
 
-def _save_surface(
-    group: AnalysisGroup, attacks: AttackPlan, one: Batch, settings: MaskingSettings, seed: int
-) -> None:
+def _surface(
+    attacks: AttackPlan, one: Batch, settings: MaskingSettings, seed: int
+) -> dict[str, SmallArray]:
+    """The loss around one image, by name."""
     square = SurfaceSettings(settings.norm, settings.epsilon, RESOLUTION, ASCENT_STEPS)
     found = loss_surface(attacks.classifier, one, square, seed=seed)
     arrays = (
@@ -140,10 +142,10 @@ def _save_surface(
         ("margin", found.margin, "margin loss at the same points", "logit"),
         ("prediction", found.prediction, "predicted class at the same points", "class"),
     )
-    for name, values, doc, units in arrays:
-        group.save_array(
-            f"pictures/surface/{name}", _array(values), kind=Kind.MEASURED, doc=doc, units=units
-        )
+    return {
+        f"surface/{name}": (_array(values), Kind.MEASURED, doc, units)
+        for name, values, doc, units in arrays
+    }
 
 
 def _classes(model: Classifier, x: Tensor) -> NDArray[np.int64]:

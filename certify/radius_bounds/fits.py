@@ -88,9 +88,10 @@ def fit_sample(
     resolution = float(np.median(sample.column("floor", rows)))
     estimator = SupremumEstimator(Method(settings.evt), settings.exceedance, settings.level)
     fits: dict[str, ExtremeValueFit] = {}
-    for name, values in _sampled_values(sample, settings).items():
-        maxima = _blocks(values, size).max(1)
-        _store_maxima(group, name, maxima)
+    sampled = _sampled_values(sample, settings)
+    all_maxima = {name: _blocks(values, size).max(1) for name, values in sampled.items()}
+    _store_maxima(group, all_maxima)
+    for name, maxima in all_maxima.items():
         fit = fit_extremes(
             maxima,
             estimator,
@@ -116,11 +117,14 @@ def fit_sample(
     return Fits(fits["lipschitz"], omegas, rhos, curvature)
 
 
-def _store_maxima(group: AnalysisGroup, name: str, maxima: NDArray[np.float64]) -> None:
-    """Store the block maxima of the quantity ``name``, unless the file has them."""
-    if f"{name}/block_maxima" not in group:
-        doc = "largest value of each block of sampled images"
-        group.save_array(f"{name}/block_maxima", maxima, kind=Kind.ESTIMATED, doc=doc)
+def _store_maxima(group: AnalysisGroup, maxima: dict[str, NDArray[np.float64]]) -> None:
+    """Store the block maxima of each quantity, unless the file has them."""
+    doc = "largest value of each block of sampled images"
+    new = {f"{name}/block_maxima": values for name, values in maxima.items()}
+    new = {path: values for path, values in new.items() if path not in group}
+    if new:
+        arrays = {path: (values, Kind.ESTIMATED, doc, "") for path, values in new.items()}
+        group.save_arrays(arrays)
 
 
 def _sampled_values(

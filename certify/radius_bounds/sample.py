@@ -72,8 +72,7 @@ def _reuse(session: Session, sample: AnalysisGroup, *, refit: bool) -> None:
         if same and other.complete and other.path != sample.path:
             rows = other.indices
             sample.append(rows, {name: other.column(name, rows) for name in sample.columns})
-            sample.finish(rows)
-            sample.set_attributes(failed=other.attribute("failed", {}))
+            sample.finish(rows, failed=other.attribute("failed", {}))
             return
     if refit:
         message = "cannot repeat the fit: the file has no complete sample of these settings"
@@ -107,10 +106,8 @@ def _fill(
             sample.append(some, {"index": images[some], "block": block[some], **values})
         require_progress(failed, done=bool(sample.computed().any()), requested=len(missing))
     session.progress("sampling L and omega", blocks.size, blocks.size)
-    sample.finish(np.setdiff1d(rows, list(failed)))
-    if failed:
-        reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
-        sample.set_attributes(failed=reasons)
+    reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
+    sample.finish(np.setdiff1d(rows, list(failed)), **({"failed": reasons} if failed else {}))
     return True
 
 

@@ -136,10 +136,12 @@ def run(
         session.progress("smoothing", done, len(session.indices))
     failed = sampler.failed
     require_progress(failed, done=bool(done), requested=len(missing))
+    reasons = {str(at): str(error) for at, error in failed.items()}
+    known = {"failed": reasons} if failed or group.attribute("failed") else {}
     if done + len(failed) == len(session.indices):
-        group.finish(np.setdiff1d(session.indices, list(failed)))
-    if failed or group.attribute("failed"):
-        group.set_attributes(failed={str(at): str(error) for at, error in failed.items()})
+        group.finish(np.setdiff1d(session.indices, list(failed)), **known)
+    else:
+        group.set_attributes(**known)
 
 
 def _append(

@@ -5,14 +5,16 @@ from .column import Column, Schema, declare
 from .evidence import LOSSES as EVIDENCE_LOSSES
 from .evidence import Evidence, evidence_about, sided
 from .examination import Examination, examine, shown
+from .group import SmallArray
 from .json_values import Outcome, plain
 from .ledger import Comparison, Ledger, crossings, ledger, radii_of
-from .schema import COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
+from .schema import CHECKSUMS, COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import INPUT_STEP, OF_MODEL, AnalysisGroup, ResultStore
 
 __all__ = [
     "BY_DISTANCE",
     "CHECKS",
+    "CHECKSUMS",
     "COMPUTED",
     "EVIDENCE_LOSSES",
     "FORMAT",
@@ -29,6 +31,7 @@ __all__ = [
     "Outcome",
     "ResultStore",
     "Schema",
+    "SmallArray",
     "crossings",
     "declare",
     "evidence_about",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import h5py
 
 from robcert.certify.errors import StoreError
-from robcert.certify.hdf5 import Fault, RescuedTable, fault_of_file, rescue
+from robcert.certify.hdf5 import CHANGED, Fault, RescuedTable, fault_of_file, rescue
 
 from .file import require_hdf5, storage_errors
 from .validity import header_faults, table_faults
@@ -54,7 +54,7 @@ def examine(path: Path, out: Path | None = None) -> Examination:
     """What of the results file ``path`` is whole; a copy of it goes into the new file ``out``.
 
     Neither the file nor this process suffers from a file that crashes the HDF5 library: child
-    processes read it. A changed number in a column is not found, because HDF5 has no checksums.
+    processes read it. A changed number is found by the checksum of its row.
 
     Raises:
         StoreError: ``path`` is no HDF5 file, ``out`` exists or cannot be written, or there is
@@ -121,7 +121,10 @@ def _examined(path: Path, copy: Path) -> Examination:
             if kept[-1].whole < table.finished:
                 rows = table.finished - kept[-1].whole
                 lost.append(Fault(table.place, f"has lost {rows} of {table.finished} rows"))
-    faults = (*found.faults, *invalid, *lost)
+    # A column that is missing, for instance, is the reason why rows do not fit their checksums.
+    changed = tuple(fault for fault in found.faults if CHANGED in fault.reason)
+    others = tuple(fault for fault in found.faults if fault not in changed)
+    faults = (*others, *invalid, *changed, *lost)
     if first is not None and not faults:  # it concerns a part that no table needs
         faults = (first,)
     return Examination(tuple(kept), faults)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import CHECKSUM, row_checksums, seal
 
 from .column import Column
 from .image_log import append_images
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from robcert.certify.core import Kind
 
     from .result_file import ResultFile
+
+
+SmallArray = tuple["NDArray[Any]", "Kind", str, str]
+"""Values, kind of claim, description and units of an array of a whole group."""
+
+_MARKS = (COMPUTED.name, CHECKSUM)
+"""Columns that say which rows count."""
 
 
 class AnalysisGroup:
@@ -88,7 +96,7 @@ class AnalysisGroup:
         """Names of the columns that the table has."""
         axis = self._place.attrs["axis"]
         datasets = ((n, d) for n, d in self._place.items() if hasattr(d, "dims") and d.ndim)
-        return [n for n, d in datasets if d.dims[0].label == axis and n != COMPUTED.name]
+        return [n for n, d in datasets if d.dims[0].label == axis and n not in _MARKS]
 
     def missing(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of ``indices`` without a finished row, in their order."""
@@ -143,12 +151,18 @@ class AnalysisGroup:
         with file.values():
             for name, values in rows.items():
                 self._write(name, positions, np.asarray(values)[order])
+            if len(order) and CHECKSUM in self._place:
+                self._write(CHECKSUM, positions, self._checksums(list(rows), positions))
         with file.values():
             self._write(COMPUTED.name, positions, np.ones(len(order)))
         self._store.has_rows = True
 
-    def finish(self, indices: NDArray[np.int64]) -> None:
+    def finish(self, indices: NDArray[np.int64], **attributes: object) -> None:
         """Mark the table as complete for ``indices``, which must all have a row.
+
+        Args:
+            indices: the rows.
+            attributes: set in the same change, so that no complete table lacks them.
 
         Raises:
             StoreError: some have none.
@@ -159,7 +173,7 @@ class AnalysisGroup:
         settings = dict(self.attribute("settings"))
         settings["indices"] = pack_indices(indices)
         self._store.fold_images()
-        self.set_attributes(settings=settings, complete=True)
+        self.set_attributes(settings=settings, complete=True, **attributes)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Attribute ``name`` as it was set, lists and dictionaries included."""
@@ -179,16 +193,33 @@ class AnalysisGroup:
         Raises:
             StoreError: the table has a column of that name.
         """
-        array = np.asarray(array)
-        if name in (*self.columns, COMPUTED.name):
-            message = f"{self.path} has a column {name}: no array can have that name"
-            raise StoreError(message)
-        with self._store.file.change(growth=array.nbytes) as file:
+        self.save_arrays({name: (array, kind, doc, units)})
+
+    def save_arrays(self, arrays: Mapping[str, SmallArray], **attributes: object) -> None:
+        """Store several small arrays and attributes in one change: a kill leaves all or none.
+
+        Args:
+            arrays: values, kind of claim, description and units, by name.
+            attributes: as for :meth:`set_attributes`.
+
+        Raises:
+            StoreError: the table has a column of one of these names.
+        """
+        for name in arrays:
+            if name in (*self.columns, *_MARKS):
+                message = f"{self.path} has a column {name}: no array can have that name"
+                raise StoreError(message)
+        growth = sum(np.asarray(values).nbytes for values, *_ in arrays.values())
+        with self._store.file.change(growth=growth) as file:
             place = file[self.path]
-            if name in place:
-                del place[name]
-            data = place.create_dataset(name, data=array)
-            describe(data, Column(name, array.dtype.str, kind, doc, units), ())
+            for name, (values, kind, doc, units) in arrays.items():
+                if name in place:
+                    del place[name]
+                data = place.create_dataset(name, data=np.asarray(values))
+                describe(data, Column(name, data.dtype.str, kind, doc, units), ())
+                seal(data)
+            if attributes:
+                write_attributes(place, attributes)
 
     def array(self, name: str) -> NDArray[Any]:
         """Array that ``save_array`` stored.
@@ -225,6 +256,19 @@ class AnalysisGroup:
         if self._place.attrs["axis"] == "image":
             return self._store.rows(indices)
         return np.where(indices < len(self._place[COMPUTED.name]), indices, -1)
+
+    def _checksums(self, names: list[str], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Checksums of the rows at ``positions``, ascending, as the file has them.
+
+        Args:
+            names: all columns.
+            positions: rows.
+        """
+        place, first, stop = self._place, int(positions[0]), int(positions[-1]) + 1
+        data = {name: item for name in names if not (item := place[name]).chunks}
+        return row_checksums(
+            {name: item[first:stop][positions - first] for name, item in data.items()}
+        )
 
     def _check(
         self, indices: NDArray[np.int64], rows: NDArray[np.int64], values: Mapping[str, Any]

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import seal
 from robcert.certify.json_text import parsed_json
 
-from .schema import COMPUTED
+from .schema import CHECKSUMS, COMPUTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
     Space for every dataset is allocated now, so that writing rows later changes values only. A
     column of images is created only if ``sizes`` has its axes.
     """
-    for column in (*schema.columns, COMPUTED):
+    for column in (*schema.columns, CHECKSUMS, COMPUTED):
         if column.images and not set(column.trailing) <= set(sizes):
             continue
         shape = (rows, *(sizes[axis] for axis in column.trailing))
@@ -60,7 +61,7 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
 
 def table_bytes(schema: Schema, rows: int, sizes: Mapping[str, int]) -> int:
     """Bytes that :func:`create_table` allocates, images left out."""
-    plain = (column for column in (*schema.columns, COMPUTED) if not column.images)
+    plain = (column for column in (*schema.columns, CHECKSUMS, COMPUTED) if not column.images)
     widths = (math.prod(sizes[axis] for axis in column.trailing) for column in plain)
     return rows * 8 * sum(widths)
 
@@ -113,6 +114,7 @@ def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
             raise StoreError(message)
     for name, value in values.items():
         _write_attribute(place, name, value)
+    seal(place)
 
 
 def changed_attributes(place: h5py.Group, values: Mapping[str, object]) -> dict[str, object]:

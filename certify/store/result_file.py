@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robcert.certify.hdf5 import seal
+
 from .image_log import fold_log, pending_logs
 from .layout import copy_grown
 
@@ -59,6 +61,8 @@ class ResultFile:
             copy_grown(self.file.hdf5, file, rows)
             file["data/index"][-len(new) :] = indices[new]
             file["data/label"][-len(new) :] = labels[new]
+            for name in ("data/index", "data/label"):
+                seal(file[name])
         self.load_indices()
 
     def rows(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:

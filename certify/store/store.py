@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 from robcert.certify.errors import StoreError
-from robcert.certify.hdf5 import written_here
+from robcert.certify.hdf5 import CHECKSUM, written_here
 
 from .column import KNOWN
 from .file import SafeFile
@@ -345,5 +345,6 @@ class ResultStore(ResultFile):
 
     def _attributes(self, name: str) -> dict[str, Any]:
         place = self.file.hdf5[name]
-        names = [*place.attrs, *(n for n, d in place.items() if d.shape == ())]
+        texts = (n for n, item in place.items() if getattr(item, "shape", None) == ())
+        names = (name for name in (*place.attrs, *texts) if name != CHECKSUM)
         return {name: read_attribute(place, name) for name in names}

@@ -10,10 +10,12 @@ import numpy as np
 
 from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import CHANGED, is_as_written, written_here
 
+from .checksums import value_faults
 from .column import KNOWN
 from .layout import read_attribute, unpack_indices
-from .schema import COMPUTED, IMAGES
+from .schema import CHECKSUMS, COMPUTED, IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +49,9 @@ _KINDS = frozenset(kind.value for kind in Kind)
 
 
 def require_valid(file: h5py.File, path: Path) -> None:
-    """Raise a StoreError that names the first place of ``file`` that contradicts the schema."""
-    for place, fault in chain(header_faults(file), table_faults(file)):
+    """Raise a StoreError that names the first place of ``file`` that is damaged."""
+    of_values = iter(()) if written_here(path) else value_faults(file)
+    for place, fault in chain(header_faults(file), table_faults(file), of_values):
         message = f"{path} is damaged at {place}: {fault}"
         hint = f"robcert doctor {path} tells what can be saved of it"
         raise StoreError(message, hint=hint)
@@ -68,13 +71,19 @@ def header_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
         if fault := _column_fault(data, column, None):
             yield f"/data/{column.name}", fault
             return
-    index, label = (file["data"][column.name] for column in IMAGES)
+    yield from _list_faults(*(file["data"][column.name] for column in IMAGES))
+
+
+def _list_faults(index: h5py.Dataset, label: h5py.Dataset) -> Iterator[tuple[str, str]]:
+    """The first fault of the list of images and their labels."""
     if len(index) != len(label):
         yield "/data/label", f"has {len(label)} rows, /data/index has {len(index)}"
     elif len(index) and (index[()].min() < 0 or len(np.unique(index[()])) < len(index)):
         yield "/data/index", "names an image twice, or a negative number"
     elif len(label) and label[()].min() < -1:
         yield "/data/label", "has a label below -1"
+    elif wrong := [data for data in (index, label) if not is_as_written(data)]:
+        yield str(wrong[0].name), f"has other values {CHANGED}"
 
 
 def table_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
@@ -132,8 +141,8 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
 
 def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:
     """Columns of ``table`` that are missing or not as ``schema`` says."""
-    for column in (*schema.columns, COMPUTED):
-        optional = column.images or column.name in schema.added
+    for column in (*schema.columns, CHECKSUMS, COMPUTED):
+        optional = column.images or column is CHECKSUMS or column.name in schema.added
         if optional and column.name not in table:
             continue
         if fault := _column_fault(table.get(column.name), column, rows):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import refutation
 import torch
+from campaigns.results_changes import unseal
 from onnx_models import model, node, saved
 from refuting.attacked import attacked
 from refuting.certified import certified
@@ -111,6 +112,7 @@ def found(made: Path, tmp_path: Path) -> Callable[..., list[Check]]:
         shutil.copy(made / "r.h5", path)
         with h5py.File(path, "r+") as file:
             change(file)
+            unseal(file)
         with np.load(made / "x.npz") as arrays, ResultStore.read(path) as store:
             numpy_model = NumpyModel(made / "model.onnx", {}, None)
             files = Files(store, numpy_model, "logits", arrays["x"], arrays["y"], draws=400)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import torch
+from campaigns.killing import PRELOADED, contents
 from places import FIXTURES
 from torch import nn
 
@@ -40,13 +41,6 @@ if TYPE_CHECKING:
 IMAGES = 240
 LONGEST = 0.4
 """Kills come within this share of an undisturbed run's time."""
-PRELOADED = [
-    "onnx",
-    "onnxruntime",
-    "robcert.certify.auditing.analysis",
-    "robcert.certify.data.load",
-    "robcert.cli.main",
-]
 SIZES = {"channel": 1, "y": 4, "x": 4}
 FOUND = Schema(
     "found",
@@ -141,20 +135,6 @@ def survivors(path: Path) -> set[int]:
         return set(index[finished].tolist())
 
 
-def columns(path: Path) -> dict[str, bytes]:
-    """Every dataset of the file, as bytes."""
-    content: dict[str, bytes] = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: (
-                content.update({name: item[()].tobytes()})
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
-    return content
-
-
 def audit(path: Path, reports: Connection | None = None) -> None:
     """The command line on a bundled model, as a user types it."""
     if reports is not None:
@@ -182,7 +162,7 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
         How many rows of the table with images were there after each.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(list(PRELOADED))
     rng = np.random.default_rng(1)
     undisturbed = path.with_name("undisturbed.h5")
     run_to_end(context, time.sleep, 0)  # the server starts and imports
@@ -203,14 +183,14 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
         reached.append(len(survivors(path)))
         assert durable <= survivors(path), "a finished row is lost"
         if child.exitcode == 0:
-            assert columns(path) == columns(undisturbed), "the rows are others"
+            assert contents(path) == contents(undisturbed), "the rows are others"
             path.unlink()
             durable = set()
         else:
             assert child.exitcode == -9, "it ended by itself"
             killed += 1
     run_to_end(context, target, path)
-    assert columns(path) == columns(undisturbed), "the rows are others"
+    assert contents(path) == contents(undisturbed), "the rows are others"
     left = {p.name for p in path.parent.iterdir() if p.suffix != ".html"}
     assert left == {path.name, undisturbed.name}
     return reached

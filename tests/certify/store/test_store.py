@@ -22,6 +22,7 @@ from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.core import Kind, Norm
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import CHECKSUM, seal
 from robcert.certify.local_linearity.schema import LINEARITY
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store import layout as store_layout
@@ -304,7 +305,8 @@ def test_appending_touches_nothing_but_the_values(tmp_path: Path) -> None:
         indices = np.arange(1, 1000, 3)
         group.append(indices, rows(indices))
         after = np.frombuffer(path.read_bytes(), np.uint8)
-        datasets = [store.file.hdf5[f"clean/{name}"] for name in (*group.columns, "computed")]
+        names = (*group.columns, CHECKSUM, "computed")
+        datasets = [store.file.hdf5[f"clean/{name}"] for name in names]
         places = [(data.id.get_offset(), data.nbytes) for data in datasets]
     assert before.size == after.size
     assert (before != after).any()
@@ -497,12 +499,14 @@ def test_unknown_versions_are_refused(tmp_path: Path) -> None:
         clean(store)
     with h5py.File(path, "r+") as file:
         file["clean"].attrs["schema_version"] = 99
+        seal(file["clean"])
     with ResultStore.read(path) as store, pytest.raises(StoreError, match="version 99"):
         store.at("clean")
     with opened(path) as store, pytest.raises(StoreError, match="version 99"):
         clean(store)
     with h5py.File(path, "r+") as file:
         file["clean"].attrs["schema"] = "rumours"
+        seal(file["clean"])
     with ResultStore.read(path) as store, pytest.raises(StoreError, match="schema 'rumours'"):
         store.at("clean")
     with h5py.File(path, "r+") as file:

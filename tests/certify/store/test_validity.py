@@ -15,6 +15,7 @@ import pytest
 from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import CHECKSUM, seal
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store.column import KNOWN
 from robcert.certify.store.layout import unpack_indices
@@ -162,7 +163,8 @@ def test_a_contradiction_is_named_by_its_place(name: str, path: Path) -> None:
 def test_tables_of_other_versions_are_left_to_the_version_check(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["clean"].attrs["schema_version"] = 99
-        del file["clean/confidence"]
+        seal(file["clean"])
+        del file["clean/confidence"], file["clean"][CHECKSUM]
     with (
         ResultStore.read(path) as store,
         pytest.raises(StoreError, match="has version 99 of the schema"),
@@ -175,7 +177,7 @@ def test_columns_that_were_added_later_may_be_missing(
 ) -> None:
     monkeypatch.setitem(KNOWN, "clean", replace(CLEAN, added=("confidence",)))
     with h5py.File(path, "r+") as file:
-        del file["clean/confidence"]
+        del file["clean/confidence"], file["clean"][CHECKSUM]  # which that version did not have
     with ResultStore.read(path) as store:
         assert "confidence" not in store.existing("clean")[0]
 
