@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import LoadOptions, load_classifier
-from robcert.certify.masking import analysis
+from robcert.certify.masking import analysis, rounds
 from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.attacks import AttackPlan
+from robcert.certify.masking.further import further
 from robcert.certify.masking.rounds import needs_rounds
+from robcert.certify.masking.schema import JUDGED
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.stage_sources import stage_sources
 from robcert.certify.masking.summary import MaskingSummary, summarise
@@ -172,7 +174,7 @@ def test_a_run_that_is_repeated_computes_nothing_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(AttackPlan, "further", never)
+    monkeypatch.setattr(rounds, "further", never)
     monkeypatch.setattr(analysis, "evidence", never)
     again, _ = checked(classifier, pattern_images(), path, settings)
     assert again.to_json() == first.to_json()
@@ -185,8 +187,8 @@ def test_a_row_of_a_round_depends_on_its_image_alone() -> None:
     def fell(indices: np.ndarray) -> list[bool]:
         labels = torch.ones(len(indices), dtype=torch.int64)
         batch = Batch(indices, images.pixels(indices), labels)
-        found: list[bool] = AttackPlan.on(classifier, batch, FEW, 3).further(2).found.tolist()
-        return found
+        broken = further(AttackPlan.on(classifier, batch, FEW, 3), 2)["broken"]
+        return [one == 1 for one in broken]
 
     whole = fell(at)
     assert 0 < sum(whole) < len(at)
@@ -204,6 +206,7 @@ def test_doubt_is_about_survivors_with_a_long_search_or_of_a_model_that_misleads
         )
     }
     columns |= {"correct": np.ones(n, np.int8), "long_search": np.full(n, -1, np.int8)}
+    columns["wrong_share"] = np.full((n, len(JUDGED), 2), np.nan)
     assert not needs_rounds(columns).any()
     columns["long_search"][:3] = 0
     assert needs_rounds(columns).tolist() == [True] * 3 + [False] * (n - 3)
