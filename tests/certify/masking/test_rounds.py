@@ -57,14 +57,28 @@ class Pattern(nn.Module):
         return nn.functional.one_hot((margin > 0).long(), 2).float()
 
 
-def votes_of_nearest_features(folder: Path) -> tuple[Classifier, ImageSet]:
+def votes_of_nearest_features(
+    folder: Path, *, distracted: bool = False
+) -> tuple[Classifier, ImageSet]:
     """The class of most of the 5 stored features nearest to a sum of pixels with signs.
 
-    Class 1 where the sum is positive, to within half the distance 0.1 of the stored features.
+    Class 1 where the sum is positive, to within half the distance 0.1 of the stored features. If
+    ``distracted`` the last stages of the graph are other sums, on which the class does not depend.
     """
     stored = np.arange(-3.95, 4.1, 0.1)
     of_class = np.stack([stored < 0, stored > 0], 1).astype(np.float32)
     signs = np.random.default_rng(5).permutation([-1.0, 1.0] * 8).astype(np.float32)
+    others = np.random.default_rng(6).normal(size=(16, 15)).astype(np.float32)
+    others -= np.outer(signs, signs @ others) / 16
+    votes = node("ReduceMean", "votes", "y", axes=[1], keepdims=0)
+    if distracted:
+        votes = node("ReduceMean", "votes", "votes_alone", axes=[1], keepdims=0)
+    aside = [
+        node("MatMul", "flat others", "fifteen"),
+        node("MatMul", "fifteen fewer", "fourteen"),
+        node("MatMul", "fourteen none", "nothing"),
+        node("Add", "votes_alone nothing", "y"),
+    ]
     made = model(
         [
             node("Flatten", "x", "flat"),
@@ -73,7 +87,8 @@ def votes_of_nearest_features(folder: Path) -> tuple[Classifier, ImageSet]:
             node("Add", "product squares", "apart"),  # squared distance less that of 0
             node("TopK", "apart five", "values nearest", axis=1, largest=0),
             node("Gather", "of_class nearest", "votes", axis=0),
-            node("ReduceMean", "votes", "y", axes=[1], keepdims=0),
+            votes,
+            *(aside if distracted else ()),
         ],
         inputs={"x": ["b", 1, 4, 4]},
         outputs={"y": ["b", 2]},
@@ -83,6 +98,9 @@ def votes_of_nearest_features(folder: Path) -> tuple[Classifier, ImageSet]:
             "squares": (stored**2).astype(np.float32),
             "five": np.array([5], np.int64),
             "of_class": of_class,
+            "others": others,
+            "fewer": np.eye(15, 14, dtype=np.float32),
+            "none": np.zeros((14, 2), np.float32),
         },
     )
     draw = np.random.default_rng(0).random((80, 1, 4, 4), dtype=np.float32)
@@ -143,6 +161,21 @@ def test_stages_make_sources_that_agree_with_the_model(tmp_path: Path) -> None:
         assert (slope != 0).flatten(1).any(1).all()
         x = x.detach()
     assert stage_sources(pattern(), images) == ()
+
+
+def test_stages_that_tell_nothing_of_the_class_make_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robcert.certify.masking.stage_sources.MOST_SOURCES", 9)
+    classifier, images = votes_of_nearest_features(tmp_path, distracted=True)
+    classifier = as_checked(classifier)
+    sources = stage_sources(classifier, images)
+    assert sources
+    noise = torch.from_numpy(np.random.default_rng(9).random((60, 1, 4, 4), dtype=np.float32))
+    other = images.pixels(np.arange(60)) + 0.1 * (noise - 0.5)
+    said = classifier.logits(other).argmax(1)
+    for source in sources:
+        assert (source.logits(other).argmax(1) == said).double().mean() > 0.9
 
 
 def test_rounds_go_on_while_images_fall_and_end_with_the_first_that_breaks_none(
