@@ -99,10 +99,10 @@ class Passes:
             ("at_strengths", "accuracy by radius"),
             ("traced", "pgd_margin"),
             ("on_margin", "pgd_margin"),
-            ("further", "rounds"),
         ):
             setattr(plan, method, self.staged(stage, getattr(plan, method)))
         evidence.bend = self.staged("bent_loss", evidence.bend)
+        rounds.further = self.staged("rounds", rounds.further)
         rounds.stage_sources = self.staged("rounds", rounds.stage_sources)
         sources.distilled = self.staged("surrogate", sources.distilled)
 
@@ -136,7 +136,7 @@ def main() -> None:
         print(f"\n{path.stem}: {found.verdict}, accuracy {found.corrected.value:.2f} under attack")
         table(passes, options.images)
         torch.autograd.grad = grad
-        for name in ("pending", "long_search", "at_strengths", "traced", "on_margin", "further"):
+        for name in ("pending", "long_search", "at_strengths", "traced", "on_margin"):
             setattr(attacks.AttackPlan, name, plan[name])
 
 

@@ -60,6 +60,8 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
     request = replace(request_of(options), model=model)
     if options.data is not None:
         images = load_images(options.data, root=options.data_root)
+        for line in images.notes:
+            tell(line)
         found = inspect_model(model, request.load_options, images=images)
         return found, images.info
     try:

@@ -35,7 +35,6 @@ from robcert.certify.numerics import (
     generator,
     maximise,
     point_in_ball,
-    stream_seed,
 )
 
 from .random_outputs import ascents, ascents_towards_classes, one_step
@@ -127,7 +126,7 @@ class AttackPlan:
     def _without_gradients(self) -> dict[str, PendingAttack]:
         """Attacks that use the runtime alone, by the column they fill."""
         settings, model, batch = self.settings, self.classifier, self.batch
-        ball, seed = self._ball, self.seed
+        ball, seed = self.ball, self.seed
         found: dict[str, PendingAttack] = {
             "noise": lambda: noise_search(
                 model, batch, ball, draws=settings.noise_draws, seed=seed
@@ -157,7 +156,7 @@ class AttackPlan:
         """
         if not self.sources:
             return {}
-        ball, seed, steps = self._ball, self.seed, self.settings.steps
+        ball, seed, steps = self.ball, self.seed, self.settings.steps
         config = TransferStartConfig(steps, self.settings.queries, early_stopping=True)
         one_by_one: list[PlannedAttack] = [
             lambda at, source=source: transfer(  # type: ignore[misc]
@@ -166,7 +165,7 @@ class AttackPlan:
             for source in self.sources
         ]
         return {
-            "transfer": lambda: self._in_turn(one_by_one),
+            "transfer": lambda: self.in_turn(one_by_one),
             "transfer_start": lambda: transfer_start(
                 self.sources[0], self.classifier, self.batch, ball, config, seed=seed
             ),
@@ -182,7 +181,7 @@ class AttackPlan:
         queries = self.settings.long_queries
         if self.drawn is not None:
             queries = max(1, queries // self.settings.draws)
-        ball, seed = self._ball, self.seed + 1
+        ball, seed = self.ball, self.seed + 1
         inside = logits_inside_graph(self.classifier)
         starts = [*([] if inside is None else [inside]), *self.sources[:1]]
         config = TransferStartConfig(self.settings.steps, queries)
@@ -196,46 +195,9 @@ class AttackPlan:
             lambda at: square(at.classifier, at.batch, ball, SquareConfig(queries), seed=seed),
             lambda at: label_search(at.classifier, at.batch, ball, queries=queries, seed=seed),
         ]
-        return self._in_turn(searches)
+        return self.in_turn(searches)
 
-    def further(self, number: int) -> Found:
-        """A round of further attacks, the ``number``-th from 1, each from other random starts.
-
-        Along gradients of the model, of the scores inside the graph and of every source; searches
-        that start at images of these; searches by scores and labels, with half of the queries of
-        the long search each.
-        """
-        settings, ball = self.settings, self._ball
-        seed = stream_seed(self.seed, "masking/round", number) % 2**31
-        inside, queries = logits_inside_graph(self.classifier), settings.long_queries // 2
-        starts = [*([] if inside is None else [inside]), *self.sources]
-        again = replace(self, seed=seed)
-        config = TransferStartConfig(settings.steps, queries, restart=number)
-        attacks: list[PlannedAttack] = [
-            lambda at, start=start: at._ascend(start, Loss.MARGIN)  # type: ignore[misc]
-            for start in ([] if inside is None else [inside])
-        ]
-        attacks += [
-            lambda at: at._ascend(at.classifier, Loss.MARGIN, restarts=settings.restarts),
-            lambda at: at._ascend(
-                noise_averaged_gradient(at.plain, settings, seed), Loss.MARGIN, early_stopping=True
-            ),
-        ]
-        attacks += [
-            lambda at, start=start: transfer_start(  # type: ignore[misc]
-                start, at.classifier, at.batch, ball, config, seed=seed
-            )
-            for start in starts
-        ]
-        attacks += [
-            lambda at: square(at.classifier, at.batch, ball, SquareConfig(queries), seed=seed),
-            lambda at: label_search(
-                at.classifier, at.batch, ball, queries=queries, restart=number, seed=seed
-            ),
-        ]
-        return again._in_turn(attacks)
-
-    def _in_turn(self, attacks: list[PlannedAttack]) -> Found:
+    def in_turn(self, attacks: list[PlannedAttack]) -> Found:
         """For each image the first success of ``attacks``; later ones run on the others only."""
         merged = attacks[0](self)
         for attack in attacks[1:]:
@@ -257,22 +219,22 @@ class AttackPlan:
     def traced(self) -> Trace:
         """The path of the first run of PGD on the margin."""
         return trace(
-            self.classifier, self.batch, self._ball, steps=self.settings.steps, seed=self.seed
+            self.classifier, self.batch, self.ball, steps=self.settings.steps, seed=self.seed
         )
 
     def on_margin(self, traced: Trace) -> Found:
         """PGD on the margin, whose first run is ``traced``."""
         restarts, model = self.settings.restarts, self.classifier
         if self.drawn is not None:
-            return self._ascend(model, Loss.MARGIN, restarts=restarts)
+            return self.ascend(model, Loss.MARGIN, restarts=restarts)
 
         def first(at: AttackPlan) -> Found:
             return verified(model, at.batch, at.settings.norm, at.batch.x + traced.best_delta)
 
         def others(at: AttackPlan) -> Found:
-            return at._ascend(model, Loss.MARGIN, restarts=restarts - 1, early_stopping=True)
+            return at.ascend(model, Loss.MARGIN, restarts=restarts - 1, early_stopping=True)
 
-        return self._in_turn([first, others] if restarts > 1 else [first])
+        return self.in_turn([first, others] if restarts > 1 else [first])
 
     def _by_gradient(self) -> dict[str, PendingAttack]:
         """Attacks that follow the twin's gradient, by the column they fill."""
@@ -282,18 +244,18 @@ class AttackPlan:
         inside = logits_inside_graph(model)
         found: dict[str, PendingAttack] = {
             "fgsm": self._one_step,
-            "pgd_file": lambda: self._ascend(as_shipped(self.plain), Loss.CE, draws=1),
-            "pgd_ce": lambda: self._ascend(model, Loss.CE),
-            "pgd_wide": lambda: self._ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
-            "pgd_small_logits": lambda: self._ascend(rescaled(model, SMALLER), Loss.CE),
-            "pgd_large_logits": lambda: self._ascend(rescaled(model, LARGER), Loss.CE),
+            "pgd_file": lambda: self.ascend(as_shipped(self.plain), Loss.CE, draws=1),
+            "pgd_ce": lambda: self.ascend(model, Loss.CE),
+            "pgd_wide": lambda: self.ascend(model, Loss.CE, epsilon=2 * settings.epsilon),
+            "pgd_small_logits": lambda: self.ascend(rescaled(model, SMALLER), Loss.CE),
+            "pgd_large_logits": lambda: self.ascend(rescaled(model, LARGER), Loss.CE),
             "pgd_margin": lambda: self.on_margin(self.traced()),
             "multi_targeted": self._towards_classes,
-            "averaged": lambda: self._ascend(smooth, Loss.MARGIN, early_stopping=True),
+            "averaged": lambda: self.ascend(smooth, Loss.MARGIN, early_stopping=True),
             "unbounded": self._unbounded,
         }
         if inside is not None:
-            found["inner"] = lambda: self._ascend(inside, Loss.MARGIN, restarts=settings.restarts)
+            found["inner"] = lambda: self.ascend(inside, Loss.MARGIN, restarts=settings.restarts)
         return found
 
     def at_strengths(self, found: Columns) -> Columns:
@@ -305,13 +267,13 @@ class AttackPlan:
         """
         return {
             "naive_at": self._within_radii(
-                lambda at, radius: at._ascend(
+                lambda at, radius: at.ascend(
                     as_shipped(at.plain), Loss.CE, epsilon=radius, draws=1, early_stopping=True
                 ),
                 found["pgd_file"],
             ),
             "margin_at": self._within_radii(
-                lambda at, radius: at._ascend(
+                lambda at, radius: at.ascend(
                     at.classifier, Loss.MARGIN, epsilon=radius, early_stopping=True
                 ),
                 found["pgd_margin"],
@@ -357,18 +319,19 @@ class AttackPlan:
         return wrong_shares(self.drawn, x, self.batch.y, draws).cpu().numpy()
 
     @property
-    def _ball(self) -> Ball:
+    def ball(self) -> Ball:
+        """The ball of the attacks."""
         return Ball(self.settings.norm, self.settings.epsilon)
 
     def _one_step(self) -> Found:
         attack = fgsm if self.drawn is None else one_step
-        return attack(self.classifier, self.batch, self._ball)
+        return attack(self.classifier, self.batch, self.ball)
 
     def _towards_classes(self) -> Found:
         attack = multi_targeted if self.drawn is None else ascents_towards_classes
         config = PgdConfig(self.settings.steps, early_stopping=True)
         targets = self.settings.targets
-        ball, seed = self._ball, self.seed
+        ball, seed = self.ball, self.seed
         return attack(self.classifier, self.batch, ball, config, targets=targets, seed=seed)
 
     def _unbounded(self) -> Found:
@@ -377,7 +340,7 @@ class AttackPlan:
             return unbounded(model, batch, steps=steps, seed=self.seed)
         return ascents(model, batch, Ball(Norm.LINF, 1.0), PgdConfig(steps), seed=self.seed)
 
-    def _ascend(
+    def ascend(
         self,
         target: Classifier,
         loss: Loss,

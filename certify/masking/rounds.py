@@ -1,7 +1,8 @@
 """Rounds of further attacks on selected images, while images keep falling.
 
 The robust accuracy under all attacks is an upper limit: where the gradient is hidden, the next
-search often breaks another image. Each round has a table of its own, whose rows depend on settings,
+search often breaks another image. If outputs differ between calls, an image falls by the share of
+fresh draws that are wrong. Each round has a table of its own, whose rows depend on settings,
 number of the round, seed and image; which images it has depends on the rounds before.
 """
 
@@ -16,9 +17,10 @@ from robcert.certify.store import OF_MODEL
 
 from .attacks import AttackPlan
 from .checklist import ATTACKS, WITHOUT_GRADIENT
+from .further import further
 from .indicators import GRADIENT_FREE_SHARE
-from .schema import BY_GRADIENT, ROUND
-from .shares import broken_by
+from .schema import BY_GRADIENT, ROUND, UNKNOWN
+from .shares import excess, misclassified, settled, with_rounds
 from .stage_sources import stage_sources
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 FIRST_BATCH = 16
 """Images in the first batch of a round."""
+
+LEAST_GAIN = 1 - 1e-9
+"""Images that the last round but one gains at least; of random models, the sum of their shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,9 @@ def further_rounds(
     settings: MaskingSettings,
     sources: Callable[[], tuple[Classifier, ...]],
 ) -> None:
-    """Attack the selected images again until a round breaks none of them.
+    """Attack the selected images again until a round gains less than one image.
 
-    Nothing happens for a model without gradients or with random outputs, or if the table is not
-    finished.
+    Nothing happens for a model without gradients, or if the table is not finished.
 
     Args:
         session: model, images, results file.
@@ -71,9 +75,8 @@ def further_rounds(
     if not (group.complete and classifier.differentiable) or not settings.rounds:
         return
     columns = {name: group.column(name, rows) for name in group.columns}
-    if (columns["answers_differ"] == 1).any() or classifier.info.random:
-        return
-    left = rows[needs_rounds(columns)]
+    chosen = needs_rounds(columns)
+    left, columns = rows[chosen], {name: values[chosen] for name, values in columns.items()}
     models: tuple[Classifier, ...] = ()
     for number in range(1, settings.rounds + 1):
         if not len(left) or session.out_of_time:
@@ -86,14 +89,16 @@ def further_rounds(
             batch: Batch, number: int = number, models: tuple[Classifier, ...] = models
         ) -> Columns:
             plan = AttackPlan.on(classifier, batch, settings, session.seed, models)
-            return {"broken": plan.further(number).found.to("cpu").numpy().astype(np.int8)}
+            return further(plan, number)
 
         one_round = replace(session, indices=left)
         one_round.fill(table, f"masking check, round {number}", attacked, first=FIRST_BATCH)
-        fell = np.asarray(table.column("broken", left)) == 1
-        if not fell.any():
+        before = misclassified(columns, _ran(columns))
+        columns = _after(columns, table, left)
+        if (misclassified(columns, _ran(columns)) - before).sum() < LEAST_GAIN:
             return
-        left = left[~fell]
+        stays = ~settled(columns, _ran(columns))
+        left, columns = left[stays], {name: values[stays] for name, values in columns.items()}
 
 
 def needs_rounds(columns: Columns) -> NDArray[np.bool_]:
@@ -101,24 +106,53 @@ def needs_rounds(columns: Columns) -> NDArray[np.bool_]:
 
     They had the long search; or some image of the table fell to an attack that does not follow the
     model's own gradient but to none that does, so that the gradient is not to be trusted anywhere.
+    If outputs differ between calls, images survive on which the best attack leaves more than a
+    tenth of the draws right.
     """
     correct = columns["correct"] == 1
-    survives = correct & ~broken_by(columns, tuple(name for name in ATTACKS if name in columns))
-    misled = broken_by(columns, (*WITHOUT_GRADIENT, "inner")) & ~broken_by(columns, BY_GRADIENT)
+    survives = ~settled(columns, _ran(columns))
+    misled = excess(columns, (*WITHOUT_GRADIENT, "inner"), BY_GRADIENT)
     nowhere = misled[correct].mean() > GRADIENT_FREE_SHARE if correct.any() else False
-    return np.asarray(survives & ((columns["long_search"] == 0) | nowhere))
+    return np.asarray(survives & ((columns["long_search"] != UNKNOWN) | nowhere))
 
 
-def broken_later(
+def found_later(
     store: ResultStore, group: AnalysisGroup, rows: NDArray[np.bool_]
-) -> NDArray[np.int8]:
-    """1 where an attack of a round succeeded, 0 where none did, -1 without a round ``(n,)``."""
-    found = np.full(len(store.indices), -1, np.int8)
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """What the rounds found on ``rows (n,)``.
+
+    The first is 1 where an attack of a round succeeded, 0 where none did, -1 without a round
+    ``(n,)``. The second are the shares of fresh draws in two halves, of every round ``(n, r, 2)``;
+    NaN where outputs do not differ between calls.
+    """
+    found = np.full(len(store.indices), UNKNOWN, np.int8)
+    shares = []
     check = {name: value for name, value in group.settings.items() if name not in OF_MODEL}
     for table in store.existing(ROUND.name):
         if table.settings["check"] == check and table.seed == group.seed:
             found = np.maximum(found, np.asarray(table.column("broken"), np.int8))
-    return found[rows]
+            shares.append(_shares(table)[rows])
+    judged = np.stack(shares, 1) if shares else np.empty((int(rows.sum()), 0, 2))
+    return found[rows], judged
+
+
+def _after(columns: Columns, table: AnalysisGroup, left: NDArray[np.int64]) -> Columns:
+    """The columns of the images ``left`` after one more round."""
+    broken = np.asarray(table.column("broken", left), np.int8)
+    before = columns.get("rounds", broken)
+    return with_rounds(columns, np.maximum(before, broken), _shares(table, left)[:, None])
+
+
+def _shares(table: AnalysisGroup, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Shares of wrong draws in a round ``(n, 2)``; rounds of deterministic models may lack them."""
+    if "wrong_share" in table.columns:
+        return np.asarray(table.column("wrong_share", rows), np.float64)
+    return np.full((len(table.column("broken", rows)), 2), np.nan)
+
+
+def _ran(columns: Columns) -> tuple[str, ...]:
+    """The attacks of which there is a column."""
+    return tuple(name for name in ATTACKS if name in columns)
 
 
 def _table(session: Session, settings: MaskingSettings, number: int) -> AnalysisGroup:
@@ -127,4 +161,5 @@ def _table(session: Session, settings: MaskingSettings, number: int) -> Analysis
         prefix=f"{settings.norm}-{settings.epsilon:.4g}-round-{number}",
         settings=RoundSettings(settings, number),
         seed=session.seed,
+        sizes={"half": 2},
     )

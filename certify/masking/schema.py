@@ -130,6 +130,18 @@ ROUND = declare(
         "masking_round",
         1,
         "further attacks of the masking check on selected images, one table per round",
-        (Column("broken", "i1", _A, "1 where an attack of the round succeeds", fill=-1),),
+        (
+            Column("broken", "i1", _A, "1 where an attack of the round succeeds", fill=-1),
+            Column(
+                "wrong_share",
+                "f8",
+                _M,
+                "share of fresh draws misclassified where the best attack of the round ended, in "
+                "two halves; NaN where outputs do not differ between calls",
+                "",
+                ("half",),
+            ),
+        ),
+        added=("wrong_share",),
     )
 )

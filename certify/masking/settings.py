@@ -10,8 +10,9 @@ from robcert.certify.core import Norm, Profile
 
 from .schema import JUDGED
 
-ORDER = 2
-"""In 1 every attack ran on every image."""
+ORDER = 3
+"""In 1 every attack ran on every image. Since 3 random models get rounds, and waves inside a graph
+a surrogate slope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,11 @@ class MaskingSettings:
             number.
         sources: SHA-256 of the source models of transfer attacks; set by the run.
         no_class: what an image counts for whose scores are NaN.
-        rounds: most rounds of further attacks on selected images; they end with the first in which
-            no image falls.
+        rounds: most rounds of further attacks on selected images; they end with the first that
+            gains less than one image.
         search: number of the attacks' search; it rises when they would find other images.
-        order: number of the order of the attacks; it rises when they would run on other images.
+        order: number of the order of the attacks; it rises when they would run on other images, or
+            along other slopes inside the graph.
     """
 
     norm: Norm = Norm.LINF

@@ -99,9 +99,22 @@ def excess_with_chance(columns: Columns, names: tuple[str, ...], over: tuple[str
     return _best(shares, before + names) - _best(shares, before)
 
 
+def with_rounds(columns: Columns, broken: NDArray[np.int8], wrong_share: Shares) -> Columns:
+    """The columns with what further rounds found, as the attack ``rounds``.
+
+    Args:
+        columns: rows of the masking table.
+        broken: 1 where a round succeeded, 0 where none did, -1 without a round ``(n,)``.
+        wrong_share: judgements of each round's best attack ``(n, rounds, 2)``; NaN for images that
+            it did not attack, and without randomness.
+    """
+    judged = np.concatenate([columns["wrong_share"], wrong_share], axis=1)
+    return columns | {"rounds": broken, "wrong_share": judged}
+
+
 def _judged_apart(shares: Shares, names: tuple[str, ...]) -> Shares:
     """Share of the attack that one half of the draws prefers, by the other half ``(n,)``."""
-    at = _positions(names)
+    at = _positions(names, shares.shape[1])
     halves = [np.nan_to_num(shares[:, at, half], nan=-1.0) for half in (0, 1)]
     rows = np.arange(len(shares))
     found = [halves[1 - half][rows, halves[half].argmax(1)] for half in (0, 1)]
@@ -109,9 +122,14 @@ def _judged_apart(shares: Shares, names: tuple[str, ...]) -> Shares:
 
 
 def _best(shares: Shares, names: tuple[str, ...]) -> Shares:
-    return np.asarray(np.nan_to_num(shares[:, _positions(names)], nan=-1.0).max(1))
+    at = _positions(names, shares.shape[1])
+    return np.asarray(np.nan_to_num(shares[:, at], nan=-1.0).max(1))
 
 
-def _positions(names: tuple[str, ...]) -> list[int]:
-    """Positions of ``names`` along the axis of attacks; attacks in the file were not judged."""
-    return [JUDGED.index(name) for name in dict.fromkeys(names) if name in JUDGED]
+def _positions(names: tuple[str, ...], count: int) -> list[int]:
+    """Positions of ``names`` among the ``count`` along the axis of attacks.
+
+    Rounds stand behind all others; attacks in the file were not judged.
+    """
+    at = [JUDGED.index(name) for name in dict.fromkeys(names) if name in JUDGED]
+    return at + (list(range(len(JUDGED), count)) if "rounds" in names else [])

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Logits
 
-LEAST_AGREEMENT = 0.5
-"""Share of images on which a stage must give the class of the model."""
+LEAST_AGREEMENT = 1 / 3
+"""How often, at a stage, the other images must give an image the class of the model: 0 as often as
+the commonest class would be right, 1 always."""
 
 MOST_SOURCES = 2
 """Number of stages used: those that agree most often."""
@@ -49,39 +50,44 @@ def stage_sources(classifier: Classifier, images: ImageSet) -> tuple[Classifier,
     found = []
     for stage in stages:
         features = replace(twin, logits=stage, exact=None, declared=None)
-        logits = _by_neighbours(features, x, said, classifier.num_classes)
-        if logits is None:
-            continue
-        with torch.no_grad():
-            named = torch.cat([logits(part).argmax(1) for part in torch.split(x, _BATCH)])
-        found.append((float((named == said).double().mean()), _with(classifier, twin, logits)))
-    found = [one for one in found if one[0] >= LEAST_AGREEMENT]
+        made = _by_neighbours(features, x, said, classifier.num_classes)
+        if made is not None and made[1] >= LEAST_AGREEMENT:
+            found.append((made[1], _with(classifier, twin, made[0])))
     found.sort(key=lambda one: -one[0])
     return tuple(source for _, source in found[:MOST_SOURCES])
 
 
-def _by_neighbours(features: Twin, x: Tensor, said: Tensor, classes: int) -> Logits | None:
+def _by_neighbours(
+    features: Twin, x: Tensor, said: Tensor, classes: int
+) -> tuple[Logits, float] | None:
     """For each class the logarithm of its share of a Gaussian kernel density at the stage.
 
     The kernel's variance per entry is half the mean squared distance of an image to its nearest
-    neighbour. None where a feature is not a number, or no two images differ.
+    neighbour. The second value tells how often the others of ``x (n, c, h, w)`` give an image its
+    class in ``said (n,)``, see ``LEAST_AGREEMENT``. None where a feature is not a number, or no two
+    images differ.
     """
     with torch.no_grad():
         seen = torch.cat([features(part) for part in torch.split(x, _BATCH)])
         centre = seen.mean(0)
         seen = seen - centre
-        apart = _squares(seen, seen).fill_diagonal_(torch.inf).amin(1)
-    width = float(apart[apart.isfinite()].mean())
+        apart = _squares(seen, seen).fill_diagonal_(torch.inf)
+    nearest = apart.amin(1)
+    width = float(nearest[nearest.isfinite()].mean())
     if not bool(seen.isfinite().all()) or not width > 0:
         return None
     member = torch.nn.functional.one_hot(said, classes).bool().T
 
-    def logits(x: Tensor) -> Tensor:
-        near = -_squares(features(x) - centre, seen) / width
-        of_class = torch.where(member, near[:, None], torch.finfo(near.dtype).min)
-        return of_class.logsumexp(2)
+    def densities(apart: Tensor) -> Tensor:
+        near = (-apart / width)[:, None]
+        return torch.where(member, near, torch.finfo(near.dtype).min).logsumexp(2)
 
-    return logits
+    def logits(x: Tensor) -> Tensor:
+        return densities(_squares(features(x) - centre, seen))
+
+    named = torch.cat([densities(rows).argmax(1) for rows in torch.split(apart, _BATCH)])
+    right, commonest = float((named == said).double().mean()), float(member.double().mean(1).amax())
+    return logits, (right - commonest) / max(1 - commonest, 1 / len(x))
 
 
 def _squares(some: Tensor, others: Tensor) -> Tensor:

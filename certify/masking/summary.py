@@ -25,9 +25,9 @@ from .indicators import (
     TRANSFER_WINS,
 )
 from .remedies import NAIVE, Remedy, proportion_values, remedies_of, robust_accuracy
-from .rounds import broken_later
+from .rounds import found_later
 from .schema import ADDED, BY_GRADIENT, JUDGED, MASKING
-from .shares import excess, excess_with_chance, is_random
+from .shares import excess, excess_with_chance, is_random, with_rounds
 from .verdict import Indicator, MaskingVerdict, change_of, reason_of, verdict_of
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _columns(store: ResultStore, group: AnalysisGroup) -> Columns:
         columns["wrong_share"] = np.full((count, len(JUDGED), 2), np.nan)
     # one draw was enough for an attack in the file
     earlier = np.where(is_random(columns), -1, _earlier(store, group)[rows]).astype(np.int8)
-    return columns | {"earlier": earlier, "rounds": broken_later(store, group, rows)}
+    return with_rounds(columns | {"earlier": earlier}, *found_later(store, group, rows))
 
 
 def _by_chance(columns: Columns) -> float | None:

@@ -1,20 +1,25 @@
-"""Surrogate slopes that do not vanish, for functions that saturate and for comparisons.
+"""Surrogate slopes, for functions that saturate, for comparisons and for waves.
 
 A sigmoid of large numbers and a comparison have gradient 0 in floating point, though both increase.
 The surrogates keep the value; their slope is positive everywhere and decreases with the distance d
 from the threshold as 1/(1 + d)^2, which never underflows. Rounding and sign have surrogates of
 their own in the operators' table.
+
+A sine, a cosine and a remainder have a gradient, but where the inputs pass through several periods
+it only tells the nearest crest. Over a whole period the function neither rises nor falls, so its
+surrogate slope is 0: what a wave is added to keeps its own.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..operators.activations import hard_sigmoid, sigmoid
-from ..operators.arithmetic import clip, clip_by_attributes
+from ..operators.arithmetic import clip, clip_by_attributes, modulo
 from ..operators.common import floats, with_slope
 from ..operators.indexing import where
 from ..operators.logic import cast
@@ -87,6 +92,31 @@ def _where_of(
     return value + sign * (then - other).detach() * _compared(x, threshold)
 
 
+def _sine(x: Tensor) -> Tensor:
+    return _on_average(torch.sin(x), x, 2 * math.pi)
+
+
+def _cosine(x: Tensor) -> Tensor:
+    return _on_average(torch.cos(x), x, 2 * math.pi)
+
+
+def _modulo(x: Tensor, y: Tensor, *, fmod: int = 0) -> Tensor:
+    value = modulo(x, y, fmod=fmod)
+    return _on_average(value, x, y.detach().abs()) if value.is_floating_point() else value
+
+
+def _on_average(value: Tensor, x: Tensor, period: Tensor | float) -> Tensor:
+    """``value`` with its slope, or with slope 0 in images whose inputs pass several periods.
+
+    They do if the root mean square of their deviations from the image's mean exceeds a quarter of
+    the period.
+    """
+    fixed = x.detach()
+    axes = tuple(range(1, fixed.ndim)) or (0,)
+    size = (fixed - fixed.mean(axes, keepdim=True)).square().mean(axes, keepdim=True).sqrt()
+    return torch.where(size > period / 4, value.detach(), value)
+
+
 RISING: dict[Callable[..., Any], Callable[..., Any]] = {
     sigmoid: _sigmoid,
     torch.tanh: _tanh,
@@ -95,6 +125,15 @@ RISING: dict[Callable[..., Any], Callable[..., Any]] = {
     clip_by_attributes: _clip_by_attributes,
 }
 """Saturating functions and their counterparts with a slope everywhere."""
+
+WAVES: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.sin: _sine,
+    torch.cos: _cosine,
+    modulo: _modulo,
+}
+"""Periodic functions and their counterparts with the slope over several periods."""
+
+SURROGATES = RISING | WAVES
 
 _SIGNS = {"Greater": 1.0, "GreaterOrEqual": 1.0, "Less": -1.0, "LessOrEqual": -1.0}
 
@@ -105,11 +144,11 @@ COMPARISONS = {
 
 
 def use_surrogate_slopes(graph: fx.Graph) -> int:
-    """Replace saturating functions and comparisons in ``graph``; the number of nodes replaced."""
+    """Replace these functions and comparisons in ``graph``; the number of nodes replaced."""
     changed = 0
     for node in list(graph.nodes):
-        if node.target in RISING:
-            node.target = RISING[node.target]
+        if node.target in SURROGATES:
+            node.target = SURROGATES[node.target]
             changed += 1
         elif node.target in (cast, where) and node.args:
             changed += _after_comparison(node)

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from robcert.certify.core import Batch
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer.load import LoadOptions, load_classifier
-from robcert.certify.masking import analysis
+from robcert.certify.masking import analysis, rounds
 from robcert.certify.masking.analysis import analyse
 from robcert.certify.masking.attacks import AttackPlan
+from robcert.certify.masking.further import further
 from robcert.certify.masking.rounds import needs_rounds
+from robcert.certify.masking.schema import JUDGED
 from robcert.certify.masking.settings import MaskingSettings
 from robcert.certify.masking.stage_sources import stage_sources
 from robcert.certify.masking.summary import MaskingSummary, summarise
@@ -55,14 +57,28 @@ class Pattern(nn.Module):
         return nn.functional.one_hot((margin > 0).long(), 2).float()
 
 
-def votes_of_nearest_features(folder: Path) -> tuple[Classifier, ImageSet]:
+def votes_of_nearest_features(
+    folder: Path, *, distracted: bool = False
+) -> tuple[Classifier, ImageSet]:
     """The class of most of the 5 stored features nearest to a sum of pixels with signs.
 
-    Class 1 where the sum is positive, to within half the distance 0.1 of the stored features.
+    Class 1 where the sum is positive, to within half the distance 0.1 of the stored features. If
+    ``distracted`` the last stages of the graph are other sums, on which the class does not depend.
     """
     stored = np.arange(-3.95, 4.1, 0.1)
     of_class = np.stack([stored < 0, stored > 0], 1).astype(np.float32)
     signs = np.random.default_rng(5).permutation([-1.0, 1.0] * 8).astype(np.float32)
+    others = np.random.default_rng(6).normal(size=(16, 15)).astype(np.float32)
+    others -= np.outer(signs, signs @ others) / 16
+    votes = node("ReduceMean", "votes", "y", axes=[1], keepdims=0)
+    if distracted:
+        votes = node("ReduceMean", "votes", "votes_alone", axes=[1], keepdims=0)
+    aside = [
+        node("MatMul", "flat others", "fifteen"),
+        node("MatMul", "fifteen fewer", "fourteen"),
+        node("MatMul", "fourteen none", "nothing"),
+        node("Add", "votes_alone nothing", "y"),
+    ]
     made = model(
         [
             node("Flatten", "x", "flat"),
@@ -71,7 +87,8 @@ def votes_of_nearest_features(folder: Path) -> tuple[Classifier, ImageSet]:
             node("Add", "product squares", "apart"),  # squared distance less that of 0
             node("TopK", "apart five", "values nearest", axis=1, largest=0),
             node("Gather", "of_class nearest", "votes", axis=0),
-            node("ReduceMean", "votes", "y", axes=[1], keepdims=0),
+            votes,
+            *(aside if distracted else ()),
         ],
         inputs={"x": ["b", 1, 4, 4]},
         outputs={"y": ["b", 2]},
@@ -81,6 +98,9 @@ def votes_of_nearest_features(folder: Path) -> tuple[Classifier, ImageSet]:
             "squares": (stored**2).astype(np.float32),
             "five": np.array([5], np.int64),
             "of_class": of_class,
+            "others": others,
+            "fewer": np.eye(15, 14, dtype=np.float32),
+            "none": np.zeros((14, 2), np.float32),
         },
     )
     draw = np.random.default_rng(0).random((80, 1, 4, 4), dtype=np.float32)
@@ -143,6 +163,21 @@ def test_stages_make_sources_that_agree_with_the_model(tmp_path: Path) -> None:
     assert stage_sources(pattern(), images) == ()
 
 
+def test_stages_that_tell_nothing_of_the_class_make_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robcert.certify.masking.stage_sources.MOST_SOURCES", 9)
+    classifier, images = votes_of_nearest_features(tmp_path, distracted=True)
+    classifier = as_checked(classifier)
+    sources = stage_sources(classifier, images)
+    assert sources
+    noise = torch.from_numpy(np.random.default_rng(9).random((60, 1, 4, 4), dtype=np.float32))
+    other = images.pixels(np.arange(60)) + 0.1 * (noise - 0.5)
+    said = classifier.logits(other).argmax(1)
+    for source in sources:
+        assert (source.logits(other).argmax(1) == said).double().mean() > 0.9
+
+
 def test_rounds_go_on_while_images_fall_and_end_with_the_first_that_breaks_none(
     tmp_path: Path,
 ) -> None:
@@ -172,7 +207,7 @@ def test_a_run_that_is_repeated_computes_nothing_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(AttackPlan, "further", never)
+    monkeypatch.setattr(rounds, "further", never)
     monkeypatch.setattr(analysis, "evidence", never)
     again, _ = checked(classifier, pattern_images(), path, settings)
     assert again.to_json() == first.to_json()
@@ -185,8 +220,8 @@ def test_a_row_of_a_round_depends_on_its_image_alone() -> None:
     def fell(indices: np.ndarray) -> list[bool]:
         labels = torch.ones(len(indices), dtype=torch.int64)
         batch = Batch(indices, images.pixels(indices), labels)
-        found: list[bool] = AttackPlan.on(classifier, batch, FEW, 3).further(2).found.tolist()
-        return found
+        broken = further(AttackPlan.on(classifier, batch, FEW, 3), 2)["broken"]
+        return [one == 1 for one in broken]
 
     whole = fell(at)
     assert 0 < sum(whole) < len(at)
@@ -204,6 +239,7 @@ def test_doubt_is_about_survivors_with_a_long_search_or_of_a_model_that_misleads
         )
     }
     columns |= {"correct": np.ones(n, np.int8), "long_search": np.full(n, -1, np.int8)}
+    columns["wrong_share"] = np.full((n, len(JUDGED), 2), np.nan)
     assert not needs_rounds(columns).any()
     columns["long_search"][:3] = 0
     assert needs_rounds(columns).tolist() == [True] * 3 + [False] * (n - 3)

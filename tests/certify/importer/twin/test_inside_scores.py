@@ -148,6 +148,51 @@ def test_flat_functions_inside_get_a_slope_that_rises_as_they_do(way: str) -> No
     assert (cosine > 0.99).all()
 
 
+UNITS = [node("Flatten", "x", "flat"), node("MatMul", "flat hidden", "units")]
+RIPPLED = [
+    *UNITS,
+    node("Mul", "units often", "many"),
+    node("Sin", "many", "wave"),
+    node("Mul", "wave height", "ripple"),
+    node("Add", "units ripple", "seen"),
+    node("MatMul", "seen last", "y"),
+]
+CROSSED = [
+    node("Cos" if one.op_type == "Sin" else one.op_type, " ".join(one.input), one.output[0])
+    for one in RIPPLED
+]
+STEPPED = [
+    *UNITS,
+    node("Mod", "units step", "rest", fmod=1),
+    node("Sub", "units rest", "seen"),
+    node("MatMul", "seen last", "y"),
+]
+
+
+@pytest.mark.parametrize("nodes", [RIPPLED, CROSSED, STEPPED], ids=["sine", "cosine", "remainder"])
+def test_what_a_wave_is_added_to_keeps_its_slope(nodes: list[NodeProto]) -> None:
+    given = {"often": np.float32(1e3), "height": np.float32(0.1), "step": np.float32(0.1)}
+    inside = found_in(nodes, **given)
+    assert inside is not None
+    assert not inside.own_slopes
+    linear = torch.from_numpy(HIDDEN @ LAST[:, 0]).expand(len(IMAGES), 16)
+    torch.testing.assert_close(slope(inside), linear)
+
+
+def test_a_wave_of_which_an_image_sees_a_part_keeps_its_own_slope() -> None:
+    nodes = [
+        *UNITS,
+        node("Mul", "units seldom", "few"),
+        node("Sin", "few", "seen"),
+        node("MatMul", "seen last", "y"),
+    ]
+    seldom, hidden = 0.1, torch.from_numpy(HIDDEN)
+    inside = found_in(nodes, seldom=np.float32(seldom))
+    assert inside is not None
+    slopes = seldom * (seldom * IMAGES.flatten(1) @ hidden).cos() * torch.from_numpy(LAST[:, 0])
+    torch.testing.assert_close(slope(inside), slopes @ hidden.T)
+
+
 def test_stand_ins_change_no_value() -> None:
     units = [node("Flatten", "x", "flat"), node("MatMul", "flat hidden", "units")]
     for way in ("cast", "less", "where", "clip"):
