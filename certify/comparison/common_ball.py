@@ -71,7 +71,7 @@ class _Attack:
         return _among(self.radii, epsilon)
 
     def tells(self, epsilon: float) -> bool:
-        """Whether the attacks looked for the smallest distances, or within ``epsilon``."""
+        """Whether the attacks searched for the smallest distances, or within ``epsilon``."""
         return self.smallest or self.searched(epsilon)
 
 

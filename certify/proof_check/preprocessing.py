@@ -104,7 +104,8 @@ class Preprocessing:
             if numbers:
                 said.append(f"{name} {', '.join(f'{number:g}' for number in numbers)}")
         layout = f"flat ({self.flatten})" if self.layout == "flat" else self.layout
-        return f"{', '.join(said)}; {layout}, {self.channels}"
+        order = ", channels as BGR" if self.channels == "BGR" else ""
+        return f"{', '.join(said)}; {layout}{order}"
 
     def constant(self, values: tuple[float, ...], shape: tuple[int, ...]) -> Array:
         """Constants per channel in the order of the image, of images of ``shape (c, h, w)``.

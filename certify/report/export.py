@@ -44,8 +44,8 @@ def csv_lines(store: ResultStore, group: AnalysisGroup) -> Iterator[str]:
         columns = [rows.tolist(), labels.tolist(), *columns]
         names = ["index", "label", *names]
     yield _line(names)
-    for values in zip(*columns, strict=True):
-        yield _line(list(values))
+    for row in zip(*columns, strict=True):
+        yield _line(list(row))
 
 
 def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -65,6 +65,36 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Unfinished:
+    """Bounds of a statement that optimised slopes did not prove, for branch and bound to go on.
+
+    Attributes:
+        x: the image.
+        y: its class.
+        ball: norm and radius.
+        bounds: linear bounds of all operations.
+        values: lower bounds of the margins by these.
+        slopes: optimised slopes of the margins that are open.
+    """
+
+    x: Tensor
+    y: int
+    ball: Ball
+    bounds: Bounds
+    values: Tensor
+    slopes: Tensor
+
+    def is_about(self, x: Tensor, y: int, ball: Ball) -> bool:
+        """Whether the statement is that every image within ``ball`` of ``x`` has class ``y``."""
+        same = (self.y, self.ball.norm, float(self.ball.epsilon)) == (
+            y,
+            ball.norm,
+            float(ball.epsilon),
+        )
+        return same and torch.equal(self.x, x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prover:
     """A network whose outputs can be bounded.
 
@@ -74,12 +104,14 @@ class Prover:
         dtype: the type in which coefficients of inner operations are propagated, if torch does not
             multiply in fewer bits.
         required: the margin that a class needs over the others.
+        unfinished: the last statement that optimised slopes did not prove, if any.
     """
 
     network: Network
     arithmetic: Arithmetic
     dtype: torch.dtype = torch.float64
     required: float = 0.0
+    unfinished: list[_Unfinished] = field(default_factory=list)
 
     @property
     def coefficient_type(self) -> torch.dtype:
@@ -144,6 +176,9 @@ class Prover:
     ) -> Decision:
         """Whether every pixel image within ``ball`` of ``x (c, h, w)`` has the class ``y``.
 
+        Branch and bound goes on from the bounds of a statement that optimised slopes did not prove
+        if that was the last one; so it computes neither again.
+
         Args:
             x: the image.
             y: its class.
@@ -153,7 +188,17 @@ class Prover:
             keep_proof: whether the decision holds what proves it.
         """
         task = self._about(x, y, ball, deadline, keep_proof=keep_proof)
-        return task.decide(method)
+        if method is Method.BRANCH:
+            known = [one for one in self.unfinished if one.is_about(x, y, ball)]
+            self.unfinished.clear()  # its bounds take memory
+            if known and known[0].bounds.rounding.dtype is self.coefficient_type:
+                return task.resume(known[0])
+        decision = task.decide(method)
+        if method is Method.ALPHA:
+            self.unfinished.clear()
+            if task.optimised is not None and decision.reason is Open.LOOSE:
+                self.unfinished.append(_Unfinished(x, y, ball, *task.optimised))
+        return decision
 
     def decide_statement(
         self, statement: Statement, *, method: Method = Method.AUTO, deadline: float = math.inf
@@ -252,6 +297,8 @@ class _Task:
         keep_proof: whether to keep what proves it.
         wider: bounds over a region that contains this one.
         linear: the linear bounds of all operations, once they are computed.
+        optimised: these, lower bounds of the rows by them, and the optimised slopes of those that
+            are open, once they are computed.
     """
 
     prover: Prover
@@ -263,6 +310,18 @@ class _Task:
     keep_proof: bool = False
     wider: Bounds | None = None
     linear: Bounds | None = None
+    optimised: tuple[Bounds, Tensor, Tensor] | None = None
+
+    def resume(self, known: _Unfinished) -> Decision:
+        """The decision by branch and bound, from what is known of the statement."""
+        self.optimised = (known.bounds, known.values, known.slopes)
+        best = self._decision(known.values, Method.CROWN)
+        try:
+            return self._optimised(known.bounds, known.values, Method.BRANCH)
+        except OutOfTimeError as late:
+            return replace(best, reason=Open.TIME, stopped_at=late.at)
+        except (UnboundedError, OutsideDomainError, InvalidIntervalError):
+            return best
 
     def decide(self, method: Method) -> Decision:
         """The statement's decision, by the cheapest method that proves it."""
@@ -338,13 +397,15 @@ class _Task:
         open_rows = (values <= 0).nonzero().flatten()
         rows = self._coefficients[open_rows]
         alone = method is Method.ALPHA and not self.any_row
+        slopes = units.default_slopes(len(rows)) if self.optimised is None else self.optimised[2]
         root = optimise(
             units,
             rows,
-            Choice(units.default_slopes(len(rows))),
+            Choice(slopes),
             target=-self.offsets[open_rows],
             budget=StepBudget(SLOPE_STEPS, self.deadline, all_or_none=alone),
         )
+        self.optimised = (bounds, values, root.slopes)
         found = values.clone()
         found[open_rows] = torch.maximum(values[open_rows], root.bound + self.offsets[open_rows])
         best = self._decision(found, Method.ALPHA)

@@ -14,7 +14,7 @@ from .outcome import Arithmetic, Method
 if TYPE_CHECKING:
     from robcert.certify.core import Profile
 
-PROOF = 2
+PROOF = 3
 """Number of the procedure: it rises when equal settings would give other rows than before."""
 
 QUICK_SUITE = AttackSettings(suite=Suite.QUICK)

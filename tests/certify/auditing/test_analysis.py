@@ -18,6 +18,7 @@ from torch import nn
 
 from robcert.certify.attacks.settings import AttackSettings
 from robcert.certify.attacks.suites import Suite
+from robcert.certify.auditing import ANALYSES
 from robcert.certify.auditing import analysis as audit
 from robcert.certify.auditing.settings import PARTS, AuditSettings, selected
 from robcert.certify.comparison.overview import overview
@@ -253,7 +254,7 @@ def test_a_budget_that_is_used_up_leaves_the_reason(tmp_path: Path) -> None:
 def test_seconds_are_those_of_all_runs_interrupted_ones_included(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (attack,) = (row for row in audit.ANALYSES if row.name == "attack")
+    (attack,) = (row for row in ANALYSES if row.name == "attack")
     assert attack.part is not None
     ends, began = iter([True, False, False]), iter([0.0, 5.0, 100.0, 102.0, 200.0, 203.0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from robcert.certify.core import Ball, Norm
 from robcert.certify.verification import Arithmetic, Decision, Method, Open, Prover
+from robcert.certify.verification.bounds import propagate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from robcert.certify.verification.bounds import Bounds
 
 SHAPE = (1, 2, 3)
 CENTRE = torch.full(SHAPE, 0.5)
@@ -183,3 +186,36 @@ def test_tiny_and_huge_radii_are_answered(norm: Norm, radius: float) -> None:
         assert not found.proved
     if radius <= 1e-12:
         assert found.proved
+
+
+def test_branch_and_bound_goes_on_from_optimised_slopes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CROWN's bounds of a statement are computed once; another statement gets its own."""
+    asked: list[Method] = []
+
+    def counted(*given: Any, method: Method, **more: Any) -> Bounds:
+        asked.append(method)
+        return propagate(*given, method=method, **more)
+
+    monkeypatch.setattr("robcert.certify.verification.prover.propagate", counted)
+    resumed = 0
+    for seed in range(6):
+        prover, x, y = net(seed)
+        fresh = net(seed)[0]
+        for radius in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+            ball = Ball(Norm.LINF, radius)
+            before = prover.decide(x, y, ball, method=Method.ALPHA)
+            asked.clear()
+            found = prover.decide(x, y, ball, method=Method.BRANCH)
+            again, open_before = list(asked), before.reason is Open.LOOSE and not before.proved
+            asked.clear()
+            alone = fresh.decide(x, y, ball, method=Method.BRANCH)
+            assert found.proved == alone.proved
+            assert (Method.CROWN in asked) or alone.method in (Method.INTERVAL, Method.CROWN_IBP)
+            if open_before and before.method is Method.ALPHA:
+                assert again == []
+                resumed += 1
+            other = Ball(Norm.LINF, radius * 1.01)
+            asked.clear()
+            prover.decide(x, y, other, method=Method.BRANCH)
+            assert asked
+    assert resumed >= 3
