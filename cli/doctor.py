@@ -82,7 +82,7 @@ def _examined(results: Path, out: Path | None, *, self_test: bool) -> bool:
         if line:
             echo(f"damaged: {line}")
     if found.whole:
-        echo("nothing is damaged; HDF5 cannot tell whether a number was changed")
+        echo("nothing is damaged")
     if out is not None:
         echo(f"saved: {sum(table.whole for table in found.tables)} rows in {out}")
     return found.whole

@@ -14,6 +14,7 @@ from .checksums import (
 from .contents import Fault, described, first_fault, parts
 from .rescue import Rescued, RescuedTable
 from .sandbox import fault_of_file, remember_written, rescue, written_here
+from .written import UnfailingFile
 
 __all__ = [
     "CHANGED",
@@ -21,6 +22,7 @@ __all__ = [
     "Fault",
     "Rescued",
     "RescuedTable",
+    "UnfailingFile",
     "described",
     "fault_of_file",
     "first_fault",

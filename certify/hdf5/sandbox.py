@@ -84,10 +84,16 @@ def rescue(path: Path, target: Path) -> Rescued:
     Args:
         path: the file, which is not changed.
         target: the new file, replaced if there is one; incomplete if no row can be saved.
+
+    Raises:
+        OSError: the target cannot be written.
     """
     skip: list[str] = []
     while len(skip) < MOST_CRASHES:
         answer, place, death = _ask(path, {"target": str(target), "skip": skip})
+        if answer is not None and "unwritable" in answer:
+            number = answer["unwritable"]
+            raise OSError(number, os.strerror(number or 0))
         if answer is not None:
             return _rescued(answer)
         if place in ("", "/", *skip):

@@ -19,6 +19,7 @@ import h5py
 
 from .contents import FAULTS, Fault, described, first_fault
 from .rescue import Rescue, Rescued, stored_size
+from .written import UnfailingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,17 +83,26 @@ def _rescue(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, A
         if size < stated <= size + LONGEST_PADDING:  # HDF5 refuses a file that was cut off
             shutil.copyfile(path, padded)
             os.truncate(padded, stated)
-        source = padded if padded.exists() else path
-        with (
-            h5py.File(source, "r", locking=False) as old,
-            h5py.File(target, "w", libver="earliest", locking=False) as new,
-        ):
-            found = attempt.run(old, new)
-    except FAULTS as error:
-        found = Rescued((), (), described(error))
+        with UnfailingFile(target) as written:
+            found = _copied(attempt, padded if padded.exists() else path, written)
+            written.require_written()
+    except OSError as error:
+        return {"unwritable": error.errno}
     finally:
         padded.unlink(missing_ok=True)
     return asdict(found)
+
+
+def _copied(attempt: Rescue, source: Path, target: UnfailingFile) -> Rescued:
+    """What of ``source`` is now in ``target``."""
+    try:
+        with (
+            h5py.File(source, "r", locking=False) as old,
+            h5py.File(target, "w", libver="earliest") as new,
+        ):
+            return attempt.run(old, new)
+    except FAULTS as error:
+        return Rescued((), (), described(error))
 
 
 if __name__ == "__main__":

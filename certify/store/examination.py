@@ -88,11 +88,11 @@ def shown(fault: Fault) -> str:
 def _scratch(out: Path | None) -> Iterator[Path]:
     """A path for a copy, in the folder of ``out`` or in one that is removed at the end."""
     with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.gettempdir()) if out is None else out.resolve().parent
+        stack.enter_context(storage_errors(out or folder, "cannot write"))
         if out is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
-            stack.enter_context(storage_errors(out, "cannot write"))
-            folder = out.resolve().parent
             folder.mkdir(parents=True, exist_ok=True)
         copy = folder / f".{(out or Path('copy')).name}.new"
         try:

@@ -87,6 +87,7 @@ class SafeFile:
         except BaseException:
             _beside(path, "new").unlink(missing_ok=True)
             lock.release()
+            _remove(lacking)
             raise
 
     @property
@@ -187,9 +188,14 @@ class SafeFile:
         self._lock.release()
         self._lock = None
         if not self.path.exists():
-            with contextlib.suppress(OSError):  # another process has written into it
-                for folder in self._folders:
-                    folder.rmdir()
+            _remove(self._folders)
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove folders that are empty, the innermost first."""
+    with contextlib.suppress(OSError):  # another process has written into it
+        for folder in folders:
+            folder.rmdir()
 
 
 @contextlib.contextmanager

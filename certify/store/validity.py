@@ -15,7 +15,7 @@ from robcert.certify.hdf5 import CHANGED, is_as_written, written_here
 from .checksums import value_faults
 from .column import KNOWN
 from .layout import read_attribute, unpack_indices
-from .schema import CHECKSUMS, COMPUTED, IMAGES
+from .schema import CHECKSUMS, COMPUTED, FORMAT, IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,9 @@ def header_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
         for name, kind in needed.items():
             if fault := _attribute_fault(file[place], name, kind):
                 yield place, fault
+    if read_attribute(file, "format") != FORMAT:
+        yield "/", f"format is not {FORMAT!r}"
+        return
     for column in IMAGES:
         data = file["data"].get(column.name)
         if fault := _column_fault(data, column, None):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
+import proved_nets
 import pytest
+import torch
 from command_line import robcert
 from matplotlib.figure import Figure
 
@@ -17,11 +21,15 @@ from robcert.certify.auditing import CLEAN
 from robcert.certify.auditing.open import bundled
 from robcert.certify.data import DataInfo
 from robcert.certify.errors import OutputError, StoreError
+from robcert.certify.importer import load_classifier
 from robcert.certify.model import ModelInfo
 from robcert.certify.store import ResultStore
 from robcert.certify.store import file as store_file
 from robcert.certify.tables import save_picture
 from robcert.certify.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MODEL = str(bundled("fashion-honest.onnx"))
 ATTACK = ("attack", "-m", MODEL, "--attack", "fgsm", "--limit", "3", "--out", "r.h5")
@@ -150,6 +158,52 @@ def test_a_limit_on_the_size_of_files_does_not_crash_the_process(tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "r.h5: File too large" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file gets longer than ``size`` bytes, neither of this process nor of its children."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+VERIFY = ("verify", "--method", "crown-ibp", "--limit", "3", "--allow-low-accuracy")
+
+
+@pytest.mark.parametrize("size", [1_000, 5_000])
+def test_what_hdf5_writes_leaves_no_part_either(tmp_path: Path, size: int) -> None:
+    """Proofs and what doctor saves are written by HDF5, which crashes after a failed write."""
+    model = proved_nets.network(tmp_path, seed=2)
+    pixels = np.stack([proved_nets.image(seed).numpy() for seed in range(3)])
+    labels = load_classifier(model).logits(torch.from_numpy(pixels)).argmax(1).numpy()
+    np.savez(tmp_path / "images.npz", images=pixels, labels=labels)
+    command = (*VERIFY, "-m", model, "-d", "images.npz", "--eps", "0.001", "-o", "r.h5")
+    assert robcert(*command).status == 0
+    found = sorted(Path().rglob("*"))
+    for again, named in (
+        ((*command, "--save-proof", "p.h5"), "p.h5"),
+        (("doctor", "r.h5", "--out", "saved.h5"), "saved.h5"),
+    ):
+        with largest_file(size):
+            ended = robcert(*again)
+        assert ended.status == 2, ended
+        assert f"{named}: File too large" in ended.stderr
+        assert sorted(Path().rglob("*")) == found
+        assert robcert(*again).status == 0
+        Path(named).unlink()
+
+
+def test_folders_made_for_a_file_go_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(monkeypatch)
+    ended = robcert(*ATTACK[:-1], "new/deeper/r.h5")
+    assert ended.status == 2
+    assert "r.h5: No space left on device" in ended.stderr
+    assert list(Path().iterdir()) == []
 
 
 def test_a_file_that_cannot_be_written_keeps_its_content(

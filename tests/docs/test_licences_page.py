@@ -39,6 +39,14 @@ def test_the_page_has_every_package_that_is_required_directly() -> None:
     assert "pytest" not in named(licences_page())  # an extra
 
 
+def test_the_page_states_what_the_installed_packages_state() -> None:
+    """Where the installed version is the one of the page; others may have other licences."""
+    stated = {row[0]: (row[1], row[2]) for row in table_rows(PAGE)[1:]}
+    here = {one.name: (one.found.version, licence(one.found)) for one in required("robcert")}
+    same = [name for name in stated.keys() & here if stated[name][0] == here[name][0]]
+    assert {name: stated[name] for name in same} == {name: here[name] for name in same}
+
+
 def test_packages_are_followed_to_those_that_they_need() -> None:
     by = {package.name: package.required_by for package in required("robcert")}
     assert by["numpy"] == "robcert"

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import torch
 
-from robcert.certify.errors import StoreError, UnsupportedOperatorError
+from robcert.certify.errors import UnsupportedOperatorError
+from robcert.certify.hdf5 import UnfailingFile
 from robcert.certify.proof_check import (
     FORMAT,
     FORMAT_VERSION,
@@ -22,6 +23,7 @@ from robcert.certify.proof_check import (
     read_network,
 )
 from robcert.certify.proof_check import Network as CheckedNetwork
+from robcert.certify.whole_file import output_errors
 
 from ..network import Affine, Input, Relu
 
@@ -131,11 +133,9 @@ class ProofWriter:
         self.path, self.network, self.count = path, prover.network, 0
         self._partial = path.with_name(path.name + ".partial")
         self._classes = classifier.num_classes
-        try:
-            self._file = h5py.File(self._partial, "w", userblock_size=HEADER_BYTES)
-        except OSError as error:
-            message = f"{path} cannot be written: {error}"
-            raise StoreError(message) from error
+        with output_errors(path):
+            self._disk = UnfailingFile(self._partial)
+        self._file = h5py.File(self._disk, "w", userblock_size=HEADER_BYTES)
         _describe(self._file, classifier, prover.arithmetic)
         if data_name:
             self._file.attrs["data_name"] = data_name
@@ -150,17 +150,29 @@ class ProofWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        if kind is not None:
+        try:
+            self._file.close()
+            if kind is None:
+                self._finish()
+        finally:
+            self._disk.close()
             self._partial.unlink(missing_ok=True)
-            return
-        digest = digest_of(self._partial, skip=HEADER_BYTES)
-        with self._partial.open("r+b") as file:
-            file.write(header(digest))
-        self._partial.replace(self.path)
+
+    def _finish(self) -> None:
+        """Add the hash and give the file its name."""
+        with output_errors(self.path):
+            self._disk.require_written()
+            digest = digest_of(self._partial, skip=HEADER_BYTES)
+            with self._partial.open("r+b") as file:
+                file.write(header(digest))
+            self._partial.replace(self.path)
 
     def add(self, claim: Claim, proof: Proof) -> None:
-        """Write one statement."""
+        """Write one statement.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
         group = self._statements.create_group(f"{self.count:06d}")
         group.attrs.update(
             index=claim.index,
@@ -174,6 +186,9 @@ class ProofWriter:
         for number, at in enumerate(places):
             self._relu(relus.create_group(str(number)), at, proof)
         self._leaves(group.create_group("leaves"), claim.label, proof)
+        self._file.flush()
+        with output_errors(self.path):
+            self._disk.require_written()
         self.count += 1
 
     def _relu(self, group: h5py.Group, at: int, proof: Proof) -> None:

@@ -122,6 +122,14 @@ def test_a_column_that_is_missing_loses_its_table_alone(path: Path, tmp_path: Pa
         assert len(store.existing("clean")) == 1
 
 
+def test_a_file_of_another_program_is_not_called_whole(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["format"] = "something else"
+    found = examine(path)
+    assert found.header == "/ format is not 'robcert-results'"
+    assert not found.whole
+
+
 def test_nothing_is_saved_without_the_header(path: Path, tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["model"].attrs["sha256"]

@@ -17,7 +17,7 @@ from integer_models import photographs
 from proved_nets import SHAPE, Proved, image, network, proved, sealed
 
 from robcert.certify.core import Ball, Norm
-from robcert.certify.errors import StoreError, UnsupportedOperatorError
+from robcert.certify.errors import OutputError, UnsupportedOperatorError
 from robcert.certify.importer import load_classifier
 from robcert.certify.proof_check import (
     ProofFileError,
@@ -523,7 +523,7 @@ def test_an_interrupted_file_does_not_appear(example: Proved, tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt), ProofWriter(path, prover, example.classifier):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         ProofWriter(tmp_path / "no" / "p.h5", prover, example.classifier)
 
 
