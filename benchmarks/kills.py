@@ -1,6 +1,6 @@
 """SIGKILL at random moments against every command that keeps results: python benchmarks/kills.py
 
-Each command is killed while it works, mostly in the middle of writing, taken up by the same line,
+Each command is killed while it works, mostly in the middle of writing, resumed by the same line,
 now and then killed again, and compared bit by bit with a run that nobody disturbed. Printed are the
 counts, and every fault with the number of its sequence. The exit status is 1 if there was a fault.
 """

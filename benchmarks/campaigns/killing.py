@@ -1,4 +1,4 @@
-"""A command that is killed with SIGKILL while it writes, and what is left of its files.
+"""A command that is killed with SIGKILL while it writes, and the files that it leaves.
 
 A command runs in a forked child of this process, which has imported everything, or as a program of
 its own. Moments are chosen by time, or by the changes that are seen in the folder it writes to, so
@@ -112,7 +112,7 @@ def run(
 
     Args:
         arguments: those of the command line.
-        folder: working folder, and where changes are looked for.
+        folder: working folder, and the one whose changes are counted.
         moment: when it is killed; None to let it come to its end.
         program: start the program itself in place of a fork of this process.
     """
@@ -147,7 +147,7 @@ def _started(arguments: list[str], folder: Path, errors: Path, *, program: bool)
         return pid
     status = NOT_STARTED
     try:
-        for number, file in enumerate((os.devnull, os.devnull, errors)):
+        for number, file in enumerate((os.devnull, os.devnull, str(errors))):
             os.dup2(os.open(file, os.O_RDWR), number)
         os.chdir(folder)
         if program:

@@ -1,7 +1,7 @@
-"""Commands that are killed and taken up again, and what must be the same as without a kill.
+"""Commands that are killed and resumed, and what must be the same as without a kill.
 
 Sequence number i depends on the seed and i alone, but for the speed of the machine: one command in
-an empty folder is killed once or more, each time taken up by the same command, and compared with a
+an empty folder is killed once or more, each time resumed by the same command, and compared with a
 run that nobody disturbed.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RESULTS, RUN = "results.h5", "run"
 SIDE, CLASSES, IMAGES = 6, 3, 240
 AGAIN = 0.4
-"""Probability that the command that takes up a killed one is killed too."""
+"""Probability that the command that resumes a killed one is killed too."""
 
 TRIES = 6
 """Moments that are drawn until one comes before the end of the command."""
@@ -55,7 +55,7 @@ COMMANDS = {
     "train standard": f"train standard {TRAINING} --epochs 3 --batch-size 16 --keep-every 1",
     "train adversarial": f"train adversarial {TRAINING} --epochs 2 --batch-size 32",
 }
-"""What is killed; the same line takes it up again."""
+"""What is killed; the same line resumes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Undisturbed:
 
 @dataclass(slots=True)
 class Sequence:
-    """One command that was killed and taken up.
+    """One command that was killed and resumed.
 
     Attributes:
         number: of the sequence.
@@ -161,7 +161,7 @@ class Kills:
             yield self.sequence(number, seed)
 
     def sequence(self, number: int, seed: int) -> Sequence:
-        """Kill one command and take it up until it comes to its end."""
+        """Kill one command and resume it until it comes to its end."""
         source = random.Random(f"{seed} kills {number}")
         one = Sequence(number, self.names[number % len(self.names)])
         expected, place = self.undisturbed(one.name), self._place("killed")
@@ -216,7 +216,7 @@ class Kills:
         expected: Undisturbed,
         before: dict[tuple[str, int], bytes],
     ) -> None:
-        """Take the command up to its end and compare."""
+        """Resume the command, to its end, and compare."""
         ended = self._run(one.name, place)
         if ended.status != 0 or "Traceback" in ended.said or "bug in robcert" in ended.said:
             one.faults.append(f"resumed: status {ended.status}: {ended.said[-500:]}")

@@ -30,7 +30,7 @@ def counted(kills: Kills, numbers: range) -> Counts:
     return counts
 
 
-def test_every_command_is_taken_up_where_it_stood(tmp_path: Path) -> None:
+def test_every_command_is_resumed(tmp_path: Path) -> None:
     counts = counted(Kills(tmp_path / "kills"), range(len(COMMANDS)))
     assert counts.faults == []
     assert counts.sums.keys() == COMMANDS.keys()
