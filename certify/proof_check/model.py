@@ -416,7 +416,7 @@ class _Source:
             node = producers.get(at)
             if node is not None and node.op_type in SQUASHING and node.input:
                 return str(node.input[0]), node
-            if node is None or node.op_type not in SHAPE_ONLY or not node.input:
+            if node is None or not _keeps_scores(node, self.opset):
                 return start, None
             at = node.input[0]
         message = "the graph of the model has a circle"
@@ -490,6 +490,17 @@ class _Source:
                 raise UncheckableModelError(message)
             left = later
         return found
+
+
+def _keeps_scores(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether an operator keeps its input's elements and their order.
+
+    Dropout does not in training, which an input of it says since operator set 12, and the lack of
+    an attribute before 7.
+    """
+    if node.op_type == "Dropout" and (opset < 7 or any(node.input[2:])):
+        return False
+    return node.op_type in SHAPE_ONLY and bool(node.input)
 
 
 def _applied(

@@ -145,11 +145,24 @@ def _cast(of: Operator, x: Value) -> Value:
     ):
         message = "runtimes differ in how they compute with so few bits"
         raise of.builder.refuse(message)
+    if not _holds(to, x):
+        message = "it gives numbers to a type that cannot hold them"
+        raise of.builder.refuse(message)
     found = x.astype(to)
     if kind == TensorProto.FLOAT and not bool((found == x).all()):
         message = "it rounds constants, which the stored ones then are not"
         raise of.builder.refuse(message)
     return found
+
+
+def _holds(to: np.dtype[Any], x: Constant) -> bool:
+    """Whether a conversion of ``x`` is defined, and float64 has its numbers if they are whole."""
+    if x.dtype.kind == "f" and to.kind in "iu":
+        kind, whole = np.iinfo(to), np.trunc(x.astype(np.float64))
+        return bool(((whole >= kind.min) & (whole < float(kind.max) + 1)).all())
+    if x.dtype.kind in "iu" and to.kind == "f":
+        return bool(((x >= -(2**53)) & (x <= 2**53)).all())
+    return True
 
 
 @_rule("Constant")
@@ -218,6 +231,9 @@ def _unsqueeze(of: Operator, x: Value, axes: Value | None = None) -> Value:
 @_rule("Concat")
 def _concat(of: Operator, *values: Value) -> Value:
     axis = of.attribute("axis")
+    if axis is None:
+        message = "it has no axis"
+        raise of.builder.refuse(message)
     return _moved(of, values, lambda *parts: np.concatenate(parts, axis=axis))
 
 
@@ -252,8 +268,9 @@ def _slice(of: Operator, x: Value, *given: Value) -> Value:
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
         axis = place if axes is None else axes[place]
         step = 1 if steps is None else steps[place]
-        stop = None if step < 0 and end < -x.shape[axis] else end
-        cuts[axis] = slice(start, stop, step)
+        n = x.shape[axis]
+        stop = None if step < 0 and end < -n else end
+        cuts[axis] = slice(max(start, -n), stop, step)
     return _moved(of, [x], lambda a: a[tuple(cuts)])
 
 
@@ -378,7 +395,7 @@ def _div(of: Operator, x: Value, y: Value) -> Value:
         return _times(of, x, 1 / of.floats(y))
     if not np.issubdtype(y.dtype, np.integer):
         return _unrounded(of, x, y, np.divide)
-    return np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))  # toward zero
+    return x // y + ((x % y != 0) & ((x < 0) != (y < 0)))  # toward zero
 
 
 def _unrounded(of: Operator, x: Constant, y: Constant, operate: np.ufunc) -> Constant:
