@@ -78,7 +78,8 @@ class ConstantCall:
     @property
     def exact(self) -> bool:
         """Whether its arguments are."""
-        return is_exact(self.errors)
+        given = [*self.arguments, *self.keywords.values()]
+        return is_exact(self.errors) and all(map(_is_single, given))
 
     @property
     def sizes(self) -> list[Any]:
@@ -103,14 +104,19 @@ class ConstantCall:
             return None
         if any(map(_uncertain, self.arguments, self.errors)):  # an index or a choice
             return unknown_error(result)
-        if self.name in FILLED or (self.name in COMPARED and self._apart()):
+        if self.name in FILLED:
+            return self._of_filling(result)
+        if self.name in COMPARED and self._apart():
             return None
         if moves:
             return self._moved()
-        if not isinstance(result, Tensor):
-            return unknown_error(result)
+        return self._of_arithmetic(result) if isinstance(result, Tensor) else unknown_error(result)
+
+    def _of_arithmetic(self, result: Tensor) -> Error:
+        """The error of what is computed, not moved."""
         if not result.is_floating_point():  # a comparison, a choice
-            return None if self.exact else _unknown(result)
+            known = self.exact and not self._leaves_integers(result)
+            return None if known else _unknown(result)
         size = result.double().abs()
         if self.name not in RULES:
             known = self.real and self.exact and self.name in ELEMENTWISE
@@ -136,6 +142,21 @@ class ConstantCall:
         x, y = (y, -x) if self.name == "rsub" else (x, -y if self.name == "sub" else y)
         kept = result - x  # the rounding of a sum (Knuth 1969, section 4.2.2)
         return ((x - (result - kept)) + (y - kept)) == 0
+
+    def _of_filling(self, result: Tensor) -> Error:
+        """That of the number with which a tensor is filled; the first argument has its shape."""
+        if not is_exact(self.errors[1:]):
+            return _unknown(result)
+        single = all(map(_is_single, [*self.arguments[1:], *self.keywords.values()]))
+        return None if single else UNIT * result.double().abs()
+
+    def _leaves_integers(self, result: Tensor) -> bool:
+        """Whether numbers become integers that cannot hold them, which no standard defines."""
+        x = self.arguments[0]
+        if self.name != "_to_copy" or result.dtype is torch.bool or not has_floats(x):
+            return False
+        kind, whole = torch.iinfo(result.dtype), x.double().trunc()
+        return not bool(((whole >= kind.min) & (whole < float(kind.max) + 1)).all())
 
     def _apart(self) -> bool:
         """Whether no two compared numbers are nearer than their errors."""
@@ -204,6 +225,11 @@ def has_floats(values: Any) -> bool:
     if isinstance(values, list | tuple):
         return any(map(has_floats, values))
     return isinstance(values, Tensor) and values.is_floating_point()
+
+
+def _is_single(value: Any) -> bool:
+    """Whether a number that is no tensor has its value in float32 too."""
+    return not isinstance(value, float) or not math.isfinite(value) or bool(_in_float32(value))
 
 
 def _in_float32(value: Any) -> Tensor:
@@ -340,10 +366,10 @@ def _power(call: ConstantCall, size: Tensor) -> Tensor:
     exponent = call.arguments[1]
     if not isinstance(exponent, Tensor) and float(exponent) in POWERS:
         return POWERS[float(exponent)](call, size)
-    if not call.exact:
+    if not is_exact(call.errors):
         return _unknown(size)
     largest = float(torch.as_tensor(exponent).double().abs().max())
-    return FUNCTION * (16 + largest) * size
+    return FUNCTION * (16 + 8 * largest) * size
 
 
 @_rule("exp")
@@ -354,7 +380,11 @@ def _exponential(call: ConstantCall, size: Tensor) -> Tensor:
 
 @_rule("neg", "abs", "relu", "clamp", "clamp_min", "clamp_max")
 def _kept(call: ConstantCall, size: Tensor) -> Tensor:
-    return _unknown(size) if not is_exact(call.errors[1:]) else torch.as_tensor(call.bounds[0])
+    """Lipschitz with constant 1 in the limits too, which are numbers or stored tensors."""
+    if not is_exact(call.errors[1:]):
+        return _unknown(size)
+    limits = max((float(bound) for bound in call.bounds[1:] if isinstance(bound, float)), default=0)
+    return torch.clamp_min(torch.as_tensor(call.bounds[0], dtype=torch.float64), limits)
 
 
 @_rule("_to_copy")
@@ -397,6 +427,7 @@ def _scattered(call: ConstantCall, size: Tensor) -> Tensor:
     """Sums of a few numbers, exact on a grid of float32."""
     kept, axis, places, added = call.arguments[:4]
     sizes = call.sizes[0].scatter_add(axis, places, call.sizes[3])
+    sizes = _infinite(sizes >= LARGEST, sizes)
     passed = call.bounds[0].scatter_add(axis, places, call.bounds[3])
     on_grid = all(bool((x * GRID == (x * GRID).round()).all()) for x in (kept, added))
     if call.exact and on_grid and float(sizes.max()) < 1 / (GRID * UNIT):
@@ -451,7 +482,8 @@ def _sum_of_product(call: ConstantCall, size: Tensor) -> Tensor:
     if call.keywords:  # beta, alpha
         return _unknown(size)
     (c, x, y), (dc, dx, dy) = call.sizes[:3], call.bounds[:3]
-    return _rounded(c + x @ y, dc + x @ dy + dx @ y + dx @ dy, x.shape[-1] + 3)
+    sizes = _infinite(c + x @ y >= LARGEST, c + x @ y)
+    return _rounded(sizes, dc + x @ dy + dx @ y + dx @ dy, x.shape[-1] + 3)
 
 
 @_rule("linalg_vector_norm")

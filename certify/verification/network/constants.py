@@ -29,6 +29,7 @@ from .constant_errors import (
     roundings,
     unknown_error,
 )
+from .lookalikes import lost_roundings
 from .nodes import Affine, Node
 from .rules import MOVES
 
@@ -177,7 +178,7 @@ class Constants:
         total, entered = 0.0, list(arguments)
         for at, (given, value) in enumerate(zip(node.args, arguments, strict=True)):
             error = errors_of(given, self.errors)
-            found = roundings(value, error)
+            found = roundings(value, error) + (0.0 if self.real else lost_roundings(value, name))
             if found > FEW_ROUNDINGS and at in MATRICES.get(name, ()):
                 entered[at], found = self._sized(value, error)
             total += found

@@ -1,0 +1,46 @@
+"""Numbers that a runtime takes for those of a function that it knows.
+
+ONNX Runtime replaces GELU and its approximation by tanh, where a graph spells them out, by one
+operation of its own (GeluFusion, FastGeluFusion). The numbers in the graph may differ from those of
+the definition by 1e-5 of their size, far more than a rounding; what they differ by is lost.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+TOLERANCE = 2e-5
+"""Relative difference at which no runtime is known to take one number for another."""
+
+UNIT = 2.0**-24
+"""Unit roundoff of float32."""
+
+KNOWN = (
+    *(0.5, 1.0, math.sqrt(2), math.sqrt(0.5)),  # x / 2 (1 + erf(x / sqrt 2))
+    *(0.044715, math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)),  # and with tanh
+)
+EXPONENTS = (2.0, 3.0)
+
+ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div"})
+
+
+def lost_roundings(value: Any, name: str) -> float:
+    """How many roundings of a constant of the operation ``name`` a runtime may lose.
+
+    >>> lost_roundings(0.5, "mul"), lost_roundings(0.500004, "mul") > 100, lost_roundings(2, "mul")
+    (0.0, True, 0.0)
+    """
+    if isinstance(value, Tensor):
+        single = value.numel() == 1 and value.is_floating_point()
+        value = float(value) if single else None
+    taken = KNOWN if name in ARITHMETIC else EXPONENTS if name == "pow" else ()
+    if not isinstance(value, float):
+        return 0.0
+    for known in taken:
+        off = abs(abs(value) - known) / (UNIT * known)
+        if 1 < off < TOLERANCE / UNIT:  # what is rounded once counts elsewhere
+            return math.ceil(off)
+    return 0.0
