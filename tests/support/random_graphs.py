@@ -336,9 +336,12 @@ def _power(graph: RandomGraph, x: str) -> str:
 
 
 def _convolution(graph: RandomGraph, x: str) -> str | None:
+    return _convolved(graph, x)[0] if graph.values[x].ndim == 5 else None
+
+
+def _convolved(graph: RandomGraph, x: str) -> tuple[str, int]:
+    """A convolution, and its channels."""
     shape = graph.values[x].shape[1:]
-    if len(shape) != 4:
-        return None
     channels, sides = shape[1], shape[2:]
     kernel = [int(graph.draw.integers(1, min(3, n) + 1)) for n in sides]
     groups = channels if graph.draw.random() < 0.2 else 1
@@ -347,7 +350,7 @@ def _convolution(graph: RandomGraph, x: str) -> str | None:
     weight = graph.weight(out, channels // groups, *kernel)
     strides = [int(n) for n in graph.draw.integers(1, 3, 2)]
     bias = [graph.weight(out)] if graph.draw.random() < 0.5 else []
-    return graph.add("Conv", x, weight, *bias, pads=pads, strides=strides, group=groups)
+    return graph.add("Conv", x, weight, *bias, pads=pads, strides=strides, group=groups), out
 
 
 def _turned_convolution(graph: RandomGraph, x: str) -> str | None:
@@ -468,15 +471,129 @@ def _moved(graph: RandomGraph, x: str) -> str:
     return graph.add("Pad", x, graph.stored(pads), fill)
 
 
+# --- what ONNX Runtime knows as one operation, spelled out -------------------------------------
+
+
+def _number(graph: RandomGraph, value: float, *, near: bool = True) -> str:
+    """A stored number, or one ``near`` it."""
+    off = graph.draw.choice(np.array([0.0, 0.0, 9e-6, -7e-6])) if near else 0.0
+    return graph.stored(np.array(value * (1 + off), np.float32))
+
+
+def _either(graph: RandomGraph, operator: str, x: str, y: str) -> str:
+    """A sum or product of two arguments in either order."""
+    return graph.add(operator, *((x, y) if graph.draw.random() < 0.5 else (y, x)))
+
+
 def _gelu_from_parts(graph: RandomGraph, x: str) -> str:
     """As exporters write it; its numbers may differ a little from those of the definition."""
-    off = 1 + graph.draw.choice(np.array([0.0, 9e-6, 3e-5, -7e-6]), 3)
-    root, one, half = (
-        graph.stored(np.array(n * f, np.float32))
-        for n, f in zip((2**0.5, 1.0, 0.5), off, strict=True)
-    )
-    inside = graph.add("Add", graph.add("Erf", graph.add("Div", x, root)), one)
-    return graph.add("Mul", graph.add("Mul", x, inside), half)
+    inside = graph.add("Erf", graph.add("Div", x, _number(graph, 2**0.5)))
+    factor = _either(graph, "Add", inside, _number(graph, 1.0))
+    if graph.draw.random() < 0.5:
+        return _either(graph, "Mul", _either(graph, "Mul", x, factor), _number(graph, 0.5))
+    return _either(graph, "Mul", _either(graph, "Mul", x, _number(graph, 0.5)), factor)
+
+
+def _tanh_gelu_from_parts(graph: RandomGraph, x: str) -> str:
+    cubes = graph.add("Pow", x, _number(graph, 3.0, near=False))
+    inside = _either(graph, "Add", x, _either(graph, "Mul", cubes, _number(graph, 0.044715)))
+    root = _number(graph, (2 / np.pi) ** 0.5)
+    tanh = graph.add("Tanh", _either(graph, "Mul", inside, root))
+    factor = _either(graph, "Add", tanh, _number(graph, 1.0))
+    return _either(graph, "Mul", _either(graph, "Mul", x, _number(graph, 0.5)), factor)
+
+
+def _swish_from_parts(graph: RandomGraph, x: str) -> str:
+    inside = x
+    if graph.draw.random() < 0.7:
+        inside = _either(graph, "Mul", x, _number(graph, 1.702 * 10 ** graph.draw.uniform(-2, 1)))
+    return _either(graph, "Mul", x, graph.add("Sigmoid", inside))
+
+
+def _norm_from_parts(graph: RandomGraph, x: str) -> str:
+    """Layer normalisation or, without the mean, root mean square normalisation."""
+    last = graph.stored(np.array([graph.values[x].ndim - 2]))
+    n, centred = graph.values[x].shape[-1], x
+    if graph.draw.random() < 0.7:
+        centred = graph.add("Sub", x, graph.add("ReduceMean", x, last, keepdims=1))
+    squares = graph.add("Pow", centred, _number(graph, 2.0, near=False))
+    if graph.draw.random() < 0.3:
+        squares = graph.add("Mul", centred, centred)
+    variance = graph.add("ReduceMean", squares, last, keepdims=1)
+    epsilon = _number(graph, 10 ** graph.draw.uniform(-5.1, -1))
+    root = graph.add("Sqrt", _either(graph, "Add", variance, epsilon))
+    if graph.draw.random() < 0.3:
+        inverse = graph.add("Div", _number(graph, 1.0), root)
+        found = _either(graph, "Mul", centred, inverse)
+    else:
+        found = graph.add("Div", centred, root)
+    if graph.draw.random() < 0.7:
+        found = _either(graph, "Mul", found, graph.weight(n))
+    return _either(graph, "Add", found, graph.weight(n)) if graph.draw.random() < 0.7 else found
+
+
+def _scaled_product(graph: RandomGraph, x: str) -> str | None:
+    """Scales by products and quotients around a product of matrices."""
+    rank, n = graph.values[x].ndim - 1, graph.values[x].shape[-1]
+    if rank < 2:
+        return None
+
+    def scaled(of: str) -> str:
+        number = graph.stored(np.array(10 ** graph.draw.uniform(-3, 3), np.float32))
+        kind = graph.draw.integers(4)
+        if kind == 0:
+            return _either(graph, "Mul", of, number)
+        return graph.add("Div", of, number) if kind == 1 else of
+
+    turned = graph.add("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
+    other = graph.weight(n, 2) if graph.draw.random() < 0.4 else scaled(turned)
+    return scaled(graph.add("MatMul", scaled(x), other))
+
+
+def _fraction(graph: RandomGraph, x: str) -> str:
+    """y / x by way of 1 / x."""
+    shifted = graph.add("Add", graph.add("Abs", x), _number(graph, 1.0, near=False))
+    return _either(graph, "Mul", graph.add("Div", _number(graph, 1.0), shifted), x)
+
+
+def _softmax_of_sum(graph: RandomGraph, x: str) -> str:
+    return graph.add("Softmax", _either(graph, "Add", x, _side(graph, x)), axis=-1)
+
+
+def _padded(graph: RandomGraph, x: str) -> str | None:
+    shape = graph.values[x].shape[1:]
+    if len(shape) != 4:
+        return None
+    pads = graph.stored(np.array([0, 0, 1, 1, 0, 0, 0, 1]))
+    fill = graph.stored(np.array(graph.draw.choice(np.array([0.0, 0.3, -1e-6])), np.float32))
+    wide = graph.add("Pad", x, pads, fill)
+    kind = graph.draw.integers(3)
+    if kind == 0:
+        return graph.add("Conv", wide, graph.weight(2, shape[1], 2, 2))
+    operator = "MaxPool" if kind == 1 else "AveragePool"
+    return graph.add(operator, wide, kernel_shape=[2, 2], strides=[1, 1])
+
+
+def _convolved_and_more(graph: RandomGraph, x: str) -> str | None:
+    """A convolution, and what a runtime may merge into it."""
+    if graph.values[x].ndim != 5:
+        return None
+    found, m = _convolved(graph, x)
+    for _ in range(int(graph.draw.integers(1, 4))):
+        kind = graph.draw.integers(6)
+        side = graph.weight(*((1, m, 1, 1), (m, 1, 1), (1, 1, 1), ())[graph.draw.integers(4)])
+        if kind < 2:
+            found = _either(graph, ("Add", "Mul")[kind], found, side)
+        elif kind == 2:
+            found = graph.add(str(graph.draw.choice(np.array(["Relu", "Sigmoid", "Tanh"]))), found)
+        elif kind == 3:
+            found = graph.add("LeakyRelu", found, alpha=0.3)
+        elif kind == 4:
+            found = graph.add("HardSigmoid", found, alpha=0.3, beta=0.4)
+        else:
+            ends = (graph.stored(np.array(n, np.float32)) for n in (-0.3, 0.4))
+            found = graph.add("Clip", found, *ends)
+    return found
 
 
 STEPS: dict[str, Callable[[RandomGraph, str], str | None]] = {
@@ -487,7 +604,8 @@ STEPS: dict[str, Callable[[RandomGraph, str], str | None]] = {
             *(_relu, _leaky, _arithmetic, _there_and_back, _scaled_back, _branches, _clip, _power),
             *(_convolution, _turned_convolution, _batch_norm, _pool, _other_pool, _norm, _softmax),
             *(_reduction, _running_sum, _matrix, _dense, _scaled_matrices, _moved),
-            _gelu_from_parts,
+            *(_gelu_from_parts, _tanh_gelu_from_parts, _swish_from_parts, _norm_from_parts),
+            *(_scaled_product, _fraction, _softmax_of_sum, _padded, _convolved_and_more),
         )
     },
 }

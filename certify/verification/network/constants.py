@@ -29,7 +29,7 @@ from .constant_errors import (
     roundings,
     unknown_error,
 )
-from .lookalikes import lost_roundings
+from .lookalikes import loses_epsilon, lost_roundings
 from .nodes import Affine, Node
 from .rules import MOVES
 
@@ -182,6 +182,10 @@ class Constants:
             if found > FEW_ROUNDINGS and at in MATRICES.get(name, ()):
                 entered[at], found = self._sized(value, error)
             total += found
+        if not self.real and loses_epsilon(node, name, arguments):
+            self.meet_obstacle(
+                label, "has an epsilon that runtimes read only where it follows the variance"
+            )
         certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
         if certain and not total:
             return entered
@@ -224,15 +228,15 @@ class Constants:
         self.imprecise.add(at)
         return replace(node, terms=node.terms + self.roundings)
 
-    def meet_obstacle(self, label: str) -> None:
+    def meet_obstacle(self, label: str, why: str = "") -> None:
         """No bound covers what float32 makes of the constants that an operation reads."""
         made = (
             "they cancel so far that float64 does not have their value"
             if self.real
             else "no bound is known of what float32 makes of them"
         )
-        why = f"{label} depends on constants that the graph computes, and {made}"
-        self.obstacle = self.obstacle or why
+        why = why or f"depends on constants that the graph computes, and {made}"
+        self.obstacle = self.obstacle or f"{label} {why}"
 
     def require_precise(self, at: int, label: str) -> None:
         """Note an obstacle if the factors of the operation at ``at`` are used for others."""

@@ -1,8 +1,10 @@
-"""Numbers that a runtime takes for those of a function that it knows.
+"""Numbers that a runtime takes for others where a graph spells out a function that it knows.
 
-ONNX Runtime replaces GELU and its approximation by tanh, where a graph spells them out, by one
-operation of its own (GeluFusion, FastGeluFusion). The numbers in the graph may differ from those of
-the definition by 1e-5 of their size, far more than a rounding; what they differ by is lost.
+ONNX Runtime replaces GELU and its approximation by tanh by one operation of its own (GeluFusion,
+FastGeluFusion). The numbers in the graph may differ from those of the definition by 1e-5 of their
+size, far more than a rounding; what they differ by is lost. It also replaces layer normalisation
+(LayerNormFusion), and reads its epsilon only where that is the second term of the sum with the
+variance and no input of the graph as well; elsewhere it takes its default.
 """
 
 from __future__ import annotations
@@ -10,7 +12,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from robcert.certify.model import OverridableNode, source_of
 
 TOLERANCE = 2e-5
 """Relative difference at which no runtime is known to take one number for another."""
@@ -23,6 +29,9 @@ KNOWN = (
     *(0.044715, math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)),  # and with tanh
 )
 EXPONENTS = (2.0, 3.0)
+
+EPSILON = float(np.float32(1e-5))
+"""ONNX Runtime's default of a layer normalisation."""
 
 ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div"})
 
@@ -44,3 +53,27 @@ def lost_roundings(value: Any, name: str) -> float:
         if 1 < off < TOLERANCE / UNIT:  # what is rounded once counts elsewhere
             return math.ceil(off)
     return 0.0
+
+
+def loses_epsilon(node: fx.Node, name: str, arguments: list[Any]) -> bool:
+    """Whether the sum ``node`` may be that of a variance with an epsilon that is not read.
+
+    Args:
+        node: the call.
+        name: of its function.
+        arguments: what its arguments are.
+    """
+    constants = [at for at, value in enumerate(arguments) if isinstance(value, Tensor | float)]
+    if name != "add" or len(arguments) != 2 or len(constants) != 1:
+        return False
+    (at,), users = constants, {_operation(user) for user in node.users}
+    if _operation(node.args[1 - at]) != "mean" or not users & {"sqrt", "rsqrt"}:
+        return False
+    is_read = at == 1 and not isinstance(source_of(node), OverridableNode)
+    return not is_read and not bool((torch.as_tensor(arguments[at]) == EPSILON).all())
+
+
+def _operation(node: Any) -> str:
+    """Name of the function that a node calls, without its overload."""
+    target = getattr(node, "target", None)
+    return str(getattr(target, "overloadpacket", target)).removeprefix("aten.")

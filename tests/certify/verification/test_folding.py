@@ -8,8 +8,10 @@ import numpy as np
 import onnx_models as om
 import pytest
 import torch
+from onnx import TensorProto, helper
 from random_graphs import outputs, sessions
 
+from robcert.certify.errors import UnsupportedOperatorError
 from robcert.certify.importer import load_tensor_function
 from robcert.certify.verification.bounds import Region, Rounding, propagate
 from robcert.certify.verification.bounds.folding import Chain
@@ -128,6 +130,52 @@ def test_bounds_hold_for_what_the_runtime_makes_of_constants(
         assert (lower <= scores).all()
         assert (scores <= upper).all()
         assert np.isfinite(upper - lower).all()
+
+
+def normalised(*, first: bool, epsilon: float) -> Made:
+    """Layer normalisation in parts, with the sum of epsilon and variance in either order."""
+    nodes = [
+        om.node("ReduceMean", "x", "mean", axes=[-1], keepdims=1),
+        om.node("Sub", "x mean", "centred"),
+        om.node("Pow", "centred two", "squares"),
+        om.node("ReduceMean", "squares", "variance", axes=[-1], keepdims=1),
+        om.node("Add", "epsilon variance" if first else "variance epsilon", "sum"),
+        om.node("Sqrt", "sum", "root"),
+        om.node("Div", "centred root", "unit"),
+        om.node("Mul", "unit gain", "scaled"),
+        om.node("Add", "scaled gain", "shifted"),
+        om.node("Flatten", "shifted", "y"),
+    ]
+    made = {"two": np.array(2.0), "epsilon": np.array(epsilon), "gain": np.array([1.0, 2.0])}
+    return nodes, {name: value.astype(np.float32) for name, value in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("first", "overridable", "epsilon", "refused"),
+    [
+        (False, False, 2e-5, False),
+        (True, False, 2e-5, True),
+        (False, True, 2e-5, True),
+        (True, True, 1e-5, False),
+    ],
+)
+def test_an_epsilon_that_the_runtime_does_not_read_is_refused(
+    tmp_path: Path, first: bool, overridable: bool, epsilon: float, refused: bool
+) -> None:
+    nodes, constants = normalised(first=first, epsilon=epsilon)
+    graph = om.model(nodes, inputs={"x": IMAGE.shape}, outputs={"y": None}, weights=constants)
+    if overridable:
+        graph.graph.input.append(helper.make_tensor_value_info("epsilon", TensorProto.FLOAT, []))
+    image = np.array([0.5, 0.501], np.float32).reshape(IMAGE.shape)
+    scores = np.stack([outputs(each, image) for each in sessions(graph)])
+    assert (np.ptp(scores, axis=0).max() > 1e-5) == refused
+    function = load_tensor_function(om.saved(tmp_path, graph))
+    if refused:
+        with pytest.raises(UnsupportedOperatorError, match=r"\(Add\) has an epsilon"):
+            Prover.of_function(function.twin, IMAGE.shape[1:])
+    else:
+        assert not Prover.of_function(function.twin, IMAGE.shape[1:]).network.obstacle
+    assert Prover.of_function(function.twin, IMAGE.shape[1:], Arithmetic.REAL).network.nodes
 
 
 @pytest.mark.parametrize(("name", "value"), [("mul", 0.5), ("add", 1.0), ("pow", 3.0), ("mm", 0.5)])
