@@ -11,7 +11,8 @@ From Python: ``check(Path("proof.h5"), Path("model.onnx"))``.
 
 from .check import CheckResult, Report, check
 from .errors import ProofCheckError, ProofFileError, UncheckableModelError
-from .model import Network, read_network
+from .model import read_network
+from .network import Network
 from .preprocessing import Preprocessing
 from .proof_file import FORMAT, FORMAT_VERSION, HEADER_BYTES, digest_of, header
 

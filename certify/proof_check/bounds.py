@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import UncheckableModelError
 from .maps import Choice, Convolution, Factors, LinearMap, Matrix, Sum
-from .model import Kind, Network, Node
+from .network import Kind, Network, Node
 from .rounding import INFLATION, LARGEST, UNDERFLOW, UNIT64, float32_error, gamma
 
 if TYPE_CHECKING:

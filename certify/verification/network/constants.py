@@ -17,26 +17,17 @@ from torch import Tensor
 from robcert.certify.model import source_of
 
 from .affine import Weight
-from .constant_errors import (
-    MOST_ROUNDINGS,
-    NARROW,
-    UNIT,
-    ConstantCall,
-    counted_up,
-    errors_of,
-    has_floats,
-    is_exact,
-    roundings,
-    unknown_error,
-)
+from .constant_errors import MOST_ROUNDINGS, ConstantCall, errors_of, roundings
+from .constant_rules import counted_up
 from .lookalikes import loses_epsilon, lost_roundings
 from .nodes import Affine, Node
+from .precision import NARROW, UNIT, has_floats, is_exact, unknown_error
 from .rules import MOVES
 
 if TYPE_CHECKING:
     from torch import fx
 
-    from .constant_errors import Error
+    from .precision import Error
 
 SUMS = frozenset(
     {

@@ -86,6 +86,15 @@ def test_constants_that_overflow_where_they_are_merged_are_refused(
         numbers_of((nodes, weights), float32=True)
 
 
+def test_a_variance_of_which_epsilon_leaves_little_is_refused() -> None:
+    """Other runtimes add an epsilon of float64."""
+    nodes, weights = large_deviation()
+    weights["variance"] = -np.array([9e-6], np.float32)
+    nodes[2] = om.node("BatchNormalization", "b scale zero zero variance", "c", epsilon=1e-5)
+    with pytest.raises(UncheckableModelError, match="variance is not positive"):
+        numbers_of((nodes, weights), float32=False)
+
+
 @pytest.mark.parametrize(("layers", "refused"), [(3, False), (9, True)])
 def test_numbers_that_vanish_in_float64_are_refused(layers: int, refused: bool) -> None:
     """x times 1e-38 for each layer and then 1e38 for each, with a ReLU after every factor."""

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from robcert.certify.verification.network.constant_errors import UNIT, ConstantCall, is_exact
+from robcert.certify.verification.network.constant_errors import ConstantCall
+from robcert.certify.verification.network.precision import UNIT, is_exact
 
 aten = torch.ops.aten
 
