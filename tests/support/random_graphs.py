@@ -365,8 +365,8 @@ def _batch_norm(graph: RandomGraph, x: str) -> str | None:
     shape = graph.values[x].shape[1:]
     if len(shape) < 3:
         return None
-    size = 10 ** graph.draw.uniform(-3, 3)
-    variance = graph.stored((size * graph.draw.random(shape[1])).astype(np.float32))
+    variances = 10 ** graph.draw.uniform(-3, 3) * graph.draw.random((shape[1],))
+    variance = graph.stored(variances.astype(np.float32))
     given = [graph.weight(shape[1]) for _ in range(3)]
     return graph.add("BatchNormalization", x, *given, variance)
 

@@ -122,14 +122,13 @@ def test_numbers_beyond_which_coefficients_may_vanish_are_refused() -> None:
 # --- the reading of constants -------------------------------------------------------------------
 
 
-def read(nodes: list[NodeProto], opset: int = 17, **weights: NDArray[Any]) -> NDArray[Any]:
+def read(nodes: list[NodeProto], **weights: NDArray[Any]) -> NDArray[Any]:
     """The scores of IMAGE by the checker, without bounds."""
     graph = om.model(
         [om.node("Flatten", "x", "f"), *nodes],
         inputs={"x": IMAGE.shape},
         outputs={"y": None},
         weights=weights,
-        opset=opset,
     )
     network = read_network(graph.SerializeToString(), "", preprocessing(SHAPE), SHAPE)
     return network.values(IMAGE[0].astype(np.float64))[network.scores]

@@ -464,12 +464,12 @@ def test_a_network_in_int8_is_proved_in_real_arithmetic_alone(
         om.node("DequantizeLinear", "q step zero", "d"),
         om.node("MatMul", "d w", "y"),
     ]
-    made = {"step": np.array(0.01, np.float32), "zero": np.array(0, np.uint8)}
+    step, zero = np.array(0.01, np.float32), np.array(0, np.uint8)
     graph = om.model(
         nodes,
         inputs={"x": (1, 2)},
         outputs={"y": (1, 2)},
-        weights={**made, "w": np.eye(2, dtype=np.float32)},
+        weights={"step": step, "zero": zero, "w": np.eye(2, dtype=np.float32)},
     )
     file = vf.written(tmp_path, vf.old_style([(0, 1)] * 2, 2, "(>= Y_1 1.1)"))
     settings = replace(SHORT, arithmetic=arithmetic)
