@@ -84,7 +84,10 @@ def affine_chain(bounds: Bounds, node: Affine, sizes: Sequence[Tensor]) -> Chain
             found.append(entering)
         else:  # offsets may enter in the middle, and cancel
             found += [run.chain, entering, Chain.starting(float(run.size.max()))]
-    return Chain.joined(found).extended(node.terms * max(1.0, node.largest_coefficient))
+    before = Chain.joined(found)
+    if isinstance(node, Select) and node.offset is None:
+        return before  # it has no constants
+    return before.extended(node.terms * max(1.0, node.largest_coefficient))
 
 
 def scale_chain(bounds: Bounds, node: Node, sizes: Sequence[Tensor]) -> Chain | None:

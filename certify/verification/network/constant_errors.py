@@ -93,8 +93,8 @@ class ConstantCall:
 
     def error_of(self, result: Any, *, moves: bool) -> Error:
         """Bound of the float32 error of the ``result``; ``moves``: it only moves elements."""
-        if self.exact and (moves or not has_floats(self.arguments)):
-            return None
+        if (self.exact and moves) or (is_exact(self.errors) and not has_floats(self.arguments)):
+            return None  # float32 numbers of Python alone are computed as they are there
         if any(map(_uncertain, self.arguments, self.errors)):  # an index or a choice
             return unknown_error(result)
         if self.name in FILLED:

@@ -67,5 +67,6 @@ def test_numbers_of_python_are_rounded_to_float32() -> None:
             error = error_of(name, getattr(aten, name), *arguments)
             assert is_exact(error) == exact
             assert exact or UNIT * number >= float(error.max()) >= abs(single - number)
+    assert error_of("full", aten.full, [2], 0.1, dtype=torch.float32) is None  # 0.1 as it is there
     power = error_of("pow", aten.pow, wide(3.0), 0.1)
     assert abs(3**0.1 - 3 ** float(torch.tensor(0.1))) < float(power) < 1e-3
