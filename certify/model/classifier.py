@@ -67,6 +67,14 @@ class GraphNode:
 
 
 @dataclass(frozen=True, slots=True)
+class OverridableNode(GraphNode):
+    """A node that reads a stored tensor in whose place a caller may give another.
+
+    Runtimes do not count such tensors as constants where they replace a group of nodes.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class StraightThroughNode(GraphNode):
     """A node whose true gradient is zero almost everywhere and which has a surrogate gradient.
 

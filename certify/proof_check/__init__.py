@@ -11,8 +11,9 @@ From Python: ``check(Path("proof.h5"), Path("model.onnx"))``.
 
 from .check import CheckResult, Report, check
 from .errors import ProofCheckError, ProofFileError, UncheckableModelError
-from .model import Network, read_network
+from .model import read_network
 from .model_file import ModelBytes, read_bytes
+from .network import Network
 from .preprocessing import Preprocessing
 from .proof_file import FORMAT, FORMAT_VERSION, HEADER_BYTES, digest_of, header
 

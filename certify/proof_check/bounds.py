@@ -17,8 +17,8 @@ import numpy as np
 
 from .errors import UncheckableModelError
 from .maps import Choice, Convolution, Factors, LinearMap, Matrix, Sum
-from .model import Kind, Network, Node
-from .rounding import INFLATION, UNDERFLOW, UNIT64, float32_error, gamma
+from .network import Kind, Network, Node
+from .rounding import INFLATION, LARGEST, UNDERFLOW, UNIT64, float32_error, gamma
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,10 @@ SMALLEST = 2.0**-120
 """Products of constants below it may underflow in float32."""
 
 SMALLEST_REAL = 2.0**-900
-"""And below this one in float64, in which the checker computes."""
+"""Products below it may vanish in float64, in which the checker computes."""
+
+LARGEST_REAL = 1e90
+"""Numbers up to which coefficients that vanish in float64 change no bound."""
 
 COEFFICIENTS = 2**16
 """Elements of an array of coefficients in work together; they fit into the cache."""
@@ -70,16 +73,14 @@ class Lines:
         return cls(columns, np.where(active, 1.0, (high > -low) & ~dead), slope, offset)
 
 
-def _least(linear: LinearMap) -> float:
-    """Smallest coefficient other than 0, at most 1."""
+def _coefficients(linear: LinearMap) -> Array:
+    """Sizes of the coefficients other than 0, and 1."""
+    values = np.zeros(0)
     if isinstance(linear, Matrix | Convolution):
-        values = linear.weight
+        values = linear.weight.ravel()
     elif isinstance(linear, Factors):
         values = np.atleast_1d(linear.factor)
-    else:
-        return 1.0
-    sizes = np.abs(values[values != 0])
-    return min(1.0, float(sizes.min())) if sizes.size else 1.0
+    return np.append(np.abs(values[values != 0]), 1.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +99,7 @@ class Bounds:
         magnitude: M of each output: absolute terms since the last cut.
         roundings: n of each output.
         least: smallest product of constants other than 0 since the last cut, of each output.
+        most: largest one, and what it makes of the numbers that enter, in any order.
         readers: nodes that read each output.
     """
 
@@ -112,6 +114,7 @@ class Bounds:
     magnitude: list[Array] = field(default_factory=list)
     roundings: list[int] = field(default_factory=list)
     least: dict[int, float] = field(default_factory=dict)
+    most: dict[int, float] = field(default_factory=dict)
     readers: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +133,8 @@ class Bounds:
             Kind.CUT: self._cut,
             Kind.RELU: self._relu,
         }[node.kind](node)
-        if not bool(np.isfinite(self.lower[at]).all() and np.isfinite(self.upper[at]).all()):
+        largest = np.inf if self.float32 else LARGEST_REAL
+        if not bool((self._size(at) < largest).all()):  # nor NaN
             message = f"{node.label}: its bounds overflow"
             raise UncheckableModelError(message)
         return at
@@ -182,12 +186,32 @@ class Bounds:
         self._append(below, above, self._length(node, linear.uses) * size)
         tiny = UNDERFLOW * (1 + max(float(size.max()) for size in sizes))
         self.magnitude.append((terms + np.abs(constant) + tiny) * INFLATION)
-        least = min(self.least.get(parent, 1.0) for parent in node.parents) * _least(linear)
-        self.least[len(self.lower) - 1] = least
+        self._require_representable(node, linear, sizes)
+        self.roundings.append(merged + node.roundings)
+
+    def _require_representable(self, node: Node, linear: LinearMap, sizes: list[Array]) -> None:
+        """Raise where numbers may vanish or overflow that the bounds do not show.
+
+        In float32 those are products of constants that a runtime multiplies with each other before
+        it runs; in exact arithmetic those of the checker itself.
+        """
+        known, at = _coefficients(linear), len(self.lower) - 1
+        least, most = float(known.min()), float(known.max())
+        if self.float32:
+            count = linear.terms + isinstance(linear, Sum)
+            entering = max(1.0, *(float(size.max()) for size in sizes))
+            before = [self.most.get(parent, 1.0) for parent in node.parents]
+            self.most[at] = most * max(1, count) * max(entering, *before)
+            least *= min(self.least.get(parent, 1.0) for parent in node.parents)
+            self.least[at] = least
+            if self.most[at] >= LARGEST:
+                message = "constants of the network may overflow where they are multiplied"
+                raise UncheckableModelError(message)
+        else:
+            least *= min(float(size[size > 0].min(initial=1.0)) for size in sizes)
         if least < (SMALLEST if self.float32 else SMALLEST_REAL):
             message = "constants of the network may underflow where they are multiplied"
             raise UncheckableModelError(message)
-        self.roundings.append(merged + node.roundings)
 
     def _cut(self, node: Node) -> None:
         (parent,) = node.parents

@@ -12,7 +12,7 @@ import numpy as np
 from .bounds import Bounds, rows_at_once
 from .errors import ProofFileError, UncheckableModelError
 from .leaves import Units, blocks, covers
-from .model import Network, read_network
+from .model import read_network
 from .model_file import read_bytes
 from .preprocessing import Preprocessing
 from .proof_file import About, Statement, about, opened, statements
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from .network import Network
 
     Array = NDArray[np.float64]
 

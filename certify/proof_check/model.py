@@ -1,295 +1,40 @@
-"""An ONNX file as a list of affine maps and ReLUs."""
+"""An ONNX file as a network."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
+from .builder import Builder
+from .constants import constant_of
 from .errors import UncheckableModelError
-from .maps import Choice, Factors, LinearMap, Sum
+from .maps import Factors, Sum
 from .model_file import parsed
-from .rounding import SPARE
+from .network import MOST_ELEMENTS, Kind, Network, Node, Symbol
+from .operators import RULES, Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from .preprocessing import Preprocessing
 
-    Array = NDArray[np.float64]
     Constant = NDArray[np.generic]
-
-MOST_ELEMENTS = 2**26
-"""Elements of the largest tensor of a model."""
-
-MOST_NODES = 20_000
 
 SHAPE_ONLY = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout")
 """Operators between the scores and the output that keep them apart and in their order."""
-
 
 INPUT_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
 
 SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid")
 """Operators at the end that change no order; a sigmoid, of one score, not its sign."""
-
-
-class Kind(Enum):
-    """What a node computes."""
-
-    INPUT = "the pixels"
-    AFFINE = "a linear map and an offset"
-    CUT = "its argument, with the rounding of an evaluation in float32"
-    RELU = "max(x, 0)"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """One step of the computation, on flattened arrays.
-
-    Attributes:
-        kind: what it computes.
-        parents: positions of its arguments.
-        size: elements of its output.
-        label: name and operator in the file.
-        map: the linear map of an affine node.
-        offset: what it adds, ``(size,)``; None for nothing.
-        roundings: most roundings of a term in an evaluation in float32.
-        shape: of a cut, the shape of its output before it was flattened.
-        larger_of: two nodes whose larger output this is, by way of a ReLU.
-    """
-
-    kind: Kind
-    parents: tuple[int, ...]
-    size: int
-    label: str
-    map: LinearMap | None = None
-    offset: Array | None = None
-    roundings: int = 0
-    shape: tuple[int, ...] = ()
-    larger_of: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """A tensor that depends on the image.
-
-    Attributes:
-        at: node that computes it.
-        shape: its shape, the batch axis included.
-    """
-
-    at: int
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return prod(self.shape)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Network:
-    """The computation from pixels to scores.
-
-    Attributes:
-        nodes: the steps, each after its arguments; the first is the pixels.
-        scores: position of the cut after the scores ``(k,)``.
-        relus: positions of the ReLUs in the order of the file; max pooling is made of some.
-    """
-
-    nodes: tuple[Node, ...]
-    scores: int
-    relus: tuple[int, ...]
-
-    @property
-    def classes(self) -> int:
-        """Number of scores."""
-        return self.nodes[self.scores].size
-
-    @property
-    def largest(self) -> int:
-        """Elements of the largest tensor."""
-        return max(node.size for node in self.nodes)
-
-    def values(self, image: Array) -> list[Array]:
-        """Output of every node for one image, flattened; in float64."""
-        found: list[Array] = []
-        for node in self.nodes:
-            arguments = [found[parent] for parent in node.parents]
-            if node.kind is Kind.INPUT:
-                value = image.ravel().astype(np.float64)
-            elif node.map is not None:
-                value = node.map.forward([x[None] for x in arguments])[0]
-                value = value if node.offset is None else value + node.offset
-            else:
-                value = np.maximum(arguments[0], 0) if node.kind is Kind.RELU else arguments[0]
-            found.append(value)
-        return found
-
-    def relu_input(self, relu: int, image: Array) -> Array:
-        """Input of one of :attr:`relus` for an image."""
-        return self.values(image)[self.nodes[self.relus[relu]].parents[0]]
-
-
-@dataclass(slots=True)
-class Builder:
-    """Collects nodes.
-
-    Attributes:
-        nodes: those so far.
-        relus: positions of the ReLUs.
-        cuts: cut of each node that has one.
-        label: what is being read, for messages.
-    """
-
-    nodes: list[Node] = field(default_factory=list)
-    relus: list[int] = field(default_factory=list)
-    cuts: dict[int, int] = field(default_factory=dict)
-    label: str = ""
-
-    def refuse(self, reason: str) -> UncheckableModelError:
-        """The error for what is being read."""
-        return UncheckableModelError(f"{self.label}: {reason}")
-
-    def add(self, node: Node) -> int:
-        """Position of a new node."""
-        if len(self.nodes) >= MOST_NODES or node.size > MOST_ELEMENTS:
-            message = "the model is too large for the checker"
-            raise self.refuse(message)
-        self.nodes.append(node)
-        return len(self.nodes) - 1
-
-    def affine(
-        self,
-        symbols: Sequence[Symbol],
-        shape: tuple[int, ...],
-        linear: LinearMap,
-        offset: Array | None = None,
-        *,
-        spare: int = SPARE,
-    ) -> Symbol:
-        """The linear map of ``symbols``, plus ``offset``, an array of the output's size."""
-        roundings = linear.terms + (offset is not None)
-        node = Node(
-            Kind.AFFINE,
-            tuple(symbol.at for symbol in symbols),
-            prod(shape),
-            self.label,
-            linear,
-            None if offset is None else np.ascontiguousarray(offset, np.float64).ravel(),
-            roundings + spare if roundings else 0,
-        )
-        return Symbol(self.add(node), shape)
-
-    def chosen(
-        self,
-        symbols: Sequence[Symbol],
-        index: NDArray[np.int64],
-        constants: Array | None = None,
-    ) -> Symbol:
-        """Elements ``index`` of the symbols, counted through; below 0 those of ``constants``.
-
-        An element -1 is the first of ``constants``, -2 the second.
-        """
-        flat = index.ravel()
-        whole = len(symbols) == 1 and flat.size == symbols[0].size
-        if whole and bool((flat == np.arange(flat.size)).all()):
-            return Symbol(symbols[0].at, index.shape)
-        offset = None
-        if constants is not None and bool((flat < 0).any()):
-            offset = np.where(flat < 0, constants[np.maximum(-flat - 1, 0)], 0.0)
-        sizes = tuple(symbol.size for symbol in symbols)
-        linear = Choice(np.maximum(flat, -1), sizes)
-        found = self.affine(symbols, index.shape, linear, offset, spare=0)
-        if offset is not None:  # nothing is added up
-            node = self.nodes[found.at]
-            self.nodes[found.at] = Node(
-                node.kind, node.parents, node.size, node.label, linear, offset
-            )
-        return found
-
-    def expanded(self, x: Symbol, shape: tuple[int, ...]) -> Symbol:
-        """``x`` broadcast to ``shape``."""
-        if x.shape == shape:
-            return x
-        numbers = np.arange(x.size).reshape(x.shape)
-        return self.chosen([x], np.broadcast_to(numbers, shape))
-
-    def cut(self, x: Symbol) -> Symbol:
-        """``x`` with the rounding that an evaluation has made by then."""
-        if x.at not in self.cuts:
-            node = Node(Kind.CUT, (x.at,), x.size, self.label, shape=x.shape)
-            self.cuts[x.at] = self.add(node)
-        return Symbol(self.cuts[x.at], x.shape)
-
-    def relu(self, x: Symbol) -> Symbol:
-        """max(x, 0)."""
-        at = self.add(Node(Kind.RELU, (self.cut(x).at,), x.size, self.label))
-        self.relus.append(at)
-        return Symbol(at, x.shape)
-
-    def before_relu(self, x: Symbol) -> Symbol:
-        """The argument of the ReLU ``x``, the last one, which is taken back."""
-        node = self.nodes[self.relus.pop()]
-        return Symbol(node.parents[0], x.shape)
-
-    def largest(self, x: Symbol) -> Symbol:
-        """Maximum along the last axis of a cut, as a tree of ``max(a, b) = b + max(a - b, 0)``.
-
-        An evaluation picks one of the numbers: the sums stand for no rounding.
-        """
-        while x.shape[-1] > 1:
-            half = x.shape[-1] // 2
-            numbers = np.arange(x.size).reshape(x.shape)
-            first = self.chosen([x], numbers[..., :half])
-            second = self.chosen([x], numbers[..., half : 2 * half])
-            excess = self.relu(self._exact_sum(first, second, -1))
-            more = self._exact_sum(second, excess, 1, larger_of=(first.at, second.at))
-            if x.shape[-1] % 2:
-                rest = self.chosen([x], numbers[..., -1:])
-                count = np.arange(more.size + rest.size)
-                both = [
-                    count[: more.size].reshape(more.shape),
-                    count[more.size :].reshape(rest.shape),
-                ]
-                more = self.chosen([more, rest], np.concatenate(both, axis=-1))
-            x = more
-        return Symbol(self.cut(x).at, x.shape[:-1])
-
-    def clipped(self, x: Symbol, low: float | None, high: float | None) -> Symbol:
-        """``h - max(h - y, 0)`` with ``y = l + max(x - l, 0)``.
-
-        An evaluation picks one of the numbers: the sums stand for no rounding.
-        """
-        y = self.cut(x)
-        if low is not None:
-            y = self._shifted(self.relu(self._shifted(y, 1, -low)), 1, low)
-        if high is not None:
-            y = self._shifted(self.relu(self._shifted(y, -1, high)), -1, high)
-        return self.cut(y)
-
-    def _shifted(self, x: Symbol, sign: int, offset: float) -> Symbol:
-        """``sign x + offset`` without rounding."""
-        linear, constant = Sum((sign,)), np.full(x.size, offset)
-        node = Node(Kind.AFFINE, (x.at,), x.size, self.label, linear, constant)
-        return Symbol(self.add(node), x.shape)
-
-    def _exact_sum(
-        self, x: Symbol, y: Symbol, sign: int, larger_of: tuple[int, ...] = ()
-    ) -> Symbol:
-        """``x + sign y`` without rounding."""
-        parents, linear = (x.at, y.at), Sum((1, sign))
-        node = Node(Kind.AFFINE, parents, x.size, self.label, linear, larger_of=larger_of)
-        return Symbol(self.add(node), x.shape)
 
 
 def read_network(
@@ -413,7 +158,7 @@ class _Source:
             node = producers.get(at)
             if node is not None and node.op_type in SQUASHING and node.input:
                 return str(node.input[0]), node
-            if node is None or node.op_type not in SHAPE_ONLY or not node.input:
+            if node is None or not _keeps_scores(node, self.opset):
                 return start, None
             at = node.input[0]
         message = "the graph of the model has a circle"
@@ -434,8 +179,6 @@ class _Source:
 
     def read(self, wanted: str, known: dict[str, Symbol]) -> Symbol | Constant:
         """The tensor ``wanted``, computed from the tensors in ``known``."""
-        from .operators import RULES, Operator
-
         values: dict[str, Symbol | Constant] = dict(known)
         nodes = self._needed(wanted)
         read = Counter(name for node in nodes for name in node.input)
@@ -489,6 +232,17 @@ class _Source:
         return found
 
 
+def _keeps_scores(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether an operator keeps its input's elements and their order.
+
+    Dropout does not in training, which an input of it says since operator set 12, and the lack of
+    an attribute before 7.
+    """
+    if node.op_type == "Dropout" and (opset < 7 or any(node.input[2:])):
+        return False
+    return node.op_type in SHAPE_ONLY and bool(node.input)
+
+
 def _applied(
     rule: Callable[..., Symbol | Constant], operator: object, inputs: list[Symbol | Constant | None]
 ) -> Symbol | Constant:
@@ -503,22 +257,3 @@ def _applied(
         message = "the model is too large for the checker"
         raise builder.refuse(message)
     return found
-
-
-def constant_of(tensor: TensorProto) -> Constant:
-    """The numbers of a tensor in the file.
-
-    Raises:
-        UncheckableModelError: they are elsewhere, or too many.
-    """
-    if tensor.data_location == TensorProto.EXTERNAL:
-        message = "a tensor is in another file, which the model's hash does not cover"
-        raise UncheckableModelError(message)
-    if prod(tensor.dims) > MOST_ELEMENTS or min(tensor.dims, default=1) < 0:
-        message = f"tensor {tensor.name!r} is too large for the checker"
-        raise UncheckableModelError(message)
-    try:
-        return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
-        message = f"tensor {tensor.name!r} cannot be read: {error}"
-        raise UncheckableModelError(message) from error

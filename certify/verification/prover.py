@@ -26,9 +26,9 @@ from .outcome import Arithmetic, CertifiedRadius, Decision, Leaves, Method, Open
 from .relaxations import InvalidIntervalError, OutsideDomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from robcert.certify.model import Classifier
+    from robcert.certify.model import Classifier, StraightThroughNode
 
 SLOPE_STEPS = 30
 """Steps of the optimisation of slopes before branch and bound."""
@@ -499,10 +499,7 @@ def _require_float32(classifier: Classifier) -> None:
     if classifier.runtime.sigmoids:
         message = f"{NO_FLOAT32}it ends in a sigmoid of each score, and large ones all round to 1"
         raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
-    rounded = [node for node in classifier.info.straight_through if node.number_format]
-    if rounded:
-        message = f"{NO_FLOAT32}{rounded[0]} rounds to another number format"
-        raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
+    require_no_other_format(classifier.info.straight_through)
     if classifier.preprocessing.dtype == "float16":
         message = f"{NO_FLOAT32}its input is float16"
         raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
@@ -510,6 +507,21 @@ def _require_float32(classifier: Classifier) -> None:
     if narrow:
         message = f"{NO_FLOAT32}torch evaluates it in fewer bits by {narrow}"
         raise UnsupportedOperatorError(message, hint=f"reset it, or {ANY_ARITHMETIC}")
+
+
+def require_no_other_format(nodes: Sequence[StraightThroughNode]) -> None:
+    """Raise where a network computes in another number format than float32.
+
+    Args:
+        nodes: its nodes with surrogate gradients.
+
+    Raises:
+        UnsupportedOperatorError: it does; runtimes merge such nodes in ways of their own.
+    """
+    for node in nodes:
+        if node.number_format:
+            message = f"{NO_FLOAT32}{node} rounds to another number format"
+            raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
 
 
 def _require_covered(network: Network, arithmetic: Arithmetic) -> None:

@@ -46,6 +46,7 @@ class Graph:
         nodes: in an order in which every node follows those that it reads from.
         constants: initialisers by name.
         n_nodes: nodes of the whole graph, for messages.
+        overridable: initialisers that are inputs as well.
     """
 
     inputs: tuple[str, ...]
@@ -54,6 +55,7 @@ class Graph:
     nodes: tuple[Node, ...]
     constants: dict[str, TensorProto]
     n_nodes: int
+    overridable: frozenset[str] = frozenset()
 
 
 def opset_versions(model: ModelProto) -> dict[str, int]:
@@ -92,6 +94,7 @@ def simplified(graph: GraphProto, outputs: Sequence[str] | None = None) -> Graph
         nodes=ordered,
         constants=constants,
         n_nodes=len(nodes),
+        overridable=frozenset(entry.name for entry in graph.input) & constants.keys(),
     )
 
 

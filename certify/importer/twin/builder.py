@@ -12,7 +12,13 @@ from onnx import GraphProto, TensorProto
 from torch import Tensor, fx, nn
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
-from robcert.certify.model import GraphNode, is_recording, name_source, source_of
+from robcert.certify.model import (
+    GraphNode,
+    OverridableNode,
+    is_recording,
+    name_source,
+    source_of,
+)
 
 from .. import operators as _operators  # noqa: F401  fills the table
 from ..graph.elements import tensor_of
@@ -148,7 +154,8 @@ class Builder:
         for node in graph.nodes:
             last = next(reversed(self.graph.nodes), None)
             self._emit_node(node)
-            self._name_calls(GraphNode(node.label, node.proto.op_type), after=last)
+            kind = GraphNode if graph.overridable.isdisjoint(node.proto.input) else OverridableNode
+            self._name_calls(kind(node.label, node.proto.op_type), after=last)
 
     def _name_calls(self, source: GraphNode, *, after: fx.Node | None) -> None:
         """State the node of what was emitted ``after`` a call and is not yet named."""

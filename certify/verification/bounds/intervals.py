@@ -9,28 +9,17 @@ import torch
 from torch import Tensor
 
 from ..network import Activation, Affine, Combination, Input, Node, Product, Relu, Select
+from .folding import affine_chain, scale_chain
 from .lines import PlanePieces
 
 if TYPE_CHECKING:
+    from .folding import Chain
     from .propagation import Bounds
     from .rounding import Rounding
 
 
 class UnboundedError(Exception):
     """The bounds of an operation overflow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Affine operations in a row, whose constants a runtime may multiply before it runs.
-
-    Attributes:
-        gain: product of each one's terms and of its largest coefficient if that is above 1.
-        reach: largest absolute value that enters, at least 1.
-    """
-
-    gain: float
-    reach: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +35,7 @@ class Run:
         exact: whether the rounding error is stated elsewhere.
         inner: whether it is a part of an operation that rounds nothing.
         chain: all affine operations since the last other one.
+        scale: numbers that scale the output, also from before a product of two; None for none.
         nonnegative: whether no term of the sum is negative.
     """
 
@@ -54,11 +44,16 @@ class Run:
     exact: bool
     inner: bool
     chain: Chain
+    scale: Chain | None
     nonnegative: bool
+
+    def folded(self, rounding: Rounding) -> float:
+        """Largest error by constants that a runtime multiplies before it runs."""
+        return 0.0 if self.inner else rounding.folding(self.chain, self.scale)
 
     def error(self, rounding: Rounding) -> Tensor:
         """Largest error of a float32 evaluation."""
-        folded = 0.0 if self.inner else rounding.folding(self.chain.gain, self.chain.reach)
+        folded = self.folded(rounding)
         if self.exact:
             return torch.full_like(self.size, folded)
         return rounding.evaluation(self.terms, self.size) + folded
@@ -96,6 +91,9 @@ def interval(bounds: Bounds, node: Node) -> tuple[Tensor, Tensor, Tensor, Tensor
         size = torch.maximum(lower.abs(), upper.abs())
         return lower, upper, size, torch.zeros_like(size)
     sizes = [torch.maximum(a.abs(), b.abs()) for a, b in zip(low, high, strict=True)]
+    scale = scale_chain(bounds, node, sizes)
+    if scale is not None:
+        bounds.scales[at] = scale
     if isinstance(node, Affine):
         run = _run(bounds, node, sizes)
         bounds.runs[at] = run
@@ -108,7 +106,7 @@ def interval(bounds: Bounds, node: Node) -> tuple[Tensor, Tensor, Tensor, Tensor
     if isinstance(node, Product):
         corners = torch.stack([a * b for a in (low[0], high[0]) for b in (low[1], high[1])])
         size = sizes[0] * sizes[1]
-        error = rounding.product(size)
+        error = rounding.product(size) + rounding.folding(scale)
         off = rounding.interval(1, size) + error
         return corners.amin(0) - off, corners.amax(0) + off, 4 * size, error
     if isinstance(node, Activation):
@@ -163,7 +161,7 @@ def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
             parts.append(bounds.squares.get(parent, size)[None])
     at = len(bounds.lower)
     exact = node.inner or fused[at] or isinstance(node, Select)
-    chain = _chain(bounds, node, sizes)
+    chain, scale = affine_chain(bounds, node, sizes), bounds.scales.get(at)
     squared = any(parent in bounds.squares for parent in node.parents)
     nonnegative = (
         not squared
@@ -175,19 +173,7 @@ def _run(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Run:
             for parent in node.parents
         )
     )
-    return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain, nonnegative)
-
-
-def _chain(bounds: Bounds, node: Affine, sizes: list[Tensor]) -> Chain:
-    """The affine operations in a row that end with ``node``."""
-    gain, reach = 1.0, 1.0
-    for parent, size in zip(node.parents, sizes, strict=True):
-        run = bounds.runs.get(parent)
-        if run is None:
-            reach = max(reach, float(size.max()))
-        else:
-            gain, reach = max(gain, run.chain.gain), max(reach, run.chain.reach)
-    return Chain(gain * node.terms * max(1.0, node.largest_coefficient), reach)
+    return Run(terms, node.magnitude(parts)[0], exact, node.inner, chain, scale, nonnegative)
 
 
 def _affine_interval(
@@ -205,7 +191,7 @@ def _affine_interval(
     if run.nonnegative:
         # the relative error of a sum of numbers that are not negative is small at its lower end too
         least = node.apply([part[None] for part in low])[0]
-        loss = rounding.interval(node.terms, least)
+        loss = rounding.interval(node.terms, least) + run.folded(rounding)
         loss = loss if run.exact else loss + rounding.evaluation(run.terms, least)
         lower = torch.maximum(lower, least - loss)
     if isinstance(node, Combination) and node.maximum_of:

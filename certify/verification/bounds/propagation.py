@@ -44,6 +44,7 @@ from .tiles import window_sizes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .folding import Chain
     from .intervals import Run
     from .region import Region
     from .rounding import Rounding
@@ -97,6 +98,7 @@ class Bounds:
         runs: affine operations, each with those before it in the same sum.
         tightened: elements whose bounds are by linear bounds, by position of the operation.
         squares: sizes of squared differences whose sum a runtime may compute in another way.
+        scales: single numbers that multiply an output, by its position.
     """
 
     network: Network
@@ -109,6 +111,7 @@ class Bounds:
     runs: dict[int, Run] = field(default_factory=dict)
     tightened: dict[int, Tensor] = field(default_factory=dict)
     squares: dict[int, Tensor] = field(default_factory=dict)
+    scales: dict[int, Chain] = field(default_factory=dict)
     _pieces: dict[tuple[int, torch.dtype], Pieces] = field(default_factory=dict)
     _slack: dict[tuple[int, torch.dtype], Tensor | None] = field(default_factory=dict)
     _exact: dict[int, bool] = field(default_factory=dict)

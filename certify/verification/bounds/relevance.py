@@ -67,6 +67,7 @@ def _completed(bounds: Bounds) -> Bounds | None:
         sizes=list(bounds.sizes),
         runs=dict(bounds.runs),
         squares=dict(bounds.squares),
+        scales=dict(bounds.scales),
         tightened={},
         _pieces={},
         _slack={},

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..outcome import Arithmetic
+
+if TYPE_CHECKING:
+    from .folding import Chain
 
 UNIT = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 """Unit roundoff."""
@@ -76,21 +80,23 @@ class Rounding:
     arithmetic: Arithmetic
     dtype: torch.dtype
 
-    def folding(self, gain: float, reach: float) -> float:
+    def folding(self, *chains: Chain | None) -> float:
         """Error where constants that a runtime multiplies or moves before it runs underflow.
 
-        A product of constants below the smallest normal number may become 0; it loses at most that
-        number times what it is multiplied with.
+        A product of constants below the smallest normal number may become 0. At each operation it
+        loses at most that number times what it is multiplied with.
 
-        Args:
-            gain: bound of the other factors, and of the number of terms.
-            reach: largest absolute value that enters.
+        Returns:
+            The error of the last operation's output; inf where they overflow in another order.
         """
         if self.arithmetic is Arithmetic.REAL:
             return 0.0
-        if gain * reach >= LARGEST:  # multiplied in another order they overflow
-            return math.inf
-        return 2 * torch.finfo(torch.float32).tiny * gain * reach
+        lost = 0.0
+        for chain in chains:
+            if chain is not None:
+                tiny = 2 * torch.finfo(torch.float32).tiny * chain.length
+                lost += math.inf if chain.largest >= LARGEST else tiny * chain.gain * chain.reach
+        return lost
 
     def holds(self, magnitude: Tensor) -> bool:
         """Whether an evaluation with terms of total size ``magnitude`` overflows nowhere."""

@@ -16,26 +16,18 @@ from torch import Tensor
 
 from robcert.certify.model import source_of
 
-from .constant_errors import (
-    MOST_ROUNDINGS,
-    NARROW,
-    UNIT,
-    ConstantCall,
-    counted_up,
-    errors_of,
-    has_floats,
-    is_exact,
-    roundings,
-    unknown_error,
-)
+from .constant_errors import MOST_ROUNDINGS, ConstantCall, errors_of, roundings
+from .constant_rules import counted_up
+from .lookalikes import loses_epsilon, lost_roundings
 from .nodes import Affine, Node
+from .precision import NARROW, UNIT, has_floats, is_exact, unknown_error
 from .rules import MOVES
 from .weights import Weight
 
 if TYPE_CHECKING:
     from torch import fx
 
-    from .constant_errors import Error
+    from .precision import Error
 
 SUMS = frozenset(
     {
@@ -177,10 +169,14 @@ class Constants:
         total, entered = 0.0, list(arguments)
         for at, (given, value) in enumerate(zip(node.args, arguments, strict=True)):
             error = errors_of(given, self.errors)
-            found = roundings(value, error)
+            found = roundings(value, error) + (0.0 if self.real else lost_roundings(value, name))
             if found > FEW_ROUNDINGS and at in MATRICES.get(name, ()):
                 entered[at], found = self._sized(value, error)
             total += found
+        if not self.real and loses_epsilon(node, name, arguments):
+            self.meet_obstacle(
+                label, "has an epsilon that runtimes read only where it follows the variance"
+            )
         certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
         if certain and not total:
             return entered
@@ -223,15 +219,15 @@ class Constants:
         self.imprecise.add(at)
         return replace(node, terms=node.terms + self.roundings)
 
-    def meet_obstacle(self, label: str) -> None:
+    def meet_obstacle(self, label: str, why: str = "") -> None:
         """No bound covers what float32 makes of the constants that an operation reads."""
         made = (
             "they cancel so far that float64 does not have their value"
             if self.real
             else "no bound is known of what float32 makes of them"
         )
-        why = f"{label} depends on constants that the graph computes, and {made}"
-        self.obstacle = self.obstacle or why
+        why = why or f"depends on constants that the graph computes, and {made}"
+        self.obstacle = self.obstacle or f"{label} {why}"
 
     def require_precise(self, at: int, label: str) -> None:
         """Note an obstacle if the factors of the operation at ``at`` are used for others."""

@@ -14,7 +14,7 @@ from robcert.certify.errors import PropertyFileError, RobcertError, UnsupportedO
 from robcert.certify.importer import RunLimits, load_tensor_function
 from robcert.certify.numerics import generator, limited_memory
 
-from ..outcome import Method, Open
+from ..outcome import Arithmetic, Method, Open
 from .search import search
 from .settings import PropertySettings
 from .splitting import Halving, splits
@@ -313,7 +313,10 @@ class _Check:
 
 
 def _prover(network: TensorFunction, settings: PropertySettings) -> ProvesStatements:
-    from ..prover import Prover
+    from ..prover import Prover, require_no_other_format
+
+    if settings.arithmetic is Arithmetic.FLOAT32:
+        require_no_other_format(network.module.straight_through)
 
     def function(x: Tensor) -> Tensor:  # tracing counts the arguments of a method wrongly
         return network.twin(x)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from robcert.certify.proof_check import UncheckableModelError, read_network
 from robcert.certify.proof_check.maps import Choice, Convolution, Factors, Matrix, Sum
-from robcert.certify.proof_check.model import Kind
+from robcert.certify.proof_check.network import Kind
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -15,7 +15,8 @@ from robcert.certify.errors import UnsupportedOperatorError
 from robcert.certify.importer import load_tensor_function
 from robcert.certify.verification.bounds import Region, Rounding, propagate
 from robcert.certify.verification.network import Network, traced, translated
-from robcert.certify.verification.network.constant_errors import RULES, ConstantCall
+from robcert.certify.verification.network.constant_errors import ConstantCall
+from robcert.certify.verification.network.constant_rules import RULES
 from robcert.certify.verification.outcome import Arithmetic, Method
 from robcert.certify.verification.prover import Prover
 

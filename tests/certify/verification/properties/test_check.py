@@ -451,6 +451,33 @@ def test_own_proofs_agree_with_enumeration(
         assert summary.arithmetic is arithmetic
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "expected"),
+    [(Arithmetic.FLOAT32, Answer.UNKNOWN), (Arithmetic.REAL, Answer.HOLDS)],
+)
+def test_a_network_in_int8_is_proved_in_real_arithmetic_alone(
+    tmp_path: Path, arithmetic: Arithmetic, expected: Answer
+) -> None:
+    """As for classifiers: runtimes merge quantised operators in ways of their own."""
+    nodes = [
+        om.node("QuantizeLinear", "x step zero", "q"),
+        om.node("DequantizeLinear", "q step zero", "d"),
+        om.node("MatMul", "d w", "y"),
+    ]
+    step, zero = np.array(0.01, np.float32), np.array(0, np.uint8)
+    graph = om.model(
+        nodes,
+        inputs={"x": (1, 2)},
+        outputs={"y": (1, 2)},
+        weights={"step": step, "zero": zero, "w": np.eye(2, dtype=np.float32)},
+    )
+    file = vf.written(tmp_path, vf.old_style([(0, 1)] * 2, 2, "(>= Y_1 1.1)"))
+    settings = replace(SHORT, arithmetic=arithmetic)
+    summary = check_property(om.saved(tmp_path, graph), file, settings)
+    assert summary.answer is expected
+    assert ("number format" in summary.reason) == (expected is Answer.UNKNOWN)
+
+
 def test_the_budget_is_kept(tmp_path: Path) -> None:
     net = ReluNet.random(0, 12, 200, 2)
     rows = "(and (>= Y_0 20) (>= Y_1 20))"
