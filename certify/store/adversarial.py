@@ -61,9 +61,10 @@ def checked_distance(
     Where outputs differ between calls nothing counts as broken: there one wrong answer shows
     little.
     """
-    names = [name for name in ("broken", *CHECK_ATTACKS) if name in table.columns]
+    columns = set(table.columns)
+    names = [name for name in ("broken", *CHECK_ATTACKS) if name in columns]
     broken = np.logical_or.reduce([table.column(name, indices) == 1 for name in names])
-    if "answers_differ" in table.columns:
+    if "answers_differ" in columns:
         broken &= table.column("answers_differ", indices) != 1
     if store.model.get("random", False):
         broken = np.zeros_like(broken)

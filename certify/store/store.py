@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
+
+import h5py
 
 from robcert.certify.errors import StoreError
 from robcert.certify.hdf5 import CHECKSUM, written_here
@@ -28,8 +31,6 @@ from .soundness import contradicts_itself
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    import h5py
 
     from robcert.certify.data import DataInfo
     from robcert.certify.model import ModelInfo
@@ -302,15 +303,27 @@ class ResultStore(ResultFile):
 
         The number is 0 in files of versions that had none; the time orders these.
         """
-        found: list[tuple[int, str, str]] = []
+        tables = self._found_tables() if self.file.writable else self._unchanging_tables
+        return [where for schema, where in tables if schema_name in (None, schema)]
 
-        def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            schema = item.attrs.get("schema")
-            if schema is not None and schema_name in (None, schema):
-                number = int(read_attribute(item, NUMBER, 0))
-                found.append((number, str(item.attrs["created"]), f"/{name}"))
+    @cached_property
+    def _unchanging_tables(self) -> list[tuple[str, tuple[int, str, str]]]:
+        """:meth:`_found_tables` of a file that is only read."""
+        return self._found_tables()
 
-        self.file.hdf5.visititems(visit)
+    def _found_tables(self) -> list[tuple[str, tuple[int, str, str]]]:
+        """Schema of every table, and what :meth:`_tables` tells of it."""
+        found: list[tuple[str, tuple[int, str, str]]] = []
+        waiting = [self.file.hdf5["/"]]
+        while waiting:
+            group = waiting.pop()
+            schema = group.attrs.get("schema")
+            if schema is not None:
+                number = int(read_attribute(group, NUMBER, 0))
+                found.append((schema, (number, str(group.attrs["created"]), str(group.name))))
+            # arrays are most of a file, and slow to open
+            inside = (name for name in group if group.get(name, getclass=True) is h5py.Group)
+            waiting += [group[name] for name in inside]
         return found
 
     def at(self, path: str) -> AnalysisGroup:

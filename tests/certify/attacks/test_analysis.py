@@ -245,7 +245,7 @@ def test_an_image_of_the_target_class_needs_no_attack(tmp_path: Path) -> None:
     assert summary.targeted_success[0].value == 0.0
     assert summary.targeted_success_all[0].value == 0.3
     titles = {table.title: table for table in tables([summary])}
-    table = titles["targeted success: images moved to their randomly chosen target class"]
+    table = titles["targeted success (linf): images moved to their randomly chosen target class"]
     assert table.header[1::2] == ("of the correctly classified", "of all images")
     assert table.rows[0][1::2] == ("0.0 %", "30.0 %")
 

@@ -87,6 +87,12 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return run(tmp_path_factory.mktemp("audit"), linear_model())
 
 
+@pytest.fixture(scope="module")
+def page(audited: tuple[Path, dict[str, Any]]) -> str:
+    with ResultStore.read(audited[0]) as store:
+        return render(store)
+
+
 def test_every_part_has_a_summary(audited: tuple[Path, dict[str, Any]]) -> None:
     _, summary = audited
     assert set(summary) == {*PARTS, "verdict"}
@@ -131,9 +137,8 @@ def test_the_report_is_one_page_that_loads_nothing(audited: tuple[Path, dict[str
         "Limits",
     ],
 )
-def test_the_report_says(audited: tuple[Path, dict[str, Any]], text: str) -> None:
-    with ResultStore.read(audited[0]) as store:
-        assert text in render(store)
+def test_the_report_says(page: str, text: str) -> None:
+    assert text in page
 
 
 def test_show_prints_the_groups_and_every_claim(audited: tuple[Path, dict[str, Any]]) -> None:
