@@ -207,7 +207,10 @@ def _span(path: Path, tensor: str, entries: dict[str, str], size: int) -> tuple[
 
 
 def _reject_hollow_tensor(path: Path, tensor: onnx.TensorProto) -> None:
-    """Raise if the tensor declares more elements than it can hold."""
+    """Raise if the tensor declares more elements than it can hold, or is a part of another."""
+    if tensor.HasField("segment"):
+        message = f"{path}: tensor {tensor.name!r} is stored in segments, which no runtime reads"
+        raise ModelFileError(message, hint="the file is damaged; export it again")
     declared = math.prod(tensor.dims)
     typed = (
         tensor.float_data,

@@ -143,6 +143,14 @@ def test_a_declared_size_without_data_is_refused(tmp_path: Path) -> None:
     assert "declares the shape [40000, 40000]" in refusal(path)
 
 
+def test_a_tensor_in_segments_is_refused(tmp_path: Path) -> None:
+    made = model([node("Add", "x w", "y")], inputs={"x": [1, 4]}, outputs={"y": None})
+    part = made.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    part.float_data[:] = [1, 2, 3, 4]
+    part.segment.begin, part.segment.end = 0, 4
+    assert "tensor 'w' is stored in segments" in refusal(saved(tmp_path, made))
+
+
 def test_very_many_subgraphs_are_refused_at_once(tmp_path: Path) -> None:
     """Each level doubles the number of branches: a file of 100 kB takes minutes to follow."""
     output = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
