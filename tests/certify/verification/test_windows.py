@@ -13,7 +13,16 @@ from robcert.certify.verification import Arithmetic, Method
 from robcert.certify.verification.bounds import Bounds, Region, Rounding, propagate
 from robcert.certify.verification.bounds.relevance import relevant
 from robcert.certify.verification.bounds.tiles import tiled, window_sizes
-from robcert.certify.verification.network import Affine, Network, Relu, cut, traced, translated
+from robcert.certify.verification.network import (
+    Affine,
+    Combination,
+    Convolution,
+    Network,
+    Relu,
+    cut,
+    traced,
+    translated,
+)
 from robcert.certify.verification.network.network import value_of
 from robcert.certify.verification.network.window import Window, narrowed
 
@@ -210,3 +219,29 @@ def test_bounds_over_a_larger_region_are_used_and_those_over_another_are_not() -
     assert sum(map(len, helped.tightened.values())) < sum(map(len, alone.tightened.values()))
     assert not wide.lies_in(narrow)
     assert narrow.lies_in(wide)
+
+
+def test_the_slack_of_a_sum_holds_that_of_what_only_it_reads() -> None:
+    """Operations whose rows are those of a sum are not multiplied with their errors again."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1))
+    model = Residual(body, nn.Conv2d(3, 3, 1)).requires_grad_(False)
+    network = translated(*traced(model, SHAPE))
+    ball = Ball(Norm.LINF, 0.1)
+    region = Region.of_ball(torch.rand(SHAPE), ball)
+    bounds = propagate(network, region, Rounding(Arithmetic.FLOAT32, torch.float32))
+    checked = 0
+    for at, node in enumerate(network.nodes):
+        if not (isinstance(node, Combination) and node.only_adds):
+            continue
+        for parent in node.parents:
+            below = network.nodes[parent]
+            if isinstance(below, Convolution) and network.readers[parent] == [at]:
+                slack = bounds.slack(at, torch.float32)
+                assert slack is not None
+                own = (2 * bounds.sizes[at] + below.uses * bounds.sizes[parent]) * 2.0**-24
+                assert bool(
+                    (slack.double() >= bounds.errors[at] + bounds.errors[parent] + own).all()
+                )
+                checked += 1
+    assert checked == 3
