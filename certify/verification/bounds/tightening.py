@@ -26,7 +26,8 @@ LOOSENING = 1e-9
 computation of them in float64, with other rounding, confirms them."""
 
 FEW = 256
-"""Elements that are bounded without a look at which of them matter."""
+"""Elements that are bounded without a look at which of them matter; nor are those of operations
+behind one where all did."""
 
 
 def propagate(
@@ -54,7 +55,7 @@ def propagate(
     """
     bounds = Bounds(network, region, rounding)
     readers = _nonlinear_readers(network)
-    matters, values = None, None
+    matters, values, looks = None, None, True
     if wider is not None and not region.lies_in(wider.region):
         wider = None
     for at in range(len(network.nodes)):
@@ -64,9 +65,10 @@ def propagate(
             bounds.upper[at] = torch.minimum(bounds.upper[at], wider.upper[at])
         if at in readers and method is not Method.INTERVAL and not _exact(network, region, at):
             units = _open(bounds, at, readers[at], matters)
-            if len(units) > FEW:
-                matters = relevant(bounds)
+            if len(units) > FEW and looks:
+                matters, found = relevant(bounds), len(units)
                 units = _open(bounds, at, readers[at], matters)
+                looks = len(units) < found
             if len(units) and readers[at] and values is None:
                 values = network.values(region.centre[None])
             if len(units):
