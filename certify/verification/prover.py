@@ -134,7 +134,8 @@ class Prover:
             raise UnsupportedOperatorError(message, hint="smoothing certifies random models")
         if arithmetic is Arithmetic.FLOAT32:
             _require_float32(classifier)
-        prover = cls.of_function(twin.exact or twin.logits, classifier.image_shape, arithmetic)
+        logits, on_gpu = twin.exact or twin.logits, classifier.device.type == "cuda"
+        prover = cls.of_function(logits, classifier.image_shape, arithmetic, updates=on_gpu)
         if prover.network.nodes[prover.network.output].size < 2:
             message = "the model gives one score only: there is no other class"
             raise UnsupportedOperatorError(message)
@@ -152,14 +153,23 @@ class Prover:
         function: Callable[[Tensor], Tensor],
         input_shape: tuple[int, ...],
         arithmetic: Arithmetic = Arithmetic.FLOAT32,
+        *,
+        updates: bool = False,
     ) -> Self:
         """The network of ``function``, from ``(b, *input_shape)`` to ``(b, k)``.
+
+        Args:
+            function: its evaluation.
+            input_shape: shape of one input.
+            arithmetic: the evaluation that proofs are about.
+            updates: whether means may be updated element by element, as by CUDA.
 
         Raises:
             UnsupportedOperatorError: an operation has no linear bounds.
         """
         module, x = traced(function, input_shape)
-        network = translated(module, x, real=arithmetic is Arithmetic.REAL)
+        real = arithmetic is Arithmetic.REAL
+        network = translated(module, x, real=real, updates=updates and not real)
         _require_agreement(network, function, input_shape)
         _require_covered(network, arithmetic)
         return cls(network, arithmetic, _coefficient_type(network))
