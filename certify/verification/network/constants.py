@@ -39,6 +39,9 @@ SUMS = frozenset(
 """Operations to which constants are factors and terms. The variance in a batch normalisation has an
 exponent of -1/2 and counts less."""
 
+LIMITED = frozenset({"maximum", "minimum"})
+"""Operations whose output is the constant, or an element that an error of it leaves as it is."""
+
 MATRICES = {
     "mm": (0, 1),
     "bmm": (0, 1),
@@ -191,7 +194,8 @@ class Constants:
         certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
         if certain and not total:
             return entered
-        if certain and total <= MOST_ROUNDINGS and (name in SUMS or name in MOVES):
+        covered = name in SUMS or name in MOVES or (name in LIMITED and not self.real)
+        if certain and total <= MOST_ROUNDINGS and covered:
             self.roundings = int(total)
         else:
             self.meet_obstacle(label)

@@ -13,6 +13,7 @@ from robcert.certify.errors import UnsupportedOperatorError
 
 from .combination import Combination
 from .convolution import Convolution
+from .precision import UNIT
 from .selection import Select
 
 if TYPE_CHECKING:
@@ -537,7 +538,8 @@ def _maximum(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
     if _is_constant(x):
         x, y = y, x
     with build.parts():
-        return _add(build, build.relu(_add(build, x, y, alpha=-1)), y)
+        found = _add(build, build.relu(_add(build, x, y, alpha=-1)), y)
+    return _limited(build, found)
 
 
 @_rule("minimum")
@@ -545,7 +547,21 @@ def _minimum(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
     if _is_constant(x):
         x, y = y, x
     with build.parts():
-        return _add(build, x, build.relu(_add(build, x, y, alpha=-1)), alpha=-1)
+        found = _add(build, x, build.relu(_add(build, x, y, alpha=-1)), alpha=-1)
+    return _limited(build, found)
+
+
+def _limited(build: NetworkBuilder, x: Symbol) -> Symbol:
+    """``x``, whose limit may be off by the further roundings of the current operation.
+
+    Where such an error changes anything the limit is what is left, so it is relative to that.
+    """
+    from ..relaxations import relaxation
+
+    count = build.constants.roundings
+    if not count:
+        return x
+    return build.activation(x, relaxation("pow", exponent=1.0), (0.0, 1.01 * count * UNIT))
 
 
 @_rule("amax")
