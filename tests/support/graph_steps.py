@@ -297,6 +297,12 @@ def _remainder(graph: RandomGraph, x: str) -> str:
     return graph.add("Mod", x, _number(graph, 0.3), fmod=1)
 
 
+def _limited(graph: RandomGraph, x: str) -> str:
+    """The larger or smaller of x and a constant that the graph may compute."""
+    pair = [x, graph.weight()]
+    return graph.add(_one(graph, "Max", "Min"), *_one(graph, pair, pair[::-1]))
+
+
 # --- norms and attention --------------------------------------------------------------------------
 
 
@@ -361,7 +367,7 @@ MORE: dict[str, Callable[[RandomGraph, str], str | None]] = {
         *(_chosen_by_a_mask, _widened, _summed_up, _product_by_letters, _wide_convolution),
         *(_wide_turned_convolution, _wide_pool, _normed_product, _tiny_or_huge, _in_double),
         *(_same_weight_twice, _shifted_sums, _with_parameters, _parametric_relu, _other_power),
-        *(_quotient_by, _gated, _clipped_by_the_graph, _clipped_on_one_side, _remainder),
+        *(_quotient_by, _gated, _clipped_by_the_graph, _clipped_on_one_side, _remainder, _limited),
         *(_other_norm, _unit_vectors, _norm_of_a_sum, _attention, _reduced),
     )
 }
