@@ -10,7 +10,7 @@ import typer
 
 from .shell import checks, names
 from .shell.echo import echo
-from .shell.invocation import command_line
+from .shell.invocation import command_line, source_of
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
@@ -86,7 +86,7 @@ def audit(
         epsilons=epsilons(options) if options.eps else (),
         parts=selected(tuple(only or ()), tuple(skip or ())),
     )
-    typed = checks.TypedGates(gate or (), fail_under or (), strict)
+    typed = checks.TypedGates(gate or (), fail_under or (), strict, source_of("gates"))
     gates = checks.gates_of_audit(typed, settings)
     with command_context(options) as context:
         require_possible(gates, context.session)

@@ -3,7 +3,7 @@
 from .catalogue import CLEAN, NUMBERS, Evidence
 from .decisions import decide, decide_verdict
 from .gate import AnyGate, Decision, Gate, Outcome, RegressionGate, Relation, Side
-from .grammar import Reader, masking_gate, with_baseline_in
+from .grammar import Reader, masking_gate
 from .offered import Offered, of_attack, of_audit, of_verification
 from .record import (
     decide_audit,
@@ -42,5 +42,4 @@ __all__ = [
     "require_baselines",
     "require_possible",
     "require_readable",
-    "with_baseline_in",
 ]

@@ -214,12 +214,3 @@ class Reader:
 def masking_gate() -> Gate:
     """The gate ``masking == clear``."""
     return Gate(f"{MASKING} == {CLEAR}", MASKING, None, Relation.EQUAL, CLEAR, Side.POINT)
-
-
-def with_baseline_in(folder: Path, text: str) -> str:
-    """The gate ``text``, a relative path of a baseline taken from ``folder``."""
-    found = _REGRESSION.fullmatch(text)
-    if found is None or Path(found["file"]).is_absolute():
-        return text
-    level = f" (level {found['level']})" if found["level"] else ""
-    return f"regression from {folder / found['file']}{level}"

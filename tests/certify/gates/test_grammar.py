@@ -10,7 +10,7 @@ from robcert.certify.auditing.settings import AuditSettings, selected
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.gates.gate import Gate, RegressionGate, Relation, Side
-from robcert.certify.gates.grammar import Reader, with_baseline_in
+from robcert.certify.gates.grammar import Reader
 from robcert.certify.gates.offered import of_audit
 
 EIGHT = 8 / 255
@@ -138,13 +138,6 @@ def test_a_regression_names_its_file_and_level() -> None:
     usual = READER.gate("regression from a.h5")
     assert isinstance(usual, RegressionGate)
     assert usual.level == 0.05
-
-
-def test_a_baseline_is_relative_to_the_folder_of_its_file() -> None:
-    moved = with_baseline_in(Path("ci"), "regression from a.h5 (level 0.01)")
-    assert moved == "regression from ci/a.h5 (level 0.01)"
-    for text in ("regression from /a.h5", "masking == clear"):
-        assert with_baseline_in(Path("ci"), text) == text
 
 
 def test_messages_name_where_a_gate_was_written() -> None:
