@@ -68,7 +68,7 @@ def _file(config: str | None, *, unwanted: bool) -> ConfigurationFile | None:
 def _source(ctx: Context) -> Command | None:
     """The command `audit` of the program; None if a command is called alone."""
     commands = getattr(ctx.find_root().command, "commands", {})
-    return commands.get(SOURCE)  # type: ignore[no-any-return]  # of any group
+    return commands.get(SOURCE)
 
 
 def _options(command: Command) -> dict[str, TyperOption]:

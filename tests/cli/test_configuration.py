@@ -224,7 +224,7 @@ def test_help_shows_the_defaults_of_the_file(folder: Path) -> None:
 
 
 def test_every_command_with_a_model_reads_it() -> None:
-    without = []
+    without: list[object] = []
     for name in ("attack", "corruption", "inspect", "verify", "surface", "taylor", "linearity"):
         command = AUDIT.commands[name]
         assert isinstance(command, ConfiguredCommand)
