@@ -133,6 +133,8 @@ def attack(
 
     Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
+    from robcert.certify.gates import of_attack, require_possible
+
     if every_step:
         note_new_spelling(options, "--every-step", "--no-early-stopping")
     corruption = Corruption(spatial, gaussian, draws, clip_noise)
@@ -152,13 +154,13 @@ def attack(
         ExtraTests(source, source_attack, corruption),
         suite_wanted=bool(fail_under),
     )
-    gates = checks.gates_of(fail_under, "attack", checks.of_attack(options.norm, plan.epsilons))
+    gates = checks.fail_under_gates(fail_under, of_attack(options.norm, plan.epsilons))
     require_plot(plot, plan)
     with command_context(options) as context:
-        checks.require_labels(gates, context)
+        require_possible(gates, context.session)
         done = run_plan(context, plan)
         readings = report_parts(context, "attack", done)
         if plot is not None:
             draw_accuracy(context, plot, done)
         found = checks.findings_of_attack(context, readings)
-    checks.enforce(gates, found)
+    checks.enforce(checks.decided(gates, found))

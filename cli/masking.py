@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from .shell import checks
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
-from .shell.run import run_analysis
-from .shell.session import one_epsilon
+from .shell.run import report_groups
+from .shell.session import command_context, one_epsilon
 
 
 @analysis_options(*EveryGroup)
@@ -36,6 +37,7 @@ def masking_check(
     Example: robcert masking-check --model model.onnx --data images.npz --strict
     """
     from robcert.certify.auditing import load_sources
+    from robcert.certify.gates import decide_verdict, masking_gate
     from robcert.certify.masking import MaskingSettings, MaskingSummary, analyse
 
     settings = replace(
@@ -43,20 +45,12 @@ def masking_check(
         norm=options.norm,
         epsilon=one_epsilon(options),
     )
-    reading = run_analysis(
-        options,
-        "masking-check",
-        "masking",
-        lambda context: [
-            analyse(
-                context.session,
-                settings,
-                sources=load_sources(context.session_context.request, source, context.session)
-                if source
-                else None,
-            )
-        ],
-    )
-    summary = reading.summary
-    if strict and not (isinstance(summary, MaskingSummary) and summary.verdict == "clear"):
-        raise typer.Exit(1)
+    with command_context(options) as context:
+        session, request = context.session, context.session_context.request
+        sources = load_sources(request, source, session) if source else None
+        path = analyse(session, settings, sources=sources)
+        summary = report_groups(context, "masking-check", "masking", (path,)).summary
+        left = len(session.store.at(path).missing(session.indices)) > 0 and session.out_of_time
+    if strict and isinstance(summary, MaskingSummary):
+        verdict = str(summary.verdict)
+        checks.enforce([decide_verdict(masking_gate(), verdict, unfinished=left)])

@@ -91,6 +91,7 @@ def _print_json(store: ResultStore, path: str | None) -> None:
 
 def _print_tables(store: ResultStore, path: str | None) -> None:
     from robcert.certify.auditing import labelled, results, verdict_of, violations_table
+    from robcert.certify.gates import gates_table, recorded
     from robcert.certify.report import columns_table, overview
     from robcert.certify.store import ledger
 
@@ -109,4 +110,6 @@ def _print_tables(store: ResultStore, path: str | None) -> None:
     if not wanted:
         print_tables([violations_table(violations)])
         print_verdict(verdict_of(store))
+        gates = recorded(store)
+        print_tables([gates_table(gates)] if gates else [])
     violations.require_sound()

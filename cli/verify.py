@@ -119,6 +119,8 @@ def verify(
 
     Example: robcert verify --model model.onnx --property claim.vnnlib --budget 60s
     """
+    from robcert.certify.gates import of_verification
+
     if property_file is not None:
         asked = PropertyOptions(property_file, answers, budget, method, arithmetic)
         answer_property(invocation, options, asked)
@@ -126,8 +128,8 @@ def verify(
     require_no_answers(answers)
     require_proof_file(options, save_proof)
     settings = _settings(options, budget, method, arithmetic, save_images=save_images)
-    gates = checks.gates_of(fail_under, "verify", checks.of_verification(settings))
-    checks.enforce(gates, _verified(options, settings, plot, save_proof))
+    gates = checks.fail_under_gates(fail_under, of_verification(settings))
+    checks.enforce(checks.decided(gates, _verified(options, settings, plot, save_proof)))
 
 
 def _settings(

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import SCHEMAS, results, verdict_of
+from robcert.certify.gates import recorded
 from robcert.certify.smoothing import certified_radii
 from robcert.certify.store import EVIDENCE_LOSSES, ledger, plain
 from robcert.certify.tables import Table, pixel
@@ -49,7 +50,10 @@ def csv_lines(store: ResultStore, group: AnalysisGroup) -> Iterator[str]:
 
 
 def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:
-    """Header, model, data, the summary of every group (or of the one at ``path``), the ledger."""
+    """Header, model, data, the summary of every group (or of the one at ``path``), the ledger.
+
+    And the verdict, and the decisions on the gates of the last audit.
+    """
     wanted = store.at(path).path if path else None
     return {
         "format": plain(store.header),
@@ -69,6 +73,7 @@ def store_json(store: ResultStore, path: str | None) -> dict[str, Any]:
         ],
         "violations": plain(ledger(store).to_json()),
         "verdict": verdict_of(store).to_json(),
+        "gates": [decision.to_json() for decision in recorded(store)],
     }
 
 
