@@ -107,6 +107,12 @@ def _compare() -> Loaded:
     return compare
 
 
+def _merge() -> Loaded:
+    from .merge import merge
+
+    return merge
+
+
 def _show() -> Loaded:
     from .show import show
 
@@ -195,6 +201,9 @@ COMMANDS = {
     "compare": LazyCommand(
         "Main numbers of several models, and paired differences on the same images and settings.",
         _compare,
+    ),
+    "merge": LazyCommand(
+        "Join the results files of --shard, or of other parts of one data set.", _merge
     ),
     "show": LazyCommand("Print or export what a results file holds.", _show),
     "train": LazyCommand(

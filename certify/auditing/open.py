@@ -19,7 +19,7 @@ import torch
 
 from robcert.certify.attacks import require_same_task
 from robcert.certify.core import Norm, Progress, silent
-from robcert.certify.data import ImageSet, bundled_sets, load_images, select
+from robcert.certify.data import ImageSet, Shard, bundled_sets, load_images, select
 from robcert.certify.errors import (
     DataError,
     InvalidParameterError,
@@ -69,6 +69,7 @@ class SessionRequest:
         limit: largest number of images to report on.
         every: report on each ``every``-th image only.
         indices: report on exactly these images.
+        shard: of the images so selected, report on those of this part only.
         norm: norm of distances.
         epsilons: requested distances, pixel units; empty for the default of the norm.
         seed: seed of every random draw.
@@ -91,6 +92,7 @@ class SessionRequest:
     limit: int | None = None
     every: int | None = None
     indices: tuple[int, ...] = ()
+    shard: Shard | None = None
     norm: Norm = Norm.LINF
     epsilons: tuple[float, ...] = ()
     seed: int = 0
@@ -199,6 +201,8 @@ def open_session(
         indices = select(
             len(images), limit=request.limit, every=request.every, indices=request.indices
         )
+        if request.shard is not None:
+            indices = request.shard.part_of(indices)
         images.require_fit(classifier.image_shape, classifier.num_classes)
         _require_within_box(request, classifier.image_shape)
         checked = clean_check(classifier, images)
@@ -206,7 +210,7 @@ def open_session(
             require_above_chance(classifier, images, checked.accuracy)
         doubts = input_doubts(classifier, images, checked.accuracy)
         doubts += () if order.decided else (order.line,)
-        path = request.out or default_results(classifier)
+        path = request.out or default_results(classifier, request.shard)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
         ) as store:
@@ -320,10 +324,11 @@ def default_data(request: SessionRequest, classifier: Classifier, on_note: Say) 
     raise DataError(message, hint=f"{hint}: a name (robcert datasets), a file or a folder")
 
 
-def default_results(classifier: Classifier) -> Path:
-    """`robcert-results/<model>-<sha8>.h5` in the working directory."""
+def default_results(classifier: Classifier, shard: Shard | None = None) -> Path:
+    """`robcert-results/<model>-<sha8>.h5` in the working directory; a shard has its own file."""
     info = classifier.info
-    return Path("robcert-results") / f"{Path(info.file).stem}-{info.sha256[:8]}.h5"
+    part = "" if shard is None else f"-{shard.number}-of-{shard.of}"
+    return Path("robcert-results") / f"{Path(info.file).stem}-{info.sha256[:8]}{part}.h5"
 
 
 def bundled(name: str) -> Path:

@@ -1,7 +1,7 @@
 """Images from arrays, files, folders and by name."""
 
 from .hdf5_file import part_outside
-from .image_set import DataInfo, ImageSet
+from .image_set import DataInfo, ImageSet, Shard
 from .load import from_arrays, load_images, select
 from .named import NAMED, bundled_sets, is_name
 
@@ -9,6 +9,7 @@ __all__ = [
     "NAMED",
     "DataInfo",
     "ImageSet",
+    "Shard",
     "bundled_sets",
     "from_arrays",
     "is_name",

@@ -230,6 +230,43 @@ def select(
     return np.array(list(dict.fromkeys(indices)), np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several parts of the selected images, for one of several machines.
+
+    Attributes:
+        number: which part, counted from 1.
+        of: number of parts.
+
+    Raises:
+        InvalidParameterError: there is no such part.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 1 <= self.number <= self.of:
+            message = f"there is no shard {self.number}/{self.of}"
+            raise InvalidParameterError(message, hint="shards are counted from 1: 1/8 to 8/8")
+
+    def part_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Every ``of``-th of ``indices``.
+
+        Raises:
+            InvalidParameterError: there are none.
+
+        >>> Shard(2, 3).part_of(np.arange(8))
+        array([1, 4, 7])
+        """
+        part = indices[self.number - 1 :: self.of]
+        if not len(part):
+            message = f"shard {self.number}/{self.of} of {len(indices)} images has none"
+            raise InvalidParameterError(message, hint="take fewer shards")
+        return part
+
+
 LARGEST_CLASS = 2**31 - 1
 """Largest number that is a class; larger ones are codes of something else, or overflowed."""
 

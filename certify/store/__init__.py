@@ -9,6 +9,7 @@ from .group import SmallArray
 from .json_values import Outcome, plain
 from .layout import canonical_json
 from .ledger import Comparison, Ledger, crossings, ledger, radii_of
+from .merging import MergedTable, merge
 from .schema import CHECKSUMS, COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import INPUT_STEP, OF_MODEL, AnalysisGroup, ResultStore
 
@@ -29,6 +30,7 @@ __all__ = [
     "Evidence",
     "Examination",
     "Ledger",
+    "MergedTable",
     "Outcome",
     "ResultStore",
     "Schema",
@@ -39,6 +41,7 @@ __all__ = [
     "evidence_about",
     "examine",
     "ledger",
+    "merge",
     "nearest_adversarial",
     "plain",
     "radii_of",

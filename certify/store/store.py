@@ -298,6 +298,11 @@ class ResultStore(ResultFile):
         """All tables of the schema called ``schema_name``, in the order of their creation."""
         return [self.at(path) for _, _, path in sorted(self._tables(schema_name))]
 
+    @property
+    def tables(self) -> list[str]:
+        """Paths of all tables, in the order of their creation."""
+        return [path for _, _, path in sorted(self._tables())]
+
     def _tables(self, schema_name: str | None = None) -> list[tuple[int, str, str]]:
         """Number, time of creation and path of all tables, or of those of one schema.
 

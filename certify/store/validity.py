@@ -182,6 +182,7 @@ def _description_fault(data: h5py.Dataset) -> str:
             read_attribute(data.parent, str(data.name).rsplit("/", 1)[1])
         except StoreError as error:
             return str(error)
+        return ""
     for name in DESCRIPTION:
         if not isinstance(data.attrs.get(name), str):
             return f"lacks the text {name}"

@@ -142,6 +142,13 @@ class SelectionOptions:
     indices: Annotated[
         str | None, typer.Option("--indices", help="These images only, for instance 0,5,10-19.")
     ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            help="Of these the i-th of n parts, such as 2/8; robcert merge joins the results.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         limit=options.limit,
         every=options.every,
         indices=values.positions(options.indices) if options.indices else (),
+        shard=values.shard(options.shard) if options.shard else None,
         norm=options.norm,
         epsilons=typed_epsilons(options),
         seed=options.seed,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError, require_positive
 from robcert.certify.number_text import number
+
+if TYPE_CHECKING:
+    from robcert.certify.data import Shard
 
 T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
@@ -89,6 +92,21 @@ def seconds(text: str, option: str) -> float:
         message = f"{option} takes a time span such as 90s, 10m or 1.5h, got {text!r}"
         raise InvalidParameterError(message)
     return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+
+
+def shard(text: str) -> Shard:
+    """Part of the images written as `2/8`.
+
+    >>> shard("2/8")
+    Shard(number=2, of=8)
+    """
+    from robcert.certify.data import Shard
+
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+    if match is None:
+        message = f"--shard takes i/n such as 2/8, got {text!r}"
+        raise InvalidParameterError(message)
+    return Shard(int(match[1]), int(match[2]))
 
 
 def positive_seconds(text: str | None, option: str, default: float) -> float:

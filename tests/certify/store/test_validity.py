@@ -18,6 +18,7 @@ from robcert.certify.errors import StoreError
 from robcert.certify.hdf5 import CHECKSUM, seal
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store.column import KNOWN
+from robcert.certify.store.examination import examine
 from robcert.certify.store.layout import unpack_indices
 from robcert.certify.store.store import ResultStore
 
@@ -206,3 +207,18 @@ def test_values_that_contradict_each_other_are_no_bug_in_a_file_from_elsewhere(p
 def test_a_fault_of_robcert_stays_one_in_a_file_that_it_just_wrote(path: Path) -> None:
     with pytest.raises(KeyError), ResultStore.read(path):
         raise KeyError("endpoint")
+
+
+def test_a_text_too_long_for_an_attribute_is_no_damage(tmp_path: Path) -> None:
+    path, long = tmp_path / "r.h5", "x" * 70_000
+    model = replace(MODEL, notes=(long,))
+    with ResultStore.open(path, model=model, data=DATA) as store:
+        store.add_images(SOME, SOME)
+        group = store.group(CLEAN, prefix="", settings=None, seed=0)
+        group.append(SOME, {column.name: SOME * 1.0 for column in CLEAN.columns})
+        group.finish(SOME, failed={"7": long})
+    assert examine(path, tmp_path / "saved.h5").whole
+    for one in (path, tmp_path / "saved.h5"):
+        with ResultStore.read(one) as store:
+            assert store.model["notes"] == [long]
+            assert store.existing("clean")[0].attribute("failed") == {"7": long}
