@@ -182,7 +182,9 @@ COMMANDS = {
     "taylor": LazyCommand(
         "Taylor curves: the loss along a line and its second-order approximations.", _taylor
     ),
-    "report": LazyCommand("Write one self-contained HTML page from a results file.", _report),
+    "report": LazyCommand(
+        "Write a self-contained HTML page from a results file, or its tables or rows.", _report
+    ),
     "compare": LazyCommand(
         "Main numbers of several models, and paired differences on the same images and settings.",
         _compare,
