@@ -43,6 +43,12 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
 
 
+def can_be_written(path: Path) -> bool:
+    """Whether a file can be written at ``path``, missing folders created; asked before work."""
+    folder = next(above for above in path.absolute().parents if above.exists())
+    return not path.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
+
+
 @contextlib.contextmanager
 def output_errors(path: Path) -> Iterator[None]:
     """Convert the system's errors into an OutputError that names ``path``, in one line."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell import checks, names
+from .shell.check_files import CheckPlan, require_check_files, write_check_files
 from .shell.echo import echo
 from .shell.invocation import command_line
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
 from .shell.session import command_context, epsilons, note
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .shell.session import CommandContext
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def audit(
     options: AnalysisOptions,
     *,
@@ -65,6 +66,8 @@ def audit(
     the results file and `<results>.html` beside it.
 
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
+
+    Example: robcert audit --fail-under robust_accuracy=0.4 --junit checks.xml --sarif checks.sarif
     """
     from robcert.certify.auditing import AuditSettings, findings_of, selected
 
@@ -77,11 +80,13 @@ def audit(
     )
     gates = checks.gates_of(fail_under, "audit", checks.of_audit(settings))
     checks.require_checked(settings, strict=strict)
+    require_check_files(options)
     with command_context(options) as context:
         checks.require_labels(gates, context)
         summary = run_audit(context, settings)
         found = findings_of(context.session.store)
         page = write_page(context)
+        write_check_files(context, CheckPlan("audit", gates, strict), found)
         _print(context, summary, page)
     checks.enforce(gates, found)
     if strict:

@@ -8,12 +8,19 @@ from typing import Annotated
 
 import typer
 
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
-from .shell.run import run_analysis
-from .shell.session import one_epsilon
+from .shell import checks
+from .shell.check_files import (
+    CheckPlan,
+    on_contradiction,
+    require_check_files,
+    write_check_files,
+)
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
+from .shell.run import report_groups
+from .shell.session import command_context, one_epsilon
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def masking_check(
     options: AnalysisOptions,
     *,
@@ -36,27 +43,22 @@ def masking_check(
     Example: robcert masking-check --model model.onnx --data images.npz --strict
     """
     from robcert.certify.auditing import load_sources
-    from robcert.certify.masking import MaskingSettings, MaskingSummary, analyse
+    from robcert.certify.masking import MaskingSettings, analyse
 
     settings = replace(
         MaskingSettings.of_profile(options.profile),
         norm=options.norm,
         epsilon=one_epsilon(options),
     )
-    reading = run_analysis(
-        options,
-        "masking-check",
-        "masking",
-        lambda context: [
-            analyse(
-                context.session,
-                settings,
-                sources=load_sources(context.session_context.request, source, context.session)
-                if source
-                else None,
-            )
-        ],
-    )
-    summary = reading.summary
-    if strict and not (isinstance(summary, MaskingSummary) and summary.verdict == "clear"):
-        raise typer.Exit(1)
+    checked = CheckPlan("masking-check", strict=strict)
+    require_check_files(options)
+    with command_context(options) as context:
+        session, request = context.session, context.session_context.request
+        others = load_sources(request, source, session) if source else None
+        path = analyse(session, settings, sources=others)
+        with on_contradiction(context, checked):
+            reading = report_groups(context, "masking-check", "masking", (path,))
+        found = checks.findings_of_masking(context, reading)
+        write_check_files(context, checked, found)
+    if strict:
+        checks.enforce_clear(found)

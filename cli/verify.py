@@ -11,7 +11,13 @@ import typer
 from .proof_saving import proof_plan, require_proof_file, save_proofs
 from .property_check import PropertyOptions, answer_property, require_no_answers
 from .shell import checks, values
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.check_files import (
+    CheckPlan,
+    on_contradiction,
+    require_check_files,
+    write_check_files,
+)
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.run import report_groups
 from .shell.session import command_context, note, typed_epsilons
 
@@ -94,7 +100,7 @@ FailUnder = Annotated[
 ]
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def verify(
     options: AnalysisOptions,
     *,
@@ -127,7 +133,10 @@ def verify(
     require_proof_file(options, save_proof)
     settings = _settings(options, budget, method, arithmetic, save_images=save_images)
     gates = checks.gates_of(fail_under, "verify", checks.of_verification(settings))
-    checks.enforce(gates, _verified(options, settings, plot, save_proof))
+    require_check_files(options)
+    checks.enforce(
+        gates, _verified(options, settings, CheckPlan("verify", gates), plot, save_proof)
+    )
 
 
 def _settings(
@@ -160,6 +169,7 @@ def _settings(
 def _verified(
     options: AnalysisOptions,
     settings: VerificationSettings,
+    checked: CheckPlan,
     plot: Path | None,
     save_proof: Path | None,
 ) -> Findings:
@@ -177,8 +187,11 @@ def _verified(
         plan = proof_plan(context, settings, save_proof)
         path = analyse(context.session, settings)
         save_proofs(context, plan, path)
-        reading = report_groups(context, "verify", "verify", (path,))
+        with on_contradiction(context, checked):
+            reading = report_groups(context, "verify", "verify", (path,))
         if plot is not None and len(reading.group.indices):
             save_brackets(plot, context.session.store, path)
             note(options, f"picture: {plot}")
-        return checks.findings_of_verification(context, reading)
+        found = checks.findings_of_verification(context, reading)
+        write_check_files(context, checked, found)
+        return found

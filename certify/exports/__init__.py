@@ -6,7 +6,7 @@ from .csv_text import csv_lines
 from .documents import ExportFormat, tables_text, write_export
 from .json_object import store_json
 from .latex import latex_tables
-from .markdown import markdown_tables
+from .markdown import escaped, grid, markdown_tables
 from .selection import groups, groups_named, one_group
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "cohen_lines",
     "columns_table",
     "csv_lines",
+    "escaped",
+    "grid",
     "groups",
     "groups_named",
     "latex_tables",

@@ -146,9 +146,20 @@ def findings_of_verification(context: CommandContext, reading: Reading[Summary])
     return replace(findings_of(session.store), verification=proofs, cut_off=cut_off)
 
 
+def findings_of_masking(context: CommandContext, reading: Reading[Summary]) -> Findings:
+    """The masking check of this command, with what else the results file holds."""
+    from robcert.certify.auditing import findings_of, latest
+    from robcert.certify.masking import MaskingSummary
+
+    session, (check, _) = context.session, latest([reading], MaskingSummary)
+    left = len(reading.group.missing(session.indices)) > 0
+    cut_off = ("masking",) if left and session.out_of_time else ()
+    return replace(findings_of(session.store), masking=check, cut_off=cut_off)
+
+
 def enforce(gates: Sequence[Gate], found: Findings) -> None:
     """Exit with 1 if a number is below its threshold, was not computed, or is undecided."""
-    failures = [line for gate in gates if (line := _failure(gate, number(gate, found)))]
+    failures = [line for gate in gates if (line := failure(gate, number(gate, found)))]
     for line in failures:
         echo(f"failed: {line}", err=True)
     if failures:
@@ -215,7 +226,7 @@ def _median(gate: Gate, attack: AttackSummary | None) -> float | None:
     return searched if gate.least <= searched else None
 
 
-def _failure(gate: Gate, tested: Number) -> str:
+def failure(gate: Gate, tested: Number) -> str:
     """Why ``gate`` is not passed; empty if it is."""
     value = tested.value
     known = value is not None and value == value

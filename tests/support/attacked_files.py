@@ -36,8 +36,8 @@ class Attacked:
 
 def write_inputs(folder: Path, *, wrong: int = 0) -> Attacked:
     """Model and images; the model's own classes are the labels, but for the first ``wrong``."""
-    pixels = 0.5 + 0.03 * np.random.default_rng(3).normal(size=(IMAGES, *SHAPE))
-    pixels = pixels.clip(0, 1).astype(np.float32)
+    noise = np.random.default_rng(3).normal(size=(IMAGES, *SHAPE))
+    pixels = (0.5 + 0.03 * noise).clip(0, 1).astype(np.float32)
     labels = ((pixels - 0.5).reshape(IMAGES, -1) @ weights(5, 48)).argmax(1)
     labels[:wrong] = (labels[:wrong] + 1) % 5
     model = saved(folder, linear())
