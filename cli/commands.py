@@ -95,6 +95,12 @@ def _report() -> Loaded:
     return report
 
 
+def _evidence() -> Loaded:
+    from .evidence import evidence
+
+    return evidence
+
+
 def _compare() -> Loaded:
     from .compare import compare
 
@@ -184,6 +190,9 @@ COMMANDS = {
     ),
     "report": LazyCommand(
         "Write a self-contained HTML page from a results file, or its tables or rows.", _report
+    ),
+    "evidence": LazyCommand(
+        "Write what a results file shows as statements for other people and programs.", _evidence
     ),
     "compare": LazyCommand(
         "Main numbers of several models, and paired differences on the same images and settings.",

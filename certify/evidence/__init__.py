@@ -1,6 +1,7 @@
 """What a results file shows, for other programs: checks, statements, model cards."""
 
 from .checks import GATE, RULES, Check, Outcome, checks_of, worst
+from .documents import EvidencePlan, write_evidence
 from .job_summary import job_summary
 from .junit import junit_bytes
 from .numbers import MainNumber, main_numbers
@@ -11,6 +12,7 @@ __all__ = [
     "RULES",
     "Artifact",
     "Check",
+    "EvidencePlan",
     "MainNumber",
     "Outcome",
     "checks_of",
@@ -19,4 +21,5 @@ __all__ = [
     "main_numbers",
     "sarif_log",
     "worst",
+    "write_evidence",
 ]

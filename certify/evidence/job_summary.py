@@ -27,7 +27,7 @@ CLAIMS = (
 def job_summary(
     store: ResultStore, found: Findings, verdict: AuditVerdict, checks: Sequence[Check]
 ) -> str:
-    """Markdown for people who read the result of a CI job."""
+    """The whole summary."""
     model, data = store.model, store.data
     sentences = "".join(f"- {escaped(sentence)}\n" for sentence in verdict.sentences)
     about = f"{model['file']} on {data['name']}, sha256 of the model {model['sha256']}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import with_check
 from robcert.certify.core import Kind
+from robcert.certify.store import plain
 from robcert.certify.tables import decimal, interval, percent, pixel
 
 if TYPE_CHECKING:
@@ -64,6 +65,25 @@ class MainNumber:
         """The interval as text; a dash without one."""
         return interval(self)
 
+    def to_json(self) -> dict[str, Any]:
+        """The number as plain JSON; what it lacks is null."""
+        values = {
+            "name": self.name,
+            "title": self.title,
+            "claim": self.claim,
+            "value": self.value,
+            "lower": self.lower,
+            "upper": self.upper,
+            "level": LEVEL if self.lower == self.lower else None,  # not NaN
+            "images": self.n,
+            "norm": self.norm or None,
+            "radius": self.radius,
+        }
+        return dict(plain(values))
+
+
+LEVEL = 0.95
+"""Level of every interval here."""
 
 NAN = float("nan")
 

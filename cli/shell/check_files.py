@@ -101,10 +101,11 @@ def checks_of_command(
     audited = plan.command == "audit"
     store = context.session.store
     general = checks_of(store, found, strict=plan.strict, audited=audited)
-    return (*(_gate_check(gate, found) for gate in plan.gates), *general)
+    return (*(gate_check(gate, found) for gate in plan.gates), *general)
 
 
-def _gate_check(gate: Gate, found: Findings) -> Check:
+def gate_check(gate: Gate, found: Findings) -> Check:
+    """How the threshold ``gate`` ended."""
     from robcert.certify.evidence import GATE, Check, Outcome
 
     tested = checks.number(gate, found)

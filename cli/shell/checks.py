@@ -101,6 +101,20 @@ def of_verification(settings: VerificationSettings) -> Offered:
     return {VERIFIED: settings.radii}
 
 
+def of_findings(found: Findings) -> Offered:
+    """The numbers that a results file holds."""
+    offered: Offered = {} if found.clean is None and found.attack is None else {CLEAN: ()}
+    if found.attack is not None:
+        radii = tuple(entry.epsilon for entry in found.attack.robust_accuracy)
+        offered |= {ROBUST: radii, MEDIAN: ()}
+    if found.verification is not None:
+        offered[VERIFIED] = tuple(one.epsilon for one in found.verification.robust_accuracy)
+    if found.smoothing is not None:
+        curve = found.smoothing.certified_accuracy
+        offered[CERTIFIED] = tuple(entry.radius for entry in curve if entry.attainable)
+    return offered
+
+
 def require_checked(settings: AuditSettings, *, strict: bool) -> None:
     """Raise if ``--strict`` is given but the audit does not check for masking.
 
