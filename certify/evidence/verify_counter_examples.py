@@ -83,8 +83,9 @@ class Model:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         self.stated = stated
-        shapes = {entry.name: entry.shape for entry in self.session.get_inputs()}
-        self.axes = list(shapes[stated["input_name"]])
+        inputs = {entry.name: entry for entry in self.session.get_inputs()}
+        self.axes = list(inputs.pop(stated["input_name"]).shape)
+        self.others = {name: _zeros(entry) for name, entry in inputs.items()}
 
     def classes(self, pixels: Any) -> Any:
         """Class of each image ``(n, c, h, w)``."""
@@ -102,7 +103,15 @@ class Model:
         return np.ravel(raw[0])
 
     def _named(self, feed: Any) -> dict[str, Any]:
-        return {self.stated["input_name"]: feed}
+        return {self.stated["input_name"]: feed, **self.others}
+
+
+def _zeros(entry: Any) -> Any:
+    """A value for an input on which the scores do not depend, but which the runtime requires."""
+    kind = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(entry.type)
+    name = kind or entry.type.partition("(")[2].rstrip(")")
+    shape = [axis if isinstance(axis, int) and axis > 0 else 1 for axis in entry.shape]
+    return np.zeros(shape, name)
 
 
 def verify(path: Path, folder: Path) -> int:

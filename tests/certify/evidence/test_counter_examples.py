@@ -16,6 +16,7 @@ import pytest
 import torch
 from attacked_files import attacked, write_inputs
 from command_line import robcert
+from onnx import TensorProto
 from onnx_models import linear, model, node, saved, weights
 
 from robcert.certify.evidence.counter_examples import SCRIPT, CounterExamples, _nearest
@@ -175,6 +176,20 @@ def test_models_with_a_fixed_batch_or_none_run_too(
             weights={"w": weights(5, 48), "s": np.array([1, 48])},
         )
     ended = verified(bundle, saved(tmp_path, fixed))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_an_input_that_the_scores_do_not_need_is_filled(bundle: Path, tmp_path: Path) -> None:
+    more = linear()
+    types = {"y": TensorProto.INT64}
+    two = model(
+        [*more.graph.node, node("Cast", "y", "z", to=TensorProto.FLOAT)],
+        inputs={"x": ("batch", 3, 4, 4), "y": ("batch", 2)},
+        outputs={"logits": None, "z": None},
+        weights={"w": weights(5, 48)},
+        types=types,
+    )
+    ended = verified(bundle, saved(tmp_path, two))
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
