@@ -15,7 +15,7 @@ from .shell.echo import echo
 
 
 def evidence(
-    results: Annotated[Path, typer.Argument(help="Results file, best of an audit.")],
+    results: Annotated[Path, typer.Argument(help="Results file, usually of an audit.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the files.")],
     fail_under: Annotated[
         list[str] | None,

@@ -35,6 +35,7 @@ LETTERS = {
     '"': "''",
     "[": "{[}",  # after the end of a row it would begin an option
     "]": "{]}",
+    "*": "{*}",  # likewise
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "…": r"\ldots{}",

@@ -221,6 +221,14 @@ def test_parquet_has_the_rows_and_tells_claim_and_unit(made: Attacked, tmp_path:
     assert len(origin["model"]["sha256"]) == 64
 
 
+def test_no_cell_is_taken_for_an_option_of_the_row_before_it() -> None:
+    rows = (("*", "1"), ("[2pt]", "1"), ("-x", "--"))
+    text = latex_tables(plain_captions([Table("t", "", ("a", "b"), rows)]))
+    after = [line.split("&")[0].strip() for line in text.splitlines() if line.endswith(r"\\")]
+    assert after == ["a", "{*}", "{[}2pt{]}", "-x"]
+    assert "-{}-" in text
+
+
 def test_a_long_cell_wraps() -> None:
     row = ("name", "x" * 60, "1")
     table = CaptionedTable(Table("t", "", ("a", "b", "c"), (row,)), "caption", "t")
