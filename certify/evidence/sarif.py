@@ -102,7 +102,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _result(check: Check, artifact: Artifact) -> dict[str, Any]:
-    text = visible_line(f"{check.name}: {check.message}.")
+    text = visible_line(f"{check.message}. Required: {check.name}.")
     return {
         "ruleId": check.rule.id,
         "ruleIndex": RULES.index(check.rule),
