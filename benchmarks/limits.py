@@ -8,6 +8,11 @@ batch, in an order that changes from round to round. Prints medians over rounds:
 of the plain calls, the ratio of the limited ones to them (processor time, which other work on the
 machine changes little), the ratio of those apart (elapsed time), and the seconds that the
 classification of the graph takes. By default the bundled models.
+
+A second table is about the twin. Its calls cannot be ended, so one gradient of one image is timed
+when a model is loaded: printed are medians over rounds of the elapsed seconds of that gradient and
+of loading the model, and the share of the first in the second; and the ratio of a gradient of 64
+images that asks for time, as every call does, to one that does not (processor time).
 """
 
 from __future__ import annotations
@@ -23,12 +28,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.importer.graph.model_file import read_model
 from robcert.certify.importer.graph.pixel_cost import PixelCost
 from robcert.certify.importer.runtime.limits import RunLimits
 from robcert.certify.importer.runtime.runtime import GraphRuntime
 from robcert.certify.importer.runtime.runtime_session import open_session
 from robcert.certify.importer.runtime.worker_session import WorkerSession, WorkerSource
+from robcert.certify.importer.twin.slowness import slowness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +60,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     folder = Path(str(files("robcert.fixtures")))
+    paths = options.models or [folder / name for name in BUNDLED]
     print(
         f"{'model':<28} {'batch':>5} {'plain s':>9} {'limited':>8} {'apart':>7} {'classify s':>10}"
     )
-    for path in options.models or [folder / name for name in BUNDLED]:
+    for path in paths:
         begin = time.perf_counter()
         cost = PixelCost.of(read_model(path).model)
         classify = time.perf_counter() - begin
@@ -72,6 +80,11 @@ def main() -> None:
                 f"{path.name:<28} {batch:>5} {seconds:>9.5f} {limited:>8.3f} {apart:>7.2f} "
                 f"{classify:>10.4f}{note}"
             )
+    print(f"\n{'model':<28} {'gradient s':>10} {'loading s':>9} {'share':>6} {'asking':>7}")
+    for path in paths:
+        timed, loading, asking = twin_limits(path, options.rounds, options.threads)
+        share = timed / loading
+        print(f"{path.name:<28} {timed:>10.4f} {loading:>9.2f} {share:>6.3f} {asking:>7.3f}")
 
 
 def calls_of(path: Path, batch: int, threads: int) -> Calls:
@@ -109,6 +122,30 @@ def compared(calls: Calls, rounds: int) -> tuple[float, float, float]:
         median(one["limited"][0] / one["plain"][0] for one in found),
         median(one["apart"][1] / one["plain"][1] for one in found),
     )
+
+
+def twin_limits(path: Path, rounds: int, threads: int) -> tuple[float, float, float]:
+    """Seconds of the gradient that is timed and of loading, and the ratio for asking for time."""
+    torch.set_num_threads(threads)
+    options = LoadOptions(threads=threads)
+    model = load_classifier(path, options)
+    if model.twin is None:
+        return float("nan"), float("nan"), float("nan")
+    twin, shape, limits = model.twin, model.image_shape, RunLimits()
+    x = torch.rand(64, *shape, generator=torch.Generator().manual_seed(0))
+    timed, loading, asking = [], [], []
+    for _ in range(rounds):
+        timed.append(seconds(lambda: slowness(twin, shape, model.device, limits), 1)[1])
+        loading.append(seconds(lambda: load_classifier(path, options), 1)[1])
+        with_limit = seconds(lambda: gradient(model.twin_logits, x), 3)[0]
+        asking.append(with_limit / seconds(lambda: gradient(twin, x), 3)[0])
+    return median(timed), median(loading), median(asking)
+
+
+def gradient(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Gradient of the sum of the scores."""
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(function(x).sum(), x)[0]
 
 
 def seconds(call: Callable[[], object], repeat: int) -> tuple[float, float]:

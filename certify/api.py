@@ -37,6 +37,12 @@ from robcert.certify import data as image_data
 from robcert.certify.attacks import AttackSettings, CorruptionSettings
 from robcert.certify.auditing import AuditSettings, SessionContext, SessionRequest, open_session
 from robcert.certify.data import ImageSet, from_arrays
+from robcert.certify.gates import (
+    decide_audit,
+    gates_of_audit,
+    require_baselines,
+    require_possible,
+)
 from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.landscape import SurfaceSettings, TaylorSettings
 from robcert.certify.local_linearity import LinearitySettings
@@ -153,6 +159,7 @@ def audit(
     *,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    gates: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> AuditResult:
     """Run all analyses of one model.
@@ -164,6 +171,7 @@ def audit(
         data: images; default those that the model names, else bundled ones that fit.
         only: run these parts only.
         skip: do not run these parts.
+        gates: what the numbers must reach, as for `--gate`; the decisions are in the result.
         options: see :class:`Options`.
 
     Raises:
@@ -177,11 +185,16 @@ def audit(
         epsilons=request.epsilons,
         parts=auditing.selected(tuple(only), tuple(skip)),
     )
+    wanted = gates_of_audit(tuple(gates), settings)
     with _opened(request, options) as context:
         store = context.session.store
+        require_possible(wanted, context.session)
+        require_baselines(wanted, context.session, settings)
         path = auditing.analyse(context.session, settings, command=_call("audit", model, options))
         ledger(store).require_sound()
-        for line in auditing.summarise(store, path).warnings:
+        summary = auditing.summarise(store, path)
+        decide_audit(wanted, store, summary)
+        for line in summary.warnings:
             context.warn(line)
         return audit_result(store, path, tuple(context.warnings))
 

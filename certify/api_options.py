@@ -52,7 +52,8 @@ class Options(TypedDict, total=False):
         task: ``multiclass`` if each image has one class although the model ends with a sigmoid over
             more than two.
         allow_low_accuracy: continue even if clean accuracy is at chance level.
-        time_budget: seconds after which no new work is started.
+        time_budget: seconds after which no new work is started; a batch that takes 15 s longer is
+            abandoned.
         call_limit: longest time of one call of the model in seconds; default 60, and 5 for each
             image of its batch.
         memory_limit: bytes that the model may use; default 3 GiB to load an ONNX file, and where

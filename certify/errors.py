@@ -22,6 +22,10 @@ class InvalidParameterError(RobcertError):
     """A parameter has an invalid value."""
 
 
+class ConfigurationError(RobcertError):
+    """A configuration file cannot be read, or has a key or value that cannot be used."""
+
+
 class ModelFileError(RobcertError):
     """A model file cannot be read, is unsafe, or is not an image classifier."""
 

@@ -16,6 +16,7 @@ from robcert.certify import (
     smoothing,
     verification,
 )
+from robcert.certify.gates import recorded
 from robcert.certify.report import write_report
 from robcert.certify.store import ResultStore, ledger
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.attacks import AttackSummary
     from robcert.certify.auditing import AuditVerdict
+    from robcert.certify.gates import Decision
     from robcert.certify.local_linearity import LinearitySummary
     from robcert.certify.masking import MaskingSummary
     from robcert.certify.radius_bounds import BoundsSummary
@@ -118,6 +120,7 @@ class AuditResult:
         not_available: reasons by part.
         groups: path of each part's table.
         facts: facts about the model file, as of `robcert inspect --json`.
+        gates: decisions on the gates.
     """
 
     verdict: AuditVerdict
@@ -126,6 +129,7 @@ class AuditResult:
     not_available: Mapping[str, str]
     groups: Mapping[str, str]
     facts: Mapping[str, Any]
+    gates: tuple[Decision, ...] = ()
 
     @property
     def attack(self) -> AttackSummary:
@@ -215,4 +219,5 @@ def audit_result(store: ResultStore, path: str, warnings: tuple[str, ...]) -> Au
         not_available=record["not_available"],
         groups=record["keys"],
         facts=record["inspect"],
+        gates=recorded(store),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from robcert.certify.numerics import NO_CLASS, classes_of
 from .core import Batch, Progress, silent
 from .errors import NoClassError
 from .failures import in_parts, require_progress
+from .time_budget import BatchAbandonedError, abandoned_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup, ResultStore
 
 BATCH_SECONDS = 15.0
-"""Seconds that a batch should take at most: its rows are written when all of them are done."""
+"""Seconds that a batch should take at most: its rows are written when all of them are done. A batch
+that takes longer than this beyond the time budget is abandoned."""
+
+FIRST_IN_TIME = 4
+"""Images of the first batch under a time budget: nothing is known about their time."""
 
 Columns = dict[str, NDArray[Any]]
 """Values of a table by column name; the first axis is the image, in the order of the batch."""
@@ -41,7 +47,8 @@ class Session:
     Attributes:
         indices: positions of the images that are reported on.
         batch_size: images per batch; affects speed only, not the rows.
-        deadline: ``time.monotonic()`` after which no new batch is started; None for no limit.
+        deadline: ``time.monotonic()`` after which no new batch is started; None for no limit. The
+            batch that runs then is abandoned after :data:`BATCH_SECONDS`.
     """
 
     classifier: Classifier
@@ -114,23 +121,56 @@ class Session:
         missing = group.missing(self.indices)
         done, failed = len(self.indices) - len(missing), dict[int, Exception]()
         self.progress(task, done, len(self.indices))
-        most, start = self.batch_size, 0
-        sizes = _BatchSize(min(first or most, most), most)
-        while start < len(missing):
-            if self.out_of_time:
-                return
-            begun, step = time.monotonic(), missing[start : start + sizes.now]
+
+        def work(step: NDArray[np.int64]) -> None:
+            nonlocal done
             for indices, columns in in_parts(lambda at: compute(self.batch(at)), step, failed):
                 group.append(indices, columns)
                 done += len(indices)
             require_progress(failed, done=bool(done), requested=len(missing))
             self.progress(task, done, len(self.indices))
-            start += len(step)
-            sizes.adapt(len(step), time.monotonic() - begun)
+
+        if not self.in_steps(missing, work, first=first):
+            return
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
         reasons = {str(at): str(error) for at, error in failed.items()}
         known = {"failed": reasons} if failed or group.attribute("failed") else {}
         group.finish(kept, **known)
+
+    def in_steps(
+        self,
+        missing: NDArray[np.int64],
+        work: Callable[[NDArray[np.int64]], None],
+        *,
+        first: int | None = None,
+    ) -> bool:
+        """Call ``work`` on one part of ``missing`` after the other; whether there was time for all.
+
+        Under a time budget the first parts are small, and no part is larger than what the ones
+        before let expect to end in time.
+
+        Args:
+            missing: images or other rows.
+            work: computes and writes the rows that it is given. Where it is abandoned, the rows
+                that it has not written are lost.
+            first: see :meth:`fill`.
+        """
+        most, start = self.batch_size, 0
+        unknown = most if self.deadline is None else FIRST_IN_TIME
+        sizes = _BatchSize(min(first or most, most, unknown), most)
+        while start < len(missing):
+            if self.out_of_time:
+                return False
+            begun, end = time.monotonic(), math.inf if self.deadline is None else self.deadline
+            step = missing[start : start + sizes.within(end - begun)]
+            try:
+                with abandoned_after(end + BATCH_SECONDS):
+                    work(step)
+            except BatchAbandonedError:
+                return False
+            start += len(step)
+            sizes.adapt(len(step), time.monotonic() - begun)
+        return True
 
 
 @dataclass(slots=True)
@@ -148,6 +188,12 @@ class _BatchSize:
     most: int
     least: int = 1
     before: tuple[int, float] | None = None
+
+    def within(self, seconds: float) -> int:
+        """Images of the next batch where there are ``seconds`` left; at least 1."""
+        if self.before is None or self.before[1] * self.now <= seconds:
+            return self.now
+        return max(1, int(seconds / self.before[1]))
 
     def adapt(self, images: int, seconds: float) -> None:
         """Choose the next number after a batch of ``images`` took ``seconds``."""

@@ -17,12 +17,7 @@ from .attack_plan import (
 )
 from .corruption import Corruption
 from .shell import checks, names
-from .shell.check_files import (
-    CheckPlan,
-    on_contradiction,
-    require_check_files,
-    write_check_files,
-)
+from .shell.check_files import on_contradiction, require_check_files, write_check_files
 from .shell.old_spellings import note_new_spelling, old_option
 from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.run import report_parts
@@ -139,6 +134,8 @@ def attack(
 
     Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
+    from robcert.certify.gates import of_attack, require_possible
+
     if every_step:
         note_new_spelling(options, "--every-step", "--no-early-stopping")
     corruption = Corruption(spatial, gaussian, draws, clip_noise)
@@ -158,17 +155,17 @@ def attack(
         ExtraTests(source, source_attack, corruption),
         suite_wanted=bool(fail_under),
     )
-    gates = checks.gates_of(fail_under, "attack", checks.of_attack(options.norm, plan.epsilons))
+    gates = checks.fail_under_gates(fail_under, of_attack(options.norm, plan.epsilons))
     require_plot(plot, plan)
     require_check_files(options)
-    checked = CheckPlan("attack", gates)
     with command_context(options) as context:
-        checks.require_labels(gates, context)
+        require_possible(gates, context.session)
         done = run_plan(context, plan)
-        with on_contradiction(context, checked):
+        with on_contradiction(context, "attack", gates):
             readings = report_parts(context, "attack", done)
         if plot is not None:
             draw_accuracy(context, plot, done)
         found = checks.findings_of_attack(context, readings)
-        write_check_files(context, checked, found)
-    checks.enforce(gates, found)
+        decisions = checks.decided(gates, found)
+        write_check_files(context, "attack", found, decisions)
+    checks.enforce(decisions)

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell import checks, names
-from .shell.check_files import CheckPlan, require_check_files, write_check_files
+from .shell.check_files import require_check_files, write_check_files
 from .shell.echo import echo
-from .shell.invocation import command_line
+from .shell.invocation import command_line, source_of
 from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
 from .shell.session import command_context, epsilons, note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from robcert.certify.auditing import AuditSettings, AuditSummary
+    from robcert.certify.gates import Decision
 
     from .shell.session import CommandContext
 
@@ -43,20 +46,27 @@ def audit(
             autocompletion=names.completing(names.AUDIT_PARTS),
         ),
     ] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate",
+            help="Exit with 1 unless this holds, also if --time-budget leaves it undecided: "
+            "'robust_accuracy@8/255 >= 0.4 (lower)', 'verified_accuracy >= 0.3', "
+            "'median_distance >= 4/255', 'masking == clear', 'violations == 0', 'regression from "
+            "baseline.h5 (level 0.05)'; may be repeated. (lower), (point) or (upper) is the end of "
+            "the 95 % interval that is compared [default: lower for >=, upper for <=]. Without a "
+            "radius: the number of the headline.",
+        ),
+    ] = None,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
             "--fail-under",
-            help="Exit with 1 if a number is lower, or if --time-budget leaves it undecided: "
-            "robust_accuracy=0.4, robust_accuracy@8/255=40%, clean_accuracy=0.9, "
-            "verified_accuracy@8/255=0.3, certified_accuracy@0.25=0.5 (smoothed), "
-            "median_distance=4/255. Without a radius: the number of "
-            "the headline.",
+            help="Short for --gate 'NAME >= VALUE (point)': robust_accuracy@8/255=40%.",
         ),
     ] = None,
     strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 1 unless the masking check's verdict is clear."),
+        bool, typer.Option("--strict", help="Short for --gate 'masking == clear'.")
     ] = False,
 ) -> None:
     """Run every analysis on a model and write the report.
@@ -70,6 +80,7 @@ def audit(
     Example: robcert audit --fail-under robust_accuracy=0.4 --junit checks.xml --sarif checks.sarif
     """
     from robcert.certify.auditing import AuditSettings, findings_of, selected
+    from robcert.certify.gates import decide_audit, require_baselines, require_possible
 
     settings = AuditSettings.of_profile(
         options.profile,
@@ -78,19 +89,18 @@ def audit(
         epsilons=epsilons(options) if options.eps else (),
         parts=selected(tuple(only or ()), tuple(skip or ())),
     )
-    gates = checks.gates_of(fail_under, "audit", checks.of_audit(settings))
-    checks.require_checked(settings, strict=strict)
+    typed = checks.TypedGates(gate or (), fail_under or (), strict, source_of("gates"))
+    gates = checks.gates_of_audit(typed, settings)
     require_check_files(options)
     with command_context(options) as context:
-        checks.require_labels(gates, context)
+        require_possible(gates, context.session)
+        require_baselines(gates, context.session, settings)
         summary = run_audit(context, settings)
-        found = findings_of(context.session.store)
+        decisions = decide_audit(gates, context.session.store, summary)
         page = write_page(context)
-        write_check_files(context, CheckPlan("audit", gates, strict), found)
-        _print(context, summary, page)
-    checks.enforce(gates, found)
-    if strict:
-        checks.enforce_clear(found)
+        write_check_files(context, "audit", findings_of(context.session.store), decisions)
+        _print(context, summary, page, decisions)
+    checks.enforce(decisions)
 
 
 def run_audit(context: CommandContext, settings: AuditSettings) -> AuditSummary:
@@ -116,19 +126,29 @@ def write_page(context: CommandContext) -> Path:
     return write_report(context.session.store.path)
 
 
-def _print(context: CommandContext, summary: AuditSummary, page: Path) -> None:
+def _print(
+    context: CommandContext, summary: AuditSummary, page: Path, decisions: Sequence[Decision]
+) -> None:
+    """Print the result, the gates last.
+
+    Raises:
+        ContradictionError: an adversarial image lies within a certified radius.
+    """
     from robcert.certify.auditing import labelled, violations_table
+    from robcert.certify.gates import gates_table
     from robcert.certify.store import ledger, plain
 
     store = context.session.store
     violations = ledger(store)
     if context.options.as_json:
         groups = {group.path: group.settings for group in store.existing("audit")}
-        print_outcome(context, "audit", groups, dict(plain(summary.to_json())), violations)
+        numbers = {**summary.to_json(), "gates": [one.to_json() for one in decisions]}
+        print_outcome(context, "audit", groups, dict(plain(numbers)), violations)
     else:
         print_tables(summary.tables(labelled=labelled(store)))
         print_tables([violations_table(violations)])
         print_verdict(summary.verdict)
+        print_tables([gates_table(decisions)] if decisions else [])
         echo(f"results: {store.path}")
         echo(f"report:  {page}")
     violations.require_sound()

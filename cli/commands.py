@@ -17,6 +17,12 @@ def _demo() -> Loaded:
     return demo
 
 
+def _init() -> Loaded:
+    from .init import init
+
+    return init
+
+
 def _inspect() -> Loaded:
     from .inspection import inspect
 
@@ -152,6 +158,9 @@ def _doctor() -> Loaded:
 COMMANDS = {
     "demo": LazyCommand(
         "Audit two bundled models, one honest and one masked, and write both reports.", _demo
+    ),
+    "init": LazyCommand(
+        "Write robcert.toml, the defaults of options and the gates of this folder.", _init
     ),
     "inspect": LazyCommand(
         "Show what a model file is: inputs, outputs, preprocessing, gradients, accuracy.", _inspect

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.number_text import number
 
 from .shell import values
 from .shell.options import AnalysisOptions, ModelAndData, Run, SelectionOptions, analysis_options
@@ -59,7 +60,7 @@ class Corruption:
             motions = tuple(_motion(text) for text in self.spatial)
             found.append(replace(base, change=Change.SPATIAL, strengths=motions))
         if self.gaussian:
-            sizes = tuple((values.number(text),) for text in self.gaussian)
+            sizes = tuple((number(text),) for text in self.gaussian)
             clip = self.clip or base.clip
             found.append(replace(base, change=Change.GAUSSIAN, strengths=sizes, clip=clip))
         return tuple(replace(one, draws=values.either(self.draws, base.draws)) for one in found)

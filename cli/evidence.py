@@ -9,26 +9,12 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError
 
-from .shell import checks
-from .shell.check_files import gate_check
 from .shell.echo import echo
 
 
 def evidence(
     results: Annotated[Path, typer.Argument(help="Results file, usually of an audit.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the files.")],
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-under",
-            help="Threshold that the statement reports, and exit with 1 if a number is lower: "
-            "robust_accuracy@8/255=0.4, clean_accuracy=0.9, as for audit; may be repeated.",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Fail, with exit status 1, unless the gradients are clear."),
-    ] = False,
     counter_examples: Annotated[
         bool,
         typer.Option(
@@ -56,14 +42,16 @@ def evidence(
 
     These are an in-toto test-result statement, a CycloneDX bill of materials with the model's card,
     and a section of a Hugging Face model card with its metadata. Every number is marked as
-    certified, attacked or measured. Nothing is computed again, and nothing is signed.
+    certified, attacked or measured, and the gates of the last audit are among the checks. Nothing
+    is computed again, and nothing is signed.
 
-    Example: robcert evidence results.h5 --out evidence --fail-under robust_accuracy@8/255=0.4
+    Example: robcert evidence results.h5 --out evidence
 
     Example: robcert evidence results.h5 --out evidence --counter-examples
     """
     from robcert.certify.auditing import findings_of
     from robcert.certify.evidence import EvidencePlan, checks_of, write_evidence
+    from robcert.certify.gates import recorded
     from robcert.certify.store import ResultStore, ledger
 
     if data is not None and not counter_examples:
@@ -72,12 +60,7 @@ def evidence(
     plan = EvidencePlan(out, per_class if counter_examples else 0, data)
     with ResultStore.read(results) as store:
         found = findings_of(store)
-        gates = checks.gates_of(fail_under, "evidence", checks.of_findings(found))
-        general = checks_of(store, found, strict=strict)
-        made = (*(gate_check(gate, found) for gate in gates), *general)
+        made = checks_of(store, found, recorded(store))
         for path in write_evidence(store, found, made, plan):
             echo(str(path))
         ledger(store).require_sound()
-    checks.enforce(gates, found)
-    if strict:
-        checks.enforce_clear(found)

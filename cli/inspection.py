@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.errors import DataError
 
-from .shell.options import AnalysisOptions, ModelAndData, OutputOptions, analysis_options
-from .shell.session import note, request_of
+from .shell.options import AnalysisOptions, ModelAndData, Output, analysis_options
+from .shell.session import note, request_of, tell_configured
 
 if TYPE_CHECKING:
     from robcert.certify.auditing import Inspection
     from robcert.certify.data import DataInfo
 
 
-@analysis_options(*ModelAndData, OutputOptions)
+@analysis_options(*ModelAndData, *Output)
 def inspect(options: AnalysisOptions) -> None:
     """Show what a model file is: inputs, outputs, preprocessing, gradients, accuracy.
 
@@ -29,6 +29,7 @@ def inspect(options: AnalysisOptions) -> None:
 
     from .shell.render import print_tables, print_warning
 
+    tell_configured(options)
     with limited_memory(request_of(options).limits.memory):
         inspection, data = _inspected(options)
     if options.as_json:

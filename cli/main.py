@@ -27,6 +27,10 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 """Exit status that a shell reports for a program ended by SIGPIPE, as in `robcert … | head`."""
 
+SPINS = "2000"
+"""Rounds for which a thread of torch waits in a loop before it sleeps. By default it is 300,000,
+which keeps cores that are shared with other programs from the threads that are waited for."""
+
 
 class Commands(LazyGroup):
     """The commands of robcert."""
@@ -75,6 +79,8 @@ def root(
 
 def main() -> None:
     """Run the program on the command line's arguments and exit with its status."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     remember(tuple(sys.argv[1:]))
     end_after_interrupt(continuation(), EXIT_INTERRUPTED)
     status = run(sys.argv[1:])

@@ -9,12 +9,7 @@ from typing import Annotated
 import typer
 
 from .shell import checks
-from .shell.check_files import (
-    CheckPlan,
-    on_contradiction,
-    require_check_files,
-    write_check_files,
-)
+from .shell.check_files import on_contradiction, require_check_files, write_check_files
 from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.run import report_groups
 from .shell.session import command_context, one_epsilon
@@ -43,6 +38,7 @@ def masking_check(
     Example: robcert masking-check --model model.onnx --data images.npz --strict
     """
     from robcert.certify.auditing import load_sources
+    from robcert.certify.gates import masking_gate
     from robcert.certify.masking import MaskingSettings, analyse
 
     settings = replace(
@@ -50,15 +46,15 @@ def masking_check(
         norm=options.norm,
         epsilon=one_epsilon(options),
     )
-    checked = CheckPlan("masking-check", strict=strict)
+    gates = (masking_gate(),) if strict else ()
     require_check_files(options)
     with command_context(options) as context:
         session, request = context.session, context.session_context.request
-        others = load_sources(request, source, session) if source else None
-        path = analyse(session, settings, sources=others)
-        with on_contradiction(context, checked):
+        sources = load_sources(request, source, session) if source else None
+        path = analyse(session, settings, sources=sources)
+        with on_contradiction(context, "masking-check", gates):
             reading = report_groups(context, "masking-check", "masking", (path,))
         found = checks.findings_of_masking(context, reading)
-        write_check_files(context, checked, found)
-    if strict:
-        checks.enforce_clear(found)
+        decisions = checks.decided(gates, found)
+        write_check_files(context, "masking-check", found, decisions)
+    checks.enforce(decisions)

@@ -84,6 +84,7 @@ def _print_text(store: ResultStore, name: str | None, form: OutputFormat) -> Non
 def _print_tables(store: ResultStore, name: str | None) -> None:
     from robcert.certify.auditing import labelled, results, verdict_of, violations_table
     from robcert.certify.exports import columns_table, groups_named, overview
+    from robcert.certify.gates import gates_table, recorded
     from robcert.certify.store import ledger
 
     from .shell.render import print_tables, print_verdict
@@ -98,4 +99,6 @@ def _print_tables(store: ResultStore, name: str | None) -> None:
     if not name:
         print_tables([violations_table(violations)])
         print_verdict(verdict_of(store))
+        gates = recorded(store)
+        print_tables([gates_table(gates)] if gates else [])
     violations.require_sound()

@@ -14,6 +14,7 @@ from robcert.certify.errors import InvalidParameterError
 
 from .shell import values
 from .shell.command_group import CommandGroup
+from .shell.configured_command import ConfiguredCommand
 from .shell.old_spellings import note_new_spelling, old_option
 from .shell.options import (
     AnalysisOptions,
@@ -217,7 +218,7 @@ def with_design(settings: SmoothingSettings, design: Design | None) -> Smoothing
     )
 
 
-@smoothing.command()
+@smoothing.command(cls=ConfiguredCommand)
 @analysis_options(*GROUPS)
 def certify(
     options: AnalysisOptions,
@@ -305,7 +306,7 @@ def write_table(context: CommandContext, path: str, tsv: Path | None) -> None:
         write_whole(tsv, "".join(f"{line}\n" for line in lines).encode())
 
 
-@smoothing.command()
+@smoothing.command(cls=ConfiguredCommand)
 @analysis_options(*GROUPS)
 def predict(
     options: AnalysisOptions, *, sigma: Sigma = None, n: Draws = None, alpha: Alpha = None
@@ -338,7 +339,7 @@ def predict(
     )
 
 
-@smoothing.command()
+@smoothing.command(cls=ConfiguredCommand)
 @analysis_options(*GROUPS)
 def attack(
     options: AnalysisOptions,

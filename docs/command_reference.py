@@ -14,9 +14,9 @@ INTRODUCTION = """\
 Generated from `robcert --help` by `python docs/make.py`; a test compares the two.
 
 Results are printed on stdout; progress, notes and errors on stderr. Exit status: 0 done; 1 done,
-but a requested check failed (`--strict`, `--fail-under`, `--property`, `doctor`); 2 bad usage or
-input, with one line `error: …` and, where useful, `hint: …`; 130 interrupted, with all finished
-work saved. Run the same command again to continue after an interruption.
+but a requested check failed (`--gate`, `--strict`, `--fail-under`, `--property`, `doctor`); 2 bad
+usage or input, with one line `error: …` and, where useful, `hint: …`; 130 interrupted, with all
+finished work saved. Run the same command again to continue after an interruption.
 """
 
 

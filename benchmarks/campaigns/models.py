@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BYTES_SHARE = 0.35
 """Share of the files of which bytes are changed; fields are in the others."""
 
+TIME_BUDGET = "20s"
+"""Of the command: a legal loop of many rounds makes the thousands of calls of an attack slow."""
+
 
 def make(seed: int, number: int, folder: Path) -> Case:
     """Model file ``number`` with images that fitted the model it was made from."""
@@ -53,6 +56,7 @@ def make(seed: int, number: int, folder: Path) -> Case:
     data = folder / "images.npz"
     np.savez(data, images=images.transpose(0, 2, 3, 1), labels=np.arange(8) % 2)
     command = ("attack", "--profile", "quick", "--allow-low-accuracy", "--threads", "1")
+    command = (*command, "--time-budget", TIME_BUDGET)
     return Case(change, path, (*command, "--model", str(path), "--data", str(data)))
 
 

@@ -20,7 +20,7 @@ from .open import (
 )
 from .registry import ANALYSES, SCHEMAS, Analysis, Reading, Section, Summary
 from .schema import CLEAN
-from .settings import PARTS, AuditSettings, selected
+from .settings import INSPECTION, PARTS, AuditSettings, selected
 from .summaries import (
     Readings,
     analysis_named,
@@ -38,6 +38,7 @@ from .verdict import AuditVerdict, Findings, cards, contradictions, findings_of,
 __all__ = [
     "ANALYSES",
     "CLEAN",
+    "INSPECTION",
     "PARTS",
     "SAME_RADIUS",
     "SCHEMAS",

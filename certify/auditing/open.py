@@ -160,9 +160,11 @@ class SessionContext:
         group, total = session.store.at(path), len(session.indices)
         left = [int(index) for index in group.missing(session.indices)]
         if left and session.out_of_time:
+            done = total - len(left)
+            more = "to continue" if done else "with more time"
             self.warn(
-                f"incomplete: the time budget ended with {total - len(left)} of {total} images "
-                f"done in {path}; run the same command again to continue"
+                f"incomplete: the time budget ended with {done} of {total} images done in {path}; "
+                f"run the same command again {more}"
             )
         elif left:
             reasons = group.attribute("failed", {})

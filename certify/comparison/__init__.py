@@ -4,6 +4,7 @@ from .analysis import ComparedModel, Comparison, compare
 from .difference import ComparisonSettings, Difference, Family
 from .figures import save_picture
 from .overview import AccuracyInterval, CertifiedCurve, Overview
+from .paired import differences
 
 __all__ = [
     "AccuracyInterval",
@@ -15,5 +16,6 @@ __all__ = [
     "Family",
     "Overview",
     "compare",
+    "differences",
     "save_picture",
 ]

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.auditing import audit_record
 from robcert.certify.core import Kind
+from robcert.certify.gates import failure
 from robcert.certify.masking import MaskingVerdict
-from robcert.certify.tables import decimal, percent
+from robcert.certify.tables import decimal, percent, pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from robcert.certify.auditing import Findings
+    from robcert.certify.gates import Decision
     from robcert.certify.store import Ledger, ResultStore
 
 
@@ -67,7 +69,7 @@ class Check:
 GATE = Rule(
     "gate",
     "threshold",
-    "A number that --fail-under tests is below its threshold, was not computed, or is undecided "
+    "A number misses the threshold of a gate, was not computed, or is undecided "
     "because the time budget ended. Improve the model, or give the run more time.",
 )
 MASKING = Rule(
@@ -114,19 +116,25 @@ EXCLUDED = "excluded by --only or --skip"
 
 
 def checks_of(
-    store: ResultStore, found: Findings, *, strict: bool = False, audited: bool = True
+    store: ResultStore,
+    found: Findings,
+    decisions: Sequence[Decision] = (),
+    *,
+    audited: bool = True,
 ) -> tuple[Check, ...]:
-    """The checks that every results file gets, without thresholds.
+    """One check per gate, then those that every results file gets.
 
     Args:
         store: the results file.
         found: its findings.
-        strict: whether a masking verdict other than clear is a failure.
+        decisions: how the gates ended.
         audited: whether the parts of the last audit in the file count.
     """
     record = audit_record(store) if audited else {}
+    gated = any(decision.name == "masking" for decision in decisions)
     return (
-        *_masking(found, strict=strict),
+        *map(_gate, decisions),
+        *(() if gated else _masking(found)),
         _certified(found.ledger),
         _estimated(found.ledger),
         _parity(store),
@@ -142,18 +150,27 @@ def worst(checks: tuple[Check, ...]) -> Outcome:
     return next((outcome for outcome in order if outcome in outcomes), Outcome.PASSED)
 
 
-def _masking(found: Findings, *, strict: bool) -> Iterator[Check]:
-    """The verdict of the masking check, if it ran or must have run."""
-    if found.masking is None and not strict:
+def _gate(decision: Decision) -> Check:
+    """The check of one gate; a gate on the verdict is the masking check that must be clear."""
+    outcome = Outcome.PASSED if decision.passed else Outcome.FAILED
+    said = f"{decision.gate} holds" if decision.passed else failure(decision)
+    if decision.name == "masking":
+        return Check(MASKING, "", outcome, said)
+    place = "" if decision.radius is None else f"@{pixel(decision.radius)}"
+    if decision.passed and isinstance(decision.value, float):
+        said += f": it is {decision.value:.4g}"
+    return Check(GATE, f"{decision.name}{place}", outcome, said)
+
+
+def _masking(found: Findings) -> Iterator[Check]:
+    """The verdict of the masking check, if it ran."""
+    if found.masking is None:
         return
-    undecided = "masking" in found.cut_off
-    verdict = None if found.masking is None else found.masking.verdict
-    said = "was not computed" if verdict is None else f"says {verdict}"
-    if undecided:
-        said = "is undecided: the time budget ended before it did"
+    undecided, verdict = "masking" in found.cut_off, found.masking.verdict
+    said = "is undecided: the time budget ended before it did" if undecided else f"says {verdict}"
     clear = verdict is MaskingVerdict.CLEAR and not undecided
-    bad = Outcome.FAILED if strict else Outcome.WARNED
-    yield Check(MASKING, "", Outcome.PASSED if clear else bad, f"the masking check {said}")
+    outcome = Outcome.PASSED if clear else Outcome.WARNED
+    yield Check(MASKING, "", outcome, f"the masking check {said}")
 
 
 def _certified(found: Ledger) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import results, verdict_of
+from robcert.certify.gates import recorded
 from robcert.certify.store import ledger, plain
 
 from .selection import groups_named
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def store_json(store: ResultStore, name: str | None) -> dict[str, Any]:
-    """Header, model, data, the summary of every group (or of those called ``name``), the ledger."""
+    """Header, model, data, the summary of every group (or of those called ``name``), the ledger.
+
+    And the verdict, and the decisions on the gates of the last audit.
+    """
     wanted = {group.path for group in groups_named(store, name)} if name else None
     return {
         "format": plain(store.header),
@@ -34,4 +38,5 @@ def store_json(store: ResultStore, name: str | None) -> dict[str, Any]:
         ],
         "violations": plain(ledger(store).to_json()),
         "verdict": verdict_of(store).to_json(),
+        "gates": [decision.to_json() for decision in recorded(store)],
     }

@@ -18,6 +18,7 @@ from .graph.model_file import ModelFile, read_model
 from .graph.pixel_cost import PixelCost
 from .outputs import Cut, choose_output, inside_hint, logits_behind
 from .runtime.sandbox import OutputFact, try_model
+from .twin.training_mode import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,6 +265,6 @@ def _output_notes(
 def _input_notes(whole: GraphFacts, used: GraphFacts) -> tuple[str, ...]:
     kept = {entry.name for entry in used.inputs}
     dropped = [entry.name for entry in whole.inputs if entry.name not in kept]
-    return (f"inputs not used, the scores do not depend on them: {', '.join(dropped)}",) * bool(
+    return (f"inputs not used, the scores do not depend on them: {listed(dropped)}",) * bool(
         dropped
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from robcert.certify.errors import TwinUnavailableError
 from robcert.certify.numerics import SameRows
+from robcert.certify.time_budget import require_time
 
 from .grid import InputGrid
 from .preprocessing import Preprocessing
@@ -309,6 +310,7 @@ class Classifier:
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` as the shipped model gives them; no gradient."""
+        require_time()
         return self.runtime.logits(x)
 
     @contextmanager
@@ -346,6 +348,7 @@ class Classifier:
         """
         if self.twin is None:
             raise TwinUnavailableError(_no_twin(self.info))
+        require_time()
         return self.twin(x, straight_through=straight_through)
 
 

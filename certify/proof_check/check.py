@@ -17,6 +17,7 @@ from .model_file import read_bytes
 from .preprocessing import Preprocessing
 from .proof_file import About, Statement, about, opened, statements
 from .region import Region
+from .rounding import UNIT32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .network import Network
 
     Array = NDArray[np.float64]
+
+LEVEL_ERROR = 1.01 * UNIT32 / 2
+"""Distance of a float32 pixel from that of the whole number that it stands for."""
 
 NOTABLE = 1e-6
 """Relative amount by which a bound falls short of the stored one before it is counted."""
@@ -141,7 +145,8 @@ def check(
             if shape not in networks:
                 message = "the images in the proof have different shapes"
                 raise ProofFileError(message)
-            verdicts.append(_verdict(networks[shape], statement, float32=what.float32))
+            whole = preprocessing.dtype != "float32"
+            verdicts.append(_verdict(networks[shape], statement, float32=what.float32, whole=whole))
             if on_verdict is not None:
                 on_verdict(verdicts[-1])
     return Report(what, tuple(verdicts))
@@ -156,13 +161,13 @@ def _model_bytes(model: Path, what: About) -> bytes:
     return found.data
 
 
-def _verdict(network: Network, statement: Statement, *, float32: bool) -> CheckResult:
-    """One statement, proved or not."""
+def _verdict(network: Network, statement: Statement, *, float32: bool, whole: bool) -> CheckResult:
+    """One statement, proved or not; ``whole``: the model's input is whole numbers."""
     began = time.perf_counter()
     _require_fit(network, statement)
     scores = network.values(statement.image)[network.scores]
     margin = float(scores[statement.label] - np.delete(scores, statement.label).max())
-    proving = _Proving(network, statement, float32)
+    proving = _Proving(network, statement, float32, whole)
     try:
         bound, reason = proving.run()
     except UncheckableModelError as error:  # overflow within this radius
@@ -206,6 +211,7 @@ class _Proving:
         network: the model.
         statement: what is to be proved.
         float32: for every evaluation in float32, or for the exact one.
+        whole: whether pixels stand for whole numbers.
         tightened: bounds that were computed by linear bounds.
         short: those of them that are below the stored ones.
     """
@@ -213,6 +219,7 @@ class _Proving:
     network: Network
     statement: Statement
     float32: bool
+    whole: bool
     tightened: int = 0
     short: int = 0
 
@@ -242,7 +249,7 @@ class _Proving:
     def _bounds(self) -> Bounds:
         """Bounds of every node: intervals, and linear bounds where the proof has them."""
         statement = self.statement
-        region = Region.around(statement.image, statement.norm, statement.radius)
+        region = Region.around(statement.image, statement.norm, self._radius())
         bounds = Bounds(self.network, region, self.float32)
         stored: dict[int, int] = {}
         for place, relu in enumerate(self.network.relus):
@@ -252,6 +259,15 @@ class _Proving:
             if at in stored:
                 self._tighten(bounds, at, stored[at])
         return bounds
+
+    def _radius(self) -> float:
+        """The radius, from the stored pixels, of a ball that holds all images of the statement."""
+        statement = self.statement
+        if not self.whole:
+            return statement.radius
+        pixels = statement.image.size
+        share = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[statement.norm]
+        return statement.radius * (1 + 1e-12) + share * LEVEL_ERROR
 
     def _tighten(self, bounds: Bounds, at: int, relu: int) -> None:
         """Compute the bounds of a ReLU's input that the proof says are better than intervals."""

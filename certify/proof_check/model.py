@@ -83,6 +83,10 @@ def _graph(data: bytes) -> tuple[onnx.GraphProto, int]:
     if len(versions) != 1 or not model.graph.node or model.functions:
         message = "the model is not an ONNX file with one graph and operators that ONNX defines"
         raise UncheckableModelError(message)
+    names = [tensor.name for tensor in model.graph.initializer]
+    if model.graph.sparse_initializer or len(set(names)) < len(names):
+        message = "the model stores tensors as sparse ones, or two of one name"
+        raise UncheckableModelError(message)
     return model.graph, versions[0]
 
 

@@ -62,6 +62,9 @@ def _transpose(of: Operator, x: Value) -> Value:
 @rule("Squeeze")
 def _squeeze(of: Operator, x: Value, axes: Value | None = None) -> Value:
     wanted = of.integers("axes", axes)
+    if wanted == []:
+        message = "it names no axes, which runtimes take for all of them or for none"
+        raise of.builder.refuse(message)
     return moved(of, [x], lambda a: a.squeeze(None if wanted is None else tuple(wanted)))
 
 

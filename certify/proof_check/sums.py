@@ -146,6 +146,9 @@ def _matmul(of: Operator, x: Value, y: Value) -> Value:
     if isinstance(x, Symbol) and not isinstance(y, Symbol):
         return _dense(of, x, of.floats(y))
     if isinstance(y, Symbol) and not isinstance(x, Symbol):
+        if x.ndim > len(y.shape):  # its axes in front are those of the output
+            message = "its shapes do not fit"
+            raise of.builder.refuse(message)
         return _turned(of, _dense(of, _turned(of, y), _matrix(of, of.floats(x)).T))
     message = "the checker has no bounds for products of two branches"
     raise of.builder.refuse(message)

@@ -97,15 +97,18 @@ def _fill(
     def columns(some: NDArray[np.int64]) -> Columns:
         return _rows(session.classifier, session.batch(images[some]), settings, session.seed)
 
-    for start in range(0, len(missing), session.batch_size):
-        session.progress("sampling L and omega", blocks.size - len(missing) + start, blocks.size)
-        if session.out_of_time:
-            return False
-        part = missing[start : start + session.batch_size]
+    def tell() -> None:
+        session.progress("sampling L and omega", int(sample.computed().sum()), blocks.size)
+
+    def work(part: NDArray[np.int64]) -> None:
         for some, values in in_parts(columns, part, failed):
             sample.append(some, {"index": images[some], "block": block[some], **values})
         require_progress(failed, done=bool(sample.computed().any()), requested=len(missing))
-    session.progress("sampling L and omega", blocks.size, blocks.size)
+        tell()
+
+    tell()
+    if not session.in_steps(missing, work):
+        return False
     reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
     sample.finish(np.setdiff1d(rows, list(failed)), **({"failed": reasons} if failed else {}))
     return True

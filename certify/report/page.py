@@ -19,6 +19,7 @@ from robcert.certify.auditing import (
     verdict,
     violations_table,
 )
+from robcert.certify.gates import gates_table, recorded
 from robcert.certify.masking import MaskingSummary
 from robcert.certify.store import ResultStore
 from robcert.certify.tables import Place, Table, fact, known
@@ -79,7 +80,7 @@ def _content(store: ResultStore) -> dict[str, Any]:
     findings = findings_of(store)
     record = audit_record(store)
     masking, masking_group = latest(found, MaskingSummary)
-    named = labelled(store)
+    named, gates = labelled(store), recorded(store)
     shown = None
     if masking is not None and masking_group is not None:
         shown = masking_view(masking, masking_group, drawn[Place.MASKING], labelled=named)
@@ -87,6 +88,7 @@ def _content(store: ResultStore) -> dict[str, Any]:
         **_header(store),
         "verdict": verdict(findings),
         "cards": cards(findings),
+        "gates": gates_table(gates) if gates else None,
         "warnings": _warnings(store, found),
         "sections": _sections(found, named=named),
         "not_available": sorted(record.get("not_available", {}).items()),

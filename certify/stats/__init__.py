@@ -20,6 +20,7 @@ from .intervals import (
     population_lower,
     proportion,
     rejection_boundary,
+    sign_test_p_value,
     two_sided_p_value,
 )
 from .paired import (
@@ -57,6 +58,7 @@ __all__ = [
     "reach_of",
     "rejection_boundary",
     "shares_above",
+    "sign_test_p_value",
     "step_places",
     "student_interval",
     "summary_statistics",

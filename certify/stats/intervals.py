@@ -162,6 +162,17 @@ def two_sided_p_value(count: int, other: int) -> float:
     return min(1.0, 2 * float(binomial_tail(max(count, other), count + other, 0.5)))
 
 
+def sign_test_p_value(count: int, other: int) -> float:
+    r"""p-value of the exact one-sided test that the first class is not the likelier one.
+
+    :math:`P[\mathrm{Bin}(n, 1/2) \ge k]` for k = ``count`` and n = ``count + other``.
+
+    >>> sign_test_p_value(5, 0), sign_test_p_value(0, 0)
+    (0.03125, 1.0)
+    """
+    return float(binomial_tail(count, count + other, 0.5))
+
+
 def binomial_quantile(trials: int, p: float, tail: float) -> int:
     r"""Smallest q with :math:`P[\mathrm{Bin}(n, p) > q] \le` ``tail``.
 

@@ -7,6 +7,7 @@ from .evidence import Evidence, evidence_about, sided
 from .examination import Examination, examine, shown
 from .group import SmallArray
 from .json_values import Outcome, plain
+from .layout import canonical_json
 from .ledger import Comparison, Ledger, crossings, ledger, radii_of
 from .schema import CHECKSUMS, COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import INPUT_STEP, OF_MODEL, AnalysisGroup, ResultStore
@@ -32,6 +33,7 @@ __all__ = [
     "ResultStore",
     "Schema",
     "SmallArray",
+    "canonical_json",
     "crossings",
     "declare",
     "evidence_about",

@@ -43,6 +43,9 @@ CUT_MARGIN = 2.0**-18
 """Least margin of logits that float32 softmax, and the sigmoid of one score, keep in order; see
 SOFTMAX_ERROR."""
 
+LEVEL_ERROR = 1.01 * 2.0**-25
+"""Distance of a float32 pixel from that of the level of an integer input that it stands for."""
+
 RESOLUTION = 0.01
 """Relative width at which the bisection of a radius ends."""
 
@@ -104,6 +107,7 @@ class Prover:
         dtype: the type in which coefficients of inner operations are propagated, if torch does not
             multiply in fewer bits.
         required: the margin that a class needs over the others.
+        level_error: distance of a pixel from the one that it stands for.
         unfinished: the last statement that optimised slopes did not prove, if any.
     """
 
@@ -111,6 +115,7 @@ class Prover:
     arithmetic: Arithmetic
     dtype: torch.dtype = torch.float64
     required: float = 0.0
+    level_error: float = 0.0
     unfinished: list[_Unfinished] = field(default_factory=list)
 
     @property
@@ -134,12 +139,17 @@ class Prover:
             raise UnsupportedOperatorError(message, hint="smoothing certifies random models")
         if arithmetic is Arithmetic.FLOAT32:
             _require_float32(classifier)
-        prover = cls.of_function(twin.exact or twin.logits, classifier.image_shape, arithmetic)
+        logits, on_gpu = twin.exact or twin.logits, classifier.device.type == "cuda"
+        prover = cls.of_function(logits, classifier.image_shape, arithmetic, updates=on_gpu)
         if prover.network.nodes[prover.network.output].size < 2:
             message = "the model gives one score only: there is no other class"
             raise UnsupportedOperatorError(message)
         cut = arithmetic is Arithmetic.FLOAT32 and classifier.runtime.declared is not None
-        return replace(prover, required=CUT_MARGIN if cut else 0.0)
+        return replace(
+            prover,
+            required=CUT_MARGIN if cut else 0.0,
+            level_error=0.0 if classifier.grid is None else LEVEL_ERROR,
+        )
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -152,14 +162,23 @@ class Prover:
         function: Callable[[Tensor], Tensor],
         input_shape: tuple[int, ...],
         arithmetic: Arithmetic = Arithmetic.FLOAT32,
+        *,
+        updates: bool = False,
     ) -> Self:
         """The network of ``function``, from ``(b, *input_shape)`` to ``(b, k)``.
+
+        Args:
+            function: its evaluation.
+            input_shape: shape of one input.
+            arithmetic: the evaluation that proofs are about.
+            updates: whether means may be updated element by element, as by CUDA.
 
         Raises:
             UnsupportedOperatorError: an operation has no linear bounds.
         """
         module, x = traced(function, input_shape)
-        network = translated(module, x, real=arithmetic is Arithmetic.REAL)
+        real = arithmetic is Arithmetic.REAL
+        network = translated(module, x, real=real, updates=updates and not real)
         _require_agreement(network, function, input_shape)
         _require_covered(network, arithmetic)
         return cls(network, arithmetic, _coefficient_type(network))
@@ -268,12 +287,19 @@ class Prover:
         offsets = torch.full((k - 1,), -self.required, dtype=torch.float64)
         return _Task(
             self,
-            Region.of_ball(x, ball),
+            Region.of_ball(x, self._widened(ball, x.numel())),
             eye[y][None] - eye[others],
             offsets,
             deadline,
             keep_proof=keep_proof,
         )
+
+    def _widened(self, ball: Ball, pixels: int) -> Ball:
+        """A ball around the pixels that holds the one around those that they stand for."""
+        if not self.level_error:
+            return ball
+        share = {Norm.LINF: 1.0, Norm.L2: math.sqrt(pixels), Norm.L1: pixels}[ball.norm]
+        return Ball(ball.norm, float(ball.epsilon) * (1 + 1e-12) + share * self.level_error)
 
 
 def _rounds(method: Method) -> list[Method]:

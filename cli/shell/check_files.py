@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,25 +18,10 @@ if TYPE_CHECKING:
 
     from robcert.certify.auditing import Findings
     from robcert.certify.evidence import Check
+    from robcert.certify.gates import Decision, Gate
 
-    from .checks import Gate
     from .options import AnalysisOptions
     from .session import CommandContext
-
-
-@dataclass(frozen=True, slots=True)
-class CheckPlan:
-    """What a command checks.
-
-    Attributes:
-        command: its name.
-        gates: thresholds of `--fail-under`.
-        strict: whether the masking verdict must be clear.
-    """
-
-    command: str
-    gates: tuple[Gate, ...] = ()
-    strict: bool = False
 
 
 def require_check_files(options: AnalysisOptions) -> None:
@@ -63,28 +47,41 @@ def require_check_files(options: AnalysisOptions) -> None:
 
 
 @contextlib.contextmanager
-def on_contradiction(context: CommandContext, plan: CheckPlan) -> Iterator[None]:
+def on_contradiction(
+    context: CommandContext, command: str, gates: Sequence[Gate]
+) -> Iterator[None]:
     """Write the files also where the command ends because a certificate is refuted."""
     from robcert.certify.auditing import findings_of
 
     try:
         yield
     except ContradictionError:
-        write_check_files(context, plan, findings_of(context.session.store))
+        found = findings_of(context.session.store)
+        write_check_files(context, command, found, checks.decided(gates, found))
         raise
 
 
-def write_check_files(context: CommandContext, plan: CheckPlan, found: Findings) -> None:
-    """Write the requested files, whether the checks passed or not."""
+def write_check_files(
+    context: CommandContext, command: str, found: Findings, decisions: Sequence[Decision]
+) -> None:
+    """Write the requested files, whether the checks passed or not.
+
+    Args:
+        context: the open session and the options.
+        command: name of the command.
+        found: what its checks are about.
+        decisions: how its gates ended.
+    """
     requested = _requested(context.options)
     if not requested:
         return
+    from robcert.certify.evidence import checks_of
     from robcert.certify.whole_file import write_whole
 
-    made = checks_of_command(context, plan, found)
+    made = checks_of(context.session.store, found, decisions, audited=command == "audit")
     content = {
-        "--junit": lambda: _junit(context, plan, made),
-        "--sarif": lambda: _sarif(context, plan, made),
+        "--junit": lambda: _junit(context, command, made),
+        "--sarif": lambda: _sarif(context, command, made),
         "--markdown": lambda: _markdown(context, found, made),
     }
     for option, path in requested.items():
@@ -92,35 +89,12 @@ def write_check_files(context: CommandContext, plan: CheckPlan, found: Findings)
         note(context.options, f"{option.removeprefix('--')}: {path}")
 
 
-def checks_of_command(
-    context: CommandContext, plan: CheckPlan, found: Findings
-) -> tuple[Check, ...]:
-    """The checks of a command: its thresholds first, then those that every file gets."""
-    from robcert.certify.evidence import checks_of
-
-    audited = plan.command == "audit"
-    store = context.session.store
-    general = checks_of(store, found, strict=plan.strict, audited=audited)
-    return (*(gate_check(gate, found) for gate in plan.gates), *general)
-
-
-def gate_check(gate: Gate, found: Findings) -> Check:
-    """How the threshold ``gate`` ended."""
-    from robcert.certify.evidence import GATE, Check, Outcome
-
-    tested = checks.number(gate, found)
-    if failed := checks.failure(gate, tested):
-        return Check(GATE, gate.text, Outcome.FAILED, failed)
-    said = f"{gate.text} is {tested.value:.4g}, at least {gate.least:g}"
-    return Check(GATE, gate.text, Outcome.PASSED, said)
-
-
 def _requested(options: AnalysisOptions) -> dict[str, Path]:
     named = {"--junit": options.junit, "--sarif": options.sarif, "--markdown": options.markdown}
     return {option: path for option, path in named.items() if path is not None}
 
 
-def _junit(context: CommandContext, plan: CheckPlan, made: Sequence[Check]) -> bytes:
+def _junit(context: CommandContext, command: str, made: Sequence[Check]) -> bytes:
     from robcert.certify.evidence import junit_bytes
 
     store = context.session.store
@@ -133,15 +107,15 @@ def _junit(context: CommandContext, plan: CheckPlan, made: Sequence[Check]) -> b
         "robcert": str(store.header["robcert_version"]),
         "results": str(store.path),
     }
-    return junit_bytes(made, f"robcert {plan.command}", facts)
+    return junit_bytes(made, f"robcert {command}", facts)
 
 
-def _sarif(context: CommandContext, plan: CheckPlan, made: Sequence[Check]) -> bytes:
+def _sarif(context: CommandContext, command: str, made: Sequence[Check]) -> bytes:
     from robcert.certify.evidence import Artifact, sarif_log
 
     model = context.session.store.model
     path = path_in_repository(context.options.model, str(model["file"]))
-    log = sarif_log(made, Artifact(path, str(model["sha256"])), plan.command)
+    log = sarif_log(made, Artifact(path, str(model["sha256"])), command)
     return f"{json.dumps(log, indent=2, ensure_ascii=False)}\n".encode()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from .configured_command import ConfiguredCommand
 from .echo import echo
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class LazyCommand:
         found = self.load()
         if not isinstance(found, typer.Typer):
             alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            alone.command(name)(found)
+            alone.command(name, cls=ConfiguredCommand)(found)
             found = alone
         command = typer.main.get_command(found)
         command.name = name

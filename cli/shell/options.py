@@ -197,6 +197,24 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class ConfigurationOptions:
+    """Options of the configuration file, which :class:`ConfiguredCommand` reads."""
+
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Configuration file, whose values are the defaults of options [default: "
+            "robcert.toml, or [tool.robcert] of pyproject.toml, here or in a folder above up to "
+            "that of the repository].",
+        ),
+    ] = None
+    no_config: Annotated[bool, typer.Option("--no-config", help="Read no configuration file.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Options of the output."""
 
@@ -239,6 +257,7 @@ class CheckFileOptions:
 class AnalysisOptions(
     CheckFileOptions,
     OutputOptions,
+    ConfigurationOptions,
     RunOptions,
     ProfileOptions,
     BallOptions,
@@ -250,7 +269,8 @@ class AnalysisOptions(
 
 
 ModelAndData = (ModelOptions, DataOptions)
-Run = (RunOptions, OutputOptions)
+Output = (ConfigurationOptions, OutputOptions)
+Run = (RunOptions, *Output)
 EveryGroup = (*ModelAndData, SelectionOptions, BallOptions, ProfileOptions, *Run)
 """Groups of options of most analyses."""
 

@@ -11,7 +11,7 @@ from robcert.certify.visible import visible_line
 
 from . import values
 from .echo import echo
-from .invocation import remember_saved
+from .invocation import configured, remember_saved
 from .progress import TerminalProgress
 from .render import print_warning
 
@@ -131,6 +131,7 @@ def command_context(options: AnalysisOptions) -> Iterator[CommandContext]:
     from robcert.certify.auditing import open_session
 
     request = request_of(options)
+    tell_configured(options)
     with (
         TerminalProgress(quiet=options.quiet) as progress,
         open_session(
@@ -160,6 +161,12 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
     if options.preprocess is None:
         return said
     return said.over(PreprocessOptions.from_text(str(options.preprocess)))
+
+
+def tell_configured(options: OutputOptions) -> None:
+    """Print what was taken from a configuration file."""
+    if line := configured().note:
+        note(options, line)
 
 
 def note(options: OutputOptions, line: str) -> None:

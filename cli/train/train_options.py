@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from robcert.certify import core
+from robcert.certify.number_text import number
 
-from ..shell import names, values
+from ..shell import names
 from ..shell.options import expand_options, norm_option
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
         others: further names of the same option.
     """
     return typer.Option(
-        name, *others, help=doc, show_default=default, parser=values.number, metavar="<float>"
+        name, *others, help=doc, show_default=default, parser=number, metavar="<float>"
     )
 
 

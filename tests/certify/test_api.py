@@ -90,7 +90,12 @@ def test_rows_are_those_of_the_command_line(
 
 def test_an_audit_and_its_page(tmp_path: Path) -> None:
     options = {**QUICK, "out": tmp_path / "a.h5"}
-    result = door.audit(MODEL, DATA, only=("inspect", "attack", "smoothing"), **options)
+    gates = ("clean_accuracy >= 0.01 (point)", "median_distance >= 200/255")
+    result = door.audit(
+        MODEL, DATA, only=("inspect", "attack", "smoothing"), gates=gates, **options
+    )
+    assert [one.passed for one in result.gates] == [True, False]
+    assert door.read_audit(tmp_path / "a.h5").gates == result.gates
     assert result.verdict.headline == door.read_audit(tmp_path / "a.h5").verdict.headline
     assert result.attack.n == 3
     assert result.rows("attack")["distance"].shape == (3,)
@@ -99,6 +104,8 @@ def test_an_audit_and_its_page(tmp_path: Path) -> None:
     assert result.facts["kind"] == "onnx"
     with pytest.raises(RobcertError, match="bounds is not available: excluded"):
         _ = result.bounds
+    with pytest.raises(RobcertError, match=r"^gates 'violations == 0': this run"):
+        door.audit(MODEL, DATA, only=("attack",), gates=("violations == 0",), **options)
     with pytest.raises(RobcertError, match="no part 'bound'"):
         result.rows("bound")
 

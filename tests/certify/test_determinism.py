@@ -13,7 +13,7 @@ import pytest
 from robcert.certify import api
 from robcert.certify.attacks import AttackSettings, CorruptionSettings, Suite
 from robcert.certify.data import from_arrays
-from robcert.certify.landscape import TaylorSettings
+from robcert.certify.landscape import SurfaceSettings, TaylorSettings
 from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.masking import MaskingSettings
 from robcert.certify.radius_bounds import BoundsSettings
@@ -58,7 +58,7 @@ ANALYSES: dict[str, tuple[Any, object]] = {
         api.bounds,
         BoundsSettings(
             blocks=30,
-            block_size=10,
+            block_size=2,
             points=2,
             steps=2,
             restarts=1,
@@ -83,6 +83,7 @@ ANALYSES: dict[str, tuple[Any, object]] = {
             steps=3, restarts=1, targets=1, unbounded_steps=5, noise_draws=3, queries=10
         ),
     ),
+    "surface": (api.surface, SurfaceSettings(resolution=5, steps=3)),
     "taylor": (api.taylor, TaylorSettings()),
     "verify": (api.verify, VerificationSettings(seconds=600.0, method=Method.CROWN_IBP)),
 }

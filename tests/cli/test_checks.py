@@ -1,179 +1,89 @@
-"""`--fail-under` and `--strict`: which gates exist, what they test, when they are undecided."""
+"""`--gate`, `--fail-under` and `--strict`: refused before work, decided after it, exit status."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import typer
 from command_line import robcert
-from summaries import attack, blank, findings, masking, robust
+from summaries import attack, findings, masking
 
 from robcert.certify.auditing.open import bundled
 from robcert.certify.auditing.settings import AuditSettings, selected
-from robcert.certify.auditing.verdict import Findings, cards, verdict
 from robcert.certify.core import Norm
-from robcert.certify.errors import InvalidParameterError
+from robcert.certify.errors import InvalidParameterError, StoreError
+from robcert.certify.gates.gate import Gate
+from robcert.certify.gates.offered import of_audit
 from robcert.certify.masking.verdict import MaskingVerdict
-from robcert.certify.smoothing.summary import CertifiedAccuracy, SmoothingSummary
 from robcert.certify.stats.intervals import proportion
 from robcert.cli.shell import checks
+from robcert.cli.shell.checks import TypedGates
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from command_line import Ended
 
+    from robcert.certify.auditing.verdict import Findings
+
 MODEL = str(bundled("fashion-honest.onnx"))
-EIGHT = 8 / 255
-SETTINGS = AuditSettings.of_profile("quick", norm=Norm.LINF, epsilon=EIGHT)
-RADII = (2 / 255, EIGHT, 16 / 255)
-
-
-def certified(radius: float, value: float) -> CertifiedAccuracy:
-    return CertifiedAccuracy(radius, value, value, value, value, attainable=True)
-
-
-def audited(**given: object) -> Findings:
-    """An audit whose headline is at 8/255 and whose masking check lowers the number there."""
-    curve = tuple(robust(epsilon, 0.9 - 10 * epsilon) for epsilon in RADII)
-    attacked = attack(
-        n=100,
-        robust_accuracy=curve,
-        headline_epsilon=EIGHT,
-        clean_accuracy=proportion(95, 100),
-        median_distance=0.05,
-    )
-    check = masking(
-        verdict=MaskingVerdict.CLEAR, norm="linf", epsilon=EIGHT, corrected=proportion(41, 100)
-    )
-    points = (certified(0.0, 0.8), certified(0.25, 0.7), certified(0.5, 0.3))
-    smoothed = blank(SmoothingSummary, certified_accuracy=points, precision="float32")
-    return findings(**{"attack": attacked, "masking": check, "smoothing": smoothed, **given})
-
-
-def gate(text: str) -> checks.Gate:
-    (one,) = checks.gates_of([text], "audit", checks.of_audit(replace(SETTINGS, epsilons=RADII)))
-    return one
-
-
-def number_of(text: str, **given: object) -> checks.Number:
-    return checks.number(gate(text), audited(**given))
-
-
-def test_a_gate_without_a_radius_tests_the_number_of_the_headline() -> None:
-    found = audited()
-    number = number_of("robust_accuracy=0.4")
-    assert number == checks.Number(0.41)
-    shown = {card.claim: card.value for card in cards(found)}
-    assert shown["attacked"] == "41.0 %"
-    assert "41.0 %" in verdict(found).headline
-    assert number_of("certified_accuracy=0.4").value == 0.7
-    assert shown["certified"] == "70.0 %"
-
-
-def test_a_gate_with_a_radius_tests_the_number_there() -> None:
-    assert number_of("robust_accuracy@8/255=0.4").value == 0.41
-    assert number_of("robust_accuracy@0.0627450980392=0.4").value == pytest.approx(0.9 - 160 / 255)
-    assert number_of("certified_accuracy@1/2=0.4").value == 0.3
-    assert number_of("median_distance=0.04").value == 0.05
-    assert number_of("clean_accuracy=90%").value == 0.95
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("accuracy=0.5", ("takes NAME=VALUE", "robust_accuracy (or @2/255, @8/255, @16/255)")),
-        ("robust_accuracy", ("takes NAME=VALUE", "gates of this run: clean_accuracy;")),
-        ("clean_accuracy@0.1=0.5", ("computes no clean_accuracy@0.1",)),
-        ("robust_accuracy@4/255=0.5", ("no number at that radius", "@8/255")),
-        ("certified_accuracy@1.5=0.5", ("no number at that radius", "@0.25, @0.5")),
-        ("robust_accuracy=40", ("can never pass", "robust_accuracy=40%")),
-        ("robust_accuracy=101%", ("can never pass",)),
-        ("clean_accuracy=0", ("always passes",)),
-        ("median_distance=50%", ("distance above 0",)),
-    ],
-)
-def test_an_impossible_gate_is_refused_with_those_that_exist(
-    text: str, words: tuple[str, ...]
-) -> None:
-    with pytest.raises(InvalidParameterError) as caught:
-        gate(text)
-    for word in words:
-        assert word in f"{caught.value} {caught.value.hint}"
-
-
-def test_gates_of_parts_that_do_not_run_are_refused() -> None:
-    only = replace(SETTINGS, parts=selected(("inspect", "attack"), ()))
-    with pytest.raises(InvalidParameterError, match=r"computes no certified_accuracy@0\.25"):
-        checks.gates_of(["certified_accuracy@0.25=0.1"], "audit", checks.of_audit(only))
-    with pytest.raises(InvalidParameterError, match="--strict needs the part masking"):
-        checks.require_checked(only, strict=True)
-    checks.require_checked(only, strict=False)
+SETTINGS = AuditSettings.of_profile("quick", norm=Norm.LINF, epsilon=8 / 255)
 
 
 def ending(found: Findings, *texts: str) -> int:
+    gates = checks.gates_of_audit(TypedGates(texts), SETTINGS)
     try:
-        checks.enforce([gate(text) for text in texts], found)
+        checks.enforce(checks.decided([one for one in gates if isinstance(one, Gate)], found))
     except typer.Exit as ended:
         return int(ended.exit_code)
     return 0
 
 
 def test_every_gate_must_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ending(audited(), "robust_accuracy=0.41", "clean_accuracy=0.95") == 0
-    assert ending(audited(), "robust_accuracy=0.3", "robust_accuracy=0.42") == 1
-    assert "robust_accuracy is 0.41, below 0.42" in capsys.readouterr().err
+    found = findings(
+        attack=attack(n=100, clean_accuracy=proportion(95, 100), median_distance=0.05),
+        masking=masking(verdict=MaskingVerdict.SUSPECT, corrected=proportion(0, 0)),
+    )
+    assert ending(found, "clean_accuracy >= 95% (point)", "median_distance >= 0.05") == 0
+    assert ending(found, "clean_accuracy >= 95%", "median_distance >= 0.06") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "failed: clean_accuracy >= 95% (lower) is at its lower end 88.72 %, below 95 %",
+        "failed: median_distance >= 0.06 is 0.05, below 0.06",
+    ]
+    assert ending(found, "masking == clear") == 1
+    assert capsys.readouterr().err == "failed: the masking check says suspect, not clear\n"
 
 
-@pytest.mark.parametrize(
-    ("cut", "text", "status"),
-    [
-        ("attack", "robust_accuracy=0.3", 1),
-        ("masking", "robust_accuracy=0.3", 1),
-        ("masking", "median_distance=0.01", 0),
-        ("smoothing", "certified_accuracy=0.1", 1),
-        ("bounds", "robust_accuracy=0.3", 0),
-        ("clean", "clean_accuracy=0.3", 1),
-    ],
-)
-def test_a_spent_time_budget_leaves_gates_undecided(
-    cut: str, text: str, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert ending(audited(cut_off=(cut,)), text) == status
-    assert ("is undecided: the time budget ended" in capsys.readouterr().err) == bool(status)
+def test_the_short_forms_are_gates() -> None:
+    short = TypedGates(fail_under=("robust_accuracy@8/255=40%",), strict=True)
+    long = TypedGates(("robust_accuracy@8/255 >= 40% (point)", "masking == clear"))
+    assert checks.gates_of_audit(short, SETTINGS) == checks.gates_of_audit(long, SETTINGS)
+    both = TypedGates(long.gate, short.fail_under, strict=True)
+    assert len(checks.gates_of_audit(both, SETTINGS)) == 2
 
 
-@pytest.mark.parametrize(
-    ("state", "cut", "status"),
-    [
-        (MaskingVerdict.CLEAR, (), 0),
-        (MaskingVerdict.CLEAR, ("masking",), 1),
-        (MaskingVerdict.SUSPECT, (), 1),
-        (MaskingVerdict.MASKED, (), 1),
-        (MaskingVerdict.UNKNOWN, (), 1),
-    ],
-)
-def test_strict_passes_clear_gradients_only(
-    state: MaskingVerdict, cut: tuple[str, ...], status: int
-) -> None:
-    found = findings(masking=masking(verdict=state), cut_off=cut)
-    try:
-        checks.enforce_clear(found)
-        ended = 0
-    except typer.Exit as left:
-        ended = int(left.exit_code)
-    assert ended == status
+@pytest.mark.parametrize("text", ["robust_accuracy", "=0.4", "robust_accuracy==0.4"])
+def test_the_short_form_is_one_name_and_one_value(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="--fail-under takes NAME=VALUE"):
+        checks.fail_under_gates([text], of_audit(SETTINGS))
 
 
-def test_a_median_that_the_attacks_did_not_reach() -> None:
-    never = attack(n=10, median_distance=None)
-    held = replace(never, radii=(0.01, 0.02))
-    assert checks.number(gate("median_distance=0.03"), findings(attack=never)).value == np.inf
-    assert checks.number(gate("median_distance=0.03"), findings(attack=held)).value is None
-    assert checks.number(gate("median_distance=0.02"), findings(attack=held)).value == 0.02
+def test_strict_needs_the_masking_check() -> None:
+    parts = selected(("inspect", "attack"), ())
+    only = AuditSettings.of_profile("quick", norm=Norm.LINF, epsilon=8 / 255, parts=parts)
+    with pytest.raises(InvalidParameterError, match="--strict needs the part masking"):
+        checks.gates_of_audit(TypedGates(strict=True), only)
+    assert checks.gates_of_audit(TypedGates(), only) == ()
+
+
+def test_a_baseline_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("no results")
+    for name in ("text.h5", "missing.h5"):
+        with pytest.raises(StoreError, match=name):
+            checks.gates_of_audit(TypedGates((f"regression from {tmp_path / name}",)), SETTINGS)
 
 
 def run(folder: Path, *more: object) -> Ended:
@@ -182,10 +92,16 @@ def run(folder: Path, *more: object) -> Ended:
 
 
 def test_nothing_runs_for_a_gate_that_cannot_exist(tmp_path: Path) -> None:
-    for more in (("--fail-under", "certified_accuracy@0.3=0.5"), ("--strict", "--skip", "masking")):
+    impossible = (
+        ("--fail-under", "certified_accuracy@0.3=0.5"),
+        ("--strict", "--skip", "masking"),
+        ("--gate", "robust_accuracy >= 0.9 of images"),
+        ("--gate", "regression from other.h5"),
+    )
+    for more in impossible:
         ended = run(tmp_path, "audit", *more)
         assert ended.status == 2
-        assert "error: --" in ended.stderr
+        assert "error: " in ended.stderr
     ended = run(tmp_path, "attack", "--fail-under", "robust_accuracy@3/255=0.5", "--eps", "8/255")
     assert ended.status == 2
     assert "@8/255" in ended.stderr
@@ -205,7 +121,57 @@ def test_a_run_without_time_fails_its_gate(tmp_path: Path) -> None:
     gates = ("--fail-under", "robust_accuracy=0.01", "--time-budget", "0s")
     ended = run(tmp_path, "audit", "--only", "attack", "--profile", "quick", *gates)
     assert ended.status == 1
-    assert "failed: robust_accuracy is undecided" in ended.stderr
+    assert "failed: robust_accuracy >= 0.01 (point) is undecided" in ended.stderr
     ended = run(tmp_path, "attack", "--attack", "fgsm", *gates)
     assert ended.status == 1
-    assert "failed: robust_accuracy is undecided" in ended.stderr
+    assert "failed: robust_accuracy >= 0.01 (point) is undecided" in ended.stderr
+
+
+def test_an_end_of_an_interval_that_few_images_cannot_reach_is_refused(tmp_path: Path) -> None:
+    """Two of two images give the lower end 15.8 %."""
+    ended = run(tmp_path, "audit", "--only", "attack", "--gate", "clean_accuracy >= 0.2")
+    assert ended.status == 2
+    assert "can never pass with 2 images" in ended.stderr
+    assert "0.1581 at best" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_decisions_are_in_every_output(tmp_path: Path) -> None:
+    """An audit with gates, again for a later model, and again without gates."""
+    parts = ("--only", "attack", "--profile", "quick")
+    gates = ("--gate", "clean_accuracy >= 0.1", "--fail-under", "median_distance=200/255")
+    ended = run(tmp_path, "audit", *parts, *gates)
+    assert ended.status == 1
+    assert "2 gates: 1 did not pass." in " ".join(ended.stdout.split())
+    assert "failed: median_distance >= 200/255 is" in ended.stderr
+    page = (tmp_path / "r.html").read_text()
+    assert 'id="gates"' in page
+    assert "median_distance &gt;= 200/255" in page
+    assert "did not pass" in " ".join(robcert("show", tmp_path / "r.h5").stdout.split())
+
+    ended = run(tmp_path, "audit", *parts, *gates, "--json")
+    assert ended.status == 1
+    first, second = json.loads(ended.stdout)["summary"]["gates"]
+    assert (first["name"], first["side"], first["passed"]) == ("clean_accuracy", "lower", True)
+    assert (second["kind"], second["outcome"]) == ("attacked", "failed")
+
+    other = ("-m", bundled("fashion-gaussian.onnx"), "-d", "fashion-mnist-2000", "--limit", 2, "-q")
+    regression = ("--gate", f"regression from {tmp_path / 'r.h5'}")
+    ended = robcert("audit", *parts, *regression, *other, "--out", tmp_path / "o.h5")
+    assert ended.status == 0, ended.stderr
+    assert "regression from" in ended.stdout
+    ended = robcert(
+        "audit",
+        *parts,
+        "--gate",
+        f"regression from {tmp_path / 'o.h5'}",
+        *other,
+        "--out",
+        tmp_path / "o.h5",
+    )
+    assert ended.status == 2
+    assert "is the results file of this run" in ended.stderr
+
+    ended = run(tmp_path, "audit", *parts)
+    assert ended.status == 0
+    assert 'id="gates"' not in (tmp_path / "r.html").read_text()

@@ -1,3 +1,4 @@
+import os
 import shlex
 import subprocess
 import sys
@@ -33,6 +34,31 @@ def test_help_loads_nothing_heavy(command: list[str], modules: tuple[str, ...]) 
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith("loaded []\n"), done.stdout[-200:] + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("chosen", "used"),
+    [
+        ({}, main.SPINS),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    ],
+)
+def test_threads_wait_in_a_loop_for_a_short_time_only(chosen: dict[str, str], used: str) -> None:
+    program = (
+        "import os, sys, robcert.cli.main as it; sys.argv = ['robcert', '--version']\n"
+        "try: it.main()\n"
+        "except SystemExit: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    given = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=given | chosen,
+    )
+    assert done.stdout.splitlines()[-1] == f"{used} False"
 
 
 def test_version() -> None:

@@ -15,13 +15,13 @@ from robcert.certify.landscape.surface import SurfaceSettings
 from robcert.certify.landscape.taylor import TaylorSettings
 from robcert.certify.local_linearity.settings import LinearitySettings
 from robcert.certify.masking.settings import MaskingSettings
+from robcert.certify.number_text import number
 from robcert.certify.radius_bounds.settings import BoundsSettings
 from robcert.certify.smoothing.attack import SmoothingAttackSettings
 from robcert.certify.smoothing.prediction import PredictionSettings
 from robcert.certify.smoothing.settings import SmoothingSettings
 from robcert.certify.store.json_values import plain
 from robcert.cli.main import app
-from robcert.cli.shell.values import number
 from robcert.trainers.methods.registry import METHODS
 from robcert.trainers.recipe.config import TrainConfig
 

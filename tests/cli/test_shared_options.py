@@ -24,7 +24,7 @@ DATA = {field.name for field in fields(shell.DataOptions)}
 SELECTION = {"limit", "every", "indices"}
 BALL = {"norm", "eps"}
 RUN = {"seed", "batch_size", "out", "overwrite", "allow_low_accuracy", "time_budget"}
-OUTPUT = {"as_json", "quiet", "debug"}
+OUTPUT = {"as_json", "quiet", "debug", "config", "no_config"}
 CHECK_FILES = {"junit", "sarif", "markdown"}
 EVERYTHING = {field.name for field in fields(AnalysisOptions)}
 

@@ -127,7 +127,7 @@ def test_a_gate_ends_with_1_where_too_little_is_certified(tmp_path: Path) -> Non
     passed = verified(tmp_path, "--fail-under", f"verified_accuracy@{RADII[1]}=0.1")
     failed = verified(tmp_path, "--fail-under", "verified_accuracy=100%")
     assert (passed.status, failed.status) == (0, 1)
-    assert failed.stderr.startswith("failed: verified_accuracy is ")
+    assert failed.stderr.startswith("failed: verified_accuracy >= 100% (point) is ")
     unknown = verified(tmp_path, "--fail-under", "certified_accuracy=0.5")
     assert unknown.status == 2
     assert "verified_accuracy (or @0.02, @0.005)" in unknown.stderr

@@ -24,11 +24,12 @@ COMMON = (*MODEL, "--threads", "1", "--quiet")
 PLAIN = (*COMMON, "--limit", "2")
 FEW = (*PLAIN, "--profile", "quick")
 CHANGES = ("--gaussian", "0.1", "--spatial", "10,0.1")
+GATE = ("--gate", "clean_accuracy >= 0.1 (point)")
 SIGMAS = ("--sigma", "0.25", "--sigma", "0.5")
 SMALL_SAMPLE = ("--blocks", "30", "--block-size", "2")
 
 ANALYSES: dict[str, tuple[object, ...]] = {
-    "audit": ("audit", *FEW, "--only", "inspect", "--only", "linearity", "--only", "attack"),
+    "audit": ("audit", *FEW, *GATE, "--only", "inspect", "--only", "linearity", "--only", "attack"),
     "attack": ("attack", *FEW, "--attack", "pgd", "--attack", "fgsm"),
     "transfer": ("attack", *FEW, "--source", OTHER),
     "corruption": ("corruption", *PLAIN, *CHANGES, "--draws", "2"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
     Array = NDArray[Any]
+    Menu = dict[str, Callable[["RandomGraph", str], str | None]]
 
 OPSET = 20
 
@@ -177,20 +178,24 @@ def sessions_of(made: ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(made.SerializeToString(), options)
 
 
-def random_model(seed: int, *, most: int = 8, plain: bool = False) -> tuple[ModelProto, Array]:
+def random_model(
+    seed: int, *, most: int = 8, plain: bool = False, more: Menu | None = None
+) -> tuple[ModelProto, Array]:
     """A model and an image; ``plain``: of operators that proofs know, without computed constants.
 
     Args:
         seed: of all that is drawn.
         most: nodes besides the last matrix product.
         plain: whether proofs of it can be checked.
+        more: further nodes, one in two of those that are drawn.
     """
     draw = np.random.default_rng(seed)
     shape = tuple(int(n) for n in (draw.integers(1, 4), draw.integers(1, 5), draw.integers(2, 5)))
     graph = RandomGraph(draw, shape, computed=0.0 if plain else 0.3)
     wanted = int(draw.integers(3, most + 1))
-    menu = PLAIN if plain else STEPS
+    usual = PLAIN if plain else STEPS
     for _ in range(6 * wanted):
+        menu = more if more and draw.random() < 0.5 else usual
         kind = str(draw.choice(np.array(list(menu))))
         source = str(draw.choice(np.array(list(graph.values)[-2:])))
         before = (list(graph.nodes), dict(graph.weights))

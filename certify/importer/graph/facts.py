@@ -14,7 +14,7 @@ from onnx import TensorProto
 from .graph import opset_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 DRAWING = frozenset(
     {
@@ -86,7 +86,14 @@ class GraphFacts:
 
 def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
     """The graph, the bodies of its functions, and every subgraph inside them."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    return inner_graphs([model.graph, *model.functions])
+
+
+def inner_graphs(
+    graphs: Iterable[onnx.GraphProto | onnx.FunctionProto],
+) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """``graphs`` and every subgraph inside them."""
+    waiting = list(graphs)
     while waiting:
         graph = waiting.pop()
         yield graph

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from robcert.certify.errors import ModelFileError
 
+from .expansion import extent
 from .facts import all_graphs, all_tensors
 from .file_kind import reject_other_formats, why_unreadable
 
@@ -41,6 +42,15 @@ LARGEST_MODEL = 2**31 - 2**20
 MOST_SUBGRAPHS = 1000
 """Branches and loop bodies of a file, nested ones included; classifiers have a few."""
 
+MOST_NODES = 100_000
+"""Operators of a file, in place of functions those that they hold; classifiers have thousands."""
+
+MOST_TENSORS = 20_000
+"""Stored tensors of a file; ONNX Runtime takes time in proportion to the square of their number."""
+
+MOST_ENDS = 1000
+"""Inputs and outputs of a graph; classifiers have a few."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -66,12 +76,12 @@ def read_model(path: Path) -> ModelFile:
         ModelFileError: the file is missing, empty, a Git LFS pointer, truncated, damaged or of
             another format; it names an operator domain that the runtime does not know, an external
             weight file that is missing or lies outside its folder, a tensor whose declared size
-            is not in the file, or too many subgraphs.
+            is not in the file, too many of anything, or a function that calls itself.
     """
     content = _content(path)
     reject_other_formats(path, content)
     model = _parse(path, content)
-    _reject_many_subgraphs(path, model)
+    _reject_large_graphs(path, model)
     _reject_unknown_domains(path, model)
     digest = hashlib.sha256(content)
     size = len(content)
@@ -119,12 +129,27 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     return model
 
 
-def _reject_many_subgraphs(path: Path, model: onnx.ModelProto) -> None:
-    """Raise if there are too many: the time to follow names out of them grows with each level."""
-    inside = sum(1 for _ in islice(all_graphs(model), MOST_SUBGRAPHS + len(model.functions) + 2))
-    if inside > MOST_SUBGRAPHS + len(model.functions) + 1:
+def _reject_large_graphs(path: Path, model: onnx.ModelProto) -> None:
+    """Raise if there is too much: it would be followed for hours, or copied into all memory."""
+    try:
+        size = extent(model)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}", hint=error.hint) from error  # noqa: EM102
+    hint = "a classifier has fewer of them; simplify the model"
+    if size.subgraphs > MOST_SUBGRAPHS:
         message = f"{path} has more than {MOST_SUBGRAPHS} subgraphs (branches and bodies of loops)"
-        raise ModelFileError(message, hint="a classifier has few of them; simplify the model")
+        raise ModelFileError(message, hint=hint)
+    if size.nodes > MOST_NODES:
+        message = f"{path} has more than {MOST_NODES} operators (those of functions at each call)"
+        raise ModelFileError(message, hint=hint)
+    if sum(1 for _ in islice(all_tensors(model), MOST_TENSORS + 1)) > MOST_TENSORS:
+        message = f"{path} has more than {MOST_TENSORS} stored tensors"
+        raise ModelFileError(message, hint=hint)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = sum(entry.name not in stored for entry in model.graph.input)
+    if inputs + len(model.graph.output) > MOST_ENDS:
+        message = f"{path} has more than {MOST_ENDS} inputs and outputs"
+        raise ModelFileError(message, hint=hint)
 
 
 def _reject_unknown_domains(path: Path, model: onnx.ModelProto) -> None:
@@ -174,7 +199,10 @@ def _free_absurd_axes(model: onnx.ModelProto) -> None:
 def _external_file(path: Path, tensor: str, location: str, read: int) -> bytes:
     """Content of the weight file ``location`` named by ``tensor``, if it may be read."""
     folder = path.resolve().parent
-    target = (folder / location).resolve()
+    target = _target(folder, location)
+    if target is None:
+        message = f"{path}: tensor {tensor!r} names {location[:60]!r}, which is no name of a file"
+        raise ModelFileError(message, hint="the file is damaged or hostile")
     if not location or not target.is_relative_to(folder):
         message = (
             f"{path}: tensor {tensor!r} names weights outside the model's folder: {location!r}"
@@ -188,6 +216,16 @@ def _external_file(path: Path, tensor: str, location: str, read: int) -> bytes:
         message = f"{path}: weights above {LARGEST_MODEL} bytes are not supported"
         raise ModelFileError(message)
     return target.read_bytes()
+
+
+def _target(folder: Path, location: str) -> Path | None:
+    """Where ``location`` leads from ``folder``, links followed; None where it can name no file."""
+    try:
+        target = (folder / location).resolve()
+        target.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL, a circle of links
+        return None
+    return target
 
 
 def _span(path: Path, tensor: str, entries: dict[str, str], size: int) -> tuple[int, int]:

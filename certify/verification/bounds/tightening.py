@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ LOOSENING = 1e-9
 computation of them in float64, with other rounding, confirms them."""
 
 FEW = 256
-"""Elements that are bounded without a look at which of them matter."""
+"""Elements that are bounded without a look at which of them matter; nor are those of operations
+behind one where all did."""
 
 
 def propagate(
@@ -53,7 +55,7 @@ def propagate(
     """
     bounds = Bounds(network, region, rounding)
     readers = _nonlinear_readers(network)
-    matters = None
+    matters, values, looks = None, None, True
     if wider is not None and not region.lies_in(wider.region):
         wider = None
     for at in range(len(network.nodes)):
@@ -63,11 +65,15 @@ def propagate(
             bounds.upper[at] = torch.minimum(bounds.upper[at], wider.upper[at])
         if at in readers and method is not Method.INTERVAL and not _exact(network, region, at):
             units = _open(bounds, at, readers[at], matters)
-            if len(units) > FEW:
-                matters = relevant(bounds)
+            if len(units) > FEW and looks:
+                matters, found = relevant(bounds), len(units)
                 units = _open(bounds, at, readers[at], matters)
+                looks = len(units) < found
+            if len(units) and readers[at] and values is None:
+                values = network.values(region.centre[None])
             if len(units):
-                _tighten(bounds, at, units, readers[at], deadline)
+                centre = values[at] if values is not None and readers[at] else None
+                _tighten(bounds, at, units, centre, deadline)
         if time.monotonic() > deadline:
             raise OutOfTimeError(at)
     return bounds
@@ -108,25 +114,58 @@ def _exact(network: Network, region: Region, at: int) -> bool:
     return isinstance(network.nodes[reads], Input) and products <= 1
 
 
-def _tighten(bounds: Bounds, at: int, units: Tensor, by_sign: bool, deadline: float) -> None:
-    """Replace the intervals of elements of an operation's output by linear bounds."""
-    lower, upper = bounds.lower[at], bounds.upper[at]
-    low = _linear_minima(bounds, at, units, 1.0, deadline)
-    flat_lower, flat_upper = lower.flatten().clone(), upper.flatten().clone()
-    flat_lower[units] = torch.maximum(flat_lower[units], low - LOOSENING * (1 + low.abs()))
-    # a sign that is known needs no upper bound
-    units_above = units[flat_lower[units] < 0] if by_sign else units
-    if len(units_above):
-        high = -_linear_minima(bounds, at, units_above, -1.0, deadline)
-        high = high + LOOSENING * (1 + high.abs())
-        flat_upper[units_above] = torch.minimum(flat_upper[units_above], high)
-    bounds.lower[at] = flat_lower.view_as(lower)
-    bounds.upper[at] = flat_upper.view_as(upper)
+def _tighten(
+    bounds: Bounds, at: int, units: Tensor, centre: Tensor | None, deadline: float
+) -> None:
+    """Replace the intervals of elements of an operation's output by linear bounds.
+
+    Args:
+        bounds: of all operations up to this one.
+        at: position of the operation.
+        units: flat positions of the elements.
+        centre: values of the output at one input of the region, if only signs count. An element of
+            known sign has the sign of its value, so the bound that can show this comes first, and
+            the other only where it is still open.
+        deadline: ``time.monotonic()`` after which it stops.
+    """
+    if centre is None:
+        sides = torch.ones(len(units), dtype=torch.float64)
+    else:
+        sides = torch.where(centre.flatten()[units] > 0, 1.0, -1.0).double()
+    improved = _Improved(bounds.lower[at].flatten().clone(), bounds.upper[at].flatten().clone())
+    improved.take(units, sides, _linear_minima(bounds, at, units, sides, deadline))
+    rest = slice(None) if centre is None else improved.is_open(units)
+    left, sides = units[rest], -sides[rest]
+    if len(left):
+        improved.take(left, sides, _linear_minima(bounds, at, left, sides, deadline))
+    bounds.lower[at] = improved.lower.view_as(bounds.lower[at])
+    bounds.upper[at] = improved.upper.view_as(bounds.upper[at])
     bounds.tightened[at] = units
 
 
-def _linear_minima(bounds: Bounds, at: int, units: Tensor, sign: float, deadline: float) -> Tensor:
-    """Lower bounds of ``sign`` times each of the elements ``units`` of an operation's output."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Improved:
+    """Bounds of an output in work, flat."""
+
+    lower: Tensor
+    upper: Tensor
+
+    def is_open(self, units: Tensor) -> Tensor:
+        """Which of the elements may have either sign."""
+        return (self.lower[units] < 0) & (self.upper[units] > 0)
+
+    def take(self, units: Tensor, sides: Tensor, minima: Tensor) -> None:
+        """Use lower bounds of the elements times ``sides``, where they are better."""
+        found = minima - LOOSENING * (1 + minima.abs())
+        above, below = units[sides > 0], units[sides < 0]
+        self.lower[above] = torch.maximum(self.lower[above], found[sides > 0])
+        self.upper[below] = torch.minimum(self.upper[below], -found[sides < 0])
+
+
+def _linear_minima(
+    bounds: Bounds, at: int, units: Tensor, sides: Tensor, deadline: float
+) -> Tensor:
+    """Lower bounds of the elements ``units`` of an operation's output, each times its side."""
     node, dtype = bounds.network.nodes[at], bounds.rounding.dtype
     found = torch.empty(len(units), dtype=torch.float64)
     for window, members in tiled(bounds.network, at, units):
@@ -135,12 +174,14 @@ def _linear_minima(bounds: Bounds, at: int, units: Tensor, sign: float, deadline
         if window is not None:
             places = positions_within(places, window, node.shape)
         size = prod(shape)
-        step = max(1, MEMORY // (size * torch.finfo(dtype).bits // 8))
+        step = max(1, MEMORY // (size * dtype.itemsize))
         minima = []
-        for part in torch.split(places, step):
-            rows = torch.zeros(len(part), size, dtype=dtype)
-            rows[torch.arange(len(part)), part] = sign
-            rows = rows.view(len(part), *shape)
+        for place, side in zip(
+            torch.split(places, step), torch.split(sides[members], step), strict=True
+        ):
+            rows = torch.zeros(len(place), size, dtype=dtype)
+            rows[torch.arange(len(place)), place] = side.to(dtype)
+            rows = rows.view(len(place), *shape)
             minima.append(bounds.minima(at, rows, window, deadline=deadline))
         found[members] = torch.cat(minima)
     return found

@@ -34,6 +34,13 @@ def window_sizes(network: Network, start: int, window: Window | None) -> list[tu
     Returns:
         Positions, and numbers of elements of the windows.
     """
+    known = network.window_sizes
+    if (start, window) not in known:
+        known[start, window] = _window_sizes(network, start, window)
+    return known[start, window]
+
+
+def _window_sizes(network: Network, start: int, window: Window | None) -> list[tuple[int, int]]:
     waiting: dict[int, Window | None] = {start: window}
     found = []
     for at in range(start, -1, -1):

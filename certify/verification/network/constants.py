@@ -18,7 +18,7 @@ from robcert.certify.model import source_of
 
 from .constant_errors import MOST_ROUNDINGS, ConstantCall, errors_of, roundings
 from .constant_rules import counted_up
-from .lookalikes import loses_epsilon, lost_roundings
+from .lookalikes import leaves_out_zeros, loses_epsilon, lost_roundings
 from .nodes import Affine, Node
 from .precision import NARROW, UNIT, has_floats, is_exact, unknown_error
 from .rules import MOVES
@@ -39,6 +39,9 @@ SUMS = frozenset(
 """Operations to which constants are factors and terms. The variance in a batch normalisation has an
 exponent of -1/2 and counts less."""
 
+LIMITED = frozenset({"maximum", "minimum"})
+"""Operations whose output is the constant, or an element that an error of it leaves as it is."""
+
 MATRICES = {
     "mm": (0, 1),
     "bmm": (0, 1),
@@ -49,6 +52,9 @@ MATRICES = {
     "convolution": (1,),
 }
 """Positions of matrices and kernels."""
+
+WHOLE_PRODUCTS = frozenset(MATRICES) - {"convolution"}
+"""Products that runtimes compute with integers where a matrix is stored as such."""
 
 FEW_ROUNDINGS = 64
 """Elements of a matrix that are less precise than that count as larger than they are."""
@@ -89,6 +95,7 @@ class Constants:
         imprecise: positions of operations that count further roundings.
         obstacle: why float32 evaluations cannot be covered; empty if they can.
         narrow: recorded operations whose outputs have fewer bits than float32.
+        quantised: those whose outputs a graph computes from integers with a scale.
     """
 
     real: bool = False
@@ -99,6 +106,7 @@ class Constants:
     imprecise: set[int] = field(default_factory=set)
     obstacle: str = ""
     narrow: set[fx.Node] = field(default_factory=set)
+    quantised: set[fx.Node] = field(default_factory=set)
 
     def stored(self, node: fx.Node, value: Any) -> Any:
         """A stored constant, in float64."""
@@ -119,6 +127,7 @@ class Constants:
         """
         target: Any = node.target
         errors = [errors_of(argument, self.errors) for argument in node.args]
+        self._note_quantised(node)
         if target is python.getitem:
             self.errors[node] = None if errors[0] is None else errors[0][arguments[1]]
             return arguments[0][arguments[1]]
@@ -143,6 +152,13 @@ class Constants:
         if counts and isinstance(value, Tensor) and value.is_floating_point():
             self.errors[node] = counted_up(value) + _or_zero(self.errors[node])
         return value
+
+    def _note_quantised(self, node: fx.Node) -> None:
+        """Keep track of what a graph computes from integers with a scale."""
+        source = source_of(node)
+        scaled = source is not None and source.operator == "DequantizeLinear"
+        if scaled or any(one in self.quantised for one in node.all_input_nodes):
+            self.quantised.add(node)
 
     def _note_narrow(self, node: fx.Node, name: str, wide: dict[str, Any], value: Any) -> None:
         """Keep track of numbers with few bits; what is computed in them has no bound in float32."""
@@ -173,18 +189,32 @@ class Constants:
             if found > FEW_ROUNDINGS and at in MATRICES.get(name, ()):
                 entered[at], found = self._sized(value, error)
             total += found
-        if not self.real and loses_epsilon(node, name, arguments):
-            self.meet_obstacle(
-                label, "has an epsilon that runtimes read only where it follows the variance"
-            )
+        if not self.real:
+            self._note_replaced(node, name, arguments, label)
         certain = all(is_exact(errors_of(word, self.errors)) for word in node.kwargs.values())
         if certain and not total:
             return entered
-        if certain and total <= MOST_ROUNDINGS and (name in SUMS or name in MOVES):
+        covered = name in SUMS or name in MOVES or (name in LIMITED and not self.real)
+        if certain and total <= MOST_ROUNDINGS and covered:
             self.roundings = int(total)
         else:
             self.meet_obstacle(label)
         return entered
+
+    def _note_replaced(self, node: fx.Node, name: str, arguments: list[Any], label: str) -> None:
+        """Note an obstacle where a runtime replaces an operation by a different one."""
+        if name in WHOLE_PRODUCTS and not self.quantised.isdisjoint(node.args):
+            self.meet_obstacle(
+                label, "has weights stored as integers, for which runtimes round the other factor"
+            )
+        if leaves_out_zeros(node, name):
+            self.meet_obstacle(
+                label, "reads zeros of a padding, which runtimes leave out of a maximum"
+            )
+        if loses_epsilon(node, name, arguments):
+            self.meet_obstacle(
+                label, "has an epsilon that runtimes read only where it follows the variance"
+            )
 
     def _sized(self, matrix: Tensor, error: Tensor) -> tuple[Tensor, float]:
         """A copy of a matrix whose :meth:`weight` has the errors as relative ones, and these."""

@@ -101,7 +101,9 @@ class Convolution(Weighted):
         rows = widened(rows, window, (batch, channels, *window[2:]), self.shape)
         images = rows.reshape(-1, *rows.shape[2:])
         n = len(images)
-        images = torch.cat([images, images.new_zeros(_few_sizes(n) - n, *images.shape[1:])])
+        missing = _few_sizes(n) - n
+        if missing:
+            images = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
         starts = [
             first - start
             for (first, _), (start, _) in zip(read[2:], self._reached(window), strict=True)

@@ -4,7 +4,8 @@ ONNX Runtime replaces GELU and its approximation by tanh by one operation of its
 FastGeluFusion). The numbers in the graph may differ from those of the definition by 1e-5 of their
 size, far more than a rounding; what they differ by is lost. It also replaces layer normalisation
 (LayerNormFusion), and reads its epsilon only where that is the second term of the sum with the
-variance and no input of the graph as well; elsewhere it takes its default.
+variance and no input of the graph as well; elsewhere it takes its default. It merges padding with
+zeros into the max pooling behind it (PadFusion), whose own padding is no number at all.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ EPSILON = float(np.float32(1e-5))
 """ONNX Runtime's default of a layer normalisation."""
 
 ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div"})
+
+MOVES = frozenset({"alias", "clone", "contiguous", "permute", "reshape", "transpose", "view"})
+"""Operations that leave every element as it is."""
+
+NONNEGATIVE = frozenset({"_softmax", "abs", "exp", "relu", "sigmoid", "square"})
 
 
 def lost_roundings(value: Any, name: str) -> float:
@@ -71,6 +77,38 @@ def loses_epsilon(node: fx.Node, name: str, arguments: list[Any]) -> bool:
         return False
     is_read = at == 1 and not isinstance(source_of(node), OverridableNode)
     return not is_read and not bool((torch.as_tensor(arguments[at]) == EPSILON).all())
+
+
+def leaves_out_zeros(node: fx.Node, name: str) -> bool:
+    """Whether the maximum ``node`` reads zeros of a Pad that may be larger than what it pads.
+
+    Args:
+        node: the call.
+        name: of its function.
+    """
+    if not name.startswith("max_pool") or source_of(node) is None:
+        return False
+    padded = _behind_moves(node.args[0])
+    while source_of(padded) == source_of(node):  # the padding of the pooling itself
+        padded = _behind_moves(padded.args[0])
+    source = source_of(padded)
+    if source is None or source.operator != "Pad":
+        return False
+    if _operation(padded) != "constant_pad_nd":
+        return _operation(padded) == "where"  # with a computed number; other modes have none
+    if padded.args[2:] and padded.args[2] != 0:
+        return False
+    before = _behind_moves(padded.args[0])
+    least = before.args[1] if _operation(before) == "clamp" and len(before.args) > 1 else None
+    clipped = isinstance(least, int | float) and least >= 0
+    return not clipped and _operation(before) not in NONNEGATIVE
+
+
+def _behind_moves(node: Any) -> Any:
+    """What a node reads, before elements are moved."""
+    while _operation(node) in MOVES:
+        node = node.args[0]
+    return node
 
 
 def _operation(node: Any) -> str:

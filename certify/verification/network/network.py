@@ -12,7 +12,7 @@ from .combination import Combination
 from .nodes import Activation, Affine, Input, Node, Product, Relu
 from .selection import Select
 from .weights import Weighted
-from .window import by_row
+from .window import Window, by_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,11 @@ class Network:
     nodes: tuple[Node, ...]
     output: int
     obstacle: str = ""
+
+    @cached_property
+    def window_sizes(self) -> dict[tuple[int, Window | None], list[tuple[int, int]]]:
+        """What is known of windows: see ``bounds.tiles``."""
+        return {}
 
     @cached_property
     def largest(self) -> int:

@@ -13,6 +13,7 @@ from robcert.certify.errors import UnsupportedOperatorError
 
 from .combination import Combination
 from .convolution import Convolution
+from .precision import UNIT
 from .selection import Select
 
 if TYPE_CHECKING:
@@ -230,6 +231,11 @@ def _sum(
     return build.summed(x, dim, keep=keepdim)
 
 
+UPDATES = 8
+"""Roundings per element of a mean and a variance that are updated element by element (Welford
+1962), as torch computes them on the CPU and ONNX Runtime by CUDA."""
+
+
 @_rule("mean")
 def _mean(
     build: NetworkBuilder,
@@ -238,8 +244,17 @@ def _mean(
     keepdim: bool = False,
     dtype: Any = None,
 ) -> Symbol:
-    total = build.summed(x, dim, keep=keepdim)
-    count = torch.Size(x.shape).numel() / torch.Size(total.shape).numel()
+    axes = [axis % x.ndim for axis in dim or range(x.ndim)]
+    return _averaged(build, x, axes, keep=keepdim, updates=build.updates)
+
+
+def _averaged(
+    build: NetworkBuilder, x: Symbol, axes: Sequence[int], *, keep: bool, updates: bool
+) -> Symbol:
+    """The mean along ``axes``; ``updates``: as it may be updated element by element."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    with build.further_roundings(UPDATES * count if updates else 0):
+        total = build.summed(x, axes, keep=keep)
     return build.combined([total], [1 / count])
 
 
@@ -523,7 +538,8 @@ def _maximum(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
     if _is_constant(x):
         x, y = y, x
     with build.parts():
-        return _add(build, build.relu(_add(build, x, y, alpha=-1)), y)
+        found = _add(build, build.relu(_add(build, x, y, alpha=-1)), y)
+    return _limited(build, found)
 
 
 @_rule("minimum")
@@ -531,7 +547,21 @@ def _minimum(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
     if _is_constant(x):
         x, y = y, x
     with build.parts():
-        return _add(build, x, build.relu(_add(build, x, y, alpha=-1)), alpha=-1)
+        found = _add(build, x, build.relu(_add(build, x, y, alpha=-1)), alpha=-1)
+    return _limited(build, found)
+
+
+def _limited(build: NetworkBuilder, x: Symbol) -> Symbol:
+    """``x``, whose limit may be off by the further roundings of the current operation.
+
+    Where such an error changes anything the limit is what is left, so it is relative to that.
+    """
+    from ..relaxations import relaxation
+
+    count = build.constants.roundings
+    if not count:
+        return x
+    return build.activation(x, relaxation("pow", exponent=1.0), (0.0, 1.01 * count * UNIT))
 
 
 @_rule("amax")
@@ -728,23 +758,11 @@ def _layer_norm(
     return found if bias is None else _add(build, found, bias), None, None
 
 
-UPDATES = 8
-"""Roundings per element of a mean and a variance that are updated element by element (Welford
-1962), as torch computes them on the CPU."""
-
-
-def _updated_mean(build: NetworkBuilder, x: Symbol, axes: Sequence[int]) -> Symbol:
-    """The mean along ``axes``, by any runtime or by torch if that evaluates the model itself."""
-    count = math.prod(x.shape[axis] for axis in axes)
-    with build.further_roundings(UPDATES * count if build.source is None else 0):
-        total = build.summed(x, axes, keep=True)
-    return build.combined([total], [1 / count])
-
-
 def _standardised(build: NetworkBuilder, x: Symbol, axes: Sequence[int], epsilon: float) -> Symbol:
     epsilon = build.attribute(epsilon)
-    centred = build.combined([x, _updated_mean(build, x, axes)], [1, -1])
-    variance = _updated_mean(build, _square(build, centred), axes)
+    updates = build.updates or build.source is None  # torch itself evaluates the model
+    centred = build.combined([x, _averaged(build, x, axes, keep=True, updates=updates)], [1, -1])
+    variance = _averaged(build, _square(build, centred), axes, keep=True, updates=updates)
     return build.product(
         centred, _function("rsqrt")(build, build.combined([variance], [1], epsilon))
     )

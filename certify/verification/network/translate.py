@@ -57,7 +57,9 @@ Value = Any
 """A symbol, a tensor that does not depend on the input, a number, or a list of these."""
 
 
-def translated(module: fx.GraphModule, x: Tensor, *, real: bool = False) -> Network:
+def translated(
+    module: fx.GraphModule, x: Tensor, *, real: bool = False, updates: bool = False
+) -> Network:
     """The network of a traced function; its constants are in float64.
 
     Args:
@@ -65,11 +67,12 @@ def translated(module: fx.GraphModule, x: Tensor, *, real: bool = False) -> Netw
         x: the input ``(1, *shape)`` with which it was traced.
         real: whether constants that the graph computes stand for their exact values, or for those
             of any float32 evaluation.
+        updates: whether means may be updated element by element.
 
     Raises:
         UnsupportedOperatorError: an operation has no linear bounds.
     """
-    builder = NetworkBuilder(constants=Constants(real=real))
+    builder = NetworkBuilder(constants=Constants(real=real), updates=updates)
     values: dict[fx.Node, Value] = {}
     for node in module.graph.nodes:
         if node.op == "placeholder":
@@ -129,6 +132,7 @@ class NetworkBuilder:
         source: node of the model's graph that it is a part of, if known.
         constants: the constants that the graph computes.
         inner: whether what is added is a part of an operation with an error of its own.
+        updates: whether means may be updated element by element.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -136,6 +140,7 @@ class NetworkBuilder:
     source: GraphNode | None = None
     constants: Constants = field(default_factory=Constants)
     inner: bool = False
+    updates: bool = False
 
     @property
     def label(self) -> str:

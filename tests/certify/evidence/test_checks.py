@@ -13,7 +13,8 @@ from junitparser import JUnitXml
 from published_schemas import violations
 from summaries import blank, findings, masking
 
-from robcert.certify.core import Kind
+from robcert.certify.auditing.verdict import findings_of
+from robcert.certify.core import Kind, Norm
 from robcert.certify.evidence.checks import (
     CERTIFIED_LEDGER,
     COMPLETE,
@@ -31,6 +32,7 @@ from robcert.certify.evidence.checks import (
 )
 from robcert.certify.evidence.junit import junit_bytes
 from robcert.certify.evidence.sarif import Artifact, sarif_log
+from robcert.certify.gates import Evidence, Reader, decide, masking_gate, of_attack
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.store.ledger import Comparison, Ledger
 from robcert.certify.store.store import ResultStore
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robcert.certify.auditing.verdict import Findings
+    from robcert.certify.gates import Gate
 
 ARTIFACT = Artifact("models/a net.onnx", "0" * 64)
 FOREIGN = "a <b> & \x1b[31m\n]]> \ud800"
@@ -57,8 +60,9 @@ def compared(kind: Kind, count: int, *, proven: bool = False) -> Ledger:
     return Ledger((replace(one, kind=kind),))
 
 
-def outcome(store: ResultStore, rule: Rule, found: Findings, *, strict: bool = False) -> Outcome:
-    (check,) = (one for one in checks_of(store, found, strict=strict) if one.rule == rule)
+def outcome(store: ResultStore, rule: Rule, found: Findings, *gates: Gate) -> Outcome:
+    decisions = [decide(gate, Evidence(found)) for gate in gates]
+    (check,) = (one for one in checks_of(store, found, decisions) if one.rule == rule)
     return check.outcome
 
 
@@ -75,7 +79,8 @@ def test_a_masking_verdict_fails_only_where_it_must_be_clear(
     store: ResultStore, verdict: MaskingVerdict | None, strict: bool, expected: Outcome
 ) -> None:
     check = None if verdict is None else masking(verdict=verdict)
-    assert outcome(store, MASKING, findings(masking=check), strict=strict) is expected
+    gates = (masking_gate(),) if strict else ()
+    assert outcome(store, MASKING, findings(masking=check), *gates) is expected
 
 
 def test_a_clear_verdict_that_a_time_budget_cut_off_does_not_pass(store: ResultStore) -> None:
@@ -87,6 +92,17 @@ def test_a_clear_verdict_that_a_time_budget_cut_off_does_not_pass(store: ResultS
 
 def test_without_a_masking_check_there_is_no_verdict_to_report(store: ResultStore) -> None:
     assert MASKING not in {check.rule for check in checks_of(store, findings())}
+
+
+def test_a_gate_is_named_by_its_number_and_fails_by_its_decision(store: ResultStore) -> None:
+    found = findings_of(store)
+    reader = Reader(of_attack(Norm.LINF, (8 / 255,)), "--fail-under")
+    for text, expected in (("clean_accuracy=0.2", "passed"), ("robust_accuracy@8/255=1", "failed")):
+        decision = decide(reader.short(text), Evidence(found))
+        check = checks_of(store, found, [decision])[0]
+        assert (check.rule, check.subject) == (GATE, text.partition("=")[0])
+        assert check.outcome == expected
+        assert text.partition("=")[0] in check.message
 
 
 def test_only_a_refuted_proof_fails(store: ResultStore) -> None:

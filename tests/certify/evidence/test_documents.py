@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attacked_files import attacked, write_inputs
+from attacked_files import write_inputs
 from command_line import robcert
 from published_schemas import violations
 
@@ -31,23 +31,22 @@ CLEAN = "threshold: clean_accuracy"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
-    """Attacks and proofs of a linear model of which one label is wrong."""
-    folder = tmp_path_factory.mktemp("attacked")
-    made = attacked(folder, "--eps", "0.001", "--eps", "4/255", wrong=1)
-    proofs = ("verify", *made.inputs, "--eps", "0.001", "--profile", "quick", "--quiet")
-    ended = robcert(*proofs, "--allow-low-accuracy", "--out", made.results)
-    assert ended.status == 0, ended.stderr
+    """An audit of a linear model of which one label is wrong; one of its gates fails."""
+    made = write_inputs(tmp_path_factory.mktemp("audited"), wrong=1)
+    parts = ("--only", "attack", "--only", "verify", "--profile", "quick", "--eps", "0.001")
+    gates = ("--fail-under", "clean_accuracy=0.9", "--fail-under", "robust_accuracy@0.001=0.1")
+    options = (*parts, *gates, "--quiet", "--allow-low-accuracy", "--out", made.results)
+    ended = robcert("audit", *made.inputs, *options)
+    assert ended.status == 1, ended.stderr
     return made
 
 
 @pytest.fixture(scope="module")
 def folder(made: Attacked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evidence")
-    gates = ("--fail-under", "clean_accuracy=0.9", "--fail-under", "robust_accuracy@0.001=0.1")
-    ended = robcert("evidence", made.results, "--out", out, *gates)
-    assert ended.status == 1
+    ended = robcert("evidence", made.results, "--out", out)
+    assert ended.status == 0, ended.stderr
     assert ended.stdout.split() == [str(out / name) for name in (STATEMENT, BILL, CARD)]
-    assert "clean_accuracy is 0.8333, below 0.9" in ended.stderr
     return out
 
 
@@ -191,15 +190,10 @@ def test_the_same_results_give_the_same_files(made: Attacked, tmp_path: Path) ->
 
 def test_bad_input_is_one_line_and_leaves_nothing(made: Attacked, tmp_path: Path) -> None:
     out = tmp_path / "evidence"
-    for bad in (
-        ("--fail-under", "robust_accuracy@1/255=0.4"),
-        ("--fail-under", "certified_accuracy=0.4"),
-        ("--data", made.data),
-        ("--counter-examples",),  # the attacks kept no images
-    ):
+    for bad in (("--data", made.data), ("--counter-examples", "--per-class", "0")):
         ended = robcert("evidence", made.results, "--out", out, *bad)
         assert ended.status == 2
-        assert ended.stderr.startswith("error: ")
+        assert "error: " in ended.stderr
         assert not out.exists()
     inputs = write_inputs(tmp_path)
     taylor = ("surface", *inputs.inputs, "--resolution", "3", "--steps", "1", "--quiet")
@@ -208,12 +202,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(made: Attacked, tmp_path: Path
     assert ended.status == 2
     assert "no accuracy" in ended.stderr
     assert not out.exists()
-
-
-def test_strict_needs_a_masking_check(made: Attacked, tmp_path: Path) -> None:
-    ended = robcert("evidence", made.results, "--out", tmp_path, "--strict")
-    assert ended.status == 1
-    assert "gradients are usable" in read(tmp_path / STATEMENT)["predicate"]["failedTests"]
 
 
 def test_a_plan_without_counter_examples_writes_none(made: Attacked, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_command_on_unlabelled_images_that_ran_out_of_time(
     common = ("-m", MODEL, "-d", "bare.npz", "--attack", "fgsm", "--out", "bare.h5", "-q")
     cut = robcert("attack", *common, "--time-budget", "0s")
     assert "0 of 4 images done" in cut.stderr
-    assert "run the same command again to continue" in cut.stderr
+    assert "run the same command again with more time" in cut.stderr
     done = robcert("attack", *common)
     assert "incomplete" not in done.stderr
     assert "the model's own prediction" in done.stdout

@@ -206,19 +206,65 @@ def test_a_constant_that_cancels_is_bounded(tmp_path: Path, size: float) -> None
     assert (np.ptp(found) > 1) == (size == 1e8)
 
 
-def test_a_limit_that_is_computed_is_refused_in_float32_alone(tmp_path: Path) -> None:
+LIMITED = {
+    "Min": ["x limit"],
+    "Max": ["limit x"],
+    "Clip": ["x less limit", "x limit more"],
+}
+
+
+@pytest.mark.parametrize("operator", LIMITED)
+@pytest.mark.parametrize("value", [7 / 3, -7 / 3])
+def test_a_limit_that_is_computed_has_an_error(tmp_path: Path, operator: str, value: float) -> None:
+    """Float32 loses a part of it, and the scores are what is left of it."""
+    value = float(np.float32(value))
+    stored = {"value": value, "most": 1000.0, "less": value - 1, "more": value + 1}
+    constants: dict[str, Array] = {k: np.array(v, np.float32) for k, v in stored.items()}
+    constants["w"] = draws(PIXELS, CLASSES)
+    for inputs in LIMITED[operator]:
+        nodes = [
+            om.node("Add", "value most", "sum"),
+            om.node("Sub", "sum most", "limit"),
+            om.node(operator, inputs, "limited"),
+            om.node("Sub", "limited value", "rest"),
+            om.node("MatMul", "rest w", "y"),
+        ]
+        function = function_of(tmp_path, (nodes, constants))
+        network = translated(*traced(function.twin, function.input_shape))
+        left = 0
+        for step in (-1e-3, -1e-5, 0, 1e-5, 1e-3):
+            x = np.full(PIXELS, value + step, np.float32)
+            y = function.runtime(torch.from_numpy(x)[None]).numpy()[0]
+            lower, upper = at_a_point(network, x, Arithmetic.FLOAT32)
+            low, high = at_a_point(network, x, Arithmetic.REAL)
+            assert (lower <= y).all()
+            assert (y <= upper).all()
+            left += bool(((y < low) | (y > high)).any())
+        assert left
+
+
+def test_a_limit_without_a_bound_is_refused_in_float32(tmp_path: Path) -> None:
+    """Almost all of it cancels."""
     nodes = [
-        om.node("Mul", "third third", "limit"),
+        om.node("Mul", "third third", "ninth"),
+        om.node("Add", "ninth tiny", "more"),
+        om.node("Sub", "more ninth", "limit"),
         om.node("Min", "x limit", "least"),
         om.node("MatMul", "least w", "y"),
     ]
-    made: Made = (nodes, {"third": np.array(1 / 3, np.float32), "w": draws(PIXELS, CLASSES)})
+    made: Made = (
+        nodes,
+        {
+            "third": np.array(1 / 3, np.float32),
+            "tiny": np.array(1e-30, np.float32),
+            "w": draws(PIXELS, CLASSES),
+        },
+    )
     with pytest.raises(
         UnsupportedOperatorError, match=r"evaluation in float32: node 'least_node' \(Min\) depends"
     ) as caught:
         network_of(tmp_path, made, Arithmetic.FLOAT32)
     assert "--arithmetic real" in caught.value.hint
-    assert not network_of(tmp_path, made).obstacle
 
 
 def cast_down() -> Made:

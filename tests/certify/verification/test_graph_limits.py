@@ -53,10 +53,6 @@ TAILS = {
 
 
 BY_CONSTANTS = {
-    "high": [
-        node("Mul", "third seven", "high"),
-        node("Clip", "logits low high", "out"),
-    ],
     "value": [
         node("Mul", "third seven", "value"),
         node("Pad", "logits one_before value", "wide"),

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from robcert.certify.core import Ball, Norm
-from robcert.certify.importer import load_tensor_function
+from robcert.certify.importer import load_classifier, load_tensor_function
 from robcert.certify.verification.bounds import Region, Rounding, propagate
 from robcert.certify.verification.bounds import rounding as roundings
-from robcert.certify.verification.network import Network, traced, translated
+from robcert.certify.verification.network import Affine, Network, traced, translated
 from robcert.certify.verification.outcome import Arithmetic, Method
 from robcert.certify.verification.prover import Prover, Statement
 
@@ -123,6 +123,16 @@ def by_runtime(made: ModelProto) -> Callable[[Array], Array]:
     return lambda x: np.asarray(session.run(None, {"x": x[None]})[0][0])
 
 
+def by_updates(x: Array) -> Array:
+    """Mean and variance updated element by element (Welford 1962), as kernels of CUDA have it."""
+    mean = square = F32(0)
+    for count, value in enumerate(x, start=1):
+        change = value - mean
+        mean = mean + change / F32(count)
+        square = square + change * (value - mean)
+    return finished(x, mean, square / F32(SIZE))
+
+
 EVALUATIONS: list[Callable[[Array], Array]] = [in_one_pass, in_two_passes, as_affine, by_torch]
 
 
@@ -161,6 +171,36 @@ def test_bounds_hold_for_every_way_to_compute_a_layer_norm(
             assert (y <= upper).all(), evaluate
             outside |= bool(((y < low) | (y > high)).any())
     assert outside
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_means_that_a_gpu_updates_are_covered_there(tmp_path: Path, name: str) -> None:
+    classifier = load_classifier(om.saved(tmp_path, on_images(GRAPHS[name]())))
+    here = Prover.of(classifier).network
+    there = Prover.of(replace(classifier, device=torch.device("cuda"))).network
+    exact = Prover.of(replace(classifier, device=torch.device("cuda")), Arithmetic.REAL).network
+    assert sum(roundings_of(there)) >= sum(roundings_of(here)) + 2 * SIZE
+    assert roundings_of(exact) == roundings_of(here)
+    for x in inputs(-3.0, 0.3):
+        lower, upper = at_a_point(there, x.reshape(1, 4, -1), Arithmetic.FLOAT32)
+        y = by_updates(x)
+        assert (lower <= y).all()
+        assert (y <= upper).all()
+
+
+def on_images(made: ModelProto) -> ModelProto:
+    """The same network behind a flattening."""
+    made.graph.input[0].name = "image"
+    made.graph.node.insert(0, om.node("Flatten", "image", "x"))
+    shape = made.graph.input[0].type.tensor_type.shape
+    for size in (4, SIZE // 4):
+        shape.dim.add().dim_value = size
+    shape.dim[1].dim_value = 1
+    return made
+
+
+def roundings_of(network: Network) -> list[int]:
+    return [node.terms for node in network.nodes if isinstance(node, Affine)]
 
 
 @pytest.mark.parametrize("name", GRAPHS)

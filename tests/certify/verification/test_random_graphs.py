@@ -13,6 +13,7 @@ import onnx_models as om
 import pytest
 import torch
 from checked_nets import preprocessing
+from graph_steps import MORE
 from random_graphs import outputs, random_model, sessions
 
 from robcert.certify.core import Ball, Norm
@@ -88,11 +89,11 @@ def of_checker(made: ModelProto, image: Images, radius: float) -> tuple[Array, A
     return lower, np.minimum(bounds.upper[at], -bounds.minima(at, -rows))
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_scores_of_the_runtime_lie_within_the_bounds(tmp_path: Path, plain: bool) -> None:
-    bounded = 0
+@pytest.mark.parametrize("menu", ["usual", "plain", "more"])
+def test_scores_of_the_runtime_lie_within_the_bounds(tmp_path: Path, menu: str) -> None:
+    bounded, plain = 0, menu == "plain"
     for seed in seeds():
-        made, image = random_model(seed, plain=plain)
+        made, image = random_model(seed, plain=plain, more=MORE if menu == "more" else None)
         radius = RADII[seed % len(RADII)]
         images = images_within(image, radius, seed)
         scores = np.stack([outputs(each, images) for each in sessions(made)]).astype(np.float64)

@@ -169,3 +169,79 @@ def test_very_many_subgraphs_are_refused_at_once(tmp_path: Path) -> None:
     many = linear()
     many.graph.node.append(node("If", "true", "z", then_branch=inner, else_branch=inner))
     assert "more than 1000 subgraphs" in refusal(saved(tmp_path, many))
+
+
+def with_functions(bodies: dict[str, list[onnx.NodeProto]], called: str) -> onnx.ModelProto:
+    """``linear()`` with functions of the domain ``own``, of which it calls one."""
+    made, own = linear(), [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for name, nodes in bodies.items():
+        made.functions.append(helper.make_function("own", name, ["a"], ["b"], nodes, own))
+    made.graph.node.append(node(called, "y", "z", domain="own"))
+    made.opset_import.append(own[1])
+    return made
+
+
+def test_functions_are_counted_with_what_they_call(tmp_path: Path) -> None:
+    """Each function calls the one before twice: 40 of them stand for 2^40 operators."""
+
+    def doubled(levels: int, deepest: list[onnx.NodeProto]) -> onnx.ModelProto:
+        bodies = {"F0": deepest}
+        for level in range(levels):
+            again = [node(f"F{level}", "a", "c", domain="own")]
+            again += [node(f"F{level}", "c", "b", domain="own")]
+            bodies[f"F{level + 1}"] = again
+        return with_functions(bodies, f"F{levels}")
+
+    plain = [node("Relu", "a", "b")]
+    read_model(saved(tmp_path, doubled(5, plain)))
+    assert "more than 100000 operators" in refusal(saved(tmp_path, doubled(40, plain)))
+    output = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
+    branch = helper.make_graph([node("Identity", "a", "o")], "branch", [], [output])
+    choice = [
+        helper.make_node("Constant", [], ["t"], value_int=1),
+        helper.make_node("Cast", ["t"], ["c"], to=TensorProto.BOOL),
+        node("If", "c", "b", then_branch=branch, else_branch=branch),
+    ]
+    read_model(saved(tmp_path, doubled(3, choice)))
+    assert "more than 1000 subgraphs" in refusal(saved(tmp_path, doubled(10, choice)))
+
+
+def test_a_function_that_calls_itself_is_named(tmp_path: Path) -> None:
+    direct = with_functions({"F": [node("F", "a", "b", domain="own")]}, "F")
+    assert "function 'F' of the model calls itself" in refusal(saved(tmp_path, direct))
+    calls = {"F": "G", "G": "H", "H": "G"}
+    bodies = {name: [node(callee, "a", "b", domain="own")] for name, callee in calls.items()}
+    line = refusal(saved(tmp_path, with_functions(bodies, "F")))
+    assert "function 'G' of the model calls itself" in line or "function 'H'" in line
+    of_another = {"Relu": [node("Relu", "a", "b")]}  # the standard's, not its own
+    read_model(saved(tmp_path, with_functions(of_another, "Relu")))
+
+
+@pytest.mark.parametrize("location", ["w\0.bin", "a" * 300, "a/" * 3000 + "w"])
+def test_a_weight_file_that_cannot_exist_is_told(tmp_path: Path, location: str) -> None:
+    line = refusal(with_external_weights(tmp_path, location))
+    assert "no name of a file" in line
+    assert len(line) < 300
+
+
+def test_weights_behind_a_circle_of_links_are_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert "'a/w'" in refusal(with_external_weights(tmp_path, "a/w"))
+
+
+def test_a_graph_of_very_many_tensors_inputs_or_outputs_is_refused(tmp_path: Path) -> None:
+    stored = [helper.make_tensor(f"w{i}", TensorProto.FLOAT, [1], [0.0]) for i in range(20_000)]
+    many = linear()
+    many.graph.initializer.extend(stored[:-1])
+    read_model(saved(tmp_path, many))
+    many.graph.initializer.append(stored[-1])
+    assert "more than 20000 stored tensors" in refusal(saved(tmp_path, many))
+    few = linear()
+    for tensor in stored[:1000]:  # as files of IR version 3 list them
+        few.graph.input.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, [1]))
+    assert "more than 1000 inputs and outputs" in refusal(saved(tmp_path, few))
+    few.graph.initializer.extend(stored[:1000])
+    read_model(saved(tmp_path, few))
+    few.graph.output.extend([few.graph.output[0]] * 1000)
+    assert "more than 1000 inputs and outputs" in refusal(saved(tmp_path, few))

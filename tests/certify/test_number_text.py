@@ -1,0 +1,30 @@
+"""Numbers as text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robcert.certify.errors import InvalidParameterError
+from robcert.certify.number_text import number, share
+
+
+@given(st.integers(1, 255), st.integers(1, 255))
+def test_a_fraction_is_the_quotient(top: int, bottom: int) -> None:
+    assert number(f"{top}/{bottom}") == top / bottom
+
+
+@given(st.floats(0, 1e6))
+def test_a_decimal_is_read_back(value: float) -> None:
+    assert number(repr(value)) == value
+
+
+@given(st.integers(1, 1000))
+def test_a_percentage_is_the_share_to_the_last_digit(parts: int) -> None:
+    """33.3 / 100 is not 0.333; rounding twice would fail 333 of 1000 images at 33.3 %."""
+    assert share(f"{parts / 10}%") == parts / 1000
+
+
+@pytest.mark.parametrize("text", ["", "a", "1/0", "8/", "nan", "inf", "1/2/3", "0x3"])
+def test_what_is_no_number_is_named(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match=r"is not (a number|finite)"):
+        number(text)
