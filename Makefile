@@ -20,7 +20,7 @@ test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow --timeout 3600
 
 LOWEST_TESTS := tests/trainers/test_export.py tests/certify/stats tests/certify/store/test_store.py tests/certify/comparison \
-  tests/certify/importer/graph tests/certify/importer/test_load.py
+  tests/certify/importer/graph tests/certify/importer/test_load.py tests/certify/exports
 
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/pytest -m "not slow" $(LOWEST_TESTS)
@@ -49,7 +49,7 @@ docs: .venv/installed-dev
 .venv-lowest/installed: pyproject.toml constraints/lowest.txt
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints/lowest.txt \
-	  --editable ".[distributed]" "pytest>=8" pytest-timeout hypothesis
+	  --editable ".[distributed,parquet]" "pytest>=8" pytest-timeout hypothesis
 	touch $@
 
 clean:

@@ -26,10 +26,9 @@ def write_whole(path: Path, content: bytes) -> None:
     Missing folders are created. A device or pipe is written directly.
 
     Raises:
-        OutputError: the file cannot be written; nothing of it is left.
+        OutputError: the file cannot be written; nothing of it is left, nor of these folders.
     """
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors(path), _folders_of(path):
         if path.exists() and not path.is_file():
             path.write_bytes(content)
             return
@@ -41,6 +40,26 @@ def write_whole(path: Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def _folders_of(path: Path) -> Iterator[None]:
+    """Create the missing folders above ``path``; remove them if what follows fails."""
+    made = [folder for folder in path.absolute().parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:  # the innermost first
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def can_be_written(path: Path) -> bool:
+    """Whether a file can be written at ``path``, missing folders created; asked before work."""
+    folder = next(above for above in path.absolute().parents if above.exists())
+    return not path.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ from .attack_plan import (
 )
 from .corruption import Corruption
 from .shell import checks, names
+from .shell.check_files import on_contradiction, require_check_files, write_check_files
 from .shell.old_spellings import note_new_spelling, old_option
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.run import report_parts
 from .shell.session import command_context
 
@@ -103,7 +104,7 @@ OldDraws = Annotated[int | None, old_option("--draws", new="robcert corruption -
 OldClip = Annotated[bool, old_option("--clip-noise", new="robcert corruption --clip")]
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def attack(
     options: AnalysisOptions,
     *,
@@ -156,11 +157,15 @@ def attack(
     )
     gates = checks.fail_under_gates(fail_under, of_attack(options.norm, plan.epsilons))
     require_plot(plot, plan)
+    require_check_files(options)
     with command_context(options) as context:
         require_possible(gates, context.session)
         done = run_plan(context, plan)
-        readings = report_parts(context, "attack", done)
+        with on_contradiction(context, "attack", gates):
+            readings = report_parts(context, "attack", done)
         if plot is not None:
             draw_accuracy(context, plot, done)
         found = checks.findings_of_attack(context, readings)
-    checks.enforce(checks.decided(gates, found))
+        decisions = checks.decided(gates, found)
+        write_check_files(context, "attack", found, decisions)
+    checks.enforce(decisions)

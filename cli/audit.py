@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell import checks, names
+from .shell.check_files import require_check_files, write_check_files
 from .shell.echo import echo
 from .shell.invocation import command_line, source_of
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
 from .shell.session import command_context, epsilons, note
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .shell.session import CommandContext
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def audit(
     options: AnalysisOptions,
     *,
@@ -75,8 +76,10 @@ def audit(
     the results file and `<results>.html` beside it.
 
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
+
+    Example: robcert audit --fail-under robust_accuracy=0.4 --junit checks.xml --sarif checks.sarif
     """
-    from robcert.certify.auditing import AuditSettings, selected
+    from robcert.certify.auditing import AuditSettings, findings_of, selected
     from robcert.certify.gates import decide_audit, require_baselines, require_possible
 
     settings = AuditSettings.of_profile(
@@ -88,12 +91,14 @@ def audit(
     )
     typed = checks.TypedGates(gate or (), fail_under or (), strict, source_of("gates"))
     gates = checks.gates_of_audit(typed, settings)
+    require_check_files(options)
     with command_context(options) as context:
         require_possible(gates, context.session)
         require_baselines(gates, context.session, settings)
         summary = run_audit(context, settings)
         decisions = decide_audit(gates, context.session.store, summary)
         page = write_page(context)
+        write_check_files(context, "audit", findings_of(context.session.store), decisions)
         _print(context, summary, page, decisions)
     checks.enforce(decisions)
 

@@ -101,6 +101,12 @@ def _report() -> Loaded:
     return report
 
 
+def _evidence() -> Loaded:
+    from .evidence import evidence
+
+    return evidence
+
+
 def _compare() -> Loaded:
     from .compare import compare
 
@@ -197,7 +203,12 @@ COMMANDS = {
     "taylor": LazyCommand(
         "Taylor curves: the loss along a line and its second-order approximations.", _taylor
     ),
-    "report": LazyCommand("Write one self-contained HTML page from a results file.", _report),
+    "report": LazyCommand(
+        "Write a self-contained HTML page from a results file, or its tables or rows.", _report
+    ),
+    "evidence": LazyCommand(
+        "Write what a results file shows as statements for other people and programs.", _evidence
+    ),
     "compare": LazyCommand(
         "Main numbers of several models, and paired differences on the same images and settings.",
         _compare,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,11 @@ from robcert.certify.errors import InvalidParameterError
 from .shell import values
 from .shell.echo import echo
 from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from robcert.certify.tables import Table
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -50,7 +55,8 @@ def compare(
         OutputFormat,
         typer.Option(
             "--format",
-            help="Print tables, CSV (one line per difference), or one JSON object.",
+            help="Print tables, CSV (one line per difference), one JSON object, or the tables as "
+            "Markdown or LaTeX.",
         ),
     ] = OutputFormat.TABLE,
     as_json: JsonFlag = False,
@@ -85,10 +91,21 @@ def compare(
         content = {"command": "compare", "robcert_version": version("robcert"), **found.to_json()}
         echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        from .shell.render import print_tables
-
-        print_tables([next(found.tables())] if brief else found.tables())
+        _print_tables([next(found.tables())] if brief else found.tables(), printed)
     _require_sound(results)
+
+
+def _print_tables(tables: Iterable[Table], form: OutputFormat) -> None:
+    """Tables for the terminal, or as Markdown or LaTeX."""
+    from robcert.certify.exports import latex_tables, markdown_tables, plain_captions
+
+    from .shell.render import print_tables
+
+    if form is OutputFormat.TABLE:
+        print_tables(tables)
+    else:
+        text = latex_tables if form is OutputFormat.LATEX else markdown_tables
+        echo(text(plain_captions(tables)).rstrip())
 
 
 def _require_sound(results: list[Path]) -> None:

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from .shell import checks
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.check_files import on_contradiction, require_check_files, write_check_files
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.run import report_groups
 from .shell.session import command_context, one_epsilon
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def masking_check(
     options: AnalysisOptions,
     *,
@@ -37,20 +38,23 @@ def masking_check(
     Example: robcert masking-check --model model.onnx --data images.npz --strict
     """
     from robcert.certify.auditing import load_sources
-    from robcert.certify.gates import decide_verdict, masking_gate
-    from robcert.certify.masking import MaskingSettings, MaskingSummary, analyse
+    from robcert.certify.gates import masking_gate
+    from robcert.certify.masking import MaskingSettings, analyse
 
     settings = replace(
         MaskingSettings.of_profile(options.profile),
         norm=options.norm,
         epsilon=one_epsilon(options),
     )
+    gates = (masking_gate(),) if strict else ()
+    require_check_files(options)
     with command_context(options) as context:
         session, request = context.session, context.session_context.request
         sources = load_sources(request, source, session) if source else None
         path = analyse(session, settings, sources=sources)
-        summary = report_groups(context, "masking-check", "masking", (path,)).summary
-        left = len(session.store.at(path).missing(session.indices)) > 0 and session.out_of_time
-    if strict and isinstance(summary, MaskingSummary):
-        verdict = str(summary.verdict)
-        checks.enforce([decide_verdict(masking_gate(), verdict, unfinished=left)])
+        with on_contradiction(context, "masking-check", gates):
+            reading = report_groups(context, "masking-check", "masking", (path,))
+        found = checks.findings_of_masking(context, reading)
+        decisions = checks.decided(gates, found)
+        write_check_files(context, "masking-check", found, decisions)
+    checks.enforce(decisions)

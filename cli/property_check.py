@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,8 +135,9 @@ def require_writable(path: Path) -> None:
     Raises:
         InvalidParameterError: it cannot.
     """
-    folder = next(above for above in path.absolute().parents if above.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+    from robcert.certify.whole_file import can_be_written
+
+    if not can_be_written(path):
         message = f"no answer can be written at {path}"
         raise InvalidParameterError(message, hint="check the folder and its permissions")
 

@@ -1,4 +1,4 @@
-"""`robcert show`: the content of a results file as tables, CSV or JSON."""
+"""`robcert show`: the content of a results file as tables, CSV, JSON, Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robcert.certify.errors import InvalidParameterError
-
 from .shell import names
 from .shell.echo import echo
 from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 if TYPE_CHECKING:
-    from robcert.certify.store import AnalysisGroup, ResultStore
+    from robcert.certify.store import ResultStore
 
 
 def show(
@@ -24,7 +22,8 @@ def show(
         typer.Option(
             "--group",
             "-g",
-            help="Show one group only, such as attack/linf-quick-1a2b3c4d.",
+            help="Show these groups only: an analysis such as attack, or one group such as "
+            "attack/linf-quick-1a2b3c4d.",
             autocompletion=names.groups,
         ),
     ] = None,
@@ -33,7 +32,7 @@ def show(
         typer.Option(
             "--format",
             help="Print tables, the rows of --group as CSV (one line per image, every "
-            "column but images), or one JSON object.",
+            "column but images), one JSON object, or the tables as Markdown or LaTeX.",
         ),
     ] = OutputFormat.TABLE,
     as_json: JsonFlag = False,
@@ -45,69 +44,59 @@ def show(
     Nothing is computed again. Every table says what it claims: certified, estimated, attacked or
     measured.
 
-    Example: robcert show results.h5 --group attack/linf-quick-1a2b3c4d --format csv > attack.csv
+    Example: robcert show results.h5 --group attack --format csv > attack.csv
     """
     import robcert.certify.auditing  # noqa: F401  # registers the schemas of all tables
     from robcert.certify.store import ResultStore
 
     printed = output_format(form, as_json=as_json, as_csv=as_csv)
     with ResultStore.read(results) as store:
-        if printed is OutputFormat.CSV:
-            _print_csv(store, group)
-        elif printed is OutputFormat.JSON:
-            _print_json(store, group)
-        else:
+        if printed is OutputFormat.TABLE:
             _print_tables(store, group)
+        else:
+            _print_text(store, group, printed)
 
 
-def _print_csv(store: ResultStore, path: str | None) -> None:
-    """Rows of the group at ``path``, or of the only group there is."""
-    from robcert.certify.report import csv_lines
-
-    for line in csv_lines(store, store.at(path) if path else _only_group(store)):
-        echo(line)
-
-
-def _only_group(store: ResultStore) -> AnalysisGroup:
-    from robcert.certify.report import groups
-
-    found = groups(store)
-    if len(found) == 1:
-        return found[0]
-    message = f"{store.path} holds {len(found)} groups; --format csv prints one"
-    names = ", ".join(group.path.strip("/") for group in found)
-    raise InvalidParameterError(message, hint=f"pass --group, one of: {names}")
-
-
-def _print_json(store: ResultStore, path: str | None) -> None:
+def _print_text(store: ResultStore, name: str | None, form: OutputFormat) -> None:
+    """The groups called ``name`` in the format ``form``; CSV prints the rows of one."""
     import json
 
-    from robcert.certify.report import store_json
+    from robcert.certify.exports import (
+        ExportFormat,
+        csv_lines,
+        one_group,
+        store_json,
+        tables_text,
+    )
     from robcert.certify.store import ledger
 
-    echo(json.dumps(store_json(store, path), indent=2, ensure_ascii=False))
+    if form is OutputFormat.CSV:
+        for line in csv_lines(store, one_group(store, name, "--format csv")):
+            echo(line)
+        return
+    if form is OutputFormat.JSON:
+        echo(json.dumps(store_json(store, name), indent=2, ensure_ascii=False))
+    else:
+        echo(tables_text(store, ExportFormat(form.value), name).rstrip())
     ledger(store).require_sound()
 
 
-def _print_tables(store: ResultStore, path: str | None) -> None:
+def _print_tables(store: ResultStore, name: str | None) -> None:
     from robcert.certify.auditing import labelled, results, verdict_of, violations_table
+    from robcert.certify.exports import columns_table, groups_named, overview
     from robcert.certify.gates import gates_table, recorded
-    from robcert.certify.report import columns_table, overview
     from robcert.certify.store import ledger
 
     from .shell.render import print_tables, print_verdict
 
-    if path:
-        print_tables([columns_table(store.at(path))])
-        wanted = store.at(path).path
-    else:
-        print_tables(overview(store))
-        wanted = ""
+    wanted = groups_named(store, name) if name else []
+    print_tables([columns_table(group) for group in wanted] if name else overview(store))
+    paths = {group.path for group in wanted}
     for result in results(store):
-        if not wanted or result.group.path == wanted:
+        if not name or result.group.path in paths:
             print_tables(result.tables_for(labelled=labelled(store)))
     violations = ledger(store)
-    if not wanted:
+    if not name:
         print_tables([violations_table(violations)])
         print_verdict(verdict_of(store))
         gates = recorded(store)

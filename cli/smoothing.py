@@ -298,7 +298,7 @@ def require_one_table(tsv: Path | None, runs: Sequence[SmoothingSettings]) -> No
 
 def write_table(context: CommandContext, path: str, tsv: Path | None) -> None:
     """Write the certificates at ``path`` of the results file to ``tsv``, unless that is None."""
-    from robcert.certify.report import cohen_lines
+    from robcert.certify.exports import cohen_lines
     from robcert.certify.whole_file import write_whole
 
     if tsv is not None:

@@ -11,12 +11,13 @@ import typer
 from .proof_saving import proof_plan, require_proof_file, save_proofs
 from .property_check import PropertyOptions, answer_property, require_no_answers
 from .shell import checks, values
-from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.check_files import on_contradiction, require_check_files, write_check_files
+from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
 from .shell.run import report_groups
 from .shell.session import command_context, note, typed_epsilons
 
 if TYPE_CHECKING:
-    from robcert.certify.auditing import Findings
+    from robcert.certify.gates import Decision, Gate
     from robcert.certify.verification import VerificationSettings
 
 Budget = Annotated[
@@ -94,7 +95,7 @@ FailUnder = Annotated[
 ]
 
 
-@analysis_options(*EveryGroup)
+@analysis_options(*CheckedGroup)
 def verify(
     options: AnalysisOptions,
     *,
@@ -129,7 +130,8 @@ def verify(
     require_proof_file(options, save_proof)
     settings = _settings(options, budget, method, arithmetic, save_images=save_images)
     gates = checks.fail_under_gates(fail_under, of_verification(settings))
-    checks.enforce(checks.decided(gates, _verified(options, settings, plot, save_proof)))
+    require_check_files(options)
+    checks.enforce(_verified(options, settings, gates, plot, save_proof))
 
 
 def _settings(
@@ -162,10 +164,11 @@ def _settings(
 def _verified(
     options: AnalysisOptions,
     settings: VerificationSettings,
+    gates: tuple[Gate, ...],
     plot: Path | None,
     save_proof: Path | None,
-) -> Findings:
-    """Certify the images and print the result; what gates test.
+) -> tuple[Decision, ...]:
+    """Certify the images and print the result; the decisions on gates.
 
     Raises:
         RobcertError: model, images or a file to be written are not as they must be.
@@ -179,8 +182,12 @@ def _verified(
         plan = proof_plan(context, settings, save_proof)
         path = analyse(context.session, settings)
         save_proofs(context, plan, path)
-        reading = report_groups(context, "verify", "verify", (path,))
+        with on_contradiction(context, "verify", gates):
+            reading = report_groups(context, "verify", "verify", (path,))
         if plot is not None and len(reading.group.indices):
             save_brackets(plot, context.session.store, path)
             note(options, f"picture: {plot}")
-        return checks.findings_of_verification(context, reading)
+        found = checks.findings_of_verification(context, reading)
+        decisions = checks.decided(gates, found)
+        write_check_files(context, "verify", found, decisions)
+        return decisions

@@ -92,7 +92,8 @@ def past_the_door(found: Import) -> bool:
 def declared() -> dict[str, str]:
     """Every declared distribution and its version range, without those of tools."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    entries = project["dependencies"] + project["optional-dependencies"]["distributed"]
+    extras = project["optional-dependencies"]
+    entries = project["dependencies"] + extras["distributed"] + extras["parquet"]
     split = (re.match(r"([\w.-]+)\s*([^;]*)", entry) for entry in entries)
     return {match[1].lower(): match[2].strip() for match in split if match}
 

@@ -17,8 +17,9 @@ from robcert.certify.auditing import CLEAN, bundled, verdict_of
 from robcert.certify.comparison import compare
 from robcert.certify.data import load_images
 from robcert.certify.errors import StoreError
+from robcert.certify.exports import csv_lines, groups, store_json
 from robcert.certify.importer import load_classifier
-from robcert.certify.report import csv_lines, groups, store_json, write_report
+from robcert.certify.report import write_report
 from robcert.certify.store import ResultStore, examine, ledger
 
 from . import byte_changes

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.visible import visible
-from robcert.certify.whole_file import write_whole
+from robcert.certify.whole_file import can_be_written, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +22,7 @@ def require_picture(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         message = f"{path} has no extension of a figure: use {', '.join(FORMATS)}"
         raise InvalidParameterError(message)
-    folder = next(above for above in path.absolute().parents if above.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+    if not can_be_written(path):
         message = f"no figure can be written at {path}"
         raise InvalidParameterError(message, hint="check the folder and its permissions")
 

@@ -91,6 +91,17 @@ def findings_of_verification(context: CommandContext, reading: Reading[Summary])
     return replace(findings_of(session.store), verification=proofs, cut_off=cut_off)
 
 
+def findings_of_masking(context: CommandContext, reading: Reading[Summary]) -> Findings:
+    """The masking check of this command, with what else the results file holds."""
+    from robcert.certify.auditing import findings_of, latest
+    from robcert.certify.masking import MaskingSummary
+
+    session, (check, _) = context.session, latest([reading], MaskingSummary)
+    left = len(reading.group.missing(session.indices)) > 0
+    cut_off = ("masking",) if left and session.out_of_time else ()
+    return replace(findings_of(session.store), masking=check, cut_off=cut_off)
+
+
 def decided(gates: Sequence[Gate], found: Findings) -> tuple[Decision, ...]:
     """The decisions on the gates of one analysis."""
     from robcert.certify.gates import Evidence, decide

@@ -65,7 +65,7 @@ def groups(ctx: typer.Context, incomplete: str) -> list[str]:
     from pathlib import Path
 
     from robcert.certify.errors import RobcertError
-    from robcert.certify.report import groups as groups_of
+    from robcert.certify.exports import groups as groups_of
     from robcert.certify.store import ResultStore
 
     typed = [ctx.params.get("results"), *ctx.args]  # after `--group`, Typer keeps it in args

@@ -235,7 +235,34 @@ class OutputOptions:
 
 
 @dataclass(frozen=True)
+class CheckFileOptions:
+    """Options of the files that tell other programs how the checks of a command ended."""
+
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit",
+            help="Write the checks as JUnit XML, one test case each: thresholds, masking, ledger, "
+            "gradients, input.",
+        ),
+    ] = None
+    sarif: Annotated[
+        Path | None,
+        typer.Option(
+            "--sarif", help="Write failed checks and warnings as SARIF 2.1.0, for code hosts."
+        ),
+    ] = None
+    markdown: Annotated[
+        Path | None,
+        typer.Option(
+            "--markdown", help="Write a summary of the job in Markdown: verdict, checks, numbers."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class AnalysisOptions(
+    CheckFileOptions,
     OutputOptions,
     ConfigurationOptions,
     RunOptions,
@@ -253,6 +280,9 @@ Output = (ConfigurationOptions, OutputOptions)
 Run = (RunOptions, *Output)
 EveryGroup = (*ModelAndData, SelectionOptions, BallOptions, ProfileOptions, *Run)
 """Groups of options of most analyses."""
+
+CheckedGroup = (*EveryGroup, CheckFileOptions)
+"""Groups of options of the analyses that check something, and exit with 1 if it fails."""
 
 
 def analysis_options(

@@ -1,4 +1,4 @@
-"""What a command that reads results files prints: tables, CSV or JSON."""
+"""What a command that reads results files prints: tables, CSV, JSON, Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class OutputFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
 
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Same as --format json.")]

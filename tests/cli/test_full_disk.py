@@ -58,6 +58,8 @@ def fill(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((), ATTACK, "r.h5"),
         ((ATTACK,), ("report", "r.h5"), "r.html"),
+        ((ATTACK,), ("report", "r.h5", "--format", "latex"), "r.tex"),
+        ((ATTACK,), ("evidence", "r.h5", "--out", "e"), "e/test-result.intoto.json"),
         ((), (*TRAIN, "--out", "run"), "run/best.safetensors"),
         (((*TRAIN, "--out", "run"),), ("export", "run", "--out", "m.onnx"), "m.onnx"),
     ],

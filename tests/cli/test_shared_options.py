@@ -25,6 +25,7 @@ SELECTION = {"limit", "every", "indices"}
 BALL = {"norm", "eps"}
 RUN = {"seed", "batch_size", "out", "overwrite", "allow_low_accuracy", "time_budget"}
 OUTPUT = {"as_json", "quiet", "debug", "config", "no_config"}
+CHECK_FILES = {"junit", "sarif", "markdown"}
 EVERYTHING = {field.name for field in fields(AnalysisOptions)}
 
 HEEDED = {
@@ -32,8 +33,12 @@ HEEDED = {
     "corruption": MODEL | DATA | SELECTION | RUN | OUTPUT,
     "surface": MODEL | DATA | BALL | RUN | OUTPUT,
     "taylor": MODEL | DATA | SELECTION | BALL | RUN | OUTPUT,
-    **{f"smoothing {name}": EVERYTHING - BALL for name in ("certify", "predict", "attack")},
-    **dict.fromkeys(("audit", "linearity", "bounds", "attack", "masking-check"), EVERYTHING),
+    **{
+        f"smoothing {name}": EVERYTHING - BALL - CHECK_FILES
+        for name in ("certify", "predict", "attack")
+    },
+    **dict.fromkeys(("audit", "attack", "verify", "masking-check"), EVERYTHING),
+    **dict.fromkeys(("linearity", "bounds"), EVERYTHING - CHECK_FILES),
 }
 
 
@@ -51,7 +56,7 @@ def test_a_command_lists_the_shared_options_that_it_heeds(name: str) -> None:
 
 
 def test_all_shared_options_are_in_one_group() -> None:
-    assert MODEL | DATA | SELECTION | BALL | RUN | OUTPUT | {"profile"} == EVERYTHING
+    assert MODEL | DATA | SELECTION | BALL | RUN | OUTPUT | CHECK_FILES | {"profile"} == EVERYTHING
     assert {"--model", "-m", "--limit", "--eps", "--json", "--time-budget"} <= shared_options()
 
 

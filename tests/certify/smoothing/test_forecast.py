@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from half_space import laboratory
 
-from robcert.certify.report.export import cohen_lines
+from robcert.certify.exports import cohen_lines
 from robcert.certify.smoothing.analysis import Mode, SmoothingSettings, analyse, summarise
 from robcert.certify.smoothing.certificate import largest_radius
 from robcert.certify.smoothing.forecast import forecast

@@ -1,0 +1,42 @@
+"""A results file as one JSON object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.auditing import results, verdict_of
+from robcert.certify.gates import recorded
+from robcert.certify.store import ledger, plain
+
+from .selection import groups_named
+
+if TYPE_CHECKING:
+    from robcert.certify.store import ResultStore
+
+
+def store_json(store: ResultStore, name: str | None) -> dict[str, Any]:
+    """Header, model, data, the summary of every group (or of those called ``name``), the ledger.
+
+    And the verdict, and the decisions on the gates of the last audit.
+    """
+    wanted = {group.path for group in groups_named(store, name)} if name else None
+    return {
+        "format": plain(store.header),
+        "model": plain(store.model),
+        "data": plain(store.data),
+        "groups": [
+            {
+                "path": result.group.path,
+                "analysis": result.analysis.name,
+                "complete": result.group.complete,
+                "seed": result.group.seed,
+                "settings": plain(result.group.settings),
+                "summary": result.to_json(),
+            }
+            for result in results(store)
+            if wanted is None or result.group.path in wanted
+        ],
+        "violations": plain(ledger(store).to_json()),
+        "verdict": verdict_of(store).to_json(),
+        "gates": [decision.to_json() for decision in recorded(store)],
+    }

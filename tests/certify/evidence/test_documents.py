@@ -1,0 +1,233 @@
+"""Statement, bill of materials and model card: their formats and their numbers."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attacked_files import write_inputs
+from command_line import robcert
+from published_schemas import violations
+
+from robcert.certify.auditing.verdict import findings_of, verdict
+from robcert.certify.evidence.checks import GATE, Check, Outcome, checks_of
+from robcert.certify.evidence.documents import BILL, CARD, STATEMENT, EvidencePlan, write_evidence
+from robcert.certify.evidence.model_card import model_index
+from robcert.certify.evidence.numbers import main_numbers
+from robcert.certify.evidence.statement import statement
+from robcert.certify.evidence.yaml_text import yaml_text
+from robcert.certify.store.store import ResultStore
+from robcert.certify.tables.wording import pixel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from attacked_files import Attacked
+
+CLEAN = "threshold: clean_accuracy"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
+    """An audit of a linear model of which one label is wrong; one of its gates fails."""
+    made = write_inputs(tmp_path_factory.mktemp("audited"), wrong=1)
+    parts = ("--only", "attack", "--only", "verify", "--profile", "quick", "--eps", "0.001")
+    gates = ("--fail-under", "clean_accuracy=0.9", "--fail-under", "robust_accuracy@0.001=0.1")
+    options = (*parts, *gates, "--quiet", "--allow-low-accuracy", "--out", made.results)
+    ended = robcert("audit", *made.inputs, *options)
+    assert ended.status == 1, ended.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(made: Attacked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evidence")
+    ended = robcert("evidence", made.results, "--out", out)
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout.split() == [str(out / name) for name in (STATEMENT, BILL, CARD)]
+    return out
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_statement_follows_the_specification(folder: Path) -> None:
+    found = read(folder / STATEMENT)
+    assert violations(found, "test-result.json") == []
+    for broken in ("result", "configuration"):
+        without = {**found, "predicate": {**found["predicate"]}}
+        del without["predicate"][broken]
+        assert violations(without, "test-result.json") != []
+
+
+def test_the_statement_is_about_the_model_and_names_every_check(
+    made: Attacked, folder: Path
+) -> None:
+    found = read(folder / STATEMENT)
+    digest = sha256(made.model.read_bytes()).hexdigest()
+    assert found["subject"] == [{"name": "model.onnx", "digest": {"sha256": digest}}]
+    predicate = found["predicate"]
+    assert predicate["result"] == "FAILED"
+    assert predicate["failedTests"] == [CLEAN]
+    assert "threshold: robust_accuracy@0.001" in predicate["passedTests"]
+    results, data = predicate["configuration"]
+    assert results["digest"]["sha256"] == sha256(made.results.read_bytes()).hexdigest()
+    assert data["annotations"]["images"] == 6
+    settings = results["annotations"]["settings"]
+    assert {key.split("/")[0] for key in settings} >= {"attack", "verify"}
+    assert all("seed" in one for one in settings.values())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result"),
+    [(Outcome.PASSED, "PASSED"), (Outcome.WARNED, "WARNED"), (Outcome.FAILED, "FAILED")],
+)
+def test_the_result_is_that_of_the_worst_check(
+    made: Attacked, outcome: Outcome, result: str
+) -> None:
+    with ResultStore.read(made.results) as store:
+        found = findings_of(store)
+        checks = (Check(GATE, "x", outcome, "m"), Check(GATE, "y", Outcome.PASSED, "m"))
+        said = statement(store, found, verdict(found), checks)
+    assert said["predicate"]["result"] == result
+
+
+def test_numbers_are_those_of_the_summaries(made: Attacked) -> None:
+    with ResultStore.read(made.results) as store:
+        found = findings_of(store)
+    numbers = {number.full_name: number for number in main_numbers(found)}
+    assert numbers["clean_accuracy"].value == pytest.approx(5 / 6)
+    attack = found.attack
+    assert attack is not None
+    assert len(attack.robust_accuracy) > 0
+    for entry in attack.robust_accuracy:
+        number = numbers[f"robust_accuracy@{pixel(entry.epsilon)}"]
+        assert (number.value, number.lower, number.upper) == (
+            entry.value,
+            entry.lower,
+            entry.upper,
+        )
+        assert (str(number.claim), number.norm, number.n) == ("attacked", "linf", 6)
+    proofs = found.verification
+    assert proofs is not None
+    assert numbers["verified_accuracy@0.001"].value == proofs.robust_accuracy[0].certified
+    assert str(numbers["verified_accuracy@0.001"].claim) == "certified"
+
+
+def test_the_bill_follows_the_published_schema(folder: Path) -> None:
+    found = read(folder / BILL)
+    assert violations(found, "bom-1.6.schema.json") == []
+    found["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["x"] = 1
+    assert violations(found, "bom-1.6.schema.json") != []
+
+
+def test_the_card_of_the_bill_has_intervals_where_there_are_some(
+    made: Attacked, folder: Path
+) -> None:
+    card = read(folder / BILL)["metadata"]["component"]["modelCard"]
+    metrics = {one["type"]: one for one in card["quantitativeAnalysis"]["performanceMetrics"]}
+    with ResultStore.read(made.results) as store:
+        attack = findings_of(store).attack
+    assert attack is not None
+    entry = attack.robust_accuracy[0]
+    metric = metrics["robust_accuracy@0.001"]
+    assert float(metric["value"]) == entry.value
+    interval = metric["confidenceInterval"]
+    assert [float(interval[end]) for end in ("lowerBound", "upperBound")] == [
+        entry.lower,
+        entry.upper,
+    ]
+    assert metric["slice"].startswith("attacked: ")
+    assert "confidenceInterval" not in metrics["verified_accuracy@0.001"]
+    assert card["considerations"]["technicalLimitations"]
+
+
+def test_the_metadata_of_the_model_card_follow_the_documentation(made: Attacked) -> None:
+    with ResultStore.read(made.results) as store:
+        index = model_index(store, findings_of(store))
+    assert violations(index, "model-index.json") == []
+    (entry,) = index["model-index"]
+    assert entry["name"] == "model"
+    metrics = entry["results"][0]["metrics"]
+    assert metrics[0]["type"] == "accuracy"
+    assert metrics[0]["args"]["claim"] == "measured"
+    del index["model-index"][0]["results"][0]["dataset"]["type"]
+    assert violations(index, "model-index.json") != []
+
+
+def test_the_model_card_begins_with_its_metadata(made: Attacked, folder: Path) -> None:
+    text = (folder / CARD).read_text(encoding="utf-8")
+    with ResultStore.read(made.results) as store:
+        stated = yaml_text(model_index(store, findings_of(store)))
+    assert text.startswith(f"---\n{stated}---\n")
+    assert "## Robustness" in text
+    assert "| accuracy under attack | linf, ε = 0.001 | attacked |" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": 1e-05, "b": -1e22, "c": 0.5}, "a: 1.0e-05\nb: -1.0e+22\nc: 0.5\n"),
+        ({"a": "x: #\n\x1b", "b": True}, 'a: "x: #\\\\u000a\\\\u001b"\nb: true\n'),
+        ({"a": [], "b": {}, "c": [[1, 2]]}, "a: []\nb: {}\nc:\n  - - 1\n    - 2\n"),
+        ({"a": [{"b": [1]}]}, "a:\n  - b:\n      - 1\n"),
+    ],
+)
+def test_yaml_of_plain_values(value: dict[str, Any], text: str) -> None:
+    assert yaml_text(value) == text
+
+
+def test_the_same_results_give_the_same_files(made: Attacked, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert robcert("evidence", made.results, "--out", tmp_path / name).status == 0
+    for name in (STATEMENT, BILL, CARD):
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
+        assert one == two
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(made: Attacked, tmp_path: Path) -> None:
+    out = tmp_path / "evidence"
+    for bad in (("--data", made.data), ("--counter-examples", "--per-class", "0")):
+        ended = robcert("evidence", made.results, "--out", out, *bad)
+        assert ended.status == 2
+        assert "error: " in ended.stderr
+        assert not out.exists()
+    inputs = write_inputs(tmp_path)
+    taylor = ("surface", *inputs.inputs, "--resolution", "3", "--steps", "1", "--quiet")
+    assert robcert(*taylor, "--allow-low-accuracy", "--out", inputs.results).status == 0
+    ended = robcert("evidence", inputs.results, "--out", out)
+    assert ended.status == 2
+    assert "no accuracy" in ended.stderr
+    assert not out.exists()
+
+
+def test_a_plan_without_counter_examples_writes_none(made: Attacked, tmp_path: Path) -> None:
+    with ResultStore.read(made.results) as store:
+        found = findings_of(store)
+        paths = write_evidence(store, found, checks_of(store, found), EvidencePlan(tmp_path))
+    assert {path.name for path in paths} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_library_of_in_toto_reads_the_statement(folder: Path) -> None:
+    pytest.importorskip("in_toto_attestation")
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
+    from in_toto_attestation.v1 import statement_pb2
+
+    found = read(folder / STATEMENT)
+    stated = json_format.ParseDict(found, statement_pb2.Statement())
+    assert stated.subject[0].name == "model.onnx"
+    result = json_format.ParseDict(found["predicate"], test_result_pb2.TestResult())
+    assert list(result.failed_tests) == [CLEAN]
+
+
+def test_the_library_of_hugging_face_reads_the_model_card(folder: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard.load(folder / CARD)
+    names = [one.metric_type for one in card.data.eval_results]
+    assert names[0] == "accuracy"
+    assert "robust_accuracy" in names
+    assert card.data.eval_results[0].metric_value == pytest.approx(5 / 6)
