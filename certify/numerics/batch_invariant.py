@@ -80,7 +80,9 @@ def _by_matrix(left: Tensor, right: Tensor) -> Tensor:
     inner, outer = _short(left, right)
     wide = _columns(right, outer)
     wide = functional.pad(wide, (0, 0, 0, inner)) if inner else wide
-    batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    batch = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        left.shape[:-2], right.shape[:-2]
+    )
     factors = [
         factor.expand(*batch, *factor.shape[-2:]).flatten(0, -3)
         for factor in (_columns(left, inner), wide)
