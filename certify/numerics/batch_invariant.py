@@ -1,10 +1,11 @@
 """Operations whose result for a row has the same bits in a batch of any size.
 
-Matrix products: BLAS chooses its kernels by the number of rows, by the position of a row and by the
-number of threads, and each kernel has its own order of summation. So a product with a small matrix
-is computed separately for each image. With a large matrix that would read the matrix once per
-image; there the product has a fixed number of rows, filled up with zeros, which usual numbers of
-threads divide into whole kernels.
+Matrix products: BLAS chooses its kernels by the number of rows, by the position of a row, by the
+address of a matrix and by the number of threads, and each kernel has its own order of summation. So
+a product with a small matrix is computed separately for each image, and so is a product of two
+batches; all matrices are filled up with zeros to whole lines of memory. With a large matrix a
+product per image would read the matrix once per image; there the product has a fixed number of
+rows, filled up with zeros, which usual numbers of threads divide into whole kernels.
 
 Softmax: the same bits, also of its gradient, for any number of threads.
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 SMALL = 2**18
 """Largest number of entries of a matrix that is read once per image."""
 
+LINE = 16
+"""Elements of a line of memory, 64 bytes of float32."""
+
 ROWS = 96
 """Number of rows of a product with a larger matrix."""
 
@@ -47,22 +51,58 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Product of ``left`` and ``right``, as by :func:`torch.matmul`."""
-    if left.device.type != "cpu" or left.ndim < 2 or right.ndim != 2:
+    if left.device.type != "cpu" or left.ndim < 2 or right.ndim < 2:
         return torch.matmul(left, right)
+    if right.ndim > 2:
+        return _by_matrix(left, right)
     return linear(left, right.t()) if left.ndim == 2 else _by_image(left, right)
 
 
 def _block(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    missing = ROWS - len(x)
-    wide = functional.pad(x, (0, 0, 0, missing)) if missing else x
-    return functional.linear(wide, weight, bias)[: len(x)]
+    inner, outer = _short(x, weight.t())
+    wide = functional.pad(x, (0, inner, 0, ROWS - len(x)))
+    if inner or outer:
+        weight = functional.pad(weight, (0, inner, 0, outer))
+        bias = bias if bias is None else functional.pad(bias, (0, outer))
+    return functional.linear(wide, weight, bias)[: len(x), : weight.shape[0] - outer]
 
 
 def _by_image(x: Tensor, right: Tensor) -> Tensor:
     flat = x[:, None] if x.ndim == 2 else x.flatten(1, -2)
-    return torch.bmm(flat, right.expand(len(flat), *right.shape)).view(
-        *x.shape[:-1], right.shape[1]
+    inner, outer = _short(flat, right)
+    wide = functional.pad(right, (0, outer, 0, inner)) if inner or outer else right
+    product = torch.bmm(_columns(flat, inner), wide.expand(len(flat), *wide.shape))
+    return product[..., : right.shape[1]].reshape(*x.shape[:-1], right.shape[1])
+
+
+def _by_matrix(left: Tensor, right: Tensor) -> Tensor:
+    """Product of matrices, at least one of which belongs to an image; one matrix at a time."""
+    inner, outer = _short(left, right)
+    wide = _columns(right, outer)
+    wide = functional.pad(wide, (0, 0, 0, inner)) if inner else wide
+    batch = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        left.shape[:-2], right.shape[:-2]
     )
+    factors = [
+        factor.expand(*batch, *factor.shape[-2:]).flatten(0, -3)
+        for factor in (_columns(left, inner), wide)
+    ]
+    product = torch.bmm(*factors)[..., : right.shape[-1]]
+    return product.reshape(*batch, left.shape[-2], right.shape[-1])
+
+
+def _short(left: Tensor, right: Tensor) -> tuple[int, int]:
+    """Columns of the two factors that are lacking to whole lines of memory.
+
+    Without these each matrix of a batch begins elsewhere in a line, also in the product and in its
+    gradients.
+    """
+    return -left.shape[-1] % LINE, -right.shape[-1] % LINE
+
+
+def _columns(x: Tensor, missing: int) -> Tensor:
+    """``x`` in the order of its axes with so many columns of zeros after its own."""
+    return functional.pad(x, (0, missing)) if missing else x.contiguous()
 
 
 class SameRows(TorchFunctionMode):

@@ -42,7 +42,7 @@ LARGEST_MODEL = 2**31 - 2**20
 MOST_SUBGRAPHS = 1000
 """Branches and loop bodies of a file, nested ones included; classifiers have a few."""
 
-MOST_NODES = 100_000
+MOST_NODES = 20_000
 """Operators of a file, in place of functions those that they hold; classifiers have thousands."""
 
 MOST_TENSORS = 20_000

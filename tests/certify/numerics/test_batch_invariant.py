@@ -37,6 +37,54 @@ for count in (1, 2, 5, 16, 17, 30, 31, 33, 47, 50, 63):
         print(count)
 """
 
+EVERY_ADDRESS = """
+import itertools
+import torch
+from robcert.certify.numerics.batch_invariant import matmul
+
+torch.manual_seed(0)
+torch.set_num_threads({threads})
+
+def results(left, right, order):
+    factors = [(f[order] if len(f) == 24 else f).requires_grad_() for f in (left, right)]
+    product = matmul(*factors)
+    slopes = torch.autograd.grad(product.square().sum(), factors)
+    return product, *(slope for f, slope in zip((left, right), slopes) if len(f) == 24)
+
+sizes = [*itertools.product((1, 5, 17), (10, 16, 17, 64), (3, 10, 65)), (1, 30000, 10)]
+for rows, n, k in sizes:
+    weights, images = torch.randn(n, k), torch.randn(24, rows, n)
+    factors = [(images, weights)]
+    if n < 100:
+        turned = torch.randn(24, k, n).transpose(1, 2)
+        several = torch.randn(24, n, 2, k).transpose(1, 2)
+        factors += [(images, turned), (torch.randn(rows, n), turned), (images[:, None], several)]
+    if rows == 1:
+        factors += [(images[:, 0], weights)]
+    for left, right in factors:
+        whole = results(left, right, list(range(24)))
+        for order in ([7, 1, 4], list(range(8, 24)), list(range(24))[::-1]):
+            some = results(left, right, order)
+            if any(not torch.equal(one, all[order]) for one, all in zip(some, whole)):
+                print(list(left.shape), list(right.shape), len(order), sep="x")
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kernels", [{}, PLAIN], ids=["own", "plain"])
+def test_products_have_the_same_bits_wherever_a_matrix_begins(
+    kernels: dict[str, str], threads: int
+) -> None:
+    """Also those of attention. Batches of one image, which threads would share, are never made."""
+    run = subprocess.run(
+        [sys.executable, "-c", EVERY_ADDRESS.format(threads=threads)],
+        env=os.environ | kernels,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == []
+
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kernels", [{}, PLAIN], ids=["own", "plain"])
@@ -66,9 +114,28 @@ def test_products_are_those_of_torch(
 
 def test_products_that_are_not_of_a_batch_are_left_alone() -> None:
     torch.manual_seed(0)
-    one, stack, matrix = torch.randn(12), torch.randn(5, 12, 7), torch.randn(5, 3, 12)
+    one, stack = torch.randn(12), torch.randn(5, 12, 7)
     assert torch.equal(rows.matmul(one, stack[0]), torch.matmul(one, stack[0]))
-    assert torch.equal(rows.matmul(matrix, stack), torch.matmul(matrix, stack))
+    assert torch.equal(rows.matmul(one, stack), torch.matmul(one, stack))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((5, 3, 12), (5, 12, 7)),
+        ((3, 12), (5, 12, 7)),
+        ((5, 2, 3, 12), (2, 12, 7)),
+        ((1, 2, 3, 12), (5, 1, 12, 7)),
+        ((5, 3, 16), (5, 16, 32)),
+        ((0, 3, 12), (0, 12, 7)),
+    ],
+)
+def test_products_of_batches_are_those_of_torch(
+    left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(left), torch.randn(right)
+    torch.testing.assert_close(rows.matmul(x, y), torch.matmul(x, y))
 
 
 @pytest.mark.parametrize("count", [1, 17, 100])
