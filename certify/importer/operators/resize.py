@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,13 +60,14 @@ class Sampling:
 
 def source_coordinates(axis: Axis, rule: str) -> Tensor:
     """Where in the input each output entry lies ``(target,)``."""
-    found: Tensor = _coordinates(axis, rule, torch.arange(axis.target, dtype=torch.float64))
+    i = torch.arange(axis.target, dtype=torch.float64)
+    found: Tensor = _coordinates(axis, rule, i, axis.scale)
     return found
 
 
-def _coordinates(axis: Axis, rule: str, i: Any) -> Any:
+def _coordinates(axis: Axis, rule: str, i: Any, scale: Any) -> Any:
     """:func:`source_coordinates` of the output entries ``i``, an array of numbers, in its type."""
-    n, m, scale = axis.length, axis.target, axis.scale
+    n, m = axis.length, axis.target
     half_pixel = (i + 0.5) / scale - 0.5
     rules: dict[str, Callable[[], Any]] = {
         "half_pixel": lambda: half_pixel,
@@ -99,7 +100,8 @@ def _nearest(axis: Axis, sampling: Sampling) -> Tensor:
     """The entry that each output entry copies ``(target,)``, by places in float32.
 
     Raises:
-        UnsupportedOperatorError: while a network is recorded for proofs: rounding decides which one.
+        UnsupportedOperatorError: rounding decides which one, and the network is recorded for a
+            proof.
     """
     rules: dict[str, Callable[[Any], Any]] = {
         "simple": np.ceil if axis.scale < 1 else np.floor,  # the runtime's before version 11
@@ -117,16 +119,16 @@ def _nearest(axis: Axis, sampling: Sampling) -> Tensor:
         entries = rules[sampling.nearest_mode](places.astype(np.float64))
         return entries.clip(0, last).astype(np.int64)
 
-    single = replace(axis, scale=np.float32(axis.scale))
-    found = chosen(_coordinates(single, sampling.coordinates, i.astype(np.float32)))
-    exact = _coordinates(axis, sampling.coordinates, i.astype(np.float64))
+    rule, single = sampling.coordinates, np.float32(axis.scale)
+    found = chosen(_coordinates(axis, rule, i.astype(np.float32), single))
+    exact = _coordinates(axis, rule, i.astype(np.float64), axis.scale)
     doubt = DOUBT * (1 + np.abs(exact))
     # no rounding moves whole numbers and halves that come of a scale that float32 has
-    scaled = sampling.coordinates != "align_corners" and axis.scale != float(single.scale)
+    scaled = rule != "align_corners" and axis.scale != float(single)
     fixed = (2 * exact == np.round(2 * exact)) & ((i == 0) | (not scaled))
     safe = np.where(fixed, chosen(exact) == found, chosen(exact - doubt) == chosen(exact + doubt))
-    whole = axis.scale in (round(axis.scale), 1 / max(1, round(1 / axis.scale)))
-    others = sampling.coordinates == "half_pixel_symmetric" or axis.length == axis.target
+    whole = any(float(s).is_integer() for s in (axis.scale, 1 / axis.scale if axis.scale else 0))
+    others = rule == "half_pixel_symmetric" or axis.length == axis.target
     if is_recording() and not (bool(safe.all()) and (whole or not others)):
         message = "which entries it copies depends on rounding, so it has no linear bounds"
         raise UnsupportedOperatorError(message)
