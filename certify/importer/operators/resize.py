@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robcert.certify.errors import ModelFileError
+from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
+from robcert.certify.model import is_recording
 
 from .common import axes_within, checked_size, floats, ints
 from .operator_table import operator
@@ -59,11 +61,17 @@ class Sampling:
 def source_coordinates(axis: Axis, rule: str) -> Tensor:
     """Where in the input each output entry lies ``(target,)``."""
     i = torch.arange(axis.target, dtype=torch.float64)
-    n, m, scale = axis.length, axis.target, axis.scale
+    found: Tensor = _coordinates(axis, rule, i, axis.scale)
+    return found
+
+
+def _coordinates(axis: Axis, rule: str, i: Any, scale: Any) -> Any:
+    """:func:`source_coordinates` of the output entries ``i``, an array of numbers, in its type."""
+    n, m = axis.length, axis.target
     half_pixel = (i + 0.5) / scale - 0.5
-    rules: dict[str, Callable[[], Tensor]] = {
+    rules: dict[str, Callable[[], Any]] = {
         "half_pixel": lambda: half_pixel,
-        "half_pixel_symmetric": lambda: half_pixel + n / 2 * (1 - m / (scale * n)),
+        "half_pixel_symmetric": lambda: n / 2 * (1 - m / (scale * n)) + (i + 0.5) / scale - 0.5,
         "pytorch_half_pixel": lambda: half_pixel if m > 1 else i * 0,
         "align_corners": lambda: i * (n - 1) / (m - 1) if m > 1 else i * 0,
         "asymmetric": lambda: i / scale,
@@ -76,25 +84,55 @@ def source_coordinates(axis: Axis, rule: str) -> Tensor:
     return rules[rule]()
 
 
-def _in_region(axis: Axis, i: Tensor) -> Tensor:
+def _in_region(axis: Axis, i: Any) -> Any:
     last = axis.length - 1
     if axis.target == 1:
         return i * 0 + 0.5 * (axis.start + axis.end) * last
     return axis.start * last + i * (axis.end - axis.start) * last / (axis.target - 1)
 
 
-def _nearest(x: Tensor, rule: str, scale: float) -> Tensor:
-    rules: dict[str, Callable[[Tensor], Tensor]] = {
-        "simple": torch.ceil if scale < 1 else torch.floor,  # the runtime's before version 11
-        "round_prefer_floor": lambda v: torch.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: torch.floor(v + 0.5),
-        "floor": torch.floor,
-        "ceil": torch.ceil,
+DOUBT = 4e-7
+"""Relative distance from the middle between two entries, where runtimes differ in which they copy.
+ONNX Runtime's own places are off by more than one rounding in float32."""
+
+
+def _nearest(axis: Axis, sampling: Sampling) -> Tensor:
+    """The entry that each output entry copies ``(target,)``, by places in float32.
+
+    Raises:
+        UnsupportedOperatorError: rounding decides which one, and the network is recorded for a
+            proof.
+    """
+    rules: dict[str, Callable[[Any], Any]] = {
+        "simple": np.ceil if axis.scale < 1 else np.floor,  # the runtime's before version 11
+        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
+        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+        "floor": np.floor,
+        "ceil": np.ceil,
     }
-    if rule not in rules:
-        message = f"Resize has no nearest mode {rule!r}"
+    if sampling.nearest_mode not in rules:
+        message = f"Resize has no nearest mode {sampling.nearest_mode!r}"
         raise ModelFileError(message)
-    return rules[rule](x)
+    i, last = np.arange(axis.target), axis.length - 1
+
+    def chosen(places: Any) -> Any:
+        entries = rules[sampling.nearest_mode](places.astype(np.float64))
+        return entries.clip(0, last).astype(np.int64)
+
+    rule, single = sampling.coordinates, np.float32(axis.scale)
+    found = chosen(_coordinates(axis, rule, i.astype(np.float32), single))
+    exact = _coordinates(axis, rule, i.astype(np.float64), axis.scale)
+    doubt = DOUBT * (1 + np.abs(exact))
+    # no rounding moves whole numbers and halves that come of a scale that float32 has
+    scaled = rule != "align_corners" and axis.scale != float(single)
+    fixed = (2 * exact == np.round(2 * exact)) & ((i == 0) | (not scaled))
+    safe = np.where(fixed, chosen(exact) == found, chosen(exact - doubt) == chosen(exact + doubt))
+    whole = any(float(s).is_integer() for s in (axis.scale, 1 / axis.scale if axis.scale else 0))
+    others = rule == "half_pixel_symmetric" or axis.length == axis.target
+    if is_recording() and not (bool(safe.all()) and (whole or not others)):
+        message = "which entries it copies depends on rounding, so it has no linear bounds"
+        raise UnsupportedOperatorError(message)
+    return torch.from_numpy(found)
 
 
 def _kernel(t: Tensor, mode: str, a: float) -> Tensor:
@@ -125,10 +163,7 @@ def weights(axis: Axis, sampling: Sampling) -> Tensor:
 def _resampled(x: Tensor, position: int, axis: Axis, sampling: Sampling) -> Tensor:
     """``x`` with one axis resampled."""
     if sampling.mode == "nearest":
-        source = source_coordinates(axis, sampling.coordinates)
-        place = _nearest(source, sampling.nearest_mode, axis.scale)
-        entries = place.clamp(0, axis.length - 1).to(torch.int64)
-        return x.index_select(position, entries.to(x.device))
+        return x.index_select(position, _nearest(axis, sampling).to(x.device))
     if sampling.mode not in {"linear", "cubic"}:
         message = f"Resize has no mode {sampling.mode!r}"
         raise ModelFileError(message)

@@ -554,7 +554,7 @@ def _minimum(build: NetworkBuilder, x: Value, y: Value) -> Symbol:
 def _limited(build: NetworkBuilder, x: Symbol) -> Symbol:
     """``x``, whose limit may be off by the further roundings of the current operation.
 
-    Where such an error changes anything the limit is what is left, so it is relative to that.
+    Where such an error changes anything the output is the limit, and the error relative to it.
     """
     from ..relaxations import relaxation
 

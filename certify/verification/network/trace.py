@@ -46,6 +46,9 @@ def traced(
                 module = make_fx(torch.func.functionalize(plain))(x)
             module.graph.eliminate_dead_code(_has_effect)  # such as the places of maxima
             return module, x
+    except UnsupportedOperatorError as error:
+        where = noted_source(error)
+        raise UnsupportedOperatorError(f"{where}: {error}" if where else str(error)) from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         message = f"which operations the network performs depends on the image: {reason}"

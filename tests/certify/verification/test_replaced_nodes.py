@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_models as om
@@ -14,7 +14,7 @@ from robcert.certify.verification.outcome import Arithmetic
 from robcert.certify.verification.prover import Prover
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -90,8 +90,8 @@ GIVEN = {
 def prover_of(
     folder: Path,
     nodes: Sequence[NodeProto],
+    weights: Mapping[str, NDArray[Any]],
     arithmetic: Arithmetic = Arithmetic.FLOAT32,
-    **weights: NDArray[np.generic],
 ) -> Prover:
     made = om.model(
         [om.node("Flatten", "x", "flat"), *nodes],
@@ -108,10 +108,10 @@ def test_products_with_weights_stored_as_integers_have_no_float32_certificate(
     tmp_path: Path, name: str
 ) -> None:
     """ONNX Runtime replaces them by MatMulNBits, which rounds the other factor to 8 bits."""
-    given = {"q": WHOLE, "step": STEP, "rows": np.array([1, 1, 4])}
+    given: dict[str, NDArray[Any]] = {"q": WHOLE, "step": STEP, "rows": np.array([1, 1, 4])}
     with pytest.raises(UnsupportedOperatorError, match=r"'y_node' .* stored as integers"):
-        prover_of(tmp_path, BY_INTEGERS[name], **given)
-    prover_of(tmp_path, BY_INTEGERS[name], Arithmetic.REAL, **given)
+        prover_of(tmp_path, BY_INTEGERS[name], given)
+    prover_of(tmp_path, BY_INTEGERS[name], given, Arithmetic.REAL)
 
 
 def test_convolutions_with_weights_stored_as_integers_have_one(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_convolutions_with_weights_stored_as_integers_have_one(tmp_path: Path) -
         om.node("Conv", "x w", "found"),
         om.node("Flatten", "found", "y"),
     ]
-    prover_of(tmp_path, nodes, q=WHOLE.reshape(12, 1, 1, 1), step=STEP)
+    prover_of(tmp_path, nodes, {"q": WHOLE.reshape(12, 1, 1, 1), "step": STEP})
 
 
 @pytest.mark.parametrize("name", PADDED)
@@ -129,10 +129,10 @@ def test_zeros_that_a_maximum_may_leave_out_have_no_float32_certificate(
 ) -> None:
     """ONNX Runtime merges the padding into that of the pooling, which is below all numbers."""
     with pytest.raises(UnsupportedOperatorError, match=r"'most_node' .* zeros of a padding"):
-        prover_of(tmp_path, PADDED[name], **GIVEN)
-    prover_of(tmp_path, PADDED[name], Arithmetic.REAL, **GIVEN)
+        prover_of(tmp_path, PADDED[name], GIVEN)
+    prover_of(tmp_path, PADDED[name], GIVEN, Arithmetic.REAL)
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_padding_that_cannot_be_the_maximum_alone_has_one(tmp_path: Path, name: str) -> None:
-    prover_of(tmp_path, HARMLESS[name], **GIVEN)
+    prover_of(tmp_path, HARMLESS[name], GIVEN)
