@@ -93,6 +93,16 @@ def decide_audit(
     gates: Sequence[AnyGate], store: ResultStore, summary: AuditSummary
 ) -> tuple[Decision, ...]:
     """The decisions on the gates of the audit that ran last, which are stored in its record."""
+    decisions = _decisions(gates, store, summary) if gates else ()
+    audit = last_audit(store)
+    if audit is not None:
+        audit.set_attributes(**{ATTRIBUTE: [decision.to_json() for decision in decisions]})
+    return decisions
+
+
+def _decisions(
+    gates: Sequence[AnyGate], store: ResultStore, summary: AuditSummary
+) -> tuple[Decision, ...]:
     found, record = findings_of(store), audit_record(store)
     reading = summary.readings.get("linearity")
     linearity = reading.summary if reading is not None else None
@@ -102,16 +112,12 @@ def decide_audit(
         {part: why for part, why in summary.not_available.items() if part != INSPECTION},
     )
     paths = ("clean", *record["keys"].values())
-    decisions = tuple(
+    return tuple(
         decide_regression(gate, store, paths, found.cut_off)
         if isinstance(gate, RegressionGate)
         else decide(gate, evidence)
         for gate in gates
     )
-    audit = last_audit(store)
-    if audit is not None:
-        audit.set_attributes(**{ATTRIBUTE: [decision.to_json() for decision in decisions]})
-    return decisions
 
 
 def recorded(store: ResultStore) -> tuple[Decision, ...]:
