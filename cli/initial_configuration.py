@@ -42,7 +42,7 @@ class Entry:
     Attributes:
         key: the key.
         value: its value; None for a key that the user has to fill in.
-        comment: what the reader must know, after the value.
+        comment: where the value is from, or what to do about it.
         off: whether the line is a comment, as a proposal.
     """
 
@@ -166,7 +166,7 @@ class Search:
         )
 
     def _choice(self, question: str, choices: Sequence[str]) -> tuple[str, str]:
-        """One of ``choices`` with a comment: asked for, the only one, or the first."""
+        """One of ``choices`` with a comment: the answer, the only one, or the first."""
         if len(choices) == 1:
             return choices[0], f"{GUESSED}: the only one that was found"
         if self.ask is not None:

@@ -1,6 +1,6 @@
 """The audit: the session with its input checks, the registry, the profiles, the verdict."""
 
-from .analysis import AuditSummary, analyse, summarise
+from .analysis import AuditSummary, Stage, analyse, summarise
 from .clean import CleanSummary
 from .clean import analyse as analyse_clean
 from .clean import summarise as summarise_clean
@@ -54,6 +54,7 @@ __all__ = [
     "Section",
     "SessionContext",
     "SessionRequest",
+    "Stage",
     "Summary",
     "analyse",
     "analyse_clean",

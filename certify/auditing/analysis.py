@@ -22,7 +22,7 @@ from .tables import inspection_table, not_available_table
 from .verdict import AuditVerdict, verdict_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup, ResultStore
@@ -81,7 +81,33 @@ class AuditSummary:
         return {"not_available": self.not_available[part]}
 
 
-def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The part of an audit that starts now.
+
+    Attributes:
+        name: its name.
+        place: its place among the parts that run, from 1.
+        coming: names of the parts after it.
+    """
+
+    name: str
+    place: int
+    coming: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of parts that run."""
+        return self.place + len(self.coming)
+
+
+def analyse(
+    session: Session,
+    settings: AuditSettings,
+    *,
+    command: str = "",
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+) -> str:
     """Run the parts that ``settings`` name; path of the group that records what was done.
 
     A part is recorded as not available, with the reason, if the model does not have what it needs
@@ -92,6 +118,7 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
         session: model, images, results file.
         settings: settings of every part.
         command: the command line, recorded so that the report can print it.
+        on_stage: function that is called when a part starts.
     """
     path = clean.analyse(session)
     known = session.store.model.get("doubts")
@@ -103,7 +130,9 @@ def analyse(session: Session, settings: AuditSettings, *, command: str = "") -> 
     unfinished = _cut_off(session, "clean", path)
     seconds = _seconds(group)
     parts = [(row.name, row.part) for row in ANALYSES if row.part and row.name in settings.parts]
-    for name, part in sorted(parts, key=lambda entry: entry[1].rank):
+    parts.sort(key=lambda entry: entry[1].rank)
+    for place, (name, part) in enumerate(parts, 1):
+        on_stage(Stage(name, place, tuple(later for later, _ in parts[place:])))
         if session.out_of_time:
             reasons[name] = "the time budget was used up before it started"
             unfinished[name] = "not started"

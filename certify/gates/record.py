@@ -13,7 +13,7 @@ from robcert.certify.store import ResultStore
 
 from .catalogue import CLEAN, NUMBERS, Evidence, Unit
 from .decisions import decide
-from .gate import AnyGate, Decision, Gate, Outcome, RegressionGate, Relation, Side
+from .gate import AnyGate, Decision, Gate, Outcome, RegressionGate, Relation, Side, Value
 from .grammar import Reader
 from .offered import of_audit
 from .regression import decide_regression, require_baseline
@@ -93,6 +93,16 @@ def decide_audit(
     gates: Sequence[AnyGate], store: ResultStore, summary: AuditSummary
 ) -> tuple[Decision, ...]:
     """The decisions on the gates of the audit that ran last, which are stored in its record."""
+    decisions = _decisions(gates, store, summary) if gates else ()
+    audit = last_audit(store)
+    if audit is not None:
+        audit.set_attributes(**{ATTRIBUTE: [decision.to_json() for decision in decisions]})
+    return decisions
+
+
+def _decisions(
+    gates: Sequence[AnyGate], store: ResultStore, summary: AuditSummary
+) -> tuple[Decision, ...]:
     found, record = findings_of(store), audit_record(store)
     reading = summary.readings.get("linearity")
     linearity = reading.summary if reading is not None else None
@@ -102,16 +112,12 @@ def decide_audit(
         {part: why for part, why in summary.not_available.items() if part != INSPECTION},
     )
     paths = ("clean", *record["keys"].values())
-    decisions = tuple(
+    return tuple(
         decide_regression(gate, store, paths, found.cut_off)
         if isinstance(gate, RegressionGate)
         else decide(gate, evidence)
         for gate in gates
     )
-    audit = last_audit(store)
-    if audit is not None:
-        audit.set_attributes(**{ATTRIBUTE: [decision.to_json() for decision in decisions]})
-    return decisions
 
 
 def recorded(store: ResultStore) -> tuple[Decision, ...]:
@@ -124,23 +130,52 @@ def recorded(store: ResultStore) -> tuple[Decision, ...]:
     entries = [] if audit is None else audit.attribute(ATTRIBUTE, [])
     try:
         return tuple(_decision(dict(entry)) for entry in entries)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         message = f"{store.path}: the gates of the audit are not as robcert writes them: {error}"
         raise StoreError(message, hint="run the audit again") from None
 
 
 def _decision(entry: dict[str, Any]) -> Decision:
-    """The decision that ``entry`` is the JSON of."""
-    entry.pop("passed")
-    kind, side = entry.pop("kind"), entry.pop("side")
-    outcome, relation = Outcome(entry.pop("outcome")), Relation(entry.pop("relation"))
+    """The decision that ``entry`` is the JSON of.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: it is not that of one.
+    """
+    kind, side = entry["kind"], entry["side"]
     return Decision(
+        gate=_text(entry["gate"]),
+        name=_text(entry["name"]),
         kind=None if kind is None else Kind(kind),
+        radius=_number(entry["radius"]),
+        value=_value(entry["value"]),
+        lower=_number(entry["lower"]),
+        upper=_number(entry["upper"]),
+        level=_number(entry["level"]),
         side=None if side is None else Side(side),
-        outcome=outcome,
-        relation=relation,
-        **entry,
+        relation=Relation(entry["relation"]),
+        threshold=_threshold(entry["threshold"]),
+        outcome=Outcome(entry["outcome"]),
+        reason=_text(entry["reason"]),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        message = f"{value!r:.40} is not text"
+        raise TypeError(message)
+    return value
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _value(value: Any) -> Value | None:
+    return value if isinstance(value, str) else _number(value)
+
+
+def _threshold(value: Any) -> Value:
+    return value if isinstance(value, str) else float(value)
 
 
 def _require_enough(gate: Gate, count: int) -> None:

@@ -291,6 +291,7 @@ class ResultStore(ResultFile):
             }
             write_attributes(place, attributes)
             create_table(place, schema, rows, sizes)
+        del self._all_tables
         self._begun = True
         return AnalysisGroup(self, path)
 
@@ -308,12 +309,11 @@ class ResultStore(ResultFile):
 
         The number is 0 in files of versions that had none; the time orders these.
         """
-        tables = self._found_tables() if self.file.writable else self._unchanging_tables
-        return [where for schema, where in tables if schema_name in (None, schema)]
+        return [where for schema, where in self._all_tables if schema_name in (None, schema)]
 
     @cached_property
-    def _unchanging_tables(self) -> list[tuple[str, tuple[int, str, str]]]:
-        """:meth:`_found_tables` of a file that is only read."""
+    def _all_tables(self) -> list[tuple[str, tuple[int, str, str]]]:
+        """:meth:`_found_tables`, which only :meth:`_created` changes: nobody else writes a file."""
         return self._found_tables()
 
     def _found_tables(self) -> list[tuple[str, tuple[int, str, str]]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,16 +15,22 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from robcert.certify.auditing import Stage
+
 QUIET_SECONDS = 2.0
 """Shorter tasks are not shown."""
 PLAIN_SECONDS = 30.0
 """Seconds between lines where stderr is a file or a pipe."""
+PARTS = "parts of the audit"
+"""Name of the bar of all parts."""
 
 
 class TerminalProgress:
     """Display of the progress of analyses; a context manager.
 
-    On a terminal: one bar per task. Elsewhere: a line every half minute. With --quiet: nothing.
+    On a terminal: one bar per task, and above them one of the parts of an audit. Elsewhere: a line
+    where a part takes longer than a moment, and one every half minute, whether or not the task
+    reports anything. With --quiet: nothing.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -31,7 +39,25 @@ class TerminalProgress:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, tuple[float, int]] = {}
-        self._spoken = time.monotonic()
+        self._started = time.monotonic()
+        self._stage: Stage | None = None
+        self._announced = True
+        self._state = ""
+        self._ended = threading.Event()
+
+    def start_stage(self, stage: Stage) -> None:
+        """Show that a part of an audit starts."""
+        self._stage, self._announced, self._state = stage, False, ""
+        self._begun.clear()  # tasks of the same name are others in each part
+        if self._bars is not None:
+            self._show_stage()
+
+    def end_stages(self) -> None:
+        """Remove the display of the parts of an audit; the last one is done."""
+        self._stage, self._announced, self._state = None, True, ""
+        if self._bars is not None and PARTS in self._tasks:
+            self._bars.remove_task(self._tasks.pop(PARTS))
+            self._bars.refresh()
 
     def __call__(self, task: str, done: int, total: int) -> None:
         """Show ``done`` of ``total`` units of ``task``."""
@@ -41,28 +67,67 @@ class TerminalProgress:
         now = time.monotonic()
         began, at_start = self._begun.setdefault(task, (now, done))
         if done >= total and task not in self._tasks:
+            self._state = ""
             return
+        rate = (done - at_start) / (now - began) if now > began else 0.0
+        left = f", about {(total - done) / rate:.0f} s left" if rate > 0 else ""
+        self._state = f"{task}: {done} of {total}{left}"
         if now - began < QUIET_SECONDS and task not in self._tasks:
             return
         if self._terminal:
             self._show_bar(task, done, total)
-        elif now - self._spoken > PLAIN_SECONDS:
-            self._spoken = now
-            rate = (done - at_start) / (now - began)
-            left = f", about {(total - done) / rate:.0f} s left" if rate > 0 else ""
-            sys.stderr.write(f"{task}: {done} of {total}{left}\n")
+        elif not self._announced:
+            self._write(self._announcement())
+
+    def _announcement(self) -> str:
+        """What is being done and what comes."""
+        self._announced = True
+        if self._stage is None:
+            return ""
+        coming = ", ".join(self._stage.coming)
+        then = f"; then {coming}" if coming else "; the last one"
+        return f"{self._stage.name}: part {self._stage.place} of {self._stage.total}{then}"
+
+    def _write_now_and_then(self) -> None:
+        """Write a line every half minute until the end; in a thread of its own."""
+        while not self._ended.wait(PLAIN_SECONDS):
+            announced = "" if self._announced else self._announcement()
+            stage = f"{self._stage.name}, " if self._stage is not None else ""
+            so_far = f"{time.monotonic() - self._started:.0f} s so far"
+            with contextlib.suppress(OSError, ValueError):  # stderr is closed
+                self._write(announced)
+                self._write(f"{stage}{self._state or 'working'}; {so_far}")
+
+    def _write(self, line: str) -> None:
+        if line:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     def _show_bar(self, task: str, done: int, total: int) -> None:
         if self._bars is None:
             self._bars = _bars()
             self._bars.start()
+            self._show_stage()
         if task not in self._tasks:
             self._tasks[task] = self._bars.add_task(task, total=total)
         self._bars.update(self._tasks[task], completed=done, total=total)
         if done >= total:
             self._bars.remove_task(self._tasks.pop(task))
 
+    def _show_stage(self) -> None:
+        """Show the part of the audit as a bar above those of its tasks."""
+        if self._bars is None or self._stage is None:
+            return
+        stage, text = self._stage, self._announcement()
+        if PARTS not in self._tasks:
+            self._tasks[PARTS] = self._bars.add_task(text, total=stage.total)
+        self._bars.update(
+            self._tasks[PARTS], description=text, completed=stage.place - 1, total=stage.total
+        )
+
     def __enter__(self) -> TerminalProgress:
+        if not (self._quiet or self._terminal):
+            threading.Thread(target=self._write_now_and_then, daemon=True).start()
         return self
 
     def __exit__(
@@ -71,6 +136,7 @@ class TerminalProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
         if self._bars is not None:
             self._bars.stop()
 

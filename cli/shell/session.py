@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """An open session of a command, with its options."""
+    """An open session of a command, with its options and the display of its progress."""
 
     session_context: SessionContext
     options: AnalysisOptions
+    progress: TerminalProgress
 
     @property
     def session(self) -> Session:
@@ -143,7 +144,7 @@ def command_context(options: AnalysisOptions) -> Iterator[CommandContext]:
         ) as context,
     ):
         try:
-            yield CommandContext(context, options)
+            yield CommandContext(context, options, progress)
         finally:
             remember_saved(context.session.store.has_rows)
 

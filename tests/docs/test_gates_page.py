@@ -17,9 +17,10 @@ RADII = (2 / 255, 8 / 255)
 
 
 def test_every_number_is_described() -> None:
+    table = PAGE[PAGE.index("| number | claim |") : PAGE.index("A gate keeps")]
     shown = {
         name.partition("@")[0]: (claim, interval == "yes")
-        for cell, claim, interval, _ in table_rows(PAGE[PAGE.index("| number | claim |") :])[1:]
+        for cell, claim, interval, _ in table_rows(table)[1:]
         if "`" in cell
         for name in code_of(cell)
     }

@@ -14,7 +14,7 @@ from robcert.certify.auditing.settings import AuditSettings
 from robcert.certify.core import Kind, Norm
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import InvalidParameterError, StoreError
-from robcert.certify.gates.gate import Decision, Outcome, RegressionGate
+from robcert.certify.gates.gate import Decision, Outcome, RegressionGate, Relation
 from robcert.certify.gates.record import decide_audit, recorded
 from robcert.certify.gates.regression import decide_regression, require_baseline
 from robcert.certify.gates.tables import failure
@@ -156,13 +156,48 @@ def test_a_baseline_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         require_baseline(RegressionGate("", tmp_path / "good.h5", 0.05), session, SETTINGS)
 
 
-def test_a_record_that_is_not_one_is_an_error_in_one_line(tmp_path: Path) -> None:
+WRITTEN = Decision(
+    gate="violations == 0",
+    name="violations",
+    kind=Kind.MEASURED,
+    radius=None,
+    value=0.0,
+    lower=None,
+    upper=None,
+    level=None,
+    side=None,
+    relation=Relation.EQUAL,
+    threshold=0.0,
+    outcome=Outcome.PASSED,
+)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"gate": ["x"]},
+        {"name": {}},
+        {"kind": "proven"},
+        {"value": [1]},
+        {"lower": "low"},
+        {"threshold": None},
+        {"threshold": 10**400},
+        {"outcome": 3},
+    ],
+)
+def test_a_record_that_is_not_one_is_an_error_in_one_line(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
     with results(tmp_path, "new") as store:
         audit(store, SETTINGS)
         assert recorded(store) == ()
-        store.existing("audit")[0].set_attributes(gates=[{"gate": "x"}])
-        with pytest.raises(StoreError, match="are not as robcert writes them"):
-            recorded(store)
+        group = store.existing("audit")[0]
+        group.set_attributes(gates=[WRITTEN.to_json()])
+        assert recorded(store) == (WRITTEN,)
+        for entries in ([WRITTEN.to_json() | changed], [changed], ["x"], 3):
+            group.set_attributes(gates=entries)
+            with pytest.raises(StoreError, match="are not as robcert writes them"):
+                recorded(store)
 
 
 def test_decisions_are_kept_in_the_record(tmp_path: Path) -> None:
