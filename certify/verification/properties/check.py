@@ -313,7 +313,8 @@ class _Check:
 
 
 def _prover(network: TensorFunction, settings: PropertySettings) -> ProvesStatements:
-    from ..prover import Prover, require_no_other_format
+    from ..prover import Prover
+    from ..requirements import require_no_other_format
 
     if settings.arithmetic is Arithmetic.FLOAT32:
         require_no_other_format(network.module.straight_through)
