@@ -13,7 +13,7 @@ from .ascent import (
     normalised,
     steepest,
 )
-from .batch_invariant import SameRows, softmax, whole_vectors
+from .batch_invariant import SameRows, softmax, unpadded_products, whole_vectors
 from .classes import NO_CLASS, classes_of
 from .gradients import saturated, value_and_gradient
 from .losses import (
@@ -71,6 +71,7 @@ __all__ = [
     "steepest",
     "stream_seed",
     "targeted_margin",
+    "unpadded_products",
     "value_and_gradient",
     "whole_vectors",
 ]

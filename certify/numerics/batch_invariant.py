@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import functools
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,8 +27,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from collections.abc import Callable, Iterator
 
 SMALL = 2**18
 """Largest number of entries of a matrix that is read once per image."""
@@ -36,6 +37,19 @@ LINE = 16
 
 ROWS = 96
 """Number of rows of a product with a larger matrix."""
+
+
+_unpadded: ContextVar[bool] = ContextVar("_unpadded", default=False)
+
+
+@contextmanager
+def unpadded_products() -> Iterator[None]:
+    """Products without columns of zeros, for a function that is recorded and not computed."""
+    token = _unpadded.set(True)
+    try:
+        yield
+    finally:
+        _unpadded.reset(token)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -54,7 +68,7 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
     if left.device.type != "cpu" or left.ndim < 2 or right.ndim < 2:
         return torch.matmul(left, right)
     if right.ndim > 2:
-        return _by_matrix(left, right)
+        return torch.matmul(left, right) if _unpadded.get() else _by_matrix(left, right)
     return linear(left, right.t()) if left.ndim == 2 else _by_image(left, right)
 
 
@@ -97,12 +111,16 @@ def _short(left: Tensor, right: Tensor) -> tuple[int, int]:
     Without these each matrix of a batch begins elsewhere in a line, also in the product and in its
     gradients.
     """
+    if _unpadded.get():
+        return 0, 0
     return -left.shape[-1] % LINE, -right.shape[-1] % LINE
 
 
 def _columns(x: Tensor, missing: int) -> Tensor:
     """``x`` in the order of its axes with so many columns of zeros after its own."""
-    return functional.pad(x, (0, missing)) if missing else x.contiguous()
+    if missing:
+        return functional.pad(x, (0, missing))
+    return x if _unpadded.get() else x.contiguous()
 
 
 class SameRows(TorchFunctionMode):

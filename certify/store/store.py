@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,6 +64,11 @@ such a node, because earlier versions took another."""
 
 class ResultStore(ResultFile):
     """Results of one model on one data set; a context manager."""
+
+    def __init__(self, file: SafeFile) -> None:
+        super().__init__(file)
+        self._tables_of: h5py.File | None = None  # the file whose tables are known
+        self._all_tables: list[tuple[str, tuple[int, str, str]]] = []
 
     @classmethod
     def open(cls, path: Path, *, model: ModelInfo, data: DataInfo, overwrite: bool = False) -> Self:
@@ -291,7 +295,6 @@ class ResultStore(ResultFile):
             }
             write_attributes(place, attributes)
             create_table(place, schema, rows, sizes)
-        del self._all_tables
         self._begun = True
         return AnalysisGroup(self, path)
 
@@ -309,12 +312,10 @@ class ResultStore(ResultFile):
 
         The number is 0 in files of versions that had none; the time orders these.
         """
+        file = self.file.hdf5  # another object after every change of structure
+        if self._tables_of is not file:
+            self._tables_of, self._all_tables = file, self._found_tables()
         return [where for schema, where in self._all_tables if schema_name in (None, schema)]
-
-    @cached_property
-    def _all_tables(self) -> list[tuple[str, tuple[int, str, str]]]:
-        """:meth:`_found_tables`, which only :meth:`_created` changes: nobody else writes a file."""
-        return self._found_tables()
 
     def _found_tables(self) -> list[tuple[str, tuple[int, str, str]]]:
         """Schema of every table, and what :meth:`_tables` tells of it."""

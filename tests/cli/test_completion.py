@@ -60,7 +60,7 @@ def test_the_lists_of_names_are_those_of_the_catalogues() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("robcert m", ["masking-check"]),
+        ("robcert m", ["masking-check", "merge"]),
         ("robcert audit --data fashion", ["fashion-mnist-2000", "fashion-mnist"]),
         ("robcert attack --attack apgd", ["apgd-ce", "apgd-dlr", "apgd-targeted"]),
         ("robcert attack --profile ", ["quick", "standard", "thorough"]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MODEL = {field.name for field in fields(shell.ModelOptions)}
 DATA = {field.name for field in fields(shell.DataOptions)}
-SELECTION = {"limit", "every", "indices"}
+SELECTION = {"limit", "every", "indices", "shard"}
 BALL = {"norm", "eps"}
 RUN = {"seed", "batch_size", "out", "overwrite", "allow_low_accuracy", "time_budget"}
 OUTPUT = {"as_json", "quiet", "debug", "config", "no_config"}

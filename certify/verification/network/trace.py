@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from robcert.certify.errors import UnsupportedOperatorError
 from robcert.certify.model import noted_source, recording
+from robcert.certify.numerics import unpadded_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def traced(
         return function(image)
 
     try:
-        with torch.no_grad(), recording():
+        with torch.no_grad(), recording(), unpadded_products():
             module = make_fx(plain)(x)
             if _writes_to_shared(module):
                 # in-place operations, of views too, become operations that return a new tensor

@@ -196,7 +196,7 @@ def test_branch_and_bound_goes_on_from_optimised_slopes(monkeypatch: pytest.Monk
         asked.append(method)
         return propagate(*given, method=method, **more)
 
-    monkeypatch.setattr("robcert.certify.verification.prover.propagate", counted)
+    monkeypatch.setattr("robcert.certify.verification.statement_task.propagate", counted)
     resumed = 0
     for seed in range(6):
         prover, x, y = net(seed)
