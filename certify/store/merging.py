@@ -165,8 +165,12 @@ class _Rows:
             new = ~taken[position[finished]]
             taken[position[finished]] = True
             found.append((finished, position[finished], new))
-        finished, places, new = zip(*found, strict=True)
-        return cls(n, finished, places, new)
+        return cls(
+            n,
+            tuple(finished for finished, _, _ in found),
+            tuple(place for _, place, _ in found),
+            tuple(new for _, _, new in found),
+        )
 
     @property
     def held(self) -> NDArray[np.bool_]:

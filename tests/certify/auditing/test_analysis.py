@@ -291,6 +291,7 @@ def test_profiles_change_effort_only() -> None:
         assert settings.attack.norm is Norm.L2
 
 
+@pytest.mark.slow
 def test_a_crossing_is_counted_and_listed(tmp_path: Path) -> None:
     """A staircase has no slope: its L-bound is infinite, and a wrong claim is found by search."""
 

@@ -61,6 +61,7 @@ def test_the_audit_that_ran_last_counts_for_everyone(tmp_path: Path) -> None:
     assert norm_in(" ".join(as_json["summary"]["verdict"]["sentences"])) == "linf"
 
 
+@pytest.mark.slow
 def test_files_without_a_count_take_the_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from command_line import robcert
 
 from robcert.certify.auditing.open import bundled
@@ -20,6 +21,7 @@ FEW = ("--model", bundled("fashion-honest.onnx"), "--limit", "3", "--norm", "l2"
 BOUNDS = ("--eps", "0.5", "--profile", "quick", "--blocks", "30", "--block-size", "2")
 
 
+@pytest.mark.slow
 def test_charts_of_two_analyses_under_one_title_are_one_figure(tmp_path: Path) -> None:
     path = tmp_path / "r.h5"
     for command in (
