@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from command_line import robcert
 from places import FIXTURES
 
@@ -16,8 +17,6 @@ from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 MODEL = FIXTURES / "fashion-honest.onnx"
 
