@@ -100,6 +100,13 @@ def test_numbers_are_those_of_the_summaries(made: Attacked) -> None:
         found = findings_of(store)
     numbers = {number.full_name: number for number in main_numbers(found)}
     assert numbers["clean_accuracy"].value == pytest.approx(5 / 6)
+    proofs = found.verification
+    assert proofs is not None
+    assert len(proofs.certified_accuracy) > 0
+    for proven in proofs.certified_accuracy:
+        number = numbers[f"verified_accuracy@{pixel(proven.epsilon)}"]
+        stated = (number.value, number.lower, number.upper, number.n)
+        assert stated == (proven.value, proven.lower, proven.upper, proven.n)
     attack = found.attack
     assert attack is not None
     assert len(attack.robust_accuracy) > 0
@@ -141,7 +148,8 @@ def test_the_card_of_the_bill_has_intervals_where_there_are_some(
         entry.upper,
     ]
     assert metric["slice"].startswith("attacked: ")
-    assert "confidenceInterval" not in metrics["verified_accuracy@0.001"]
+    assert "confidenceInterval" in metrics["verified_accuracy@0.001"]
+    assert "confidenceInterval" not in metrics["median_distance"]
     assert card["considerations"]["technicalLimitations"]
 
 
