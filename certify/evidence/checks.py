@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import audit_record
 from robcert.certify.core import Kind
@@ -144,7 +144,7 @@ def checks_of(
         _estimated(found.ledger),
         _parity(store),
         _doubts(found),
-        _complete(found, record.get("not_available", {})),
+        _complete(found, record.get("not_available", {}), _unfinished(store, record, audited)),
     )
 
 
@@ -183,8 +183,8 @@ def _said(decision: Decision, images: int | None) -> str:
     value = value_found(decision)
     if not value or decision.outcome in (GateOutcome.UNDECIDED, GateOutcome.NOT_AVAILABLE):
         return said
-    of = "" if images is None else f" of {images} images"
-    return f"{said}: it is {value}{of}, {decision.kind}"
+    tested = "" if images is None else f", {images} images"
+    return f"{said} ({decision.kind}: {value}{tested})"
 
 
 def _masking(found: Findings) -> Iterator[Check]:
@@ -247,9 +247,19 @@ def _doubts(found: Findings) -> Check:
     return Check(DOUBT, "", Outcome.WARNED, lines)
 
 
-def _complete(found: Findings, not_available: dict[str, str]) -> Check:
+def _unfinished(store: ResultStore, record: dict[str, Any], audited: bool) -> list[str]:
+    """Tables of the last audit, or of a file without one, that a run left before its end."""
+    if not audited:
+        return []
+    paths = record["keys"].values() if record else store.tables
+    return [path.strip("/") for path in paths if not store.at(path).complete]
+
+
+def _complete(found: Findings, not_available: dict[str, str], unfinished: list[str]) -> Check:
     lacking = [f"{part}: {why}" for part, why in not_available.items() if why != EXCLUDED]
     ended = f"the time budget ended before {', '.join(found.cut_off)} did" if found.cut_off else ""
+    if not ended and unfinished:
+        ended = f"the run ended before {', '.join(unfinished)} did: run the same command again"
     lines = [line for line in (found.incomplete.rstrip(".") or ended, *lacking) if line]
     if not lines:
         return Check(COMPLETE, "", Outcome.PASSED, "every requested part has its numbers")

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attacked_files import attacked
+from attacked_files import attacked, write_inputs
+from command_line import robcert
 from junitparser import JUnitXml
 from published_schemas import violations
 from summaries import blank, findings, masking
@@ -49,6 +50,7 @@ from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from robcert.certify.auditing.verdict import Findings
 
@@ -125,7 +127,7 @@ def test_a_gate_tells_number_interval_images_and_claim(store: ResultStore) -> No
         assert upper is not None
         limits = f"[{100 * lower:.1f}, {100 * upper:.1f}]"
         assert found.attack is not None
-        stated = f": it is {100 * value:.4g} % {limits} of {found.attack.n} images, {decision.kind}"
+        stated = f" ({decision.kind}: {100 * value:.4g} % {limits}, {found.attack.n} images)"
         assert checks_of(store, found, [decision])[0].message.endswith(stated)
 
 
@@ -194,6 +196,22 @@ def test_doubts_and_parts_that_are_lacking_are_warnings(store: ResultStore) -> N
     assert outcome(store, COMPLETE, findings(incomplete="Incomplete: x.")) is Outcome.WARNED
     assert outcome(store, COMPLETE, findings()) is Outcome.PASSED
     assert outcome(store, PARITY, findings()) is Outcome.PASSED
+
+
+def test_a_table_that_a_run_left_before_its_end_is_named(tmp_path: Path) -> None:
+    made = write_inputs(tmp_path)
+    command = ("attack", *made.inputs, "--profile", "quick", "--allow-low-accuracy")
+    checked = {}
+    for budget in ("0.001s", "600s"):
+        ended = robcert(*command, "--time-budget", budget, "--out", made.results)
+        assert ended.status == 0, ended.stderr
+        with ResultStore.read(made.results) as left:
+            (table,) = left.existing("attack")
+            every = checks_of(left, findings_of(left))
+            (checked[budget],) = (one for one in every if one.rule == COMPLETE)
+    assert checked["0.001s"].outcome is Outcome.WARNED
+    assert table.path.strip("/") in checked["0.001s"].message
+    assert checked["600s"].outcome is Outcome.PASSED
 
 
 def checks() -> tuple[Check, ...]:
