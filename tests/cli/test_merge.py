@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from attacked_files import attacked as attacked_file
 from attacked_files import write_inputs
 from command_line import robcert
 from stripes import stripes
@@ -107,6 +108,23 @@ def test_what_cannot_be_joined_is_one_line(folder: Path) -> None:
     assert "has no attack/" in ended.stderr
     assert len(ended.stderr.splitlines()) == 2
     assert not (folder / "c.h5").exists()
+
+
+def test_files_with_different_columns_are_one_line(tmp_path: Path) -> None:
+    """An earlier version stored no checksums, for instance."""
+    made = attacked_file(tmp_path, "--indices", "0-2")
+    older = tmp_path / "older.h5"
+    made.results.rename(older)
+    made = attacked_file(tmp_path, "--indices", "3-5")
+    with h5py.File(older, "r+") as file:
+        (table,) = file["attack"].values()
+        del table[CHECKSUM]
+    for order in ((older, made.results), (made.results, older)):
+        ended = robcert("merge", *order, "--out", tmp_path / "all.h5")
+        assert ended.status == 2
+        assert "one alone has the column checksum in attack/" in ended.stderr
+        assert ended.stderr.count("\n") == 2
+        assert not (tmp_path / "all.h5").exists()
 
 
 def test_gates_of_a_configuration_are_those_of_all_images(
