@@ -198,7 +198,7 @@ def test_a_results_file_that_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    (
+    [
         "--indices",
         "--shard",
         "--time-budget",
@@ -206,7 +206,7 @@ def test_a_results_file_that_is_not_there() -> None:
         "--memory-limit",
         "--mean",
         "--range",
-    ),
+    ],
 )
 def test_an_empty_text_is_not_an_option_that_is_left_out(option: str) -> None:
     """A job with an unset variable would test all images, or run without a limit."""

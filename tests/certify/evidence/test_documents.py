@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import pytest
 from attacked_files import write_inputs
 from command_line import robcert
@@ -18,6 +20,7 @@ from robcert.certify.evidence.model_card import model_index
 from robcert.certify.evidence.numbers import main_numbers
 from robcert.certify.evidence.statement import statement
 from robcert.certify.evidence.yaml_text import yaml_text
+from robcert.certify.hdf5 import CHECKSUM
 from robcert.certify.store.store import ResultStore
 from robcert.certify.tables.wording import pixel
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from attacked_files import Attacked
 
 CLEAN = "threshold: clean_accuracy"
+FOREIGN = "<script> `x` \x1b[31m\n# H"
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +190,26 @@ def test_the_model_card_begins_with_its_metadata(made: Attacked, folder: Path) -
 )
 def test_yaml_of_plain_values(value: dict[str, Any], text: str) -> None:
     assert yaml_text(value) == text
+
+
+def test_no_text_of_a_file_is_markup_in_a_page(made: Attacked, tmp_path: Path) -> None:
+    """Every text of the header, of the model and of the data set is one that a stranger wrote."""
+    foreign, out = tmp_path / "foreign.h5", tmp_path / "evidence"
+    shutil.copyfile(made.results, foreign)
+    with h5py.File(foreign, "r+") as file:
+        for place, names in (("/", ["robcert_version"]), ("model", ["sha256", "file"])):
+            for name in names:
+                file[place].attrs[name] = FOREIGN
+        file["data"].attrs["name"] = FOREIGN
+        for place in ("model", "data"):
+            del file[place].attrs[CHECKSUM]
+    ended = robcert("evidence", foreign, "--out", out, "--counter-examples")
+    assert ended.status == 0, ended.stderr
+    for page in (out / CARD, out / "counter-examples" / "README.md"):
+        text = page.read_text(encoding="utf-8").split("\n---\n")[-1]
+        assert "script" in text
+        for raw in ("<script>", "`x`", "\n# H", "\x1b"):
+            assert raw not in text
 
 
 def test_the_same_results_give_the_same_files(made: Attacked, tmp_path: Path) -> None:
