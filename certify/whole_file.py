@@ -20,19 +20,25 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk, a used-up quota and a limit on the size of files."""
 
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of results files."""
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write ``content`` to a temporary file, then rename it to ``path``: all of it or nothing.
 
     Missing folders are created. A device or pipe is written directly.
 
     Raises:
-        OutputError: the file cannot be written; nothing of it is left, nor of these folders.
+        OutputError: the file cannot be written; nothing of it is left, nor of these folders. Or it
+            would replace a results file, in which hours of work may be.
     """
     with output_errors(path), _folders_of(path):
         if path.exists() and not path.is_file():
             path.write_bytes(content)
             return
         target = path.resolve()  # a link stays one
+        _require_no_results(path)
         temporary = target.with_name(target.name + PARTIAL)
         try:
             temporary.write_bytes(content)
@@ -40,6 +46,22 @@ def write_whole(path: Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _require_no_results(path: Path) -> None:
+    """Raise if there is an HDF5 file at ``path``.
+
+    Raises:
+        OutputError: there is one.
+        OSError: the file that is there cannot be read.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            return
+    message = f"{path} is an HDF5 file, such as a results file, and is not replaced"
+    raise OutputError(message, hint="name another file")
 
 
 @contextlib.contextmanager

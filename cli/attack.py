@@ -155,6 +155,7 @@ def attack(
         ExtraTests(source, source_attack, corruption),
         suite_wanted=bool(fail_under),
     )
+    checks.left_to_all_images(options, {"fail-under": fail_under})
     gates = checks.fail_under_gates(fail_under, of_attack(options.norm, plan.epsilons))
     require_plot(plot, plan)
     require_check_files(options)

@@ -90,7 +90,9 @@ def audit(
         parts=selected(tuple(only or ()), tuple(skip or ())),
     )
     typed = checks.TypedGates(gate or (), fail_under or (), strict, source_of("gates"))
-    gates = checks.gates_of_audit(typed, settings)
+    given = {"gates": gate, "fail-under": fail_under, "strict": strict}
+    left = checks.left_to_all_images(options, given)
+    gates = () if left else checks.gates_of_audit(typed, settings)
     require_check_files(options)
     with command_context(options) as context:
         require_possible(gates, context.session)

@@ -46,7 +46,8 @@ def masking_check(
         norm=options.norm,
         epsilon=one_epsilon(options),
     )
-    gates = (masking_gate(),) if strict else ()
+    left = checks.left_to_all_images(options, {"strict": strict})
+    gates = (masking_gate(),) if strict and not left else ()
     require_check_files(options)
     with command_context(options) as context:
         session, request = context.session, context.session_context.request

@@ -129,6 +129,7 @@ def verify(
     require_no_answers(answers)
     require_proof_file(options, save_proof)
     settings = _settings(options, budget, method, arithmetic, save_images=save_images)
+    checks.left_to_all_images(options, {"fail-under": fail_under})
     gates = checks.fail_under_gates(fail_under, of_verification(settings))
     require_check_files(options)
     checks.enforce(_verified(options, settings, gates, plot, save_proof))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import audit_record
 from robcert.certify.core import Kind
-from robcert.certify.gates import failure
+from robcert.certify.gates import Outcome as GateOutcome
+from robcert.certify.gates import failure, value_found
 from robcert.certify.masking import MaskingVerdict
 from robcert.certify.tables import decimal, percent, pixel
+
+from .numbers import main_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +54,8 @@ class Check:
     Attributes:
         rule: its kind.
         subject: what tells it from other checks of its rule, such as ``robust_accuracy@8/255``;
-            it does not depend on thresholds and values. Empty where a rule has one check.
+            it does not depend on values, and on a threshold only where several gates are on one
+            number. Empty where a rule has one check.
         outcome: how it ended.
         message: one sentence without a full stop.
     """
@@ -133,13 +138,13 @@ def checks_of(
     record = audit_record(store) if audited else {}
     gated = any(decision.name == "masking" for decision in decisions)
     return (
-        *map(_gate, decisions),
+        *_gates(decisions, found),
         *(() if gated else _masking(found)),
         _certified(found.ledger),
         _estimated(found.ledger),
         _parity(store),
         _doubts(found),
-        _complete(found, record.get("not_available", {})),
+        _complete(found, record.get("not_available", {}), _unfinished(store, record, audited)),
     )
 
 
@@ -150,16 +155,36 @@ def worst(checks: tuple[Check, ...]) -> Outcome:
     return next((outcome for outcome in order if outcome in outcomes), Outcome.PASSED)
 
 
-def _gate(decision: Decision) -> Check:
-    """The check of one gate; a gate on the verdict is the masking check that must be clear."""
-    outcome = Outcome.PASSED if decision.passed else Outcome.FAILED
-    said = f"{decision.gate} holds" if decision.passed else failure(decision)
+def _gates(decisions: Sequence[Decision], found: Findings) -> Iterator[Check]:
+    """One check per gate; those on one number are told apart by the whole gate."""
+    images = {(one.name, one.radius): one.n for one in main_numbers(found)}
+    subjects = Counter(map(_subject, decisions))
+    for decision in decisions:
+        subject = _subject(decision)
+        outcome = Outcome.PASSED if decision.passed else Outcome.FAILED
+        message = _said(decision, images.get((decision.name, decision.radius)))
+        rule = GATE if subject else MASKING
+        alone = not subject or subjects[subject] == 1
+        yield Check(rule, subject if alone else decision.gate, outcome, message)
+
+
+def _subject(decision: Decision) -> str:
+    """The number of a gate with its radius; empty for the verdict of the masking check."""
     if decision.name == "masking":
-        return Check(MASKING, "", outcome, said)
-    place = "" if decision.radius is None else f"@{pixel(decision.radius)}"
-    if decision.passed and isinstance(decision.value, float):
-        said += f": it is {decision.value:.4g}"
-    return Check(GATE, f"{decision.name}{place}", outcome, said)
+        return ""
+    return decision.name + ("" if decision.radius is None else f"@{pixel(decision.radius)}")
+
+
+def _said(decision: Decision, images: int | None) -> str:
+    """How a gate ended, with the number, its interval, the images and the kind of claim."""
+    said = f"{decision.gate} holds" if decision.passed else failure(decision)
+    if decision.name == "regression":
+        return f"{said}: {decision.reason}" if decision.passed else said
+    value = value_found(decision)
+    if not value or decision.outcome in (GateOutcome.UNDECIDED, GateOutcome.NOT_AVAILABLE):
+        return said
+    tested = "" if images is None else f", {images} images"
+    return f"{said} ({decision.kind}: {value}{tested})"
 
 
 def _masking(found: Findings) -> Iterator[Check]:
@@ -222,9 +247,19 @@ def _doubts(found: Findings) -> Check:
     return Check(DOUBT, "", Outcome.WARNED, lines)
 
 
-def _complete(found: Findings, not_available: dict[str, str]) -> Check:
+def _unfinished(store: ResultStore, record: dict[str, Any], audited: bool) -> list[str]:
+    """Tables of the last audit, or of a file without one, that a run left before its end."""
+    if not audited:
+        return []
+    paths = record["keys"].values() if record else store.tables
+    return [path.strip("/") for path in paths if not store.at(path).complete]
+
+
+def _complete(found: Findings, not_available: dict[str, str], unfinished: list[str]) -> Check:
     lacking = [f"{part}: {why}" for part, why in not_available.items() if why != EXCLUDED]
     ended = f"the time budget ended before {', '.join(found.cut_off)} did" if found.cut_off else ""
+    if not ended and unfinished:
+        ended = f"the run ended before {', '.join(unfinished)} did: run the same command again"
     lines = [line for line in (found.incomplete.rstrip(".") or ended, *lacking) if line]
     if not lines:
         return Check(COMPLETE, "", Outcome.PASSED, "every requested part has its numbers")

@@ -12,6 +12,7 @@ import numpy as np
 
 from robcert.certify.data import is_name, load_images
 from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
+from robcert.certify.exports import escaped
 from robcert.certify.store import plain
 
 if TYPE_CHECKING:
@@ -222,10 +223,11 @@ def _manifest(store: ResultStore, chosen: CounterExamples) -> dict[str, Any]:
 
 
 def _page(store: ResultStore, chosen: CounterExamples) -> str:
+    digest = escaped(str(store.model["sha256"]))
     return f"""# Counter-examples
 
 {len(chosen.index)} adversarial images of the model with the SHA-256
-`{store.model["sha256"]}`, the nearest of each class that were found; distances in {chosen.norm},
+{digest}, the nearest of each class that were found; distances in {chosen.norm},
 pixel units of [0, 1]. Each was classified as another class when it was found, and nearer ones may
 exist.
 

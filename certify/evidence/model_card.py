@@ -26,12 +26,13 @@ def model_card(
 ) -> str:
     """Metadata between lines of ``---``, then the section *Robustness*."""
     sentences = "".join(f"- {escaped(sentence)}\n" for sentence in verdict.sentences)
-    version, data = store.header["robcert_version"], store.data["name"]
+    version, data = str(store.header["robcert_version"]), str(store.data["name"])
+    digest = str(store.model["sha256"])
     return (
         f"---\n{yaml_text(model_index(store, found))}---\n\n"
         f"## Robustness\n\n**{escaped(verdict.headline)}.**\n\n"
-        f"Measured by robcert {version} on {escaped(str(data))}; the audited file has the SHA-256 "
-        f"`{store.model['sha256']}`.\n\n"
+        f"Measured by robcert {escaped(version)} on {escaped(data)}; the audited file has the "
+        f"SHA-256 {escaped(digest)}.\n\n"
         f"{grid(numbers_table(found))}\n{escaped(CLAIMS)}\n\n"
         f"### What the numbers rest on\n\n{sentences}\n{grid(checks_table(checks))}"
     )

@@ -125,9 +125,11 @@ def _verified(found: Findings) -> Iterator[MainNumber]:
     proofs = found.verification
     if proofs is None:
         return
+    intervals = {one.epsilon: (one.lower, one.upper) for one in proofs.certified_accuracy}
     for bracket in sorted(proofs.robust_accuracy, key=lambda one: one.epsilon):
         title = "certified share, the model itself"
-        limits = (bracket.certified, NAN, NAN, proofs.n)
+        lower, upper = intervals.get(bracket.epsilon, (NAN, NAN))
+        limits = (bracket.certified, lower, upper, proofs.n)
         place = (proofs.norm, bracket.epsilon)
         yield MainNumber("verified_accuracy", title, Kind.CERTIFIED, *limits, *place)
 

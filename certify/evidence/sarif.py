@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from robcert.certify.visible import visible_line
 
-from .checks import RULES, Outcome
+from .checks import GATE, RULES, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,12 +102,15 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _result(check: Check, artifact: Artifact) -> dict[str, Any]:
-    text = visible_line(f"{check.message}. Required: {check.name}.")
+    message = check.message
+    if check.rule is not GATE:  # a gate states what is required; its name keeps its spelling
+        message = f"{message[:1].upper()}{message[1:]}. Required: {check.name}"
+    text = visible_line(f"{message}.")
     return {
         "ruleId": check.rule.id,
         "ruleIndex": RULES.index(check.rule),
         "level": LEVELS[check.outcome],
-        "message": {"text": text[:1].upper() + text[1:]},
+        "message": {"text": text},
         "locations": [
             {
                 "physicalLocation": {

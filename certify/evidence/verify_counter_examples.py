@@ -148,7 +148,7 @@ def _originals(images: dict[str, Any], model: Model, norm: str) -> str:
     near = int((measured <= images["distance"] * (1 + ROUNDING) + ROUNDING).sum())
     total = len(measured)
     return (
-        f"{right} of {total} unchanged images are classified correctly, and {near} of {total} "
+        f"{right} of {total} unchanged images get the class stated, and {near} of {total} "
         "distances are at most those recorded"
     )
 

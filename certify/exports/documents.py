@@ -95,4 +95,5 @@ def _beside(results: Path, form: ExportFormat, name: str) -> Path:
     """``r.h5`` and ``attack/linf`` make ``r-attack-linf.csv``."""
     ending = name.strip("/").replace("/", "-")
     stem = f"{results.stem}-{ending}" if ending else results.stem
-    return results.with_name(stem + EXTENSIONS[form])
+    beside = results.with_name(stem + EXTENSIONS[form])
+    return beside if beside != results else results.with_name(results.name + EXTENSIONS[form])

@@ -13,7 +13,7 @@ from .record import (
     require_possible,
     require_readable,
 )
-from .tables import failure, gates_table
+from .tables import failure, gates_table, value_found
 
 __all__ = [
     "CLEAN",
@@ -42,4 +42,5 @@ __all__ = [
     "require_baselines",
     "require_possible",
     "require_readable",
+    "value_found",
 ]

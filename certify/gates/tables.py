@@ -44,6 +44,14 @@ def failure(decision: Decision) -> str:
     return f"{name}{separator}{decision.reason}"
 
 
+def value_found(decision: Decision) -> str:
+    """The number of ``decision`` with its interval, as text; empty if there is none."""
+    if not isinstance(decision.value, float):
+        return ""
+    limits = "" if decision.lower is None else f" {_interval(decision)}"
+    return f"{_value(decision, decision.value)}{limits}"
+
+
 def _value(decision: Decision, value: Value | None) -> str:
     if value is None:
         return DASH

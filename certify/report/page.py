@@ -57,11 +57,17 @@ def write_report(results_file: Path, destination: Path | None = None) -> Path:
         StoreError: the file cannot be read or is not a results file.
         OutputError: the page cannot be written.
     """
-    target = destination or results_file.with_suffix(".html")
+    target = destination or _beside(results_file)
     with ResultStore.read(results_file) as store:
         page = render(store)
     write_whole(target, page.encode())
     return target
+
+
+def _beside(results_file: Path) -> Path:
+    """``r.h5`` makes ``r.html``; results that are named so themselves make ``r.html.html``."""
+    beside = results_file.with_suffix(".html")
+    return beside if beside != results_file else results_file.with_name(f"{beside.name}.html")
 
 
 def render(store: ResultStore) -> str:

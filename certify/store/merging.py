@@ -225,7 +225,8 @@ class _Merge:
             names = np.arange(max(len(table[COMPUTED.name]) for table in tables))
             positions = [np.arange(len(table[COMPUTED.name])) for table in tables]
         rows = _Rows.of(tables, positions, len(names))
-        joined, columns = self._target.create_group(path), _columns(tables[0])
+        columns = self._columns_of_all(path, tables)
+        joined = self._target.create_group(path)
         for name in columns:
             for at in self._column(joined, name, tables, rows):
                 which = f"{'image' if by_image else 'sample'} {names[at]}"
@@ -271,6 +272,21 @@ class _Merge:
             joined.create_dataset(name, data=values, fillvalue=first.fillvalue)
         _describe_like(first, joined[name])
         return np.array(differ, np.int64)
+
+    def _columns_of_all(self, path: str, tables: Sequence[h5py.Group]) -> list[str]:
+        """Columns of the tables at ``path``.
+
+        Raises:
+            StoreError: one file has a column that another lacks.
+        """
+        found = [_columns(table) for table in tables]
+        for store, names in zip(self._stores[1:], found[1:], strict=True):
+            if odd := sorted(set(names) ^ set(found[0])):
+                files = f"{self._stores[0].path} and {store.path}"
+                message = f"of {files} one alone has the column {odd[0]} in {path.strip('/')}"
+                hint = "they are of different versions of robcert: repeat the older run"
+                raise StoreError(message, hint=hint)
+        return found[0]
 
     def _contradiction(self, path: str, name: str, which: str) -> None:
         files = " and ".join(str(store.path) for store in self._stores)

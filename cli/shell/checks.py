@@ -10,13 +10,16 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from .echo import echo
+from .invocation import configured, source_of
+from .session import note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from robcert.certify.auditing import AuditSettings, Findings, Reading, Summary
     from robcert.certify.gates import AnyGate, Decision, Gate, Offered
 
+    from .options import AnalysisOptions
     from .session import CommandContext
 
 
@@ -35,6 +38,30 @@ class TypedGates:
     fail_under: Sequence[str] = ()
     strict: bool = False
     source: str = "--gate"
+
+
+def left_to_all_images(options: AnalysisOptions, given: Mapping[str, object]) -> bool:
+    """Whether the gates are those of the run on all images, because this one is on a shard.
+
+    A configuration file is the same for both, so a note says that its gates do not count yet.
+
+    Args:
+        options: the options of the run.
+        given: values of the options of gates, by key.
+
+    Raises:
+        InvalidParameterError: a gate was typed for a shard.
+    """
+    wanted = [key for key, value in given.items() if value]
+    if options.shard is None or not wanted:
+        return False
+    typed = [key for key in wanted if key not in configured().words]
+    if typed:
+        message = f"{source_of(typed[0])} is about all images, and --shard selects a part of them"
+        hint = "pass it to the same command without --shard, on the file of robcert merge"
+        raise InvalidParameterError(message, hint=hint)
+    note(options, "gates are left to the same command without --shard, on all images")
+    return True
 
 
 def gates_of_audit(typed: TypedGates, settings: AuditSettings) -> tuple[AnyGate, ...]:

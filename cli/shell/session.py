@@ -90,8 +90,8 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         data_root=options.data_root,
         limit=options.limit,
         every=options.every,
-        indices=values.positions(options.indices) if options.indices else (),
-        shard=values.shard(options.shard) if options.shard else None,
+        indices=values.positions(options.indices) if options.indices is not None else (),
+        shard=values.shard(options.shard) if options.shard is not None else None,
         norm=options.norm,
         epsilons=typed_epsilons(options),
         seed=options.seed,
@@ -104,7 +104,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         output=options.output,
         task=options.task,
         allow_low_accuracy=options.allow_low_accuracy,
-        seconds=values.seconds(span, "--time-budget") if span else None,
+        seconds=values.seconds(span, "--time-budget") if span is not None else None,
         limits=run_limits(options),
     )
 
@@ -117,9 +117,10 @@ def run_limits(options: AnalysisOptions) -> RunLimits:
     """
     from robcert.certify.importer import RunLimits
 
+    span, memory = options.call_limit, options.memory_limit
     return RunLimits(
-        seconds=values.seconds(options.call_limit, "--call-limit") if options.call_limit else None,
-        memory=values.size(options.memory_limit) if options.memory_limit else None,
+        seconds=values.seconds(span, "--call-limit") if span is not None else None,
+        memory=values.size(memory) if memory is not None else None,
     )
 
 
@@ -153,12 +154,12 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
     """Preprocessing by the options; single options override the file of `--preprocess`."""
     from robcert.certify.model import PreprocessOptions
 
-    limits = values.numbers(options.value_range) if options.value_range else None
+    limits = values.numbers(options.value_range) if options.value_range is not None else None
     said = PreprocessOptions(
         layout=options.layout,
         range=limits,  # type: ignore[arg-type]  # its length is checked there
-        mean=values.numbers(options.mean) if options.mean else None,
-        std=values.numbers(options.std) if options.std else None,
+        mean=values.numbers(options.mean) if options.mean is not None else None,
+        std=values.numbers(options.std) if options.std is not None else None,
     )
     if options.preprocess is None:
         return said

@@ -196,6 +196,26 @@ def test_a_results_file_that_is_not_there() -> None:
     refused(robcert("report", "missing.h5"), "missing.h5")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--indices",
+        "--shard",
+        "--time-budget",
+        "--call-limit",
+        "--memory-limit",
+        "--mean",
+        "--range",
+    ],
+)
+def test_an_empty_text_is_not_an_option_that_is_left_out(option: str) -> None:
+    """A job with an unset variable would test all images, or run without a limit."""
+    ended = robcert("attack", "-m", MODEL, "--limit", "2", option, "", "-o", "r.h5")
+    assert ended.status == 2
+    assert ended.stderr.startswith("error: ")
+    assert not Path("r.h5").exists()
+
+
 @pytest.mark.parametrize("command", ["bounds", "surface", "taylor", "masking-check"])
 def test_several_distances_where_one_is_taken(command: str) -> None:
     ended = robcert(command, "-m", MODEL, "--eps", "2/255", "--eps", "8/255")

@@ -53,13 +53,14 @@ def test_files_are_written_also_where_a_threshold_fails(made: Attacked, tmp_path
     (suite,) = JUnitXml.fromfile(str(tmp_path / NAMES[0]))
     assert (suite.name, suite.failures) == ("robcert attack", 1)
     cases = [(case.name, bool(case.result)) for case in suite][:2]
-    assert cases == [("threshold: clean_accuracy", True), ("threshold: clean_accuracy", False)]
+    high, low = (f"threshold: clean_accuracy >= {share} (point)" for share in ("0.99", "0.5"))
+    assert cases == [(high, True), (low, False)]
     log = json.loads((tmp_path / NAMES[1]).read_text())
     assert violations(log, "sarif-2.1.0.json") == []
     assert [result["ruleId"] for result in log["runs"][0]["results"]] == ["gate"]
     summary = (tmp_path / NAMES[2]).read_text()
     assert summary.startswith("## robcert: ")
-    assert "| failed | threshold: clean\\_accuracy | clean\\_accuracy \\>= 0.99" in summary
+    assert "| failed | threshold: clean\\_accuracy \\>= 0.99 (point) | " in summary
     assert "| accuracy | – | measured | 83.3 % |" in summary
 
 

@@ -9,6 +9,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from attacked_files import attacked as attacked_file
+from attacked_files import write_inputs
 from command_line import robcert
 from stripes import stripes
 
@@ -106,3 +108,60 @@ def test_what_cannot_be_joined_is_one_line(folder: Path) -> None:
     assert "has no attack/" in ended.stderr
     assert len(ended.stderr.splitlines()) == 2
     assert not (folder / "c.h5").exists()
+
+
+def test_files_with_different_columns_are_one_line(tmp_path: Path) -> None:
+    """An earlier version stored no checksums, for instance."""
+    made = attacked_file(tmp_path, "--indices", "0-2")
+    older = tmp_path / "older.h5"
+    made.results.rename(older)
+    made = attacked_file(tmp_path, "--indices", "3-5")
+    with h5py.File(older, "r+") as file:
+        (table,) = file["attack"].values()
+        del table[CHECKSUM]
+    for order in ((older, made.results), (made.results, older)):
+        ended = robcert("merge", *order, "--out", tmp_path / "all.h5")
+        assert ended.status == 2
+        assert "one alone has the column checksum in attack/" in ended.stderr
+        assert ended.stderr.count("\n") == 2
+        assert not (tmp_path / "all.h5").exists()
+
+
+def test_gates_of_a_configuration_are_those_of_all_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three images cannot show an accuracy of 35 %, six of which five are right can."""
+    monkeypatch.chdir(tmp_path)
+    made = write_inputs(tmp_path, wrong=1)
+    (tmp_path / "robcert.toml").write_text('gates = ["clean_accuracy >= 35%"]')
+    options = (*made.inputs, "--only", "attack", "--profile", "quick", "--allow-low-accuracy")
+    for part in ("1/2", "2/2"):
+        ended = robcert("audit", *options, "--shard", part, "--out", f"{part[0]}.h5")
+        assert ended.status == 0, ended.stderr
+        assert "note: gates are left to the same command without --shard" in ended.stderr
+        assert "gates\n" not in ended.stdout
+    assert robcert("merge", "1.h5", "2.h5", "--out", "all.h5").status == 0
+    whole = robcert("audit", *options, "--out", "all.h5")
+    assert "1 gate: all passed" in whole.stdout
+    assert whole.status == 0, whole.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "gate"),
+    [
+        ("audit", ("--gate", "violations == 0")),
+        ("audit", ("--fail-under", "clean_accuracy=0.1")),
+        ("audit", ("--strict",)),
+        ("attack", ("--fail-under", "clean_accuracy=0.1")),
+        ("verify", ("--fail-under", "clean_accuracy=0.1")),
+        ("masking-check", ("--strict",)),
+    ],
+)
+def test_a_gate_that_is_typed_for_a_shard_is_refused(
+    tmp_path: Path, command: str, gate: tuple[str, ...]
+) -> None:
+    made = write_inputs(tmp_path)
+    ended = robcert(command, *made.inputs, *gate, "--shard", "1/2", "--out", made.results)
+    assert ended.status == 2
+    assert f"error: {gate[0]} is about all images" in ended.stderr
+    assert not made.results.exists()

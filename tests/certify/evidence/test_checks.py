@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attacked_files import attacked
+from attacked_files import attacked, write_inputs
+from command_line import robcert
 from junitparser import JUnitXml
 from published_schemas import violations
 from summaries import blank, findings, masking
@@ -32,16 +33,26 @@ from robcert.certify.evidence.checks import (
 )
 from robcert.certify.evidence.junit import junit_bytes
 from robcert.certify.evidence.sarif import Artifact, sarif_log
-from robcert.certify.gates import Evidence, Reader, decide, masking_gate, of_attack
+from robcert.certify.gates import (
+    Decision,
+    Evidence,
+    Gate,
+    Reader,
+    Relation,
+    decide,
+    masking_gate,
+    of_attack,
+)
+from robcert.certify.gates import Outcome as Passing
 from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.store.ledger import Comparison, Ledger
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from robcert.certify.auditing.verdict import Findings
-    from robcert.certify.gates import Gate
 
 ARTIFACT = Artifact("models/a net.onnx", "0" * 64)
 FOREIGN = "a <b> & \x1b[31m\n]]> \ud800"
@@ -105,6 +116,69 @@ def test_a_gate_is_named_by_its_number_and_fails_by_its_decision(store: ResultSt
         assert text.partition("=")[0] in check.message
 
 
+def test_a_gate_tells_number_interval_images_and_claim(store: ResultStore) -> None:
+    found = findings_of(store)
+    reader = Reader(of_attack(Norm.LINF, (8 / 255,)), "--fail-under")
+    for text in ("clean_accuracy=0.2", "robust_accuracy@8/255=1"):
+        decision = decide(reader.short(text), Evidence(found))
+        value, lower, upper = decision.value, decision.lower, decision.upper
+        assert isinstance(value, float)
+        assert lower is not None
+        assert upper is not None
+        limits = f"[{100 * lower:.1f}, {100 * upper:.1f}]"
+        assert found.attack is not None
+        stated = f" ({decision.kind}: {100 * value:.4g} % {limits}, {found.attack.n} images)"
+        assert checks_of(store, found, [decision])[0].message.endswith(stated)
+
+
+def test_a_regression_that_passed_tells_what_was_compared(store: ResultStore) -> None:
+    said = "clean accuracy: 0.75 in the baseline, 0.75 now"
+    passed = regression("old.h5", said)
+    message = f"{passed.gate} holds: {said}"
+    assert checks_of(store, findings(), [passed])[0].message == message
+
+
+def test_gates_on_one_number_are_told_apart(store: ResultStore) -> None:
+    found = findings_of(store)
+    reader = Reader(of_attack(Norm.LINF, (8 / 255,)), "--gate")
+    texts = ("clean_accuracy >= 0.9 (point)", "clean_accuracy >= 0.2", "robust_accuracy >= 0.1")
+    decisions = [decide(numeric(reader, text), Evidence(found)) for text in texts]
+    decisions += [regression("a.h5"), regression("b.h5")]
+    subjects = [check.subject for check in checks_of(store, found, decisions)[: len(decisions)]]
+    assert subjects == [
+        "clean_accuracy >= 0.9 (point)",
+        "clean_accuracy >= 0.2 (lower)",
+        "robust_accuracy@8/255",
+        "regression from a.h5 (level 0.05)",
+        "regression from b.h5 (level 0.05)",
+    ]
+
+
+def numeric(reader: Reader, text: str) -> Gate:
+    gate = reader.gate(text)
+    assert isinstance(gate, Gate)
+    return gate
+
+
+def regression(baseline: str, reason: str = "") -> Decision:
+    """A regression gate that passed."""
+    return Decision(
+        gate=f"regression from {baseline} (level 0.05)",
+        name="regression",
+        kind=Kind.MEASURED,
+        radius=None,
+        value=1.0,
+        lower=None,
+        upper=None,
+        level=0.05,
+        side=None,
+        relation=Relation.ABOVE,
+        threshold=0.05,
+        outcome=Passing.PASSED,
+        reason=reason,
+    )
+
+
 def test_only_a_refuted_proof_fails(store: ResultStore) -> None:
     proven = compared(Kind.CERTIFIED, 2, proven=True)
     smoothed, estimated = compared(Kind.CERTIFIED, 2), compared(Kind.ESTIMATED, 2)
@@ -122,6 +196,22 @@ def test_doubts_and_parts_that_are_lacking_are_warnings(store: ResultStore) -> N
     assert outcome(store, COMPLETE, findings(incomplete="Incomplete: x.")) is Outcome.WARNED
     assert outcome(store, COMPLETE, findings()) is Outcome.PASSED
     assert outcome(store, PARITY, findings()) is Outcome.PASSED
+
+
+def test_a_table_that_a_run_left_before_its_end_is_named(tmp_path: Path) -> None:
+    made = write_inputs(tmp_path)
+    command = ("attack", *made.inputs, "--profile", "quick", "--allow-low-accuracy")
+    checked = {}
+    for budget in ("0.001s", "600s"):
+        ended = robcert(*command, "--time-budget", budget, "--out", made.results)
+        assert ended.status == 0, ended.stderr
+        with ResultStore.read(made.results) as left:
+            (table,) = left.existing("attack")
+            every = checks_of(left, findings_of(left))
+            (checked[budget],) = (one for one in every if one.rule == COMPLETE)
+    assert checked["0.001s"].outcome is Outcome.WARNED
+    assert table.path.strip("/") in checked["0.001s"].message
+    assert checked["600s"].outcome is Outcome.PASSED
 
 
 def checks() -> tuple[Check, ...]:
@@ -181,6 +271,15 @@ def test_sarif_holds_failures_and_warnings_with_what_code_hosts_need() -> None:
         assert place["region"]["startLine"] == 1
         assert "\x1b" not in result["message"]["text"]
     assert run["invocations"][0]["exitCode"] == 1
+
+
+def test_a_message_keeps_the_spelling_of_a_number() -> None:
+    said = "clean_accuracy >= 0.8 is 0.1, below 0.8"
+    missed = Check(GATE, "clean_accuracy", Outcome.FAILED, said)
+    doubted = Check(DOUBT, "", Outcome.WARNED, "scores are constant")
+    texts = [one["message"]["text"] for one in log((missed, doubted))["runs"][0]["results"]]
+    assert texts[0] == f"{said}."
+    assert texts[1] == f"Scores are constant. Required: {DOUBT.title}."
 
 
 def test_a_fingerprint_depends_on_rule_subject_and_path_alone() -> None:

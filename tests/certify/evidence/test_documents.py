@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import pytest
 from attacked_files import write_inputs
 from command_line import robcert
@@ -18,6 +20,7 @@ from robcert.certify.evidence.model_card import model_index
 from robcert.certify.evidence.numbers import main_numbers
 from robcert.certify.evidence.statement import statement
 from robcert.certify.evidence.yaml_text import yaml_text
+from robcert.certify.hdf5 import CHECKSUM
 from robcert.certify.store.store import ResultStore
 from robcert.certify.tables.wording import pixel
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from attacked_files import Attacked
 
 CLEAN = "threshold: clean_accuracy"
+FOREIGN = "<script> `x` \x1b[31m\n# H"
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,13 @@ def test_numbers_are_those_of_the_summaries(made: Attacked) -> None:
         found = findings_of(store)
     numbers = {number.full_name: number for number in main_numbers(found)}
     assert numbers["clean_accuracy"].value == pytest.approx(5 / 6)
+    proofs = found.verification
+    assert proofs is not None
+    assert len(proofs.certified_accuracy) > 0
+    for proven in proofs.certified_accuracy:
+        number = numbers[f"verified_accuracy@{pixel(proven.epsilon)}"]
+        stated = (number.value, number.lower, number.upper, number.n)
+        assert stated == (proven.value, proven.lower, proven.upper, proven.n)
     attack = found.attack
     assert attack is not None
     assert len(attack.robust_accuracy) > 0
@@ -141,7 +152,8 @@ def test_the_card_of_the_bill_has_intervals_where_there_are_some(
         entry.upper,
     ]
     assert metric["slice"].startswith("attacked: ")
-    assert "confidenceInterval" not in metrics["verified_accuracy@0.001"]
+    assert "confidenceInterval" in metrics["verified_accuracy@0.001"]
+    assert "confidenceInterval" not in metrics["median_distance"]
     assert card["considerations"]["technicalLimitations"]
 
 
@@ -178,6 +190,26 @@ def test_the_model_card_begins_with_its_metadata(made: Attacked, folder: Path) -
 )
 def test_yaml_of_plain_values(value: dict[str, Any], text: str) -> None:
     assert yaml_text(value) == text
+
+
+def test_no_text_of_a_file_is_markup_in_a_page(made: Attacked, tmp_path: Path) -> None:
+    """Every text of the header, of the model and of the data set is one that a stranger wrote."""
+    foreign, out = tmp_path / "foreign.h5", tmp_path / "evidence"
+    shutil.copyfile(made.results, foreign)
+    with h5py.File(foreign, "r+") as file:
+        for place, names in (("/", ["robcert_version"]), ("model", ["sha256", "file"])):
+            for name in names:
+                file[place].attrs[name] = FOREIGN
+        file["data"].attrs["name"] = FOREIGN
+        for place in ("model", "data"):
+            del file[place].attrs[CHECKSUM]
+    ended = robcert("evidence", foreign, "--out", out, "--counter-examples")
+    assert ended.status == 0, ended.stderr
+    for page in (out / CARD, out / "counter-examples" / "README.md"):
+        text = page.read_text(encoding="utf-8").split("\n---\n")[-1]
+        assert "script" in text
+        for raw in ("<script>", "`x`", "\n# H", "\x1b"):
+            assert raw not in text
 
 
 def test_the_same_results_give_the_same_files(made: Attacked, tmp_path: Path) -> None:

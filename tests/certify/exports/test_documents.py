@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -178,6 +179,30 @@ def test_default_names_tell_format_and_group(made: Attacked) -> None:
     assert first.strip() == str(made.results.with_name(f"r-{linf(made).replace('/', '-')}.csv"))
     tables = robcert("report", made.results, "--format", "markdown").stdout
     assert tables.strip() == str(made.results.with_name("r.md"))
+
+
+@pytest.mark.parametrize("form", ["html", "markdown", "latex"])
+def test_no_document_replaces_a_results_file(made: Attacked, tmp_path: Path, form: str) -> None:
+    own, other = tmp_path / "own.h5", tmp_path / "other.h5"
+    for copy in (own, other):
+        shutil.copyfile(made.results, copy)
+    for target in (own, other):
+        ended = robcert("report", own, "--format", form, "--out", target)
+        assert ended.status == 2
+        assert str(target) in ended.stderr
+        assert ended.stderr.count("error:") == 1
+        assert target.read_bytes() == made.results.read_bytes()
+
+
+@pytest.mark.parametrize(("form", "ending"), [("html", ".html"), ("markdown", ".md")])
+def test_results_that_are_named_like_a_document_stay(
+    made: Attacked, tmp_path: Path, form: str, ending: str
+) -> None:
+    results = tmp_path / f"r{ending}"
+    shutil.copyfile(made.results, results)
+    ended = robcert("report", results, "--format", form)
+    assert ended.stdout.strip() == f"{results}{ending}"
+    assert results.read_bytes() == made.results.read_bytes()
 
 
 def test_comparisons_are_tables_too(made: Attacked) -> None:
