@@ -108,6 +108,7 @@ def test_the_old_spelling_of_random_changes_beside_a_suite() -> None:
     assert "σ = 0.1" in shown.stdout
 
 
+@pytest.mark.slow
 def test_who_has_no_radius_to_be_fixed_is_named() -> None:
     asked = ("-m", MODEL, "--limit", "1", "--fixed-radius", "--attack", "pgd", "-o", "r.h5")
     assert "the radius has no effect" not in robcert("attack", *asked).stderr

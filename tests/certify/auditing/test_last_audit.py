@@ -50,6 +50,7 @@ def told(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_the_audit_that_ran_last_counts_for_everyone(tmp_path: Path) -> None:
     for norm in ("linf", "l2", "linf"):
         assert norm_in(audited(tmp_path, norm)) == norm
@@ -73,6 +74,7 @@ def test_files_without_a_count_take_the_newest(
         assert group.settings["attack"]["norm"] == "l2"
 
 
+@pytest.mark.slow
 def test_a_later_attack_on_fewer_images_does_not_replace_the_accuracy_of_all(
     tmp_path: Path,
 ) -> None:
