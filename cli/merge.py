@@ -50,4 +50,6 @@ def merge(
     )
     header = ("table", "rows", "in several files", "complete")
     print_tables([Table(f"{out}, joined from {len(results)} files", "measured", header, rows)])
+    if not all(one.complete for one in tables):
+        echo("not complete: a table lacks what its command writes when all images have their rows")
     echo(f"to finish: repeat the command of the parts without --shard, with --out {out}")
