@@ -233,9 +233,9 @@ class _Merge:
                 self._contradiction(path, name, which)
         computed = joined.create_dataset(COMPUTED.name, data=rows.held.astype("i1"), fillvalue=0)
         _describe_like(tables[0][COMPUTED.name], computed)
-        whole = _copy_common_arrays(tables, joined, columns)
-        whole &= _join_attributes(tables, joined, number, names[rows.held])
-        return MergedTable(path, int(rows.held.sum()), rows.repeated, whole)
+        joined.attrs["complete"] = _copy_common_arrays(tables, joined, columns)
+        complete = _join_attributes(tables, joined, number, names[rows.held])
+        return MergedTable(path, int(rows.held.sum()), rows.repeated, complete)
 
     def _column(
         self, joined: h5py.Group, name: str, tables: Sequence[h5py.Group], rows: _Rows
@@ -368,11 +368,13 @@ def _collect_arrays(group: h5py.Group, prefix: str, skip: set[str], found: set[s
 def _join_attributes(
     tables: Sequence[h5py.Group], joined: h5py.Group, number: int, rows: NDArray[np.int64]
 ) -> bool:
-    """Write the attributes; False if one that the files disagree on was left out.
+    """Write the attributes; whether the joined table is complete.
+
+    It is not if one that the files disagree on was left out: the command has yet to write it.
 
     Args:
         tables: those of the files.
-        joined: the joined table.
+        joined: the joined table; not complete if it says so.
         number: its number in its file.
         rows: names of its finished rows.
     """
@@ -382,25 +384,23 @@ def _join_attributes(
     )
     names = {*itertools.chain(*(table.attrs for table in tables), *texts)} - {CHECKSUM}
     found = {name: [read_attribute(table, name) for table in tables] for name in sorted(names)}
-    complete = all(found["complete"])
     settings = [dict(one) for one in found["settings"]]
     for one in settings:
         one.pop("indices", None)
-    values = {"complete": complete, "number": number, "settings": settings[0]}
-    if complete:
-        values["settings"] = {**settings[0], "indices": pack_indices(rows)}
-    values["created"] = min(found["created"])
+    values = {"number": number, "settings": settings[0], "created": min(found["created"])}
     if "failed" in found:
         every = {at: why for one in found["failed"] for at, why in (one or {}).items()}
         held = {str(row) for row in rows}
         values["failed"] = {at: why for at, why in every.items() if at not in held}
-    left_out = False
+    complete = bool(joined.attrs["complete"]) and all(found.pop("complete"))
     for name, stored in found.items():
         if name in values:
             continue
         if len({canonical_json(one) for one in stored}) == 1:
             values[name] = stored[0]
         else:
-            left_out = True
-    write_attributes(joined, values)
-    return complete and not left_out
+            complete = False
+    if complete:
+        values["settings"] = {**settings[0], "indices": pack_indices(rows)}
+    write_attributes(joined, {**values, "complete": complete})
+    return complete

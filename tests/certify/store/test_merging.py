@@ -136,6 +136,7 @@ def test_what_files_do_not_agree_on_waits_for_another_run(tmp_path: Path) -> Non
     assert [table.complete for table in tables] == [False, True]
     with ResultStore.read(tmp_path / "all.h5") as store:
         group = store.existing("joined")[0]
+        assert not group.complete
         assert group.attribute("verdict") is None
         assert group.attribute("failed") == {"7": "NaN", "8": "NaN"}  # 1 has a row
         assert group.attribute("epsilons") == [0.1, 0.2]
