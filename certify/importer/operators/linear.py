@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.numerics import batch_invariant as rows
+from robcert.certify.numerics import einsum as sums
 
 from .operator_table import elementwise, operator
 
@@ -49,10 +50,6 @@ def gemm_of_same_rows(
     return _gemm(a, b, c, linear=rows.linear, factors=(alpha, beta), turned=(trans_a, trans_b))
 
 
-SAME_ROWS = {torch.matmul: rows.matmul, gemm: gemm_of_same_rows}
-"""Products, and the ones that give a row the same bits in every batch."""
-
-
 def _gemm(
     a: Tensor,
     b: Tensor,
@@ -77,6 +74,11 @@ def _gemm(
 def einsum(*operands: Tensor, equation: str) -> Tensor:
     """Einstein sum."""
     return torch.einsum(equation.replace(" ", ""), *operands)
+
+
+def einsum_of_same_rows(*operands: Tensor, equation: str) -> Tensor:
+    """:func:`einsum` for a batch, whose rows do not depend on one another."""
+    return sums.einsum(equation, *operands)
 
 
 @operator("Det")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
 from robcert.certify.numerics import saturated
+from robcert.certify.numerics.batch_invariant import matmul
 
 from .activations import gelu, sigmoid
 from .convolution import convolution
-from .linear import gemm
+from .linear import gemm, gemm_of_same_rows
 from .normalization import layer_normalization, rms_normalization
 from .operator_table import operator
 
@@ -95,6 +96,22 @@ def fused_gemm(
     return activated(y, activation, given)
 
 
+def fused_gemm_of_same_rows(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    activation: str = "",
+    activation_alpha: float | None = None,
+    activation_beta: float = 0.5,
+    **attributes: Any,
+) -> Tensor:
+    """:func:`fused_gemm` for a batch, whose rows do not depend on one another."""
+    y = gemm_of_same_rows(a, b, c, **attributes)
+    given = () if activation_alpha is None else (activation_alpha, activation_beta)
+    return activated(y, activation, given)
+
+
 @operator("FusedMatMul", domain=DOMAIN)
 @operator("TransposeMatMul", domain=DOMAIN)
 def fused_product(
@@ -111,9 +128,26 @@ def fused_product(
     if trans_batch_a or trans_batch_b:
         message = "FusedMatMul with a transposed batch has no counterpart in a twin"
         raise ModelFileError(message)
+    return alpha * torch.matmul(*_turned(a, b, trans_a, trans_b))
+
+
+def fused_product_of_same_rows(
+    a: Tensor,
+    b: Tensor,
+    *,
+    alpha: float = 1.0,
+    trans_a: int = 0,
+    trans_b: int = 0,
+    **_untransposed: int,
+) -> Tensor:
+    """:func:`fused_product` for a batch, whose rows do not depend on one another."""
+    return alpha * matmul(*_turned(a, b, trans_a, trans_b))
+
+
+def _turned(a: Tensor, b: Tensor, trans_a: int, trans_b: int) -> tuple[Tensor, Tensor]:
     left = a.transpose(-1, -2) if trans_a and a.ndim > 1 else a
     right = b.transpose(-1, -2) if trans_b and b.ndim > 1 else b
-    return alpha * torch.matmul(left, right)
+    return left, right
 
 
 @operator("BiasGelu", domain=DOMAIN)

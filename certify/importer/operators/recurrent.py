@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.numerics.batch_invariant import linear
 
 from .activations import sigmoid, softplus
 from .operator_table import operator
@@ -59,26 +60,19 @@ Step = Callable[[Cell, Tensor, States], States]
 def rnn_step(cell: Cell, x: Tensor, states: States) -> States:
     """H' = f(W x + R h + b)."""
     (h,) = states
-    return (
-        cell.activations[0](
-            functional.linear(x, cell.w, cell.w_bias) + functional.linear(h, cell.r, cell.r_bias)
-        ),
-    )
+    return (cell.activations[0](linear(x, cell.w, cell.w_bias) + linear(h, cell.r, cell.r_bias)),)
 
 
 def gru_step(cell: Cell, x: Tensor, states: States) -> States:
     """Gates z (update), r (reset) and candidate n: h' = (1 - z) n + z h."""
     (h,) = states
     f, g = cell.activations[:2]
-    xz, xr, xn = functional.linear(x, cell.w, cell.w_bias).chunk(3, -1)
+    xz, xr, xn = linear(x, cell.w, cell.w_bias).chunk(3, -1)
     wz, wr, wn = cell.r.chunk(3)
     bz, br, bn = cell.r_bias.chunk(3)
-    z = f(xz + functional.linear(h, wz, bz))
-    reset = f(xr + functional.linear(h, wr, br))
-    if cell.flag:
-        n = g(xn + reset * functional.linear(h, wn, bn))
-    else:
-        n = g(xn + functional.linear(reset * h, wn, bn))
+    z = f(xz + linear(h, wz, bz))
+    reset = f(xr + linear(h, wr, br))
+    n = g(xn + reset * linear(h, wn, bn)) if cell.flag else g(xn + linear(reset * h, wn, bn))
     return ((1 - z) * n + z * h,)
 
 
@@ -86,8 +80,8 @@ def lstm_step(cell: Cell, x: Tensor, states: States) -> States:
     """Gates i, o, f and candidate c~: c' = f c + i c~, h' = o h(c')."""
     h, c = states
     f, g, last = cell.activations[:3]
-    linear = functional.linear(x, cell.w, cell.w_bias) + functional.linear(h, cell.r, cell.r_bias)
-    i, o, forget, candidate = linear.chunk(4, -1)
+    gates = linear(x, cell.w, cell.w_bias) + linear(h, cell.r, cell.r_bias)
+    i, o, forget, candidate = gates.chunk(4, -1)
     p_i, p_o, p_f = cell.peepholes or (torch.zeros((), dtype=x.dtype, device=x.device),) * 3
     i = f(i + p_i * c)
     forget = 1 - i if cell.flag else f(forget + p_f * c)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..operators.convolution import convolution, transposed_convolution
-from ..operators.linear import SAME_ROWS
 from ..operators.pooling import max_pool
+from ..operators.same_rows import SAME_ROWS
 
 if TYPE_CHECKING:
     from torch import fx
