@@ -10,9 +10,10 @@ machine changes little), the ratio of those apart (elapsed time), and the second
 classification of the graph takes. By default the bundled models.
 
 A second table is about the twin. Its calls cannot be ended, so one gradient of one image is timed
-when a model is loaded: printed are medians over rounds of the elapsed seconds of that gradient and
-of loading the model, and the share of the first in the second; and the ratio of a gradient of 64
-images that asks for time, as every call does, to one that does not (processor time).
+when a model is loaded that has loops, recurrent layers or slow calls: printed are medians over
+rounds of the elapsed seconds of that gradient and of loading the model (without it), and the share
+of the first in both; and the ratio of a gradient of 64 images that asks for time, as every call
+does, to one that does not (processor time).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def main() -> None:
     print(f"\n{'model':<28} {'gradient s':>10} {'loading s':>9} {'share':>6} {'asking':>7}")
     for path in paths:
         timed, loading, asking = twin_limits(path, options.rounds, options.threads)
-        share = timed / loading
+        share = timed / (loading + timed)
         print(f"{path.name:<28} {timed:>10.4f} {loading:>9.2f} {share:>6.3f} {asking:>7.3f}")
 
 

@@ -56,6 +56,7 @@ class OnnxModel:
         facts: what is known about ``graph``; also true of the copies made of it later.
         cost: where the cost of ``graph`` may depend on the pixels.
         memory: bytes that a call on one black image takes; 0 where unknown.
+        seconds: time of that call.
         input_name: the input that takes the images.
         input_dims: its declared shape.
         layout: how images are arranged in it.
@@ -76,6 +77,7 @@ class OnnxModel:
     facts: GraphFacts
     cost: PixelCost
     memory: int
+    seconds: float
     input_name: str
     input_dims: Dimensions
     layout: InputLayout
@@ -155,6 +157,7 @@ def open_model(path: Path, options: LoadOptions, image_shape: ImageShape | None)
         facts=facts,
         cost=PixelCost.of(graph),
         memory=trial.memory,
+        seconds=trial.seconds,
         input_name=entry.name,
         input_dims=dims,
         layout=layout,

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 HALF_PRECISION_STEP = 10.0
 """Factor on the steps of central differences in float16 arithmetic."""
 
+TWIN_CALLS = 100
+"""Calls of the runtime that a gradient of a twin may take, unless the twin takes steps of its own;
+third-party models measured up to 23."""
+
 INSIDE_IMAGES = 16
 """Real images on which scores inside the graph are searched for."""
 
@@ -153,7 +157,7 @@ class TwinSource:
         module.to(self.device)
         function = self._function(module, self.rule)
         twin = self._twin(function)
-        if slow := slowness(twin, self.model.layout.image, self.device, self.limits):
+        if slow := self._slowness(twin):
             return TwinOutcome(unavailable=slow)
         parity, tolerance = self._parity(twin, module, images)
         reason = tolerance.broken_by(parity)
@@ -175,6 +179,13 @@ class TwinSource:
             hint_nodes=(*module.no_gradient_nodes, *module.random_nodes),
             notes=tuple(_notes(module, () if reason else dropped)),
         )
+
+    def _slowness(self, twin: Twin) -> str:
+        """Why the twin is too slow; empty if it is not, or cannot be by what the trial took."""
+        usual = TWIN_CALLS * self.model.seconds
+        if not self.model.facts.stepwise and usual < self.limits.call_seconds(1):
+            return ""
+        return slowness(twin, self.model.layout.image, self.device, self.limits)
 
     def _translated(self) -> tuple[onnx.ModelProto, TwinModule, tuple[GraphNode, ...]]:
         """The graph, its translation, and the Dropout nodes removed from both."""

@@ -32,6 +32,12 @@ DISCONTINUOUS = frozenset(
 )
 """Operators that can turn a rounding error of 1e-7 into a whole step."""
 
+LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
+"""Operators that run a graph of their own several times."""
+
+STEPWISE = LOOPS | {"LSTM", "GRU", "RNN"}
+"""Operators that a runtime repeats in compiled code and a twin step by step."""
+
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
@@ -45,6 +51,7 @@ class GraphFacts:
         draws: whether a node's output is random. The scores of a few images need not differ for
             that: a class drawn with probability 0.99 usually repeats.
         discontinuous: whether tiny differences inside the graph can become large ones.
+        stepwise: whether a twin takes steps that a runtime need not take.
         normalised_by_batch: names of the BatchNormalization nodes left in training mode, which use
             the statistics of the batch.
     """
@@ -54,6 +61,7 @@ class GraphFacts:
     half_precision: bool
     draws: bool
     discontinuous: bool
+    stepwise: bool
     normalised_by_batch: tuple[str, ...]
 
     @classmethod
@@ -67,6 +75,7 @@ class GraphFacts:
             half_precision=any(t.data_type == TensorProto.FLOAT16 for t in all_tensors(model)),
             draws=any(node.op_type in DRAWING for node in nodes),
             discontinuous=any(_is_step(node) for node in model.graph.node),
+            stepwise=any(node.op_type in STEPWISE for node in nodes),
             normalised_by_batch=tuple(
                 node.name or node.output[0]
                 for node in nodes

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from .facts import all_graphs
+from .facts import LOOPS, all_graphs
 from .graph import inline_functions
 
 if TYPE_CHECKING:
@@ -48,9 +48,6 @@ COUNTING = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression", "Str
 
 SHAPE_READERS = frozenset({"Shape", "Size", "SequenceLength"})
 """Operators that read the size of a tensor, not its values."""
-
-LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
-"""Operators that run a graph of their own several times."""
 
 FOREIGN = frozenset({"ImageDecoder"})
 """Operators of the standard whose output may have any size, whatever the input."""

@@ -51,10 +51,12 @@ class Trial:
     Attributes:
         outputs: the outputs on one black image, by name.
         memory: bytes that the call took beyond the loaded model; 0 where that was not measured.
+        seconds: time of the call.
     """
 
     outputs: dict[str, OutputFact]
     memory: int
+    seconds: float
 
 
 def try_model(
@@ -99,7 +101,7 @@ def try_model(
         name: OutputFact(fact["dtype"], tuple(fact["shape"]))
         for name, fact in answer["outputs"].items()
     }
-    return Trial(outputs, answer["memory"])
+    return Trial(outputs, answer["memory"], answer["seconds"])
 
 
 def _answer(path: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:

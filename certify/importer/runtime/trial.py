@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +68,17 @@ def _trial(request: dict[str, Any]) -> dict[str, Any]:
     }
     names = [entry.name for entry in session.get_outputs()]
     try:
+        begin = time.monotonic()
         with peak_growth() as growth:
             values = session.run(names, feed)
+        seconds = time.monotonic() - begin
     except Exception as error:
         if out_of_memory(error):
             return {"out_of_memory": True}
         message = f"{path}: the runtime cannot run it on one image: {describe_failure(error)}"
         raise ModelFileError(message, hint=_open_layout(feed, session, request)) from error
     outputs = {name: _described(value) for name, value in zip(names, values, strict=True)}
-    return {"outputs": outputs, "memory": growth[0]}
+    return {"outputs": outputs, "memory": growth[0], "seconds": seconds}
 
 
 def _stated_layout(model: onnx.ModelProto) -> str | None:
