@@ -14,8 +14,8 @@ What each claims, and what refutes it:
   are lower estimates. A longer search that finds more does not refute them; they are *short* if it
   finds over 10 % more.
 
-A refuted number is *marked* if the file itself says so: the ledger lists the image, or the fit or
-the table carries a count of refuted images.
+A refuted number is *marked* if the file with the longer searches says so: the ledger lists
+the image, or the fit or the table carries a count of refuted images.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robcert.certify.radius_bounds import BoundsSummary
+    from robcert.certify.radius_bounds.fits import FitSummary
     from robcert.certify.store import AnalysisGroup
 
     from .files import Files
@@ -60,22 +61,24 @@ MARGINS = {"logit": "margin", "prob": "prob-margin"}
 def estimated(files: Files) -> Iterator[Check]:
     """Checks of all estimated numbers."""
     noted = _noted(files)
+    fullest = files.fullest
     for group in finished(files.store, "bounds"):
         if group.settings.get("top_k", 1) > 1:
             continue
         summary = radius_bounds.summarise(files.store, group.path)
+        marks = radius_bounds.summarise(fullest, group.path)
         yield from _radii(files, group, noted)
-        yield from _errors(files, group, summary)
-        yield from _fits(files, group, summary)
+        yield from _errors(files, group, summary, marks)
+        yield from _fits(files, group, summary, marks)
         yield from _own(files, group)
     for group in finished(files.store, "linearity"):
         yield from _deviation(files, group, noted)
 
 
 def _noted(files: Files) -> dict[str, set[int]]:
-    """Images that the file's ledger lists, by estimate."""
+    """Images that the ledger lists, by estimate."""
     found: dict[str, set[int]] = {}
-    for one in ledger(files.store).comparisons:
+    for one in ledger(files.fullest).comparisons:
         found.setdefault(one.estimate, set()).update(one.indices)
     return found
 
@@ -107,11 +110,15 @@ def _called(name: str) -> str:
     return "radius: " + name.replace("_point", ", point").replace("_", " ")
 
 
-def _errors(files: Files, group: AnalysisGroup, summary: BoundsSummary) -> Iterator[Check]:
+def _errors(
+    files: Files, group: AnalysisGroup, summary: BoundsSummary, marks: BoundsSummary
+) -> Iterator[Check]:
     distance = files.nearest(summary.norm, rows_of(group))
     if np.isnan(distance).any() or not len(distance):
         return
+    attacked = {entry.epsilon: entry.attacked for entry in marks.error_at}
     for entry in summary.error_at:
+        least = attacked.get(entry.epsilon)
         error = float((distance < entry.epsilon).mean())
         for name in ERRORS:
             said = getattr(entry, name, None)
@@ -123,7 +130,7 @@ def _errors(files: Files, group: AnalysisGroup, summary: BoundsSummary) -> Itera
                     said,
                     error,
                     refuted=said < error - 1e-9,
-                    marked=entry.attacked is not None and said < entry.attacked,
+                    marked=least is not None and said < least,
                 )
 
 
@@ -172,22 +179,26 @@ def _seen(files: Files, group: AnalysisGroup) -> _Seen:
 def _samples(files: Files, group: AnalysisGroup) -> Iterator[AnalysisGroup]:
     """What the longer searches sampled of the same margin, norm and radii."""
     same = ("norm", "epsilon", "margin", "points", "top_k", "region")
-    for one in finished(files.longer, "bounds-sample") if files.longer else ():
+    for one in files.further("bounds-sample"):
         if all(one.settings.get(name) == group.settings.get(name) for name in same):
             yield one
 
 
-def _fits(files: Files, group: AnalysisGroup, summary: BoundsSummary) -> Iterator[Check]:
+def _fits(
+    files: Files, group: AnalysisGroup, summary: BoundsSummary, marks: BoundsSummary
+) -> Iterator[Check]:
     seen = _seen(files, group)
-    some = [("L", summary.lipschitz, seen.slope)]
-    some += [("ω", one.fit, seen.residual[at]) for at, one in enumerate(summary.omega)]
-    some += [("ρ", one.fit, seen.excess[at]) for at, one in enumerate(summary.rho)]
-    some.append(("curvature", summary.curvature, seen.curvature))
-    for name, fit, found in some:
+    largest = [seen.slope, *seen.residual, *seen.excess, seen.curvature]
+    some = zip(_all_fits(summary), _all_fits(marks), largest, strict=True)
+    for (name, fit), (_, mark), found in some:
         if fit is None or not np.isfinite(found):
             continue
-        limits = (("upper limit", fit.upper, fit.limited), ("point", fit.point, fit.estimated))
-        for what, printed, given in limits:
+        over = (mark.refuted, mark.refuted_point) if mark else (0, 0)
+        limits = (
+            ("upper limit", fit.upper, fit.limited, over[0]),
+            ("point", fit.point, fit.estimated, over[1]),
+        )
+        for what, printed, given, marks_of in limits:
             if given:
                 yield Check(
                     ESTIMATED,
@@ -196,8 +207,18 @@ def _fits(files: Files, group: AnalysisGroup, summary: BoundsSummary) -> Iterato
                     float(printed),
                     float(found),
                     refuted=found > printed * (1 + 1e-6),
-                    marked=fit.refuted > 0,
+                    marked=marks_of > 0,
                 )
+
+
+def _all_fits(summary: BoundsSummary) -> list[tuple[str, FitSummary | None]]:
+    """Every fit of a summary with its name, in a fixed order."""
+    return [
+        ("L", summary.lipschitz),
+        *(("ω", one.fit) for one in summary.omega),
+        *(("ρ", one.fit) for one in summary.rho),
+        ("curvature", summary.curvature),
+    ]
 
 
 def _own(files: Files, group: AnalysisGroup) -> Iterator[Check]:
@@ -256,7 +277,7 @@ def _longer_deviation(files: Files, said: dict[str, Any], indices: Indices) -> t
     """Largest deviation and largest change of the loss that anything found within ε, per image."""
     more, change = np.full((2, len(indices)), -np.inf)
     same = ("norm", "epsilon", "loss", "sided")
-    for group in finished(files.longer, "linearity") if files.longer else ():
+    for group in files.further("linearity"):
         if all(group.settings.get(name) == said.get(name) for name in same):
             inside = np.isin(indices, rows_of(group))
             more[inside] = np.fmax(more[inside], group.column("gamma", indices[inside]))

@@ -1,4 +1,4 @@
-"""The results file of a model, that of the longer searches, and the model itself."""
+"""The results file of a model, its copy with longer searches, and the model itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Files:
         scores_are: logits, log-probabilities or probabilities; empty if they are rounded.
         x: images ``(n, c, h, w)`` in [0, 1].
         labels: their classes; -1 where unknown, which refers to the model's own class.
-        longer: results file of longer searches on the same images with another seed, if any.
+        longer: copy of the results file, with longer searches of another seed, if any.
         draws: noisy draws per image that repeat a certificate's.
         seed: of these.
         tolerance: relative rounding error of the model's scores.
@@ -82,6 +82,17 @@ class Files:
     def stores(self) -> list[ResultStore]:
         """Both results files."""
         return [self.store] if self.longer is None else [self.store, self.longer]
+
+    @property
+    def fullest(self) -> ResultStore:
+        """The file that holds all evidence, and marks the numbers which that refutes."""
+        return self.store if self.longer is None else self.longer
+
+    def further(self, name: str) -> Iterator[AnalysisGroup]:
+        """Tables of the longer searches."""
+        if self.longer is not None:
+            known = {group.path for group in self.store.existing(name)}
+            yield from (one for one in finished(self.longer, name) if one.path not in known)
 
     def nearest(self, norm: str, indices: NDArray[np.int64], *, longer: bool = True) -> Reals:
         """Smallest re-checked distance in ``norm`` of each image; NaN where not attacked."""

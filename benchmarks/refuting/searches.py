@@ -1,9 +1,10 @@
-"""The results file of a model by the commands of a user, and longer searches in another file."""
+"""The results file of a model by the commands of a user, and longer searches in a copy of it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -91,14 +92,20 @@ def run_commands(subject: Subject, out: Path, limit: int, clock: Clock) -> list[
 
 
 def run_longer(subject: Subject, made: Path, out: Path, limit: int, clock: Clock) -> list[str]:
-    """Longer searches for what the file ``made`` holds, in the file ``out``; errors as above."""
-    images, failed = selected(subject, limit), []
+    """Longer searches for what the file ``made`` holds, in its copy ``out``; errors as above.
+
+    There they are evidence about the estimates, which the file must mark if they refute them.
+    """
+    images, failed = load_images(subject.data), []
     options: dict[str, Any] = {
         "seed": LONGER_SEED,
         "threads": 1,
         "out": out,
+        "indices": range(min(limit, len(images))),
         "allow_low_accuracy": True,
     }
+    if not out.is_file():
+        shutil.copy(made, out)
     loading: dict[str, Any] = {"preprocess": subject.preprocess, "threads": 1}
     if subject.output:
         loading["output"] = subject.output
@@ -151,7 +158,8 @@ def _bounds(said: dict[str, Any]) -> Callable[[Any, ImageSet, Any], object]:
     thorough = replace(BoundsSettings.of_profile("thorough"), norm=Norm(said["norm"]), **same)
 
     def search(model: Any, images: ImageSet, how: Any) -> object:
-        settings = replace(thorough, blocks=1, block_size=len(images), clever_blocks=0)
+        few = {"blocks": 1, "block_size": len(how["indices"]), "clever_blocks": 0}
+        settings = replace(thorough, **few)
         return certify.bounds(model, images, settings, batch_size=4, **how)
 
     return search

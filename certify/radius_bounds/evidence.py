@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from .radii import omega_bound
 from .settings import Margin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from robcert.certify.store import Evidence, ResultStore
@@ -65,30 +68,29 @@ def lowered_radii(
 
 
 def with_refutations(fits: FitSummaries, evidence: list[Evidence]) -> FitSummaries:
-    """``fits`` with the number of images at which an adversarial image exceeds each of them."""
+    """``fits`` with the numbers of images at which an adversarial image exceeds each of them."""
 
-    def omega(one: Evidence, fit: FitSummary, epsilon: float) -> NDArray[np.bool_]:
-        return one.within(epsilon) & (one.residual > fit.upper + one.floor)
+    def above(limit: float, quantity: str, epsilon: float) -> int:
+        """Images at which something within the radius shows more than the limit."""
+        found = [
+            one.within(epsilon) & (getattr(one, quantity) > limit + one.floor) for one in evidence
+        ]
+        return int(np.logical_or.reduce(found).sum()) if found else 0
 
-    def rho(one: Evidence, fit: FitSummary, epsilon: float) -> NDArray[np.bool_]:
-        return one.within(epsilon) & (one.excess > fit.upper + one.floor)
+    def steeper(limit: float) -> int:
+        found = [one.slope > limit + one.floor / one.distance for one in evidence]
+        return int(np.logical_or.reduce(found).sum()) if found else 0
 
-    def lipschitz(one: Evidence, fit: FitSummary) -> NDArray[np.bool_]:
-        return np.asarray(one.slope > fit.upper + one.floor / one.distance)
+    def counted(fit: FitSummary, over: Callable[[float], int]) -> FitSummary:
+        return replace(fit, refuted=over(fit.upper), refuted_point=over(fit.point))
 
-    def counted(fit: FitSummary, found: list[NDArray[np.bool_]]) -> FitSummary:
-        return replace(fit, refuted=int(np.logical_or.reduce(found).sum()) if found else 0)
+    def at(quantity: str, epsilon: float) -> Callable[[float], int]:
+        return partial(above, quantity=quantity, epsilon=epsilon)
 
     first = fits.lipschitz
     return replace(
         fits,
-        lipschitz=first and counted(first, [lipschitz(one, first) for one in evidence]),
-        omega=tuple(
-            replace(w, fit=counted(w.fit, [omega(one, w.fit, w.epsilon) for one in evidence]))
-            for w in fits.omega
-        ),
-        rho=tuple(
-            replace(r, fit=counted(r.fit, [rho(one, r.fit, r.epsilon) for one in evidence]))
-            for r in fits.rho
-        ),
+        lipschitz=first and counted(first, steeper),
+        omega=tuple(replace(w, fit=counted(w.fit, at("residual", w.epsilon))) for w in fits.omega),
+        rho=tuple(replace(r, fit=counted(r.fit, at("excess", r.epsilon))) for r in fits.rho),
     )

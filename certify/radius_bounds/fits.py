@@ -204,7 +204,7 @@ class FitSummary:
     """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words.
 
     ``refuted`` is the number of images at which an adversarial image in the file exceeds the upper
-    limit.
+    limit, ``refuted_point`` that of images at which one exceeds the point estimate.
     """
 
     point: float
@@ -230,6 +230,7 @@ class FitSummary:
     wilks: str
     flags: tuple[str, ...]
     refuted: int = 0
+    refuted_point: int = 0
 
     @classmethod
     def of(cls, stored: dict[str, Any], quantity: str) -> FitSummary:

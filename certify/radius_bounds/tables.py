@@ -56,6 +56,8 @@ def fit_state(fit: FitSummary) -> str:
     """Status of a fit and its flags: "ok", or for instance "heavy tail"."""
     flags = [flag.partition(":")[0] for flag in fit.flags]
     state = ", ".join(flags) if fit.status == "ok" and flags else fit.status
+    if fit.refuted_point > fit.refuted:
+        state = f"{state}; point refuted at {fit.refuted_point} images"
     return f"{state}; refuted at {fit.refuted} images" if fit.refuted else state
 
 
