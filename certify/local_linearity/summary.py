@@ -9,14 +9,14 @@ import numpy as np
 
 from robcert.certify.numerics import Loss
 from robcert.certify.stats import SummaryStatistics, summary_statistics
-from robcert.certify.store import evidence_about, plain, sided
+from robcert.certify.store import evidence_about, other_searches, plain, sided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from robcert.certify.store import ResultStore
+    from robcert.certify.store import AnalysisGroup, ResultStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,15 @@ class ImpliedBound:
 
 @dataclass(frozen=True, slots=True)
 class Refuted:
-    """Estimates that adversarial images of the same file refute.
+    """Estimates that adversarial images of the same file, or another search in it, refute.
 
     Attributes:
         compared: images with an adversarial image within epsilon.
         gamma: those of them where the deviation at the adversarial image exceeds the gamma found by
             more than rounding.
         proposition_4_1: those where the change of the loss exceeds linear term plus gamma.
-        bound: those where it exceeds even the largest linear term in the ball plus gamma.
+        bound: images where the change exceeds even the largest linear term in the ball plus gamma,
+            at an adversarial image or where another search of the file ended.
     """
 
     compared: int
@@ -119,11 +120,12 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
     # Tables of earlier versions have rows of images without a tangent; new ones have none.
     tangible = np.isfinite(columns["loss"]) & np.isfinite(columns["gradient_dual_norm"])
     columns = {name: values[tangible] for name, values in columns.items()}
+    indices = indices[tangible]
     settings = group.settings
     floor = columns["floor"]
     reach = settings["epsilon"] * columns["gradient_dual_norm"]
     excess = columns["loss_change"] - columns["linear_term"] - columns["gamma"]
-    gamma, refuted = _with_evidence(store, settings, indices, columns)
+    gamma, refuted = _with_evidence(store, group, indices, columns)
     columns["gamma"] = gamma
     below = float((gamma <= floor).mean()) if len(gamma) else float("nan")
     return LinearitySummary(
@@ -152,7 +154,7 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
 
 def _with_evidence(
     store: ResultStore,
-    settings: dict[str, Any],
+    group: AnalysisGroup,
     indices: NDArray[np.int64],
     columns: dict[str, NDArray[Any]],
 ) -> tuple[NDArray[np.float64], Refuted]:
@@ -160,7 +162,8 @@ def _with_evidence(
 
     And how many images that were, out of how many.
     """
-    stored, epsilon = columns["gamma"], settings["epsilon"]
+    settings, stored = group.settings, columns["gamma"]
+    epsilon = settings["epsilon"]
     reach, gamma = epsilon * columns["gradient_dual_norm"], stored.copy()
     known, wrong, broken, above = (np.zeros(len(indices), dtype=bool) for _ in range(4))
     found = evidence_about(store, norm=settings["norm"], loss=settings["loss"], indices=indices)
@@ -177,6 +180,9 @@ def _with_evidence(
         if settings["sided"] == "two":
             broken |= within & (change > linear + limit)
             above |= within & (change > reach + limit)
+    for one in other_searches(store, group, indices) if settings["sided"] == "two" else ():
+        limit = stored + np.fmax(columns["floor"], one.floor)
+        above |= one.within(epsilon) & (np.abs(one.change) > reach + limit)
     return gamma, Refuted(*(int(mask.sum()) for mask in (known, wrong, broken, above)))
 
 

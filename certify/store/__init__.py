@@ -3,7 +3,7 @@
 from .adversarial import BY_DISTANCE, CHECKS, nearest_adversarial
 from .column import Column, Schema, declare
 from .evidence import LOSSES as EVIDENCE_LOSSES
-from .evidence import Evidence, evidence_about, sided
+from .evidence import Evidence, evidence_about, other_searches, sided
 from .examination import Examination, examine, shown
 from .group import SmallArray
 from .json_values import Outcome, plain
@@ -43,6 +43,7 @@ __all__ = [
     "ledger",
     "merge",
     "nearest_adversarial",
+    "other_searches",
     "plain",
     "radii_of",
     "shown",

@@ -1,7 +1,8 @@
 """What adversarial images in a results file say about the loss around their clean images.
 
 An adversarial image is a point at a known distance at which loss and slope are known. An estimate
-of the loss's behaviour within that distance is refuted if it is exceeded there.
+of the loss's behaviour within that distance is refuted if it is exceeded there. The same holds for
+a perturbation at which a search for gamma ended.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Evidence:
 
     Attributes:
         table: path of the table.
-        distance: of the adversarial image, pixel units.
+        distance: of the adversarial image, pixel units; for a search for gamma that of its ball.
         change: loss there minus the loss at the clean image.
         residual: the change minus that of the tangent.
         gradient_norm: dual norm of the gradient at the clean image.
@@ -82,6 +83,37 @@ def evidence_about(
     for group in store.existing("evidence"):
         if group.settings["norm"] == norm:
             yield _of(group, LOSSES.index(loss), indices)
+
+
+def other_searches(
+    store: ResultStore, group: AnalysisGroup, indices: NDArray[np.int64] | None = None
+) -> Iterator[Evidence]:
+    """What the other searches for gamma of the file ended at, about the loss of one's table.
+
+    Args:
+        store: the results file.
+        group: a linearity table.
+        indices: the images; None for all of the file.
+    """
+    same = ("norm", "loss")
+    for other in store.existing("linearity"):
+        if other.path == group.path or any(
+            other.settings[name] != group.settings[name] for name in same
+        ):
+            continue
+        columns = {
+            name: np.asarray(other.column(name, indices), dtype=np.float64)
+            for name in ("loss_change", "linear_term", "gradient_dual_norm", "floor")
+        }
+        change = columns["loss_change"]
+        yield Evidence(
+            table=other.path,
+            distance=np.full(change.shape, other.settings["epsilon"], dtype=np.float64),
+            change=change,
+            residual=change - columns["linear_term"],
+            gradient_norm=columns["gradient_dual_norm"],
+            floor=columns["floor"],
+        )
 
 
 def _of(group: AnalysisGroup, at: int, indices: NDArray[np.int64] | None) -> Evidence:

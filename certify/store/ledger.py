@@ -1,10 +1,12 @@
 """The ledger: does an adversarial image refute an estimate or a certificate?
 
 Per image and norm, ``estimated <= attacked`` should hold for the radii of the base classifier, and
-no adversarial image within epsilon should deviate from the tangent by more than gamma, nor change
-the loss by more than the bound from gamma. Where that does not hold (a *violation*), the estimate
-is wrong; every violation is counted and listed. A certified radius of
-smoothing is about the smoothed classifier, so it is compared with attacks on that classifier only.
+no adversarial image within epsilon should deviate from the tangent by more than gamma. Neither it
+nor what another search for gamma found should change the loss by more than the bound from gamma.
+Gamma itself is a lower estimate, which a search that finds more does not refute. Where that does
+not hold (a *violation*), the estimate is wrong; every violation is counted and listed. A certified
+radius of smoothing is about the smoothed classifier, so it is compared with attacks on that
+classifier only.
 
 A certified radius of `robcert verify` is a proof about the base classifier. One that reaches an
 attacked distance (a *contradiction*) is a fault of robcert, and ends every command that meets it.
@@ -21,7 +23,7 @@ from robcert.certify.core import Kind
 from robcert.certify.errors import ContradictionError
 
 from .adversarial import CHECKS, ball_of, checked_distance
-from .evidence import evidence_about, sided
+from .evidence import evidence_about, other_searches, sided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,7 +65,8 @@ class Comparison:
         indices: those images, the worst crossing first.
         worst_ratio: largest radius / distance among them; 0 without a crossing.
         quantity: "radius", or "deviation" if the estimate is gamma or the bound of the loss from it
-            and the adversarial images show larger values; the ratio is then value / estimate.
+            and adversarial images, or another search, show larger values; the ratio is then value
+            / estimate.
         worst_radius: radius of the worst crossing, pixel units; NaN without one, and for
             deviations.
         worst_distance: distance there.
@@ -269,7 +272,7 @@ def _said_of_deviations(some: Sequence[Comparison]) -> str:
         return ""
     be = "is" if count <= 1 else "are"
     which = f"{count or 'none'} of {compared} values of γ and of its bound"
-    return f"{which} {be} below what an adversarial image shows"
+    return f"{which} {be} below what an adversarial image or another search shows"
 
 
 def _deviations(store: ResultStore) -> Iterator[Comparison]:
@@ -294,6 +297,23 @@ def _deviations(store: ResultStore) -> Iterator[Comparison]:
                     rounding=rounding,
                     norm=str(settings["norm"]),
                 )
+        if settings["sided"] == "two":
+            yield from _changes(store, group)
+
+
+def _changes(store: ResultStore, group: AnalysisGroup) -> Iterator[Comparison]:
+    """The bound of the loss from gamma against what other searches for gamma ended at."""
+    epsilon = group.settings["epsilon"]
+    reach = epsilon * group.column("gradient_dual_norm")
+    bound = np.asarray(reach + group.column("gamma"), dtype=np.float64)
+    for one in other_searches(store, group):
+        yield _deviation(
+            store,
+            _Named(f"{group.path}:loss_bound", bound),
+            _Named(one.table, np.where(one.within(epsilon), np.abs(one.change), np.nan)),
+            rounding=np.fmax(group.column("floor"), one.floor),
+            norm=str(group.settings["norm"]),
+        )
 
 
 def _deviation(

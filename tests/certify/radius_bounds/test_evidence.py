@@ -79,6 +79,25 @@ def test_a_gamma_that_an_adversarial_image_exceeds_is_refuted(session: Session) 
         assert change.rows[0][3] == f"{low.refuted.proposition_4_1} of {low.refuted.compared}"
 
 
+def test_a_bound_of_the_loss_that_another_search_exceeds_is_refuted(session: Session) -> None:
+    """A lower gamma alone is no violation; a larger change of the loss than its bound is one."""
+    with session.store as store:
+        wide = local_linearity.analyse(session, GAMMA)
+        near = local_linearity.analyse(session, replace(GAMMA, epsilon=0.5))
+        assert ledger(store).compared > 0
+        assert ledger(store).count == 0
+        with store.file.change() as file:
+            file[wide]["gamma"][...] = 0.9 * file[wide]["gamma"][()]
+        again = local_linearity.analyse(session, replace(GAMMA, restarts=7))
+        found = local_linearity.summarise(store, wide)
+        assert found.refuted.bound > 0
+        told = [one for one in ledger(store).comparisons if one.count]
+        assert {(one.estimate, one.attack) for one in told} == {(f"{wide}:loss_bound", again)}
+        assert sum(one.count for one in told) == found.refuted.bound
+        assert local_linearity.summarise(store, near).refuted.bound == 0
+        assert "another search" in ledger(store).sentence
+
+
 def test_rows_of_a_search_do_not_depend_on_what_else_the_file_holds(tmp_path: Path) -> None:
     model, data = two_logits(curved, 2), images()
     rows = []
@@ -123,14 +142,18 @@ def test_own_radii_are_lowered_and_fits_marked(tmp_path: Path) -> None:
                 place[name][...] = np.where(np.isnan(place[name][()]), np.nan, 0.0)
             for name in ("gamma_bound", "rho_own_bound"):
                 place[name][...] = np.where(group.column("loss") < 0, 0.79, 0.0)
-        low = [{**fit, "upper": 1e-6} for fit in group.attribute("rho_fits")]
-        group.set_attributes(rho_fits=low)
+        fits = group.attribute("rho_fits")
+        group.set_attributes(rho_fits=[{**fit, "point": 1e-6} for fit in fits])
+        fits_table = next(iter(tables([summarise(store, group.path)])))
+        assert any("point refuted at" in row[-1] for row in fits_table.rows)
+        group.set_attributes(rho_fits=[{**fit, "upper": 1e-6} for fit in fits])
         wrong = summarise(store, group.path)
         distance = store.existing("attack")[0].column("distance", np.arange(n))
         for name in ("gamma_bound", "rho_own_bound"):
             assert wrong.radius[name].refuted > 0
             assert wrong.radius[name].mean <= np.minimum(distance, 0.79).mean() + 1e-3
         assert wrong.rho[-1].fit.refuted > 0
+        assert wrong.rho[-1].fit.refuted_point == 0
         shown = tuple(tables([wrong]))
     assert any("refuted at" in cell for row in shown[0].rows for cell in row)
     assert {one.bound for one in wrong.offenders} >= {"gamma_bound", "rho_own_bound"}
