@@ -225,7 +225,7 @@ class TwinSource:
     def _declared(self, logits: TwinModule, graph: onnx.ModelProto) -> Logits:
         """Counterpart of the declared output; its gradient is true except for number formats."""
         module = build_twin(graph, outputs=[self.model.declared]).to(self.device)
-        module.batching = logits.batching
+        module.batch_like(logits)
         function = self._function(module, ScoreRule("logits", self.rule.classes))
         return partial(function, straight_through=not rounds_by_itself(logits.straight_through))
 

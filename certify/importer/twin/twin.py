@@ -150,11 +150,20 @@ class TwinModule:
             self.batching = batching
             if self._agrees(x, alone):
                 if batching == "native":
-                    keep_rows(self.module)
-                    self._keeps_rows = True
+                    self._keep_rows()
                 return batching
         self.batching = "single"
         return "single"
+
+    def batch_like(self, other: TwinModule) -> None:
+        """Compute a batch as the twin of another tensor of the same graph does."""
+        self.batching = other.batching
+        if other._keeps_rows:
+            self._keep_rows()
+
+    def _keep_rows(self) -> None:
+        keep_rows(self.module)
+        self._keeps_rows = True
 
     def _run(self, x: Tensor) -> tuple[Tensor, ...]:
         result = self(x)

@@ -11,10 +11,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from robcert.certify import api
+from robcert.certify.masking.views import as_shipped
 from robcert.certify.numerics import value_and_gradient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from robcert.certify.model import Classifier
 
 IMAGE = (3, 5, 7)
 MICROSOFT = "com.microsoft"
@@ -93,18 +97,37 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_row_has_the_same_bits_in_every_batch(case: str, tmp_path: Path) -> None:
     nodes, constants = CASES[case]
+    model = load(tmp_path, nodes, constants)
+    check(lambda z: model.twin_logits(z).logsumexp(1))
+
+
+def test_a_row_of_the_declared_output_has_the_same_bits_in_every_batch(tmp_path: Path) -> None:
+    """Probabilities behind two layers: the logits are a tensor inside the graph."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "first"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["bent"]),
+        helper.make_node("MatMul", ["bent", "last"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["y"], axis=1),
+    ]
+    model = load(tmp_path, nodes, {"first": draws(105, 33), "last": draws(33, 10) * 0.1})
+    shipped = as_shipped(model)
+    assert shipped is not model
+    check(lambda z: shipped.twin_logits(z)[:, 3])
+
+
+def load(folder: Path, nodes: list[Any], constants: dict[str, Any]) -> Classifier:
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     floats = TensorProto.FLOAT
     x = helper.make_tensor_value_info("x", floats, ["b", *IMAGE])
     y = helper.make_tensor_value_info("y", floats, ["b", 10])
     graph = helper.make_graph(nodes, "g", [x], [y], tensors)
     versions = [helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)]
-    onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=9), tmp_path / "m.onnx")
-    model = api.load_model(tmp_path / "m.onnx", threads=1)
+    onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=9), folder / "m.onnx")
+    return api.load_model(folder / "m.onnx", threads=1)
 
-    def value(z: torch.Tensor) -> torch.Tensor:
-        return model.twin_logits(z).logsumexp(1)
 
+def check(value: Callable[[torch.Tensor], torch.Tensor]) -> None:
     images = torch.rand(24, *IMAGE, generator=torch.Generator().manual_seed(0))
     whole, slope = value_and_gradient(value, images)
     assert slope.abs().max() > 0
