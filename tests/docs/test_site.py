@@ -117,6 +117,7 @@ def test_formulas_are_mathml(site: Path) -> None:
     assert "arithmatex" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("added", "said"),
     [
