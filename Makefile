@@ -7,7 +7,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-lowest lint docs bench clean
+.PHONY: demo test test-slow test-lowest lint docs site bench clean
 
 demo: .venv/installed
 	$(BIN)/robcert demo
@@ -34,6 +34,10 @@ lint: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/make.py
+
+# Without --quiet, which would hide the warnings that --strict counts.
+site: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -21,6 +21,7 @@ from .open import (
 from .registry import ANALYSES, SCHEMAS, Analysis, Reading, Section, Summary
 from .schema import CLEAN
 from .settings import INSPECTION, PARTS, AuditSettings, selected
+from .standards import standards_tables
 from .summaries import (
     Readings,
     analysis_named,
@@ -82,6 +83,7 @@ __all__ = [
     "open_session",
     "results",
     "selected",
+    "standards_tables",
     "summarise",
     "summarise_clean",
     "torch_threads",

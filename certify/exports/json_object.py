@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify.auditing import results, verdict_of
+from robcert.certify.auditing import results, standards_tables, verdict_of
 from robcert.certify.gates import recorded
 from robcert.certify.store import ledger, plain
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def store_json(store: ResultStore, name: str | None) -> dict[str, Any]:
     """Header, model, data, the summary of every group (or of those called ``name``), the ledger.
 
-    And the verdict, and the decisions on the gates of the last audit.
+    And the verdict, the decisions on the gates of the last audit, and questions of standards.
     """
     wanted = {group.path for group in groups_named(store, name)} if name else None
     return {
@@ -39,4 +39,8 @@ def store_json(store: ResultStore, name: str | None) -> dict[str, Any]:
         "violations": plain(ledger(store).to_json()),
         "verdict": verdict_of(store).to_json(),
         "gates": [decision.to_json() for decision in recorded(store)],
+        "standards": [
+            plain({"title": table.title, "header": table.header, "rows": table.rows})
+            for table in standards_tables(store)
+        ],
     }

@@ -16,6 +16,7 @@ from robcert.certify.auditing import (
     labelled,
     latest,
     results,
+    standards_tables,
     verdict,
     violations_table,
 )
@@ -72,11 +73,16 @@ def _beside(results_file: Path) -> Path:
 
 def render(store: ResultStore) -> str:
     """The page as text; nothing of a foreign file in it, figures included, is invisible."""
-    from jinja2 import Environment
+    from jinja2 import Environment, FunctionLoader
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    source = files("robcert.certify.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return visible(environment.from_string(source).render(_content(store)))
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_template)
+    )
+    return visible(environment.get_template("report.html.j2").render(_content(store)))
+
+
+def _template(name: str) -> str:
+    return files("robcert.certify.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _content(store: ResultStore) -> dict[str, Any]:
@@ -106,6 +112,7 @@ def _content(store: ResultStore) -> dict[str, Any]:
         "examples": examples(store, latest(found, AttackSummary)[1]),
         "commands": _commands(store, found, record),
         "groups": _settings(found),
+        "standards": standards_tables(store),
     }
 
 

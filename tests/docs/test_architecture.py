@@ -24,7 +24,7 @@ Floors = list[set[str]]
 
 def floors(top: str) -> Floors:
     """Names on every floor of ``top`` as the page draws them, ground floor first."""
-    (block,) = re.findall(rf"^```floors {top}\n(.*?)^```", PAGE, re.S | re.M)
+    (block,) = re.findall(rf"^```floors-{top}\n(.*?)^```", PAGE, re.S | re.M)
     return [set(line.split()) for line in reversed(block.splitlines())]
 
 

@@ -22,3 +22,8 @@ def table_rows(text: str) -> list[list[str]]:
 def code_of(cell: str) -> list[str]:
     """Texts between backticks."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+def blocks_of(text: str, kind: str) -> list[str]:
+    """Contents of the code blocks of ``kind`` (``python``, ``sh``, …) in ``text``."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.S | re.M)
