@@ -13,7 +13,7 @@ from robcert.certify.stats import proportion
 from robcert.certify.tables import Table, pixel, share_text
 
 from .plain_words import class_name
-from .svg import Axis, Counts, IntervalRow, Point, interval_rows, matrix
+from .svg import Axis, Counts, Entry, IntervalRow, Point, interval_rows, matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,12 +148,12 @@ def _class_figure(shown: Sequence[_OfClass], ball: str, said: Findings) -> str:
         for one in shown
     )
     what = "accuracy" if said.labelled else "share that keeps its class"
-    claims = (
-        ("measured", "without attack (measured)"),
-        ("attacked", f"under attack at {ball} (attacked)"),
+    named = (
+        Entry("without attack (measured)", "measured"),
+        Entry(f"under attack at {ball} (attacked)", "attacked"),
     )
     axis = Axis(f"{what}, with 95 % interval; in brackets: images")
-    return interval_rows(rows, axis, title=f"{what} per class", claims=claims)
+    return interval_rows(rows, axis, title=f"{what} per class", named=named)
 
 
 def _point(claim: str, name: str, share: Proportion) -> Point:

@@ -4,13 +4,12 @@ from .axes import BOTTOM, LARGE, LEFT, NARROW, RIGHT, SMALL, TICK_LETTER, TOP, W
 from .bars import brackets, histogram_rows, limit_bar
 from .curves import curves, histogram, scatter
 from .images import picture, surface_map
-from .marks import GLYPHS
+from .marks import Entry
 from .matrix import Counts, matrix
 from .rows import Axis, IntervalRow, Point, interval_rows
 
 __all__ = [
     "BOTTOM",
-    "GLYPHS",
     "LARGE",
     "LEFT",
     "NARROW",
@@ -21,6 +20,7 @@ __all__ = [
     "WIDE",
     "Axis",
     "Counts",
+    "Entry",
     "IntervalRow",
     "Point",
     "Size",

@@ -53,10 +53,11 @@ class Frame:
 def drawing(title: str, size: Size, parts: list[str]) -> str:
     """An SVG element of ``parts``, later ones on top."""
     width, height = size
-    style = ' class="large"' if NARROW[0] < width < WIDE[0] else ""  # larger text on a phone
+    style = ' class="large"' if NARROW[0] < width < WIDE[0] else ""  # a phone enlarges its text
+    name = escape(title)
     return (
-        f'<svg{style} viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+        f'<svg{style} viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{name}">'
+        f"<title>{name}</title>{''.join(parts)}</svg>"
     )
 
 

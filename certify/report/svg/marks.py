@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-GLYPHS = {"certified": "▲", "estimated": "◆", "attacked": "▼", "measured": "●"}
-"""Mark of each claim in text; the style sheet of the page has the same."""
-
 _CORNERS = {
     "certified": ((0.0, -1.1), (1.0, 0.8), (-1.0, 0.8)),
     "attacked": ((0.0, 1.1), (1.0, -0.8), (-1.0, -0.8)),

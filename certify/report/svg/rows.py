@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ class Point:
         lower: its lower limit.
         upper: its upper limit.
         text: its name and numbers for readers who do not see the figure.
+        look: style sheet class if it is not the claim.
     """
 
     claim: str
@@ -40,6 +41,7 @@ class Point:
     lower: float
     upper: float
     text: str
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Axis:
 
 
 def interval_rows(
-    rows: tuple[IntervalRow, ...], axis: Axis, *, title: str, claims: tuple[tuple[str, str], ...]
+    rows: tuple[IntervalRow, ...], axis: Axis, *, title: str, named: tuple[Entry, ...]
 ) -> str:
     """Rows of points with their intervals over one axis.
 
@@ -74,7 +76,7 @@ def interval_rows(
         rows: the rows, top first.
         axis: the axis; a vertical line marks 0 where it lies inside.
         title: text for readers who do not see the figure.
-        claims: claim and name of each entry of the legend.
+        named: entries of the legend.
     """
     longest = max((len(row.name) for row in rows), default=0)
     above = longest > SHORT
@@ -94,8 +96,8 @@ def interval_rows(
         parts += [_point(p, at, first + LANE * lane) for lane, p in enumerate(row.points)]
         top += height
         parts.append(f'<path class="grid" d="M{left:.1f} {top - 1:.1f}H{WIDTH - RIGHT:.1f}"/>')
-    named = [Entry(name, claim, shape="interval") for claim, name in claims]
-    return drawing(title, size, parts) + legend(named)
+    entries = [replace(entry, shape="interval") for entry in named]
+    return drawing(title, size, parts) + legend(entries)
 
 
 def shown(name: str, longest: int = LONGEST) -> str:
@@ -118,8 +120,9 @@ def _name(name: str, left: float, top: float, *, above: bool, lanes: int) -> str
 
 def _point(point: Point, at: Callable[[float], float], y: float) -> str:
     low, high = at(point.lower), at(point.upper)
-    line = f'<path class="whisker {point.claim}" d="M{low:.1f} {y:.1f}H{max(high, low + 1):.1f}"/>'
-    drawn = line + mark(point.claim, (at(point.value), y))
+    look = point.look or point.claim
+    line = f'<path class="whisker {look}" d="M{low:.1f} {y:.1f}H{max(high, low + 1):.1f}"/>'
+    drawn = line + mark(point.claim, (at(point.value), y), look=look)
     return f"<g><title>{escape(point.text)}</title>{drawn}</g>"
 
 
