@@ -61,7 +61,7 @@ def report(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Write a self-contained HTML page from one or several results files, or tables or rows of one.
+    """Write a self-contained HTML page from results files, or tables or rows of one.
 
     Nothing is recomputed. Shows certified, estimated, attacked and measured numbers, each
     marked as such.

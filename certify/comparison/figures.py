@@ -169,6 +169,7 @@ def _intervals(axes: Axes, kind: _Kind, below: float) -> None:
 def _distances(axes: Axes, rows: Sequence[Overview], norm: str) -> None:
     """Distances and estimated radii of the models whose numbers are in ``norm``."""
     of_norm = [(place, row) for place, row in enumerate(rows) if (row.norm or "") == norm]
+    kinds = []
     for claim, name, mark, values in (
         ("attacked", NEAREST, "X", [row.distance for _, row in of_norm]),
         ("estimated", "ρ-bound, mean", "P", [row.rho_bound for _, row in of_norm]),
@@ -181,7 +182,10 @@ def _distances(axes: Axes, rows: Sequence[Overview], norm: str) -> None:
             if value is not None and value < float("inf")
         ]
         if known:
-            look: Any = {"color": LOOKS[claim][0], "label": f"{name} ({claim})", "alpha": 0.85}
-            axes.plot(*zip(*known, strict=True), mark, **look)
+            kinds.append((claim, name, mark, known))
+    for number, (claim, name, mark, known) in enumerate(kinds):
+        below = SPREAD * (number - (len(kinds) - 1) / 2) / len(kinds)
+        look: Any = {"color": LOOKS[claim][0], "label": f"{name} ({claim})", "alpha": 0.85}
+        axes.plot([x for x, _ in known], [y + below for _, y in known], mark, **look)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"distance {norm}, pixel units of [0, 1]")

@@ -93,7 +93,7 @@ def headline(models: Sequence[Ranked]) -> str:
 
 
 def ranking_figure(models: Sequence[Ranked]) -> str:
-    """Accuracies of all models, a lane for each, so that overlapping intervals stay visible."""
+    """Accuracies of all models, each at a height of its own, so that overlapping intervals show."""
     rows = tuple(IntervalRow(_title(model), tuple(_points(model.row))) for model in models)
     axis = Axis("accuracy, with 95 % interval")
     drawn = {(point.claim, point.look) for row in rows for point in row.points}

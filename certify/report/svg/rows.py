@@ -12,7 +12,7 @@ from .marks import Entry, legend, mark
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WIDTH, RIGHT, LANE, GAP, TOP, BOTTOM = 460.0, 22.0, 13.0, 9.0, 6.0, 40.0
+WIDTH, RIGHT, LINE, GAP, TOP, BOTTOM = 460.0, 22.0, 13.0, 9.0, 6.0, 40.0
 LETTER = 7.2
 """Mean width of a letter of a name."""
 
@@ -25,7 +25,7 @@ LONGEST = 66
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A number with its limits; each of a row has a lane of its own, so that none covers another.
+    """A number with its limits; each of a row has a height of its own, so that none covers another.
 
     Attributes:
         claim: certified, estimated, attacked or measured.
@@ -81,7 +81,7 @@ def interval_rows(
     longest = max((len(row.name) for row in rows), default=0)
     above = longest > SHORT
     left = 14.0 if above else 20 + LETTER * longest
-    heights = [LANE * max(len(row.points), 1) + GAP + (17 if above else 0) for row in rows]
+    heights = [LINE * max(len(row.points), 1) + GAP + (17 if above else 0) for row in rows]
     size = (WIDTH, TOP + sum(heights) + BOTTOM)
 
     def at(share: float) -> float:
@@ -91,9 +91,9 @@ def interval_rows(
     parts = [_axis(axis, at, size[1] - BOTTOM)]
     top = TOP
     for row, height in zip(rows, heights, strict=True):
-        parts.append(_name(row.name, left, top, above=above, lanes=len(row.points)))
-        first = top + (17 if above else 0) + LANE / 2 + 2
-        parts += [_point(p, at, first + LANE * lane) for lane, p in enumerate(row.points)]
+        parts.append(_name(row.name, left, top, above=above, count=len(row.points)))
+        first = top + (17 if above else 0) + LINE / 2 + 2
+        parts += [_point(p, at, first + LINE * place) for place, p in enumerate(row.points)]
         top += height
         parts.append(f'<path class="grid" d="M{left:.1f} {top - 1:.1f}H{WIDTH - RIGHT:.1f}"/>')
     entries = [replace(entry, shape="interval") for entry in named]
@@ -109,12 +109,12 @@ def shown(name: str, longest: int = LONGEST) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _name(name: str, left: float, top: float, *, above: bool, lanes: int) -> str:
+def _name(name: str, left: float, top: float, *, above: bool, count: int) -> str:
     full = f"<title>{escape(name)}</title>"
     if above:
         place = f'x="{left:.1f}" y="{top + 13:.1f}"'
         return f'<text class="label" {place}>{full}{escape(shown(name))}</text>'
-    place = f'x="{left - 8:.1f}" y="{top + LANE * max(lanes, 1) / 2 + 6:.1f}" text-anchor="end"'
+    place = f'x="{left - 8:.1f}" y="{top + LINE * max(count, 1) / 2 + 6:.1f}" text-anchor="end"'
     return f'<text class="label" {place}>{full}{escape(name)}</text>'
 
 
