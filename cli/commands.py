@@ -204,7 +204,7 @@ COMMANDS = {
         "Taylor curves: the loss along a line and its second-order approximations.", _taylor
     ),
     "report": LazyCommand(
-        "Write a self-contained HTML page from a results file, or its tables or rows.", _report
+        "Write a self-contained HTML page from results files, or tables or rows of one.", _report
     ),
     "evidence": LazyCommand(
         "Write what a results file shows as statements for other people and programs.", _evidence

@@ -77,8 +77,6 @@ def _inspected(options: AnalysisOptions) -> tuple[Inspection, DataInfo | None]:
 
 
 def _print_json(options: AnalysisOptions, inspection: Inspection, data: DataInfo | None) -> None:
-    from dataclasses import asdict
-
     from robcert.certify.store import Outcome
 
     from .shell.render import print_json
@@ -87,7 +85,7 @@ def _print_json(options: AnalysisOptions, inspection: Inspection, data: DataInfo
         Outcome(
             command="inspect",
             model=inspection.info.stored(),
-            data=asdict(data) if data else {},
+            data=data.facts if data else {},
             settings={"output": options.output, "device": options.device},
             summary=inspection.to_json(),
             violations={},

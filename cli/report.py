@@ -1,4 +1,4 @@
-"""`robcert report`: the HTML page of a results file, its tables or its rows as a file."""
+"""`robcert report`: the page of one or of several results files, or tables or rows as a file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,21 @@ class ReportFormat(StrEnum):
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="Results file of any analysis.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Results file of any analysis. Of several, on the same images, one page: models "
+            "ranked, and paired differences to the first."
+        ),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File to write [default: beside the results file]."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write [default: beside the results file; of several files, "
+            "comparison.html beside the first].",
+        ),
     ] = None,
     form: Annotated[
         ReportFormat,
@@ -50,12 +61,14 @@ def report(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Write a self-contained HTML page from a results file, or its tables or rows.
+    """Write a self-contained HTML page from results files, or tables or rows of one.
 
     Nothing is recomputed. Shows certified, estimated, attacked and measured numbers, each
     marked as such.
 
     Example: robcert report robcert-results/model-1a2b3c4d.h5
+
+    Example: robcert report honest.h5 masked.h5 --out comparison.html
 
     Example: robcert report results.h5 --format latex --out tables.tex
 
@@ -64,23 +77,28 @@ def report(
     from robcert.certify.store import ResultStore, ledger
 
     echo(str(_written(results, out, form, group)))
-    with ResultStore.read(results) as store:
-        ledger(store).require_sound()
+    for path in results:
+        with ResultStore.read(path) as store:
+            ledger(store).require_sound()
 
 
-def _written(results: Path, out: Path | None, form: ReportFormat, group: str | None) -> Path:
+def _written(results: list[Path], out: Path | None, form: ReportFormat, group: str | None) -> Path:
     """Write the file; its path.
 
     Raises:
-        InvalidParameterError: a group of the page is wanted.
+        InvalidParameterError: a group of the page, or another format of several files is wanted.
     """
     if form is not ReportFormat.HTML:
         from robcert.certify.exports import ExportFormat, write_export
 
-        return write_export(results, ExportFormat(form.value), group, out)
+        if len(results) > 1:
+            message = f"--format {form.value} takes one results file, got {len(results)}"
+            hint = "robcert compare --format markdown, latex or csv exports a comparison"
+            raise InvalidParameterError(message, hint=hint)
+        return write_export(results[0], ExportFormat(form.value), group, out)
     if group is not None:
         message = "--group has no effect on --format html: the page shows all groups"
         raise InvalidParameterError(message, hint="pass another --format, or omit --group")
-    from robcert.certify.report import write_report
+    from robcert.certify.report import write_comparison, write_report
 
-    return write_report(results, out)
+    return write_report(results[0], out) if len(results) == 1 else write_comparison(results, out)

@@ -39,7 +39,7 @@ with h5py.File("results.h5") as file:
 |---|---|
 | `/` | attributes `format` (`{FORMAT}`), `format_version` ({FORMAT_VERSION}), … |
 | `/model` | attributes: `sha256`, `file`, `kind`, `producer`, `input_shape`, … |
-| `/data` | attributes `name`, `sha256`, `size`; datasets `index` and `label` |
+| `/data` | attributes `name`, `sha256`, `size`, `classes`; datasets `index` and `label` |
 | `/clean` | the table *clean* |
 | `/<schema>/<key>` | every other table |
 

@@ -34,7 +34,16 @@ from .summaries import (
     results,
 )
 from .tables import inspection_table, violations_table
-from .verdict import AuditVerdict, Findings, cards, contradictions, findings_of, verdict, verdict_of
+from .verdict import (
+    AuditVerdict,
+    Card,
+    Findings,
+    cards,
+    contradictions,
+    findings_of,
+    verdict,
+    verdict_of,
+)
 
 __all__ = [
     "ANALYSES",
@@ -47,6 +56,7 @@ __all__ = [
     "AuditSettings",
     "AuditSummary",
     "AuditVerdict",
+    "Card",
     "CleanSummary",
     "Findings",
     "Inspection",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from robcert.certify.store import AnalysisGroup, Ledger, ResultStore
 
+    from .registry import Summary
     from .summaries import Readings
 
 
@@ -83,7 +84,10 @@ class Findings:
     """The summaries that a verdict is based on; None for what was not computed.
 
     Attributes:
+        attack_group: table of the attack.
         bounds_group: table of the bounds.
+        smoothing_group: table of the smoothed classifier.
+        verification_group: table of the certificates of the model itself.
         ledger: estimated and certified radii against attacked distances.
         verification: certificates of the model itself, in the norm of the attacks if there are any.
         quantised: whether the model has nodes with straight-through gradients.
@@ -110,6 +114,9 @@ class Findings:
     incomplete: str = ""
     cut_off: tuple[str, ...] = ()
     others: tuple[OtherNorm, ...] = ()
+    attack_group: AnalysisGroup | None = None
+    smoothing_group: AnalysisGroup | None = None
+    verification_group: AnalysisGroup | None = None
 
 
 def findings_of(store: ResultStore) -> Findings:
@@ -123,15 +130,17 @@ def findings_of(store: ResultStore) -> Findings:
     bounds, bounds_group = latest(found, BoundsSummary)
     clean = latest(found, CleanSummary)[0]
     attack = _of_headline([one for one, _ in of_kind(found, AttackSummary)])
+    smoothing, smoothing_group = latest(found, SmoothingSummary)
+    proofs = _in_norm_of(attack, found)
     return Findings(
         clean=clean,
         attack=attack,
         bounds=bounds,
         bounds_group=bounds_group,
-        smoothing=latest(found, SmoothingSummary)[0],
+        smoothing=smoothing,
         masking=latest(found, MaskingSummary)[0],
         ledger=ledger(store),
-        verification=_in_norm_of(attack, found),
+        verification=proofs,
         quantised=bool(store.model.get("straight_through")),
         doubts=doubts_of(store, record.get("inspect") or {}, clean),
         labelled=labelled(store),
@@ -139,7 +148,15 @@ def findings_of(store: ResultStore) -> Findings:
         incomplete=incomplete(record),
         cut_off=tuple(record.get("unfinished", ())),
         others=_other_norms(attack, everything),
+        attack_group=_table_of(attack, found),
+        smoothing_group=smoothing_group,
+        verification_group=_table_of(proofs, found),
     )
+
+
+def _table_of(summary: Summary | None, found: Readings) -> AnalysisGroup | None:
+    """The table that ``summary`` of ``found`` was made from."""
+    return next((one.group for one in found if one.summary is summary), None)
 
 
 def _of_headline(found: Sequence[AttackSummary]) -> AttackSummary | None:

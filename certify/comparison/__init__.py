@@ -2,8 +2,10 @@
 
 from .analysis import ComparedModel, Comparison, compare
 from .difference import ComparisonSettings, Difference, Family
+from .difference_table import difference_note
 from .figures import save_picture
 from .overview import AccuracyInterval, CertifiedCurve, Overview
+from .overview_table import ball_of, names, overview_table
 from .paired import differences
 
 __all__ = [
@@ -15,7 +17,11 @@ __all__ = [
     "Difference",
     "Family",
     "Overview",
+    "ball_of",
     "compare",
+    "difference_note",
     "differences",
+    "names",
+    "overview_table",
     "save_picture",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify import tables
@@ -10,7 +11,7 @@ from robcert.certify.tables import DASH, decimal
 from .overview_table import ball_of, names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -32,6 +33,9 @@ STYLES = (("s", "-"), ("o", "--"), ("^", ":"))
 
 NEAREST = "nearest adversarial, median, misclassified at 0"
 """Name of the attacked distances."""
+
+SPREAD = 0.6
+"""Part of the height of a row over which its marks are spread, so that none covers another."""
 
 MARKS = {"attacked": "Xv^<P", "certified": ">d*p8"}
 """Marks of accuracies within a ball, one for each ball that the files have."""
@@ -109,9 +113,29 @@ def _certified_curves(axes: Axes, rows: Sequence[Overview]) -> None:
     axes.legend(fontsize="small")
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Accuracies of one kind, one of each model or None, with the name and mark of all."""
+
+    claim: str
+    name: str
+    accuracies: Sequence[AccuracyInterval | None]
+    mark: str = ""
+
+
 def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
-    """Clean, attacked and certified accuracies; those of one ball have a mark and a name."""
-    _intervals(axes, "measured", "clean (measured)", [row.clean for row in rows])
+    """Clean, attacked and certified accuracies, each a little below the last, so that all show."""
+    kinds = list(_kinds(rows))
+    for number, kind in enumerate(kinds):
+        _intervals(axes, kind, SPREAD * (number - (len(kinds) - 1) / 2) / max(len(kinds), 1))
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_xlabel("accuracy")
+
+
+def _kinds(rows: Sequence[Overview]) -> Iterator[_Kind]:
+    """Every kind of accuracy; those of one ball have a mark and a name."""
+    yield _Kind("measured", "clean (measured)", [row.clean for row in rows])
     balls = dict.fromkeys(ball_of(row) for row in rows if row.epsilon is not None)
     for place, ball in enumerate(balls):
         own = [ball_of(row) == ball for row in rows]
@@ -119,26 +143,17 @@ def _accuracies(axes: Axes, rows: Sequence[Overview]) -> None:
             shares = [row.attacked if claim == "attacked" else row.proven for row in rows]
             shown = [share if of_ball else None for share, of_ball in zip(shares, own, strict=True)]
             mark = MARKS[claim][place % len(MARKS[claim])]
-            _intervals(axes, claim, f"at {ball} ({claim})", shown, mark=mark)
+            yield _Kind(claim, f"at {ball} ({claim})", shown, mark)
     for radius in dict.fromkeys(row.radius for row in rows if row.radius is not None):
         certified = [row.certified if row.radius == radius else None for row in rows]
         name = f"smoothed, at {decimal(radius)} l2 (certified)"
-        _intervals(axes, "certified", name, certified)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlabel("accuracy")
+        yield _Kind("certified", name, certified)
 
 
-def _intervals(
-    axes: Axes,
-    claim: str,
-    name: str,
-    accuracies: Sequence[AccuracyInterval | None],
-    *,
-    mark: str = "",
-) -> None:
-    colour, usual = LOOKS[claim]
-    known = [(y, accuracy) for y, accuracy in enumerate(accuracies) if accuracy is not None]
+def _intervals(axes: Axes, kind: _Kind, below: float) -> None:
+    """Draw ``kind`` in the row of each model, ``below`` its middle."""
+    colour, usual = LOOKS[kind.claim]
+    known = [(y, accuracy) for y, accuracy in enumerate(kind.accuracies) if accuracy is not None]
     if not known:
         return
     values = [accuracy.value for _, accuracy in known]
@@ -146,15 +161,15 @@ def _intervals(
         [accuracy.value - accuracy.lower for _, accuracy in known],
         [accuracy.upper - accuracy.value for _, accuracy in known],
     )
-    places = [y for y, _ in known]
-    axes.errorbar(
-        values, places, xerr=reach, fmt=mark or usual, color=colour, label=name, alpha=0.85
-    )
+    places = [y + below for y, _ in known]
+    look: Any = {"fmt": kind.mark or usual, "color": colour, "label": kind.name, "alpha": 0.85}
+    axes.errorbar(values, places, xerr=reach, **look)
 
 
 def _distances(axes: Axes, rows: Sequence[Overview], norm: str) -> None:
     """Distances and estimated radii of the models whose numbers are in ``norm``."""
     of_norm = [(place, row) for place, row in enumerate(rows) if (row.norm or "") == norm]
+    kinds = []
     for claim, name, mark, values in (
         ("attacked", NEAREST, "X", [row.distance for _, row in of_norm]),
         ("estimated", "ρ-bound, mean", "P", [row.rho_bound for _, row in of_norm]),
@@ -167,7 +182,10 @@ def _distances(axes: Axes, rows: Sequence[Overview], norm: str) -> None:
             if value is not None and value < float("inf")
         ]
         if known:
-            look: Any = {"color": LOOKS[claim][0], "label": f"{name} ({claim})", "alpha": 0.85}
-            axes.plot(*zip(*known, strict=True), mark, **look)
+            kinds.append((claim, name, mark, known))
+    for number, (claim, name, mark, known) in enumerate(kinds):
+        below = SPREAD * (number - (len(kinds) - 1) / 2) / len(kinds)
+        look: Any = {"color": LOOKS[claim][0], "label": f"{name} ({claim})", "alpha": 0.85}
+        axes.plot([x for x, _ in known], [y + below for _, y in known], mark, **look)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"distance {norm}, pixel units of [0, 1]")

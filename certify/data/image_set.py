@@ -30,11 +30,24 @@ SCAN_BYTES = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """Identity of a data set, stored in ``/data`` of a results file."""
+    """Identity of a data set, stored in ``/data`` of a results file.
+
+    Attributes:
+        name: name of the set.
+        sha256: hash of all images and labels.
+        size: number of images.
+        classes: names of the classes, empty where they have none.
+    """
 
     name: str
     sha256: str
     size: int
+    classes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Name, hash and size, as ``--json`` prints them."""
+        return {"name": self.name, "sha256": self.sha256, "size": self.size}
 
 
 class Hash(Protocol):
@@ -158,7 +171,7 @@ class ImageSet:
     @property
     def info(self) -> DataInfo:
         """Identity of the set for a results file."""
-        return DataInfo(self.name, self.sha256, len(self))
+        return DataInfo(self.name, self.sha256, len(self), self.classes)
 
     def pixels(self, indices: NDArray[np.int64]) -> Tensor:
         """Images ``(b, c, h, w)``, float32 in [0, 1], in the order of ``indices``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +68,9 @@ NAMED: dict[str, NamedSet] = {
 }
 """Data sets that can be downloaded; ``imagenet`` is read from a folder."""
 
+BUNDLED_CLASSES = {"fashion-mnist-2000": CLOTHES}
+"""Names of the classes of bundled sets, whose files hold images and labels alone."""
+
 
 def bundled_sets() -> tuple[str, ...]:
     """Names of the data sets that come with robcert."""
@@ -98,7 +101,7 @@ def from_name(text: str, *, root: Path | None, fetch: bool) -> ImageSet:
         raise DataError(message, hint=f"{name} or {name}:train")
     if name in bundled_sets():
         with resources.as_file(resources.files("robcert.fixtures") / f"{name}.npz") as path:
-            return from_file(path)
+            return replace(from_file(path), classes=BUNDLED_CLASSES.get(name, ()))
     if name == "imagenet":
         return _imagenet(root, "train" if part == "train" else "val")
     for folder in _idx_folders(name, root):

@@ -9,6 +9,7 @@ import numpy as np
 
 from robcert.certify.tables import decimal, pixel
 
+from .plain_words import class_name
 from .svg import picture
 
 if TYPE_CHECKING:
@@ -19,13 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image as three inline pictures with their labels."""
+    """One image as three inline pictures with their texts, and a caption."""
 
-    clean: str
-    clean_label: str
-    adversarial: str
-    adversarial_label: str
-    difference: str
+    pictures: tuple[tuple[str, str], ...]
     caption: str
 
 
@@ -40,12 +37,12 @@ def examples(store: ResultStore, group: AnalysisGroup | None) -> list[Example]:
     prediction = group.column("prediction", indices)
     attacks = list(group.attribute("attacks", []))
     found_by = group.column("attack", indices)
-    norm = str(group.settings.get("norm", ""))
+    norm, names = str(group.settings.get("norm", "")), store.class_names
     return [
         _example(
             (clean[i], adversarial[i]),
             index=int(indices[i]),
-            labels=(int(labels[i]), int(prediction[i])),
+            classes=(_right(names, int(labels[i])), class_name(names, int(prediction[i]))),
             text=f"{norm} {pixel(float(distance[i]))}{_found_by(attacks, int(found_by[i]))}",
         )
         for i in range(len(indices))
@@ -56,20 +53,27 @@ def _example(
     pair: tuple[NDArray[np.float32], NDArray[np.float32]],
     *,
     index: int,
-    labels: tuple[int, int],
+    classes: tuple[str, str],
     text: str,
 ) -> Example:
     clean, adversarial = pair
     change = adversarial - clean
     scale = float(np.abs(change).max()) or 1.0
     return Example(
-        clean=picture(clean, title=f"image {index}"),
-        clean_label=f"class {labels[0]}" if labels[0] >= 0 else "image",
-        adversarial=picture(adversarial, title=f"adversarial image of {index}"),
-        adversarial_label=f"classified as {labels[1]}",
-        difference=picture(0.5 + change / (2 * scale), title=f"difference, ±{decimal(scale, 3)}"),
+        pictures=(
+            (picture(clean, title=f"image {index}"), classes[0]),
+            (picture(adversarial, title=f"adversarial image of {index}"), f"→ {classes[1]}"),
+            (
+                picture(0.5 + change / (2 * scale), title=f"difference, ±{decimal(scale, 3)}"),
+                "difference",
+            ),
+        ),
         caption=f"image {index} · {text}",
     )
+
+
+def _right(names: tuple[str, ...], label: int) -> str:
+    return class_name(names, label) if label >= 0 else "image"
 
 
 def _found_by(attacks: list[str], position: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robcert.certify.auditing import ANALYSES
+from robcert.certify.auditing import ANALYSES, Section
 from robcert.certify.stats import reach_of, shares_above, step_places
 from robcert.certify.tables import (
     Brackets,
@@ -33,35 +33,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its claim and caption."""
+    """A figure with its claim and caption.
+
+    Attributes:
+        title: heading.
+        claim: certified, estimated, attacked or measured.
+        svg: the drawing.
+        caption: sentences below it.
+        section: kind of the analysis that made it.
+        place: part of the page that its chart names.
+    """
 
     title: str
     claim: str
     svg: str
     caption: str
+    section: Section
+    place: Place
 
 
-def figures(store: ResultStore, found: Readings) -> dict[Place, list[Figure]]:
-    """Figures of each section, in the order of the page's sections of tables."""
+def figures(store: ResultStore, found: Readings) -> tuple[Figure, ...]:
+    """Figures of all analyses, in the order of the page's sections of tables."""
     rows = sorted(ANALYSES, key=lambda row: row.section)
-    charts = _combined(chart for row in rows for chart in row.charts(store, found))
-    return {
-        place: [
-            Figure(chart.title, chart.claim, _drawn(chart), chart.caption)
-            for chart in charts
-            if chart.place is place
-        ]
-        for place in Place
-    }
+    made = _combined((chart, row.section) for row in rows for chart in row.charts(store, found))
+    return tuple(
+        Figure(chart.title, chart.claim, _drawn(chart), chart.caption, section, chart.place)
+        for chart, section in made
+    )
 
 
-def _combined(charts: Iterable[Chart]) -> list[Chart]:
-    """``charts``, where curves of shares under one title are one chart."""
-    found: dict[tuple[object, ...], Chart] = {}
-    for number, chart in enumerate(charts):
+def accuracy_title(norm: str) -> str:
+    """Title of the figure of accuracies in ``norm``, to which several analyses add curves."""
+    return f"accuracy within ε ({norm})"
+
+
+def _combined(charts: Iterable[tuple[Chart, Section]]) -> list[tuple[Chart, Section]]:
+    """``charts``, where curves of shares under one title are one chart of the first's section."""
+    found: dict[tuple[object, ...], tuple[Chart, Section]] = {}
+    for number, (chart, section) in enumerate(charts):
         shared = isinstance(chart.content, Shares)
         key = (chart.place, chart.title) if shared else (number,)
-        found[key] = _joined(found[key], chart) if key in found else chart
+        first, own = found.get(key, (None, section))
+        found[key] = (chart if first is None else _joined(first, chart), own)
     return list(found.values())
 
 
@@ -80,17 +93,10 @@ def _drawn(chart: Chart) -> str:
     match content:
         case Lines():
             return curves(
-                content.series,
-                x_label=content.x_label,
-                y_label=content.y_label,
-                share=content.percent,
-                title=title,
-                size=SMALL if chart.place is Place.MASKING else LARGE,
+                content, title=title, size=SMALL if chart.place is Place.MASKING else LARGE
             )
         case Shares():
-            return curves(
-                _survival_curves(content), x_label=content.x_label, y_label="accuracy", title=title
-            )
+            return curves(survival_lines(content), title=title)
         case Histogram():
             return histogram(
                 content.values,
@@ -124,13 +130,16 @@ def _drawn(chart: Chart) -> str:
             )
 
 
-def _survival_curves(content: Shares) -> tuple[Series, ...]:
+def survival_lines(content: Shares, least: float = 0.0) -> Lines:
+    """Shares of images beyond each distance as curves, up to the distance ``least`` or farther."""
     columns = [column.values for column in content.columns]
     if content.to_the_end:
         reach = max((float(values.max(initial=0.0)) for values in columns), default=0.0)
     else:
         reach = reach_of(columns)
-    return tuple(_survival(column, reach or 1.0) for column in content.columns)
+    reach = max(reach, least)
+    series = tuple(_survival(column, reach or 1.0) for column in content.columns)
+    return Lines(series, content.x_label, "accuracy")
 
 
 def _survival(column: Distances, reach: float) -> Series:

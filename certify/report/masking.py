@@ -17,6 +17,7 @@ from robcert.certify.masking import (
 )
 from robcert.certify.tables import UNLABELLED, decimal, interval, percent, pixel
 
+from .plain_words import class_name
 from .svg import limit_bar, picture
 
 if TYPE_CHECKING:
@@ -81,11 +82,17 @@ class MaskingView:
 
 
 def masking_view(
-    summary: MaskingSummary, group: AnalysisGroup, figures: Sequence[Figure], *, labelled: bool
+    summary: MaskingSummary,
+    group: AnalysisGroup,
+    figures: Sequence[Figure],
+    *,
+    labelled: bool,
+    names: Sequence[str] = (),
 ) -> MaskingView:
     """Content of the masking section for the table ``group``, with the drawn ``figures``.
 
     If the images are not ``labelled``, it says that it refers to the model's own prediction.
+    ``names`` are those of the classes.
     """
     said = (
         _numbers(summary),
@@ -101,7 +108,7 @@ def masking_view(
         figures=tuple(figures),
         checklist=tuple(_check(indicator) for indicator in _sorted(summary.indicators)),
         fixes=tuple(_fixes(summary)),
-        images=tuple(_images(group)),
+        images=tuple(_images(group, names)),
         note="" if labelled else UNLABELLED,
     )
 
@@ -176,7 +183,7 @@ def _fix(name: str, accuracy: Proportion, remedy: Remedy | None = None) -> Line:
     )
 
 
-def _images(group: AnalysisGroup) -> list[Seen]:
+def _images(group: AnalysisGroup, names: Sequence[str]) -> list[Seen]:
     if "pictures/index" not in group:
         return []
     arrays: dict[str, NDArray[Any]] = {
@@ -185,19 +192,20 @@ def _images(group: AnalysisGroup) -> list[Seen]:
         if f"pictures/{name}" in group
     }
     by = list(group.attribute("pictures_by", []))
-    return [_seen(arrays, by, place) for place in range(len(arrays["index"]))]
+    return [_seen(arrays, by, place, names) for place in range(len(arrays["index"]))]
 
 
-def _seen(arrays: dict[str, NDArray[Any]], by: list[str], i: int) -> Seen:
+def _seen(arrays: dict[str, NDArray[Any]], by: list[str], i: int, names: Sequence[str]) -> Seen:
     clean, label = arrays["clean"][i], int(arrays["label"][i])
-    shown = [(picture(clean, title="the image"), f"class {label}")]
+    shown = [(picture(clean, title="the image"), class_name(names, label))]
     if "naive" in arrays:
         there = int(arrays["naive_class"][i])
-        text = f"naive: still {there}" if there == label else f"naive: {there}"
+        still = "still " if there == label else ""
+        text = f"naive: {still}{class_name(names, there)}"
         shown.append((picture(arrays["naive"][i], title="after the naive attack"), text))
         shown.append(_change(arrays["naive"][i] - clean, "its change"))
     if by[i]:
-        text = f"found: {int(arrays['broken_class'][i])}"
+        text = f"found: {class_name(names, int(arrays['broken_class'][i]))}"
         shown.append((picture(arrays["broken"][i], title="adversarial image"), text))
         shown.append(_change(arrays["broken"][i] - clean, "its change"))
     found = f"adversarial by {by[i].replace('_', ' ')}" if by[i] else "survives every attack"

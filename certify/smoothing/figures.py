@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robcert.certify.tables import Chart, Distances, Histogram, Shares
+from robcert.certify.tables import Chart, Distances, Histogram, Shares, decimal
 
-from .summary import certified_radii
+from .summary import all_draws, certified_radii
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,8 +76,8 @@ def _run(group: AnalysisGroup) -> str:
 
 
 def _draws(group: AnalysisGroup) -> Chart:
-    used = np.asarray(group.column("n_used", _finished(group)), dtype=np.float64)
-    caption = f"{_run(group)}: mean {used.mean():,.0f} noise draws, at most {used.max():,.0f}."
-    caption += " The draws that selected the class are not counted."
+    used = all_draws(group, _finished(group)).astype(np.float64)
+    caption = f"{_run(group)}: mean {decimal(used.mean(), 6)}, at most {used.max():.0f} noise draws"
+    caption += " per image, all counted: those that selected the class too."
     content = Histogram(np.log10(used.clip(min=1.0)), "log₁₀ of noise draws per image")
     return Chart("noise draws per image", "measured", caption, content)

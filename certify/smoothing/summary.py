@@ -238,6 +238,14 @@ def certified_radii(group: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray
     return np.where(np.abs(radii - nearest) <= 4 * np.spacing(nearest), nearest, radii)
 
 
+def all_draws(group: AnalysisGroup, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Noise draws of the images ``indices``, those that selected the class included."""
+    settings = settings_of(group)
+    chosen = settings.pilot if settings.mode is Mode.RADIUS else settings.n0
+    used: NDArray[np.int64] = group.column("n_used", indices)
+    return used + (0 if settings.label_mode else chosen)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SummaryColumns:
     """Columns of the images in a summary, which are at ``indices`` of the data set."""
@@ -257,18 +265,15 @@ class SummaryColumns:
         """Columns of the finished images of the last request."""
         indices = group.indices
         indices = indices[group.computed(indices)]
-        settings = settings_of(group)
         labels = store.labels[store.rows(indices)].astype(np.int64)
         labelled = bool((labels >= 0).all())
         clean = group.column("clean_prediction", indices)
-        chosen = settings.pilot if settings.mode is Mode.RADIUS else settings.n0
-        extra = 0 if settings.label_mode else chosen
         return cls(
             indices=indices,
             prediction=group.column("prediction", indices),
             radius=certified_radii(group, indices),
             reason=group.column("stop_reason", indices),
-            samples=group.column("n_used", indices) + extra,
+            samples=all_draws(group, indices),
             clean=clean,
             most_frequent=_most_frequent(group.column("counts", indices)),
             reference=labels if labelled else clean,

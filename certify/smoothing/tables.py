@@ -103,7 +103,7 @@ def prediction_tables(summaries: Sequence[PredictionSummary]) -> Iterator[Table]
         rows = (
             ("accuracy", accuracy),
             ("abstained", percent(summary.abstained)),
-            ("mean samples per image", decimal(summary.mean_samples, 6)),
+            ("mean draws per image", decimal(summary.mean_samples, 6)),
         )
         title = "predictions of the smoothed classifier"
         yield Table(title, "certified", ("what", "value"), rows, summary.guarantee)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 from robcert.certify.errors import StoreError
 
 from .layout import describe, read_attribute, write_attributes
-from .schema import FORMAT, FORMAT_VERSION, IMAGES
+from .schema import CLASSES, FORMAT, FORMAT_VERSION, IMAGES
 from .validity import require_valid
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ def begin(file: SafeFile, model: ModelInfo, data: DataInfo) -> None:
         hdf5.attrs["format_version"] = FORMAT_VERSION
         hdf5.attrs["robcert_version"] = robcert_version()
         hdf5.attrs["created"] = now()
-        for name, values in (("model", model.stored()), ("data", asdict(data))):
+        named = {CLASSES: list(data.classes)} if data.classes else {}
+        for name, values in (("model", model.stored()), ("data", data.facts | named)):
             write_attributes(hdf5.create_group(name), values)
         for column in IMAGES:
             content = np.empty(0, column.dtype)

@@ -10,6 +10,9 @@ from .column import Column
 FORMAT = "robcert-results"
 FORMAT_VERSION = 1
 
+CLASSES = "classes"
+"""Attribute of ``/data``: names of the classes by number; absent where they have none."""
+
 _M = Kind.MEASURED
 
 IMAGES = (

@@ -25,6 +25,7 @@ from .layout import (
     write_attributes,
 )
 from .result_file import ResultFile
+from .schema import CLASSES
 from .soundness import contradicts_itself
 
 if TYPE_CHECKING:
@@ -165,8 +166,15 @@ class ResultStore(ResultFile):
 
     @property
     def data(self) -> dict[str, Any]:
-        """Facts about the data set, as stored."""
-        return self._attributes("data")
+        """Facts about the data set, as stored, without the names of its classes."""
+        facts = self._attributes("data")
+        return {name: value for name, value in facts.items() if name != CLASSES}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by number; empty where the data set has none."""
+        names = self._attributes("data").get(CLASSES) or ()
+        return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
     def describe_model(self, **values: object) -> None:
         """Add facts about the model (parity, preprocessing, …); lists and dictionaries as JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,13 @@ GAP = 3
 """Characters between two columns."""
 
 LONGEST_WORD = 24
-"""Longer words, such as names of files, may be broken."""
+"""Longer words may be broken."""
+
+LONGEST_NAME = 36
+"""Longer words of the first column, such as names of files, may be broken."""
+
+UNBROKEN = re.compile(r"\[[^\[\]]*\]|\d+ : \d+|\S+")
+"""What stays on one line: intervals, counts of two models, words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,17 @@ def _longest_lines(rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _longest_words(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Width of the longest word of each column that is not to be broken."""
-    columns = zip(*rows, strict=True)
-    return [max(min(_width(word), LONGEST_WORD) for word in _words(column)) for column in columns]
+    """Width of the longest word of each column that is not to be broken.
+
+    The first column, which names the rows, is not narrower than its lines or `LONGEST_WORD`.
+    """
+    first, *others = zip(*rows, strict=True)
+    name = max(min(_width(word), LONGEST_NAME) for word in _words(first))
+    line = max(min(_width(line), LONGEST_WORD) for cell in first for line in _lines(cell))
+    return [
+        max(name, line),
+        *(max(min(_width(word), LONGEST_WORD) for word in _words(column)) for column in others),
+    ]
 
 
 def _grouped(least: Sequence[int], room: int) -> list[list[int]]:
@@ -87,7 +102,7 @@ def _part(numbers: list[int], whole: Sequence[int], least: Sequence[int], room: 
 
 
 def _words(column: Sequence[str]) -> list[str]:
-    return [word for cell in column for word in cell.split()] or [""]
+    return [word for cell in column for word in UNBROKEN.findall(cell)] or [""]
 
 
 def _lines(cell: str) -> list[str]:

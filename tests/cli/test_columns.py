@@ -71,6 +71,24 @@ def test_a_narrow_terminal_gets_parts(
     assert text.count("estimated") == 9
 
 
+def test_intervals_counts_and_names_stay_on_one_line_of_80(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("COLUMNS", "80"), ("TERM", "xterm"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    header = ("quantity", "claim", "first", "second", "difference", "interval", "ahead", "p")
+    quantity = "certified accuracy of the model itself at 1/255 (linf, float32)"
+    cells = ("certified", "0.0006571", "0.0005245", "-0.000133", "[-0.00019, -7.5e-05]", "35 : 9")
+    name = "a-network-with-a-name-of-36-letters."
+    table = Table("t", "", header, ((quantity, *cells, "3e-06"), (name, *cells, "1")), "")
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in lines_of(table, capsys)]
+    assert max(map(len, lines)) <= 80
+    for text in (name, "[-0.00019, -7.5e-05]", "35 : 9"):
+        assert sum(text in line for line in lines) >= 2, text
+    assert len(lines) < 20  # the first column is wide enough for its sentences
+
+
 def test_a_pipe_gets_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
     lines = lines_of(WIDE, capsys)
     (row,) = [line for line in lines if "net.onnx" in line]

@@ -18,7 +18,6 @@ from robcert.certify.report.figures import figures
 from robcert.certify.smoothing.summary import SmoothingSummary, Unfinished
 from robcert.certify.smoothing.tables import tables
 from robcert.certify.store.store import ResultStore
-from robcert.certify.tables.charts import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +119,7 @@ def test_several_sigma_are_tables_of_their_own(tmp_path: Path) -> None:
 def test_pictures_of_several_runs_are_told_apart(tmp_path: Path) -> None:
     certify(tmp_path / "r.h5", "--sigma", "0.25", "--sigma", "0.5")
     with ResultStore.read(tmp_path / "r.h5") as store:
-        drawn = figures(store, results(store))[Place.CURVES]
+        drawn = figures(store, results(store))
         row = overview(store)
     curve, *draws = drawn
     assert curve.claim == "certified"
@@ -129,7 +128,7 @@ def test_pictures_of_several_runs_are_told_apart(tmp_path: Path) -> None:
         assert f'class="line run{number}"' in curve.svg
         assert f'class="band run{number}"' in curve.svg
     assert [figure.claim for figure in draws] == ["measured", "measured"]
-    assert "noise draws, at most" in draws[0].caption
+    assert "noise draws per image, all counted" in draws[0].caption
     assert [c.sigma for c in row.certified_curves] == [0.25, 0.5]
     save_picture([row, replace(row, model="other.onnx")], tmp_path / "c.svg")
     text = (tmp_path / "c.svg").read_text()

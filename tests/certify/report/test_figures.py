@@ -38,12 +38,12 @@ def test_charts_of_two_analyses_under_one_title_are_one_figure(tmp_path: Path) -
     (attacked,) = charts["attack"]
     assert isinstance(attacked.content, Shares)
     assert len(attacked.content.columns[0].values) == 3
-    titles = {place: [figure.title for figure in of] for place, of in drawn.items()}
+    titles = {place: [one.title for one in drawn if one.place is place] for place in Place}
     assert titles[Place.CURVES] == ["accuracy within ε (l2)", "local linearity"]
     assert titles[Place.LEDGER] == ["estimated against attacked (l2, logit margin)"]
     assert len(titles[Place.EXTREMES]) == 3  # L, ω and ρ
     assert titles[Place.MASKING] == []
-    accuracy = drawn[Place.CURVES][0]
+    accuracy = next(one for one in drawn if one.place is Place.CURVES)
     assert accuracy.claim == "attacked"
     assert "under attack (attacked)" in accuracy.svg
     assert "by the ρ-bound, logit margin (estimated)" in accuracy.svg

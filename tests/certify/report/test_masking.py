@@ -32,7 +32,7 @@ from robcert.certify.report.svg import (
 )
 from robcert.certify.session import Session
 from robcert.certify.store.store import ResultStore
-from robcert.certify.tables.charts import Place, Series
+from robcert.certify.tables.charts import Lines, Place, Series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def view_of(path: Path, *, labelled: bool = True) -> MaskingView:
     with ResultStore.read(path) as store:
         found = results(store)
         summary, group = latest(found, MaskingSummary)
-        drawn = figures(store, found)[Place.MASKING]
+        drawn = [figure for figure in figures(store, found) if figure.place is Place.MASKING]
         assert summary is not None
         assert group is not None
         return masking_view(summary, group, drawn, labelled=labelled)
@@ -106,7 +106,10 @@ def test_a_masked_model_shows_its_verdict_its_pictures_and_what_broke_it(tmp_pat
     assert [line.name for line in view.fixes if line.state == "succeeds"]
     assert len(view.images) == 4
     assert "adversarial by" in view.images[0].caption
-    assert [text for _, text in view.images[0].pictures][:2] == ["class 1", "naive: still 1"]
+    assert [text for _, text in view.images[0].pictures][:2] == [
+        "class 1",
+        "naive: still class 1",
+    ]
     with ResultStore.read(path) as store:
         page = render(store)
     order = [page.index(text) for text in ("<strong>masked", "one loss surface", 'class="lines"')]
@@ -175,7 +178,7 @@ def test_a_surface_is_drawn_where_it_is_flat_and_where_it_is_not(flat: bool) -> 
 
 def test_curves_of_one_claim_can_look_different() -> None:
     one = Series("a", "attacked", ((0.0, 1.0), (1.0, 0.5)), style="naive")
-    svg = curves((one,), x_label="x", y_label="y", title="t", size=SMALL)
+    svg = curves(Lines((one,), "x", "y"), title="t", size=SMALL)
     assert "line naive" in svg
     assert "line attacked" not in svg
     assert picture(np.zeros((1, 2, 2), np.float32), title="p").startswith("<img")

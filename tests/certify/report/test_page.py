@@ -18,7 +18,7 @@ from robcert.certify.masking.verdict import MaskingVerdict
 from robcert.certify.report.svg import LARGE, TICK_LETTER, curves, histogram
 from robcert.certify.stats.intervals import Proportion
 from robcert.certify.store.ledger import Comparison, Ledger
-from robcert.certify.tables.charts import Series
+from robcert.certify.tables.charts import Lines, Series
 
 MODEL = str(bundled("fashion-honest.onnx"))
 
@@ -135,7 +135,7 @@ def labels(svg: str) -> list[tuple[float, str]]:
 @pytest.mark.parametrize("reach", [0.025, 1.0, 0.4, 120.0])
 def test_the_last_number_of_an_axis_is_inside_the_picture(reach: float) -> None:
     series = Series("a", "attacked", ((0.0, 1.0), (reach, 0.0)))
-    places = labels(curves((series,), x_label="x", y_label="y", title="t"))
+    places = labels(curves(Lines((series,), "x", "y"), title="t"))
     assert len(places) > 2
     assert all(x + TICK_LETTER * len(text) / 2 <= LARGE[0] + 0.1 for x, text in places)
 

@@ -1,0 +1,169 @@
+"""The page of several results files: ranking, intervals, paired differences, doubts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from command_line import robcert
+from page_outline import Outline
+
+from robcert.certify.attacks.schema import ATTACK
+from robcert.certify.auditing.schema import CLEAN
+from robcert.certify.comparison import AccuracyInterval, Comparison, compare
+from robcert.certify.data.load import DataInfo
+from robcert.certify.errors import OutputError
+from robcert.certify.model.classifier import ModelInfo
+from robcert.certify.report import write_comparison
+from robcert.certify.report.comparison_page import render_comparison
+from robcert.certify.report.ranking import headline, ranked, ranking_figure
+from robcert.certify.store.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N = 40
+EPSILON = 0.1
+LABELS = np.arange(N) % 4
+
+
+def results(path: Path, survivors: int, *, std: float = 0.5, labelled: bool = True) -> Path:
+    """A results file in which attacks within `EPSILON` fail on ``survivors`` of the images."""
+    preprocessing = f'{{"range": [0, 1], "mean": [0.5], "std": [{std}], "layout": "NCHW"}}'
+    model = ModelInfo(
+        file=f"{path.stem}.onnx", sha256=path.stem, kind="onnx", preprocessing=preprocessing
+    )
+    distances = np.where(np.arange(N) < survivors, 2 * EPSILON, EPSILON / 2)
+    with ResultStore.open(path, model=model, data=DataInfo("set", "d", N)) as store:
+        store.add_images(np.arange(N), LABELS if labelled else None)
+        settings = {"norm": "linf", "suite": "quick"}
+        for schema, column, found in (
+            (CLEAN, "prediction", LABELS),
+            (ATTACK, "distance", distances),
+        ):
+            columns = {one.name: np.ones((N, *(1 for _ in one.trailing))) for one in schema.columns}
+            columns.pop("adversarial", None)
+            group = store.group(schema, prefix="x", settings=settings, seed=0)
+            group.append(np.arange(N), columns | {column: found})
+            if schema is ATTACK:
+                group.set_attributes(epsilons=[EPSILON], headline_epsilon=EPSILON)
+    return path
+
+
+def compared(folder: Path, **survivors: int) -> Comparison:
+    return compare([results(folder / f"{name}.h5", kept) for name, kept in survivors.items()])
+
+
+def test_models_are_ranked_by_accuracy_under_attack(tmp_path: Path) -> None:
+    found = compared(tmp_path, low=4, high=36, middle=20)
+    models = ranked(found)
+    assert [(model.place, model.name) for model in models] == [
+        ("1", "high.onnx"),
+        ("2", "middle.onnx"),
+        ("3", "low.onnx"),
+    ]
+    said = headline(models)
+    assert said.startswith("high.onnx keeps the highest accuracy under attack at ε = 0.1 linf, 90")
+    assert said.endswith("above the interval of every other ranked model.")
+
+
+def test_models_with_overlapping_intervals_share_places(tmp_path: Path) -> None:
+    found = compared(tmp_path, a=20, b=22, c=1)
+    models = ranked(found)
+    assert [(model.place, model.name) for model in models] == [
+        ("1–2", "b.onnx"),
+        ("1–2", "a.onnx"),
+        ("3", "c.onnx"),
+    ]
+    assert headline(models).endswith("intervals overlap, so the paired differences decide.")
+
+
+def test_a_masked_model_has_no_place_and_is_a_doubt(tmp_path: Path) -> None:
+    found = compared(tmp_path, honest=4, masked=39)
+    (other,) = found.others
+    row = replace(other.overview, masking="masked")
+    found = replace(found, others=(replace(other, overview=row),))
+    assert [(model.place, model.name) for model in ranked(found)] == [
+        ("1", "honest.onnx"),
+        ("–", "masked.onnx"),
+    ]
+    page = render_comparison(found, tmp_path / "honest.h5")
+    assert "masked.onnx masks its gradients: its accuracy under attack is too high." in page
+    assert "Not checked for masking: honest.onnx." in page
+
+
+def test_every_mark_of_a_row_has_a_height_of_its_own(tmp_path: Path) -> None:
+    found = compared(tmp_path, a=20, b=20)
+    same = AccuracyInterval(0.5, 0.4, 0.6, N)
+    rows = [
+        replace(row, clean=same, attacked=same, proven=same, certified=same, radius=0.25)
+        for row in found.rows
+    ]
+    first, (other,) = found.first, found.others
+    found = replace(
+        found,
+        first=replace(first, overview=rows[0]),
+        others=(replace(other, overview=rows[1]),),
+    )
+    svg = ranking_figure(ranked(found))
+    heights = re.findall(r'class="whisker \w+" d="M[\d.]+ ([\d.]+)H', svg.split("<ul")[0])
+    assert len(heights) == len(set(heights)) == 8
+
+
+def test_the_page_of_two_files_is_whole(tmp_path: Path) -> None:
+    paths = [results(tmp_path / "a.h5", 4), results(tmp_path / "b.h5", 30, std=0.25)]
+    page = write_comparison(paths).read_text(encoding="utf-8")
+    assert (tmp_path / "comparison.html").read_text(encoding="utf-8") == page
+    outline = Outline.of(page)
+    assert [text for tag, text in outline.headings if tag == "h2"] == [
+        "Paired differences",
+        "Main numbers",
+        "Glossary",
+    ]
+    assert len(outline.ids) == len(set(outline.ids))
+    assert set(outline.targets) <= set(outline.ids)
+    assert outline.unlabelled == 0
+    assert all({"stack", "lines"} & set(table["class"]) for table in outline.tables)
+    assert "b.onnx minus a.onnx" in outline.text
+    assert "0.1 → 0.75 +0.65 [" in outline.text
+    assert "Preprocessing of a.onnx: pixels from 0 (black) to 1 (white)" in outline.text
+    assert "(pixel − 0.5) / 0.25" in outline.text
+    assert "McNemar" in outline.text
+    for trace in (
+        "http:",
+        "https:",
+        "<link",
+        "<script",
+        "url(",
+        "@import",
+        'src="/',
+        str(tmp_path),
+    ):
+        assert trace not in page
+
+
+def test_without_labels_it_speaks_of_predictions(tmp_path: Path) -> None:
+    paths = [results(tmp_path / f"{name}.h5", 9, labelled=False) for name in "ab"]
+    page = render_comparison(compare(paths), paths[0])
+    assert "not about accuracy" in page
+
+
+def test_the_command_takes_several_files_for_the_page_alone(tmp_path: Path) -> None:
+    paths = [results(tmp_path / f"{name}.h5", 9) for name in "ab"]
+    out = tmp_path / "page.html"
+    ended = robcert("report", *paths, "--out", out)
+    assert (ended.status, ended.stdout) == (0, f"{out}\n")
+    assert "2 models compared" in out.read_text(encoding="utf-8")
+    refused = robcert("report", *paths, "--format", "csv")
+    assert refused.status == 2
+    assert "--format csv takes one results file, got 2" in refused.stderr
+    assert "robcert compare" in refused.stderr
+
+
+def test_a_page_never_replaces_a_results_file(tmp_path: Path) -> None:
+    paths = [results(tmp_path / f"{name}.h5", 9) for name in "ab"]
+    with pytest.raises(OutputError):
+        write_comparison(paths, paths[0])
