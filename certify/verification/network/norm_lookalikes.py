@@ -1,10 +1,10 @@
 """Layer normalisation spelled out, of which ONNX Runtime reads less than it replaces.
 
-LayerNormFusion and its kin take ``ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div`` for layer
-normalisation. They do not look at the exponent, nor at the order of the arguments of Sub and Div.
-Epsilon they read only where it is the second term of its sum and no input of the graph as well,
-and of several numbers the first; elsewhere they take their default. SkipLayerNormFusion does not
-look at the axes.
+LayerNormFusion takes ``ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div`` for layer normalisation,
+SimplifiedLayerNormFusion the same without the mean. They do not look at the order of the arguments
+of Sub and Div, the first not at the exponent. Epsilon they read only where it is the second term of
+its sum and no input of the graph as well, and of several numbers the first; elsewhere they take
+their default. SkipLayerNormFusion does not look at the axes.
 """
 
 from __future__ import annotations
