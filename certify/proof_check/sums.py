@@ -10,6 +10,7 @@ import numpy as np
 from .constants import unrounded
 from .maps import Factors, Matrix, Sum
 from .network import Symbol
+from .replaced import require_columns
 from .rounding import SPARE
 from .rules import require_small, rule
 
@@ -213,6 +214,7 @@ def _batch_norm(of: Operator, x: Value, *given: Value) -> Value:
     if not bool((variance >= 0).all() and (spread > 0).all()):
         message = "its variance is not positive"
         raise of.builder.refuse(message)
+    require_columns(of, x)
     centred = of.builder.affine([x], x.shape, Sum((1,)), -np.broadcast_to(mean, x.shape))
     factor = np.broadcast_to(scale / np.sqrt(spread), x.shape).ravel()
     offset = np.broadcast_to(bias, x.shape)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .maps import Choice, Convolution
-from .network import Kind, Symbol
+from .maps import Convolution
+from .network import Symbol
+from .replaced import require_no_lost_zeros
 from .rules import require_small, rule
 from .sums import times
 
@@ -142,7 +143,7 @@ def _max_pool(of: Operator, x: Value) -> Value:
     if not isinstance(x, Symbol) or x.shape[0] != 1 or not plain:
         message = "the checker knows max pooling of one image, rounded down"
         raise of.builder.refuse(message)
-    _require_no_lost_zeros(of, x)
+    require_no_lost_zeros(of, x)
     windows = _Windows.of(of, x.shape[2:], tuple(of.integers("kernel_shape") or ()))
     require_small(of, x.shape[1] * prod(windows.out) * prod(windows.kernel))
     numbers = windows.elements(np.arange(x.size).reshape(x.shape))
@@ -156,19 +157,3 @@ def _max_pool(of: Operator, x: Value) -> Value:
         before = build.before_relu(x)
         return build.relu(build.largest(build.chosen([before], filled)))
     return build.largest(build.chosen([build.cut(x)], filled))
-
-
-def _require_no_lost_zeros(of: Operator, x: Symbol) -> None:
-    """Raise where zeros of a padding may be larger than what they surround.
-
-    ONNX Runtime merges the padding into that of the pooling and so leaves them out.
-    """
-    nodes, zeros = of.builder.nodes, False
-    node = nodes[x.at]
-    while isinstance(node.map, Choice) and len(node.parents) == 1:
-        added = node.map.index < 0
-        zeros = zeros or (node.offset is not None and bool((node.offset[added] == 0).any()))
-        node = nodes[node.parents[0]]
-    if zeros and node.kind is not Kind.RELU:
-        message = "it reads zeros of a padding, which runtimes leave out of a maximum"
-        raise of.builder.refuse(message)

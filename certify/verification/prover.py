@@ -19,6 +19,7 @@ from .bounds import Bounds, Region, Rounding
 from .network import Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Method, Open
 from .requirements import coefficient_type, require_agreement, require_covered, require_float32
+from .runtime_check import require_scores_of_runtime
 from .statement_task import StatementTask, Unfinished
 
 if TYPE_CHECKING:
@@ -110,11 +111,10 @@ class Prover:
             message = "the model gives one score only: there is no other class"
             raise UnsupportedOperatorError(message)
         cut = arithmetic is Arithmetic.FLOAT32 and classifier.runtime.declared is not None
-        return replace(
-            prover,
-            required=CUT_MARGIN if cut else 0.0,
-            level_error=0.0 if classifier.grid is None else LEVEL_ERROR,
-        )
+        level_error = 0.0 if classifier.grid is None else LEVEL_ERROR
+        if arithmetic is Arithmetic.FLOAT32:
+            require_scores_of_runtime(prover.network, prover.rounding, classifier, level_error)
+        return replace(prover, required=CUT_MARGIN if cut else 0.0, level_error=level_error)
 
     @property
     def operations(self) -> tuple[str, ...]:

@@ -197,9 +197,11 @@ def _resize(x: Tensor, axes: dict[int, Axis], sampling: Sampling, extrapolation:
 
 
 def _by_scales(x: Tensor, scales: Sequence[float], chosen: Sequence[int]) -> dict[int, Axis]:
+    def target(length: int, scale: float) -> int:  # runtimes multiply in float32
+        return math.floor(np.float32(length) * np.float32(scale))
+
     return {
-        i: Axis(x.shape[i], math.floor(x.shape[i] * s), s)
-        for i, s in zip(chosen, scales, strict=True)
+        i: Axis(x.shape[i], target(x.shape[i], s), s) for i, s in zip(chosen, scales, strict=True)
     }
 
 

@@ -18,10 +18,12 @@ from robcert.certify.model import source_of
 
 from .constant_errors import MOST_ROUNDINGS, ConstantCall, errors_of, roundings
 from .constant_rules import counted_up
-from .lookalikes import leaves_out_zeros, loses_epsilon, lost_roundings
+from .lookalikes import leaves_out_zeros, lost_roundings
 from .nodes import Affine, Node
+from .norm_lookalikes import NormLookalikes
 from .precision import NARROW, UNIT, has_floats, is_exact, unknown_error
 from .rules import MOVES
+from .walk import Walk
 from .weights import Weight
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class Constants:
         obstacle: why float32 evaluations cannot be covered; empty if they can.
         narrow: recorded operations whose outputs have fewer bits than float32.
         quantised: those whose outputs a graph computes from integers with a scale.
+        walk: those with the image that leave it as it is.
+        norms: those that a runtime may take for parts of layer normalisation.
     """
 
     real: bool = False
@@ -107,6 +111,11 @@ class Constants:
     obstacle: str = ""
     narrow: set[fx.Node] = field(default_factory=set)
     quantised: set[fx.Node] = field(default_factory=set)
+    walk: Walk = field(default_factory=Walk)
+    norms: NormLookalikes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.norms = NormLookalikes(self.walk)
 
     def stored(self, node: fx.Node, value: Any) -> Any:
         """A stored constant, in float64."""
@@ -207,14 +216,14 @@ class Constants:
             self.meet_obstacle(
                 label, "has weights stored as integers, for which runtimes round the other factor"
             )
-        if leaves_out_zeros(node, name):
+        self.walk.note(node, name, arguments)
+        if leaves_out_zeros(node, name, self.walk):
             self.meet_obstacle(
                 label, "reads zeros of a padding, which runtimes leave out of a maximum"
             )
-        if loses_epsilon(node, name, arguments):
-            self.meet_obstacle(
-                label, "has an epsilon that runtimes read only where it follows the variance"
-            )
+        unread = self.norms.misread(node, name, arguments)
+        if unread:
+            self.meet_obstacle(label, unread)
 
     def _sized(self, matrix: Tensor, error: Tensor) -> tuple[Tensor, float]:
         """A copy of a matrix whose :meth:`weight` has the errors as relative ones, and these."""

@@ -2,10 +2,9 @@
 
 ONNX Runtime replaces GELU and its approximation by tanh by one operation of its own (GeluFusion,
 FastGeluFusion). The numbers in the graph may differ from those of the definition by 1e-5 of their
-size, far more than a rounding; what they differ by is lost. It also replaces layer normalisation
-(LayerNormFusion), and reads its epsilon only where that is the second term of the sum with the
-variance and no input of the graph as well; elsewhere it takes its default. It merges padding with
-zeros into the max pooling behind it (PadFusion), whose own padding is no number at all.
+size, far more than a rounding; what they differ by is lost. It merges padding with zeros into the
+max pooling behind it (PadFusion), whose own padding is no number at all. Of layer normalisation
+see ``norm_lookalikes``.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, fx
 
-from robcert.certify.model import OverridableNode, source_of
+from robcert.certify.model import source_of
+
+from .walk import Walk, operation
 
 TOLERANCE = 2e-5
 """Relative difference at which no runtime is known to take one number for another."""
@@ -31,13 +30,7 @@ KNOWN = (
 )
 EXPONENTS = (2.0, 3.0)
 
-EPSILON = float(np.float32(1e-5))
-"""ONNX Runtime's default of a layer normalisation."""
-
 ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div"})
-
-MOVES = frozenset({"alias", "clone", "contiguous", "permute", "reshape", "transpose", "view"})
-"""Operations that leave every element as it is."""
 
 NONNEGATIVE = frozenset({"_softmax", "abs", "exp", "relu", "sigmoid", "square"})
 
@@ -61,57 +54,27 @@ def lost_roundings(value: Any, name: str) -> float:
     return 0.0
 
 
-def loses_epsilon(node: fx.Node, name: str, arguments: list[Any]) -> bool:
-    """Whether the sum ``node`` may be that of a variance with an epsilon that is not read.
-
-    Args:
-        node: the call.
-        name: of its function.
-        arguments: what its arguments are.
-    """
-    constants = [at for at, value in enumerate(arguments) if isinstance(value, Tensor | float)]
-    if name != "add" or len(arguments) != 2 or len(constants) != 1:
-        return False
-    (at,), users = constants, {_operation(user) for user in node.users}
-    if _operation(node.args[1 - at]) != "mean" or not users & {"sqrt", "rsqrt"}:
-        return False
-    is_read = at == 1 and not isinstance(source_of(node), OverridableNode)
-    return not is_read and not bool((torch.as_tensor(arguments[at]) == EPSILON).all())
-
-
-def leaves_out_zeros(node: fx.Node, name: str) -> bool:
+def leaves_out_zeros(node: fx.Node, name: str, walk: Walk) -> bool:
     """Whether the maximum ``node`` reads zeros of a Pad that may be larger than what it pads.
 
     Args:
         node: the call.
         name: of its function.
+        walk: calls that change nothing.
     """
     if not name.startswith("max_pool") or source_of(node) is None:
         return False
-    padded = _behind_moves(node.args[0])
+    padded = walk.behind(node.args[0])
     while source_of(padded) == source_of(node):  # the padding of the pooling itself
-        padded = _behind_moves(padded.args[0])
+        padded = walk.behind(padded.args[0])
     source = source_of(padded)
     if source is None or source.operator != "Pad":
         return False
-    if _operation(padded) != "constant_pad_nd":
-        return _operation(padded) == "where"  # with a computed number; other modes have none
+    if operation(padded) != "constant_pad_nd":
+        return operation(padded) == "where"  # with a computed number; other modes have none
     if padded.args[2:] and padded.args[2] != 0:
         return False
-    before = _behind_moves(padded.args[0])
-    least = before.args[1] if _operation(before) == "clamp" and len(before.args) > 1 else None
+    before = walk.behind(padded.args[0])
+    least = before.args[1] if operation(before) == "clamp" and len(before.args) > 1 else None
     clipped = isinstance(least, int | float) and least >= 0
-    return not clipped and _operation(before) not in NONNEGATIVE
-
-
-def _behind_moves(node: Any) -> Any:
-    """What a node reads, before elements are moved."""
-    while _operation(node) in MOVES:
-        node = node.args[0]
-    return node
-
-
-def _operation(node: Any) -> str:
-    """Name of the function that a node calls, without its overload."""
-    target = getattr(node, "target", None)
-    return str(getattr(target, "overloadpacket", target)).removeprefix("aten.")
+    return not clipped and operation(before) not in NONNEGATIVE

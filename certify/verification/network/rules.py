@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robcert.certify.errors import UnsupportedOperatorError
 
+from .columns import OTHER_CHANNELS, other_channels
 from .combination import Combination
 from .convolution import Convolution
 from .precision import UNIT
@@ -211,6 +212,8 @@ def _batch_norm(
         raise UnsupportedOperatorError(message)
     if bool((variance < 0).any()):  # what it has left of epsilon
         build.constants.meet_obstacle(build.label)
+    if not build.constants.real and other_channels(build.nodes, x.at):
+        build.constants.meet_obstacle(build.label, OTHER_CHANNELS)
     factor = 1 / (variance.double() + epsilon).sqrt()
     factor = factor if weight is None else factor * weight.double()
     shape = (1, -1, *[1] * (x.ndim - 2))

@@ -58,6 +58,31 @@ PADDED = {
         om.node("Identity", "padded", "wide"),
         *POOL,
     ],
+    "zeros and a factor 1": [
+        om.node("Pad", "x pads", "padded"),
+        om.node("Mul", "padded one", "wide"),
+        *POOL,
+    ],
+    "zeros over 1": [
+        om.node("Pad", "x pads", "padded"),
+        om.node("Div", "padded one", "wide"),
+        *POOL,
+    ],
+    "zeros and a sum with 0": [
+        om.node("Pad", "x pads", "padded"),
+        om.node("Add", "zero padded", "wide"),
+        *POOL,
+    ],
+    "zeros less 0": [
+        om.node("Pad", "x pads", "padded"),
+        om.node("Sub", "padded zero", "wide"),
+        *POOL,
+    ],
+    "zeros that are expanded": [
+        om.node("Pad", "x pads", "padded"),
+        om.node("Expand", "padded ones", "wide"),
+        *POOL,
+    ],
     "zeros before a transposition": [
         om.node("Transpose", "x", "turned", perm=[0, 2, 3, 1]),
         om.node("Pad", "turned others", "padded"),
@@ -67,6 +92,17 @@ PADDED = {
 }
 HARMLESS = {
     "behind a ReLU": [om.node("Relu", "x", "a"), om.node("Pad", "a pads", "wide"), *POOL],
+    "behind a ReLU, with a factor 1": [
+        om.node("Relu", "x", "a"),
+        om.node("Pad", "a pads", "padded"),
+        om.node("Mul", "padded one", "wide"),
+        *POOL,
+    ],
+    "0 less the padded": [
+        om.node("Pad", "x pads", "padded"),
+        om.node("Sub", "zero padded", "wide"),
+        *POOL,
+    ],
     "behind a clip": [
         om.node("Clip", "x zero step", "a"),
         om.node("Pad", "a pads", "wide"),
@@ -84,6 +120,8 @@ GIVEN = {
     "others": np.array([0, 1, 0, 0, 0, 0, 1, 0]),
     "zero": np.array(0, np.float32),
     "step": STEP,
+    "one": np.array(1, np.float32),
+    "ones": np.ones(4, np.int64),
 }
 
 

@@ -23,8 +23,10 @@ RULES = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", "hal
 MODES = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 
 
-def resizing(folder: Path, width: int, scale: float, rule: str, mode: str) -> TensorFunction:
-    how = {"coordinate_transformation_mode": rule, "nearest_mode": mode, "mode": "nearest"}
+def resizing(
+    folder: Path, width: int, scale: float, rule: str, mode: str, kind: str = "nearest"
+) -> TensorFunction:
+    how = {"coordinate_transformation_mode": rule, "nearest_mode": mode, "mode": kind}
     made = om.model(
         [
             helper.make_node("Resize", ["x", "", "scales"], ["wide"], name="resize", **how),
@@ -60,3 +62,14 @@ def test_otherwise_the_entries_are_those_of_the_runtime(tmp_path: Path, rule: st
         x = torch.arange(width, dtype=torch.float32).view(1, 1, 1, width)
         assert torch.equal(network(x.double()).float(), function.runtime(x))
     assert accepted >= 3
+
+
+@pytest.mark.parametrize(("width", "scale"), [(10, 0.7), (30, 0.9), (300, 0.77), (30, 7 / 3)])
+def test_an_axis_has_as_many_entries_as_the_runtime_gives_it(
+    tmp_path: Path, width: int, scale: float
+) -> None:
+    """In float32 the product of length and scale is a whole number, exactly it is below."""
+    assert int(width * float(np.float32(scale))) < round(width * scale)
+    function = resizing(tmp_path, width, scale, "half_pixel", "floor", "linear")
+    x = torch.rand(1, 1, 1, width, generator=torch.Generator().manual_seed(0))
+    assert function.runtime(x).shape == function.twin(x).shape == (1, round(width * scale))

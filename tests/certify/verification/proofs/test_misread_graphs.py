@@ -21,6 +21,10 @@ GIVEN = {
     "none": np.zeros(0, np.int64),
     "pads": np.array([0, 0, 1, 0, 0, 0, 0, 1]),
     "w": MATRIX,
+    "one": np.array(1, np.float32),
+    "zero": np.array(0, np.float32),
+    "columns": np.array([[1, 2], [3, 4]], np.float32),
+    "spread": np.array([1, 2], np.float32),
 }
 ORDER = [  # along an axis that is counted from the front
     om.node("Relu", "found", "positive"),
@@ -45,6 +49,33 @@ REFUSED = {
         om.node("Pad", "m pads", "padded"),
         *POOL,
     ],
+    "zeros times 1 before a maximum": [
+        om.node("Neg", "x", "m"),
+        om.node("Pad", "m pads", "n"),
+        om.node("Mul", "n one", "padded"),
+        *POOL,
+    ],
+    "zeros less 0 before a maximum": [
+        om.node("Neg", "x", "m"),
+        om.node("Pad", "m pads", "n"),
+        om.node("Sub", "n zero", "padded"),
+        *POOL,
+    ],
+    "rows of a product in place of its columns": [
+        om.node("Reshape", "x square", "m"),
+        om.node("MatMul", "m columns", "n"),
+        om.node("Transpose", "n", "t", perm=[1, 0]),
+        om.node("BatchNormalization", "t spread spread spread spread", "found"),
+        *ORDER,
+    ],
+    "rows of a product and a factor 1": [
+        om.node("Reshape", "x square", "m"),
+        om.node("MatMul", "m columns", "n"),
+        om.node("Mul", "one n", "f"),
+        om.node("Transpose", "f", "t", perm=[1, 0]),
+        om.node("BatchNormalization", "t spread spread spread spread", "found"),
+        *ORDER,
+    ],
 }
 
 
@@ -64,6 +95,12 @@ def test_operators_that_runtimes_read_in_another_way_are_refused(name: str) -> N
 
 def test_zeros_behind_a_relu_are_read() -> None:
     read(made([om.node("Relu", "x", "m"), om.node("Pad", "m pads", "padded"), *POOL]))
+
+
+def test_columns_of_a_product_are_read() -> None:
+    norm = om.node("BatchNormalization", "n spread spread spread spread", "found")
+    before = [om.node("Reshape", "x square", "m"), om.node("MatMul", "m columns", "n")]
+    read(made([*before, norm, *ORDER]))
 
 
 @pytest.mark.parametrize("sparse", [True, False])
