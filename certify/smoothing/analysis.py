@@ -132,7 +132,7 @@ def run(
     or on one of its noisy copies; the attribute ``failed`` holds the error.
 
     Returns:
-        Outcomes so far of the images that were begun when time ran out, by index.
+        Outcomes so far of the images that were not finished when time ran out, by index.
     """
     missing, total = group.missing(session.indices), len(session.indices)
     done, failed = total - len(missing), dict[int, Exception]()
@@ -178,14 +178,18 @@ def _parts(
     """Columns of images as they finish; then errors, and outcomes so far of the unfinished ones."""
     tasks = (ImageTask(index, x, procedure_of(index)) for index, x in _images(session, indices))
     for chunk in in_chunks(sampler.run(tasks)):
-        places = np.arange(len(chunk.indices))
-        for at, found in outcomes(lambda at, chunk=chunk: rows_of(chunk.part(at)), places):
-            yield chunk.indices[at], found
+        yield from _rows_of_chunk(chunk, rows_of)
     for index, error in sampler.failed.items():
         yield np.array([index]), error
     for index, outcome in sampler.unfinished.items():
         if outcome is not None:
             yield np.array([index]), outcome
+
+
+def _rows_of_chunk(chunk: Finished, rows_of: Callable[[Finished], Columns]) -> Iterator[Part]:
+    """Columns of the images of ``chunk``, or the errors of those that have none."""
+    for at, found in outcomes(lambda at: rows_of(chunk.part(at)), np.arange(len(chunk.indices))):
+        yield chunk.indices[at], found
 
 
 def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:

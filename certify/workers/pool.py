@@ -149,7 +149,7 @@ class WorkerPool:
             rows: what is computed.
             batch: size of the next batch, where so many rows wait; 0 where none is to be begun.
             finished: called with the number of rows of each finished batch, and its seconds.
-            end: ``time.monotonic()`` at which workers give up what they compute.
+            end: ``time.monotonic()`` at which workers abandon what they compute.
 
         Raises:
             WorkerError: workers died or hung too often with the same rows, or cannot be started.

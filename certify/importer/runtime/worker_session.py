@@ -123,7 +123,7 @@ class WorkerSession:
         return [array_of(header, content)]
 
     def _leave_to_parent(self) -> None:
-        """Start anew in a worker process, whose parent talks to the process that there is."""
+        """Forget the process in a worker of an analysis, whose parent uses it; start another."""
         self._forked, self._of_parent = True, self._worker  # kept: its end would end the process
         self._worker, self._lock = None, threading.Lock()
         self._source = replace(self._source, threads=1)
