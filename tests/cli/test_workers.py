@@ -88,7 +88,9 @@ def small(folder: Path, count: int = 24) -> tuple[object, ...]:
     """A small network with images, as options."""
     images = pictures(folder, count)
     x = np.asarray(images.pixels(np.arange(count)))
-    np.savez(folder / "images.npz", images=x.transpose(0, 2, 3, 1), labels=images.labels)
+    np.savez(
+        folder / "images.npz", images=x.transpose(0, 2, 3, 1), labels=np.asarray(images.labels)
+    )
     return ("--model", network(folder), "--data", folder / "images.npz", "--quiet")
 
 
