@@ -43,6 +43,8 @@ class Options(TypedDict, total=False):
         seed: seed of every random draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; default all cores.
+        workers: processes of one thread each that compute the images, a number or ``auto``; changes
+            speed only. Default none.
         batch_size: images per step; changes speed only.
         out: results file; default ``robcert-results/<model>-<sha8>.h5``.
         overwrite: replace an existing results file.
@@ -70,6 +72,7 @@ class Options(TypedDict, total=False):
     seed: int
     device: str
     threads: int
+    workers: int | Literal["auto"]
     batch_size: int
     out: str | Path
     overwrite: bool
@@ -106,6 +109,7 @@ def request_of(
         seed=_whole(options, "seed") or 0,
         device=options.get("device", "auto"),
         threads=_whole(options, "threads"),
+        workers=_workers(options),
         batch_size=_whole(options, "batch_size"),
         out=None if out is None else Path(out),
         overwrite=options.get("overwrite", False),
@@ -129,6 +133,11 @@ def run_limits(options: Options) -> RunLimits:
         seconds=None if seconds is None else _number("call_limit", seconds),
         memory=_whole(options, "memory_limit"),
     )
+
+
+def _workers(options: Options) -> int | Literal["auto"] | None:
+    """The number of worker processes, or ``auto``; None if the option is absent or None."""
+    return "auto" if options.get("workers") == "auto" else _whole(options, "workers")
 
 
 def _whole(options: Mapping[str, Any], name: str) -> int | None:

@@ -46,6 +46,10 @@ class TimeLimitError(RobcertError):
     """A call of the model took longer than its time limit."""
 
 
+class WorkerError(RobcertError):
+    """Worker processes died or hung too often."""
+
+
 class UnsupportedOperatorError(RobcertError):
     """No twin: an operator of the graph is not in the importer's table."""
 

@@ -56,3 +56,13 @@ def in_parts(
         return
     for half in np.array_split(indices, 2):
         yield from in_parts(work, half, failed)
+
+
+def outcomes(
+    work: Callable[[NDArray[np.int64]], Result], indices: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Result | Exception]]:
+    """The same with the errors at the end: of a single image on which it fails, its error."""
+    failed: dict[int, Exception] = {}
+    yield from in_parts(work, indices, failed)
+    for index, error in failed.items():
+        yield np.array([index]), error

@@ -57,3 +57,7 @@ class FileLock:
         """Release the lock."""
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
+
+    def forget(self) -> None:
+        """Close the lock in a fork of its owner, which keeps it."""
+        os.close(self._descriptor)

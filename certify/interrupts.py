@@ -47,3 +47,10 @@ def _listen(signals: socket.socket, _kept: socket.socket) -> None:
             for call in tuple(_calls):
                 with contextlib.suppress(Exception):  # the others are called all the same
                     call()
+
+
+def forget() -> None:
+    """Forget the functions and the thread: a fork has neither a part in Ctrl-C nor that thread."""
+    _calls.clear()
+    _listening.clear()
+    signal.set_wakeup_fd(-1)

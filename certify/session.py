@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, field
@@ -12,20 +13,22 @@ import torch
 from numpy.typing import NDArray
 
 from robcert.certify.numerics import NO_CLASS, classes_of
+from robcert.certify.workers import WorkerPool
 
 from .core import Batch, Progress, silent
 from .errors import NoClassError
-from .failures import in_parts, require_progress
+from .failures import outcomes, require_progress
 from .time_budget import BatchAbandonedError, abandoned_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier
     from robcert.certify.store import AnalysisGroup, ResultStore
+    from robcert.certify.workers import Part, Rows, Work
 
 BATCH_SECONDS = 15.0
 """Seconds that a batch should take at most: its rows are written when all of them are done. A batch
@@ -33,6 +36,9 @@ that takes longer than this beyond the time budget is abandoned."""
 
 FIRST_IN_TIME = 4
 """Images of the first batch under a time budget: nothing is known about their time."""
+
+LEAST_FOR_WORKER = 16
+"""Images that a worker gets at least: smaller batches of gradients are filled up to this number."""
 
 Columns = dict[str, NDArray[Any]]
 """Values of a table by column name; the first axis is the image, in the order of the batch."""
@@ -49,6 +55,8 @@ class Session:
         batch_size: images per batch; affects speed only, not the rows.
         deadline: ``time.monotonic()`` after which no new batch is started; None for no limit. The
             batch that runs then is abandoned after :data:`BATCH_SECONDS`.
+        processes: worker processes that compute rows, each with one thread; 0 for none: this
+            process computes them. Affects speed only.
     """
 
     classifier: Classifier
@@ -59,6 +67,7 @@ class Session:
     batch_size: int = 64
     progress: Progress = field(default=silent)
     deadline: float | None = None
+    processes: int = 0
 
     def __post_init__(self) -> None:
         self.images.require_fit(self.classifier.image_shape, self.classifier.num_classes)
@@ -100,6 +109,8 @@ class Session:
         compute: Callable[[Batch], Columns],
         *,
         first: int | None = None,
+        before: Callable[[], object] = lambda: None,
+        keep: Callable[[Rows, Columns], Columns] = lambda _, columns: columns,
     ) -> None:
         """Compute the rows that ``group`` lacks, batch by batch; each batch is written at once.
 
@@ -115,62 +126,115 @@ class Session:
                 a row.
             task: name of the task for ``progress``.
             compute: columns of one batch; each row must not depend on the other images of the
-                batch.
+                batch. It must write nothing: a worker process may call it.
             first: images in the first batch, for slow analyses; None for the session's batch size.
+            before: called once before workers are started, for what they would each compute.
+            keep: writes the columns of ``compute`` that belong elsewhere, and returns the others.
         """
         missing = group.missing(self.indices)
         done, failed = len(self.indices) - len(missing), dict[int, Exception]()
         self.progress(task, done, len(self.indices))
 
-        def work(step: NDArray[np.int64]) -> None:
+        def write(indices: Rows, found: Columns | Exception) -> None:
             nonlocal done
-            for indices, columns in in_parts(lambda at: compute(self.batch(at)), step, failed):
-                group.append(indices, columns)
-                done += len(indices)
-            require_progress(failed, done=bool(done), requested=len(missing))
+            if isinstance(found, Exception):
+                failed[int(indices[0])] = found
+                require_progress(failed, done=bool(done), requested=len(missing))
+                return
+            group.append(indices, keep(indices, found))
+            done += len(indices)
             self.progress(task, done, len(self.indices))
 
-        if not self.in_steps(missing, work, first=first):
+        def parts(step: Rows) -> Iterator[Part]:
+            return outcomes(lambda at: compute(self.batch(at)), step)
+
+        steps = Steps(task, parts, write, first, before)
+        if not self.in_steps(missing, steps):
             return
         kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
         reasons = {str(at): str(error) for at, error in failed.items()}
         known = {"failed": reasons} if failed or group.attribute("failed") else {}
         group.finish(kept, **known)
 
-    def in_steps(
-        self,
-        missing: NDArray[np.int64],
-        work: Callable[[NDArray[np.int64]], None],
-        *,
-        first: int | None = None,
-    ) -> bool:
-        """Call ``work`` on one part of ``missing`` after the other; whether there was time for all.
+    def in_steps(self, rows: Rows, steps: Steps) -> bool:
+        """Compute and write ``rows`` in one step after the other; whether there was time for all.
 
-        Under a time budget the first parts are small, and no part is larger than what the ones
-        before let expect to end in time.
+        Under a time budget the first steps are small, and no step is larger than what the ones
+        before let expect to end in time. Where a step is abandoned, what is not written is lost.
 
-        Args:
-            missing: images or other rows.
-            work: computes and writes the rows that it is given. Where it is abandoned, the rows
-                that it has not written are lost.
-            first: see :meth:`fill`.
+        Raises:
+            WorkerError: worker processes died or hung too often.
         """
-        most, start = self.batch_size, 0
+        most = self.batch_size
         unknown = most if self.deadline is None else FIRST_IN_TIME
-        sizes = _BatchSize(min(first or most, most, unknown), most)
-        while start < len(missing):
+        sizes = _BatchSize(min(steps.first or most, most, unknown), most)
+        with contextlib.suppress(BatchAbandonedError):
+            if self.processes:
+                return self._by_workers(rows, steps, sizes)
+            return self._by_this_process(rows, steps, sizes)
+        return False
+
+    def _by_this_process(self, rows: Rows, steps: Steps, sizes: _BatchSize) -> bool:
+        start = 0
+        while start < len(rows):
             if self.out_of_time:
                 return False
-            begun, end = time.monotonic(), math.inf if self.deadline is None else self.deadline
-            step = missing[start : start + sizes.within(end - begun)]
-            try:
-                with abandoned_after(end + BATCH_SECONDS):
-                    work(step)
-            except BatchAbandonedError:
-                return False
+            begun = time.monotonic()
+            step = rows[start : start + sizes.within(self._end - begun)]
+            with abandoned_after(self._end + BATCH_SECONDS):
+                for part in steps.compute(step):
+                    steps.write(*part)
             start += len(step)
             sizes.adapt(len(step), time.monotonic() - begun)
         return True
+
+    def _by_workers(self, rows: Rows, steps: Steps, sizes: _BatchSize) -> bool:
+        if not len(rows) or self.out_of_time:
+            return not len(rows)
+        least = min(steps.first or LEAST_FOR_WORKER, self.batch_size)
+
+        def size(waiting: int) -> int:
+            left = self._end - time.monotonic()
+            share = max(least, math.ceil(waiting / (2 * self.processes)))
+            return min(share, sizes.within(left)) if left > 0 else 0
+
+        with abandoned_after(self._end + BATCH_SECONDS):
+            steps.before()
+            self.classifier.many_calls()  # opened here once rather than in each worker
+        with WorkerPool(steps.compute, self.processes, steps.task, self._begin_worker) as pool:
+            end = self._end + BATCH_SECONDS
+            for part in pool.run(rows, size, finished=sizes.adapt, end=end):
+                steps.write(*part)
+            return not pool.left
+
+    def _begin_worker(self) -> None:
+        """Leave progress and results file to the process that started this one."""
+        self.progress = silent
+        self.store.file.only_read()
+
+    @property
+    def _end(self) -> float:
+        """``time.monotonic()`` after which nothing new is started."""
+        return math.inf if self.deadline is None else self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How rows are computed and written.
+
+    Attributes:
+        task: name of the task, for messages.
+        compute: parts of the rows that it is given; it writes nothing.
+        write: writes one part.
+        first: rows of the first step, and least of a worker; None for the usual ones.
+        before: called once before workers are started.
+    """
+
+    task: str
+    compute: Work
+    write: Callable[[Rows, Any], None]
+    first: int | None = None
+    before: Callable[[], object] = lambda: None
 
 
 @dataclass(slots=True)

@@ -88,6 +88,7 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
             group,
             "attack",
             lambda batch: _rows(session, batch, settings, names, active_batch_size, evidence),
+            keep=evidence.keep,
         )
     finally:
         session.batch_size = active_batch_size
@@ -142,8 +143,8 @@ def _rows(
 ) -> Columns:
     state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
     suites.run(state, names, _budget(settings), reported=settings.reported)
-    evidence.add(batch, state.x_adv, state.distance)
     rows: Columns = {
+        **evidence.columns(batch, state.x_adv, state.distance),
         "distance": _distances(state, (*settings.epsilons, *settings.reported)),
         "success": state.distance.isfinite().cpu().numpy().astype(np.int8),
         "prediction": state.prediction.cpu().numpy().astype(np.int32),

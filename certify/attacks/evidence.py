@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from robcert.certify.store import AnalysisGroup
 
 
+PREFIX = "evidence/"
+"""Beginning of the names of evidence among the columns of an attack."""
+
+
 class EvidenceTable:
     """The table beside a table of attacked distances; nothing is kept without gradients.
 
@@ -47,8 +51,10 @@ class EvidenceTable:
                 sizes={"loss": len(EVIDENCE_LOSSES)},
             )
 
-    def add(self, batch: Batch, x_adv: Tensor, distance: Tensor) -> None:
-        """Write the rows of ``batch``, whose nearest adversarial images are ``x_adv``.
+    def columns(self, batch: Batch, x_adv: Tensor, distance: Tensor) -> Columns:
+        """The columns of ``batch``, whose nearest adversarial images are ``x_adv``.
+
+        Their names begin with ``PREFIX``, so that they can travel with those of the attack.
 
         Args:
             batch: the clean images.
@@ -56,7 +62,7 @@ class EvidenceTable:
             distance: their distances ``(b,)``; 0 or infinite where there is none.
         """
         if self._group is None:
-            return
+            return {}
         some = np.flatnonzero((distance.isfinite() & (distance > 0)).cpu().numpy())
         rows = blank_rows(len(batch))
         classifier, size = self.session.classifier, self.session.batch_size
@@ -66,7 +72,15 @@ class EvidenceTable:
                 found = loss_at(classifier, *points, self.norm)
                 for name, values in found.items():
                     rows[name][part] = values
-        self._group.append(batch.index, rows)
+        return {PREFIX + name: values for name, values in rows.items()}
+
+    def keep(self, indices: NDArray[np.int64], columns: Columns) -> Columns:
+        """Write those of ``columns`` that are of this table; the others."""
+        own = {name: values for name, values in columns.items() if name.startswith(PREFIX)}
+        if own and self._group is not None:
+            rows = {name.removeprefix(PREFIX): values for name, values in own.items()}
+            self._group.append(indices, rows)
+        return {name: values for name, values in columns.items() if name not in own}
 
     def add_saved(self, attack: AnalysisGroup) -> None:
         """Write the rows that are missing of images whose adversarial images ``attack`` has saved.
@@ -83,7 +97,7 @@ class EvidenceTable:
                 batch = self.session.batch(part)
                 x_adv = torch.from_numpy(attack.column("adversarial", part)).to(batch.x)
                 distance = torch.from_numpy(attack.column("distance", part))
-                self.add(batch, x_adv, distance)
+                self.keep(part, self.columns(batch, x_adv, distance))
 
     def finish(self, attack: AnalysisGroup) -> None:
         """Mark the table as complete for the images of ``attack``, if it has all their rows."""

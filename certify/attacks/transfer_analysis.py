@@ -134,7 +134,10 @@ def analyse(session: Session, settings: TransferSettings, sources: tuple[Classif
     )
     evidence = EvidenceTable(session, settings.norm, prefix=prefix, settings=settings)
     session.fill(
-        group, "transfer", lambda batch: _rows(session, batch, settings, sources, evidence)
+        group,
+        "transfer",
+        lambda batch: _rows(session, batch, settings, sources, evidence),
+        keep=evidence.keep,
     )
     evidence.finish(group)
     return group.path
@@ -165,11 +168,12 @@ def _rows(
     nearest = distances.argmin(0)
     rows = torch.arange(len(batch), device=nearest.device)
     some = distances[nearest, rows]
-    evidence.add(batch, torch.stack([state.x_adv for state in states])[nearest, rows], some)
+    x_adv = torch.stack([state.x_adv for state in states])[nearest, rows]
     found = some.isfinite()
     predictions = torch.stack([state.prediction for state in states]).gather(0, nearest[None])[0]
     right = [~adversarial(source.logits(batch.x), batch.y) for source in sources]
     return {
+        **evidence.columns(batch, x_adv, some),
         "distance": some.cpu().numpy(),
         "prediction": predictions.cpu().numpy().astype(np.int32),
         "nearest_source": torch.where(found & (some > 0), nearest, -1)

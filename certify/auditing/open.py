@@ -40,6 +40,7 @@ from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
 from .doubts import input_doubts
+from .worker_choice import Workers, processes_of, require_workers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +76,8 @@ class SessionRequest:
         seed: seed of every random draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for all cores.
+        workers: processes of one thread each that compute rows, or ``auto`` for as many as there
+            are cores where a trial shows that they are faster than threads; None for threads.
         batch_size: images per step; None for the default. Changes speed only.
         out: results file; None for ``robcert-results/<model>-<sha8>.h5``.
         overwrite: replace an existing results file.
@@ -98,6 +101,7 @@ class SessionRequest:
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
+    workers: Workers | None = None
     batch_size: int | None = None
     out: Path | None = None
     overwrite: bool = False
@@ -116,6 +120,8 @@ class SessionRequest:
             value = getattr(self, name)
             if value is not None:
                 require_at_least(name, value, 1)
+        if self.workers is not None:
+            require_workers(self.workers)
 
     @property
     def load_options(self) -> LoadOptions:
@@ -215,8 +221,17 @@ def open_session(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
         ) as store:
             batch = request.batch_size or DEFAULT_BATCH
+            processes = processes_of(request.workers, classifier, images, on_note)
             session = Session(
-                classifier, images, indices, store, request.seed, batch, progress, deadline
+                classifier,
+                images,
+                indices,
+                store,
+                request.seed,
+                batch,
+                progress,
+                deadline,
+                processes,
             )
             context = SessionContext(session, request, on_warning)
             for line in (*images.notes, *classifier.info.notes):

@@ -57,12 +57,29 @@ class DiskArray:
 
     def _run(self, first: int, count: int) -> NDArray[Any]:
         row = math.prod(self.shape[1:])
-        self.file.seek(self.start + first * row * self.dtype.itemsize)
-        content = self.file.read(count * row * self.dtype.itemsize)
+        begin = self.start + first * row * self.dtype.itemsize
+        content = _read_at(self.file, begin, count * row * self.dtype.itemsize)
         if len(content) < count * row * self.dtype.itemsize:
             message = f"cannot read {self.path}: it is shorter than when it was opened"
             raise DataError(message)
         return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
+    """``size`` bytes from ``start``, or those up to the end of the file.
+
+    The position in a file is shared with the forks of this process, which read it too.
+    """
+    if not hasattr(os, "pread"):
+        file.seek(start)
+        return file.read(size)
+    content = bytearray()
+    while len(content) < size:  # the system may return a part
+        piece = os.pread(file.fileno(), size - len(content), start + len(content))
+        if not piece:
+            break
+        content += piece
+    return bytes(content)
 
 
 def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

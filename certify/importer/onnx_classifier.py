@@ -23,7 +23,7 @@ from .outputs import Cut
 from .runtime.batching import Batching, BatchTrial, decide_batching
 from .runtime.limits import MEMORY, UNLIMITED_ROWS, most_rows
 from .runtime.runtime import GraphRuntime
-from .runtime.runtime_session import available_cores, open_session
+from .runtime.runtime_session import RuntimeSession, available_cores
 from .runtime.worker_session import WORKERS, WorkerSession, WorkerSource
 from .scores import ScoreRule, score_rule, squashed
 from .twin.training_mode import listed
@@ -120,10 +120,8 @@ class OnnxLoader:
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""
         runtime = batching.runtime
-        threads = self.options.threads or available_cores()
-        if model.cost.fixed and self.device.type != "cuda" and threads > 1:
-            alone = self._runtime(model, batching.model, threads=1)
-            runtime = replace(runtime, session=alone.session)
+        if self.device.type != "cuda" and isinstance(runtime.session, RuntimeSession):
+            runtime = replace(runtime, session=runtime.session.alone)
         return partial(_scores, runtime, model.logits, rule, model.preprocessing)
 
     def _quantised(
@@ -187,12 +185,15 @@ class OnnxLoader:
         # The CUDA provider logs long errors where there is no GPU; torch knows.
         on_gpu = self.device.type == "cuda" and torch.cuda.is_available() and model.cost.fixed
         threads = self.options.threads if threads is None else threads
-        content, path, limits = graph.SerializeToString(), model.file.path, self.options.limits
-        session: InferenceSession | WorkerSession
+        path, limits = model.file.path, self.options.limits
+        session: RuntimeSession | InferenceSession | WorkerSession
         if model.cost.fixed or not WORKERS:
             device = (self.device.index or 0) if on_gpu else None
-            session = open_session(content, path=path, threads=threads, cuda_device=device)
+            session = RuntimeSession(
+                graph.SerializeToString, path=path, threads=threads, cuda_device=device
+            )
         else:
+            content = graph.SerializeToString()
             source = WorkerSource(content, path, threads, model.file.size, limits)
             session = WorkerSession(source)
         entry = next(i for i in session.get_inputs() if i.name == model.input_name)

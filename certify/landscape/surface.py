@@ -198,7 +198,12 @@ def analyse(session: Session, settings: SurfaceSettings) -> str:
     )
     batch_size, session.batch_size = session.batch_size, 1
     try:
-        session.fill(group, "surface", lambda batch: _row(session, group, batch, settings))
+        session.fill(
+            group,
+            "surface",
+            lambda batch: _row(session, batch, settings),
+            keep=lambda indices, columns: _save(group, int(indices[0]), columns),
+        )
     finally:
         session.batch_size = batch_size
     return group.path
@@ -241,14 +246,14 @@ def turns(loss: NDArray[np.float64]) -> float:
     return found / loss.shape[1]
 
 
-def _row(
-    session: Session, group: AnalysisGroup, batch: Batch, settings: SurfaceSettings
-) -> Columns:
+def _row(session: Session, batch: Batch, settings: SurfaceSettings) -> Columns:
+    """The numbers of the one image, and its arrays under the names of ``ARRAYS``."""
     found = loss_surface(session.classifier, batch, settings, seed=session.seed)
-    _save(group, int(batch.index[0]), found)
     loss = found.cross_entropy.double().cpu().numpy()
     middle = settings.resolution // 2
+    arrays = {PREFIX + name: getattr(found, name).cpu().numpy()[None] for name in ARRAYS}
     return {
+        **arrays,
         "cross_entropy": loss[middle, middle][None],
         "largest_cross_entropy": np.array([loss.max()]),
         "turns": np.array([turns(loss)]),
@@ -256,18 +261,26 @@ def _row(
     }
 
 
-def _save(group: AnalysisGroup, index: int, found: Surface) -> None:
-    arrays = {
-        "offsets": (found.offsets, "coordinates along u and v, in units of their length", ""),
-        "u": (found.u, "adversarial direction", "pixel"),
-        "v": (found.v, "random direction", "pixel"),
-        "cross_entropy": (found.cross_entropy, "cross-entropy, first axis along u", "nat"),
-        "margin": (found.margin, "margin loss of logits, below 0 where the class is y", "logit"),
-        "prediction": (found.prediction, "class", "class"),
-    }
+ARRAYS = {
+    "offsets": ("coordinates along u and v, in units of their length", ""),
+    "u": ("adversarial direction", "pixel"),
+    "v": ("random direction", "pixel"),
+    "cross_entropy": ("cross-entropy, first axis along u", "nat"),
+    "margin": ("margin loss of logits, below 0 where the class is y", "logit"),
+    "prediction": ("class", "class"),
+}
+"""What is stored of each surface, with description and units."""
+
+PREFIX = "surface/"
+"""Beginning of the names of arrays among the columns of an image."""
+
+
+def _save(group: AnalysisGroup, index: int, columns: Columns) -> Columns:
+    """Store the arrays of the image ``index``; the other columns."""
     group.save_arrays(
         {
-            f"{index}/{name}": (values.cpu().numpy(), Kind.MEASURED, doc, units)
-            for name, (values, doc, units) in arrays.items()
+            f"{index}/{name}": (columns[PREFIX + name][0], Kind.MEASURED, doc, units)
+            for name, (doc, units) in ARRAYS.items()
         }
     )
+    return {name: values for name, values in columns.items() if not name.startswith(PREFIX)}

@@ -62,6 +62,7 @@ def analyse(
             progress=session.progress,
         ),
         first=FIRST_BATCH,
+        before=models,
     )
     further_rounds(session, group, settings, models)
     save_pictures(session, group, settings, models)

@@ -8,8 +8,9 @@ import numpy as np
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import StoreError
-from robcert.certify.failures import in_parts, require_progress
+from robcert.certify.failures import outcomes, require_progress
 from robcert.certify.local_linearity import finite_tangent
+from robcert.certify.session import Steps
 
 from .curvature import largest_curvature
 from .excess import largest_excesses
@@ -19,12 +20,15 @@ from .schema import BOUNDS_SAMPLE
 from .settings import Region
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from robcert.certify.core import Batch
     from robcert.certify.model import Classifier
     from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
+    from robcert.certify.workers import Part, Rows
 
     from .settings import BoundsSettings
 
@@ -94,20 +98,25 @@ def _fill(
     images, block = blocks.ravel(), np.repeat(np.arange(len(blocks)), blocks.shape[1])
     missing, failed = sample.missing(rows), dict[int, Exception]()
 
-    def columns(some: NDArray[np.int64]) -> Columns:
+    def columns(some: Rows) -> Columns:
         return _rows(session.classifier, session.batch(images[some]), settings, session.seed)
+
+    def compute(part: Rows) -> Iterator[Part]:
+        return outcomes(columns, part)
 
     def tell() -> None:
         session.progress("sampling L and omega", int(sample.computed().sum()), blocks.size)
 
-    def work(part: NDArray[np.int64]) -> None:
-        for some, values in in_parts(columns, part, failed):
-            sample.append(some, {"index": images[some], "block": block[some], **values})
-        require_progress(failed, done=bool(sample.computed().any()), requested=len(missing))
+    def write(some: Rows, found: Columns | Exception) -> None:
+        if isinstance(found, Exception):
+            failed[int(some[0])] = found
+            require_progress(failed, done=bool(sample.computed().any()), requested=len(missing))
+            return
+        sample.append(some, {"index": images[some], "block": block[some], **found})
         tell()
 
     tell()
-    if not session.in_steps(missing, work):
+    if not session.in_steps(missing, Steps("sampling L and omega", compute, write)):
         return False
     reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
     sample.finish(np.setdiff1d(rows, list(failed)), **({"failed": reasons} if failed else {}))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.certify.errors import DataError
-from robcert.certify.failures import in_parts, require_progress
+from robcert.certify.failures import outcomes, require_progress
 from robcert.certify.numerics import classes_of
+from robcert.certify.session import Steps
 
 from .precision import Precision, computed_in, require_same_function
-from .procedures import ESTIMATION, certification, label_certification
+from .procedures import ESTIMATION, Outcome, certification, label_certification
 from .sampler import Finished, ImageTask, Sampler
 from .schema import SMOOTHING
 from .sequential import StopReason
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
     from robcert.certify.session import Columns, Session
     from robcert.certify.store import AnalysisGroup
+    from robcert.certify.workers import Part, Rows
 
-    from .procedures import Outcome, Procedure
+    from .procedures import Procedure
 
 __all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "in_precision", "summarise"]
 
@@ -61,21 +63,23 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
     """
     session = in_precision(session, settings)
     group = _table(session, settings)
-    sampler = Sampler(
-        session.classifier,
-        sigma=settings.sigma,
-        seed=session.seed,
-        batch_size=batch_size,
-        deadline=session.deadline,
-    )
+
+    def sampler() -> Sampler:
+        return Sampler(
+            session.classifier,
+            sigma=settings.sigma,
+            seed=session.seed,
+            batch_size=batch_size,
+            deadline=session.deadline,
+        )
 
     def rows(finished: Finished) -> Columns:
         x = session.pixels(finished.indices)
         clean = classes_of(session.classifier.logits(x)).cpu().numpy()
         return {**_rows(finished.outcomes, settings), "clean_prediction": clean}
 
-    run(session, group, sampler, _procedures(session, settings), rows)
-    _note_progress(group, sampler)
+    unfinished = run(session, group, sampler, _procedures(session, settings), rows)
+    _note_progress(group, unfinished)
     note_reason(session, group, sigma=settings.sigma, stream=ESTIMATION)
     return group.path
 
@@ -118,46 +122,74 @@ def in_precision(session: Session, settings: SmoothingSettings) -> Session:
 def run(
     session: Session,
     group: AnalysisGroup,
-    sampler: Sampler,
+    sampler: Callable[[], Sampler],
     procedure_of: Callable[[int], Procedure],
     rows_of: Callable[[Finished], Columns],
-) -> None:
+) -> dict[int, Outcome]:
     """Run a procedure on each image that ``group`` lacks, and write its row when it finishes.
 
     The table is marked complete unless time ran out. An image gets no row if the model fails on it
     or on one of its noisy copies; the attribute ``failed`` holds the error.
+
+    Returns:
+        Outcomes so far of the images that were not finished when time ran out, by index.
     """
-    missing = group.missing(session.indices)
-    done = len(session.indices) - len(missing)
-    session.progress("smoothing", done, len(session.indices))
-    tasks = (ImageTask(index, x, procedure_of(index)) for index, x in _images(session, missing))
-    for chunk in in_chunks(sampler.run(tasks)):
-        done += _append(group, chunk, rows_of, sampler.failed)
-        session.progress("smoothing", done, len(session.indices))
-    failed = sampler.failed
+    missing, total = group.missing(session.indices), len(session.indices)
+    done, failed = total - len(missing), dict[int, Exception]()
+    unfinished: dict[int, Outcome] = {}
+
+    def write(indices: Rows, found: Columns | Exception | Outcome) -> None:
+        nonlocal done
+        if isinstance(found, Exception):
+            failed[int(indices[0])] = found
+        elif isinstance(found, Outcome):
+            unfinished[int(indices[0])] = found
+        else:
+            group.append(indices, found)
+            done += len(indices)
+            session.progress("smoothing", done, total)
+
+    def compute(some: Rows) -> Iterator[Part]:
+        return _parts(session, some, sampler(), procedure_of, rows_of)
+
+    session.progress("smoothing", done, total)
+    if session.processes:
+        session.in_steps(missing, Steps("smoothing", compute, write, first=1))
+    else:  # one queue: images that need few draws share batches with those that need many
+        for part in compute(missing):
+            write(*part)
     require_progress(failed, done=bool(done), requested=len(missing))
     reasons = {str(at): str(error) for at, error in failed.items()}
     known = {"failed": reasons} if failed or group.attribute("failed") else {}
-    if done + len(failed) == len(session.indices):
+    if done + len(failed) == total:
         group.finish(np.setdiff1d(session.indices, list(failed)), **known)
     else:
         group.set_attributes(**known)
+    return unfinished
 
 
-def _append(
-    group: AnalysisGroup,
-    chunk: Finished,
+def _parts(
+    session: Session,
+    indices: Rows,
+    sampler: Sampler,
+    procedure_of: Callable[[int], Procedure],
     rows_of: Callable[[Finished], Columns],
-    failed: dict[int, Exception],
-) -> int:
-    """Number of rows of ``chunk`` written; images without a row are entered into ``failed``."""
-    written, lost = 0, dict[int, Exception]()
-    places = np.arange(len(chunk.indices))
-    for at, rows in in_parts(lambda at: rows_of(chunk.part(at)), places, lost):
-        group.append(chunk.indices[at], rows)
-        written += len(at)
-    failed |= {int(chunk.indices[place]): error for place, error in lost.items()}
-    return written
+) -> Iterator[Part]:
+    """Columns of images as they finish; then errors, and outcomes so far of the unfinished ones."""
+    tasks = (ImageTask(index, x, procedure_of(index)) for index, x in _images(session, indices))
+    for chunk in in_chunks(sampler.run(tasks)):
+        yield from _rows_of_chunk(chunk, rows_of)
+    for index, error in sampler.failed.items():
+        yield np.array([index]), error
+    for index, outcome in sampler.unfinished.items():
+        if outcome is not None:
+            yield np.array([index]), outcome
+
+
+def _rows_of_chunk(chunk: Finished, rows_of: Callable[[Finished], Columns]) -> Iterator[Part]:
+    """Columns of the images of ``chunk``, or the errors of those that have none."""
+    for at, found in outcomes(lambda at: rows_of(chunk.part(at)), np.arange(len(chunk.indices))):
+        yield chunk.indices[at], found
 
 
 def in_chunks(stream: Iterator[Finished]) -> Iterator[Finished]:
@@ -218,9 +250,8 @@ def _rows(outcomes: list[Outcome], settings: SmoothingSettings) -> Columns:
     }
 
 
-def _note_progress(group: AnalysisGroup, sampler: Sampler) -> None:
-    known = {i: outcome for i, outcome in sampler.unfinished.items() if outcome is not None}
-    if known or group.attribute("in_progress", []):
+def _note_progress(group: AnalysisGroup, unfinished: dict[int, Outcome]) -> None:
+    if unfinished or group.attribute("in_progress", []):
         group.set_attributes(
             in_progress=[
                 {
@@ -229,6 +260,6 @@ def _note_progress(group: AnalysisGroup, sampler: Sampler) -> None:
                     "n_used": outcome.verdict.n_used,
                     "radius": outcome.verdict.radius,
                 }
-                for index, outcome in known.items()
+                for index, outcome in unfinished.items()
             ]
         )

@@ -95,13 +95,16 @@ def analyse(
     group.set_attributes(
         stop_reasons={str(int(reason)): reason.name.lower() for reason in StopReason}
     )
-    sampler = Sampler(
-        session.classifier,
-        sigma=settings.sigma,
-        seed=session.seed,
-        batch_size=batch_size,
-        deadline=session.deadline,
-    )
+
+    def sampler() -> Sampler:
+        return Sampler(
+            session.classifier,
+            sigma=settings.sigma,
+            seed=session.seed,
+            batch_size=batch_size,
+            deadline=session.deadline,
+        )
+
     rule = prediction_rule(n=settings.n, alpha=settings.alpha)
     run(session, group, sampler, lambda _: sequential_prediction(rule), _rows)
     note_reason(session, group, sigma=settings.sigma, stream=PREDICTION)

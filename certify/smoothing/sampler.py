@@ -27,6 +27,7 @@ from torch import Tensor
 from robcert.certify.failures import FAILURES
 from robcert.certify.model import one_torch_thread
 from robcert.certify.numerics import NO_CLASS, NOISE_BLOCK, classes_of, generator
+from robcert.certify.workers import in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -296,4 +297,6 @@ def default_batch_size(classifier: Classifier) -> int:
 
 def default_workers(classifier: Classifier) -> int:
     """Batches that are evaluated concurrently."""
+    if in_worker():
+        return 1
     return GPU_WORKERS if classifier.device.type == "cuda" else classifier.runtime.cores

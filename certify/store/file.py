@@ -104,6 +104,12 @@ class SafeFile:
         """Bytes of the file as it is now."""
         return self._current.stat().st_size
 
+    def only_read(self) -> None:
+        """Leave writing to the process that this one was forked from."""
+        if self._lock is not None:
+            self._lock.forget()
+        self._lock = None
+
     @property
     def writable(self) -> bool:
         """Whether this process may write."""
@@ -150,6 +156,7 @@ class SafeFile:
         """Move the staged file to ``path``, replacing an older one."""
         self._target = self.path
         if not self.published:
+            self.require_writable()
             with storage_errors(self.path, "cannot write"):
                 self._move(self._current, self.path)
 

@@ -121,7 +121,8 @@ def _attacked(
     """
     began, before = time.monotonic(), len(session.store.existing("attack"))
     path = attacks.analyse(session, settings.attack, epsilons=settings.radii)
-    seconds, table = time.monotonic() - began, session.store.at(path)
+    seconds = (time.monotonic() - began) * max(1, session.processes)
+    table = session.store.at(path)
     if len(session.store.existing("attack")) > before:
         count = max(1, int(table.computed(session.indices).sum()))
         group.set_attributes(attack_seconds=seconds / count)

@@ -183,6 +183,14 @@ class RunOptions:
     batch_size: Annotated[
         str, typer.Option("--batch-size", help="Images per step, auto or N; changes speed only.")
     ] = "auto"
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            help="Processes of one thread each that compute the images, N or auto; changes speed "
+            "only [default: none, threads].",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(

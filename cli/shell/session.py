@@ -97,6 +97,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         seed=options.seed,
         device=options.device,
         threads=options.threads,
+        workers=values.workers(options.workers) if options.workers is not None else None,
         batch_size=values.batch_size(options.batch_size),
         out=options.out,
         overwrite=options.overwrite,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError, require_positive
@@ -135,6 +135,16 @@ def size(text: str) -> int:
         message = f"{text!r} is not a size of memory; write 900M or 8G"
         raise InvalidParameterError(message)
     return int(float(match[1]) * _BYTES[(match[2] or "").lower()])
+
+
+def workers(text: str) -> int | Literal["auto"]:
+    """Number of worker processes, or `auto`."""
+    if text == "auto":
+        return "auto"
+    if not text.isdigit() or int(text) < 1:
+        message = f"--workers must be auto or a positive whole number, got {text}"
+        raise InvalidParameterError(message)
+    return int(text)
 
 
 def batch_size(text: str) -> int | None:

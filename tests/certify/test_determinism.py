@@ -1,4 +1,4 @@
-"""Rows depend on neither batch size, threads, order, subset nor resumption, on foreign models."""
+"""Rows depend on no batch size, threads, workers, order, subset or resumption; foreign models."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
+from every_analysis import ANALYSES
 
 from robcert.certify import api
-from robcert.certify.attacks import AttackSettings, CorruptionSettings, Suite
 from robcert.certify.data import from_arrays
-from robcert.certify.landscape import SurfaceSettings, TaylorSettings
-from robcert.certify.local_linearity import LinearitySettings
-from robcert.certify.masking import MaskingSettings
-from robcert.certify.radius_bounds import BoundsSettings
-from robcert.certify.smoothing import PredictionSettings, SmoothingAttackSettings, SmoothingSettings
-from robcert.certify.verification import Method, VerificationSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,44 +43,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "reversed": ({"indices": INDICES[::-1]},),
     "subset": ({"indices": INDICES[2:3]},),
     "resumed": ({"indices": INDICES[:2]}, {}),
+    "two workers": ({"workers": 2, "batch_size": 1},),
 }
 """Options of the runs into one file, one after the other, where they differ from the usual ones."""
-
-ANALYSES: dict[str, tuple[Any, object]] = {
-    "linearity": (api.linearity, LinearitySettings(steps=3)),
-    "bounds": (
-        api.bounds,
-        BoundsSettings(
-            blocks=30,
-            block_size=2,
-            points=2,
-            steps=2,
-            restarts=1,
-            curvature_steps=2,
-            rho_steps=2,
-        ),
-    ),
-    "attack": (api.attack, AttackSettings(suite=Suite.QUICK, save_images=True)),
-    "corruption": (api.corruption, CorruptionSettings()),
-    "smoothing certify": (
-        api.smoothing_certify,
-        SmoothingSettings(sigma=0.1, n=256, radii=(0.05,)),
-    ),
-    "smoothing predict": (api.smoothing_predict, PredictionSettings(sigma=0.1, n=128)),
-    "smoothing attack": (
-        api.smoothing_attack,
-        SmoothingAttackSettings(sigma=0.1, steps=4, draws=4, n=256),
-    ),
-    "masking": (
-        api.masking_check,
-        MaskingSettings(
-            steps=3, restarts=1, targets=1, unbounded_steps=5, noise_draws=3, queries=10
-        ),
-    ),
-    "surface": (api.surface, SurfaceSettings(resolution=5, steps=3)),
-    "taylor": (api.taylor, TaylorSettings()),
-    "verify": (api.verify, VerificationSettings(seconds=600.0, method=Method.CROWN_IBP)),
-}
 
 UNSTABLE = ("seconds", "checksum")
 """Ends of the names of columns that hold times, or follow from them."""

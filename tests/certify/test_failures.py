@@ -72,9 +72,10 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_files")
 @pytest.mark.parametrize("data", ["images.npz", "unlabelled.npz"])
-def test_a_failing_image_is_left_out_and_named(data: str) -> None:
+@pytest.mark.parametrize("workers", [(), ("--workers", "2", "--batch-size", "2")])
+def test_a_failing_image_is_left_out_and_named(data: str, workers: tuple[str, ...]) -> None:
     ended = robcert(
-        *("attack", "-m", "model.onnx", "-d", data, "--norm", "l2", "--json"),
+        *("attack", "-m", "model.onnx", "-d", data, "--norm", "l2", "--json", *workers),
         *("--attack", "deepfool", "--attack", "noise", "--profile", "quick", "--out", "r.h5"),
     )
     assert ended.status == 0, ended
@@ -102,9 +103,10 @@ def test_rows_of_the_others_are_those_of_a_run_without_it() -> None:
 
 
 @pytest.mark.usefixtures("_files")
-def test_a_model_that_fails_on_all_that_is_asked_is_an_error() -> None:
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_a_model_that_fails_on_all_that_is_asked_is_an_error(workers: tuple[str, ...]) -> None:
     ended = robcert(
-        *("attack", "-m", "model.onnx", "-d", "images.npz", "--indices", str(BAD)),
+        *("attack", "-m", "model.onnx", "-d", "images.npz", "--indices", str(BAD), *workers),
         *("--attack", "fgsm", "-q", "--out", "r.h5"),
     )
     assert ended.status == 2

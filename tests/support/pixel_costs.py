@@ -20,8 +20,8 @@ WHITE = [
 """0 on a black image, else 1."""
 
 
-def counting() -> ModelProto:
-    """A loop of 10^12 iterations, of none on a black image."""
+def counting(times: int = 10**12) -> ModelProto:
+    """A loop of so many iterations, of none on a black image."""
     body = helper.make_graph(
         [node("Identity", "go", "on"), node("Add", "total zero", "sum")],
         "body",
@@ -36,7 +36,7 @@ def counting() -> ModelProto:
         ],
     )
     loop = helper.make_node("Loop", ["times", "yes", "zero"], ["more"], body=body, name="loop")
-    return _made([*WHITE, node("Mul", "white many", "times"), loop], many=10**12)
+    return _made([*WHITE, node("Mul", "white many", "times"), loop], many=times)
 
 
 def growing() -> ModelProto:

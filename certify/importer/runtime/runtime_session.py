@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.workers import in_worker
 
 _SOURCE = re.compile(r"/\S+\.(cc|h):\d+ (.*?\((?:[^()]|\([^()]*\))*\)( const)?( \[with .*?\])?\s)?")
 """A place in the runtime's source: file, line and signature of the function."""
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -49,6 +52,63 @@ def open_session(
             raise MemoryError from error
         message = f"{path}: the runtime refuses it: {describe_failure(error)}"
         raise ModelFileError(message) from error
+
+
+class RuntimeSession:
+    """The part of an ``onnxruntime.InferenceSession`` that robcert uses, also in a worker process.
+
+    The threads of a session do not survive a fork, so a worker has another one, with one thread.
+
+    Args:
+        content: makes the serialised model.
+        path: where it came from, for messages.
+        threads: threads inside one operator; 0 for one per processor core.
+        cuda_device: GPU to run on; None for the CPU.
+
+    Raises:
+        ModelFileError: the runtime refuses the model.
+        MemoryError: its weights do not fit.
+    """
+
+    def __init__(
+        self,
+        content: Callable[[], bytes],
+        *,
+        path: Path,
+        threads: int,
+        cuda_device: int | None = None,
+    ) -> None:
+        self._content, self._path = content, path
+        self._session = open_session(content(), path=path, threads=threads, cuda_device=cuda_device)
+        self._one_thread = cuda_device is None and (threads or available_cores()) == 1
+
+    @cached_property
+    def alone(self) -> onnxruntime.InferenceSession:
+        """A session whose operators use the calling thread only."""
+        if self._one_thread:
+            return self._session
+        return open_session(self._content(), path=self._path, threads=1)
+
+    def get_inputs(self) -> list[Any]:
+        """The inputs of the model."""
+        return list(self._session.get_inputs())
+
+    def get_providers(self) -> list[str]:
+        """Names of the runtime's execution providers."""
+        return list(self._session.get_providers())
+
+    def io_binding(self) -> Any:
+        """A binding of the session to inputs and outputs in memory."""
+        return self._session.io_binding()
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        """Compute what ``binding`` binds."""
+        self._session.run_with_iobinding(binding, options)
+
+    def run(self, outputs: Any, feed: Any, options: Any = None) -> list[Any]:
+        """``outputs`` on the inputs ``feed``."""
+        session = self.alone if in_worker() else self._session
+        return list(session.run(outputs, feed, options))
 
 
 def out_of_memory(error: Exception) -> bool:

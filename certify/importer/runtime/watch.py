@@ -16,6 +16,7 @@ import onnxruntime
 
 from robcert.certify.errors import TimeLimitError
 from robcert.certify.interrupts import on_interrupt
+from robcert.certify.workers import at_start
 
 from .limits import RunLimits
 
@@ -66,6 +67,15 @@ def _watch() -> None:
     """Start the thread; Ctrl-C reaches the calls if the first is made by the main thread."""
     on_interrupt(_end_all)
     threading.Thread(target=_look, daemon=True).start()
+
+
+def _forget() -> None:
+    """Forget thread and calls, which a worker process does not have."""
+    _running.clear()
+    _watch.cache_clear()
+
+
+at_start(_forget)
 
 
 def _end_all() -> None:

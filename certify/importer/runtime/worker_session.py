@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.workers import in_worker
 
 from .frames import array_of, packed, packed_array, unpacked
 from .limits import RunLimits, gibibytes
@@ -80,7 +81,7 @@ class WorkerSession:
     def __init__(self, source: WorkerSource) -> None:
         self._source, self._lock = source, threading.Lock()
         self._worker: _Worker | None = _Worker(source)
-        self._inputs = self._worker.inputs
+        self._inputs, self._forked = self._worker.inputs, False
 
     def get_inputs(self) -> list[Input]:
         """The inputs of the model."""
@@ -101,6 +102,8 @@ class WorkerSession:
         """
         ((name, array),), (output,) = feed.items(), outputs
         rows = len(array) if array.ndim else 1
+        if in_worker() and not self._forked:
+            self._leave_to_parent()
         with self._lock:
             if self._worker is None or not self._worker.alive:
                 self._worker = _Worker(self._source)
@@ -118,6 +121,12 @@ class WorkerSession:
         if "error" in header or "out_of_memory" in header:
             raise _failure(self._source, header)
         return [array_of(header, content)]
+
+    def _leave_to_parent(self) -> None:
+        """Forget the process in a worker of an analysis, whose parent uses it; start another."""
+        self._forked, self._of_parent = True, self._worker  # kept: its end would end the process
+        self._worker, self._lock = None, threading.Lock()
+        self._source = replace(self._source, threads=1)
 
     def _end(self) -> None:
         if self._worker is not None:
