@@ -158,8 +158,8 @@ def _bounds(said: dict[str, Any]) -> Callable[[Any, ImageSet, Any], object]:
     thorough = replace(BoundsSettings.of_profile("thorough"), norm=Norm(said["norm"]), **same)
 
     def search(model: Any, images: ImageSet, how: Any) -> object:
-        few = {"blocks": 1, "block_size": len(how["indices"]), "clever_blocks": 0}
-        settings = replace(thorough, **few)
+        count = len(how["indices"])
+        settings = replace(thorough, blocks=1, block_size=count, clever_blocks=0)
         return certify.bounds(model, images, settings, batch_size=4, **how)
 
     return search

@@ -11,11 +11,11 @@ from onnx import NodeProto, TensorProto, helper
 from onnx_models import linear, model, node
 from pixel_costs import COSTLY, slow
 
+from robcert.certify.importer.graph.facts import LOOPS
 from robcert.certify.importer.graph.graph_edits import with_free_batch
 from robcert.certify.importer.graph.pixel_cost import (
     COUNTING,
     FOREIGN,
-    LOOPS,
     PASSES,
     SIZED,
     PixelCost,

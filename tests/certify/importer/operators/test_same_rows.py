@@ -66,7 +66,7 @@ def resized(mode: str) -> tuple[list[Any], dict[str, Any]]:
     }
 
 
-def recurrent(op: str, gates: int, **attributes: int) -> tuple[list[Any], dict[str, Any]]:
+def recurrent(op: str, gates: int, **attributes: Any) -> tuple[list[Any], dict[str, Any]]:
     """One layer over the rows of the first channel."""
     nodes = [
         helper.make_node("Gather", ["x", "first"], ["channel"], axis=1),
