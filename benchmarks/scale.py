@@ -65,7 +65,7 @@ class Cost:
     """What one run took, seconds and megabytes.
 
     Attributes:
-        elapsed: time by the clock.
+        elapsed: elapsed time.
         here: processor time of this process.
         workers: processor time of each worker, pool by pool.
         memory: largest private memory of a worker.

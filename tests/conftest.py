@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from robcert.certify.numerics.memory import keep_freed_memory
+from robcert.certify.workers import why_unavailable
 
 keep_freed_memory()  # as every robcert command does: half of the time went into page faults
 
@@ -14,6 +15,13 @@ settings.register_profile("robcert", deadline=None)  # tests assert no times
 settings.load_profile("robcert")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def forks() -> None:
+    """Worker processes; other tests of this process may have started threads of torch's."""
+    if reason := why_unavailable("cpu"):
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,11 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_files")
 @pytest.mark.parametrize("data", ["images.npz", "unlabelled.npz"])
 @pytest.mark.parametrize("workers", [(), ("--workers", "2", "--batch-size", "2")])
-def test_a_failing_image_is_left_out_and_named(data: str, workers: tuple[str, ...]) -> None:
+def test_a_failing_image_is_left_out_and_named(
+    data: str, workers: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    if workers:
+        request.getfixturevalue("forks")
     ended = robcert(
         *("attack", "-m", "model.onnx", "-d", data, "--norm", "l2", "--json", *workers),
         *("--attack", "deepfool", "--attack", "noise", "--profile", "quick", "--out", "r.h5"),
@@ -104,7 +108,11 @@ def test_rows_of_the_others_are_those_of_a_run_without_it() -> None:
 
 @pytest.mark.usefixtures("_files")
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
-def test_a_model_that_fails_on_all_that_is_asked_is_an_error(workers: tuple[str, ...]) -> None:
+def test_a_model_that_fails_on_all_that_is_asked_is_an_error(
+    workers: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    if workers:
+        request.getfixturevalue("forks")
     ended = robcert(
         *("attack", "-m", "model.onnx", "-d", "images.npz", "--indices", str(BAD), *workers),
         *("--attack", "fgsm", "-q", "--out", "r.h5"),

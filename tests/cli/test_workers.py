@@ -33,6 +33,8 @@ SECONDS = 10.0
 
 COUNT = 64
 
+pytestmark = pytest.mark.usefixtures("forks")
+
 
 def rows(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Columns of every table but checksums and times, in the order of the images."""

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.numerics import batch_invariant as rows
 from robcert.certify.numerics import saturated
-from robcert.certify.numerics.batch_invariant import matmul
 
 from .activations import gelu, sigmoid
 from .convolution import convolution
@@ -141,7 +141,7 @@ def fused_product_of_same_rows(
     **_untransposed: int,
 ) -> Tensor:
     """:func:`fused_product` for a batch, whose rows do not depend on one another."""
-    return alpha * matmul(*_turned(a, b, trans_a, trans_b))
+    return alpha * rows.matmul(*_turned(a, b, trans_a, trans_b))
 
 
 def _turned(a: Tensor, b: Tensor, trans_a: int, trans_b: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError
-from robcert.certify.numerics.batch_invariant import linear
+from robcert.certify.numerics import batch_invariant as rows
 
 from .activations import sigmoid, softplus
 from .operator_table import operator
@@ -60,19 +60,27 @@ Step = Callable[[Cell, Tensor, States], States]
 def rnn_step(cell: Cell, x: Tensor, states: States) -> States:
     """H' = f(W x + R h + b)."""
     (h,) = states
-    return (cell.activations[0](linear(x, cell.w, cell.w_bias) + linear(h, cell.r, cell.r_bias)),)
+    return (
+        cell.activations[0](
+            rows.linear(x, cell.w, cell.w_bias) + rows.linear(h, cell.r, cell.r_bias)
+        ),
+    )
 
 
 def gru_step(cell: Cell, x: Tensor, states: States) -> States:
     """Gates z (update), r (reset) and candidate n: h' = (1 - z) n + z h."""
     (h,) = states
     f, g = cell.activations[:2]
-    xz, xr, xn = linear(x, cell.w, cell.w_bias).chunk(3, -1)
+    xz, xr, xn = rows.linear(x, cell.w, cell.w_bias).chunk(3, -1)
     wz, wr, wn = cell.r.chunk(3)
     bz, br, bn = cell.r_bias.chunk(3)
-    z = f(xz + linear(h, wz, bz))
-    reset = f(xr + linear(h, wr, br))
-    n = g(xn + reset * linear(h, wn, bn)) if cell.flag else g(xn + linear(reset * h, wn, bn))
+    z = f(xz + rows.linear(h, wz, bz))
+    reset = f(xr + rows.linear(h, wr, br))
+    n = (
+        g(xn + reset * rows.linear(h, wn, bn))
+        if cell.flag
+        else g(xn + rows.linear(reset * h, wn, bn))
+    )
     return ((1 - z) * n + z * h,)
 
 
@@ -80,7 +88,7 @@ def lstm_step(cell: Cell, x: Tensor, states: States) -> States:
     """Gates i, o, f and candidate c~: c' = f c + i c~, h' = o h(c')."""
     h, c = states
     f, g, last = cell.activations[:3]
-    gates = linear(x, cell.w, cell.w_bias) + linear(h, cell.r, cell.r_bias)
+    gates = rows.linear(x, cell.w, cell.w_bias) + rows.linear(h, cell.r, cell.r_bias)
     i, o, forget, candidate = gates.chunk(4, -1)
     p_i, p_o, p_f = cell.peepholes or (torch.zeros((), dtype=x.dtype, device=x.device),) * 3
     i = f(i + p_i * c)

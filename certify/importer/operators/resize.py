@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from robcert.certify.errors import ModelFileError, UnsupportedOperatorError
 from robcert.certify.model import is_recording
-from robcert.certify.numerics.batch_invariant import matmul
+from robcert.certify.numerics import batch_invariant as rows
 
 from .common import axes_within, checked_size, floats, ints
 from .operator_table import operator
@@ -170,7 +170,7 @@ def _resampled(x: Tensor, position: int, axis: Axis, sampling: Sampling) -> Tens
         raise ModelFileError(message)
     kind = x.dtype if x.is_floating_point() else torch.float32
     matrix = weights(axis, sampling).to(x.device, kind)
-    product = matmul(x.to(kind).movedim(position, -1), matrix.t())
+    product = rows.matmul(x.to(kind).movedim(position, -1), matrix.t())
     return product.movedim(-1, position).to(x.dtype)
 
 

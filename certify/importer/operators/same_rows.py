@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robcert.certify.numerics.batch_invariant import matmul
+from robcert.certify.numerics import batch_invariant as rows
 
 from .linear import einsum, einsum_of_same_rows, gemm, gemm_of_same_rows
 from .microsoft import (
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SAME_ROWS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.matmul: matmul,
+    torch.matmul: rows.matmul,
     gemm: gemm_of_same_rows,
     einsum: einsum_of_same_rows,
     fused_gemm: fused_gemm_of_same_rows,

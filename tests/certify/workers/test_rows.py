@@ -20,7 +20,10 @@ IMAGES = 40
 TIMES = ("seconds", "created", "checksum", "command", "run")
 """What differs between two runs: times, what follows from them, and names of runs."""
 
-pytestmark = pytest.mark.filterwarnings("ignore::robcert.certify.api.RobcertWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::robcert.certify.api.RobcertWarning"),
+    pytest.mark.usefixtures("forks"),
+]
 
 
 def content(path: Path) -> dict[str, bytes]:
