@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 
 MASKED = "masked"
 
-NAMED = (
-    Entry("clean (measured)", "measured"),
-    Entry("under attack (attacked)", "attacked"),
-    Entry("of the model itself (certified)", "certified"),
-    Entry("when smoothed (certified)", "certified", "smoothed"),
-)
-"""Legend of the figure."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
@@ -97,8 +89,37 @@ def ranking_figure(models: Sequence[Ranked]) -> str:
     rows = tuple(IntervalRow(_title(model), tuple(_points(model.row))) for model in models)
     axis = Axis("accuracy, with 95 % interval")
     drawn = {(point.claim, point.look) for row in rows for point in row.points}
-    named = tuple(entry for entry in NAMED if (entry.claim, entry.look) in drawn)
+    named = tuple(entry for entry in _legend(models) if (entry.claim, entry.look) in drawn)
     return interval_rows(rows, axis, title="accuracies of the models", named=named)
+
+
+def _legend(models: Sequence[Ranked]) -> tuple[Entry, ...]:
+    attacked, smoothed = _radii(models)
+    return (
+        Entry("clean (measured)", "measured"),
+        Entry(f"under attack{_at(attacked)} (attacked)", "attacked"),
+        Entry(f"of the model itself{_at(attacked)} (certified)", "certified"),
+        Entry(f"when smoothed{_at(smoothed)} (certified)", "certified", "smoothed"),
+    )
+
+
+def _radii(models: Sequence[Ranked]) -> tuple[list[str], list[str]]:
+    """Radii of the accuracies of the models themselves, and of the smoothed ones; each once."""
+    attacked = [ball_of(one.row) for one in models if one.row.epsilon is not None]
+    smoothed = [_smoothed(one.row) for one in models if one.row.radius is not None]
+    return list(dict.fromkeys(attacked)), list(dict.fromkeys(smoothed))
+
+
+def _smoothed(row: Overview) -> str:
+    """Radius of the accuracy of the smoothed classifier."""
+    return f"{decimal(row.radius)} l2"
+
+
+def _at(radii: Sequence[str]) -> str:
+    """What a heading says of its radius: the one that there is, else that cells name theirs."""
+    if len(radii) > 1:
+        return " at the radius in the table"
+    return f" at {radii[0]}" if radii else ""
 
 
 def _title(model: Ranked) -> str:
@@ -111,7 +132,7 @@ def _points(row: Overview) -> Iterator[Point]:
         ("measured", "", "clean", row.clean),
         ("attacked", "", f"under attack at {ball_of(row)}", row.attacked),
         ("certified", "", f"the model itself at {ball_of(row)}", row.proven),
-        ("certified", "smoothed", f"when smoothed, at {decimal(row.radius)} l2", row.certified),
+        ("certified", "smoothed", f"when smoothed, at {_smoothed(row)}", row.certified),
     ):
         if share is not None:
             text = f"{name}: {share_text(share)}"
@@ -119,10 +140,14 @@ def _points(row: Overview) -> Iterator[Point]:
 
 
 def ranking_table(models: Sequence[Ranked]) -> Table:
-    """One row per model, with intervals; the kind of claim is in the headings."""
+    """One row per model, with intervals; headings say the kind of claim and, if shared, radius."""
+    attacked, smoothed = _radii(models)
+    one_ball, one_radius = len(attacked) == 1, len(smoothed) == 1
     header = (
-        *("place", "model", "masking check", "clean (measured)", "under attack (attacked)"),
-        *("the model itself (certified)", "smoothed (certified)"),
+        *("place", "model", "masking check", "clean (measured)"),
+        f"under attack{_at(attacked) if one_ball else ''} (attacked)",
+        f"the model itself{_at(attacked) if one_ball else ''} (certified)",
+        f"smoothed{_at(smoothed) if one_radius else ''} (certified)",
     )
     rows = tuple(
         (
@@ -130,9 +155,9 @@ def ranking_table(models: Sequence[Ranked]) -> Table:
             model.name,
             model.row.masking or DASH,
             _share(model.row.clean),
-            _share(model.row.attacked),
-            _share(model.row.proven),
-            _share(model.row.certified),
+            _share(model.row.attacked, "" if one_ball else ball_of(model.row)),
+            _share(model.row.proven, "" if one_ball else ball_of(model.row)),
+            _share(model.row.certified, "" if one_radius else _smoothed(model.row)),
         )
         for model in models
     )
@@ -143,7 +168,9 @@ def ranking_table(models: Sequence[Ranked]) -> Table:
     return Table("ranking", "", header, rows, note)
 
 
-def _share(share: AccuracyInterval | None) -> str:
+def _share(share: AccuracyInterval | None, radius: str = "") -> str:
+    """A share with its interval, and its radius where the heading does not say it."""
     if share is None:
         return DASH
-    return share_text(share) if share.lower == share.lower else percent(share.value)
+    text = share_text(share) if share.lower == share.lower else percent(share.value)
+    return f"{text} at {radius}" if radius else text

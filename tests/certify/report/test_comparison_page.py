@@ -13,13 +13,19 @@ from page_outline import Outline
 
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
-from robcert.certify.comparison import AccuracyInterval, Comparison, compare
+from robcert.certify.comparison import AccuracyInterval, Comparison, ball_of, compare
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import OutputError
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.report import write_comparison
 from robcert.certify.report.comparison_page import render_comparison
-from robcert.certify.report.ranking import headline, ranked, ranking_figure
+from robcert.certify.report.ranking import (
+    Ranked,
+    headline,
+    ranked,
+    ranking_figure,
+    ranking_table,
+)
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
@@ -79,6 +85,23 @@ def test_models_with_overlapping_intervals_share_places(tmp_path: Path) -> None:
         ("3", "c.onnx"),
     ]
     assert headline(models).endswith("intervals overlap, so the paired differences decide.")
+
+
+def test_every_accuracy_names_its_radius(tmp_path: Path) -> None:
+    """In the heading where all models have the same, else in each cell."""
+    found = compared(tmp_path, weak=3, strong=35)
+    share = AccuracyInterval(0.5, 0.4, 0.6)
+    first, second = (replace(row, certified=share, radius=0.25) for row in found.rows)
+    same = [Ranked("1", "first", first), Ranked("2", "second", second)]
+    header = ranking_table(same).header
+    assert header[4].startswith(f"under attack at {ball_of(first)} ")
+    assert header[6] == "smoothed at 0.25 l2 (certified)"
+    assert "when smoothed at 0.25 l2 (certified)" in ranking_figure(same)
+    differ = [same[0], Ranked("2", "second", replace(second, radius=0.5))]
+    table = ranking_table(differ)
+    assert table.header[6] == "smoothed (certified)"
+    assert {row[6].rpartition(" at ")[2] for row in table.rows} == {"0.25 l2", "0.5 l2"}
+    assert "when smoothed at the radius in the table" in ranking_figure(differ)
 
 
 def test_a_masked_model_has_no_place_and_is_a_doubt(tmp_path: Path) -> None:
