@@ -72,6 +72,7 @@ def peak(script: str, *arguments: str) -> int:
     return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
+@pytest.mark.slow
 def test_ten_times_the_images_need_no_more_memory(tmp_path: Path) -> None:
     # 10,000 images are 31 MB as stored and 123 MB as floats; a run is near 600 MB.
     rng = np.random.default_rng(0)

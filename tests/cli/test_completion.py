@@ -78,6 +78,7 @@ def test_names_are_offered_without_importing_torch(line: str, offered: list[str]
     assert not torch_imported
 
 
+@pytest.mark.slow
 def test_groups_of_a_results_file_are_offered(tmp_path: Path) -> None:
     out = tmp_path / "r.h5"
     assert robcert("linearity", "--limit", "1", "--steps", "1", "-q", "-o", out).status == 0

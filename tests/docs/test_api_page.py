@@ -24,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page(folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -89,7 +89,14 @@ def of_checker(made: ModelProto, image: Images, radius: float) -> tuple[Array, A
     return lower, np.minimum(bounds.upper[at], -bounds.minima(at, -rows))
 
 
-@pytest.mark.parametrize("menu", ["usual", "plain", "more"])
+@pytest.mark.parametrize(
+    "menu",
+    [
+        "usual",
+        pytest.param("plain", marks=pytest.mark.slow),
+        pytest.param("more", marks=pytest.mark.slow),
+    ],
+)
 def test_scores_of_the_runtime_lie_within_the_bounds(tmp_path: Path, menu: str) -> None:
     bounded, plain = 0, menu == "plain"
     for seed in seeds():

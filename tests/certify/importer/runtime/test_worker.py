@@ -174,6 +174,7 @@ def test_a_batch_larger_than_memory_allows_is_split() -> None:
     assert session.sizes == [17]
 
 
+@pytest.mark.slow
 def test_how_many_images_fit_is_found_by_the_trial(tmp_path: Path) -> None:
     made = model(
         [
