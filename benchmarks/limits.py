@@ -11,8 +11,9 @@ classification of the graph takes. By default the bundled models.
 
 A second table is about the twin. Its calls cannot be ended, so one gradient of one image is timed
 when a model is loaded that has loops, recurrent layers or slow calls: printed are medians over
-rounds of the elapsed seconds of that gradient and of loading the model (without it), and the share
-of the first in both; and the ratio of a gradient of 64 images that asks for time, as every call
+rounds of the elapsed seconds of that gradient and of loading the model, and of the number of calls
+of the runtime on one image that take as long as the gradient (processor time), by which slow calls
+are told from others; and the ratio of a gradient of 64 images that asks for time, as every call
 does, to one that does not (processor time).
 """
 
@@ -81,11 +82,10 @@ def main() -> None:
                 f"{path.name:<28} {batch:>5} {seconds:>9.5f} {limited:>8.3f} {apart:>7.2f} "
                 f"{classify:>10.4f}{note}"
             )
-    print(f"\n{'model':<28} {'gradient s':>10} {'loading s':>9} {'share':>6} {'asking':>7}")
+    print(f"\n{'model':<28} {'gradient s':>10} {'loading s':>9} {'calls':>6} {'asking':>7}")
     for path in paths:
-        timed, loading, asking = twin_limits(path, options.rounds, options.threads)
-        share = timed / (loading + timed)
-        print(f"{path.name:<28} {timed:>10.4f} {loading:>9.2f} {share:>6.3f} {asking:>7.3f}")
+        timed, loading, calls, asking = twin_limits(path, options.rounds, options.threads)
+        print(f"{path.name:<28} {timed:>10.4f} {loading:>9.2f} {calls:>6.1f} {asking:>7.3f}")
 
 
 def calls_of(path: Path, batch: int, threads: int) -> Calls:
@@ -125,22 +125,24 @@ def compared(calls: Calls, rounds: int) -> tuple[float, float, float]:
     )
 
 
-def twin_limits(path: Path, rounds: int, threads: int) -> tuple[float, float, float]:
-    """Seconds of the gradient that is timed and of loading, and the ratio for asking for time."""
+def twin_limits(path: Path, rounds: int, threads: int) -> tuple[float, float, float, float]:
+    """Seconds of the gradient and of loading, the gradient in calls, the ratio for asking."""
     torch.set_num_threads(threads)
     options = LoadOptions(threads=threads)
     model = load_classifier(path, options)
     if model.twin is None:
-        return float("nan"), float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan"), float("nan")
     twin, shape, limits = model.twin, model.image_shape, RunLimits()
     x = torch.rand(64, *shape, generator=torch.Generator().manual_seed(0))
-    timed, loading, asking = [], [], []
+    timed, loading, calls, asking = [], [], [], []
     for _ in range(rounds):
-        timed.append(seconds(lambda: slowness(twin, shape, model.device, limits), 1)[1])
+        used, elapsed = seconds(lambda: slowness(twin, shape, model.device, limits), 1)
+        timed.append(elapsed)
+        calls.append(used / seconds(lambda: model.logits(x[:1]), 20)[0])
         loading.append(seconds(lambda: load_classifier(path, options), 1)[1])
         with_limit = seconds(lambda: gradient(model.twin_logits, x), 3)[0]
         asking.append(with_limit / seconds(lambda: gradient(twin, x), 3)[0])
-    return median(timed), median(loading), median(asking)
+    return median(timed), median(loading), median(calls), median(asking)
 
 
 def gradient(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ HALF_PRECISION_STEP = 10.0
 
 TWIN_CALLS = 100
 """Calls of the runtime that a gradient of a twin may take, unless the twin takes steps of its own;
-third-party models measured up to 23."""
+`benchmarks/limits.py` measures 29 to 64."""
 
 INSIDE_IMAGES = 16
 """Real images on which scores inside the graph are searched for."""

@@ -92,8 +92,7 @@ def fused_gemm(
 ) -> Tensor:
     """Gemm through an activation."""
     y = gemm(a, b, c, alpha=alpha, beta=beta, trans_a=trans_a, trans_b=trans_b)
-    given = () if activation_alpha is None else (activation_alpha, activation_beta)
-    return activated(y, activation, given)
+    return _activated_gemm(y, activation, activation_alpha, activation_beta)
 
 
 def fused_gemm_of_same_rows(
@@ -108,8 +107,11 @@ def fused_gemm_of_same_rows(
 ) -> Tensor:
     """:func:`fused_gemm` for a batch, whose rows do not depend on one another."""
     y = gemm_of_same_rows(a, b, c, **attributes)
-    given = () if activation_alpha is None else (activation_alpha, activation_beta)
-    return activated(y, activation, given)
+    return _activated_gemm(y, activation, activation_alpha, activation_beta)
+
+
+def _activated_gemm(y: Tensor, activation: str, alpha: float | None, beta: float) -> Tensor:
+    return activated(y, activation, () if alpha is None else (alpha, beta))
 
 
 @operator("FusedMatMul", domain=DOMAIN)
