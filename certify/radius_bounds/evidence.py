@@ -1,8 +1,11 @@
-"""Adversarial images of the file as evidence about L, omega, rho and each image's own residuals."""
+"""What the file holds against L, omega, rho and each image's own residuals.
+
+Adversarial images, and the samples of other bounds tables.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,8 @@ import numpy as np
 from robcert.certify.numerics import Loss
 from robcert.certify.store import evidence_about
 
-from .radii import omega_bound
+from .radii import epsilon_grid, omega_bound
+from .schema import BOUNDS_SAMPLE
 from .settings import Margin
 
 if TYPE_CHECKING:
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from .fits import FitSummaries, FitSummary
 
 Columns = dict[str, "NDArray[Any]"]
+
+WITHIN = 1e-6
+"""Relative rounding error of radii and gradient norms."""
 
 OWN = {"gamma_bound": "gamma_upper", "rho_own_bound": "rho_own"}
 """Radii from an image's own search, and the column of what the search found."""
@@ -67,19 +74,100 @@ def lowered_radii(
     return lowered
 
 
-def with_refutations(fits: FitSummaries, evidence: list[Evidence]) -> FitSummaries:
-    """``fits`` with the numbers of images at which an adversarial image exceeds each of them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Searched:
+    """What the searches of one bounds table or of its sample found at ``n`` images.
+
+    Attributes:
+        images: positions in the data set ``(n,)``.
+        epsilons: radii of the searches ``(e,)``, pixel units.
+        residual: largest residuals ``(n, e)``; NaN where there was no search.
+        excess: largest excesses ``(n, e)``, likewise.
+        slope: dual norms of the gradients ``(n,)``.
+        curvature: largest eigenvalues of the Hessians ``(n,)``, likewise.
+        floor: size below which residuals may be rounding ``(n,)``.
+    """
+
+    images: NDArray[np.int64]
+    epsilons: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    excess: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    curvature: NDArray[np.float64]
+    floor: NDArray[np.float64]
+
+    def within(self, epsilon: float) -> NDArray[np.bool_]:
+        """The searches within ``epsilon`` ``(e,)``."""
+        return np.asarray(self.epsilons <= epsilon * (1 + WITHIN))
+
+
+def searches(store: ResultStore, settings: dict[str, Any]) -> list[Searched]:
+    """What the samples of all bounds tables of the same norm and margin as ``settings`` found.
+
+    Rows of another sample are evidence as adversarial images are: a limit of all images holds at
+    theirs too.
+    """
+    same = ("norm", "margin", "top_k")
+    found = []
+    for group in store.existing(BOUNDS_SAMPLE.name):
+        if any(group.settings.get(name) != settings.get(name) for name in same):
+            continue
+        rows = group.indices
+        rows = rows[group.computed(rows)]
+        columns = {name: np.asarray(group.column(name, rows)) for name in group.columns}
+        found.append(
+            Searched(
+                images=columns["index"],
+                epsilons=np.array(
+                    epsilon_grid(group.settings["epsilon"], group.settings["points"])
+                ),
+                residual=columns["residual"],
+                excess=columns.get("excess", np.full(columns["residual"].shape, np.nan)),
+                slope=columns["gradient_norm"],
+                curvature=columns.get("curvature", np.full(len(rows), np.nan)),
+                floor=columns["floor"],
+            )
+        )
+    return found
+
+
+def with_refutations(
+    fits: FitSummaries,
+    images: NDArray[np.int64],
+    evidence: list[Evidence],
+    searched: list[Searched],
+) -> FitSummaries:
+    """``fits`` with the numbers of images at which something in the file exceeds each of them.
+
+    Args:
+        fits: of a bounds table.
+        images: of the file, in the order of ``evidence``.
+        evidence: adversarial images.
+        searched: samples of the file's bounds tables.
+    """
 
     def above(limit: float, quantity: str, epsilon: float) -> int:
         """Images at which something within the radius shows more than the limit."""
-        found = [
-            one.within(epsilon) & (getattr(one, quantity) > limit + one.floor) for one in evidence
-        ]
-        return int(np.logical_or.reduce(found).sum()) if found else 0
+        seen: set[int] = set()
+        for one in evidence:
+            over = getattr(one, quantity) > limit + one.floor
+            seen.update(images[one.within(epsilon) & over].tolist())
+        for sample in searched:
+            found = getattr(sample, quantity)[:, sample.within(epsilon)]
+            seen.update(sample.images[(found > limit + sample.floor[:, None]).any(1)].tolist())
+        return len(seen)
 
     def steeper(limit: float) -> int:
-        found = [one.slope > limit + one.floor / one.distance for one in evidence]
-        return int(np.logical_or.reduce(found).sum()) if found else 0
+        seen: set[int] = set()
+        for one in evidence:
+            seen.update(images[one.slope > limit + one.floor / one.distance].tolist())
+        for sample in searched:
+            seen.update(sample.images[sample.slope > limit * (1 + WITHIN)].tolist())
+        return len(seen)
+
+    def more_curved(limit: float) -> int:
+        over = [one.images[one.curvature > limit * (1 + WITHIN)].tolist() for one in searched]
+        return len(set().union(*over))
 
     def counted(fit: FitSummary, over: Callable[[float], int]) -> FitSummary:
         return replace(fit, refuted=over(fit.upper), refuted_point=over(fit.point))
@@ -87,10 +175,10 @@ def with_refutations(fits: FitSummaries, evidence: list[Evidence]) -> FitSummari
     def at(quantity: str, epsilon: float) -> Callable[[float], int]:
         return partial(above, quantity=quantity, epsilon=epsilon)
 
-    first = fits.lipschitz
     return replace(
         fits,
-        lipschitz=first and counted(first, steeper),
+        lipschitz=fits.lipschitz and counted(fits.lipschitz, steeper),
         omega=tuple(replace(w, fit=counted(w.fit, at("residual", w.epsilon))) for w in fits.omega),
         rho=tuple(replace(r, fit=counted(r.fit, at("excess", r.epsilon))) for r in fits.rho),
+        curvature=fits.curvature and counted(fits.curvature, more_curved),
     )

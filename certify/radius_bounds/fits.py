@@ -203,8 +203,9 @@ def _with_curvature_flag(
 class FitSummary:
     """An extreme-value fit (see `stats.ExtremeValueFit`), with Wilks' statement in words.
 
-    ``refuted`` is the number of images at which an adversarial image in the file exceeds the upper
-    limit, ``refuted_point`` that of images at which one exceeds the point estimate.
+    ``refuted`` is the number of images at which an adversarial image or a sampled row in the file
+    exceeds the upper limit, ``refuted_point`` that of images at which one exceeds the point
+    estimate.
     """
 
     point: float

@@ -10,7 +10,7 @@ import numpy as np
 from robcert.certify.store import crossings, plain, radii_of
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
-from .evidence import known_evidence, lowered_radii, with_refutations
+from .evidence import known_evidence, lowered_radii, searches, with_refutations
 from .fits import (
     FitSummaries,
     FitSummary,
@@ -171,7 +171,8 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     evidence = known_evidence(store, settings, indices)
     radii = {**stored, **lowered_radii(evidence, columns, epsilons)}
     radii = {name: radii[name] for name in names}
-    fits = with_refutations(fits, known_evidence(store, settings))
+    everywhere = known_evidence(store, settings)
+    fits = with_refutations(fits, store.indices, everywhere, searches(store, settings))
     top_k = settings.get("top_k", 1)
     distance = attacked_distances(store, settings["norm"], indices)
     if top_k > 1:  # attacks search for another top-1 class

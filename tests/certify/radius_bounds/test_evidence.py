@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from robcert.certify.attacks import AttackSettings
 from robcert.certify.core import Norm
 from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.numerics import Loss
+from robcert.certify.radius_bounds import Margin
 from robcert.certify.radius_bounds.summary import summarise
 from robcert.certify.radius_bounds.tables import tables
 from robcert.certify.session import Session
@@ -23,6 +24,15 @@ from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+
+    from robcert.certify.radius_bounds.fits import FitSummary
+    from robcert.certify.radius_bounds.summary import BoundsSummary
+    from robcert.certify.store import AnalysisGroup
+
+    Reals = NDArray[np.float64]
 
 N = 12
 ATTACKS = AttackSettings(Norm.L2, attacks=("pgd",))
@@ -157,3 +167,77 @@ def test_own_radii_are_lowered_and_fits_marked(tmp_path: Path) -> None:
         shown = tuple(tables([wrong]))
     assert any("refuted at" in cell for row in shown[0].rows for cell in row)
     assert {one.bound for one in wrong.offenders} >= {"gamma_bound", "rho_own_bound"}
+
+
+def test_limits_that_the_sample_of_another_run_exceeds_are_marked(tmp_path: Path) -> None:
+    """Limits that no row of the first run's sample exceeds, but rows of the second one's do."""
+    run = Run(tmp_path, two_logits(steeper_to_one_side, 2), images())
+    store, first = run(replace(SETTINGS, steps=1, rho_steps=1))
+    with store:
+        lengthened = _limited_by_the_largest_seen(store, first)
+        alone = summarise(store, first.path)
+        assert {_marks(fit) for fit in _fits(alone)} == {(0, 0)}
+    store, second = run(replace(SETTINGS, blocks=40))
+    with store:
+        more = store.existing("bounds-sample")[1]
+        found = [more.column("gradient_norm")[:, None], *_by_radius(more), _curvature(more)]
+        floors = [0, *[more.column("floor")[:, None]] * 2, 0]
+        over = np.concatenate(
+            [
+                (values > limits + floor).sum(0)
+                for values, limits, floor in zip(found, lengthened, floors, strict=True)
+            ]
+        )
+        marked = [_marks(fit) for fit in _fits(summarise(store, first.path))]
+        assert marked == [(count, count) for count in over]
+        assert (over > 0).mean() > 0.3
+        assert {_marks(fit)[0] for fit in _fits(summarise(store, second.path))} == {0}
+    store, _ = run(replace(SETTINGS, margin=Margin.PROBABILITY))
+    with store:
+        assert [_marks(fit) for fit in _fits(summarise(store, first.path))] == marked
+
+
+def steeper_to_one_side(x: torch.Tensor) -> torch.Tensor:
+    """A margin loss whose curvature rises along x."""
+    return x[:, 0] ** 4 + 0.5 * (x * x).sum(1) - 0.5
+
+
+def _limited_by_the_largest_seen(store: ResultStore, group: AnalysisGroup) -> list[Reals]:
+    """Replace every limit by the sample's largest value, and return them by quantity."""
+    (sample,) = store.existing("bounds-sample")
+    residual, excess = (values.max(0) for values in _by_radius(sample))
+    slope, curvature = sample.column("gradient_norm").max(), sample.column("curvature").max()
+    limits = [np.array([slope]) * (1 + 1e-6), residual, excess, np.array([curvature]) * (1 + 1e-6)]
+    lipschitz, *omega = group.attribute("fits")
+
+    def limited(fits: list[dict[str, Any]], values: Reals) -> list[dict[str, Any]]:
+        return [
+            {**fit, "point": value, "upper": value}
+            for fit, value in zip(fits, values.tolist(), strict=True)
+        ]
+
+    group.set_attributes(
+        fits=[*limited([lipschitz], limits[0]), *limited(omega, residual)],
+        rho_fits=limited(group.attribute("rho_fits"), excess),
+        curvature_fit=limited([group.attribute("curvature_fit")], limits[3])[0],
+    )
+    return limits
+
+
+def _by_radius(sample: AnalysisGroup) -> tuple[Reals, Reals]:
+    return sample.column("residual"), sample.column("excess")
+
+
+def _curvature(sample: AnalysisGroup) -> Reals:
+    return np.asarray(sample.column("curvature")[:, None])
+
+
+def _fits(summary: BoundsSummary) -> list[FitSummary]:
+    assert summary.lipschitz is not None
+    assert summary.curvature is not None
+    omega, rho = ([one.fit for one in fits] for fits in (summary.omega, summary.rho))
+    return [summary.lipschitz, *omega, *rho, summary.curvature]
+
+
+def _marks(fit: FitSummary) -> tuple[int, int]:
+    return fit.refuted, fit.refuted_point
