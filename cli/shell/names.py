@@ -30,16 +30,24 @@ ARCHITECTURES = (
     *("resnext34-2x32", "wrn-28-8", "wrn-28-10", "wrn-40-8"),
 )
 PRESETS = {
-    "standard": ("igr-standard", "soar-standard"),
+    "standard": ("igr-standard", "igr-in-standard", "soar-standard"),
     "adversarial": (
-        *("llr-adv", "igr-at-2", "igr-at-8", "soar-adv7", "soar-adv1-scratch"),
-        "soar-adv1-pretrain",
+        *("adv-1", "adv-2", "adv-4", "adv-8", "adv-16", "llr-adv", "adv-30-in4", "adv-30-in16"),
+        *("denoise-30-in4", "denoise-30-in16", "igr-at-2", "igr-at-8", "soar-adv7"),
+        *("soar-adv1-scratch", "soar-adv1-pretrain"),
     ),
     "free": ("free-2", "free-8"),
     "trades": ("trades-2", "trades-4", "trades-6", "trades-8"),
     "cure": ("llr-cure",),
-    "llr": ("llr-wrn28", "llr-wrn40", "llr-code", "llr-in4", "llr-in16"),
-    "gradient": ("igr-l1-0.1", "igr-l1-1", "igr-l2-0.1", "igr-l2-1"),
+    "llr": (
+        *("llr-wrn28", "llr-wrn40", "llr-code", "llr-in4", "llr-in16", "llr-1", "llr-2"),
+        *("llr-wrn28-mu0", "llr-in4-mu0"),
+    ),
+    "gradient": (
+        *("igr-l1-0.1", "igr-l1-1", "igr-l2-0.1", "igr-l2-1", "igr-dbp-l1-0.1", "igr-dbp-l1-1"),
+        *("igr-dbp-l2-0.1", "igr-dbp-l2-1", "igr-l1-1-h0.0001", "igr-l1-1-h0.001"),
+        *("igr-l1-1-h0.01", "igr-l1-1-h1", "igr-in-l2-0.1", "igr-in-l2-1"),
+    ),
     "soar": ("soar-v1",),
     "gaussian": ("cohen-0.12", "cohen-0.25", "cohen-0.5", "cohen-1"),
 }

@@ -38,7 +38,7 @@ class StandardOptions:
 def standard(options: TrainOptions, own: StandardOptions) -> None:
     """Plain training on cross-entropy.
 
-    Prints the measured accuracy after each epoch. Presets: igr-standard, soar-standard.
+    Prints the measured accuracy after each epoch.
 
     Example: robcert train standard --epochs 15 --out runs/standard
     """
@@ -99,8 +99,7 @@ def adversarial(options: TrainOptions, own: AdversarialOptions) -> None:
     """Adversarial training: cross-entropy at the end of a gradient ascent.
 
     Madry et al. 2018. Prints the measured accuracy after each epoch, and every few epochs that
-    under a short attack. Presets: llr-adv, igr-at-2, igr-at-8, soar-adv7, soar-adv1-scratch,
-    soar-adv1-pretrain.
+    under a short attack.
 
     Example: robcert train adversarial --epsilon 8/255 --steps 7 --out runs/adversarial
     """
@@ -138,7 +137,7 @@ def free(options: TrainOptions, own: FreeOptions) -> None:
     """Adversarial training "for free": one backward pass updates parameters and images (linf).
 
     Shafahi et al. 2019. --epochs counts the replays: with m replays there are m times fewer passes
-    over the data. Prints the measured accuracy after each epoch. Presets: free-2, free-8.
+    over the data. Prints the measured accuracy after each epoch.
 
     Example: robcert train free --epsilon 8/255 --replays 4 --out runs/free
     """
@@ -176,7 +175,6 @@ def trades(options: TrainOptions, own: TradesOptions) -> None:
     """TRADES: cross-entropy plus the divergence between clean and perturbed predictions.
 
     Zhang et al. 2019. Prints the measured accuracy after each epoch.
-    Presets: trades-2, trades-4, trades-6, trades-8.
 
     Example: robcert train trades --weight 6 --out runs/trades
     """
@@ -201,7 +199,6 @@ def gaussian(options: TrainOptions, own: GaussianOptions) -> None:
     """Training on Gaussian noise, for certification by randomized smoothing.
 
     Cohen et al. 2019. Prints the measured accuracy after each epoch.
-    Presets: cohen-0.12, cohen-0.25, cohen-0.5, cohen-1.
 
     Example: robcert train gaussian --sigma 0.25 --out runs/gaussian
     """

@@ -6,15 +6,16 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.number_text import number
 
-from ..shell.values import either
+from ..shell.values import either, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from robcert.trainers.methods import Objective
-    from robcert.trainers.recipe import TrainConfig
+    from robcert.trainers.recipe import Optimizer, Schedule, TrainConfig
 
     from .train_options import TrainOptions
 
@@ -127,7 +128,7 @@ def _stretched(base: TrainConfig, config: TrainConfig) -> Iterator[str]:
     if config.schedule.kind != "steps":
         return
     old, new = base.schedule.milestones, config.schedule.milestones
-    if old != new:
+    if old != new == base.schedule.stretched(factor).milestones:
         yield f"{length}, the learning rate falls at {_listed(new)} instead of {_listed(old)}"
 
 
@@ -144,16 +145,12 @@ def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
     base = _with_network_and_images(base, options)
     if options.epochs is not None:
         base = base.lasting(options.epochs)
-    optimizer, evaluation = base.optimizer, base.evaluation
+    evaluation = base.evaluation
     return replace(
         base,
         batch_size=either(options.batch_size, base.batch_size),
-        optimizer=replace(
-            optimizer,
-            learning_rate=either(options.learning_rate, optimizer.learning_rate),
-            weight_decay=either(options.weight_decay, optimizer.weight_decay),
-        ),
-        schedule=replace(base.schedule, kind=either(options.schedule, base.schedule.kind)),
+        optimizer=_optimizer(base.optimizer, options),
+        schedule=_schedule(base.schedule, options),
         evaluation=replace(
             evaluation,
             keep_every=either(options.keep_every, evaluation.keep_every),
@@ -163,6 +160,39 @@ def _with_shared(base: TrainConfig, options: TrainOptions) -> TrainConfig:
         seed=either(options.seed, base.seed),
         init_from=either(options.init_from, base.init_from),
     )
+
+
+def _optimizer(base: Optimizer, options: TrainOptions) -> Optimizer:
+    """``base`` with the options of gradient descent."""
+    clip_norm = base.clip_norm
+    if options.clip_norm is not None:
+        clip_norm = None if options.clip_norm == "none" else number(options.clip_norm)
+    return replace(
+        base,
+        learning_rate=either(options.learning_rate, base.learning_rate),
+        momentum=either(options.momentum, base.momentum),
+        nesterov=either(options.nesterov, base.nesterov),
+        weight_decay=either(options.weight_decay, base.weight_decay),
+        decay=either(options.weight_decay_scope, base.decay),
+        clip_norm=clip_norm,
+    )
+
+
+def _schedule(base: Schedule, options: TrainOptions) -> Schedule:
+    """``base`` with the options of the learning rate over the epochs.
+
+    Raises:
+        InvalidParameterError: milestones or their factor are given for another schedule than steps.
+    """
+    kind = either(options.schedule, base.kind)
+    if kind != "steps":
+        unused = f"the schedule {kind}; write --schedule steps"
+        _require_effect(options, {"milestones": unused, "decay": unused})
+    milestones = base.milestones
+    if options.milestones is not None:
+        milestones = numbers(options.milestones)
+    decay = either(options.decay, base.decay)
+    return replace(base, kind=kind, milestones=milestones, decay=decay)
 
 
 def _with_network_and_images(base: TrainConfig, options: TrainOptions) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Own = TypeVar("Own")
+
+
+def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
+    """Option for a number that may be written as a fraction, such as 8/255.
+
+    Args:
+        name: name of the option.
+        doc: meaning and unit of the number.
+        default: default value, as shown in the help; False for none.
+        others: further names of the same option.
+    """
+    return typer.Option(
+        name, *others, help=doc, show_default=default, parser=number, metavar="<float>"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +126,54 @@ class TrainOptions:
         typer.Option("--learning-rate", help="Largest learning rate.", show_default="0.05"),
     ] = None
     schedule: Annotated[
-        Literal["constant", "cosine", "onecycle"] | None,
-        typer.Option("--schedule", help="Learning-rate schedule.", show_default="onecycle"),
+        Literal["constant", "steps", "cosine", "onecycle"] | None,
+        typer.Option(
+            "--schedule",
+            help="Learning-rate schedule; steps falls at the milestones.",
+            show_default="onecycle",
+        ),
+    ] = None
+    milestones: Annotated[
+        str | None,
+        typer.Option(
+            "--milestones",
+            help="Epochs at which the learning rate of the schedule steps falls, such as 100,105.",
+        ),
+    ] = None
+    decay: Annotated[
+        float | None,
+        quantity("--decay", "Factor of the learning rate at each milestone.", "0.1"),
+    ] = None
+    momentum: Annotated[
+        float | None,
+        typer.Option("--momentum", help="Momentum: factor of the last step.", show_default="0.9"),
+    ] = None
+    nesterov: Annotated[
+        bool | None,
+        typer.Option(
+            "--nesterov/--no-nesterov", help="Nesterov's momentum.", show_default="no-nesterov"
+        ),
     ] = None
     weight_decay: Annotated[
         float | None,
         typer.Option("--weight-decay", help="Weight decay.", show_default="0.0005"),
+    ] = None
+    weight_decay_scope: Annotated[
+        Literal["all", "weights"] | None,
+        typer.Option(
+            "--weight-decay-scope",
+            help="Weight decay of all parameters, or of weights only (not of biases and batch "
+            "norms).",
+            show_default="all",
+        ),
+    ] = None
+    clip_norm: Annotated[
+        str | None,
+        typer.Option(
+            "--clip-norm",
+            help="Largest l2 norm of the whole gradient, or none for no clipping.",
+            show_default="1",
+        ),
     ] = None
     init_from: Annotated[
         str | None,
@@ -172,7 +229,7 @@ class TrainOptions:
         int | None,
         typer.Option(
             "--keep-every",
-            help="Checkpoints along the run: keep one every N epochs.",
+            help="Checkpoints along the run: keep the initial weights and one every N epochs.",
             show_default="0",
         ),
     ] = None
@@ -199,27 +256,19 @@ def train_command(
 ) -> Callable[[Callable[[TrainOptions, Own], None]], Callable[..., None]]:
     """Decorator of a command with the parameters ``options`` and ``own``.
 
-    Each field of both dataclasses becomes one option, those of ``own`` first.
+    Each field of both dataclasses becomes one option, those of ``own`` first. The help of the
+    command ends with the presets of its method.
     """
 
     def decorate(command: Callable[[TrainOptions, Own], None]) -> Callable[..., None]:
-        return expand_options(expand_options(command, own, "own"), TrainOptions)
+        expanded = expand_options(expand_options(command, own, "own"), TrainOptions)
+        if presets := names.PRESETS.get(command.__name__):
+            word = "Preset" if len(presets) == 1 else "Presets"
+            listed = f"{word}: {', '.join(presets)}."
+            expanded.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{listed}"
+        return expanded
 
     return decorate
-
-
-def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
-    """Option for a number that may be written as a fraction, such as 8/255.
-
-    Args:
-        name: name of the option.
-        doc: meaning and unit of the number.
-        default: default value, as shown in the help; False for none.
-        others: further names of the same option.
-    """
-    return typer.Option(
-        name, *others, help=doc, show_default=default, parser=number, metavar="<float>"
-    )
 
 
 Epsilon = Annotated[

@@ -57,7 +57,7 @@ class CureOptions:
 def cure(options: TrainOptions, own: CureOptions) -> None:
     """CURE: a penalty on the change of the loss gradient along its sign.
 
-    Moosavi-Dezfooli et al. 2019. Prints the measured accuracy after each epoch. Preset: llr-cure.
+    Moosavi-Dezfooli et al. 2019. Prints the measured accuracy after each epoch.
 
     Example: robcert train cure --weight 4 --step 3 --out runs/cure
     """
@@ -129,7 +129,6 @@ def llr(options: TrainOptions, own: LlrOptions) -> None:
 
     Qin et al. 2019. Prints the measured accuracy after each epoch. The column gamma_BN of
     metrics.csv is the local linearity error that was penalised, with --bn in its name.
-    Presets: llr-wrn28, llr-wrn40, llr-code, llr-in4, llr-in16.
 
     Example: robcert train llr --epsilon 8/255 --out runs/llr
     """
@@ -188,7 +187,6 @@ def gradient(options: TrainOptions, own: GradientOptions) -> None:
     """Input gradient regularisation, by finite differences of the loss.
 
     Finlay & Oberman 2019. Prints the measured accuracy after each epoch.
-    Presets: igr-l1-0.1, igr-l1-1, igr-l2-0.1, igr-l2-1.
 
     Example: robcert train gradient --norm linf --weight 1 --step 0.01 --out runs/gradient
     """
@@ -309,7 +307,7 @@ def soar(options: TrainOptions, own: SoarOptions) -> None:
     """SOAR: a penalty on the second-order model of the loss (linf), from a trained network.
 
     Ma, Faghri, Farahmand 2020. Unless --init-from names a network, one is trained first on
-    cross-entropy. Prints the measured accuracy after each epoch. Preset: soar-v1.
+    cross-entropy. Prints the measured accuracy after each epoch.
 
     Example: robcert train soar --epsilon 8/255 --weight 0.5 --out runs/soar
     """

@@ -27,7 +27,7 @@ PNG = b"\x89PNG"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with three kept checkpoints, and the images beside it."""
+    """A run folder that kept the weights of three epochs and the initial ones; images beside it."""
     images = stripes(48)
     config = TrainConfig(
         architecture=Architecture("cnn4", width=2),
@@ -54,11 +54,11 @@ def test_gamma_along_a_training_run(run: Path) -> None:
     assert ended.status == 0, ended.stderr
     assert "[estimated]" in ended.stdout
     assert [line.split()[2] for line in ended.stdout.splitlines() if line.startswith("epoch ")] == [
-        *("1", "2", "3")
+        *("0", "1", "2", "3")
     ]
     assert picture.read_bytes().startswith(PNG)
     assert sorted(p.name for p in run.parent.glob("*.h5")) == [
-        f"r-epoch-{epoch}.h5" for epoch in (1, 2, 3)
+        f"r-epoch-{epoch}.h5" for epoch in (0, 1, 2, 3)
     ]
 
 

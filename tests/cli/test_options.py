@@ -94,12 +94,16 @@ def test_the_help_of_train_shows_the_defaults_of_the_library(method: str) -> Non
         "keep_every": config.evaluation.keep_every,
         "attack_every": config.evaluation.attack_every,
         "schedule": config.schedule.kind,
+        "decay": config.schedule.decay,
+        "weight_decay_scope": config.optimizer.decay,
         "arch": config.architecture.name,
         **asdict(config.objective),  # type: ignore[call-overload]
     }
     if method == "free":
         assert stored["step_size"] is None
         stored["step_size"] = "epsilon"
+    assert str(stored["clip_norm"]) == "1.0"
+    stored["clip_norm"] = "1"
     for option, text in defaults_shown(f"train {method}").items():
         assert shown(stored[option], option) == as_typed(text), option
 

@@ -31,6 +31,7 @@ from robcert.trainers.methods.soar import Soar
 from robcert.trainers.methods.trades import Trades
 from robcert.trainers.recipe.config import TrainConfig
 from robcert.trainers.recipe.presets import PRESETS
+from robcert.trainers.recipe.schedule import Schedule
 
 if typing.TYPE_CHECKING:
     from robcert.trainers.train import TrainPlan
@@ -140,6 +141,55 @@ def test_shared_options_reach_the_loop(asked: list[TrainPlan]) -> None:
     assert (config.evaluation.attack_every, config.optimizer.learning_rate) == (2, 0.2)
 
 
+def test_options_of_the_descent_reach_the_loop(asked: list[TrainPlan]) -> None:
+    given = (
+        "--schedule steps --milestones 2,4.5 --decay 1/4 --epochs 6 --momentum 0.8 --nesterov "
+        "--weight-decay-scope weights --clip-norm none"
+    )
+    ended = robcert("train", "standard", *given.split())
+    assert ended.status == 0, ended.stderr
+    assert "note: " not in ended.stderr
+    schedule, optimizer = asked[0].config.schedule, asked[0].config.optimizer
+    assert schedule == Schedule("steps", (2.0, 4.5), 0.25)
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.decay) == (0.8, True, "weights")
+    assert optimizer.clip_norm is None
+    ended = robcert("train", "standard", "--clip-norm", "1/2", "--momentum", "0")
+    assert ended.status == 0, ended.stderr
+    assert (asked[1].config.optimizer.clip_norm, asked[1].config.optimizer.momentum) == (0.5, 0)
+
+
+def test_typed_milestones_are_not_stretched_with_those_of_a_preset(asked: list[TrainPlan]) -> None:
+    shared = ("--preset", "llr-adv", "--epochs", "22")
+    assert "the learning rate falls at 20, 21" in robcert("train", "adversarial", *shared).stderr
+    ended = robcert("train", "adversarial", *shared, "--milestones", "3,7")
+    assert "learning rate falls" not in ended.stderr
+    assert [plan.config.schedule.milestones for plan in asked] == [(20, 21), (3, 7)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--milestones 3", "--milestones has no effect with the schedule onecycle"),
+        ("--schedule cosine --decay 0.5", "--decay has no effect with the schedule cosine"),
+        ("--schedule steps", "the schedule steps needs epochs at which the learning rate falls"),
+        ("--schedule steps --milestones 5,2", "in rising order, got 5, 2"),
+        ("--schedule steps --milestones 0,2", "in rising order, got 0, 2"),
+        ("--schedule steps --milestones 99", "the learning rate is to fall at epoch 99"),
+        ("--schedule steps --milestones 2 --decay 2", "must lie in (0, 1], got 2"),
+        ("--schedule steps --milestones 2,,3", "is not a number"),
+        ("--momentum 1", "momentum must lie in [0, 1), got 1"),
+        ("--momentum 0 --nesterov", "needs a momentum above 0"),
+        ("--weight-decay=-1", "weight decay must be 0 or more"),
+        ("--clip-norm 0", "clip_norm must be a positive finite number"),
+        ("--clip-norm all", "'all' is not a number"),
+    ],
+)
+def test_what_the_descent_cannot_be_is_refused(arguments: str, message: str) -> None:
+    ended = robcert("train", "standard", *arguments.split())
+    assert ended.status == 2
+    assert message in ended.stderr
+
+
 def test_the_first_network_of_a_preset_is_trained_on_the_same_images(
     asked: list[TrainPlan],
 ) -> None:
@@ -172,14 +222,14 @@ def test_mu_as_typed_wins_over_a_ratio(asked: list[TrainPlan], tmp_path: Path) -
 def test_each_option_of_a_method_is_heeded_whatever_the_preset(
     method: str, asked: list[TrainPlan]
 ) -> None:
-    """Every number of a method, set over every preset of it, is the number that is trained."""
+    """Every number of a method, set over a preset that uses it, is the number that is trained."""
     hints = typing.get_type_hints(typing.cast("Any", METHODS[method]))
     numbers = {name for name in fields_of(method) if hints[name] in (float, float | None)}
     presets = [name for name, preset in PRESETS.items() if preset.config.method == method]
     # mu has two options
     twice = ("ratio", "linear_weight") if "ratio" in numbers else ("",)
     for preset, left_out in itertools.product(presets, twice):
-        names = sorted(numbers - {left_out})
+        names = sorted(numbers - {left_out} - PRESETS[preset].config.objective.unused.keys())
         typed = " ".join(f"--{name.replace('_', '-')} 0.0425" for name in names)
         objective = objective_of(f"{method} --preset {preset} {typed}", asked)
         assert {getattr(objective, name) for name in names} <= {0.0425}
@@ -231,7 +281,7 @@ def test_a_typed_warmup_and_schedule_stay_as_they_are(asked: list[TrainPlan]) ->
 def test_every_preset_is_named_in_the_help_of_its_method(name: str) -> None:
     text = methods()[PRESETS[name].config.method].help
     presets = " ".join(text.split()).split("Preset")[1]
-    assert name in presets.replace(":", " ").replace(",", " ").replace(". ", " ").split()
+    assert name in presets.replace(":", " ").replace(",", " ").removesuffix(".").split()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def fit(
     run = Run(plan)
     if resume:
         run.resume()
+    else:
+        run.keep_start()
     with _deterministic(plan), DeferredInterrupt() as interrupt:
         while run.position.epoch < run.passes:
             run.pass_over_data(interrupt, progress if plan.processes.first else silent)

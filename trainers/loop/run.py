@@ -186,6 +186,11 @@ class Run:
         self.descent.follow(losses, self.position.scale)
         return losses
 
+    def keep_start(self) -> None:
+        """Keep the initial weights, if checkpoints along the run are kept."""
+        if self.config.evaluation.keep_every:
+            self._save_weights(kept_checkpoint(self.out, 0))
+
     def end_epoch(self) -> EpochRecord:
         """Measure, write the checkpoints and the metrics, and start the next epoch."""
         position = self.position

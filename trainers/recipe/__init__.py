@@ -2,10 +2,12 @@
 
 from .config import Evaluation, Optimizer, TrainConfig, decoded
 from .presets import preset
+from .schedule import Schedule
 
 __all__ = [
     "Evaluation",
     "Optimizer",
+    "Schedule",
     "TrainConfig",
     "decoded",
     "preset",

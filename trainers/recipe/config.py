@@ -46,6 +46,17 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         require_positive("learning_rate", self.learning_rate)
+        if not 0 <= self.momentum < 1:
+            message = f"momentum must lie in [0, 1), got {self.momentum:g}"
+            raise InvalidParameterError(message)
+        if self.nesterov and not self.momentum:
+            message = "Nesterov's momentum needs a momentum above 0"
+            raise InvalidParameterError(message)
+        if not self.weight_decay >= 0:
+            message = f"weight decay must be 0 or more, got {self.weight_decay:g}"
+            raise InvalidParameterError(message)
+        if self.clip_norm is not None:
+            require_positive("clip_norm", self.clip_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,8 @@ class Evaluation:
         attack_every: epochs between short attacks (ascent on the cross-entropy); 0 for none.
         attack_images: number of attacked images, counted from the first.
         attack_steps: gradient steps of the attack.
-        keep_every: epochs between checkpoints that are kept, always including the last; 0 for none.
+        keep_every: epochs between checkpoints that are kept, always including the initial and the
+            last weights; 0 for none.
         norm: norm of the attack; None for that of the method if ``epsilon`` is None, else linf.
         epsilon: radius of the attack, pixel units; None for that of the method if ``norm`` is None
             and the method has one, else the usual radius of the norm.

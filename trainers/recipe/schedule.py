@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from robcert.certify.errors import InvalidParameterError
@@ -17,8 +18,8 @@ class Schedule:
         kind: ``constant``; ``steps``: multiplied by ``decay`` at each milestone; ``cosine``: half a
             cosine from 1 to 0; ``onecycle``: linear from 0 to 1 over the first ``warmup`` of the
             training, then half a cosine from 1 to 0.
-        milestones: epochs at which ``steps`` decays.
-        decay: factor at each milestone.
+        milestones: epochs at which ``steps`` decays, in rising order.
+        decay: factor at each milestone, in (0, 1].
         warmup: fraction of the training, in [0, 1), in which ``onecycle`` increases.
     """
 
@@ -30,6 +31,17 @@ class Schedule:
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
             message = f"warmup must lie in [0, 1), got {self.warmup}"
+            raise InvalidParameterError(message)
+        if not 0 < self.decay <= 1:
+            message = f"the factor at each milestone must lie in (0, 1], got {self.decay:g}"
+            raise InvalidParameterError(message)
+        if self.kind == "steps" and not self.milestones:
+            message = "the schedule steps needs epochs at which the learning rate falls"
+            raise InvalidParameterError(message, hint="--milestones 10,15, for instance")
+        ends = (0.0, *self.milestones)
+        if any(not before < after for before, after in pairwise(ends)):
+            listed = ", ".join(f"{at:g}" for at in self.milestones)
+            message = f"milestones must be epochs above 0 in rising order, got {listed}"
             raise InvalidParameterError(message)
 
     def stretched(self, factor: float) -> Schedule:

@@ -181,7 +181,8 @@ def test_limits_that_the_sample_of_another_run_exceeds_are_marked(tmp_path: Path
     with store:
         more = store.existing("bounds-sample")[1]
         found = [more.column("gradient_norm")[:, None], *_by_radius(more), _curvature(more)]
-        floors = [0, *[more.column("floor")[:, None]] * 2, 0]
+        floor = more.column("floor")[:, None]
+        floors = [np.zeros_like(floor), floor, floor, np.zeros_like(floor)]
         over = np.concatenate(
             [
                 (values > limits + floor).sum(0)

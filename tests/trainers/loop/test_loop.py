@@ -73,6 +73,18 @@ def test_metrics_have_a_line_an_epoch(tmp_path: Path) -> None:
     assert float(rows[-1]["accuracy"]) == result.records[-1].accuracy
 
 
+def test_the_initial_weights_are_kept_with_the_checkpoints_along_the_run(tmp_path: Path) -> None:
+    images, evaluation = stripes(32), stripes(16, seed=1)
+    keeping = replace(TINY, evaluation=replace(TINY.evaluation, keep_every=2))
+    fit(RunPlan(keeping, images, evaluation, out=tmp_path / "kept"))
+    kept = kept_checkpoints(tmp_path / "kept")
+    assert list(kept) == [0, 2, 3]
+    initial = Run(RunPlan(keeping, images, evaluation, out=tmp_path / "new")).model.state_dict()
+    saved = read_tensors(kept[0])
+    assert saved.keys() == initial.keys()
+    assert all(torch.equal(saved[name], initial[name]) for name in saved)
+
+
 def test_checkpoints_along_the_run_are_kept(tmp_path: Path) -> None:
     """Kept are every second epoch and the last; a resumed run may change that option."""
     images, evaluation = stripes(64), stripes(32, seed=1)
