@@ -57,6 +57,13 @@ def linearity(
             "--sided", help="Side of the tangent on which deviations count.", show_default="two"
         ),
     ] = None,
+    box: Annotated[
+        bool,
+        typer.Option(
+            "--box/--no-box",
+            help="Keep perturbed images in [0, 1], or search the whole ball as in the definition.",
+        ),
+    ] = True,
     also: Annotated[
         list[Path] | None,
         typer.Option("--also", help="Also measure this model on the same images; may be repeated."),
@@ -96,6 +103,7 @@ def linearity(
         restarts=either(restarts, base.restarts),
         loss=Loss(either(loss, base.loss)),
         sided=Sided(either(sided, base.sided)),
+        box=box,
         rule=base.rule if step_size is None else Steps.ADAM,  # only Adam has a step size
     )
     runs = [replace(settings, epsilon=epsilon) for epsilon in epsilons(options)]

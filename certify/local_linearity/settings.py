@@ -60,6 +60,7 @@ class LinearitySettings:
         step_size: length of Adam's steps in the schedule `paper`, pixel units.
         restarts: random initial perturbations; `multistart` has further ones.
         schedule: how the largest deviation is searched for.
+        box: whether perturbed images stay in [0, 1]; Equation 6 of Qin et al. has the whole ball.
     """
 
     norm: Norm = Norm.LINF
@@ -71,6 +72,7 @@ class LinearitySettings:
     step_size: float = STEP_SIZE
     restarts: int = 10
     schedule: Schedule = Schedule.MULTISTART
+    box: bool = True
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -102,9 +104,12 @@ class LinearitySettings:
     def stored(self) -> dict[str, object]:
         """The settings as results files hold them.
 
-        Without the schedule where it is `paper`: tables of earlier versions hold its rows.
+        Without the schedule where it is `paper`, and without the box where there is one: tables of
+        earlier versions hold such rows.
         """
         values = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.box:
+            del values["box"]
         if self.schedule == Schedule.PAPER:
             del values["schedule"]
         else:
@@ -113,10 +118,10 @@ class LinearitySettings:
 
     @property
     def search(self) -> Search | Multistart:
-        """Configuration of the search; images stay in the pixel box."""
+        """Configuration of the search."""
         norm, sided = Norm(self.norm), Sided(self.sided)
         if self.schedule == Schedule.MULTISTART:
-            return Multistart(norm, sided, self.steps, self.restarts)
+            return Multistart(norm, sided, self.steps, self.restarts, box=self.box)
         return Search(
             norm,
             sided,
@@ -124,6 +129,7 @@ class LinearitySettings:
             self._rule(norm),
             self.restarts,
             first_rule=self._first_rule(norm),
+            box=self.box,
         )
 
     @property

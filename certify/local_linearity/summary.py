@@ -68,6 +68,7 @@ class LinearitySummary:
         epsilon: radius of the ball, pixel units.
         loss: which loss was linearised.
         sided: which deviations counted.
+        box: whether perturbed images stayed in [0, 1].
         gamma: largest deviation found, by the search or at an adversarial image in the file; a
             lower estimate.
         refuted: how many of the search's values adversarial images in the file refute.
@@ -92,6 +93,7 @@ class LinearitySummary:
     epsilon: float
     loss: str
     sided: str
+    box: bool
     gamma: SummaryStatistics
     refuted: Refuted
     gamma_last: SummaryStatistics
@@ -133,6 +135,7 @@ def summarise(store: ResultStore, key: str) -> LinearitySummary:
         epsilon=settings["epsilon"],
         loss=settings["loss"],
         sided=settings["sided"],
+        box=settings.get("box", True),
         gamma=summary_statistics(gamma),
         refuted=refuted,
         gamma_last=summary_statistics(columns["gamma_last"]),

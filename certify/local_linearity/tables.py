@@ -44,9 +44,10 @@ def tables(summaries: Sequence[LinearitySummary]) -> Iterator[Table]:
 
 
 def _which(summary: LinearitySummary) -> str:
-    """Sentences on the loss and the side, where they are not cross-entropy and both."""
+    """Sentences on loss, side and ball, where they are not cross-entropy, both and in the box."""
     loss = " The loss is the margin." if summary.loss == "margin" else ""
-    return loss + _SIDES.get(summary.sided, "")
+    ball = "" if summary.box else " Perturbed images may leave [0, 1]."
+    return loss + _SIDES.get(summary.sided, "") + ball
 
 
 def _implied(runs: Sequence[LinearitySummary]) -> Iterator[Table]:

@@ -90,16 +90,18 @@ def other_searches(
 ) -> Iterator[Evidence]:
     """What the other searches for gamma of the file ended at, about the loss of one's table.
 
+    A search that left the pixel box says nothing about one that stayed in it.
+
     Args:
         store: the results file.
         group: a linearity table.
         indices: the images; None for all of the file.
     """
-    same = ("norm", "loss")
+    said, same = group.settings, ("norm", "loss")
     for other in store.existing("linearity"):
-        if other.path == group.path or any(
-            other.settings[name] != group.settings[name] for name in same
-        ):
+        if other.path == group.path or any(other.settings[name] != said[name] for name in same):
+            continue
+        if said.get("box", True) and not other.settings.get("box", True):
             continue
         columns = {
             name: np.asarray(other.column(name, indices), dtype=np.float64)

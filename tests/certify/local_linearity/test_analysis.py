@@ -19,10 +19,12 @@ from robcert.certify.errors import InvalidParameterError, TwinUnavailableError
 from robcert.certify.importer.load import load_classifier
 from robcert.certify.local_linearity.analysis import analyse
 from robcert.certify.local_linearity.deviation import Sided, tangent
-from robcert.certify.local_linearity.settings import LinearitySettings
+from robcert.certify.local_linearity.settings import LinearitySettings, Schedule
 from robcert.certify.local_linearity.summary import summarise
+from robcert.certify.local_linearity.tables import tables
 from robcert.certify.numerics.losses import Loss
 from robcert.certify.session import Session
+from robcert.certify.store import ledger
 from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
@@ -169,5 +171,34 @@ def test_thorough_paper_schedule_is_never_below_standard_in_linf() -> None:
 def test_tables_of_the_paper_schedule_keep_their_key() -> None:
     """Earlier versions stored no schedule: theirs was this one."""
     paper = LinearitySettings.paper()
-    assert set(paper.stored()) == {field.name for field in fields(paper)} - {"schedule"}
+    assert set(paper.stored()) == {field.name for field in fields(paper)} - {*("schedule", "box")}
     assert LinearitySettings().stored()["schedule"] == "multistart"
+
+
+def edge(x: torch.Tensor) -> torch.Tensor:
+    """A margin loss that is 0 in [0, 1] and rises with slope 3 where the first pixel is below 0."""
+    return 3 * torch.relu(-x[:, 0]) - 1e-3
+
+
+@pytest.mark.parametrize("schedule", ["multistart", "paper"])
+def test_without_the_box_the_whole_ball_is_searched(tmp_path: Path, schedule: str) -> None:
+    """At a first pixel of 0.02, gamma(0.1) is 3 * 0.08 outside the box and 0 inside it."""
+    pixels = np.full((4, 1, 1, 2), 0.02, np.float32)
+    data, model = from_arrays("edge", pixels, np.zeros(4, np.int64)), two_logits(edge, 2)
+    settings = LinearitySettings(
+        Norm.LINF, 0.1, Loss.MARGIN, restarts=6, schedule=Schedule(schedule)
+    )
+    with ResultStore.open(tmp_path / "r.h5", model=model.info, data=data.info) as store:
+        session = Session(model, data, np.arange(4), store)
+        inside = analyse(session, settings)
+        outside = analyse(session, replace(settings, box=False))
+        assert inside != outside
+        assert "box" not in store.at(inside).settings
+        assert store.at(inside).column("gamma") == pytest.approx(0, abs=1e-6)
+        assert store.at(outside).column("gamma") == pytest.approx(0.24, rel=1e-3)
+        within, whole = summarise(store, inside), summarise(store, outside)
+        assert (within.box, whole.box) == (True, False)
+        assert within.refuted.bound == whole.refuted.bound == 0
+        assert not ledger(store).count
+        assert "may leave [0, 1]" in next(tables([whole])).note
+        assert "may leave [0, 1]" not in next(tables([within])).note
