@@ -104,7 +104,7 @@ def run_longer(subject: Subject, made: Path, out: Path, limit: int, clock: Clock
         "indices": range(min(limit, len(images))),
         "allow_low_accuracy": True,
     }
-    if not out.is_file():
+    if not out.is_file() or _lacks_tables(out, made):
         shutil.copy(made, out)
     loading: dict[str, Any] = {"preprocess": subject.preprocess, "threads": 1}
     if subject.output:
@@ -121,6 +121,12 @@ def run_longer(subject: Subject, made: Path, out: Path, limit: int, clock: Clock
             except RobcertError as error:
                 failed.append(str(error).splitlines()[0])
     return failed
+
+
+def _lacks_tables(out: Path, made: Path) -> bool:
+    """Whether ``made`` has tables that its copy ``out`` has not: it was continued since."""
+    with ResultStore.read(made) as store, ResultStore.read(out) as copied:
+        return not set(store.tables) <= set(copied.tables)
 
 
 LONGER_SHARES = {"attack": 2.5, "linearity": 1.0, "bounds": 1.5, "smoothing": 1.0}
