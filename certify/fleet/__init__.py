@@ -1,0 +1,19 @@
+"""Audits of several models by one command, each in a process of its own."""
+
+from .analysis import audit_models
+from .member import AuditOrder
+from .models import FleetModel, fleet_models, is_fleet
+from .outcome import MemberOutcome, State
+from .summary import FleetSummary, summarise
+
+__all__ = [
+    "AuditOrder",
+    "FleetModel",
+    "FleetSummary",
+    "MemberOutcome",
+    "State",
+    "audit_models",
+    "fleet_models",
+    "is_fleet",
+    "summarise",
+]
