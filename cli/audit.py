@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robcert.certify.errors import InvalidParameterError
+
 from .fleet import audit_fleet
 from .shell import checks, names
 from .shell.check_files import require_check_files, write_check_files
@@ -79,6 +81,18 @@ def audit(
             "repeat it, or name a folder of models, or a .txt file with a path in each line.",
         ),
     ] = None,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Of several models, stop those that are beaten under attack before they have all "
+            "images; audit the others.",
+        ),
+    ] = False,
+    race_alpha: Annotated[
+        float,
+        typer.Option("--race-alpha", help="Largest probability that --race stops the best model."),
+    ] = 0.05,
 ) -> None:
     """Run every analysis on a model and write the report.
 
@@ -113,8 +127,11 @@ def audit(
     left = checks.left_to_all_images(options, given)
     gates = () if left else checks.gates_of_audit(typed, settings)
     if is_fleet(model or ()):
-        audit_fleet(options, model or (), settings, gates)
+        audit_fleet(options, model or (), settings, gates, race_alpha if race else None)
         return
+    if race:
+        message = "--race needs several models"
+        raise InvalidParameterError(message, hint="repeat --model, or name a folder of models")
     options = replace(options, model=model[0] if model else None)
     require_check_files(options)
     with command_context(options) as context:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from robcert.certify.errors import InvalidParameterError, OutputError
+from robcert.certify.errors import InvalidParameterError, OutputError, require_open_unit
 from robcert.certify.visible import visible_line
 
 from .shell.echo import echo
@@ -22,8 +22,17 @@ from .shell.render import print_tables, print_warning
 from .shell.session import note, request_of, tell_configured
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from robcert.certify.auditing import AuditSettings, SessionRequest
-    from robcert.certify.fleet import AuditOrder, FleetModel, FleetSummary, MemberOutcome
+    from robcert.certify.fleet import (
+        AuditOrder,
+        FleetModel,
+        FleetSummary,
+        MemberOutcome,
+        RaceFacts,
+    )
     from robcert.certify.gates import AnyGate
 
     from .shell.options import AnalysisOptions
@@ -34,6 +43,7 @@ def audit_fleet(
     paths: Sequence[Path],
     settings: AuditSettings,
     gates: Sequence[AnyGate],
+    alpha: float | None = None,
 ) -> None:
     """Audit the models that ``paths`` name, and print and write the comparison.
 
@@ -42,6 +52,7 @@ def audit_fleet(
         paths: as typed.
         settings: settings of every audit.
         gates: what the numbers of each model must reach.
+        alpha: largest probability with which a race stops the best model; None for no race.
 
     Raises:
         RobcertError: an option, or the images, cannot be used for any of the models.
@@ -50,11 +61,17 @@ def audit_fleet(
     from robcert.certify.fleet import AuditOrder, fleet_models, summarise
 
     request = _request(options)
+    if alpha is not None:
+        _require_race(options, alpha)
     models = fleet_models(paths)
-    _require_images(request)
+    images = _images(request)
     tell_configured(options)
     order = AuditOrder(request, settings, tuple(gates), command_line(), _begin(options))
-    found = summarise(_outcomes(options, order, models), gated=bool(gates))
+    if alpha is None or images is None:
+        outcomes, race = _outcomes(options, order, models), None
+    else:
+        outcomes, race = _raced(options, order, models, images, alpha)
+    found = summarise(outcomes, gated=bool(gates), race=race)
     page = found.write_page(request.folder)
     if options.as_json:
         _print_json(order, found, page)
@@ -93,18 +110,35 @@ def _request(options: AnalysisOptions) -> SessionRequest:
     return replace(request_of(replace(options, out=None)), folder=folder)
 
 
-def _require_images(request: SessionRequest) -> None:
-    """Raise where no model could be audited, because the images cannot be used.
+def _require_race(options: AnalysisOptions, alpha: float) -> None:
+    """Raise where models cannot race.
+
+    Raises:
+        InvalidParameterError: an option is missing, contradicts a race, or has no valid value.
+    """
+    require_open_unit("--race-alpha", alpha)
+    for option in ("shard", "time_budget"):
+        if getattr(options, option) is not None:
+            message = f"--{option.replace('_', '-')} and --race contradict each other"
+            hint = "a race decides itself which images a model gets: omit one of them"
+            raise InvalidParameterError(message, hint=hint)
+    if options.data is None:
+        message = "--race needs --data: all models must get the same images"
+        raise InvalidParameterError(message, hint="pass --data")
+
+
+def _images(request: SessionRequest) -> NDArray[np.int64] | None:
+    """The images to report on, by index; None where each model names its own set.
 
     Raises:
         RobcertError: they cannot be loaded, or the selection leaves none.
     """
     from robcert.certify.data import load_images, select
 
-    if request.data is None or not isinstance(request.data, str | Path):
-        return
+    if not isinstance(request.data, str | Path):
+        return None
     images = load_images(request.data, root=request.data_root)
-    select(len(images), limit=request.limit, every=request.every, indices=request.indices)
+    return select(len(images), limit=request.limit, every=request.every, indices=request.indices)
 
 
 def _begin(options: AnalysisOptions) -> tuple[partial[None], ...]:
@@ -132,6 +166,35 @@ def _outcomes(
         finally:
             remember_saved(any(folder.glob("*.h5")))
     return [found[place] for place in range(len(models))]
+
+
+def _raced(
+    options: AnalysisOptions,
+    order: AuditOrder,
+    models: Sequence[FleetModel],
+    images: NDArray[np.int64],
+    alpha: float,
+) -> tuple[list[MemberOutcome], RaceFacts]:
+    """The outcomes of a race of ``models``, in their order; told as they come."""
+    from robcert.certify.fleet import FleetRace
+
+    told: set[int] = set()
+    folder = order.request.folder
+    with TerminalProgress(quiet=options.quiet) as progress:
+
+        def tell(place: int, outcome: MemberOutcome) -> None:
+            told.add(place)
+            progress("models", len(told), len(models))
+            _tell(options, outcome, f"{len(told)} of {len(models)}")
+
+        def on_round(count: int, left: int) -> None:
+            note(options, f"race: {left} of {len(models)} models, {count} images")
+
+        race = FleetRace(order, models, images, alpha, tell, on_round, options.debug)
+        try:
+            return race.run()
+        finally:
+            remember_saved(any(folder.glob("*.h5")))
 
 
 def _tell(options: AnalysisOptions, outcome: MemberOutcome, count: str) -> None:

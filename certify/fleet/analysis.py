@@ -13,12 +13,12 @@ from .outcome import MemberOutcome
 from .processes import Job, JobProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from robcert.certify.auditing import SessionRequest
 
     from .models import FleetModel
-    from .processes import Work
+    from .processes import Answer, Ending, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +98,43 @@ def audit_models(
         models: the models.
         debug: let the processes print the tracebacks of errors.
     """
+    for place, ending in run_jobs(order, models, audit_member, debug=debug):
+        yield place, MemberOutcome.of(models[place], ending)
+
+
+def run_jobs(
+    order: AuditOrder,
+    models: Sequence[FleetModel],
+    work: Callable[[AuditOrder, SessionRequest], Answer],
+    *,
+    requests: Sequence[SessionRequest] = (),
+    debug: bool = False,
+) -> Iterator[tuple[int, Ending]]:
+    """Do ``work`` with each model in a process of its own; how it ended, as they end.
+
+    Args:
+        order: what is done with every model.
+        models: the models.
+        work: a function of the order and of a request for one model.
+        requests: one for each model; empty for that of the order.
+        debug: let the processes print the tracebacks of errors.
+    """
     share = Share.of(order.request, len(models))
     seconds = order.request.seconds
     end = None if seconds is None else time.monotonic() + seconds
     clock = _Clock(end, share.slots // share.each, len(models))
-    request = share.request(order.request)
 
-    def started(model: FleetModel) -> Work | None:
+    def started(model: FleetModel, request: SessionRequest) -> Work | None:
         left = clock.next()
         if left is not None and left < 0:
             return None
-        return partial(audit_member, order, replace(request, model=model.path, seconds=left))
+        own = share.request(replace(request, model=model.path, seconds=left))
+        return partial(work, order, own)
 
-    jobs = [Job(partial(started, model), model.key, share.each) for model in models]
+    each = requests or [order.request] * len(models)
+    jobs = [
+        Job(partial(started, model, request), model.key, share.each)
+        for model, request in zip(models, each, strict=True)
+    ]
     with JobProcesses(max(1, share.slots), show_errors=debug) as pool:
-        for place, ending in pool.run(jobs):
-            yield place, MemberOutcome.of(models[place], ending)
+        yield from pool.run(jobs)

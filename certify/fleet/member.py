@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robcert.certify import auditing
+import numpy as np
+
+from robcert.certify import attacks, auditing
 from robcert.certify.errors import ContradictionError
 from robcert.certify.gates import decide_audit, failure, require_baselines, require_possible
+from robcert.certify.masking import MaskingVerdict
 from robcert.certify.report import write_report
 from robcert.certify.store import ledger
 
@@ -55,6 +58,7 @@ def audit_member(order: AuditOrder, request: SessionRequest) -> dict[str, Any]:
         for line in summary.warnings:
             context.warn(line)
         decisions = decide_audit(order.gates, session.store, summary)
+        check = auditing.findings_of(session.store).masking
         session.store.publish()
         session.store.fold_images()
         return {
@@ -64,7 +68,35 @@ def audit_member(order: AuditOrder, request: SessionRequest) -> dict[str, Any]:
             "gates": [decision.to_json() for decision in decisions],
             "failures": [failure(one) for one in decisions if not one.passed],
             "warnings": context.warnings,
+            "masked": check is not None and check.verdict is MaskingVerdict.MASKED,
             "contradiction": _contradiction(session),
+        }
+
+
+def attack_member(order: AuditOrder, request: SessionRequest) -> dict[str, Any]:
+    """Attack the model of ``request`` as an audit does, for a race; in JSON's types.
+
+    An image on which the model fails counts as one on which it is wrong.
+
+    Raises:
+        RobcertError: model, images or results file are not as they must be.
+    """
+    for call in order.begin:
+        call()
+    with auditing.open_session(request) as context:
+        session = context.session
+        settings = order.settings
+        path = attacks.analyse(session, settings.attack, epsilons=settings.epsilons)
+        group = session.store.at(path)
+        epsilon = float(group.attribute("headline_epsilon"))
+        held = group.computed(session.indices)
+        survived = np.zeros(len(held), bool)
+        survived[held] = attacks.survives(
+            session.store, group, session.indices[held], epsilon, among={path}
+        )
+        return {
+            "results": str(session.store.path),
+            "survived": dict(zip(map(str, session.indices), survived.tolist(), strict=True)),
         }
 
 

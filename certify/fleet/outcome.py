@@ -22,6 +22,7 @@ class State(StrEnum):
     AUDITED = "audited"
     FAILED = "failed"  # it has no result, or an attack refutes one of its certificates
     NOT_STARTED = "not started"
+    STOPPED = "stopped"  # beaten in a race
     SAME = "same model"  # as another one of the fleet
     APART = "not comparable"  # audited, but with no number in common with the first
 
@@ -42,6 +43,8 @@ class MemberOutcome:
         gates: decisions on its gates in JSON's types.
         failures: why its gates did not pass, one line each.
         warnings: limitations of its numbers, one line each.
+        masked: whether the masking check says that it masks its gradients.
+        race: what a race found of it in JSON's types; None without one.
     """
 
     model: FleetModel
@@ -55,6 +58,8 @@ class MemberOutcome:
     gates: tuple[dict[str, Any], ...] = ()
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    masked: bool = False
+    race: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: FleetModel, ending: Ending) -> MemberOutcome:
@@ -85,6 +90,7 @@ class MemberOutcome:
             gates=tuple(map(dict, answer["gates"])),
             failures=tuple(map(str, answer["failures"])),
             warnings=tuple(map(str, answer["warnings"])),
+            masked=bool(answer["masked"]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -101,4 +107,5 @@ class MemberOutcome:
             "verdict": plain(self.verdict),
             "gates": list(self.gates),
             "warnings": list(self.warnings),
+            "race": plain(self.race),
         }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.comparison import side_by_side
 from robcert.certify.errors import RobcertError
 from robcert.certify.report import ranked, ranking_table, write_compared
-from robcert.certify.tables import DASH, Table
+from robcert.certify.tables import DASH, Table, percent
 
 from .outcome import MemberOutcome, State
 
@@ -28,6 +28,32 @@ GATE_FAILED = 1
 
 
 @dataclass(frozen=True, slots=True)
+class RaceFacts:
+    """How a race went.
+
+    Attributes:
+        alpha: largest probability with which the best model was stopped.
+        images: images of an audit.
+        stopped: number of models that were stopped.
+        work: share of all models' images that were used.
+    """
+
+    alpha: float
+    images: int
+    stopped: int
+    work: float
+
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        return (
+            f"Race: {self.stopped} models were stopped because another was right under attack on "
+            f"more images; the best model is stopped with probability at most {self.alpha:g}. The "
+            f"models used {percent(self.work)} of the images that they have together."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSummary:
     """The outcomes of all models, and those that have numbers side by side.
 
@@ -36,12 +62,14 @@ class FleetSummary:
         comparison: models with numbers, by name; None if none has.
         places: place of each of them in the ranking, by name; a dash for none.
         gated: whether gates were given.
+        race: how the race went; None without one.
     """
 
     outcomes: tuple[MemberOutcome, ...]
     comparison: Comparison | None
     places: Mapping[str, str]
     gated: bool
+    race: RaceFacts | None = None
 
     @property
     def exit_status(self) -> int:
@@ -56,16 +84,19 @@ class FleetSummary:
 
     def table(self) -> Table:
         """One row for each model, the ranked ones first."""
+        told = "" if self.race is None else self.race.sentence
         states = {one.model.name: _state(one, gated=self.gated) for one in self.outcomes}
         if self.comparison is None:
-            note = "No model has numbers to compare."
+            note = f"No model has numbers to compare. {told}".strip()
             return Table("models", "", ("model", "audit"), tuple(states.items()), note)
         found = ranking_table(ranked(self.comparison))
         rows = [(*row, states[row[1]]) for row in found.rows]
         shown = {row[1] for row in found.rows}
         empty = (DASH,) * (len(found.header) - 2)
         rows += [(DASH, name, *empty, states[name]) for name in states if name not in shown]
-        return _without_empty(replace(found, header=(*found.header, "audit"), rows=tuple(rows)))
+        note = f"{found.note} {told}".strip()
+        header = (*found.header, "audit")
+        return _without_empty(replace(found, header=header, rows=tuple(rows), note=note))
 
     def unranked(self) -> Table | None:
         """Models without numbers, and why; None if there are none."""
@@ -75,7 +106,8 @@ class FleetSummary:
             if one.state is not State.AUDITED
         )
         header = ("model", "audit", "reason")
-        return Table("Models that are not compared", "", header, rows) if rows else None
+        note = "" if self.race is None else self.race.sentence
+        return Table("Models that are not compared", "", header, rows, note) if rows else None
 
     def write_page(self, folder: Path) -> Path | None:
         """Write the page that ranks the models; None if there are fewer than two to compare."""
@@ -98,16 +130,20 @@ class FleetSummary:
                 for one in self.outcomes
             ],
             "comparison": None if self.comparison is None else self.comparison.to_json(),
+            "race": None if self.race is None else asdict(self.race),
             "exit_status": self.exit_status,
         }
 
 
-def summarise(outcomes: Sequence[MemberOutcome], *, gated: bool) -> FleetSummary:
+def summarise(
+    outcomes: Sequence[MemberOutcome], *, gated: bool, race: RaceFacts | None = None
+) -> FleetSummary:
     """The summary of ``outcomes``, from the results files.
 
     Args:
         outcomes: one for each model.
         gated: whether gates were given.
+        race: how the race went; None without one.
     """
     once = tuple(_without_repeats(outcomes))
     files = {one.model.name: one.results for one in once if one.state is State.AUDITED}
@@ -119,7 +155,7 @@ def summarise(outcomes: Sequence[MemberOutcome], *, gated: bool) -> FleetSummary
         for one in once
     )
     places = {} if found is None else {model.name: model.place for model in ranked(found)}
-    return FleetSummary(kept, found, places, gated)
+    return FleetSummary(kept, found, places, gated, race)
 
 
 def _without_repeats(outcomes: Sequence[MemberOutcome]) -> Iterator[MemberOutcome]:

@@ -144,7 +144,7 @@ class _Reader:
         if isinstance(value, str):
             return value
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and self.option.type_descriptor.annotation in (str, list[str]):
+        if number and self.option.type_descriptor.annotation in (str, list[str], float):
             return repr(value)
         return self._wrong("text")
 

@@ -88,6 +88,7 @@ def test_several_models_are_for_the_command_that_takes_them(folder: Path) -> Non
     with pytest.raises(ConfigurationError, match=r"model: 2 values, and this command takes one"):
         parsed("attack")
     assert parsed("attack", "--model", "c.onnx")["model"] == Path("c.onnx")
+    assert said(folder, "race = true\nrace-alpha = 0.1")["race_alpha"] == 0.1
     assert said(folder, 'model = ["a.onnx"]', "attack")["model"] == Path("a.onnx")
 
 

@@ -100,6 +100,53 @@ def test_gates_hold_for_each_model(fleet: TinyFleet, audited: Path) -> None:
     assert line.startswith("failed: m02.onnx: clean_accuracy")
 
 
+def test_a_race_stops_beaten_models_and_audits_the_others(tmp_path: Path) -> None:
+    made = write_fleet(tmp_path, 3, images=60)
+    command = ("audit", *made.options, "--race", "--workers", "2", "--out", tmp_path / "r")
+    ended = robcert(*command, "--json")
+    assert ended.status == 0, ended.stderr
+    assert "note: race: 3 of 3 models, 32 images" in ended.stderr
+    found = json.loads(ended.stdout)
+    assert (found["race"]["alpha"], found["race"]["images"]) == (0.05, 60)
+    best, _, worst = found["models"]
+    assert (best["state"], best["race"], best["numbers"]["images"]) == ("audited", None, 60)
+    assert (worst["state"], worst["numbers"], worst["place"]) == ("stopped", None, "–")
+    race = worst["race"]
+    assert race["compared_on"] <= race["images"] < 60
+    assert race["e_value"] >= 2 / 0.05
+    assert race["wins"] > race["losses"]
+    assert worst["reason"].startswith(f"beaten by {race['beaten_by']}, of ")
+    with h5py.File(worst["results"]) as file:
+        assert len(file["data/index"]) == race["images"]
+        assert "audit" not in file
+    assert found["race"]["work"] < 1
+    again = robcert(*command)
+    assert again.status == 0, again.stderr
+    assert "stopped: beaten by " in " ".join(again.stdout.split())
+    assert "Race: " in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--shard", "1/2"), "--shard and --race contradict each other"),
+        (("--time-budget", "1h"), "--time-budget and --race contradict each other"),
+        (("--race-alpha", "1"), "--race-alpha must lie in the open interval (0, 1)"),
+        (("--skip", "attack"), "a race needs the part attack"),
+    ],
+)
+def test_what_is_no_race_is_refused(
+    fleet: TinyFleet, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    common = ("--data", fleet.data, "--model", fleet.folder, "--out", tmp_path / "r")
+    ended = robcert("audit", "--race", *common, *options)
+    assert ended.status == 2
+    assert ended.stderr.startswith(f"error: {said}")
+    assert not list(tmp_path.glob("r/*.h5"))
+    one = robcert("audit", "--race", "--data", fleet.data, "--model", fleet.folder / "m00.onnx")
+    assert one.stderr.startswith("error: --race needs several models")
+
+
 def test_what_holds_for_no_model_is_refused_before_any_starts(
     fleet: TinyFleet, tmp_path: Path
 ) -> None:

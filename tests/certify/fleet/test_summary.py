@@ -18,6 +18,7 @@ ANSWER = {
     "gates": [],
     "failures": [],
     "warnings": ["a warning"],
+    "masked": False,
     "contradiction": "",
 }
 
