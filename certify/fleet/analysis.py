@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .member import AuditOrder, audit_member
 from .outcome import MemberOutcome
-from .processes import Job, JobProcesses
+from .processes import ModelProcesses, ModelTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +64,7 @@ def cores() -> int:
 
 @dataclass(slots=True)
 class _Clock:
-    """The time budget, of which every model gets the same share of what is left.
+    """The time budget, of which every model gets an equal share of the rest.
 
     Attributes:
         end: ``time.monotonic()`` at the end; None for no limit.
@@ -98,11 +98,11 @@ def audit_models(
         models: the models.
         debug: let the processes print the tracebacks of errors.
     """
-    for place, ending in run_jobs(order, models, audit_member, debug=debug):
+    for place, ending in run_tasks(order, models, audit_member, debug=debug):
         yield place, MemberOutcome.of(models[place], ending)
 
 
-def run_jobs(
+def run_tasks(
     order: AuditOrder,
     models: Sequence[FleetModel],
     work: Callable[[AuditOrder, SessionRequest], Answer],
@@ -132,9 +132,9 @@ def run_jobs(
         return partial(work, order, own)
 
     each = requests or [order.request] * len(models)
-    jobs = [
-        Job(partial(started, model, request), model.key, share.each)
+    tasks = [
+        ModelTask(partial(started, model, request), model.key, share.each)
         for model, request in zip(models, each, strict=True)
     ]
-    with JobProcesses(max(1, share.slots), show_errors=debug) as pool:
-        yield from pool.run(jobs)
+    with ModelProcesses(max(1, share.slots), show_errors=debug) as pool:
+        yield from pool.run(tasks)

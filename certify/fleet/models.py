@@ -115,7 +115,7 @@ def _names(paths: Sequence[Path]) -> Iterator[str]:
 def _keys(paths: Sequence[Path]) -> Iterator[str]:
     """For each path a text that two of them share if their names and contents are equal.
 
-    Weights in files of their own are not looked at, so that models may share a key and differ.
+    Weights in files of their own are not read, so that models may share a key and differ.
     """
     files = [path / CHECKPOINT if path.is_dir() else path for path in paths]
     sizes = [file.stat().st_size if file.is_file() else -1 for file in files]

@@ -1,7 +1,7 @@
-"""One process for each job: what it does to itself, it does to no other job.
+"""One process for each task: what it does to itself, it does to no other task.
 
-The processes are forks of a server that has imported what jobs need and has computed nothing: they
-begin in milliseconds and have the memory of one job, which they give back at its end. An answer is
+The processes are forks of a server that has imported what tasks need and has computed nothing: they
+begin in milliseconds and have the memory of one task, which they give back at its end. An answer is
 a file with JSON, because a process that has run a hostile model is not trusted with Python objects.
 """
 
@@ -49,12 +49,12 @@ _PR_SET_PDEATHSIG = 1  # prctl's option, sys/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ModelTask:
     """What one process does.
 
     Attributes:
         start: called when its turn comes; the work, which can be pickled, or None for none.
-        key: jobs of the same key do not run at the same time.
+        key: tasks of the same key do not run at the same time.
         slots: how many of the pool's slots it takes.
     """
 
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended.
+    """How a task ended.
 
     Attributes:
         answer: what its work returned; None if it did not.
@@ -82,11 +82,11 @@ class Ending:
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A process with its job.
+    """A process with its task.
 
     Attributes:
-        place: number of the job.
-        job: it.
+        place: number of the task.
+        task: it.
         process: the process, which leads a group of its own.
         begun: ``time.monotonic()`` at its start.
         used: processor time of the group at the last look, seconds.
@@ -94,7 +94,7 @@ class _Running:
     """
 
     place: int
-    job: Job
+    task: ModelTask
     process: BaseProcess
     begun: float
     used: float = 0.0
@@ -114,11 +114,11 @@ class _Running:
 
 
 @dataclass(slots=True)
-class JobProcesses:
+class ModelProcesses:
     """A pool of processes; a context manager that ends those that run.
 
     Attributes:
-        slots: how many jobs of one slot run at the same time.
+        slots: how many tasks of one slot run at the same time.
         show_errors: leave stderr to the processes, and write the tracebacks of errors there.
     """
 
@@ -129,7 +129,7 @@ class JobProcesses:
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="robcert-fleet-")
     )
 
-    def __enter__(self) -> JobProcesses:
+    def __enter__(self) -> ModelProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,9 +137,9 @@ class JobProcesses:
             self._running.pop().end()
         self._folder.cleanup()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Ending]]:
-        """The number of each job and how it ended, as they end."""
-        waiting = deque(enumerate(jobs))
+    def run(self, tasks: Sequence[ModelTask]) -> Iterator[tuple[int, Ending]]:
+        """The number of each task and how it ended, as they end."""
+        waiting = deque(enumerate(tasks))
         looked = time.monotonic()
         while waiting or self._running:
             yield from self._start(waiting)
@@ -152,20 +152,22 @@ class JobProcesses:
                 looked = time.monotonic()
                 yield from self._hung()
 
-    def _start(self, waiting: deque[tuple[int, Job]]) -> Iterator[tuple[int, Ending]]:
-        """Start jobs while there are slots; those that have no work end at once."""
-        for place, job in list(waiting):
-            free = self.slots - sum(one.job.slots for one in self._running)
-            if self._running and free < job.slots:
+    def _start(self, waiting: deque[tuple[int, ModelTask]]) -> Iterator[tuple[int, Ending]]:
+        """Start tasks while there are slots; those that have no work end at once."""
+        for place, task in list(waiting):
+            free = self.slots - sum(one.task.slots for one in self._running)
+            if self._running and free < task.slots:
                 return
-            if any(one.job.key == job.key for one in self._running):
+            if any(one.task.key == task.key for one in self._running):
                 continue
-            waiting.remove((place, job))
-            work = job.start()
+            waiting.remove((place, task))
+            work = task.start()
             if work is None:
                 yield place, Ending()
                 continue
-            self._running.append(_Running(place, job, self._process(place, work), time.monotonic()))
+            self._running.append(
+                _Running(place, task, self._process(place, work), time.monotonic())
+            )
 
     def _process(self, place: int, work: Work) -> BaseProcess:
         context = _context()
@@ -247,7 +249,7 @@ def _serve(work: Work, path: Path, show_errors: bool) -> None:
         found: Answer = {"answer": None, "error": "", "hint": ""}
         try:
             found["answer"] = work()
-        except Exception as error:  # the model's, or robcert's: it ends this job alone
+        except Exception as error:  # the model's, or robcert's: it ends this task alone
             if show_errors:
                 traceback.print_exception(error)
             found["error"], found["hint"] = explained(error)

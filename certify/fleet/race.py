@@ -1,9 +1,9 @@
 """A race: models are compared on more and more images, and those that are beaten stop.
 
 Every model gets the images in the same random order. After each round, each pair is compared on the
-images that both have, by an e-value that may be looked at any number of times. A model is beaten by
-another when the e-value reaches (K - 1)/α for K models, so the best model is beaten by any of the
-K - 1 others with probability at most α (Bonferroni).
+images that both have, by an e-value that is valid however often it is computed. A model is beaten
+by another when the e-value reaches (K - 1)/α for K models, so the best model is beaten by any of
+the K - 1 others with probability at most α (Bonferroni).
 
 Accuracy under attack is too high where gradients are masked, which only a whole audit tells. So
 a model stays stopped only if one has beaten it that is audited and does not mask; otherwise it goes
@@ -76,6 +76,7 @@ class Race:
     defeats: dict[int, dict[int, Defeat]] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     out: set[int] = field(default_factory=set)
+    _compared_on: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_open_unit("alpha", self.alpha)
@@ -151,8 +152,11 @@ class Race:
         for loser in able:
             known = self.defeats.setdefault(loser, {})
             for winner in able:
-                if winner == loser or winner in known:
+                images = min(self.images(loser), self.images(winner))
+                same = self._compared_on.get((loser, winner)) == images
+                if winner == loser or winner in known or same:
                     continue
+                self._compared_on[loser, winner] = images
                 found = _compared(self.survived[loser], self.survived[winner], winner)
                 if found.log_e >= threshold:
                     known[winner] = found

@@ -13,7 +13,7 @@ import torch
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.numerics import generator
 
-from .analysis import run_jobs
+from .analysis import run_tasks
 from .member import attack_member, audit_member
 from .outcome import MemberOutcome, State
 from .race import Race
@@ -135,7 +135,7 @@ class FleetRace:
         requests: Sequence[SessionRequest],
     ) -> list[tuple[int, Ending]]:
         models = [self.models[place] for place in places]
-        ended = run_jobs(self.order, models, work, requests=requests, debug=self.debug)
+        ended = run_tasks(self.order, models, work, requests=requests, debug=self.debug)
         return [(places[number], ending) for number, ending in ended]
 
     def _stopped(self, place: int, defeat: Defeat, race: Race) -> MemberOutcome:

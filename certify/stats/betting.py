@@ -1,4 +1,4 @@
-"""Paired comparisons that stay valid however often they are looked at."""
+"""Paired comparisons that stay valid however often they are made."""
 
 from __future__ import annotations
 

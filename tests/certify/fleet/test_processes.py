@@ -1,4 +1,4 @@
-"""One process for each job: whatever one does, the others end as if they were alone."""
+"""One process for each task: whatever one does, the others end as if they were alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fleet_jobs
+import fleet_tasks
 import pytest
 
 from robcert.certify.fleet import processes
-from robcert.certify.fleet.processes import Ending, Job, JobProcesses
+from robcert.certify.fleet.processes import Ending, ModelProcesses, ModelTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 numbers = itertools.count()
 
 
-def job(work: Callable[..., dict[str, Any]] | None, *arguments: object, **how: Any) -> Job:
+def task(work: Callable[..., dict[str, Any]] | None, *arguments: object, **how: Any) -> ModelTask:
     wanted = None if work is None else partial(work, *arguments)
-    return Job(lambda: wanted, how.pop("key", str(next(numbers))), **how)
+    return ModelTask(lambda: wanted, how.pop("key", str(next(numbers))), **how)
 
 
-def endings(*jobs: Job, slots: int = 2) -> list[Ending]:
-    """How each job ended, in their order."""
-    with JobProcesses(slots) as pool:
-        found = dict(pool.run(jobs))
-    assert len(found) == len(jobs)
-    return [found[place] for place in range(len(jobs))]
+def endings(*tasks: ModelTask, slots: int = 2) -> list[Ending]:
+    """How each task ended, in their order."""
+    with ModelProcesses(slots) as pool:
+        found = dict(pool.run(tasks))
+    assert len(found) == len(tasks)
+    return [found[place] for place in range(len(tasks))]
 
 
 def gone(process: int) -> bool:
@@ -40,17 +40,17 @@ def gone(process: int) -> bool:
 
 
 def test_every_way_to_end_is_that_of_one_job_alone() -> None:
-    jobs = [
-        job(fleet_jobs.echoes, [1, "a", None]),
-        job(fleet_jobs.crashes),
-        job(fleet_jobs.leaves),
-        job(fleet_jobs.is_refused),
-        job(fleet_jobs.errs),
-        job(fleet_jobs.cannot_be_written),
-        job(None),
-        job(fleet_jobs.echoes, "last"),
+    tasks = [
+        task(fleet_tasks.echoes, [1, "a", None]),
+        task(fleet_tasks.crashes),
+        task(fleet_tasks.leaves),
+        task(fleet_tasks.is_refused),
+        task(fleet_tasks.errs),
+        task(fleet_tasks.cannot_be_written),
+        task(None),
+        task(fleet_tasks.echoes, "last"),
     ]
-    first, crash, leave, refusal, fault, unwritable, none, last = endings(*jobs)
+    first, crash, leave, refusal, fault, unwritable, none, last = endings(*tasks)
     assert first.answer is not None
     assert last.answer is not None
     assert first.answer["value"] == [1, "a", None]
@@ -66,9 +66,9 @@ def test_every_way_to_end_is_that_of_one_job_alone() -> None:
 
 def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LOOK_SECONDS", 0.1)
-    endings(job(fleet_jobs.echoes, 0))  # the server has begun
+    endings(task(fleet_tasks.echoes, 0))  # the server has begun
     began = time.monotonic()
-    hung, other = endings(job(fleet_jobs.hangs), job(fleet_jobs.echoes, 1))
+    hung, other = endings(task(fleet_tasks.hangs), task(fleet_tasks.echoes, 1))
     assert time.monotonic() - began < 300
     assert hung.error.startswith("its process used no processor time in ")
     assert other.answer is not None
@@ -76,8 +76,8 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("slots", "each", "most"), [(1, 1, 1), (2, 1, 2), (4, 2, 2)])
 def test_no_more_run_at_a_time_than_there_are_slots(slots: int, each: int, most: int) -> None:
-    jobs = [job(fleet_jobs.lasts, 0.3, slots=each) for _ in range(4)]
-    spans = [one.answer for one in endings(*jobs, slots=slots) if one.answer is not None]
+    tasks = [task(fleet_tasks.lasts, 0.3, slots=each) for _ in range(4)]
+    spans = [one.answer for one in endings(*tasks, slots=slots) if one.answer is not None]
     together = [
         sum(other["begun"] <= one["begun"] < other["ended"] for other in spans) for one in spans
     ]
@@ -86,14 +86,14 @@ def test_no_more_run_at_a_time_than_there_are_slots(slots: int, each: int, most:
 
 
 def test_jobs_of_one_key_run_one_after_the_other() -> None:
-    jobs = [job(fleet_jobs.lasts, 0.3, key="same") for _ in range(2)]
-    one, other = (ending.answer or {} for ending in endings(*jobs))
+    tasks = [task(fleet_tasks.lasts, 0.3, key="same") for _ in range(2)]
+    one, other = (ending.answer or {} for ending in endings(*tasks))
     assert one["ended"] <= other["begun"] or other["ended"] <= one["begun"]
 
 
 def test_leaving_ends_the_processes_and_what_they_have_started(tmp_path: Path) -> None:
-    with JobProcesses(2) as pool:
-        found = pool.run([job(fleet_jobs.hangs, tmp_path), job(fleet_jobs.echoes, 1)])
+    with ModelProcesses(2) as pool:
+        found = pool.run([task(fleet_tasks.hangs, tmp_path), task(fleet_tasks.echoes, 1)])
         assert next(found)[0] == 1
         while not (tmp_path / "pids").exists():
             time.sleep(0.05)
