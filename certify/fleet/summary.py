@@ -110,8 +110,8 @@ class FleetSummary:
         return Table("Models that are not compared", "", header, rows, note) if rows else None
 
     def write_page(self, folder: Path) -> Path | None:
-        """Write the page that ranks the models; None if there are fewer than two to compare."""
-        if self.comparison is None or not self.comparison.others:
+        """Write the page of all models; None if none has numbers, or there is only one."""
+        if self.comparison is None or len(self.outcomes) == 1:
             return None
         return write_compared(self.comparison, folder / PAGE, self.unranked())
 

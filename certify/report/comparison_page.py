@@ -68,7 +68,7 @@ def render_comparison(found: Comparison, unranked: Table | None = None) -> str:
         "created": created,
         "data": found.data,
         "images": found.rows[0].images,
-        "count": len(found.rows),
+        "heading": f"{len(found.rows)} models compared" if found.others else "One model",
         "headline": headline(models),
         "ball": ball,
         "figure": ranking_figure(models),

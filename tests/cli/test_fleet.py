@@ -124,6 +124,9 @@ def test_a_race_stops_beaten_models_and_audits_the_others(tmp_path: Path) -> Non
     assert again.status == 0, again.stderr
     assert "stopped: beaten by " in " ".join(again.stdout.split())
     assert "Race: " in again.stdout
+    page = (tmp_path / "r" / "comparison.html").read_text()
+    assert "Race: " in page
+    assert worst["reason"] in page
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,17 @@ def test_equal_models_count_once(tmp_path: Path) -> None:
     assert [one.state for one in found.outcomes] == [State.AUDITED, State.SAME]
     assert found.table().rows[1][-1] == "same model: its content is that of a"
     assert found.exit_status == 0
-    assert found.write_page(tmp_path) is None, "one model is no comparison"
+
+
+def test_of_models_that_failed_the_page_says_so_beside_the_only_one(tmp_path: Path) -> None:
+    one = audited("a", results(tmp_path / "a.h5", 4))
+    assert summarise([one], gated=False).write_page(tmp_path) is None
+    page = summarise([one, failed("x")], gated=False).write_page(tmp_path)
+    assert page is not None
+    text = page.read_text()
+    assert "no other model can be ranked against it" in text
+    assert "x: is broken" in text
+    assert "Paired differences" not in text
 
 
 def test_models_on_other_images_or_without_a_file_stand_apart(tmp_path: Path) -> None:
