@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robcert.certify.errors import InvalidParameterError
+
+from .fleet import audit_fleet
 from .shell import checks, names
 from .shell.check_files import require_check_files, write_check_files
 from .shell.echo import echo
@@ -68,6 +72,27 @@ def audit(
     strict: Annotated[
         bool, typer.Option("--strict", help="Short for --gate 'masking == clear'.")
     ] = False,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="ONNX file, checkpoint or run folder [default: the demo model]. Several models: "
+            "repeat it, or name a folder of models, or a .txt file with a path in each line.",
+        ),
+    ] = None,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Of several models, stop those that are beaten under attack before they have all "
+            "images; audit the others.",
+        ),
+    ] = False,
+    race_alpha: Annotated[
+        float,
+        typer.Option("--race-alpha", help="Largest probability that --race stops the best model."),
+    ] = 0.05,
 ) -> None:
     """Run every analysis on a model and write the report.
 
@@ -75,11 +100,19 @@ def audit(
     verdict and the numbers of each part, marked certified, estimated, attacked or measured; writes
     the results file and `<results>.html` beside it.
 
+    Several models are ranked, in one table and one page, with paired differences to the first. Each
+    has a process and a results file of its own; one that fails has a row with the reason. --out is
+    then the folder of the results, --workers the number of models at a time, and --time-budget is
+    shared among the models.
+
     Example: robcert audit --model model.onnx --data images.npz --limit 100 --profile quick
+
+    Example: robcert audit --model models/ --data images.npz --out results --workers 2
 
     Example: robcert audit --fail-under robust_accuracy=0.4 --junit checks.xml --sarif checks.sarif
     """
     from robcert.certify.auditing import AuditSettings, findings_of, selected
+    from robcert.certify.fleet import is_fleet
     from robcert.certify.gates import decide_audit, require_baselines, require_possible
 
     settings = AuditSettings.of_profile(
@@ -93,6 +126,13 @@ def audit(
     given = {"gates": gate, "fail-under": fail_under, "strict": strict}
     left = checks.left_to_all_images(options, given)
     gates = () if left else checks.gates_of_audit(typed, settings)
+    if is_fleet(model or ()):
+        audit_fleet(options, model or (), settings, gates, race_alpha if race else None)
+        return
+    if race:
+        message = "--race needs several models"
+        raise InvalidParameterError(message, hint="repeat --model, or name a folder of models")
+    options = replace(options, model=model[0] if model else None)
     require_check_files(options)
     with command_context(options) as context:
         require_possible(gates, context.session)

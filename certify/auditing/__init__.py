@@ -7,6 +7,7 @@ from .clean import summarise as summarise_clean
 from .headline import SAME_RADIUS, attacked_accuracy, certified_accuracy, with_check
 from .inspection import Inspection, inspect_classifier, inspect_model
 from .open import (
+    RESULTS_FOLDER,
     SessionContext,
     SessionRequest,
     bundled,
@@ -50,6 +51,7 @@ __all__ = [
     "CLEAN",
     "INSPECTION",
     "PARTS",
+    "RESULTS_FOLDER",
     "SAME_RADIUS",
     "SCHEMAS",
     "Analysis",

@@ -52,6 +52,9 @@ DEFAULT_BATCH = 64
 DEMO_MODEL = "fashion-honest.onnx"
 """Bundled model that is used if none is given."""
 
+RESULTS_FOLDER = Path("robcert-results")
+"""Folder of results files in the working directory."""
+
 Task = Literal["multiclass"]
 
 Say = Callable[[str], None]
@@ -79,7 +82,8 @@ class SessionRequest:
         workers: processes of one thread each that compute rows, or ``auto`` for as many as there
             are cores where a trial shows that they are faster than threads; None for threads.
         batch_size: images per step; None for the default. Changes speed only.
-        out: results file; None for ``robcert-results/<model>-<sha8>.h5``.
+        out: results file; None for ``<model>-<sha8>.h5`` in ``folder``.
+        folder: folder of the results file where ``out`` names none.
         overwrite: replace an existing results file.
         preprocess: options of the preprocessing.
         output: name of the model's output with the class scores.
@@ -104,6 +108,7 @@ class SessionRequest:
     workers: Workers | None = None
     batch_size: int | None = None
     out: Path | None = None
+    folder: Path = RESULTS_FOLDER
     overwrite: bool = False
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     output: str | None = None
@@ -216,7 +221,7 @@ def open_session(
             require_above_chance(classifier, images, checked.accuracy)
         doubts = input_doubts(classifier, images, checked.accuracy)
         doubts += () if order.decided else (order.line,)
-        path = request.out or default_results(classifier, request.shard)
+        path = request.out or default_results(classifier, request.shard, request.folder)
         with ResultStore.open(
             path, model=classifier.info, data=images.info, overwrite=request.overwrite
         ) as store:
@@ -339,11 +344,13 @@ def default_data(request: SessionRequest, classifier: Classifier, on_note: Say) 
     raise DataError(message, hint=f"{hint}: a name (robcert datasets), a file or a folder")
 
 
-def default_results(classifier: Classifier, shard: Shard | None = None) -> Path:
-    """`robcert-results/<model>-<sha8>.h5` in the working directory; a shard has its own file."""
+def default_results(
+    classifier: Classifier, shard: Shard | None = None, folder: Path = RESULTS_FOLDER
+) -> Path:
+    """`<model>-<sha8>.h5` in ``folder``; a shard has its own file."""
     info = classifier.info
     part = "" if shard is None else f"-{shard.number}-of-{shard.of}"
-    return Path("robcert-results") / f"{Path(info.file).stem}-{info.sha256[:8]}{part}.h5"
+    return folder / f"{Path(info.file).stem}-{info.sha256[:8]}{part}.h5"
 
 
 def bundled(name: str) -> Path:

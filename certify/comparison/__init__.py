@@ -1,6 +1,6 @@
 """Comparison of models: one table, one figure, paired differences with intervals and tests."""
 
-from .analysis import ComparedModel, Comparison, compare
+from .analysis import ComparedModel, Comparison, compare, side_by_side
 from .difference import ComparisonSettings, Difference, Family
 from .difference_table import difference_note
 from .figures import save_picture
@@ -24,4 +24,5 @@ __all__ = [
     "names",
     "overview_table",
     "save_picture",
+    "side_by_side",
 ]

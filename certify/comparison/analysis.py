@@ -63,6 +63,14 @@ class Comparison:
         """Main numbers of every model."""
         return (self.first.overview, *(other.overview for other in self.others))
 
+    def named(self, models: Sequence[str]) -> Comparison:
+        """The same with other names of the models, in the order of the files."""
+        first, *others = (
+            replace(one, overview=replace(one.overview, model=name))
+            for one, name in zip((self.first, *self.others), models, strict=True)
+        )
+        return replace(self, first=first, others=tuple(others))
+
     @property
     def labelled(self) -> bool:
         """Whether the images carry labels."""
@@ -128,10 +136,19 @@ def compare(results: Sequence[Path], settings: ComparisonSettings | None = None)
         StoreError: a file cannot be read, is about other images, or has no table in common with
             the first.
     """
-    settings = settings or ComparisonSettings()
     if len(results) < 2:
         message = "compare needs at least two results files"
         raise InvalidParameterError(message)
+    return side_by_side(results, settings)
+
+
+def side_by_side(results: Sequence[Path], settings: ComparisonSettings | None = None) -> Comparison:
+    """As :func:`compare`, and of one file its main numbers alone.
+
+    Raises:
+        RobcertError: as :func:`compare`.
+    """
+    settings = settings or ComparisonSettings()
     ball = common_ball(results, settings.epsilons[0] if settings.epsilons else None)
     with ResultStore.read(results[0]) as store:
         row = overview(store, epsilon=ball.epsilon, norm=ball.norm)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from robcert.certify.comparison import Comparison, ComparisonSettings
+    from robcert.certify.tables import Table
 
 
 def write_comparison(
@@ -37,14 +38,27 @@ def write_comparison(
         RobcertError: as :func:`robcert.certify.comparison.compare`, or the page cannot be written.
     """
     target = destination or results_files[0].with_name("comparison.html")
-    found = compare(results_files, settings)
-    write_whole(target, render_comparison(found, results_files[0]).encode())
+    return write_compared(compare(results_files, settings), target)
+
+
+def write_compared(found: Comparison, target: Path, unranked: Table | None = None) -> Path:
+    """Write the page of ``found`` and return its path.
+
+    Args:
+        found: models side by side.
+        target: the page.
+        unranked: models of the same command that are not compared, and why.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    write_whole(target, render_comparison(found, unranked).encode())
     return target
 
 
-def render_comparison(found: Comparison, first: Path) -> str:
-    """The page of ``found`` as text; ``first`` is the first of the results files."""
-    with ResultStore.read(first) as store:
+def render_comparison(found: Comparison, unranked: Table | None = None) -> str:
+    """The page of ``found`` as text."""
+    with ResultStore.read(Path(found.first.results)) as store:
         created, version = str(store.header["created"])[:10], store.header["robcert_version"]
     models = ranked(found)
     main = next((row for row in found.rows if row.epsilon is not None), None)
@@ -54,11 +68,12 @@ def render_comparison(found: Comparison, first: Path) -> str:
         "created": created,
         "data": found.data,
         "images": found.rows[0].images,
-        "count": len(found.rows),
+        "heading": f"{len(found.rows)} models compared" if found.others else "One model",
         "headline": headline(models),
         "ball": ball,
         "figure": ranking_figure(models),
         "table": ranking_table(models),
+        "unranked": unranked,
         "overview": overview_table(found.rows),
         "assumed": tuple(_assumed(found)),
         "doubtful": tuple(_doubtful(found)),

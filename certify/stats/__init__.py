@@ -1,5 +1,6 @@
 """Intervals, paired tests, extreme-value fits, survival curves, summary statistics."""
 
+from .betting import sign_test_log_e_value
 from .descriptive import SummaryStatistics, summary_statistics
 from .extremes import (
     LEAST_BLOCKS,
@@ -58,6 +59,7 @@ __all__ = [
     "reach_of",
     "rejection_boundary",
     "shares_above",
+    "sign_test_log_e_value",
     "sign_test_p_value",
     "step_places",
     "student_interval",

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-_USER, _CHILDREN_SYSTEM = 11, 15  # fields of /proc/PID/stat after the name, proc(5)
+_GROUP, _USER, _CHILDREN_SYSTEM = 2, 11, 15  # fields of /proc/PID/stat after the name, proc(5)
 
 
 def processor_seconds(process: int) -> float:
@@ -26,3 +26,17 @@ def _children(process: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += map(int, file.read_text().split())
     return found
+
+
+def group_seconds(leader: int) -> float:
+    """Seconds that the processes of the group of ``leader`` have computed, ended ones included.
+
+    It is 0 where that is unknown.
+    """
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[_GROUP]) == leader:
+                ticks += sum(map(int, fields[_USER:_CHILDREN_SYSTEM]))
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -143,7 +144,7 @@ class _Reader:
         if isinstance(value, str):
             return value
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and self.option.type_descriptor.annotation in (str, list[str]):
+        if number and self.option.type_descriptor.annotation in (str, list[str], float):
             return repr(value)
         return self._wrong("text")
 
@@ -154,7 +155,8 @@ class _Reader:
             return f"{found[1]}{folder / found[2]}"
         if self.key == "data":
             return text if text in names.DATA_SETS else str(folder / text)
-        if not self.option.type_descriptor.is_path:
+        kind = self.option.type_descriptor
+        if not kind.is_path and kind.annotation != list[Path]:
             return text
         if self.key == "preprocess" and text.lstrip().startswith("{"):
             return text

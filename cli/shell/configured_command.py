@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from typer.core import TyperCommand, TyperOption
 
-from robcert.certify.errors import InvalidParameterError
+from robcert.certify.errors import ConfigurationError, InvalidParameterError
 
 from .configuration import COMMAND_LINE_ONLY, TOGETHER, defaults_of, key_of
 from .configuration_file import found_upwards, read_configuration
@@ -39,13 +39,12 @@ class ConfiguredCommand(TyperCommand):
         own = {key: option for key, option in _options(self).items() if key in defaults.typed}
         typed = {key_of(cast("TyperOption", p)) for p in self.params if p.name in opts}
         taken = {key: option for key, option in own.items() if not _replaced(key, typed)}
-        ctx.default_map = {
-            option.name: _default(defaults.typed[key]) for key, option in taken.items()
-        }
+        values = {key: _fitting(file, option, defaults.typed[key]) for key, option in taken.items()}
+        ctx.default_map = {option.name: _default(values[key]) for key, option in taken.items()}
         words = {
-            key: _words(option, defaults.typed[key])
+            key: _words(option, values[key])
             for key, option in taken.items()
-            if defaults.typed[key] is not False
+            if values[key] is not False
         }
         remember_configured(Configured(str(file.path), words))
         return super().parse_args(ctx, args)
@@ -82,6 +81,23 @@ def _replaced(key: str, typed: set[str]) -> bool:
     if key == "eps" and "norm" in typed:  # a distance of another norm
         return True
     return key in typed or any(key in group and group & typed for group in TOGETHER)
+
+
+def _fitting(
+    file: ConfigurationFile, option: TyperOption, value: str | list[str] | bool
+) -> str | list[str] | bool:
+    """``value`` as this command takes it: of a list the only entry where it takes no list.
+
+    Raises:
+        ConfigurationError: there are several entries.
+    """
+    if option.multiple or not isinstance(value, list):
+        return value
+    if len(value) != 1:
+        name = key_of(option)
+        message = f"{file.path}: {name}: {len(value)} values, and this command takes one"
+        raise ConfigurationError(message, hint=f"pass --{name} on the command line")
+    return value[0]
 
 
 def _default(value: str | list[str] | bool) -> str | tuple[str, ...] | bool:

@@ -327,8 +327,12 @@ def _expand(
 ) -> Callable[..., R]:
     """``command`` with the fields of ``groups`` instead of its parameter ``name``.
 
-    Typer reads the new signature; the command still receives one object of the class ``kind``.
+    Typer reads the new signature; the command still receives one object of the class ``kind``. A
+    parameter of the command takes the place of a field of the same name.
     """
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+    taken = {parameter.name for parameter in own}
     shared = [
         inspect.Parameter(
             field.name,
@@ -340,9 +344,8 @@ def _expand(
         for field, hint in zip(
             fields(group), get_type_hints(group, include_extras=True).values(), strict=True
         )
+        if field.name not in taken
     ]
-    signature = inspect.signature(command, eval_str=True)
-    own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
 
     @wraps(command)
     def expanded(**typed: Any) -> R:

@@ -67,7 +67,7 @@ gates = ["masking == clear", "regression from old.h5 (level 0.01)"]
 
 def test_every_kind_of_value_becomes_that_of_its_option(folder: Path) -> None:
     found = said(folder, WHOLE)
-    assert found["model"] == Path("models/m.onnx")
+    assert found["model"] == [Path("models/m.onnx")]
     assert (found["data"], found["profile"], found["norm"]) == ("images.npz", "quick", "l2")
     assert found["eps"] == ["0.25", "1/2"]
     assert (found["limit"], found["mean"], found["value_range"]) == (20, "0.5,0.25,1", "0,255")
@@ -82,10 +82,20 @@ def test_a_command_takes_the_options_that_it_has(folder: Path) -> None:
     assert set(configured().words) == {"model", "data", "mean", "range"}
 
 
+def test_several_models_are_for_the_command_that_takes_them(folder: Path) -> None:
+    text = 'model = ["a.onnx", "b.onnx"]'
+    assert said(folder, text)["model"] == [Path("a.onnx"), Path("b.onnx")]
+    with pytest.raises(ConfigurationError, match=r"model: 2 values, and this command takes one"):
+        parsed("attack")
+    assert parsed("attack", "--model", "c.onnx")["model"] == Path("c.onnx")
+    assert said(folder, "race = true\nrace-alpha = 0.1")["race_alpha"] == 0.1
+    assert said(folder, 'model = ["a.onnx"]', "attack")["model"] == Path("a.onnx")
+
+
 def test_the_command_line_wins(folder: Path) -> None:
     typed = ("--limit", "3", "--norm", "linf", "--gate", "violations == 0", "-m", "other.onnx")
     found = said(folder, WHOLE, "audit", *typed)
-    assert (found["limit"], found["norm"], found["model"]) == (3, "linf", Path("other.onnx"))
+    assert (found["limit"], found["norm"], found["model"]) == (3, "linf", [Path("other.onnx")])
     assert found["gate"] == ["violations == 0"]
     assert not found["eps"], "a distance of another norm"
     assert found["profile"] == "quick"
@@ -111,13 +121,13 @@ def test_paths_start_from_the_folder_of_the_file(
     (folder / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(folder / "a" / "b")
     found = parsed("audit")
-    assert found["model"] == folder / "m.onnx"
+    assert found["model"] == [folder / "m.onnx"]
     assert found["data"] == "fashion-mnist-2000"
     assert found["gate"] == [f"regression from {folder / 'old.h5'}"]
-    assert parsed("audit", "--no-config")["model"] is None
+    assert not parsed("audit", "--no-config")["model"]
     (folder / "a" / "robcert.toml").write_text('data = "near.npz"')
     assert parsed("audit")["data"] == str(folder / "a" / "near.npz")
-    assert parsed("audit", "--config", "../../robcert.toml")["model"] == Path("../../m.onnx")
+    assert parsed("audit", "--config", "../../robcert.toml")["model"] == [Path("../../m.onnx")]
 
 
 def test_no_file_outside_the_repository_counts(folder: Path) -> None:

@@ -54,6 +54,9 @@ RUN = {
         configuration=ATTACK_ONLY, added={"robcert audit": "--profile quick"}
     ),
     "docs/evidence.md": Setting(configuration='only = ["attack", "masking"]\nprofile = "quick"\n'),
+    "docs/fleets.md": Setting(
+        4, ATTACK_ONLY, before=("mkdir models && cp model.onnx gaussian.onnx models",)
+    ),
     "docs/guide.md": Setting(2, before=(f"{AUDIT} -o results.h5 --only attack --profile quick",)),
     "docs/preprocessing.md": Setting(200),
     "docs/several-machines.md": Setting(8, ATTACK_ONLY),

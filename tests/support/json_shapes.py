@@ -30,6 +30,7 @@ SMALL_SAMPLE = ("--blocks", "30", "--block-size", "2")
 
 ANALYSES: dict[str, tuple[object, ...]] = {
     "audit": ("audit", *FEW, *GATE, "--only", "inspect", "--only", "linearity", "--only", "attack"),
+    "audit_of_several": ("audit", "--model", OTHER, *FEW, *GATE, "--only", "attack"),
     "attack": ("attack", *FEW, "--attack", "pgd", "--attack", "fgsm"),
     "transfer": ("attack", *FEW, "--source", OTHER),
     "corruption": ("corruption", *PLAIN, *CHANGES, "--draws", "2"),
@@ -48,6 +49,9 @@ ANALYSES: dict[str, tuple[object, ...]] = {
 }
 """Commands whose object is kept, with few images and little work."""
 
+
+FOLDERS = ("audit_of_several",)
+"""Commands whose results are a folder."""
 
 READERS = {"show": ("audit",), "compare": ("linearity", "linearity_series")}
 """Commands that read the results files of others."""
@@ -68,7 +72,8 @@ def _arguments(name: str, folder: Path) -> tuple[object, ...]:
     if name == "inspect":
         return ANALYSES[name]
     picture = ("--picture", folder / f"{name}.png") if name in ("surface", "taylor") else ()
-    return (*ANALYSES[name], "--out", folder / f"{name}.h5", *picture)
+    out = folder / (name if name in FOLDERS else f"{name}.h5")
+    return (*ANALYSES[name], "--out", out, *picture)
 
 
 def _results(name: str, folder: Path) -> Path:

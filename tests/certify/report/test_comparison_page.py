@@ -6,17 +6,13 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from command_line import robcert
 from page_outline import Outline
+from ranked_files import N, results
 
-from robcert.certify.attacks.schema import ATTACK
-from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.comparison import AccuracyInterval, Comparison, ball_of, compare
-from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import OutputError
-from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.report import write_comparison
 from robcert.certify.report.comparison_page import render_comparison
 from robcert.certify.report.ranking import (
@@ -26,37 +22,9 @@ from robcert.certify.report.ranking import (
     ranking_figure,
     ranking_table,
 )
-from robcert.certify.store.store import ResultStore
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-N = 40
-EPSILON = 0.1
-LABELS = np.arange(N) % 4
-
-
-def results(path: Path, survivors: int, *, std: float = 0.5, labelled: bool = True) -> Path:
-    """A results file in which attacks within `EPSILON` fail on ``survivors`` of the images."""
-    preprocessing = f'{{"range": [0, 1], "mean": [0.5], "std": [{std}], "layout": "NCHW"}}'
-    model = ModelInfo(
-        file=f"{path.stem}.onnx", sha256=path.stem, kind="onnx", preprocessing=preprocessing
-    )
-    distances = np.where(np.arange(N) < survivors, 2 * EPSILON, EPSILON / 2)
-    with ResultStore.open(path, model=model, data=DataInfo("set", "d", N)) as store:
-        store.add_images(np.arange(N), LABELS if labelled else None)
-        settings = {"norm": "linf", "suite": "quick"}
-        for schema, column, found in (
-            (CLEAN, "prediction", LABELS),
-            (ATTACK, "distance", distances),
-        ):
-            columns = {one.name: np.ones((N, *(1 for _ in one.trailing))) for one in schema.columns}
-            columns.pop("adversarial", None)
-            group = store.group(schema, prefix="x", settings=settings, seed=0)
-            group.append(np.arange(N), columns | {column: found})
-            if schema is ATTACK:
-                group.set_attributes(epsilons=[EPSILON], headline_epsilon=EPSILON)
-    return path
 
 
 def compared(folder: Path, **survivors: int) -> Comparison:
@@ -113,7 +81,7 @@ def test_a_masked_model_has_no_place_and_is_a_doubt(tmp_path: Path) -> None:
         ("1", "honest.onnx"),
         ("–", "masked.onnx"),
     ]
-    page = render_comparison(found, tmp_path / "honest.h5")
+    page = render_comparison(found)
     assert "masked.onnx masks its gradients: its accuracy under attack is too high." in page
     assert "Not checked for masking: honest.onnx." in page
 
@@ -170,7 +138,7 @@ def test_the_page_of_two_files_is_whole(tmp_path: Path) -> None:
 
 def test_without_labels_it_speaks_of_predictions(tmp_path: Path) -> None:
     paths = [results(tmp_path / f"{name}.h5", 9, labelled=False) for name in "ab"]
-    page = render_comparison(compare(paths), paths[0])
+    page = render_comparison(compare(paths))
     assert "not about accuracy" in page
 
 
