@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ from robcert.certify.failures import outcomes, require_progress
 from robcert.certify.numerics import classes_of
 from robcert.certify.session import Steps
 
-from .precision import Precision, computed_in, require_same_function
+from .precision import Precision, in_precision, require_same_function
 from .procedures import ESTIMATION, Outcome, certification, label_certification
 from .sampler import Finished, ImageTask, Sampler
 from .schema import SMOOTHING
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from .procedures import Procedure
 
-__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "in_precision", "summarise"]
+__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "summarise"]
 
 IMAGES_AHEAD = 64
 """Images that are read together."""
@@ -105,18 +104,6 @@ def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
             group, session.classifier, session.images, sigma=settings.sigma, seed=session.seed
         )
     return group
-
-
-def in_precision(session: Session, settings: SmoothingSettings) -> Session:
-    """``session`` with its model in the precision of ``settings``."""
-    classifier = computed_in(
-        session.classifier,
-        settings.precision,
-        session.images,
-        sigma=settings.sigma,
-        seed=session.seed,
-    )
-    return session if classifier is session.classifier else replace(session, classifier=classifier)
 
 
 def run(
