@@ -111,9 +111,8 @@ def run_audit(context: CommandContext, settings: AuditSettings) -> AuditSummary:
 
     session = context.session
     began = time.monotonic()
-    path = auditing.analyse(
-        session, settings, command=command_line(), on_stage=context.progress.start_stage
-    )
+    path = auditing.analyse(session, settings, command=command_line(), on_stage=context.start_stage)
+    context.end_pilot()
     context.progress.end_stages()
     summary = auditing.summarise(session.store, path)
     for line in summary.warnings:

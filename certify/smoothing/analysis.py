@@ -12,6 +12,7 @@ from robcert.certify.failures import outcomes, require_progress
 from robcert.certify.numerics import classes_of
 from robcert.certify.session import Steps
 
+from .forecast import forecast
 from .precision import Precision, in_precision, require_same_function
 from .procedures import ESTIMATION, Outcome, certification, label_certification
 from .sampler import Finished, ImageTask, Sampler
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from robcert.certify.session import Columns, Session
+    from robcert.certify.session import Columns, Pilot, Session
     from robcert.certify.store import AnalysisGroup
     from robcert.certify.workers import Part, Rows
 
@@ -62,6 +63,9 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
     """
     session = in_precision(session, settings)
     group = _table(session, settings)
+    if session.pilot is not None:
+        _foresee(session, session.pilot, settings, batch_size)
+        return group.path
 
     def sampler() -> Sampler:
         return Sampler(
@@ -106,6 +110,19 @@ def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
     return group
 
 
+def _foresee(
+    session: Session, pilot: Pilot, settings: SmoothingSettings, batch_size: int | None
+) -> None:
+    """Tell ``pilot`` the forecast: some images need a hundred times the draws of others."""
+    found = forecast(session, settings, batch_size=batch_size)
+    pilot.foresee(
+        "smoothing",
+        seconds=found.mean_samples / found.samples_per_second,
+        forward=found.mean_samples,
+        spread=found.standard_error / found.mean_samples,
+    )
+
+
 def run(
     session: Session,
     group: AnalysisGroup,
@@ -140,7 +157,7 @@ def run(
         return _parts(session, some, sampler(), procedure_of, rows_of)
 
     session.progress("smoothing", done, total)
-    if session.processes:
+    if session.processes or session.pilot is not None:
         session.in_steps(missing, Steps("smoothing", compute, write, first=1))
     else:  # one queue: images that need few draws share batches with those that need many
         for part in compute(missing):

@@ -16,6 +16,7 @@ import typer
 from robcert.certify.core import Norm
 
 from . import names, values
+from .planning import plannable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -302,7 +303,8 @@ def analysis_options(
     """
 
     def decorated(command: Callable[..., R]) -> Callable[..., R]:
-        return _expand(command, AnalysisOptions, groups)
+        planned = plannable(command, profiled=ProfileOptions in groups)
+        return _expand(planned, AnalysisOptions, groups)
 
     return decorated
 
