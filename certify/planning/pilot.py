@@ -1,7 +1,8 @@
 """The pilot of a plan: an analysis itself on a few images, timed batch by batch.
 
-It takes 1, 4, 16, … images (of each worker) while there is time, so that its costs show what a
-batch takes whatever its size, and what each image adds.
+It takes larger and larger batches while there is time, so that its costs show what a batch takes
+whatever its size, and what each image adds. The first has as many images as gradients are padded
+to: fewer would cost as much. Where a run begins with single images, so does the pilot.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 85
 """Images of a pilot: 1 + 4 + 16 + 64."""
+
+FIRST_IMAGES = 16
 
 LONGEST_STEP = 30.0
 """Seconds after which a batch of the pilot is abandoned."""
@@ -122,12 +125,15 @@ class Measuring:
         Rows that all must be there are copied from the computed ones, in tables of a file that
         nobody reads.
         """
+        if not len(rows) or self._filled_before(session, rows, steps):
+            return
         steps.before()
         session.progress = silent
         order = rows if steps.whole else rows[np.argsort(_priority(rows))]
         lanes = session.processes or 1
         batches, known = [], _Known(steps)
-        cut, start, size = False, 0, lanes
+        cut, start = False, 0
+        size = lanes * min(steps.first or FIRST_IMAGES, FIRST_IMAGES, session.batch_size)
         began, processor = time.monotonic(), time.process_time()
         with _computing(session, steps) as compute:
             while start < len(order) and not cut:
@@ -160,6 +166,11 @@ class Measuring:
         """Keep what a task will take that has a forecast of its own."""
         batch = Batch(1, seconds, Spent(Passes(round(forward), 0), seconds))
         self.tasks.append(Task(self.part, task, 1.0, False, (batch,), 1, spread=spread))
+
+    def _filled_before(self, session: Session, rows: Rows, steps: Steps) -> bool:
+        """Whether an earlier task filled the table, which in a run leaves nothing to compute."""
+        of_all = len(session.indices) == self.pilot_images
+        return of_all and not steps.whole and len(rows) < self.pilot_images
 
     def _full(self, batches: list[Batch], lanes: int) -> bool:
         """Whether another batch, which is larger, would take too long."""
