@@ -152,26 +152,16 @@ class Pilots:
     @contextlib.contextmanager
     def context(self, options: AnalysisOptions) -> Iterator[CommandContext]:
         """A session of a few images, with a temporary results file."""
-        from robcert.certify.passes import counting
-        from robcert.certify.planning import MOST_IMAGES, Cost, Measured, Measuring
-        from robcert.certify.session import Session
-        from robcert.certify.store import ResultStore
+        from robcert.certify.planning import Cost, Measured, session_of_few
 
         from .progress import TerminalProgress
         from .session import CommandContext
 
         opened = self._open(options)
-        given = opened.session
-        self.images = len(given.indices)
+        self.images = len(opened.session.indices)
         limit = OTHER_SECONDS if self.measured else SECONDS
-        few = _spread(given.indices, MOST_IMAGES)
-        pilot = Measuring(len(few), limit)
         path = self._folder() / f"{len(self.measured)}.h5"
-        info, data = given.classifier.info, given.images.info
-        with ResultStore.open(path, model=info, data=data) as store, counting():
-            session = Session(given.classifier, given.images, few, store, given.seed)
-            session.batch_size, session.processes = given.batch_size, given.processes
-            session.pilot = pilot
+        with session_of_few(opened.session, path, limit) as (session, pilot):
             context = replace(opened, session=session, on_warning=lambda _: None)
             quiet = replace(options, quiet=True)
             began, processor = time.monotonic(), time.process_time()
@@ -180,13 +170,13 @@ class Pilots:
             except PilotEndedError:
                 elapsed = time.monotonic() - began - pilot.elapsed
                 computed = time.process_time() - processor - pilot.processor
-                sizes = (store.bytes_for(0), store.bytes_for(1000))
+                fixed, more = (session.store.bytes_for(count) for count in (0, 1000))
                 self._found = Measured(
                     tuple(pilot.tasks),
                     self._loading or Cost(),
                     Cost.known(max(0.0, elapsed), max(0.0, computed)),
-                    sizes[0],
-                    (sizes[1] - sizes[0]) / 1000,
+                    fixed,
+                    (more - fixed) / 1000,
                 )
                 raise
 
@@ -218,15 +208,6 @@ class Pilots:
             folder = tempfile.TemporaryDirectory(prefix="robcert-plan-")
             self._place = Path(self._stack.enter_context(folder))
         return self._place
-
-
-def _spread(indices: Any, most: int) -> Any:
-    """At most ``most`` of ``indices``, evenly spaced."""
-    import numpy as np
-
-    if len(indices) <= most:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, most).astype(np.int64)]
 
 
 def _print_plan(options: AnalysisOptions, wish: Wish, pilots: Pilots, *, profile: str) -> None:

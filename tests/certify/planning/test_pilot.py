@@ -11,9 +11,10 @@ from every_analysis import network, pictures
 
 from robcert.certify import api, attacks, local_linearity, radius_bounds
 from robcert.certify.attacks import AttackSettings, Suite
+from robcert.certify.errors import TwinUnavailableError
 from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.passes import Passes, counting, passes_so_far
-from robcert.certify.planning import Measuring
+from robcert.certify.planning import Measuring, expected_parts, few_images
 from robcert.certify.planning.pilot import FIRST_IMAGES
 from robcert.certify.planning.projection import cost_of
 from robcert.certify.radius_bounds import BoundsSettings
@@ -124,3 +125,35 @@ def test_the_file_grows_with_its_images(session: Session) -> None:
     assert session.store.bytes_for(COUNT) == pytest.approx(here, rel=0.01)
     row = session.store.bytes_for(1001) - session.store.bytes_for(1000)
     assert 60 < row < 200
+
+
+def linearity(session: Session, measuring: Measuring) -> None:
+    measuring.part = "linearity"
+    local_linearity.analyse(session, LinearitySettings(steps=3))
+
+
+def test_parts_are_expected_where_a_pilot_is_short_beside_the_run(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert expected_parts(session, linearity) == {}, "40 images are few"
+    monkeypatch.setattr(few_images, "ENOUGH_IMAGES", COUNT)
+    found = expected_parts(session, linearity)
+    assert list(found) == ["linearity"]
+    assert found["linearity"] > 0
+    assert not session.store.has_rows
+    late = replace(session, deadline=1e12)
+    assert expected_parts(late, linearity) == {}
+    local_linearity.analyse(session, LinearitySettings(steps=3))
+    assert expected_parts(session, linearity) == {}, "some rows are there"
+
+
+def test_a_pilot_that_fails_leaves_the_run_to_tell(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_images, "ENOUGH_IMAGES", COUNT)
+
+    def fails(*_: object) -> None:
+        message = "no gradients"
+        raise TwinUnavailableError(message)
+
+    assert expected_parts(session, fails) == {}
