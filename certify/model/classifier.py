@@ -355,7 +355,7 @@ class Classifier:
         found = self.twin(x, straight_through=straight_through)
         count(forward=len(x))
         if is_counting() and found.requires_grad:
-            found.register_hook(lambda _: count(backward=len(x)))
+            found.register_hook(lambda _: count(backward=len(x)))  # type: ignore[no-untyped-call]
         return found
 
 

@@ -302,7 +302,7 @@ def analysis_options(
     The command receives one AnalysisOptions.
     """
 
-    def decorated(command: Callable[..., R]) -> Callable[..., R]:
+    def decorated(command: Callable[..., R]) -> Callable[..., R | None]:
         planned = plannable(command, profiled=ProfileOptions in groups)
         return _expand(planned, AnalysisOptions, groups)
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,7 +100,7 @@ def plannable(command: Callable[..., R], *, profiled: bool) -> Callable[..., R |
         with Pilots(options) as pilots:
             for name in _profiles(options.profile) if profiled else ("",):
                 chosen = replace(options, profile=name) if name else options
-                pilots.run(name, lambda one=chosen: command(options=one, **typed))
+                pilots.run(name, partial(command, options=chosen, **typed))
         _print_plan(options, wish, pilots, profile=options.profile if profiled else "")
         return None
 

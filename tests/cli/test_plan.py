@@ -40,6 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(planning, "_profiles", lambda first: (first,))
     images = pictures(tmp_path, 40)
     pixels = images.pixels(np.arange(40)).numpy()
+    assert images.labels is not None
     np.savez(tmp_path / "images.npz", x=pixels, y=images.labels)
     return tmp_path
 

@@ -127,7 +127,7 @@ def test_an_unknown_time_is_not_told(log: io.StringIO, unknown: dict[str, float]
 
 def test_finished_parts_correct_the_expected_times(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     overall = Overall({"attack": 10.0, "bounds": 20.0, "masking": 30.0}, {})
     assert overall.left() == 60.0
     overall.start("attack")
