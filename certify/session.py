@@ -256,12 +256,15 @@ class Pilot(Protocol):
     def measure(self, session: Session, rows: Rows, steps: Steps) -> None:
         """Compute and write some of ``rows``, and keep what they took."""
 
-    def foresee(self, task: str, *, seconds: float, forward: float, spread: float) -> None:
+    def foresee(
+        self, task: str, *, seconds: float, processor: float, forward: float, spread: float
+    ) -> None:
         """Keep what a task will take that has a forecast of its own.
 
         Args:
             task: its name.
             seconds: elapsed time for each image.
+            processor: processor time for each image, seconds.
             forward: forward passes for each image.
             spread: standard error of both, in units of them.
         """

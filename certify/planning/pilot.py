@@ -162,9 +162,11 @@ class Measuring:
             )
         )
 
-    def foresee(self, task: str, *, seconds: float, forward: float, spread: float) -> None:
+    def foresee(
+        self, task: str, *, seconds: float, processor: float, forward: float, spread: float
+    ) -> None:
         """Keep what a task will take that has a forecast of its own."""
-        batch = Batch(1, seconds, Spent(Passes(round(forward), 0), seconds))
+        batch = Batch(1, seconds, Spent(Passes(round(forward), 0), processor))
         self.tasks.append(Task(self.part, task, 1.0, False, (batch,), 1, spread=spread))
 
     def _filled_before(self, session: Session, rows: Rows, steps: Steps) -> bool:

@@ -115,9 +115,11 @@ def _foresee(
 ) -> None:
     """Tell ``pilot`` the forecast: some images need a hundred times the draws of others."""
     found = forecast(session, settings, batch_size=batch_size)
+    seconds = found.mean_samples / found.samples_per_second
     pilot.foresee(
         "smoothing",
-        seconds=found.mean_samples / found.samples_per_second,
+        seconds=seconds,
+        processor=seconds * found.busy,
         forward=found.mean_samples,
         spread=found.standard_error / found.mean_samples,
     )

@@ -47,6 +47,7 @@ class Forecast:
         mean_samples: expected draws per image, from the pilot.
         samples_per_second: rate of the pilot.
         standard_error: of ``mean_samples``, over the images of the pilot.
+        busy: processor seconds of the pilot in each of its seconds.
     """
 
     largest_radius: float
@@ -55,6 +56,7 @@ class Forecast:
     mean_samples: float
     samples_per_second: float
     standard_error: float = 0.0
+    busy: float = 1.0
 
     @property
     def seconds(self) -> float:
@@ -81,7 +83,7 @@ def forecast(
     The pilot takes images in groups until ``PILOT_SECONDS`` have passed, the first in any case.
     """
     session = in_precision(session, settings)
-    counts, rate = _pilot(session, settings, batch_size)
+    counts, rate, busy = _pilot(session, settings, batch_size)
     prior = _prior(counts)
     attainable = attainable_radii(settings)
     expected = [_expected(settings, c, prior, session.seed) for c in counts]
@@ -92,16 +94,17 @@ def forecast(
         mean_samples=float(np.mean(expected)),
         standard_error=float(np.std(expected) / np.sqrt(len(expected))),
         samples_per_second=rate,
+        busy=busy,
     )
 
 
 def _pilot(
     session: Session, settings: SmoothingSettings, batch_size: int | None
-) -> tuple[list[NDArray[np.int64]], float]:
-    """Votes by class of each image of the pilot, and draws per second.
+) -> tuple[list[NDArray[np.int64]], float, float]:
+    """Votes by class of each image of the pilot, draws per second, and processor time per second.
 
-    The rate leaves out the first group where there are others: it waits for memory, and its batches
-    are smaller.
+    Both rates leave out the first group where there are others: it waits for memory, and its
+    batches are smaller.
     """
     sampler = Sampler(
         session.classifier, sigma=settings.sigma, seed=session.seed, batch_size=batch_size
@@ -111,7 +114,7 @@ def _pilot(
     spread = session.indices[np.linspace(0, len(session.indices) - 1, count).astype(np.int64)]
     counts: list[NDArray[np.int64]] = []
     began = time.perf_counter()
-    times, drawn = [began], [0]
+    times, computed, drawn = [began], [time.process_time()], [0]
     for place in range(-(-count // GROUP)):
         indices = spread[place :: -(-count // GROUP)]
         tasks = [
@@ -121,11 +124,14 @@ def _pilot(
         counts += [o.path[-1] for finished in sampler.run(tasks) for o in finished.outcomes]
         require_progress(sampler.failed, done=bool(counts), requested=len(indices))
         times.append(time.perf_counter())
+        computed.append(time.process_time())
         drawn.append(sampler.drawn)
         if times[-1] - began > PILOT_SECONDS:
             break
     first = 1 if len(times) > 2 else 0
-    return counts, (drawn[-1] - drawn[first]) / (times[-1] - times[first])
+    seconds = times[-1] - times[first]
+    rates = ((drawn[-1] - drawn[first]) / seconds, (computed[-1] - computed[first]) / seconds)
+    return counts, *rates
 
 
 def _prior(counts: list[NDArray[np.int64]]) -> tuple[float, float]:

@@ -296,7 +296,7 @@ CheckedGroup = (*EveryGroup, CheckFileOptions)
 
 def analysis_options(
     *groups: type[Any],
-) -> Callable[[Callable[..., R]], Callable[..., R]]:
+) -> Callable[[Callable[..., R]], Callable[..., R | None]]:
     """Decorator: the parameter ``options`` of a command becomes the shared options of ``groups``.
 
     The command receives one AnalysisOptions.
