@@ -82,7 +82,7 @@ class Task:
         whole: whether the number of rows does not depend on that of the images.
         batches: in their order.
         most: images of the largest batch of a run, in all processes.
-        lanes: number of processes that compute batches side by side.
+        processes: number of processes that compute batches side by side.
         cut: whether the last batch was abandoned, so that the costs are lower limits.
         spread: standard error of a forecast that was not measured, in units of it.
     """
@@ -93,7 +93,7 @@ class Task:
     whole: bool
     batches: tuple[Batch, ...]
     most: int
-    lanes: int = 1
+    processes: int = 1
     cut: bool = False
     spread: float | None = None
 
@@ -130,10 +130,10 @@ class Measuring:
         steps.before()
         session.progress = silent
         order = rows if steps.whole else rows[np.argsort(_priority(rows))]
-        lanes = session.processes or 1
+        processes = session.processes or 1
         batches, known = [], _Known(steps)
         cut, start = False, 0
-        size = lanes * min(steps.first or FIRST_IMAGES, FIRST_IMAGES, session.batch_size)
+        size = processes * min(steps.first or FIRST_IMAGES, FIRST_IMAGES, session.batch_size)
         began, processor = time.monotonic(), time.process_time()
         with _computing(session, steps) as compute:
             while start < len(order) and not cut:
@@ -141,8 +141,8 @@ class Measuring:
                 batch, cut = _timed(compute, some, known)
                 batches.append(batch)
                 start += len(some)
-                size = min(FACTOR * size, session.batch_size * lanes)
-                if self._full(batches, lanes):
+                size = min(FACTOR * size, session.batch_size * processes)
+                if self._full(batches, processes):
                     break
         done = sum(batch.images for batch in batches)
         if steps.whole:
@@ -156,8 +156,8 @@ class Measuring:
                 len(rows) if steps.whole else self._share(session, len(rows), done),
                 steps.whole,
                 tuple(batches),
-                session.batch_size * lanes,
-                lanes,
+                session.batch_size * processes,
+                processes,
                 cut,
             )
         )
@@ -174,9 +174,9 @@ class Measuring:
         of_all = len(session.indices) == self.pilot_images
         return of_all and not steps.whole and len(rows) < self.pilot_images
 
-    def _full(self, batches: list[Batch], lanes: int) -> bool:
+    def _full(self, batches: list[Batch], processes: int) -> bool:
         """Whether another batch, which is larger, would take too long."""
-        used = [min(batch.seconds, batch.spent.processor / lanes) for batch in batches]
+        used = [min(batch.seconds, batch.spent.processor / processes) for batch in batches]
         elapsed = sum(batch.seconds for batch in batches)
         return sum(used) + GROWTH * used[-1] > self.limit or elapsed > PATIENCE * self.limit
 
