@@ -6,9 +6,8 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from .time_budget import BatchAbandonedError, abandoned_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     from torch import Tensor
 
     from robcert.certify.data import ImageSet
@@ -57,6 +57,7 @@ class Session:
             batch that runs then is abandoned after :data:`BATCH_SECONDS`.
         processes: worker processes that compute rows, each with one thread; 0 for none: this
             process computes them. Affects speed only.
+        pilot: measures the work on some rows in place of doing all of it; None for a run.
     """
 
     classifier: Classifier
@@ -68,6 +69,7 @@ class Session:
     progress: Progress = field(default=silent)
     deadline: float | None = None
     processes: int = 0
+    pilot: Pilot | None = None
 
     def __post_init__(self) -> None:
         self.images.require_fit(self.classifier.image_shape, self.classifier.num_classes)
@@ -151,7 +153,7 @@ class Session:
         steps = Steps(task, parts, write, first, before)
         if not self.in_steps(missing, steps):
             return
-        kept = np.array([index for index in self.indices if int(index) not in failed], np.int64)
+        kept = self.indices[group.computed(self.indices)]
         reasons = {str(at): str(error) for at, error in failed.items()}
         known = {"failed": reasons} if failed or group.attribute("failed") else {}
         group.finish(kept, **known)
@@ -165,6 +167,9 @@ class Session:
         Raises:
             WorkerError: worker processes died or hung too often.
         """
+        if self.pilot is not None:
+            self.pilot.measure(self, rows, steps)
+            return True
         most = self.batch_size
         unknown = most if self.deadline is None else FIRST_IN_TIME
         sizes = _BatchSize(min(steps.first or most, most, unknown), most)
@@ -201,13 +206,13 @@ class Session:
         with abandoned_after(self._end + BATCH_SECONDS):
             steps.before()
             self.classifier.many_calls()  # opened here once rather than in each worker
-        with WorkerPool(steps.compute, self.processes, steps.task, self._begin_worker) as pool:
+        with WorkerPool(steps.compute, self.processes, steps.task, self.begin_worker) as pool:
             end = self._end + BATCH_SECONDS
             for part in pool.run(rows, size, finished=sizes.adapt, end=end):
                 steps.write(*part)
             return not pool.left
 
-    def _begin_worker(self) -> None:
+    def begin_worker(self) -> None:
         """Leave progress and results file to the process that started this one."""
         self.progress = silent
         self.store.file.only_read()
@@ -228,6 +233,7 @@ class Steps:
         write: writes one part.
         first: rows of the first step, and least of a worker; None for the usual ones.
         before: called once before workers are started.
+        whole: whether what follows needs every row, and their number is not that of the images.
     """
 
     task: str
@@ -235,6 +241,33 @@ class Steps:
     write: Callable[[Rows, Any], None]
     first: int | None = None
     before: Callable[[], object] = lambda: None
+    whole: bool = False
+
+
+class Pilot(Protocol):
+    """Measures what the rows of a session take.
+
+    Attributes:
+        part: the part of an audit that runs now.
+    """
+
+    part: str
+
+    def measure(self, session: Session, rows: Rows, steps: Steps) -> None:
+        """Compute and write some of ``rows``, and keep what they took."""
+
+    def foresee(
+        self, task: str, *, seconds: float, processor: float, forward: float, spread: float
+    ) -> None:
+        """Keep what a task will take that has a forecast of its own.
+
+        Args:
+            task: its name.
+            seconds: elapsed time for each image.
+            processor: processor time for each image, seconds.
+            forward: forward passes for each image.
+            spread: standard error of both, in units of them.
+        """
 
 
 @dataclass(slots=True)

@@ -24,8 +24,10 @@ from .shell.session import command_context, epsilons, note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from robcert.certify.auditing import AuditSettings, AuditSummary
+    from robcert.certify.auditing import AuditSettings, AuditSummary, Stage
     from robcert.certify.gates import Decision
+    from robcert.certify.planning import Measuring
+    from robcert.certify.session import Session
 
     from .shell.session import CommandContext
 
@@ -151,15 +153,28 @@ def run_audit(context: CommandContext, settings: AuditSettings) -> AuditSummary:
 
     session = context.session
     began = time.monotonic()
-    path = auditing.analyse(
-        session, settings, command=command_line(), on_stage=context.progress.start_stage
-    )
+    path = auditing.analyse(session, settings, command=command_line(), on_stage=context.start_stage)
+    context.end_pilot()
     context.progress.end_stages()
     summary = auditing.summarise(session.store, path)
     for line in summary.warnings:
         context.warn(line)
     note(context.options, f"audited in {time.monotonic() - began:.0f} s")
     return summary
+
+
+def _expected(context: CommandContext, settings: AuditSettings) -> dict[str, float]:
+    """Seconds that each part will take; empty where that is not worth a pilot."""
+    from robcert.certify import auditing
+    from robcert.certify.planning import expected_parts
+
+    def run(some: Session, pilot: Measuring) -> None:
+        def begin(stage: Stage) -> None:
+            pilot.part = stage.name
+
+        auditing.analyse(some, settings, on_stage=begin)
+
+    return expected_parts(context.session, run)
 
 
 def write_page(context: CommandContext) -> Path:

@@ -35,6 +35,12 @@ def _audit() -> Loaded:
     return audit
 
 
+def _plan() -> typer.Typer:
+    from .plan import plan
+
+    return plan
+
+
 def _linearity() -> Loaded:
     from .linearity import linearity
 
@@ -172,6 +178,9 @@ COMMANDS = {
         "Show what a model file is: inputs, outputs, preprocessing, gradients, accuracy.", _inspect
     ),
     "audit": LazyCommand("Run every analysis on a model and write the report.", _audit),
+    "plan": LazyCommand(
+        "Say what an analysis or audit will take: passes, time, file; nothing is saved.", _plan
+    ),
     "linearity": LazyCommand(
         "Local linearity: how far the loss deviates from its tangent within ε (γ).", _linearity
     ),

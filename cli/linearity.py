@@ -10,6 +10,7 @@ import typer
 
 from .linearity_series import places, require_series, run_one, run_series
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
+from .shell.planning import refuse_in_plan
 from .shell.session import command_context, epsilons
 from .shell.values import either
 
@@ -110,6 +111,7 @@ def linearity(
     if plot is not None:
         require_picture(plot)
     if also or along:
+        refuse_in_plan("--also and --along")
         run_series(options, runs, places(options, also or (), along=along), plot)
         return
     with command_context(options) as context:

@@ -283,7 +283,7 @@ def certificates(context: CommandContext, runs: Sequence[SmoothingSettings]) -> 
     batch = values.batch_size(options.batch_size)
     for settings in runs:
         session = in_precision(context.session, settings)
-        if not options.quiet:
+        if not options.quiet:  # a pilot has its own
             note(options, forecast(session, settings, batch_size=batch).sentence())
         paths.append(analyse(session, settings, batch_size=batch))
     return paths
@@ -301,6 +301,7 @@ def write_table(context: CommandContext, path: str, tsv: Path | None) -> None:
     from robcert.certify.exports import cohen_lines
     from robcert.certify.whole_file import write_whole
 
+    context.end_pilot()
     if tsv is not None:
         lines = cohen_lines(context.session.store, path)
         write_whole(tsv, "".join(f"{line}\n" for line in lines).encode())

@@ -13,6 +13,7 @@ from .property_check import PropertyOptions, answer_property, require_no_answers
 from .shell import checks, values
 from .shell.check_files import on_contradiction, require_check_files, write_check_files
 from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
+from .shell.planning import refuse_in_plan
 from .shell.run import report_groups
 from .shell.session import command_context, note, typed_epsilons
 
@@ -123,6 +124,7 @@ def verify(
     from robcert.certify.gates import of_verification
 
     if property_file is not None:
+        refuse_in_plan("--property")
         asked = PropertyOptions(property_file, answers, budget, method, arithmetic)
         answer_property(invocation, options, asked)
         return
@@ -182,6 +184,7 @@ def _verified(
     with command_context(options) as context:
         plan = proof_plan(context, settings, save_proof)
         path = analyse(context.session, settings)
+        context.end_pilot()
         save_proofs(context, plan, path)
         with on_contradiction(context, "verify", gates):
             reading = report_groups(context, "verify", "verify", (path,))

@@ -31,8 +31,14 @@ def reference() -> str:
     return "\n".join(parts)
 
 
+PLAN = "robcert plan"
+"""Its commands have the options of the commands that they plan."""
+
+
 def _commands(command: Any, name: str) -> list[tuple[str, Any]]:
     found = [(name, command)]
+    if name == PLAN:
+        return found
     for part, child in getattr(command, "commands", {}).items():
         found += _commands(child, f"{name} {part}")
     return found

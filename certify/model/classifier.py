@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from robcert.certify.errors import TwinUnavailableError
 from robcert.certify.numerics import SameRows
+from robcert.certify.passes import count, is_counting
 from robcert.certify.time_budget import require_time
 
 from .grid import InputGrid
@@ -311,6 +312,7 @@ class Classifier:
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` as the shipped model gives them; no gradient."""
         require_time()
+        count(forward=len(x))
         return self.runtime.logits(x)
 
     @contextmanager
@@ -330,7 +332,8 @@ class Classifier:
         operator do. The scores are the same.
         """
         reopened = self.runtime.reopened
-        return self.runtime.logits if reopened is None else reopened()
+        logits = self.runtime.logits if reopened is None else reopened()
+        return _counted(logits) if is_counting() else logits
 
     def twin_logits(self, x: Tensor, *, straight_through: bool = True) -> Tensor:
         """Logits ``(b, k)`` of ``x (b, c, h, w)`` with a gradient with respect to ``x``.
@@ -349,7 +352,11 @@ class Classifier:
         if self.twin is None:
             raise TwinUnavailableError(_no_twin(self.info))
         require_time()
-        return self.twin(x, straight_through=straight_through)
+        found = self.twin(x, straight_through=straight_through)
+        count(forward=len(x))
+        if is_counting() and found.requires_grad:
+            found.register_hook(lambda _: count(backward=len(x)))  # type: ignore[no-untyped-call]
+        return found
 
 
 @contextmanager
@@ -361,6 +368,16 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _counted(function: Logits) -> Logits:
+    """``function``, which counts its passes."""
+
+    def logits(x: Tensor) -> Tensor:
+        count(forward=len(x))
+        return function(x)
+
+    return logits
 
 
 def rounds_by_itself(nodes: Iterable[StraightThroughNode]) -> bool:

@@ -1,13 +1,13 @@
 """The smoothed classifier: certificates, predictions, and attacks on it."""
 
-from .analysis import analyse, in_precision
+from .analysis import analyse
 from .attack import SmoothingAttackSettings, SmoothingAttackSummary
 from .attack import analyse as analyse_attack
 from .attack import summarise as summarise_attack
 from .certificate import standard_radius
 from .figures import charts
 from .forecast import forecast
-from .precision import Precision
+from .precision import Precision, in_precision
 from .prediction import PredictionSettings, PredictionSummary
 from .prediction import analyse as analyse_prediction
 from .prediction import summarise as summarise_prediction

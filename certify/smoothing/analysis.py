@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ from robcert.certify.failures import outcomes, require_progress
 from robcert.certify.numerics import classes_of
 from robcert.certify.session import Steps
 
-from .precision import Precision, computed_in, require_same_function
+from .forecast import forecast
+from .precision import Precision, in_precision, require_same_function
 from .procedures import ESTIMATION, Outcome, certification, label_certification
 from .sampler import Finished, ImageTask, Sampler
 from .schema import SMOOTHING
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from robcert.certify.session import Columns, Session
+    from robcert.certify.session import Columns, Pilot, Session
     from robcert.certify.store import AnalysisGroup
     from robcert.certify.workers import Part, Rows
 
     from .procedures import Procedure
 
-__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "in_precision", "summarise"]
+__all__ = ["Mode", "SmoothingSettings", "SmoothingSummary", "analyse", "summarise"]
 
 IMAGES_AHEAD = 64
 """Images that are read together."""
@@ -63,6 +63,9 @@ def analyse(session: Session, settings: SmoothingSettings, *, batch_size: int | 
     """
     session = in_precision(session, settings)
     group = _table(session, settings)
+    if session.pilot is not None:
+        _foresee(session, session.pilot, settings, batch_size)
+        return group.path
 
     def sampler() -> Sampler:
         return Sampler(
@@ -107,16 +110,19 @@ def _table(session: Session, settings: SmoothingSettings) -> AnalysisGroup:
     return group
 
 
-def in_precision(session: Session, settings: SmoothingSettings) -> Session:
-    """``session`` with its model in the precision of ``settings``."""
-    classifier = computed_in(
-        session.classifier,
-        settings.precision,
-        session.images,
-        sigma=settings.sigma,
-        seed=session.seed,
+def _foresee(
+    session: Session, pilot: Pilot, settings: SmoothingSettings, batch_size: int | None
+) -> None:
+    """Tell ``pilot`` the forecast: some images need a hundred times the draws of others."""
+    found = forecast(session, settings, batch_size=batch_size)
+    seconds = found.mean_samples / found.samples_per_second
+    pilot.foresee(
+        "smoothing",
+        seconds=seconds,
+        processor=seconds * found.busy,
+        forward=found.mean_samples,
+        spread=found.standard_error / found.mean_samples,
     )
-    return session if classifier is session.classifier else replace(session, classifier=classifier)
 
 
 def run(
@@ -153,7 +159,7 @@ def run(
         return _parts(session, some, sampler(), procedure_of, rows_of)
 
     session.progress("smoothing", done, total)
-    if session.processes:
+    if session.processes or session.pilot is not None:
         session.in_steps(missing, Steps("smoothing", compute, write, first=1))
     else:  # one queue: images that need few draws share batches with those that need many
         for part in compute(missing):

@@ -17,7 +17,10 @@ from robcert.certify.numerics import generator
 if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier, Logits
+    from robcert.certify.session import Session
     from robcert.certify.store import AnalysisGroup
+
+    from .settings import SmoothingSettings
 
 CALIBRATION = "smoothing/calibration"
 CALIBRATION_IMAGES = 64
@@ -66,6 +69,18 @@ def computed_in(
         logits = _in_int8(classifier, _noisy(images, sigma=sigma, seed=seed))
     runtime = replace(classifier.runtime, logits=logits, reopened=None, precision=precision)
     return replace(classifier, runtime=runtime, twin=None)
+
+
+def in_precision(session: Session, settings: SmoothingSettings) -> Session:
+    """``session`` with its model in the precision of ``settings``."""
+    classifier = computed_in(
+        session.classifier,
+        settings.precision,
+        session.images,
+        sigma=settings.sigma,
+        seed=session.seed,
+    )
+    return session if classifier is session.classifier else replace(session, classifier=classifier)
 
 
 def require_same_function(

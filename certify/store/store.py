@@ -25,7 +25,7 @@ from .layout import (
     write_attributes,
 )
 from .result_file import ResultFile
-from .schema import CLASSES
+from .schema import CLASSES, COMPUTED
 from .soundness import contradicts_itself
 
 if TYPE_CHECKING:
@@ -146,6 +146,28 @@ class ResultStore(ResultFile):
             self.fold_images()
         finally:
             self.file.close()
+
+    def bytes_for(self, images: int) -> int:
+        """Expected size of the file with ``images`` images in all of its tables."""
+        self.fold_images()
+        here = len(self.indices)
+        each = 2 * 8 + sum(
+            self._row_bytes(path) for _, _, path in self._tables() if self._of_images(path)
+        )
+        return round(max(0.0, self.file.size - here * each) + images * each)
+
+    def _of_images(self, path: str) -> bool:
+        return str(self.file.hdf5[path].attrs["axis"]) == "image"
+
+    def _row_bytes(self, path: str) -> float:
+        """Bytes on the disk of a row of the table at ``path``; chunks exist for computed rows."""
+        place, group = self.file.hdf5[path], self.at(path)
+        done = max(1, int(group.computed().sum()))
+        columns = [place[name] for name in (*group.columns, COMPUTED.name, CHECKSUM)]
+        return sum(
+            data.id.get_storage_size() / (done if data.chunks else max(1, len(data)))
+            for data in columns
+        )
 
     @property
     def header(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import typer
 from robcert.certify.core import Norm
 
 from . import names, values
+from .planning import plannable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -295,14 +296,15 @@ CheckedGroup = (*EveryGroup, CheckFileOptions)
 
 def analysis_options(
     *groups: type[Any],
-) -> Callable[[Callable[..., R]], Callable[..., R]]:
+) -> Callable[[Callable[..., R]], Callable[..., R | None]]:
     """Decorator: the parameter ``options`` of a command becomes the shared options of ``groups``.
 
     The command receives one AnalysisOptions.
     """
 
-    def decorated(command: Callable[..., R]) -> Callable[..., R]:
-        return _expand(command, AnalysisOptions, groups)
+    def decorated(command: Callable[..., R]) -> Callable[..., R | None]:
+        planned = plannable(command, profiled=ProfileOptions in groups)
+        return _expand(planned, AnalysisOptions, groups)
 
     return decorated
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robcert.certify.visible import visible_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
@@ -23,6 +26,50 @@ PLAIN_SECONDS = 30.0
 """Seconds between lines where stderr is a file or a pipe."""
 PARTS = "parts of the audit"
 """Name of the bar of all parts."""
+
+
+MOST_WRONG = 5.0
+"""By this factor at most, finished parts correct the expected times of the others."""
+
+
+@dataclass(slots=True)
+class Overall:
+    """The time left of an audit.
+
+    Attributes:
+        expected: seconds by part.
+        began: ``time.monotonic()`` at the start of each part that has started, in order.
+    """
+
+    expected: dict[str, float]
+    began: dict[str, float]
+
+    def start(self, part: str) -> None:
+        """Record that ``part`` starts now."""
+        self.began.setdefault(part, time.monotonic())
+
+    def left(self) -> float:
+        """Seconds until the end, corrected by how long the finished parts took."""
+        starts, now = list(self.began.values()), time.monotonic()
+        finished = sum(self.expected.get(part, 0.0) for part in list(self.began)[:-1])
+        took = starts[-1] - starts[0] if starts else 0.0
+        wrong = min(max(took / finished, 1 / MOST_WRONG), MOST_WRONG) if finished else 1.0
+        coming = sum(s for part, s in self.expected.items() if part not in self.began)
+        if not starts:
+            return coming
+        current = self.expected.get(list(self.began)[-1], 0.0)
+        return wrong * coming + max(0.0, wrong * current - (now - starts[-1]))
+
+
+def span(seconds: float) -> str:
+    """A time left, in seconds, minutes or hours.
+
+    >>> span(42.3), span(600), span(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class TerminalProgress:
@@ -43,11 +90,19 @@ class TerminalProgress:
         self._stage: Stage | None = None
         self._announced = True
         self._state = ""
+        self._overall: Overall | None = None
         self._ended = threading.Event()
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Tell the time left of the whole audit from now on: ``seconds`` by part, if known."""
+        if seconds and all(map(math.isfinite, seconds.values())):
+            self._overall = Overall(dict(seconds), {})
 
     def start_stage(self, stage: Stage) -> None:
         """Show that a part of an audit starts."""
         self._stage, self._announced, self._state = stage, False, ""
+        if self._overall is not None:
+            self._overall.start(stage.name)
         self._begun.clear()  # tasks of the same name are others in each part
         if self._bars is not None:
             self._show_stage()
@@ -86,7 +141,14 @@ class TerminalProgress:
             return ""
         coming = ", ".join(self._stage.coming)
         then = f"; then {coming}" if coming else "; the last one"
-        return f"{self._stage.name}: part {self._stage.place} of {self._stage.total}{then}"
+        left = self._left_in_all("; ")
+        return f"{self._stage.name}: part {self._stage.place} of {self._stage.total}{then}{left}"
+
+    def _left_in_all(self, before: str) -> str:
+        """The time left of the whole audit, where it is known and parts are left."""
+        if self._overall is None or self._stage is None:
+            return ""
+        return f"{before}about {span(self._overall.left())} left in all"
 
     def _write_now_and_then(self) -> None:
         """Write a line every half minute until the end; in a thread of its own."""
@@ -96,7 +158,8 @@ class TerminalProgress:
             so_far = f"{time.monotonic() - self._started:.0f} s so far"
             with contextlib.suppress(OSError, ValueError):  # stderr is closed
                 self._write(announced)
-                self._write(f"{stage}{self._state or 'working'}; {so_far}")
+                in_all = self._left_in_all("; ")
+                self._write(f"{stage}{self._state or 'working'}; {so_far}{in_all}")
 
     def _write(self, line: str) -> None:
         if line:

@@ -58,6 +58,7 @@ def report_parts(
     """
     from robcert.certify.auditing import analysis_named, labelled
 
+    context.end_pilot()
     store = context.session.store
     summary: dict[str, Any] = {}
     shown: list[Table] = []

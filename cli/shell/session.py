@@ -12,13 +12,14 @@ from robcert.certify.visible import visible_line
 from . import values
 from .echo import echo
 from .invocation import configured, remember_saved
+from .planning import PilotEndedError, current_pilots
 from .progress import TerminalProgress
 from .render import print_warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from robcert.certify.auditing import SessionContext, SessionRequest
+    from robcert.certify.auditing import SessionContext, SessionRequest, Stage
     from robcert.certify.importer import RunLimits
     from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
@@ -43,6 +44,22 @@ class CommandContext:
     def warnings(self) -> list[str]:
         """Warnings that were printed; part of `--json`."""
         return self.session_context.warnings
+
+    def start_stage(self, stage: Stage) -> None:
+        """Show, or tell the pilot, that a part of an audit starts."""
+        if self.session.pilot is None:
+            self.progress.start_stage(stage)
+        else:
+            self.session.pilot.part = stage.name
+
+    def end_pilot(self) -> None:
+        """End the command here if it runs as a pilot: what follows is output.
+
+        Raises:
+            PilotEndedError: it does.
+        """
+        if self.session.pilot is not None:
+            raise PilotEndedError
 
     def warn(self, line: str) -> None:
         """Print the warning ``line`` now and keep it for the result."""
@@ -134,6 +151,10 @@ def command_context(options: AnalysisOptions) -> Iterator[CommandContext]:
     """
     from robcert.certify.auditing import open_session
 
+    if (pilots := current_pilots()) is not None:
+        with pilots.context(options) as context:
+            yield context
+        return
     request = request_of(options)
     tell_configured(options)
     with (
@@ -143,12 +164,12 @@ def command_context(options: AnalysisOptions) -> Iterator[CommandContext]:
             progress=progress,
             on_note=lambda line: note(options, line),
             on_warning=print_warning,
-        ) as context,
+        ) as opened,
     ):
         try:
-            yield CommandContext(context, options, progress)
+            yield CommandContext(opened, options, progress)
         finally:
-            remember_saved(context.session.store.has_rows)
+            remember_saved(opened.session.store.has_rows)
 
 
 def preprocessing(options: AnalysisOptions) -> PreprocessOptions:

@@ -10,7 +10,7 @@ import pytest
 
 from robcert.certify.auditing.analysis import Stage
 from robcert.cli.shell import progress
-from robcert.cli.shell.progress import TerminalProgress
+from robcert.cli.shell.progress import Overall, TerminalProgress
 
 FIRST = Stage("attack", 1, ("bounds", "masking"))
 LAST = Stage("masking", 3, ())
@@ -104,3 +104,38 @@ def test_a_terminal_shows_the_parts_above_the_tasks_and_no_part_after_the_last(
         ]
         shown.end_stages()
         assert not bars.tasks
+
+
+def test_an_audit_with_a_forecast_tells_the_time_left_of_all_parts(log: io.StringIO) -> None:
+    with redirect_stderr(log), TerminalProgress() as shown:
+        shown.expect({"attack": 600.0, "bounds": 1200.0, "masking": 1800.0})
+        shown.start_stage(FIRST)
+        shown("pgd", 1, 10)
+        shown("pgd", 2, 10)
+        assert waited(log, "then bounds, masking; about 60 min left in all\n")
+        assert waited(log, " s so far; about 60 min left in all\n")
+
+
+@pytest.mark.parametrize("unknown", [{}, {"attack": 1.0, "bounds": float("inf")}])
+def test_an_unknown_time_is_not_told(log: io.StringIO, unknown: dict[str, float]) -> None:
+    with redirect_stderr(log), TerminalProgress() as shown:
+        shown.expect(unknown)
+        shown.start_stage(FIRST)
+        assert waited(log, "attack, working; ")
+    assert "in all" not in log.getvalue()
+
+
+def test_finished_parts_correct_the_expected_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    overall = Overall({"attack": 10.0, "bounds": 20.0, "masking": 30.0}, {})
+    assert overall.left() == 60.0
+    overall.start("attack")
+    now += 20.0  # twice as long as expected
+    overall.start("bounds")
+    assert overall.left() == 2 * (20.0 + 30.0)
+    now += 15.0
+    assert overall.left() == 2 * (20.0 + 30.0) - 15.0
+    overall.start("masking")
+    now += 1000.0
+    assert overall.left() == 0.0

@@ -1,0 +1,104 @@
+"""`robcert plan`: what an analysis or audit will take, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .commands import COMMANDS
+from .shell import values
+from .shell.command_group import LazyCommand, LazyGroup
+from .shell.planning import Wish, planned_next
+
+if TYPE_CHECKING:
+    # Typer's own copy of click; importing click would add a dependency.
+    from typer._click import Command
+
+PLANNED = (
+    *("audit", "attack", "linearity", "bounds", "verify", "smoothing", "masking-check"),
+    *("corruption", "surface", "taylor"),
+)
+"""Commands that compute rows of images."""
+
+BUDGET, WITHIN = "--budget", "--within"
+"""The option of a plan; `verify` has another one of the first name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCommand(LazyCommand):
+    """A command whose plan is printed in place of running it; its options are its own."""
+
+    def build(self, name: str) -> Command:
+        """The command under ``name``."""
+        return _planned(LazyCommand.build(self, name), name)
+
+
+ENTRIES = {name: PlannedCommand(COMMANDS[name].doc, COMMANDS[name].load) for name in PLANNED}
+
+
+class PlannedCommands(LazyGroup):
+    """The commands that can be planned."""
+
+    entries = ENTRIES
+
+
+plan = typer.Typer(cls=PlannedCommands, add_completion=False, rich_markup_mode=None)
+
+
+@plan.callback()
+def of_command() -> None:
+    """Say what an analysis or audit will take: passes, time, file; nothing is saved.
+
+    Takes all options of the command. A pilot runs it on a few images for some seconds with each
+    profile. Prints estimated numbers: the time has a range, and other programs on the machine
+    change it. --budget says which profile and how many images fit into a time (for verify, whose
+    --budget is the time per image: --within).
+
+    Example: robcert plan audit --model model.onnx --data images.npz --budget 2h
+
+    Example: robcert plan verify --model model.onnx --eps 2/255 --budget 10s --within 1h
+    """
+
+
+def _planned(command: Any, words: str) -> Command:
+    """``command``, or each command of a group, as its plan; ``words`` name it."""
+    for name, child in getattr(command, "commands", {}).items():
+        _planned(child, f"{words} {name}")
+    if not hasattr(command, "commands"):
+        taken = {spelling for option in command.params for spelling in option.opts}
+        names = [WITHIN] if BUDGET in taken else [BUDGET, WITHIN]
+        command.params.append(_option(names))
+        command.callback = _as_plan(command.callback, words, names[0])
+    found: Command = command
+    return found
+
+
+def _option(names: list[str]) -> Any:
+    """The option with these names, which Typer makes of the parameter of a function."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    default = typer.Option(
+        None,
+        *names,
+        help="Time that is available, such as 90s, 10m or 2h: which profile and how many images "
+        "fit into it.",
+    )
+
+    @alone.command()
+    def only(available: str | None = default) -> None:
+        """Nothing."""
+
+    return typer.main.get_command(alone).params[0]
+
+
+def _as_plan(command: Callable[..., object], words: str, option: str) -> Callable[..., object]:
+    """The function of a command, which prints its plan."""
+
+    def planned(*, available: str | None = None, **typed: Any) -> object:
+        seconds = values.positive_seconds(available, option, 0.0) or None
+        with planned_next(Wish(words, seconds)):
+            return command(**typed)
+
+    return planned
