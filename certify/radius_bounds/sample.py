@@ -116,7 +116,8 @@ def _fill(
         tell()
 
     tell()
-    if not session.in_steps(missing, Steps("sampling L and omega", compute, write)):
+    steps = Steps("sampling L and omega", compute, write, images=lambda some: images[some])
+    if not session.in_steps(missing, steps):
         return False
     reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}
     sample.finish(np.setdiff1d(rows, list(failed)), **({"failed": reasons} if failed else {}))
