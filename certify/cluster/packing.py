@@ -92,8 +92,11 @@ def _graph_module(module: fx.GraphModule) -> Reduced:
     """Its nodes as they are; torch would trace the code again, through robcert's operators."""
     numbers = {node: number for number, node in enumerate(module.graph.nodes)}
 
+    def number(node: fx.Node) -> Any:
+        return unpacking.NodeNumber(numbers[node])
+
     def numbered(value: Any) -> Any:
-        return fx.node.map_arg(value, lambda node: unpacking.NodeNumber(numbers[node]))
+        return fx.node.map_arg(value, number)
 
     nodes = [
         (node.name, node.op, node.target, numbered(node.args), numbered(node.kwargs))

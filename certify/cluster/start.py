@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from .crew import RayCrew
     from .request import RayRequest
+
+ANSWER_SECONDS = 10.0
+"""Seconds within which the head of a cluster must accept a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ def _connected(request: RayRequest, workers: int) -> Iterator[Any]:
         cpus = math.ceil(workers * request.needs["CPU"])
         how = {"num_cpus": max(available_cores(), cpus), "include_dashboard": False}
         os.environ.setdefault("RAY_worker_niceness", "0")  # as other processes of the command
+    require_answer(request)
     logging.getLogger("ray").setLevel(logging.ERROR)
     _keep_from_stdout()
     try:
@@ -141,6 +146,19 @@ def _connected(request: RayRequest, workers: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def require_answer(request: RayRequest) -> None:
+    """Raise a WorkerError where nothing answers at HOST:PORT; Ray would try for minutes."""
+    host, _, port = request.address.rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        message = f"nothing answers at the Ray address {request.address}: {error}"
+        hint = "pass HOST:PORT of the cluster's head (often port 6379), or auto on a node"
+        raise WorkerError(message, hint=hint) from None
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def test_rows_outlive_a_node_that_is_killed_in_the_middle(nodes: Nodes, tmp_path
     alone = computed(tmp_path, "attack", "one.h5", workers=1, limit=IMAGES)
     lost = nodes.add()
     nodes.cluster.wait_for_nodes()
-    killed = []
+    killed: list[int] = []
 
     def progress(task: str, done: int, total: int) -> None:
         if task == "attack" and 0 < done < total // 2 and not killed:
@@ -121,7 +121,9 @@ def test_rows_outlive_workers_that_are_killed_in_the_middle(nodes: Nodes, tmp_pa
 def test_a_run_whose_driver_is_killed_resumes(nodes: Nodes, tmp_path: Path) -> None:
     alone = computed(tmp_path, "attack", "one.h5", workers=1, limit=IMAGES)
     images = pictures(tmp_path)
-    np.savez(tmp_path / "images.npz", images=images.pixels(np.arange(80)), labels=images.labels)
+    assert images.labels is not None
+    pixels = images.pixels(np.arange(len(images))).numpy()
+    np.savez(tmp_path / "images.npz", images=pixels, labels=images.labels)
     out = tmp_path / "ray.h5"
     line = ("attack", "--suite", "quick", "--limit", str(IMAGES), "--batch-size", "2", "--quiet")
     command = [sys.executable, "-m", "robcert.cli.main", *line, "--save-images"]
@@ -163,17 +165,11 @@ def test_a_node_that_computes_other_bits_is_one_line(
         computed(tmp_path, "corruption", "ray.h5", ray=nodes.address)
 
 
-def test_what_no_node_has_and_a_cluster_that_is_not_there_are_one_line(
-    nodes: Nodes, tmp_path: Path
-) -> None:
+def test_a_resource_that_no_node_has_is_one_line(nodes: Nodes, tmp_path: Path) -> None:
     images = pictures(tmp_path)
     options: dict[str, Any] = {"limit": 4, "out": tmp_path / "r.h5", "ray": nodes.address}
     with pytest.raises(WorkerError, match="no node of the Ray cluster has CPU=1, fast=1"):
         api.taylor(network(tmp_path), images, **options, ray_resources={"fast": 1})
-    options["ray"] = "127.0.0.1:1"
-    with pytest.raises(WorkerError, match="cannot reach the Ray cluster") as caught:
-        api.taylor(network(tmp_path), images, **options)
-    assert "\n" not in str(caught.value)
 
 
 def actors() -> list[int]:

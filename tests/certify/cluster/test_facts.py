@@ -56,7 +56,8 @@ def test_the_bits_of_a_model_are_those_of_its_scores_and_gradients(tmp_path: Pat
     scores = classifier.runtime.logits
     last = replace(classifier, runtime=Runtime(lambda x: scores(x) * (1 + 2**-23)))
     assert bits_of(last, images, AT) != here
-    slopes = replace(
-        classifier, twin=replace(classifier.twin, logits=lambda x: scores(x) + x.sum())
-    )
+    twin = classifier.twin
+    assert twin is not None
+    other = replace(twin, logits=lambda x: twin.logits(x) * (1 + 2**-23))
+    slopes = replace(classifier, twin=other)
     assert bits_of(slopes, images, AT) != here

@@ -15,9 +15,9 @@ from torch import fx, nn
 from robcert.certify import api
 from robcert.certify.auditing import SessionRequest, open_session
 
-pytest.importorskip("ray", reason="tasks travel by Ray")
+ray = pytest.importorskip("ray", reason="tasks travel by Ray")
 
-from robcert.certify.cluster import packing, unpacking
+from robcert.certify.cluster import packing, unpacking  # noqa: E402 - they import Ray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Network(nn.Module):
-    """A network with constants, keyword arguments and a buffer."""
+    """A network with constants, keyword arguments and a parameter of its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 3)
-        self.register_buffer("shift", torch.arange(3.0))
+        self.shift = nn.Parameter(torch.arange(3.0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.cat([self.linear(x), self.linear(x)[:, :2]], dim=1)
@@ -48,8 +48,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, bytes]]:
         values[len(values)] = pickle.dumps(value)
         return len(values) - 1
 
-    monkeypatch.setattr(packing.ray, "put", put)
-    monkeypatch.setattr(unpacking.ray, "get", lambda number: pickle.loads(values[number]))  # noqa: S301
+    monkeypatch.setattr(ray, "put", put)
+    monkeypatch.setattr(ray, "get", lambda number: pickle.loads(values[number]))  # noqa: S301
     yield values
     unpacking._here.references.clear()
     unpacking._here.parts.clear()
@@ -114,7 +114,7 @@ def test_a_session_computes_the_same_bits_without_file_and_images(tmp_path: Path
         at = np.array([3, 1])
         expected = work(at)
     pixels = (images.source.read(np.arange(4)) * 255).round().astype(np.uint8)
-    number = packing.ray.put(pixels)
+    number = ray.put(pixels)
     unpacking.hold([(number, np.arange(4))])
     found = copied(at)
     assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]

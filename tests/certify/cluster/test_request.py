@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,8 @@ from every_analysis import network, pictures
 
 from robcert.certify import api
 from robcert.certify.cluster import RayRequest, Subject, opened_crew, request
-from robcert.certify.cluster.start import rooms_of
-from robcert.certify.errors import InvalidParameterError
+from robcert.certify.cluster.start import require_answer, rooms_of
+from robcert.certify.errors import InvalidParameterError, WorkerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +106,13 @@ def test_room_is_counted_on_living_nodes_by_the_scarcest_resource() -> None:
     assert rooms_of(nodes, RayRequest.of("auto", {})) == {"a": 8, "b": 3}
     assert rooms_of(nodes, RayRequest.of("auto", {"gpu": 1})) == {"a": 2, "b": 0}
     assert rooms_of(nodes, RayRequest.of("auto", {"cpu": 2, "gpu": 0.5})) == {"a": 4, "b": 0}
+
+
+def test_an_address_where_nothing_answers_is_one_line_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        require_answer(RayRequest.of(f"127.0.0.1:{port}", {}))
+    with pytest.raises(WorkerError, match=f"nothing answers at the Ray address 127.0.0.1:{port}"):
+        require_answer(RayRequest.of(f"127.0.0.1:{port}", {}))
+    for left_to_ray in ("local", "auto"):
+        require_answer(RayRequest.of(left_to_ray, {}))
