@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from robcert.certify.auditing import SessionRequest
+from robcert.certify.cluster import RayRequest
 from robcert.certify.data import ImageSet
 from robcert.certify.importer import RunLimits, torch_device
 from robcert.certify.model import Classifier, PreprocessOptions, module_classifier
@@ -44,7 +45,10 @@ class Options(TypedDict, total=False):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; default all cores.
         workers: processes of one thread each that compute the images, a number or ``auto``; changes
-            speed only. Default none.
+            speed only. Default none. With ``ray`` their largest number.
+        ray: Ray cluster whose nodes compute the images: ``local``, ``auto`` or ``HOST:PORT``;
+            changes speed only. Needs ``robcert[cluster]``.
+        ray_resources: what a worker requests of its node, such as ``{"gpu": 1}``; default one CPU.
         batch_size: images per step; changes speed only.
         out: results file; default ``robcert-results/<model>-<sha8>.h5``.
         overwrite: replace an existing results file.
@@ -73,6 +77,8 @@ class Options(TypedDict, total=False):
     device: str
     threads: int
     workers: int | Literal["auto"]
+    ray: str
+    ray_resources: Mapping[str, float]
     batch_size: int
     out: str | Path
     overwrite: bool
@@ -110,6 +116,7 @@ def request_of(
         device=options.get("device", "auto"),
         threads=_whole(options, "threads"),
         workers=_workers(options),
+        ray=_ray(options),
         batch_size=_whole(options, "batch_size"),
         out=None if out is None else Path(out),
         overwrite=options.get("overwrite", False),
@@ -138,6 +145,18 @@ def run_limits(options: Options) -> RunLimits:
 def _workers(options: Options) -> int | Literal["auto"] | None:
     """The number of worker processes, or ``auto``; None if the option is absent or None."""
     return "auto" if options.get("workers") == "auto" else _whole(options, "workers")
+
+
+def _ray(options: Options) -> RayRequest | None:
+    """The Ray cluster; None if the option is absent or None."""
+    address, resources = options.get("ray"), options.get("ray_resources")
+    if address is None:
+        if resources:
+            message = "ray_resources without ray has no effect"
+            raise InvalidParameterError(message, hint="pass ray='local', for instance")
+        return None
+    named = {name: _number(f"ray_resources[{name!r}]", n) for name, n in (resources or {}).items()}
+    return RayRequest.of(address, named)
 
 
 def _whole(options: Mapping[str, Any], name: str) -> int | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier
     from robcert.certify.store import AnalysisGroup, ResultStore
-    from robcert.certify.workers import Part, Rows, Work
+    from robcert.certify.workers import Crew, Part, Rows, Work
 
 BATCH_SECONDS = 15.0
 """Seconds that a batch should take at most: its rows are written when all of them are done. A batch
@@ -57,6 +57,7 @@ class Session:
             batch that runs then is abandoned after :data:`BATCH_SECONDS`.
         processes: worker processes that compute rows, each with one thread; 0 for none: this
             process computes them. Affects speed only.
+        crew: the machines on which these processes are; None for forks of this one.
         pilot: measures the work on some rows in place of doing all of it; None for a run.
     """
 
@@ -69,6 +70,7 @@ class Session:
     progress: Progress = field(default=silent)
     deadline: float | None = None
     processes: int = 0
+    crew: Crew | None = None
     pilot: Pilot | None = None
 
     def __post_init__(self) -> None:
@@ -205,8 +207,12 @@ class Session:
 
         with abandoned_after(self._end + BATCH_SECONDS):
             steps.before()
-            self.classifier.many_calls()  # opened here once rather than in each worker
-        with WorkerPool(steps.compute, self.processes, steps.task, self.begin_worker) as pool:
+            if self.crew is None:
+                self.classifier.many_calls()  # opened here once rather than in each worker
+        crew, work = self.crew, steps.compute
+        transport = None if crew is None else crew.transport(work, steps.images)
+        begin = self.begin_worker
+        with WorkerPool(work, self.processes, steps.task, begin, transport) as pool:
             end = self._end + BATCH_SECONDS
             for part in pool.run(rows, size, finished=sizes.adapt, end=end):
                 steps.write(*part)
@@ -234,6 +240,7 @@ class Steps:
         first: rows of the first step, and least of a worker; None for the usual ones.
         before: called once before workers are started.
         whole: whether what follows needs every row, and their number is not that of the images.
+        images: positions in the data set of the images that rows are about.
     """
 
     task: str
@@ -241,6 +248,7 @@ class Steps:
     write: Callable[[Rows, Any], None]
     first: int | None = None
     before: Callable[[], object] = lambda: None
+    images: Callable[[Rows], Rows] = lambda rows: rows
     whole: bool = False
 
 

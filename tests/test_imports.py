@@ -93,7 +93,8 @@ def declared() -> dict[str, str]:
     """Every declared distribution and its version range, without those of tools."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    entries = project["dependencies"] + extras["distributed"] + extras["parquet"]
+    optional = (entry for name in ("cluster", "distributed", "parquet") for entry in extras[name])
+    entries = (*project["dependencies"], *optional)
     split = (re.match(r"([\w.-]+)\s*([^;]*)", entry) for entry in entries)
     return {match[1].lower(): match[2].strip() for match in split if match}
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from robcert.certify.attacks import require_same_task
+from robcert.certify.cluster import RayRequest, require_ray
 from robcert.certify.core import Norm, Progress, silent
 from robcert.certify.data import ImageSet, Shard, bundled_sets, load_images, select
 from robcert.certify.errors import (
@@ -40,7 +41,7 @@ from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
 from .doubts import input_doubts
-from .worker_choice import Workers, processes_of, require_workers
+from .worker_choice import Workers, opened_workers, require_workers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,9 @@ class SessionRequest:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         threads: CPU threads; None for all cores.
         workers: processes of one thread each that compute rows, or ``auto`` for as many as there
-            are cores where a trial shows that they are faster than threads; None for threads.
+            are cores where a trial shows that they are faster than threads; None for threads. With
+            ``ray`` their largest number on all nodes; None for as many as there is room for.
+        ray: the Ray cluster on whose nodes the workers are; None for this machine alone.
         batch_size: images per step; None for the default. Changes speed only.
         out: results file; None for ``<model>-<sha8>.h5`` in ``folder``.
         folder: folder of the results file where ``out`` names none.
@@ -106,6 +109,7 @@ class SessionRequest:
     device: str = "auto"
     threads: int | None = None
     workers: Workers | None = None
+    ray: RayRequest | None = None
     batch_size: int | None = None
     out: Path | None = None
     folder: Path = RESULTS_FOLDER
@@ -127,6 +131,8 @@ class SessionRequest:
                 require_at_least(name, value, 1)
         if self.workers is not None:
             require_workers(self.workers)
+        if self.ray is not None:
+            require_ray()
 
     @property
     def load_options(self) -> LoadOptions:
@@ -222,11 +228,13 @@ def open_session(
         doubts = input_doubts(classifier, images, checked.accuracy)
         doubts += () if order.decided else (order.line,)
         path = request.out or default_results(classifier, request.shard, request.folder)
-        with ResultStore.open(
-            path, model=classifier.info, data=images.info, overwrite=request.overwrite
-        ) as store:
-            batch = request.batch_size or DEFAULT_BATCH
-            processes = processes_of(request.workers, classifier, images, on_note)
+        batch = request.batch_size or DEFAULT_BATCH
+        with (
+            ResultStore.open(
+                path, model=classifier.info, data=images.info, overwrite=request.overwrite
+            ) as store,
+            opened_workers(request, classifier, images, indices, on_note) as (processes, crew),
+        ):
             session = Session(
                 classifier,
                 images,
@@ -237,6 +245,7 @@ def open_session(
                 progress,
                 deadline,
                 processes,
+                crew,
             )
             context = SessionContext(session, request, on_warning)
             for line in (*images.notes, *classifier.info.notes):

@@ -7,6 +7,7 @@ time with; processes take memory each. The trial times both, in turn, on the sam
 
 from __future__ import annotations
 
+import contextlib
 import time
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from robcert.certify.cluster import Subject, opened_crew
 from robcert.certify.errors import InvalidParameterError, WorkerError, require_at_least
 from robcert.certify.failures import FAILURES
 from robcert.certify.workers import WorkerPool, why_unavailable
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
     from robcert.certify.data import ImageSet
     from robcert.certify.model import Classifier
-    from robcert.certify.workers import Part, Rows
+    from robcert.certify.workers import Crew, Part, Rows
+
+    from .open import SessionRequest
 
 Workers = int | Literal["auto"]
 """Number of worker processes, or ``auto`` for the result of a trial."""
@@ -43,6 +47,31 @@ def require_workers(workers: Workers) -> None:
     """Raise an InvalidParameterError unless ``workers`` is a number from 1, or ``auto``."""
     if workers != "auto":
         require_at_least("workers", workers, 1)
+
+
+@contextlib.contextmanager
+def opened_workers(
+    request: SessionRequest,
+    classifier: Classifier,
+    images: ImageSet,
+    indices: Rows,
+    on_note: Callable[[str], None],
+) -> Iterator[tuple[int, Crew | None]]:
+    """Number of worker processes, and the machines on which they are; they end with the context.
+
+    Raises:
+        InvalidParameterError: workers were requested where there can be none.
+        WorkerError: the cluster cannot be used.
+    """
+    if request.ray is None:
+        yield processes_of(request.workers, classifier, images, on_note), None
+        return
+    if reason := _why_not(classifier):
+        raise InvalidParameterError(reason, hint="leave out --ray")
+    most = None if request.workers == "auto" else request.workers
+    subject = Subject(classifier, images, indices, most, request.limits.memory)
+    with opened_crew(request.ray, subject, on_note) as crew:
+        yield crew.count, crew
 
 
 def processes_of(
@@ -91,7 +120,7 @@ def _why_not(classifier: Classifier) -> str:
     """Why the rows of this model are not for workers; empty if they are."""
     if not classifier.info.random:
         return ""
-    return "the model draws random numbers, and forks of one process would draw the same"
+    return "the model draws random numbers, and workers would draw the same, or others each time"
 
 
 def _gain(classifier: Classifier, images: ImageSet, cores: int) -> float:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .graph.model_file import read_model
     from .load import LoadOptions, load_classifier, torch_device
+    from .parts import HEAVY_PARTS
     from .runtime.limits import RunLimits
     from .runtime.runtime_session import available_cores
     from .tensor_function import TensorFunction, load_tensor_function
 
 __all__ = [
+    "HEAVY_PARTS",
     "LoadOptions",
     "RunLimits",
     "TensorFunction",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "HEAVY_PARTS": ".parts",
     "LoadOptions": ".load",
     "RunLimits": ".runtime.limits",
     "TensorFunction": ".tensor_function",

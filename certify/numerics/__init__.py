@@ -27,7 +27,7 @@ from .losses import (
     rounding_floor,
     targeted_margin,
 )
-from .memory import keep_freed_memory, limited_memory, machine_memory
+from .memory import keep_freed_memory, limited_memory, machine_memory, unlimited_memory
 from .precision import narrow_products
 from .projections import feasible, into_box, per_row, project
 from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, stream_seed
@@ -71,6 +71,7 @@ __all__ = [
     "steepest",
     "stream_seed",
     "targeted_margin",
+    "unlimited_memory",
     "unpadded_products",
     "value_and_gradient",
     "whole_vectors",

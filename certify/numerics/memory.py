@@ -72,6 +72,22 @@ def limited_memory(further: int | None = None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
+@contextlib.contextmanager
+def unlimited_memory() -> Iterator[None]:
+    """Context in which :func:`limited_memory` has no effect, for child processes started in it."""
+    before = _data_limit()
+    if before is None:
+        yield
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def _data_limit() -> tuple[int, int] | None:
     """Limits of private writable memory, soft and hard; None where they cannot serve."""
     import torch

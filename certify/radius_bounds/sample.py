@@ -116,7 +116,8 @@ def _fill(
         tell()
 
     tell()
-    steps = Steps("sampling L and omega", compute, write, whole=True)
+    task = "sampling L and omega"
+    steps = Steps(task, compute, write, whole=True, images=lambda some: images[some])
     if not session.in_steps(missing, steps):
         return False
     reasons = {str(images[row]): str(error) for row, error in sorted(failed.items())}

@@ -12,6 +12,7 @@ from .ledger import Comparison, Ledger, crossings, ledger, radii_of
 from .merging import MergedTable, merge
 from .schema import CHECKSUMS, COMPUTED, FORMAT, FORMAT_VERSION, IMAGES
 from .store import INPUT_STEP, OF_MODEL, AnalysisGroup, ResultStore
+from .table_copy import packed_table, unpacked_table
 
 __all__ = [
     "BY_DISTANCE",
@@ -44,8 +45,10 @@ __all__ = [
     "merge",
     "nearest_adversarial",
     "other_searches",
+    "packed_table",
     "plain",
     "radii_of",
     "shown",
     "sided",
+    "unpacked_table",
 ]

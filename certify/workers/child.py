@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    from .pool import Work
+    from .links import Work
 
 _PR_SET_PDEATHSIG = 1  # prctl's option, sys/prctl.h
 
@@ -86,17 +86,22 @@ def portable(error: Exception) -> Exception:
 
 def _become_worker(parent: int) -> None:
     """One thread, no part in Ctrl-C, and an end with the parent."""
-    import torch
-
-    _state["in worker"] = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    interrupts.forget()
     with contextlib.suppress(AttributeError, OSError):  # a C library without it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before it was known
         os._exit(0)
     gc.freeze()  # collecting the parent's garbage would copy its memory, and end what is not ours
+    become_worker()
+
+
+def become_worker() -> None:
+    """Make this process a worker: one thread, no part in Ctrl-C."""
+    import torch
+
+    _state["in worker"] = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started the workers ends them
+    interrupts.forget()
     torch.set_num_threads(1)
     for call in _calls:
         call()

@@ -7,30 +7,23 @@ computed again, in halves: each half again, until the same row has been part of 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import multiprocessing
-import os
-import signal
 import time
-import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robcert.certify.errors import WorkerError
 from robcert.certify.time_budget import BatchAbandonedError
 
-from .activity import processor_seconds
-from .child import serve
+from .forks import Fork, Forks
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
+    from collections.abc import Callable, Iterator
+
+    from .links import Link, Part, Rows, Transport, Work
 
 MOST_DEATHS = 3
 """Deaths of workers with the same row in their batch, after which the run ends."""
@@ -45,23 +38,13 @@ counted, not seconds: a program that is suspended does not look."""
 GRACE = 2.0
 """Seconds after the end of the time in which a worker may stop by itself."""
 
-Rows = NDArray[np.int64]
-"""Images, or other rows, by their numbers."""
-
-Part = tuple[Rows, Any]
-"""Rows that are done, and what was computed for them, or the error that it ended with."""
-
-Work = Callable[[Rows], Iterable[Part]]
-"""Parts of the rows that it is given, as they are done."""
-
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One process.
+    """One worker.
 
     Attributes:
-        process: it.
-        pipe: to it.
+        link: to it.
         rows: those of its batch that have not come back; None while it has no batch.
         begun: ``time.monotonic()`` at which it got the batch.
         size: rows of the batch.
@@ -69,45 +52,31 @@ class _Worker:
         idle: looks in a row at which it had used none.
     """
 
-    process: BaseProcess
-    pipe: Connection
+    link: Link
     rows: Rows | None = None
     begun: float = 0.0
     size: int = 0
     used: float = 0.0
     idle: int = 0
 
-    def end(self) -> None:
-        """Kill the process: it writes no file, so nothing is lost but what it computes."""
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-    @property
-    def cause(self) -> str:
-        """How the process ended."""
-        self.process.join(1.0)
-        code = self.process.exitcode
-        if code is None:
-            return "it closed its pipe"
-        return f"signal {-code}" if code < 0 else f"status {code}"
-
 
 @dataclass(slots=True)
 class WorkerPool:
-    """Worker processes for one task; a context manager that ends them.
+    """Workers for one task; a context manager that ends them.
 
     Attributes:
         compute: what a worker does with rows.
-        count: number of workers.
+        count: largest number of workers.
         task: name of the task, for messages.
-        begin: called in each worker before it computes.
+        begin: called in each fork before it computes.
+        transport: where the workers run; None for forks of this process.
     """
 
     compute: Work
     count: int
     task: str
     begin: Callable[[], None] = lambda: None
+    transport: Transport | None = None
     _workers: list[_Worker] = field(default_factory=list)
     _fresh: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     _again: deque[Rows] = field(default_factory=deque)
@@ -120,12 +89,14 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         while self._workers:
-            self._workers.pop().end()
+            worker = self._workers.pop()
+            (worker.link.release if worker.rows is None else worker.link.end)()
 
     @property
     def processes(self) -> list[int]:
-        """Numbers of the running processes."""
-        return [worker.process.pid or 0 for worker in self._workers]
+        """Numbers of the running forks."""
+        links = [worker.link for worker in self._workers]
+        return [link.process.pid or 0 for link in links if isinstance(link, Fork)]
 
     @property
     def left(self) -> int:
@@ -155,40 +126,45 @@ class WorkerPool:
             WorkerError: workers died or hung too often with the same rows, or cannot be started.
             Exception: what a worker's computation raised.
         """
+        transport = self.transport or Forks(self.compute, self.begin)
         self._fresh, self._looked = rows, time.monotonic()
         while True:
-            self._hand_out(batch, end)
-            busy = {worker.pipe: worker for worker in self._workers if worker.rows is not None}
+            awaited = self._hand_out(transport, batch, end)
+            busy = {worker.link: worker for worker in self._workers if worker.rows is not None}
             left = end + GRACE - time.monotonic()
-            if not busy or left < 0:
+            if not (busy or awaited) or left < 0:
                 return
-            for pipe in wait(list(busy), min(LOOK_SECONDS, left)):
-                yield from self._received(busy[cast("Connection", pipe)], finished)
+            for link in transport.ready(list(busy), min(LOOK_SECONDS, left)):
+                yield from self._received(busy[link], finished)
             self._look()
 
-    def _hand_out(self, batch: Callable[[int], int], end: float) -> None:
-        """Give rows to every worker that has none, and start workers while there are rows."""
-        idle = [worker for worker in self._workers if worker.rows is None]
-        while idle or len(self._workers) < self.count:
-            rows = self._next(batch)
-            if rows is None:
-                return
-            worker = idle.pop() if idle else self._started()
-            worker.rows, worker.begun, worker.size, worker.idle = (
-                rows,
-                time.monotonic(),
-                len(rows),
-                0,
-            )
-            with contextlib.suppress(OSError):  # it has died, which its pipe will tell
-                worker.pipe.send((rows, end))
+    def _hand_out(self, transport: Transport, batch: Callable[[int], int], end: float) -> bool:
+        """Give rows to every worker that has none, and start workers while there are rows.
 
-    def _next(self, batch: Callable[[int], int]) -> Rows | None:
-        """The next batch; None where there is none."""
+        Returns:
+            Whether rows wait for a worker that is on its way.
+        """
+        idle = [worker for worker in self._workers if worker.rows is None]
+        while (idle or len(self._workers) < self.count) and (size := self._size(batch)):
+            if not idle:
+                link = transport.started()
+                if link is None:
+                    return True
+                idle.append(_Worker(link))
+                self._workers.append(idle[-1])
+            worker, rows = idle.pop(), self._next(size)
+            worker.rows, worker.begun, worker.size = rows, time.monotonic(), len(rows)
+            worker.idle = 0
+            worker.link.send(rows, end)
+        return False
+
+    def _size(self, batch: Callable[[int], int]) -> int:
+        """Size of the next batch; 0 where there is none."""
         waiting = sum(map(len, (self._fresh, *self._again)))
-        size = batch(waiting) if waiting else 0
-        if not size:
-            return None
+        return batch(waiting) if waiting else 0
+
+    def _next(self, size: int) -> Rows:
+        """The next batch: rows of a worker that died, or ``size`` fresh ones."""
         if self._again:
             return self._again.popleft()
         rows, self._fresh = self._fresh[:size], self._fresh[size:]
@@ -197,9 +173,9 @@ class WorkerPool:
     def _received(self, worker: _Worker, finished: Callable[[int, float], None]) -> Iterator[Part]:
         """What ``worker`` has sent."""
         try:
-            answer = worker.pipe.recv()
-        except (EOFError, OSError):
-            self._replace(worker, worker.cause)
+            answer = worker.link.received()
+        except EOFError:
+            self._replace(worker, worker.link.cause)
             return
         worker.idle = 0
         rows = np.empty(0, np.int64) if worker.rows is None else worker.rows
@@ -220,7 +196,7 @@ class WorkerPool:
             return
         self._looked = time.monotonic()
         for worker in list(self._workers):
-            used = processor_seconds(worker.process.pid or 0)
+            used = worker.link.used
             worker.idle = worker.idle + 1 if worker.rows is not None and used == worker.used else 0
             worker.used = used
             if worker.idle >= IDLE_LOOKS:
@@ -232,7 +208,7 @@ class WorkerPool:
         Raises:
             WorkerError: one of them was part of too many deaths.
         """
-        worker.end()
+        worker.link.end()
         self._workers.remove(worker)
         rows = worker.rows
         if rows is None or not len(rows):
@@ -247,28 +223,3 @@ class WorkerPool:
             hint = "rows so far are kept; memory may not suffice: pass a smaller --workers"
             raise WorkerError(message, hint=hint)
         self._again += [half for half in np.array_split(rows, 2) if len(half)]
-
-    def _started(self) -> _Worker:
-        """A new worker, which is one of the pool.
-
-        Raises:
-            WorkerError: the system has no memory for it, or allows no more processes.
-        """
-        context = multiprocessing.get_context("fork")
-        here, there = context.Pipe()
-        arguments = (there, self.compute, self.begin, os.getpid())
-        process = context.Process(target=serve, args=arguments, daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with warnings.catch_warnings():
-                # newer Pythons warn of threads that a fork lacks: of the program's, it needs none
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-        except OSError as error:
-            message = f"cannot start a worker process: {error.strerror}"
-            raise WorkerError(message, hint="pass a smaller --workers") from None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            there.close()
-        self._workers.append(_Worker(process, here))
-        return self._workers[-1]

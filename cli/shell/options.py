@@ -192,6 +192,22 @@ class RunOptions:
             "only [default: none, threads].",
         ),
     ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Compute the images on the nodes of a Ray cluster: local, auto or HOST:PORT; "
+            "changes speed only; needs robcert[cluster].",
+        ),
+    ] = None
+    ray_resources: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-resources",
+            help="What each worker requests of its node, such as gpu=1 or cpu=2,memory=4G "
+            "[default: cpu=1].",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(

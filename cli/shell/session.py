@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robcert.certify.auditing import SessionContext, SessionRequest, Stage
+    from robcert.certify.cluster import RayRequest
     from robcert.certify.importer import RunLimits
     from robcert.certify.model import PreprocessOptions
     from robcert.certify.session import Session
@@ -115,6 +116,7 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         device=options.device,
         threads=options.threads,
         workers=values.workers(options.workers) if options.workers is not None else None,
+        ray=_ray(options),
         batch_size=values.batch_size(options.batch_size),
         out=options.out,
         overwrite=options.overwrite,
@@ -125,6 +127,22 @@ def request_of(options: AnalysisOptions) -> SessionRequest:
         seconds=values.seconds(span, "--time-budget") if span is not None else None,
         limits=run_limits(options),
     )
+
+
+def _ray(options: AnalysisOptions) -> RayRequest | None:
+    """The Ray cluster; None without one.
+
+    Raises:
+        InvalidParameterError: an option has no valid value.
+    """
+    if options.ray is None:
+        if options.ray_resources is not None:
+            message = "--ray-resources without --ray has no effect"
+            raise InvalidParameterError(message, hint="pass --ray local, for instance")
+        return None
+    from robcert.certify.cluster import RayRequest
+
+    return RayRequest.of(options.ray, values.resources(options.ray_resources or ""))
 
 
 def run_limits(options: AnalysisOptions) -> RunLimits:

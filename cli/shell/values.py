@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(?:([KMGT])i?B?)?", re.IGNORECASE)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -145,6 +146,23 @@ def workers(text: str) -> int | Literal["auto"]:
         message = f"--workers must be auto or a positive whole number, got {text}"
         raise InvalidParameterError(message)
     return int(text)
+
+
+def resources(text: str) -> dict[str, float]:
+    """What a Ray worker requests, written as `gpu=1` or `cpu=2,memory=4G`; memory is in bytes.
+
+    >>> resources("gpu=0.5, memory=4G")
+    {'gpu': 0.5, 'memory': 4294967296.0}
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, amount = map(str.strip, part.partition("="))
+        known = name and name not in found and (name == "memory" or _NUMBER.fullmatch(amount))
+        if not known:
+            message = f"--ray-resources names each resource once with a number, got {part!r}"
+            raise InvalidParameterError(message, hint="write gpu=1 or cpu=2,memory=4G")
+        found[name] = float(size(amount) if name == "memory" else amount)
+    return found
 
 
 def batch_size(text: str) -> int | None:

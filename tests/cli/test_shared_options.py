@@ -23,7 +23,10 @@ MODEL = {field.name for field in fields(shell.ModelOptions)}
 DATA = {field.name for field in fields(shell.DataOptions)}
 SELECTION = {"limit", "every", "indices", "shard"}
 BALL = {"norm", "eps"}
-RUN = {"seed", "batch_size", "workers", "out", "overwrite", "allow_low_accuracy", "time_budget"}
+RUN = {
+    *("seed", "batch_size", "workers", "ray", "ray_resources", "out", "overwrite"),
+    *("allow_low_accuracy", "time_budget"),
+}
 OUTPUT = {"as_json", "quiet", "debug", "config", "no_config"}
 CHECK_FILES = {"junit", "sarif", "markdown"}
 EVERYTHING = {field.name for field in fields(AnalysisOptions)}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import onnxruntime
 
-    from .runtime_session import RuntimeSession
+    from .runtime_session import OneThreadSession, RuntimeSession
     from .worker_session import WorkerSession
 
 
@@ -42,7 +42,7 @@ class GraphRuntime:
         most_rows: largest batch that fits into memory; larger ones are split.
     """
 
-    session: RuntimeSession | onnxruntime.InferenceSession | WorkerSession
+    session: RuntimeSession | OneThreadSession | onnxruntime.InferenceSession | WorkerSession
     input_name: str
     dtype: str
     fixed_batch: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class RuntimeSession:
     """The part of an ``onnxruntime.InferenceSession`` that robcert uses, also in a worker process.
 
     The threads of a session do not survive a fork, so a worker has another one, with one thread.
+    A copy in another process opens the model there at its first call.
 
     Args:
         content: makes the serialised model.
@@ -79,15 +81,39 @@ class RuntimeSession:
         cuda_device: int | None = None,
     ) -> None:
         self._content, self._path = content, path
-        self._session = open_session(content(), path=path, threads=threads, cuda_device=cuda_device)
+        self._cuda_device = cuda_device
         self._one_thread = cuda_device is None and (threads or available_cores()) == 1
+        self._threads = 1 if self._one_thread else threads
+        self._session  # noqa: B018 - a model that the runtime refuses is told now
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the open sessions, which cannot be copied to another process."""
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in {"_session", "_alone"}
+        }
 
     @cached_property
-    def alone(self) -> onnxruntime.InferenceSession:
-        """A session whose operators use the calling thread only."""
-        if self._one_thread:
-            return self._session
-        return open_session(self._content(), path=self._path, threads=1)
+    def _session(self) -> onnxruntime.InferenceSession:
+        return self._opened(self._threads)
+
+    @cached_property
+    def _alone(self) -> onnxruntime.InferenceSession:
+        """A session whose operators use the calling thread only; on a GPU there is none else."""
+        shared = self._one_thread or self._cuda_device is not None
+        return self._session if shared else self._opened(1)
+
+    def _opened(self, threads: int) -> onnxruntime.InferenceSession:
+        return open_session(
+            self._content(), path=self._path, threads=threads, cuda_device=self._cuda_device
+        )
+
+    @property
+    def alone(self) -> OneThreadSession:
+        """The same model, whose operators use the calling thread only."""
+        self._alone  # noqa: B018 - opened now rather than by the first of several threads
+        return OneThreadSession(self)
 
     def get_inputs(self) -> list[Any]:
         """The inputs of the model."""
@@ -107,8 +133,36 @@ class RuntimeSession:
 
     def run(self, outputs: Any, feed: Any, options: Any = None) -> list[Any]:
         """``outputs`` on the inputs ``feed``."""
-        session = self.alone if in_worker() else self._session
-        return list(session.run(outputs, feed, options))
+        if in_worker():
+            return self.run_alone(outputs, feed, options)
+        return list(self._session.run(outputs, feed, options))
+
+    def run_alone(self, outputs: Any, feed: Any, options: Any = None) -> list[Any]:
+        """The same in the calling thread only."""
+        return list(self._alone.run(outputs, feed, options))
+
+
+@dataclass(frozen=True, slots=True)
+class OneThreadSession:
+    """A session each of whose calls uses the calling thread only.
+
+    Attributes:
+        session: the session with the model.
+    """
+
+    session: RuntimeSession
+
+    def get_inputs(self) -> list[Any]:
+        """The inputs of the model."""
+        return self.session.get_inputs()
+
+    def get_providers(self) -> list[str]:
+        """Names of the runtime's execution providers."""
+        return self.session.get_providers()
+
+    def run(self, outputs: Any, feed: Any, options: Any = None) -> list[Any]:
+        """``outputs`` on the inputs ``feed``."""
+        return self.session.run_alone(outputs, feed, options)
 
 
 def out_of_memory(error: Exception) -> bool:

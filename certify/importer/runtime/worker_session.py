@@ -73,7 +73,8 @@ class WorkerSession:
     """The part of an ``onnxruntime.InferenceSession`` that robcert uses, in a process of its own.
 
     A call that breaks a limit ends the process and is an error; the next call starts another one.
-    Calls of several threads wait for one another.
+    Calls of several threads wait for one another. A copy in another process starts a process of its
+    own, with one thread, at its first call.
 
     Raises a ModelFileError if the runtime refuses the model.
     """
@@ -82,6 +83,14 @@ class WorkerSession:
         self._source, self._lock = source, threading.Lock()
         self._worker: _Worker | None = _Worker(source)
         self._inputs, self._forked = self._worker.inputs, False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy in another process needs."""
+        return {"_source": replace(self._source, threads=1), "_inputs": self._inputs}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The copy, without a process."""
+        self.__dict__.update(state, _worker=None, _lock=threading.Lock(), _forked=True)
 
     def get_inputs(self) -> list[Input]:
         """The inputs of the model."""

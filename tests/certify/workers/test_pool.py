@@ -18,9 +18,9 @@ from robcert.certify.workers import WorkerPool, in_worker, pool
 from robcert.certify.workers.activity import processor_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from robcert.certify.workers import Part, Rows
+    from robcert.certify.workers import Link, Part, Rows
 
 ROWS = np.arange(30)
 
@@ -222,3 +222,63 @@ def test_processor_time_counts_that_of_child_processes() -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert processor_seconds(child) == 0.0
+
+
+class Late:
+    """Workers in this process, the first of which come after a few calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls, self.released, self.ended = calls, 0, 0
+
+    def started(self) -> Here | None:
+        self.calls -= 1
+        return None if self.calls >= 0 else Here(self)
+
+    def ready(self, links: Sequence[Link], _seconds: float) -> list[Link]:
+        return list(links)
+
+
+class Here:
+    """A worker that computes the square of a row whenever it is heard."""
+
+    cause, used = "", 0.0
+
+    def __init__(self, crew: Late) -> None:
+        self.crew, self.rows = crew, list[int]()
+
+    def send(self, rows: Rows, _end: float) -> None:
+        self.rows = rows.tolist()
+
+    def received(self) -> Part | Exception | None:
+        if not self.rows:
+            return None
+        row = self.rows.pop(0)
+        return np.array([row]), row**2
+
+    def end(self) -> None:
+        self.crew.ended += 1
+
+    def release(self) -> None:
+        self.crew.released += 1
+
+
+def test_rows_wait_for_workers_that_are_on_their_way() -> None:
+    late = Late(calls=3)
+    with WorkerPool(squares, 2, "squares", transport=late) as workers:
+        found = collected(workers.run(ROWS, lambda _: 4))
+        assert workers.left == 0
+    assert found == {row: row**2 for row in range(30)}
+    assert (late.released, late.ended) == (2, 0)
+
+
+def test_workers_on_their_way_are_not_waited_for_where_nothing_is_to_be_begun() -> None:
+    with WorkerPool(squares, 2, "squares", transport=Late(calls=10**9)) as workers:
+        assert collected(workers.run(ROWS, lambda _: 0)) == {}
+        assert workers.left == len(ROWS)
+
+
+def test_workers_in_the_middle_of_a_batch_are_ended_not_released() -> None:
+    late = Late(calls=0)
+    with WorkerPool(squares, 2, "squares", transport=late) as workers:
+        next(iter(workers.run(ROWS, lambda _: 4)))
+    assert (late.released, late.ended) == (0, 2)

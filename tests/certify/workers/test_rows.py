@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import h5py
-import numpy as np
 import pytest
 from every_analysis import ANALYSES, network, pictures
+from stored_content import content, differing
 
 from robcert.certify.attacks import TransferSettings, analyse_transfer
 from robcert.certify.auditing import SessionRequest, load_sources, open_session
@@ -17,32 +16,10 @@ if TYPE_CHECKING:
 
 IMAGES = 40
 
-TIMES = ("seconds", "created", "checksum", "command", "run")
-"""What differs between two runs: times, what follows from them, and names of runs."""
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore::robcert.certify.api.RobcertWarning"),
     pytest.mark.usefixtures("forks"),
 ]
-
-
-def content(path: Path) -> dict[str, bytes]:
-    """Every array and attribute of the file but times."""
-    found: dict[str, bytes] = {}
-
-    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        for key, value in item.attrs.items():
-            found[f"{name}@{key}"] = np.asarray(value).astype(str).tobytes()
-        if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item[()]).tobytes() if item.dtype != object else b""
-
-    with h5py.File(path) as file:
-        file.visititems(add)
-    return {name: value for name, value in found.items() if not name.endswith(TIMES)}
-
-
-def differing(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
-    return {name for name in {*one, *other} if one.get(name) != other.get(name)}
 
 
 @pytest.mark.slow
