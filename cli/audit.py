@@ -17,6 +17,7 @@ from .shell.check_files import require_check_files, write_check_files
 from .shell.echo import echo
 from .shell.invocation import command_line, source_of
 from .shell.options import AnalysisOptions, CheckedGroup, analysis_options
+from .shell.planning import refuse_in_plan
 from .shell.render import print_tables, print_verdict
 from .shell.run import print_outcome
 from .shell.session import command_context, epsilons, note
@@ -129,6 +130,7 @@ def audit(
     left = checks.left_to_all_images(options, given)
     gates = () if left else checks.gates_of_audit(typed, settings)
     if is_fleet(model or ()):
+        refuse_in_plan("several models")
         audit_fleet(options, model or (), settings, gates, race_alpha if race else None)
         return
     if race:

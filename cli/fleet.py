@@ -97,6 +97,11 @@ def _request(options: AnalysisOptions) -> SessionRequest:
     if folder.suffix == ".h5" or folder.is_file():
         message = f"--out names the folder of the results of several models, got {folder}"
         raise InvalidParameterError(message, hint="name a folder, such as --out results")
+    if options.ray is not None:
+        message = "--ray computes the images of one model, and there are several"
+        raise InvalidParameterError(
+            message, hint="audit them one after the other, or use --workers"
+        )
     for option in ("junit", "sarif", "markdown"):
         if getattr(options, option) is not None:
             message = f"--{option} is about one model, and there are several"

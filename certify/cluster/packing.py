@@ -131,7 +131,7 @@ def _session(session: Session) -> Reduced:
     """All but what belongs to the driver: the file, its progress, its workers and its clock."""
     values = {entry.name: getattr(session, entry.name) for entry in fields(session)}
     timed = session.deadline is not None
-    values |= {"progress": silent, "deadline": None, "processes": 0, "crew": None}
+    values |= {"progress": silent, "deadline": None, "processes": 0, "crew": None, "pilot": None}
     return unpacking.session, (values, timed)
 
 

@@ -62,14 +62,15 @@ def expected_parts(
     """Seconds that the parts of an audit will take, by name, from a short pilot.
 
     Empty where the pilot takes a noticeable share of the run: with few images, with a deadline, and
-    where rows are there already; and where the model fails in it.
+    where rows are there already; where other machines compute them; and where the model fails.
 
     Args:
         session: of the audit.
         run: the audit on a session, which sets the pilot's part.
     """
     few = len(session.indices) < ENOUGH_IMAGES
-    if few or session.deadline is not None or session.store.has_rows:
+    elsewhere = session.crew is not None
+    if few or elsewhere or session.deadline is not None or session.store.has_rows:
         return {}
     found: dict[str, float] = {}
     with (

@@ -184,6 +184,8 @@ class Pilots:
         """Model and images of the command, opened once."""
         if self._opened is not None:
             return self._opened
+        if options.ray is not None:
+            refuse_in_plan("--ray")
         from robcert.certify.auditing import open_session
         from robcert.certify.planning import Cost
 

@@ -161,6 +161,7 @@ def test_what_holds_for_no_model_is_refused_before_any_starts(
 
     assert refused("--gate", "nothing").startswith("error: --gate 'nothing' is not a gate")
     assert "names the folder of the results" in refused("--out", tmp_path / "r.h5")
+    assert "--ray computes the images of one model" in refused("--ray", "local")
     assert "--junit is about one model" in refused("--junit", tmp_path / "j.xml")
     assert refused("--data", tmp_path / "missing.npz").startswith("error: ")
     (tmp_path / "list.txt").write_text("# none\n")

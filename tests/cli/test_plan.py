@@ -106,6 +106,7 @@ def test_results_are_not_written_where_the_command_would(place: Path) -> None:
     [
         ("linearity", "--also", "other.onnx"),
         ("verify", "--property", "claim.vnnlib"),
+        ("attack", "--ray", "local"),
     ],
 )
 def test_what_a_plan_does_not_measure_is_refused(words: tuple[str, ...], place: Path) -> None:
@@ -113,6 +114,14 @@ def test_what_a_plan_does_not_measure_is_refused(words: tuple[str, ...], place: 
     ended = robcert("plan", *words, "--model", network(place), "--data", "images.npz")
     assert ended.status == 2
     assert f"does not measure {words[1]}" in ended.stderr
+
+
+def test_a_plan_of_several_models_is_refused(place: Path) -> None:
+    models = ("--model", network(place), "--model", network(place, 1))
+    ended = robcert("plan", "audit", *models, "--data", "images.npz", "--out", place / "results")
+    assert ended.status == 2
+    assert "does not measure several models" in ended.stderr
+    assert not (place / "results").exists()
 
 
 def test_errors_are_those_of_the_command(place: Path) -> None:
