@@ -72,8 +72,20 @@ def _planned(command: Any, words: str) -> Command:
         names = [WITHIN] if BUDGET in taken else [BUDGET, WITHIN]
         command.params.append(_option(names))
         command.callback = _as_plan(command.callback, words, names[0])
+        command.help = _help(command.help, words)
     found: Command = command
     return found
+
+
+def _help(text: str, words: str) -> str:
+    """Help of the plan of a command, with the first example of its help ``text``."""
+    examples = (part for part in text.split("\n\n") if part.startswith("Example: "))
+    example = next(examples).replace("Example: robcert", "Example: robcert plan", 1)
+    return (
+        f"Say what robcert {words} with the same options will take: passes, time, file.\n\n"
+        "Prints estimated numbers, from a pilot on a few images. Nothing is saved, and options of "
+        f"files that the command writes have no effect.\n\n{example}"
+    )
 
 
 def _option(names: list[str]) -> Any:

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from robcert.certify.session import Session
 
 PILOT = "smoothing/pilot"
-PILOT_DRAWS = 256
-GROUP = 16
+PILOT_DRAWS = 1024
+GROUP = 4
 """Images of the pilot that are drawn together."""
 
-MOST_GROUPS = 8
+MOST_GROUPS = 32
 PILOT_SECONDS = 1.5
+"""Of elapsed or processor time, whichever is less."""
+
+PATIENCE = 5
+"""Elapsed time of the pilot in units of that where other programs take the processors."""
 PATHS = 50
 """Simulated runs per image of the pilot."""
 
@@ -126,7 +130,8 @@ def _pilot(
         times.append(time.perf_counter())
         computed.append(time.process_time())
         drawn.append(sampler.drawn)
-        if times[-1] - began > PILOT_SECONDS:
+        elapsed, busy = times[-1] - began, computed[-1] - computed[0]
+        if min(elapsed, busy) > PILOT_SECONDS or elapsed > PATIENCE * PILOT_SECONDS:
             break
     first = 1 if len(times) > 2 else 0
     seconds = times[-1] - times[first]
