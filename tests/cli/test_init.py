@@ -74,7 +74,7 @@ def test_the_file_that_it_writes_is_one_that_commands_read(folder: Path) -> None
     root: Any = typer.main.get_command(app)
     with root.make_context("robcert", ["audit"]) as context:
         found = root.commands["audit"].make_context("audit", [], parent=context).params
-    assert (found["model"], found["data"]) == (Path("model.onnx"), "images.npz")
+    assert (found["model"], found["data"]) == ([Path("model.onnx")], "images.npz")
     assert found["gate"] == ["masking == clear", "violations == 0"]
 
 
