@@ -10,7 +10,7 @@ This module is imported by a process that must not import torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -165,9 +165,7 @@ class Comparison:
         return cut | {self.image.name: numbers[self.image.name]}
 
 
-def limits_of(
-    x: NDArray[np.float32], other: NDArray[np.float32], moved: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def limits_of(x: NDArray[Any], other: NDArray[Any], moved: NDArray[Any]) -> NDArray[np.float64]:
     """How far another evaluation of each number may be off; infinite where that says nothing.
 
     Args:
@@ -175,24 +173,22 @@ def limits_of(
         other: the same for other inputs, which tells their usual size.
         moved: the same for inputs that differ by a few roundings.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        x, other, moved = (np.asarray(part, np.float64) for part in (x, other, moved))
+    x, other, moved = (part.astype(np.float64) for part in (x, other, moved))
+    with np.errstate(invalid="ignore"):
         size = np.maximum(np.abs(x), np.where(np.isfinite(other), np.abs(other), 0.0))
         largest = np.abs(x).max(initial=0.0, where=np.isfinite(x))
         change = np.abs(moved - x)
         usable = np.isfinite(x) & (change <= INFORMATIVE * size)
         limit = ROUNDING * size + OF_LARGEST * largest + OF_CHANGE * change
         limit = np.where(usable, limit, np.inf)
-        return np.where(np.isinf(x) & (x == other) & (x == moved), 0.0, limit)
+    return np.where(np.isinf(x) & (x == other) & (x == moved), 0.0, limit)
 
 
-def exceeds(
-    given: NDArray[np.generic], x: NDArray[np.float32], limits: NDArray[np.float64]
-) -> bool:
+def exceeds(given: NDArray[Any], x: NDArray[Any], limits: NDArray[np.float64]) -> bool:
     """Whether ``given`` is further than the limits from ``x`` anywhere."""
     if given.shape != x.shape:
         return True
     usable = np.isfinite(limits)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore"):
         off = np.where(given == x, 0.0, np.abs(given.astype(np.float64) - x))
     return not bool((off[usable] <= limits[usable]).all())

@@ -61,6 +61,14 @@ class Pair:
         """Numbers as the executed graph stores them, as the file has them."""
         return self.without_added(from_blocks(x)) if self.blocks else x
 
+    def agrees(self, ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
+        """Whether the file's values are those of the executed graph but for rounding."""
+        theirs = self.of_executed(theirs)
+        if ours.shape != theirs.shape:
+            return False
+        size = np.abs(ours).max(initial=0.0, where=np.isfinite(ours))
+        return bool(np.isclose(theirs, ours, rtol=0, atol=AGREEMENT * size, equal_nan=True).all())
+
 
 def pairs_of(file: Side, executed: Side, images: Sequence[NDArray[np.generic]]) -> list[Pair]:
     """Tensors of both graphs with the same values, in the file's order.
@@ -80,11 +88,12 @@ def pairs_of(file: Side, executed: Side, images: Sequence[NDArray[np.generic]]) 
             if ours[name][0].shape == stored and not blocks:
                 found.append(Pair(name, name, stored, stored))
             continue
-        usual = [from_blocks(row) for row in rows] if blocks else rows
-        same = next((ours for ours, values in waiting.items() if _agree(values, usual)), None)
-        if same is not None:
-            shape = waiting.pop(same)[0].shape
-            found.append(Pair(same, name, shape, stored, blocks, guessed=True))
+        for same, expected in waiting.items():
+            pair = Pair(same, name, expected[0].shape, stored, blocks, guessed=True)
+            if all(map(pair.agrees, expected, rows)):
+                found.append(pair)
+                del waiting[same]
+                break
     order = {name: at for at, name in enumerate(ours)}
     return sorted(found, key=lambda pair: order[pair.file])
 
@@ -106,19 +115,3 @@ def _values(side: Side, images: Sequence[NDArray[np.generic]]) -> dict[str, list
         for name in names
         if all(name in run and run[name].dtype == np.float32 and run[name].size for run in runs)
     }
-
-
-def _agree(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> bool:
-    """Whether tensors have the same values, but for channels added at the end."""
-    return all(map(_same, ours, theirs))
-
-
-def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
-    if ours.shape != theirs.shape:
-        usual = ours.ndim == theirs.ndim == 4 and theirs.shape[1] > ours.shape[1]
-        theirs = theirs[:, : ours.shape[1]] if usual else theirs
-    if ours.shape != theirs.shape:
-        return False
-    with np.errstate(invalid="ignore", over="ignore"):
-        size = np.abs(ours).max(initial=0.0, where=np.isfinite(ours))
-        return bool(np.isclose(theirs, ours, rtol=0, atol=AGREEMENT * size, equal_nan=True).all())
