@@ -17,7 +17,7 @@ from robcert.certify.model import Classifier, InputGrid, Logits, ModelInfo, Runt
 from robcert.certify.numerics import generator, machine_memory
 
 from .executed.comparison import ImageInput
-from .executed.process import executed_difference
+from .executed.process import difference
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import TwinOutcome, TwinSource
@@ -121,12 +121,12 @@ class OnnxLoader:
         )
 
     def _rewritten(self, model: OnnxModel, batching: Batching) -> str:
-        """How the graph that a session on the CPU executes differs from the one it is given."""
+        """How what a session on the CPU executes differs from the graph that it is given."""
         source = self._source(model, batching.model, self.options.threads)
         layout, runtime = model.layout, batching.runtime
         batch = (runtime.fixed_batch or 1,) if layout.batched else ()
         shape = (*batch, *layout.shape)
-        return executed_difference(source, ImageInput(model.input_name, shape, runtime.dtype))
+        return difference(source, ImageInput(model.input_name, shape, runtime.dtype))
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""

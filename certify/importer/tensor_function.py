@@ -18,7 +18,7 @@ from torch import Tensor
 from robcert.certify.errors import ModelFileError, TwinUnavailableError
 
 from .executed.comparison import ImageInput
-from .executed.process import executed_difference
+from .executed.process import difference
 from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import restricted
 from .graph.layout import shown
@@ -61,7 +61,7 @@ class TensorFunction:
         module: the same graph in torch.
         batched: whether the graph's input has a batch axis, which is free or 1.
         limits: time of a call.
-        rewritten: how the graph that the runtime executes differs from the file's, in words; an
+        rewritten: how what the runtime executes differs from the file, in words; an
             empty text if it does not.
     """
 
@@ -165,7 +165,7 @@ def load_tensor_function(
         limits,
         cache(
             partial(
-                executed_difference,
+                difference,
                 WorkerSource(content, path, 1, file.size, limits),
                 ImageInput(entry.name, (1, *shape) if batched else shape, "float32"),
             )

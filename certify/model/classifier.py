@@ -175,7 +175,7 @@ class Runtime:
             is given, also for calls from many threads; None where int8 is not available.
         sigmoids: whether the file's own output is the sigmoid of each of several logits. In float32
             several of them may be 1.
-        rewritten: how the graph that the runtime executes differs from the file's, in words; an
+        rewritten: how what the runtime executes differs from the file, in words; an
             empty text if it does not. None where the file is executed as it stands, or that is not
             known.
     """

@@ -49,10 +49,10 @@ def require_executed_as_stated(rewritten: Callable[[], str] | None) -> None:
     """Raise if the runtime executes another function than the file states.
 
     Args:
-        rewritten: how the executed graph differs; None where the file is executed as it stands.
+        rewritten: how what is executed differs; None where the file is executed as it stands.
 
     Raises:
-        UnsupportedOperatorError: it does, or the graphs cannot be compared.
+        UnsupportedOperatorError: it does, or that cannot be found out.
     """
     difference = "" if rewritten is None else rewritten()
     if difference:

@@ -9,13 +9,14 @@ This module is imported by a process that must not import torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .matching import Pair, pairs_of
-from .samples import KINDS, drawn, perturbed
+from .samples import KINDS, drawn, perturbed, repeated_kinds
 from .sides import OUTPUT, Side, computed, session_of
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Comparison:
         theirs = session_of(self.executed.cut({pair.executed: pair.stored for pair in self.pairs}))
         unknown = {pair.file: np.ones(pair.shape, dtype=bool) for pair in self.pairs}
         differing: set[str] = set()
-        for kind in KINDS:
+        for kind in repeated_kinds(sum(math.prod(pair.shape) for pair in self.pairs)):
             first, second = self._numbers(kind), self._numbers(kind)
             near = {name: perturbed(self.draw, x) for name, x in first.items()}
             expected, other, moved = (

@@ -78,7 +78,7 @@ def pairs_of(file: Side, executed: Side, images: Sequence[NDArray[np.generic]]) 
         executed: that of the runtime.
         images: inputs.
     """
-    ours, theirs = _values(file, images), _values(executed, images)
+    ours, theirs = values_of(file, images), values_of(executed, images)
     waiting = {name: rows for name, rows in ours.items() if name not in theirs}
     found = []
     for name, rows in theirs.items():
@@ -104,7 +104,7 @@ def _has_blocks(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
     return inside and len(shape) == 4 and shape[1] % block_size() == 0
 
 
-def _values(side: Side, images: Sequence[NDArray[np.generic]]) -> dict[str, list[NDArray[Any]]]:
+def values_of(side: Side, images: Sequence[NDArray[np.generic]]) -> dict[str, list[NDArray[Any]]]:
     """The float32 tensors that depend on the image."""
     below = side.leaves([])
     names = [name for name in side.producers if below[name]]

@@ -9,9 +9,12 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+import onnx
+
 from ..runtime.frames import packed
 from ..runtime.limits import gibibytes
 from ..runtime.sandbox import ONE_THREAD, SECONDS, SECONDS_PER_GIGABYTE
+from .nodes import node_difference
 
 if TYPE_CHECKING:
     from ..runtime.worker_session import WorkerSource
@@ -22,6 +25,20 @@ _CHILD = ("-P", "-m", "robcert.certify.importer.executed.child")
 
 MOST_RUNS = 120
 """Evaluations of one image that a comparison takes at most, rounded up."""
+
+
+def difference(source: WorkerSource, image: ImageInput) -> str:
+    """How what the runtime executes differs from what certificates are about; empty if it does not.
+
+    First the executed graph is compared with the file's, in a process of its own, then the file's
+    nodes with the twin's.
+
+    Args:
+        source: the graph as it is given to the runtime, and its limits.
+        image: its input.
+    """
+    told = executed_difference(source, image)
+    return told or node_difference(onnx.load_from_string(source.content), image)
 
 
 def executed_difference(source: WorkerSource, image: ImageInput) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -38,6 +38,16 @@ KINDS: tuple[Kind, ...] = (
     _wide,
 )
 """Ways of drawing the numbers of a tensor."""
+
+
+NUMBERS, MOST_REPEATS = 40_000, 16
+"""Of a small graph each kind is drawn several times, until there are so many numbers."""
+
+
+def repeated_kinds(size: int) -> Iterator[Kind]:
+    """The kinds, several times where a graph has only ``size`` numbers."""
+    for _ in range(max(1, min(MOST_REPEATS, NUMBERS // max(1, size)))):
+        yield from KINDS
 
 
 def drawn(draw: Generator, kind: Kind, shape: Shape, dtype: str) -> NDArray[np.generic]:
