@@ -31,6 +31,7 @@ def main() -> None:
     os.dup2(2, 1)
     header, content = unpacked(sys.stdin.buffer.read)
     limit_address_space(header["memory"])
+    answer: dict[str, Any]
     try:
         answer = {"difference": _difference(header, content)}
     except MemoryError:

@@ -64,10 +64,9 @@ def node_difference(model: onnx.ModelProto, image: ImageInput) -> str:
     except Exception as error:  # onnxruntime's classes share no base but Exception
         reason = describe_failure(error)
         return f"its nodes cannot be computed one by one by the runtime: {reason}"
-    name = next((name for name in shapes if name in differing), None)
-    if name is None:
+    if not differing:
         return ""
-    node = side.producers[name]
+    node = side.producers[next(name for name in shapes if name in differing)]
     where = f"node {node.label!r} ({node.proto.op_type})"
     return f"the runtime computes {where} otherwise than certificates are about"
 

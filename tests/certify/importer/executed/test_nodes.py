@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto
 
 from robcert.certify.importer import load_tensor_function
-from robcert.certify.importer.executed import nodes
 from robcert.certify.importer.executed.comparison import ImageInput
 from robcert.certify.importer.executed.nodes import node_difference
+from robcert.certify.importer.twin.twin import build_twin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,14 +57,14 @@ def test_sums_that_the_runtime_updates_are_found_behind_small_numbers() -> None:
 def test_a_twin_of_another_function_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     file = made([om.node("Neg", "x", "n"), om.node("Relu", "n", "last")])
     other = made([om.node("Neg", "x", "n"), om.node("Abs", "n", "last")])
-    build = nodes.build_twin
+    build = build_twin
 
     def swapped(model: ModelProto) -> object:
         for node, new in zip(model.graph.node, other.graph.node, strict=True):
             node.op_type = new.op_type
         return build(model)
 
-    monkeypatch.setattr(nodes, "build_twin", swapped)
+    monkeypatch.setattr("robcert.certify.importer.executed.nodes.build_twin", swapped)
     assert "node 'last_node' (Relu)" in node_difference(file, IMAGE)
 
 
