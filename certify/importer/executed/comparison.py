@@ -32,7 +32,7 @@ ROUNDING, OF_LARGEST, OF_CHANGE = 1e-5, 1e-6, 10.0
 and to its change where what it is computed from changes in the seventh digit."""
 
 INFORMATIVE = 1e-2
-"""A number that such a change changes by more than this share says nothing."""
+"""A number that such a change changes by more than this share is not compared."""
 
 ROUNDS = 4
 """How often what differs is compared once more from tensors further back."""
@@ -167,7 +167,7 @@ class Comparison:
 
 
 def limits_of(x: NDArray[Any], other: NDArray[Any], moved: NDArray[Any]) -> NDArray[np.float64]:
-    """How far another evaluation of each number may be off; infinite where that says nothing.
+    """How far another evaluation of each number may be off; infinite where that is not informative.
 
     Args:
         x: the numbers.
