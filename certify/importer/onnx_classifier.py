@@ -17,7 +17,7 @@ from robcert.certify.model import Classifier, InputGrid, Logits, ModelInfo, Runt
 from robcert.certify.numerics import generator, machine_memory
 
 from .executed.comparison import ImageInput
-from .executed.process import difference
+from .executed.process import difference, executed_difference
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import TwinOutcome, TwinSource
@@ -126,7 +126,9 @@ class OnnxLoader:
         layout, runtime = model.layout, batching.runtime
         batch = (runtime.fixed_batch or 1,) if layout.batched else ()
         shape = (*batch, *layout.shape)
-        return difference(source, ImageInput(model.input_name, shape, runtime.dtype))
+        image = ImageInput(model.input_name, shape, runtime.dtype)
+        # where the cost depends on the pixels no process without limits may run the graph
+        return (difference if model.cost.fixed else executed_difference)(source, image)
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""
