@@ -16,6 +16,8 @@ from robcert.certify.errors import ModelFileError
 from robcert.certify.model import Classifier, InputGrid, Logits, ModelInfo, Runtime
 from robcert.certify.numerics import generator, machine_memory
 
+from .executed.comparison import ImageInput
+from .executed.process import difference, executed_difference
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import TwinOutcome, TwinSource
@@ -115,7 +117,18 @@ class OnnxLoader:
             reopened=cache(partial(self._reopened, model, batching, rule)),
             quantised=partial(self._quantised, model, batching, rule) if quantisable else None,
             sigmoids=model.cut.squashing == "sigmoid" and rule.kind == "logits",
+            rewritten=cache(partial(self._rewritten, model, batching)),
         )
+
+    def _rewritten(self, model: OnnxModel, batching: Batching) -> str:
+        """How what a session on the CPU executes differs from the graph that it is given."""
+        source = self._source(model, batching.model, self.options.threads)
+        layout, runtime = model.layout, batching.runtime
+        batch = (runtime.fixed_batch or 1,) if layout.batched else ()
+        shape = (*batch, *layout.shape)
+        image = ImageInput(model.input_name, shape, runtime.dtype)
+        # where the cost depends on the pixels no process without limits may run the graph
+        return (difference if model.cost.fixed else executed_difference)(source, image)
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""
@@ -193,9 +206,7 @@ class OnnxLoader:
                 graph.SerializeToString, path=path, threads=threads, cuda_device=device
             )
         else:
-            content = graph.SerializeToString()
-            source = WorkerSource(content, path, threads, model.file.size, limits)
-            session = WorkerSession(source)
+            session = WorkerSession(self._source(model, graph, threads))
         entry = next(i for i in session.get_inputs() if i.name == model.input_name)
         first = entry.shape[0] if entry.shape else None  # an input may have no shape at all
         fixed = 1 if not model.layout.batched else first if isinstance(first, int) else None
@@ -210,6 +221,11 @@ class OnnxLoader:
             limits=limits,
             most_rows=UNLIMITED_ROWS if on_gpu else self._most_rows(model),
         )
+
+    def _source(self, model: OnnxModel, graph: onnx.ModelProto, threads: int) -> WorkerSource:
+        """What a process of its own runs."""
+        content, size = graph.SerializeToString(), model.file.size
+        return WorkerSource(content, model.file.path, threads, size, self.options.limits)
 
     def _most_rows(self, model: OnnxModel) -> int:
         """Images of the largest batch that fits into memory beside those of the other cores.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from robcert.certify.errors import ModelFileError, TwinUnavailableError
 
+from .executed.comparison import ImageInput
+from .executed.process import difference
 from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import restricted
 from .graph.layout import shown
@@ -27,10 +29,12 @@ from .runtime.limits import RunLimits
 from .runtime.runtime_session import describe_failure, open_session
 from .runtime.sandbox import try_model
 from .runtime.watch import watched
+from .runtime.worker_session import WorkerSource
 from .twin.training_mode import listed
 from .twin.twin import build_twin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import onnx
@@ -57,6 +61,8 @@ class TensorFunction:
         module: the same graph in torch.
         batched: whether the graph's input has a batch axis, which is free or 1.
         limits: time of a call.
+        rewritten: how what the runtime executes differs from the file, in words; an
+            empty text if it does not.
     """
 
     path: Path
@@ -69,6 +75,7 @@ class TensorFunction:
     module: TwinModule
     batched: bool
     limits: RunLimits = _DEFAULTS
+    rewritten: Callable[[], str] | None = None
 
     @property
     def inputs(self) -> int:
@@ -138,15 +145,31 @@ def load_tensor_function(
         raise TwinUnavailableError(message, hint="a property needs a network of fixed cost")
     entry = _input(path, GraphFacts.of(graph))
     shape, batched = _shape(path, entry)
-    session = open_session(graph.SerializeToString(), path=path, threads=1)
+    content = graph.SerializeToString()
+    session = open_session(content, path=path, threads=1)
     module = build_twin(graph, outputs=[name], image_shape=shape if batched else None)
     if module.random_nodes or module.training_nodes:
         names = listed([node.name for node in (*module.random_nodes, *module.training_nodes)])
         message = f"{path}: nodes are random or left in training mode: {names}"
         raise TwinUnavailableError(message)
-    outputs = math.prod(facts[name].shape)
     return TensorFunction(
-        path, file.sha256, entry.name, name, shape, outputs, session, module, batched, limits
+        path,
+        file.sha256,
+        entry.name,
+        name,
+        shape,
+        math.prod(facts[name].shape),
+        session,
+        module,
+        batched,
+        limits,
+        cache(
+            partial(
+                difference,
+                WorkerSource(content, path, 1, file.size, limits),
+                ImageInput(entry.name, (1, *shape) if batched else shape, "float32"),
+            )
+        ),
     )
 
 

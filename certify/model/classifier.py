@@ -176,6 +176,9 @@ class Runtime:
             is given, also for calls from many threads; None where int8 is not available.
         sigmoids: whether the file's own output is the sigmoid of each of several logits. In float32
             several of them may be 1.
+        rewritten: how what the runtime executes differs from the file, in words; an
+            empty text if it does not. None where the file is executed as it stands, or that is not
+            known.
     """
 
     logits: Logits
@@ -187,6 +190,7 @@ class Runtime:
     precision: str = "float32"
     quantised: Callable[[Tensor], Logits] | None = None
     sigmoids: bool = False
+    rewritten: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

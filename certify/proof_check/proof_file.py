@@ -260,7 +260,8 @@ def statements(file: h5py.File) -> Iterator[Statement]:
 def _statement(group: h5py.Group) -> Statement:
     pixels = _data(group, "image", np.float32, 3, MOST_PIXELS)[()].astype(np.float64)
     norm, radius = _attribute(group, "norm"), _number(group, "radius")
-    if norm not in NORMS or not 0 < radius < 1e6 or not np.isfinite(pixels).all():
+    are_pixels = bool(((pixels >= 0) & (pixels <= 1)).all())  # around others a ball may be empty
+    if norm not in NORMS or not 0 < radius < 1e6 or not are_pixels:
         message = "a statement in the proof has no valid image, norm or radius"
         raise ProofFileError(message)
     relus = _group(group, "relus")

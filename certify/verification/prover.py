@@ -18,7 +18,13 @@ from robcert.certify.numerics import narrow_products
 from .bounds import Bounds, Region, Rounding
 from .network import Network, traced, translated
 from .outcome import Arithmetic, CertifiedRadius, Decision, Method, Open
-from .requirements import coefficient_type, require_agreement, require_covered, require_float32
+from .requirements import (
+    coefficient_type,
+    require_agreement,
+    require_covered,
+    require_executed_as_stated,
+    require_float32,
+)
 from .runtime_check import require_scores_of_runtime
 from .statement_task import StatementTask, Unfinished
 
@@ -113,6 +119,7 @@ class Prover:
         cut = arithmetic is Arithmetic.FLOAT32 and classifier.runtime.declared is not None
         level_error = 0.0 if classifier.grid is None else LEVEL_ERROR
         if arithmetic is Arithmetic.FLOAT32:
+            require_executed_as_stated(classifier.runtime.rewritten)
             require_scores_of_runtime(prover.network, prover.rounding, classifier, level_error)
         return replace(prover, required=CUT_MARGIN if cut else 0.0, level_error=level_error)
 

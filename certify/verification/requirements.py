@@ -45,6 +45,20 @@ def require_float32(classifier: Classifier) -> None:
         raise UnsupportedOperatorError(message, hint=f"reset it, or {ANY_ARITHMETIC}")
 
 
+def require_executed_as_stated(rewritten: Callable[[], str] | None) -> None:
+    """Raise if the runtime executes another function than the file states.
+
+    Args:
+        rewritten: how what is executed differs; None where the file is executed as it stands.
+
+    Raises:
+        UnsupportedOperatorError: it does, or that cannot be found out.
+    """
+    difference = "" if rewritten is None else rewritten()
+    if difference:
+        raise UnsupportedOperatorError(NO_FLOAT32 + difference, hint=ANY_ARITHMETIC)
+
+
 def require_no_other_format(nodes: Sequence[StraightThroughNode]) -> None:
     """Raise where a network computes in another number format than float32.
 

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def open_session(
-    content: bytes, *, path: Path, threads: int, cuda_device: int | None = None
+    content: bytes,
+    *,
+    path: Path,
+    threads: int,
+    cuda_device: int | None = None,
+    written: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Session for a serialised model; no custom-op library, no file but the given bytes.
 
@@ -31,6 +36,7 @@ def open_session(
         path: where it came from, for messages.
         threads: threads inside one operator; 0 for one a processor core.
         cuda_device: GPU to run on; None for the CPU.
+        written: file for the graph that the session executes; None if it is not wanted.
 
     Raises:
         ModelFileError: the runtime refuses the model.
@@ -43,6 +49,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
+    if written is not None:
+        options.optimized_model_filepath = str(written)
     providers: list[object] = ["CPUExecutionProvider"]
     if cuda_device is not None:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": cuda_device}))

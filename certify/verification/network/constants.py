@@ -18,7 +18,7 @@ from robcert.certify.model import source_of
 
 from .constant_errors import MOST_ROUNDINGS, ConstantCall, errors_of, roundings
 from .constant_rules import counted_up
-from .lookalikes import leaves_out_zeros, lost_roundings
+from .lookalikes import is_updated_sum, leaves_out_zeros, lost_roundings
 from .nodes import Affine, Node
 from .norm_lookalikes import NormLookalikes
 from .precision import NARROW, UNIT, has_floats, is_exact, unknown_error
@@ -220,6 +220,10 @@ class Constants:
         if leaves_out_zeros(node, name, self.walk):
             self.meet_obstacle(
                 label, "reads zeros of a padding, which runtimes leave out of a maximum"
+            )
+        if is_updated_sum(node):
+            self.meet_obstacle(
+                label, "has sums that runtimes update from channel to channel, with any error"
             )
         unread = self.norms.misread(node, name, arguments)
         if unread:

@@ -54,6 +54,16 @@ def lost_roundings(value: Any, name: str) -> float:
     return 0.0
 
 
+def is_updated_sum(node: fx.Node) -> bool:
+    """Whether a call belongs to a normalisation over neighbouring channels.
+
+    ONNX Runtime adds the next square to the sum of the channel before and takes the last one off:
+    the error of a large square stays in the sums of all channels behind it.
+    """
+    source = source_of(node)
+    return source is not None and source.operator == "LRN"
+
+
 def leaves_out_zeros(node: fx.Node, name: str, walk: Walk) -> bool:
     """Whether the maximum ``node`` reads zeros of a Pad that may be larger than what it pads.
 

@@ -314,7 +314,7 @@ class _Check:
 
 def _prover(network: TensorFunction, settings: PropertySettings) -> ProvesStatements:
     from ..prover import Prover
-    from ..requirements import require_no_other_format
+    from ..requirements import require_executed_as_stated, require_no_other_format
 
     if settings.arithmetic is Arithmetic.FLOAT32:
         require_no_other_format(network.module.straight_through)
@@ -322,7 +322,10 @@ def _prover(network: TensorFunction, settings: PropertySettings) -> ProvesStatem
     def function(x: Tensor) -> Tensor:  # tracing counts the arguments of a method wrongly
         return network.twin(x)
 
-    return Prover.of_function(function, network.input_shape, settings.arithmetic)
+    prover = Prover.of_function(function, network.input_shape, settings.arithmetic)
+    if settings.arithmetic is Arithmetic.FLOAT32:
+        require_executed_as_stated(network.rewritten)
+    return prover
 
 
 def _statement(network: TensorFunction, case: Case) -> tuple[Statement, bool]:

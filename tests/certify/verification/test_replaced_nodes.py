@@ -171,6 +171,21 @@ def test_zeros_that_a_maximum_may_leave_out_have_no_float32_certificate(
     prover_of(tmp_path, PADDED[name], GIVEN, Arithmetic.REAL)
 
 
+def test_sums_that_are_updated_from_channel_to_channel_have_none(tmp_path: Path) -> None:
+    """ONNX Runtime gives NaN behind a large square that the bounds of later sums do not read."""
+    large = np.array([3e7, 1, 1, 1], np.float32).reshape(1, 4, 1, 1)
+    nodes = [
+        om.node("Reshape", "x channels", "rows"),
+        om.node("Mul", "rows large", "wide"),
+        om.node("LRN", "wide", "normal", size=3, alpha=0.5, beta=0.75, bias=1.0),
+        om.node("Flatten", "normal", "y"),
+    ]
+    given = {"channels": np.array([1, 4, 1, 1]), "large": large}
+    with pytest.raises(UnsupportedOperatorError, match=r"'normal_node' \(LRN\) has sums"):
+        prover_of(tmp_path, nodes, given)
+    prover_of(tmp_path, nodes, given, Arithmetic.REAL)
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_padding_that_cannot_be_the_maximum_alone_has_one(tmp_path: Path, name: str) -> None:
     prover_of(tmp_path, HARMLESS[name], GIVEN)

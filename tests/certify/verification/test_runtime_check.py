@@ -47,6 +47,17 @@ def test_a_runtime_with_other_scores_has_none(tmp_path: Path, name: str) -> None
     Prover.of(changed, Arithmetic.REAL)
 
 
+def test_an_executed_graph_of_another_function_has_none(tmp_path: Path) -> None:
+    classifier = opened(tmp_path)
+    told = "the runtime computes other numbers than node 'pool' (MaxPool)"
+    other = replace(classifier.runtime, rewritten=lambda: told)
+    changed = replace(classifier, runtime=other)
+    with pytest.raises(UnsupportedOperatorError, match=r"than node 'pool' \(MaxPool\)") as raised:
+        Prover.of(changed)
+    assert "--arithmetic real" in raised.value.hint
+    Prover.of(changed, Arithmetic.REAL)
+
+
 @pytest.mark.parametrize("softmax", [True, False])
 def test_the_file_s_own_scores_have_one(tmp_path: Path, softmax: bool) -> None:
     Prover.of(opened(tmp_path, softmax=softmax))

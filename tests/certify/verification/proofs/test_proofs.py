@@ -211,6 +211,7 @@ REFUSED = {
     "shape": (_set("leaves/slopes", lambda x: x[:, :-1]), "do not belong"),
     "image": (_set("image", lambda x: x[0]), "type or size"),
     "image of another shape": (_set("image", lambda x: x[:, :2]), "do not fit the input"),
+    "no pixels": (_set("image", lambda x: x + 1), "no valid image"),
     "nothing there": (lambda file: file.__delitem__(f"{ONE}/leaves"), "'leaves'"),
     "a link": (
         lambda file: [

@@ -1,0 +1,59 @@
+"""Compares the graph that the runtime executes with the file's, in a process of its own.
+
+Started by :mod:`process` as ``python -P -m robcert.certify.importer.executed.child``: a message on
+stdin with the model, an answer in JSON on stdout. It imports numpy, onnx and onnxruntime, never
+torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from robcert.certify.errors import RobcertError
+
+from ..runtime.frames import unpacked
+from ..runtime.process_memory import limit_address_space
+from ..runtime.runtime_session import describe_failure, open_session, out_of_memory
+from .comparison import Comparison, ImageInput
+from .operators import uncovered
+
+
+def main() -> None:
+    """Answer the message on stdin."""
+    # The runtime's own messages go to stderr: stdout carries the answer and nothing else.
+    reply = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    header, content = unpacked(sys.stdin.buffer.read)
+    limit_address_space(header["memory"])
+    answer: dict[str, Any]
+    try:
+        answer = {"difference": _difference(header, content)}
+    except MemoryError:
+        answer = {"out_of_memory": True}
+    except RobcertError as error:
+        answer = {"error": str(error)}
+    except Exception as error:  # onnxruntime's classes share no base but Exception
+        known = out_of_memory(error)
+        answer = {"out_of_memory": True} if known else {"error": describe_failure(error)}
+    with reply:
+        json.dump(answer, reply)
+
+
+def _difference(header: dict[str, Any], content: bytes) -> str:
+    """How the executed graph differs, in words; empty if it does not."""
+    written = Path(header["folder"]) / "executed.onnx"
+    open_session(content, path=Path(header["path"]), threads=header["threads"], written=written)
+    file, executed = onnx.load_from_string(content), onnx.load(written)
+    del content
+    image = ImageInput(header["input"], tuple(header["shape"]), header["dtype"])
+    return uncovered(file, executed) or Comparison.of(file, executed, image).difference()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Asks a child process how the graph that ONNX Runtime executes differs from the file's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import onnx
+
+from ..runtime.frames import packed
+from ..runtime.limits import gibibytes
+from ..runtime.sandbox import ONE_THREAD, SECONDS, SECONDS_PER_GIGABYTE
+from .nodes import node_difference
+
+if TYPE_CHECKING:
+    from ..runtime.worker_session import WorkerSource
+    from .comparison import ImageInput
+
+# -P: a file called onnx.py in the working folder is not imported.
+_CHILD = ("-P", "-m", "robcert.certify.importer.executed.child")
+
+MOST_RUNS = 120
+"""Evaluations of one image that a comparison takes at most, rounded up."""
+
+
+def difference(source: WorkerSource, image: ImageInput) -> str:
+    """How what the runtime executes differs from what certificates are about; empty if it does not.
+
+    First the executed graph is compared with the file's, in a process of its own, then the file's
+    nodes with the twin's.
+
+    Args:
+        source: the graph as it is given to the runtime, and its limits.
+        image: its input.
+    """
+    told = executed_difference(source, image)
+    return told or node_difference(onnx.load_from_string(source.content), image)
+
+
+def executed_difference(source: WorkerSource, image: ImageInput) -> str:
+    """How the graph that the runtime executes differs from the file's, in words; empty if not.
+
+    The child process has the memory and, for each evaluation, the time that a model may use. It
+    writes into a temporary folder only.
+
+    Args:
+        source: the graph as it is given to the runtime, and its limits.
+        image: its input.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        request = {
+            "path": str(source.path),
+            "threads": source.threads,
+            "memory": source.memory,
+            "folder": folder,
+            "input": image.name,
+            "shape": image.shape,
+            "dtype": image.dtype,
+        }
+        seconds = max(SECONDS, source.limits.call_seconds(MOST_RUNS))
+        seconds += SECONDS_PER_GIGABYTE * source.size / 2**30
+        try:
+            done = subprocess.run(
+                [sys.executable, *_CHILD],
+                input=b"".join(packed(request, source.content)),
+                capture_output=True,
+                timeout=seconds,
+                check=False,
+                env=os.environ | ONE_THREAD,
+            )
+        except subprocess.TimeoutExpired:
+            return f"the graph that the runtime executes was not compared within {seconds:.0f} s"
+    return _told(done, source)
+
+
+def _told(done: subprocess.CompletedProcess[bytes], source: WorkerSource) -> str:
+    """What a process that has ended answered."""
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        code = done.returncode
+        cause = f"signal {-code}" if code < 0 else f"status {code}"
+        return f"the process that compares the executed graph with the file's died ({cause})"
+    if "out_of_memory" in answer:
+        allowed = gibibytes(source.limits.allowed)
+        return f"comparing the executed graph with the file's takes more than {allowed} of memory"
+    if "error" in answer:
+        return f"the executed graph cannot be compared with the file's: {answer['error']}"
+    return str(answer["difference"])

@@ -1,0 +1,118 @@
+"""A graph cut at some of its tensors, each of which becomes an input and an output.
+
+This module is imported by a process that must not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+
+from ..graph.graph import reads, simplified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..graph.graph import Graph, Node
+
+    Values = dict[str, NDArray[np.generic]]
+
+SHAPES = frozenset({"Shape", "Size"})
+"""Operators that do not read the numbers of their argument."""
+
+OUTPUT = "/robcert_computed"
+"""Follows the name of a cut tensor where it is computed, in contrast to where it is read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """A graph with an image as its one input.
+
+    Attributes:
+        model: the graph.
+        graph: its nodes in order.
+        image: name of the input.
+        producers: the node that makes each tensor.
+    """
+
+    model: onnx.ModelProto
+    graph: Graph
+    image: str
+    producers: dict[str, Node]
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, image: str) -> Side:
+        """The side of ``model``."""
+        graph = simplified(model.graph)
+        made = {name: node for node in graph.nodes for name in node.proto.output if name}
+        return cls(model, graph, image, made)
+
+    def leaves(self, cuts: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The cut tensors, and the image, from which each tensor is computed.
+
+        Args:
+            cuts: names of tensors; those from which they are computed do not count further on.
+        """
+        cut, reached, found = set(cuts), {self.image: frozenset([self.image])}, {}
+        for node in self.graph.nodes:
+            names = [] if node.proto.op_type in SHAPES else list(reads(node.proto))
+            below = frozenset[str]().union(*(reached.get(name, frozenset()) for name in names))
+            for name in node.proto.output:
+                found[name] = below
+                reached[name] = frozenset([name]) if name in cut else below
+        return found
+
+    def exposed(self, names: Sequence[str]) -> onnx.ModelProto:
+        """The graph with ``names`` as its outputs."""
+        result = onnx.ModelProto()
+        result.CopyFrom(self.model)
+        del result.graph.output[:]
+        result.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        del result.graph.value_info[:]
+        return result
+
+    def cut(self, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+        """The graph that reads each tensor of ``shapes`` as an input, and computes it as an output.
+
+        Args:
+            shapes: of tensors that nodes make, all float32.
+        """
+        result = self.exposed([name + OUTPUT for name in shapes])
+        for node in result.graph.node:
+            for at, name in enumerate(node.output):
+                if name in shapes:
+                    node.output[at] = name + OUTPUT
+        result.graph.input.extend(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in shapes.items()
+        )
+        return result
+
+
+def session_of(
+    model: onnx.ModelProto,
+) -> onnxruntime.InferenceSession:
+    """A session that executes the graph as it stands, on one thread of the processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def computed(session: onnxruntime.InferenceSession, feed: Values) -> Values:
+    """All outputs of a session that are tensors, by name."""
+    names = [entry.name for entry in session.get_outputs()]
+    wanted = {entry.name for entry in session.get_inputs()}
+    given = {name: value for name, value in feed.items() if name in wanted}
+    found = zip(names, session.run(names, given), strict=True)
+    return {name: value for name, value in found if isinstance(value, np.ndarray)}
