@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,11 +111,12 @@ def _junit(context: CommandContext, command: str, made: Sequence[Check]) -> byte
 
 def _sarif(context: CommandContext, command: str, made: Sequence[Check]) -> bytes:
     from robcert.certify.evidence import Artifact, sarif_log
+    from robcert.certify.exports import json_bytes
 
     model = context.session.store.model
     path = path_in_repository(context.options.model, str(model["file"]))
     log = sarif_log(made, Artifact(path, str(model["sha256"])), command)
-    return f"{json.dumps(log, indent=2, ensure_ascii=False)}\n".encode()
+    return json_bytes(log)
 
 
 def _markdown(context: CommandContext, found: Findings, made: Sequence[Check]) -> bytes:
