@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from robcert.certify.errors import InvalidParameterError, WorkerError, require_at_least
+from robcert.certify.errors import InvalidParameterError, WorkerError, require_between
 from robcert.certify.failures import FAILURES
+from robcert.certify.importer import available_cores
 from robcert.certify.workers import WorkerPool, why_unavailable
 
 if TYPE_CHECKING:
@@ -35,14 +36,22 @@ ROUND_SECONDS = 0.4
 ROUNDS = 3
 """Threads and processes are timed in turn, because other programs may use the cores meanwhile."""
 
+WORKERS_PER_CORE, LEAST_LIMIT = 4, 16
+"""Limit of the number of workers, for each core of this machine and for any."""
+
 LEAST_GAIN = 1.1
 """Speed of processes in units of that of threads from which on they are worth their memory."""
 
 
 def require_workers(workers: Workers) -> None:
-    """Raise an InvalidParameterError unless ``workers`` is a number from 1, or ``auto``."""
+    """Raise an InvalidParameterError unless ``workers`` is ``auto`` or a number from 1.
+
+    Or if there are many more than cores: each takes memory, and none makes the others faster.
+    """
     if workers != "auto":
-        require_at_least("workers", workers, 1)
+        require_between(
+            "workers", workers, 1, max(LEAST_LIMIT, WORKERS_PER_CORE * available_cores())
+        )
 
 
 def processes_of(
