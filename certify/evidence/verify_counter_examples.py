@@ -161,7 +161,7 @@ def _constants(values: list[float], prepare: dict[str, Any]) -> Any:
 
 
 def shown(text: object) -> str:
-    """``text`` without what a terminal obeys: names in a model come from anybody."""
+    """``text`` without what a terminal obeys: whoever made the model chose its names."""
     return "".join(one if one.isprintable() else "?" for one in str(text))
 
 

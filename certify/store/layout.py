@@ -147,8 +147,9 @@ def attribute_value(value: object) -> bool | int | float | str | np.number | np.
     if isinstance(value, str) and not isinstance(value, JsonText):
         as_it_is = not _is_read_as_json(value) and "\0" not in value and _is_unicode(value)
         return value if as_it_is else canonical_json(value)
-    plain = isinstance(value, bool | int | float | str | np.number | np.bool_)
-    return value if plain else canonical_json(value)
+    if isinstance(value, bool | int | float | str | np.number | np.bool_):
+        return value
+    return canonical_json(value)
 
 
 def _is_read_as_json(text: str) -> bool:

@@ -59,7 +59,7 @@ def found_upwards(start: Path) -> ConfigurationFile | None:
 
 
 def _require_no_stranger(path: Path, start: Path) -> None:
-    """Raise if ``path`` lies above ``start`` and another user wrote it, as anybody can in /tmp.
+    """Raise if ``path`` lies above ``start`` and another user wrote it, as all users can in /tmp.
 
     It names files to be written. Those of root and of the owner of ``start`` are trusted too.
     """
