@@ -108,6 +108,23 @@ def require_positive(name: str, value: float) -> None:
         raise InvalidParameterError(message)
 
 
+MOST_THREADS = 1024
+"""More than a processor has; each takes memory before it computes anything."""
+
+
+def require_threads(threads: int) -> None:
+    """Raise unless so many threads can be started."""
+    require_between("threads", threads, 1, MOST_THREADS)
+
+
+def require_between(name: str, value: int, least: int, most: int) -> None:
+    """Raise unless ``value`` is at least ``least`` and at most ``most``."""
+    require_at_least(name, value, least)
+    if value > most:
+        message = f"{name} must be at most {most}, got {value}"
+        raise InvalidParameterError(message)
+
+
 def require_at_least(name: str, value: int, least: int) -> None:
     """Raise unless ``value`` is at least ``least``."""
     if value < least:

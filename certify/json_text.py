@@ -6,6 +6,12 @@ import json
 from typing import Any
 
 
+class JsonText(str):
+    """Text of JSON that stands for its value, where any other text stands for itself."""
+
+    __slots__ = ()
+
+
 def parsed_json(text: str) -> Any:
     """Value of the JSON ``text``.
 

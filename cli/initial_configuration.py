@@ -225,8 +225,18 @@ def _gates(classifier: Classifier, images: ImageSet | None) -> Entry:
 
 
 def _toml(value: str | int | list[str]) -> str:
-    """``value`` in TOML; its basic strings are those of JSON, which also must escape DEL."""
-    return re.sub("\x7f", r"\\u007f", json.dumps(value, ensure_ascii=False))
+    """``value`` in TOML; its basic strings are those of JSON, which also must escape DEL.
+
+    Raises:
+        InvalidParameterError: it is the name of a file that is not UTF-8, as all of TOML is.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = f"the name {text} is not UTF-8, which a configuration file cannot hold"
+        raise InvalidParameterError(message, hint="rename the file") from None
+    return re.sub("\x7f", r"\\u007f", text)
 
 
 def require_new(path: Path, *, overwrite: bool) -> None:

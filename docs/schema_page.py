@@ -52,9 +52,10 @@ For a model with an integer input `settings` also has `input_step`, one level of
 units, and `input_rounding`: images and distances of such a table are on the levels, and the
 perturbations keep their length in l2 and l1. Tables without either are of earlier versions, which
 did not round or rounded each pixel by itself.
-An attribute that is neither a number nor a text is JSON; a text too long for an attribute (64 kB)
-is a scalar dataset of that name. Small arrays of a whole analysis (block maxima, …) are stored
-beside the columns.
+An attribute that is neither a number nor a text is JSON, and so is a text that HDF5 cannot hold or
+that could be taken for JSON: it begins with a bracket, brace or quotation mark, or is `null`. A
+text too long for an attribute (64 kB) is a scalar dataset of that name. Small arrays of a whole
+analysis (block maxima, …) are stored beside the columns.
 
 **Rows.** The first axis of a table over images follows `/data/index`, which grows when a later run
 selects more images. A row is valid where `computed` is 1; otherwise it holds the fill value (NaN,

@@ -25,6 +25,8 @@ from robcert.certify.errors import (
     DataError,
     InvalidParameterError,
     require_at_least,
+    require_between,
+    require_threads,
 )
 from robcert.certify.importer import LoadOptions, RunLimits, load_classifier
 from robcert.certify.model import (
@@ -125,12 +127,13 @@ class SessionRequest:
         """Check the numbers before anything is loaded."""
         for epsilon in self.epsilons:
             self.norm.require_epsilon(epsilon)
-        for name in ("threads", "batch_size"):
-            value = getattr(self, name)
-            if value is not None:
-                require_at_least(name, value, 1)
+        require_between("seed", self.seed, -(2**63), 2**63 - 1)  # as a results file stores it
+        if self.batch_size is not None:
+            require_at_least("batch_size", self.batch_size, 1)
+        if self.threads is not None:
+            require_threads(self.threads)
         if self.workers is not None:
-            require_workers(self.workers)
+            require_workers(self.workers, here=self.ray is None)
         if self.ray is not None:
             require_ray()
 
@@ -268,7 +271,7 @@ def torch_threads(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    require_at_least("threads", threads, 1)
+    require_threads(threads)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -16,8 +16,14 @@ import numpy as np
 import torch
 
 from robcert.certify.cluster import Subject, opened_crew
-from robcert.certify.errors import InvalidParameterError, WorkerError, require_at_least
+from robcert.certify.errors import (
+    InvalidParameterError,
+    WorkerError,
+    require_at_least,
+    require_between,
+)
 from robcert.certify.failures import FAILURES
+from robcert.certify.importer import available_cores
 from robcert.certify.workers import WorkerPool, why_unavailable
 
 if TYPE_CHECKING:
@@ -39,13 +45,25 @@ ROUND_SECONDS = 0.4
 ROUNDS = 3
 """Threads and processes are timed in turn, because other programs may use the cores meanwhile."""
 
+WORKERS_PER_CORE, LEAST_LIMIT = 4, 16
+"""Limit of the number of workers, for each core of this machine and for any."""
+
 LEAST_GAIN = 1.1
 """Speed of processes in units of that of threads from which on they are worth their memory."""
 
 
-def require_workers(workers: Workers) -> None:
-    """Raise an InvalidParameterError unless ``workers`` is a number from 1, or ``auto``."""
-    if workers != "auto":
+def require_workers(workers: Workers, *, here: bool = True) -> None:
+    """Raise an InvalidParameterError unless ``workers`` is ``auto`` or a number from 1.
+
+    On this machine (``here``) also if there are many more than cores: each takes memory, and none
+    makes the others faster.
+    """
+    if workers == "auto":
+        return
+    if here:
+        most = max(LEAST_LIMIT, WORKERS_PER_CORE * available_cores())
+        require_between("workers", workers, 1, most)
+    else:
         require_at_least("workers", workers, 1)
 
 

@@ -232,7 +232,7 @@ def select(
     if not indices:
         require_at_least("limit", 1 if limit is None else limit, 1)
         require_at_least("every", 1 if every is None else every, 1)
-        return np.arange(0, n, every or 1, dtype=np.int64)[:limit]
+        return np.arange(0, n, min(every or 1, max(n, 1)), dtype=np.int64)[:limit]
     if limit is not None or every is not None:
         message = "indices cannot be combined with limit or every"
         raise InvalidParameterError(message)

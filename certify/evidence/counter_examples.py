@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from robcert.certify.data import is_name, load_images
 from robcert.certify.errors import DataError, InvalidParameterError, require_at_least
-from robcert.certify.exports import escaped
+from robcert.certify.exports import escaped, json_bytes
 from robcert.certify.store import plain
 
 if TYPE_CHECKING:
@@ -125,10 +124,9 @@ def bundle(store: ResultStore, chosen: CounterExamples, unchanged: Any) -> dict[
     }
     images = io.BytesIO()
     np.savez_compressed(images, **arrays)
-    text = json.dumps(_manifest(store, chosen), indent=2, ensure_ascii=False)
     return {
         "images.npz": images.getvalue(),
-        "manifest.json": f"{text}\n".encode(),
+        "manifest.json": json_bytes(_manifest(store, chosen)),
         "verify.py": SCRIPT.read_bytes(),
         "README.md": _page(store, chosen).encode(),
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robcert.certify.auditing import verdict
 from robcert.certify.errors import InvalidParameterError
+from robcert.certify.exports import json_bytes
 from robcert.certify.whole_file import write_whole
 
 from .counter_examples import bundle, counter_examples, originals
@@ -62,8 +62,8 @@ def write_evidence(
         raise InvalidParameterError(message, hint="run robcert audit in the same --out")
     said = verdict(found)
     files = {
-        STATEMENT: _json(statement(store, found, said, checks)),
-        BILL: _json(model_bill(store, found, said)),
+        STATEMENT: json_bytes(statement(store, found, said, checks)),
+        BILL: json_bytes(model_bill(store, found, said)),
         CARD: model_card(store, found, said, checks).encode(),
     }
     if plan.counter_examples:
@@ -73,7 +73,3 @@ def write_evidence(
     for name, content in files.items():
         write_whole(plan.folder / name, content)
     return tuple(plan.folder / name for name in files)
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()

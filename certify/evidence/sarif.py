@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -39,7 +40,7 @@ class Artifact:
     @property
     def uri(self) -> str:
         """The path as a relative URI."""
-        return quote(self.path)
+        return quote(os.fsencode(self.path))
 
 
 def sarif_log(checks: Sequence[Check], artifact: Artifact, command: str) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _result(check: Check, artifact: Artifact) -> dict[str, Any]:
     message = check.message
     if check.rule is not GATE:  # a gate states what is required; its name keeps its spelling
         message = f"{message[:1].upper()}{message[1:]}. Required: {check.name}"
-    text = visible_line(f"{message}.")
+    text = visible_line(f"{message}.").replace("](", "] (")  # else names could make a link
     return {
         "ruleId": check.rule.id,
         "ruleIndex": RULES.index(check.rule),
@@ -130,5 +131,5 @@ def _artifact_location(artifact: Artifact) -> dict[str, Any]:
 def _fingerprints(check: Check, artifact: Artifact) -> dict[str, str]:
     """The same under robcert's name and under that by which GitHub tells alerts apart."""
     identity = "\n".join((check.rule.id, check.subject, artifact.path))
-    digest = sha256(identity.encode()).hexdigest()
+    digest = sha256(os.fsencode(identity)).hexdigest()
     return {"robcert/v1": digest, "primaryLocationLineHash": f"{digest[:16]}:1"}

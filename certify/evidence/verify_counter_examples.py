@@ -122,7 +122,8 @@ def verify(path: Path, folder: Path) -> int:
         images = {name: stored[name] for name in stored.files}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != stated["sha256"]:
-        print(f"note: {path} is not the audited file (SHA-256 {stated['sha256']}), or it keeps ")
+        audited = shown(stated["sha256"])
+        print(f"note: {shown(path)} is not the audited file (SHA-256 {audited}), or it keeps ")
         print("      weights in files of their own, which that hash covers too")
     model = Model(path, stated)
     found = model.classes(images["adversarial"])
@@ -132,7 +133,7 @@ def verify(path: Path, folder: Path) -> int:
         said = "misclassified" if fails[place] else "CORRECT"
         print(
             f"image {images['index'][place]}: class {label}, predicted {found[place]}, "
-            f"{manifest['norm']} distance {images['distance'][place]:.5g}: {said}"
+            f"{shown(manifest['norm'])} distance {images['distance'][place]:.5g}: {said}"
         )
     print(f"{int(fails.sum())} of {len(fails)} adversarial images are misclassified")
     print(originals)
@@ -159,6 +160,11 @@ def _constants(values: list[float], prepare: dict[str, Any]) -> Any:
     return np.asarray(ordered, np.float32).reshape(1, -1, 1, 1)
 
 
+def shown(text: object) -> str:
+    """``text`` without what a terminal obeys: whoever made the model chose its names."""
+    return "".join(one if one.isprintable() else "?" for one in str(text))
+
+
 def main(arguments: list[str]) -> int:
     """Run on the command line's arguments; the exit status."""
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
@@ -167,8 +173,8 @@ def main(arguments: list[str]) -> int:
     try:
         return verify(Path(arguments[0]), Path(__file__).resolve().parent)
     except Exception as error:  # onnxruntime's classes share no base but Exception
-        text = " ".join(str(error).split())[:300]
-        print(f"error: {arguments[0]}: {type(error).__name__}: {text}", file=sys.stderr)
+        text = shown(" ".join(str(error).split())[:300])
+        print(f"error: {shown(arguments[0])}: {type(error).__name__}: {text}", file=sys.stderr)
         return BAD_INPUT
 
 

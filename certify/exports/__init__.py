@@ -4,7 +4,7 @@ from .cohen_text import cohen_lines
 from .contents import columns_table, overview, plain_captions
 from .csv_text import csv_lines
 from .documents import ExportFormat, tables_text, write_export
-from .json_object import store_json
+from .json_object import json_bytes, store_json
 from .latex import latex_tables
 from .markdown import escaped, grid, markdown_tables
 from .selection import groups, groups_named, one_group
@@ -18,6 +18,7 @@ __all__ = [
     "grid",
     "groups",
     "groups_named",
+    "json_bytes",
     "latex_tables",
     "markdown_tables",
     "one_group",

@@ -1,17 +1,24 @@
-"""A results file as one JSON object."""
+"""A results file as one JSON object, and such an object as the content of a file."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.auditing import results, standards_tables, verdict_of
 from robcert.certify.gates import recorded
 from robcert.certify.store import ledger, plain
+from robcert.certify.visible import visible
 
 from .selection import groups_named
 
 if TYPE_CHECKING:
     from robcert.certify.store import ResultStore
+
+
+def json_bytes(content: object) -> bytes:
+    """``content``, in JSON's types, as a file that is safe to show in a terminal."""
+    return f"{visible(json.dumps(content, indent=2, ensure_ascii=False))}\n".encode()
 
 
 def store_json(store: ResultStore, name: str | None) -> dict[str, Any]:

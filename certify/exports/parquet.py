@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import RobcertError
 from robcert.certify.store import plain
+from robcert.certify.visible import visible
 
 from .rows import row_columns
 
@@ -71,4 +72,4 @@ def _origin(store: ResultStore, group: AnalysisGroup) -> str:
         "settings": group.settings,
         "seed": group.seed,
     }
-    return json.dumps(plain(origin), ensure_ascii=False)
+    return visible(json.dumps(plain(origin), ensure_ascii=False))

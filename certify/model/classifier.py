@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.errors import TwinUnavailableError
+from robcert.certify.json_text import JsonText
 from robcert.certify.numerics import SameRows
 from robcert.certify.passes import count, is_counting
 from robcert.certify.time_budget import require_time
@@ -152,6 +153,7 @@ class ModelInfo:
         values["parity"] = None if self.parity is None else asdict(self.parity)
         return {
             **values,
+            "preprocessing": JsonText(self.preprocessing),
             "straight_through": tuple(map(str, self.straight_through)),
             "hint_nodes": tuple(map(str, self.hint_nodes)),
         }

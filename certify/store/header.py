@@ -10,7 +10,7 @@ import numpy as np
 
 from robcert.certify.errors import StoreError
 
-from .layout import describe, read_attribute, write_attributes
+from .layout import attribute_value, describe, read_attribute, stored_attribute, write_attributes
 from .schema import CLASSES, FORMAT, FORMAT_VERSION, IMAGES
 from .validity import require_valid
 
@@ -66,11 +66,11 @@ def require_results(file: SafeFile) -> None:
 
 def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:
     """Raise unless the header's ``name`` (model or data) has the content hash ``digest``."""
-    place = file.hdf5[name].attrs
-    stored = str(place["sha256"])
+    place = file.hdf5[name]
+    stored = str(place.attrs["sha256"])
     if stored == digest:
         return
-    stored_name = place["file" if name == "model" else "name"]
+    stored_name = read_attribute(place, "file" if name == "model" else "name")
     message = (
         f"{file.path} holds results of another {name}: {stored_name} ({stored[:8]}), "
         f"not {given} ({digest[:8]})"
@@ -80,10 +80,11 @@ def require_same(file: SafeFile, name: str, digest: str, given: str) -> None:
 
 def require_same_use(file: SafeFile, model: ModelInfo) -> None:
     """Raise unless preprocessing and output are as before: they change the function."""
-    place = file.hdf5["model"].attrs
-    for name, given in (("preprocessing", model.preprocessing), ("output_name", model.output_name)):
-        stored = str(place.get(name, given))
-        if stored != given:
+    place = file.hdf5["model"]
+    uses = (("preprocessing", model.preprocessing), ("output_name", model.output_name))
+    for name, given in uses:
+        stored = stored_attribute(place, name)
+        if stored is not None and stored != attribute_value(model.stored()[name]):
             message = (
                 f"{file.path} holds results of {model.file} with {name.replace('_', ' ')} "
                 f"{stored or 'unknown'}, not {given or 'unknown'}"

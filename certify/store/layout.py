@@ -14,7 +14,7 @@ import numpy as np
 
 from robcert.certify.errors import StoreError
 from robcert.certify.hdf5 import seal
-from robcert.certify.json_text import parsed_json
+from robcert.certify.json_text import JsonText, parsed_json
 
 from .schema import CHECKSUMS, COMPUTED
 
@@ -103,7 +103,7 @@ def _copy_lengthened(source: h5py.Dataset, target: h5py.Group, rows: int) -> Non
 
 
 def write_attributes(place: h5py.Group, values: Mapping[str, object]) -> None:
-    """Store numbers and strings as they are, anything else as JSON.
+    """Store numbers and most texts as they are, anything else as JSON.
 
     Raises:
         StoreError: a table or an array has the name of an attribute.
@@ -128,8 +128,7 @@ def changed_attributes(place: h5py.Group, values: Mapping[str, object]) -> dict[
 
 
 def _write_attribute(place: h5py.Group, name: str, value: object) -> None:
-    plain = isinstance(value, bool | int | float | str | np.number | np.bool_)
-    text = value if plain else canonical_json(value)
+    text = attribute_value(value)
     place.attrs.pop(name, None)
     if name in place:
         del place[name]
@@ -139,9 +138,41 @@ def _write_attribute(place: h5py.Group, name: str, value: object) -> None:
         place.attrs[name] = str(text) if isinstance(text, str) else text
 
 
+def attribute_value(value: object) -> bool | int | float | str | np.number | np.bool_:
+    """What an attribute holds for ``value``: itself, or JSON.
+
+    A text is stored as JSON where it would be read as JSON, or where HDF5 cannot hold it: with a
+    NUL, or with bytes of a file name that are not UTF-8.
+    """
+    if isinstance(value, str) and not isinstance(value, JsonText):
+        as_it_is = not _is_read_as_json(value) and "\0" not in value and _is_unicode(value)
+        return value if as_it_is else canonical_json(value)
+    if isinstance(value, bool | int | float | str | np.number | np.bool_):
+        return value
+    return canonical_json(value)
+
+
+def _is_read_as_json(text: str) -> bool:
+    return text[:1] in ("{", "[", '"') or text == "null"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether ``text`` has no halves of characters, which stand for bytes of file names."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _is_long_attribute(item: h5py.Group | h5py.Dataset) -> bool:
     """Whether ``item`` is a string too long for an HDF5 attribute."""
     return isinstance(item, h5py.Dataset) and item.shape == () and item.dtype.kind == "O"
+
+
+def stored_attribute(place: h5py.Group, name: str) -> Any:
+    """Attribute ``name`` of ``place`` as it is stored; None if there is none."""
+    if name in place.attrs:
+        return place.attrs[name]
+    if name in place and _is_long_attribute(place[name]):
+        return place[name].asstr()[()]
+    return None
 
 
 def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
@@ -150,15 +181,12 @@ def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
     Raises:
         StoreError: it holds JSON that nests too deep or has a number of too many digits.
     """
-    if name in place.attrs:
-        value = place.attrs[name]
-    elif name in place and _is_long_attribute(place[name]):
-        value = place[name].asstr()[()]
-    else:
+    value = stored_attribute(place, name)
+    if value is None:
         return default
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, str) and (value[:1] in ("{", "[") or value == "null"):
+    if isinstance(value, str) and _is_read_as_json(value):
         try:
             return parsed_json(value)
         except json.JSONDecodeError:
@@ -169,9 +197,10 @@ def read_attribute(place: h5py.Group, name: str, default: Any = None) -> Any:
     return value
 
 
-def canonical_json(value: object) -> str:
+def canonical_json(value: object) -> JsonText:
     """JSON text of ``value`` that depends on its content alone (keys sorted, no spaces)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+    return JsonText(text)
 
 
 def _plain(value: Any) -> object:

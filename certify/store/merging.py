@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 RUN_ONLY = ("audit",)
 """Schemas of tables about a run as a whole, which have no rows to join."""
 
+WHOLE_TABLE = ("schema", "schema_version", "axis", "seed")
+"""Attributes that all rows of a table depend on, beside its settings."""
+
 SECONDS = "s"
 """Unit of columns whose values differ from run to run."""
 
@@ -194,6 +197,10 @@ class _Merge:
         images = np.concatenate([store.indices for store in stores])
         self._images, first = np.unique(images, return_index=True)
         labels = np.concatenate([store.labels for store in stores])
+        for store in stores:
+            joined = labels[first][np.searchsorted(self._images, store.indices)]
+            if odd := store.indices[store.labels != joined].tolist():
+                self._contradiction("/data", "label", f"image {odd[0]}")
         self._header(labels[first])
 
     def _header(self, labels: NDArray[np.int32]) -> None:
@@ -217,6 +224,8 @@ class _Merge:
     def table(self, path: str, number: int) -> MergedTable:
         """Join the tables at ``path``; the joined one is the ``number``-th of its file."""
         tables = [store.file.hdf5[path] for store in self._stores]
+        if odd := _differing(tables):
+            self._contradiction(path, odd, "all rows")
         by_image = tables[0].attrs["axis"] == "image"
         if by_image:
             names = self._images
@@ -286,6 +295,9 @@ class _Merge:
                 message = f"of {files} one alone has the column {odd[0]} in {path.strip('/')}"
                 hint = "they are of different versions of robcert: repeat the older run"
                 raise StoreError(message, hint=hint)
+        for name in found[0]:
+            if len({(table[name].shape[1:], table[name].dtype) for table in tables}) > 1:
+                self._contradiction(path, f"the axes or type of {name}", "all rows")
         return found[0]
 
     def _contradiction(self, path: str, name: str, which: str) -> None:
@@ -293,6 +305,19 @@ class _Merge:
         message = f"{files} have different values of {name} for {which} in {path.strip('/')}"
         hint = "one is damaged, or of another version or device: repeat that run"
         raise StoreError(message, hint=hint)
+
+
+def _differing(tables: Sequence[h5py.Group]) -> str:
+    """What all rows depend on and is not the same in all ``tables``; empty if all of it is."""
+    found = [{name: read_attribute(table, name) for name in WHOLE_TABLE} for table in tables]
+    for table, values in zip(tables, found, strict=True):
+        settings = dict(read_attribute(table, "settings"))
+        settings.pop("indices", None)
+        values["settings"] = settings
+    for name, value in found[0].items():
+        if any(canonical_json(other[name]) != canonical_json(value) for other in found[1:]):
+            return name
+    return ""
 
 
 def _columns(table: h5py.Group) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from robcert.certify.errors import ContradictionError, InvalidParameterError
 
 from . import checks
+from .invocation import configured
 from .session import note
 
 if TYPE_CHECKING:
@@ -24,14 +24,24 @@ if TYPE_CHECKING:
     from .session import CommandContext
 
 
+BEGINNINGS = {
+    "--junit": b'<testsuites name="robcert"',
+    "--sarif": b'{\n  "$schema": "https://docs.oasis-open.org/sarif/',
+    "--markdown": b"## robcert: ",
+}
+"""How the files begin: a configuration file, which others may have written, replaces no others."""
+
+
 def require_check_files(options: AnalysisOptions) -> None:
     """Raise unless the requested files can be written; called before the work starts.
 
     Raises:
-        InvalidParameterError: one cannot, or would replace another file of the command.
+        InvalidParameterError: one cannot, or would replace another file of the command, or one that
+            is not robcert's own because a configuration file says so.
     """
     from robcert.certify.whole_file import can_be_written
 
+    given = configured()
     taken = {one.resolve() for one in (options.model, options.out) if one is not None}
     if options.data is not None:
         taken.add(Path(options.data).resolve())
@@ -39,11 +49,24 @@ def require_check_files(options: AnalysisOptions) -> None:
         if not can_be_written(path):
             message = f"{option}: no file can be written at {path}"
             raise InvalidParameterError(message, hint="check the folder and its permissions")
+        key = option.removeprefix("--")
+        if key in given.words and not _is_own(option, path):
+            message = f"{given.file}: {key}: {path} exists, and robcert did not write it"
+            raise InvalidParameterError(message, hint=f"name another file, or pass {option}")
         if path.resolve() in taken:
             message = f"{option} {path} names a file that this command reads or writes otherwise"
             raise InvalidParameterError(message, hint="name a new file for each option")
         if path.is_file() or not path.exists():  # a device or pipe takes several
             taken.add(path.resolve())
+
+
+def _is_own(option: str, path: Path) -> bool:
+    """Whether the file at ``path`` is what robcert writes there; or there is none."""
+    if not path.is_file():
+        return True
+    beginning = BEGINNINGS[option]
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 @contextlib.contextmanager
@@ -112,11 +135,12 @@ def _junit(context: CommandContext, command: str, made: Sequence[Check]) -> byte
 
 def _sarif(context: CommandContext, command: str, made: Sequence[Check]) -> bytes:
     from robcert.certify.evidence import Artifact, sarif_log
+    from robcert.certify.exports import json_bytes
 
     model = context.session.store.model
     path = path_in_repository(context.options.model, str(model["file"]))
     log = sarif_log(made, Artifact(path, str(model["sha256"])), command)
-    return f"{json.dumps(log, indent=2, ensure_ascii=False)}\n".encode()
+    return json_bytes(log)
 
 
 def _markdown(context: CommandContext, found: Findings, made: Sequence[Check]) -> bytes:

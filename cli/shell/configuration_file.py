@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,19 +41,38 @@ def found_upwards(start: Path) -> ConfigurationFile | None:
     folder robcert.toml comes before pyproject.toml, which counts only with a table [tool.robcert].
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read, or lies above and belongs to a stranger.
     """
     for folder in (start, *start.parents):
         base = Path() if folder == start else folder
         if (folder / NAME).is_file():
+            _require_no_stranger(folder / NAME, start)
             return read_configuration(base / NAME)
         if (folder / PROJECT).is_file():
             table = _project_table(_content(base / PROJECT))
             if table is not None:
+                _require_no_stranger(folder / PROJECT, start)
                 return ConfigurationFile(base / PROJECT, _as_table(base / PROJECT, table))
         if (folder / ".git").exists():
             return None
     return None
+
+
+def _require_no_stranger(path: Path, start: Path) -> None:
+    """Raise if ``path`` lies above ``start`` and another user wrote it, as all users can in /tmp.
+
+    It names files to be written. Those of root and of the owner of ``start`` are trusted too.
+    """
+    if path.parent == start or not hasattr(os, "getuid"):
+        return
+    if owner(path) not in (0, os.getuid(), owner(start)):
+        message = f"{path} belongs to another user"
+        raise ConfigurationError(message, hint="pass --no-config, or --config if you trust it")
+
+
+def owner(path: Path) -> int:
+    """Number of the user that ``path`` belongs to."""
+    return path.stat().st_uid
 
 
 def read_configuration(path: Path) -> ConfigurationFile:

@@ -222,10 +222,10 @@ def tune_torch(threads: int | None) -> None:
     """Set the CPU threads of torch for the rest of the program; None keeps its default."""
     import torch
 
-    from robcert.certify.errors import require_at_least
+    from robcert.certify.errors import require_threads
     from robcert.certify.numerics import keep_freed_memory
 
     keep_freed_memory()
     if threads is not None:
-        require_at_least("threads", threads, 1)
+        require_threads(threads)
         torch.set_num_threads(threads)

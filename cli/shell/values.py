@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from robcert.certify.data import Shard
 
 T = TypeVar("T")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
+_SPAN = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(?:([KMGT])i?B?)?", re.IGNORECASE)
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGE = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_POSITIONS = 2**22
+"""More images than a data set has of which each is worth to be named; their list takes memory."""
+
 _BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -69,6 +72,7 @@ def positions(text: str) -> tuple[int, ...]:
     (0, 5, 7, 8, 9)
     """
     found: list[int] = []
+    count = 0
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None:
@@ -78,6 +82,10 @@ def positions(text: str) -> tuple[int, ...]:
         if last < first:  # an empty range would select all images
             message = f"--indices takes ranges from the smaller to the larger, got {part.strip()!r}"
             raise InvalidParameterError(message)
+        count += last + 1 - first
+        if count > _MOST_POSITIONS:
+            message = f"--indices names more than {_MOST_POSITIONS} images"
+            raise InvalidParameterError(message, hint="select by --limit or --every")
         found.extend(range(first, last + 1))
     return tuple(dict.fromkeys(found))
 
@@ -142,10 +150,7 @@ def workers(text: str) -> int | Literal["auto"]:
     """Number of worker processes, or `auto`."""
     if text == "auto":
         return "auto"
-    if not text.isdigit() or int(text) < 1:
-        message = f"--workers must be auto or a positive whole number, got {text}"
-        raise InvalidParameterError(message)
-    return int(text)
+    return _count(text, "--workers")
 
 
 def resources(text: str) -> dict[str, float]:
@@ -169,7 +174,12 @@ def batch_size(text: str) -> int | None:
     """Images per step, or None for `auto`."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
-        message = f"--batch-size must be auto or a positive whole number, got {text}"
+    return _count(text, "--batch-size")
+
+
+def _count(text: str, option: str) -> int:
+    """A whole number from 1 of at most nine digits."""
+    if re.fullmatch(r"\d{1,9}", text) is None or int(text) < 1:
+        message = f"{option} must be auto or a positive whole number, got {text}"
         raise InvalidParameterError(message)
     return int(text)

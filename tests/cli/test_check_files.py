@@ -140,3 +140,25 @@ def test_a_model_is_named_from_the_root_of_its_repository(
     assert path_in_repository(model, "a.onnx") == "a.onnx"
     assert path_in_repository(tmp_path / "b.onnx", "b.onnx") == "b.onnx"
     assert path_in_repository(None, "bundled.onnx") == "bundled.onnx"
+
+
+@pytest.mark.parametrize("key", ["junit", "sarif", "markdown"])
+def test_a_configuration_replaces_no_file_that_is_not_a_report(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who wrote it may have meant another folder, or harm; a report of an earlier run is one."""
+    made = write_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "robcert.toml").write_text(f'{key} = "work.txt"\n')
+    work = tmp_path / "work.txt"
+    work.write_text("weeks of work")
+    run = ("attack", *made.inputs, "--attack", "pgd", "--quiet", "--allow-low-accuracy")
+    ended = robcert(*run, "--out", made.results)
+    assert ended.status == 2
+    assert f"robcert.toml: {key}: work.txt exists, and robcert did not write it" in ended.stderr
+    assert work.read_text() == "weeks of work"
+    for options in ((f"--{key}", "work.txt"), ()):  # typed, and then its own
+        ended = robcert(*run, "--out", made.results, *options)
+        assert ended.status == 0, ended.stderr
+        assert "weeks" not in work.read_text()

@@ -16,6 +16,7 @@ from command_line import robcert
 from robcert.certify.auditing.open import bundled
 from robcert.certify.errors import ConfigurationError
 from robcert.cli.main import app
+from robcert.cli.shell import configuration_file
 from robcert.cli.shell.configuration_file import found_upwards, read_configuration
 from robcert.cli.shell.configured_command import ConfiguredCommand, _options
 from robcert.cli.shell.invocation import command_line, configured
@@ -136,6 +137,24 @@ def test_no_file_outside_the_repository_counts(folder: Path) -> None:
     (folder / "robcert.toml").write_text("limit = 3")
     assert found_upwards(inner) is None
     assert found_upwards(folder) is not None
+
+
+@pytest.mark.parametrize("name", ["robcert.toml", "pyproject.toml"])
+def test_a_file_above_that_a_stranger_wrote_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    inner = folder / "models"
+    inner.mkdir()
+    (folder / name).write_text("[tool.robcert]\n" if name == "pyproject.toml" else "limit = 5")
+    owners = {folder / name: os.getuid() + 1}
+    monkeypatch.setattr(configuration_file, "owner", lambda path: owners.get(path, os.getuid()))
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        found_upwards(inner)
+    assert found_upwards(folder) is not None
+    owners[inner] = os.getuid() + 1  # all of the project is theirs, as in a container
+    assert found_upwards(inner) is not None
+    owners.clear()
+    assert found_upwards(inner) is not None
 
 
 def test_a_table_of_pyproject_toml_counts_after_robcert_toml(folder: Path) -> None:

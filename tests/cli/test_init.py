@@ -13,7 +13,7 @@ from command_line import robcert
 from onnx_models import linear, model, node, saved, weights
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import ModelFileError
+from robcert.certify.errors import InvalidParameterError, ModelFileError
 from robcert.cli import init as command
 from robcert.cli.initial_configuration import EPSILONS, Entry, Search, text_of
 from robcert.cli.main import app
@@ -151,6 +151,11 @@ def test_no_name_of_a_file_leaves_its_string_or_comment() -> None:
     entry = Entry("model", hostile, f"guessed: it could be {hostile}")
     found = tomllib.loads(text_of([entry]))
     assert found == {"model": hostile}
+
+
+def test_a_name_that_toml_cannot_hold_is_one_line() -> None:
+    with pytest.raises(InvalidParameterError, match=r"the name .* is not UTF-8"):
+        text_of([Entry("model", "net\udcff.onnx")])
 
 
 def test_answers_are_numbers_of_choices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,3 +63,27 @@ def test_batch_size_is_auto_or_a_number() -> None:
     assert values.batch_size("8") == 8
     with pytest.raises(InvalidParameterError, match="--batch-size must be auto"):
         values.batch_size("0")
+
+
+@pytest.mark.parametrize("text", ["0-99999999999999999999", "9" * 5000, "²"])
+def test_positions_have_as_many_digits_as_a_data_set_needs(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="--indices takes positions"):
+        values.positions(text)
+
+
+@pytest.mark.parametrize("text", ["0-999999999999", "0-4194303,7"])
+def test_a_list_of_more_images_than_fit_into_memory_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="--indices names more than 4194304 images"):
+        values.positions(text)
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "1e3", " 2"])
+def test_counts_are_digits_and_few_of_them(text: str) -> None:
+    for read in (values.batch_size, values.workers):
+        with pytest.raises(InvalidParameterError, match="must be auto or a positive whole number"):
+            read(text)
+
+
+def test_a_time_span_is_a_number_that_a_clock_reaches() -> None:
+    with pytest.raises(InvalidParameterError, match="takes a time span"):
+        values.seconds("9" * 400, "--time-budget")

@@ -282,6 +282,21 @@ def test_a_message_keeps_the_spelling_of_a_number() -> None:
     assert texts[1] == f"Scores are constant. Required: {DOUBT.title}."
 
 
+def test_no_name_makes_a_link_in_a_message() -> None:
+    """SARIF takes ``[text](address)`` in a message for a link."""
+    foreign = Check(DOUBT, "", Outcome.WARNED, "class [log in](https://example.org) is empty")
+    (result,) = log((foreign,))["runs"][0]["results"]
+    assert "](" not in result["message"]["text"]
+    assert "[log in] (https://example.org)" in result["message"]["text"]
+
+
+def test_a_path_that_is_not_utf_8_has_a_uri_and_a_fingerprint() -> None:
+    said = log(checks(), Artifact("models/\udcff.onnx", "0" * 64))
+    (artifact,) = said["runs"][0]["artifacts"]
+    assert artifact["location"]["uri"] == "models/%FF.onnx"
+    assert fingerprints(said)[0] != fingerprints(log(checks()))[0]
+
+
 def test_a_fingerprint_depends_on_rule_subject_and_path_alone() -> None:
     one = Check(GATE, "robust_accuracy@8/255", Outcome.FAILED, "is 0.1, below 0.4")
     later = Check(GATE, "robust_accuracy@8/255", Outcome.FAILED, "is 0.2, below 0.5")

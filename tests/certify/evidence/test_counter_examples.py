@@ -104,6 +104,18 @@ def test_a_file_that_is_no_model_is_one_line(bundle: Path, tmp_path: Path) -> No
         assert len(ended.stderr.splitlines()) == 1
 
 
+def test_no_name_in_a_model_commands_the_terminal(bundle: Path, tmp_path: Path) -> None:
+    """The runtime names a node that it cannot run, in the words of the file."""
+    broken = linear(tail=[node("Relu", "missing", "out")])
+    broken.graph.node[-1].name = "a\x1b]0;b\x07\u202ec"
+    broken.graph.node[-1].input[0] = "missing\x1b[31m"
+    ended = verified(bundle, saved(tmp_path, broken, "odd\x1b[1m.onnx"))
+    assert ended.returncode == 2
+    assert "missing?[31m" in ended.stderr
+    for text in (ended.stdout, ended.stderr):
+        assert not set(text) & {"\x1b", "\x07", "\u202e"}
+
+
 def test_the_script_imports_onnxruntime_numpy_and_the_standard_library_alone() -> None:
     tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
     names = {

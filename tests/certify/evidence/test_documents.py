@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -210,6 +211,30 @@ def test_no_text_of_a_file_is_markup_in_a_page(made: Attacked, tmp_path: Path) -
         assert "script" in text
         for raw in ("<script>", "`x`", "\n# H", "\x1b"):
             assert raw not in text
+
+
+def test_names_that_are_no_text_go_through_every_file(tmp_path: Path) -> None:
+    """Names of files with bytes that are not UTF-8, and with marks that turn the writing."""
+    inputs = write_inputs(tmp_path)
+    odd = os.fsdecode("\u202e".encode() + b"\xff")
+    model, data = tmp_path / f"net{odd}.onnx", tmp_path / f"images{odd}.npz"
+    inputs.model.rename(model)
+    inputs.data.rename(data)
+    results, out = tmp_path / f"r{odd}.h5", tmp_path / f"evidence{odd}"
+    sarif, junit, page = (tmp_path / f"checks{odd}.{end}" for end in ("sarif", "xml", "md"))
+    files = ("--sarif", sarif, "--junit", junit, "--markdown", page, "--out", results)
+    options = ("--attack", "pgd", "--quiet", "--allow-low-accuracy", "--save-images", *files)
+    ended = robcert("attack", "--model", model, "--data", data, "--mean", "0.5", *options)
+    assert ended.status == 0, ended.stderr
+    for command in (("evidence", results, "--out", out, "--counter-examples"), ("report", results)):
+        ended = robcert(*command)
+        assert ended.status == 0, ended.stderr
+    bundle = out / "counter-examples"
+    written = [sarif, junit, page, results.with_suffix(".html"), bundle / "manifest.json"]
+    for path in (*written, *(out / name for name in (STATEMENT, BILL, CARD))):
+        assert "\u202e" not in path.read_text(encoding="utf-8")
+    assert read(out / STATEMENT)["subject"][0]["name"] == model.name
+    assert read(bundle / "manifest.json")["model"]["file"] == model.name
 
 
 def test_the_same_results_give_the_same_files(made: Attacked, tmp_path: Path) -> None:

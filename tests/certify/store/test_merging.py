@@ -13,10 +13,12 @@ import pytest
 from robcert.certify.core import Kind
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
+from robcert.certify.hdf5 import seal
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store import Column, ResultStore, Schema, declare, examine, merge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MODEL = ModelInfo(file="net.onnx", sha256="a" * 64, kind="onnx", notes=("n" * 70_000,))
@@ -64,16 +66,18 @@ class Part:
     seconds: float = 1.0
     shift: float = 0.0
     finish: bool = True
+    radii: int = 2
 
 
 def written(path: Path, indices: list[int], part: Part = Part(), **attributes: object) -> Path:
     """A results file with rows for ``indices``."""
     with ResultStore.open(path, model=part.model, data=DATA) as store:
-        at = np.array(indices)
+        at, sizes = np.array(indices), SIZES | {"epsilon": part.radii}
         store.add_images(at, at % 10)
-        group = store.group(JOINED, prefix="j", settings=part.settings, seed=3, sizes=SIZES)
+        group = store.group(JOINED, prefix="j", settings=part.settings, seed=3, sizes=sizes)
         rows = rows_of(at, part.seconds)
         rows["distance"] = rows["distance"] + part.shift
+        rows["status"] = rows["status"][:, : part.radii]
         group.append(at, rows)
         draws = store.sample_group(group, DRAWS, settings=Settings(), sizes={}, n_rows=5)
         draws.append(np.arange(5), {"v": np.arange(5) / 3})
@@ -159,6 +163,7 @@ def test_an_unfinished_part_leaves_the_table_unfinished(tmp_path: Path) -> None:
         (Part(model=replace(MODEL, preprocessing='{"range": [0, 255]}')), "preprocessing"),
         (Part(settings=Settings(0.2)), "has no joined/j-"),
         (Part(shift=1e-16), "different values of distance for image 1"),
+        (Part(radii=1), "different values of the axes or type of status for all rows"),
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(
@@ -168,6 +173,48 @@ def test_files_that_do_not_belong_together_are_refused(
     with pytest.raises(StoreError, match=said):
         merge(files, tmp_path / "all.h5")
     assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["a.h5", "b.h5"]
+
+
+def edited(path: Path, change: Callable[[h5py.Group], object]) -> Path:
+    """The file after ``change`` of its table, sealed again as by a program that knows how."""
+    with h5py.File(path, "r+") as file:
+        (table,) = file["joined"].values()
+        change(table)
+        seal(table)
+    return path
+
+
+def with_other_settings(table: h5py.Group) -> None:
+    table.attrs["settings"] = table.attrs["settings"].replace("0.1", "0.2")
+
+
+def with_another_seed(table: h5py.Group) -> None:
+    table.attrs["seed"] = 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_other_settings, "different values of settings for all rows"),
+        (with_another_seed, "different values of seed for all rows"),
+    ],
+)
+def test_tables_of_one_name_that_are_not_the_same_are_refused(
+    tmp_path: Path, change: Callable[[h5py.Group], object], said: str
+) -> None:
+    files = [written(tmp_path / "a.h5", [0, 1]), edited(written(tmp_path / "b.h5", [2]), change)]
+    with pytest.raises(StoreError, match=said):
+        merge(files, tmp_path / "all.h5")
+    assert not (tmp_path / "all.h5").exists()
+
+
+def test_an_image_has_one_label(tmp_path: Path) -> None:
+    files = [written(tmp_path / "a.h5", [0, 1]), written(tmp_path / "b.h5", [1, 2])]
+    with h5py.File(files[1], "r+") as file:
+        file["data/label"][0] = 5
+        seal(file["data/label"])
+    with pytest.raises(StoreError, match="different values of label for image 1 in data"):
+        merge(files, tmp_path / "all.h5")
 
 
 def test_no_file_is_replaced_unasked(tmp_path: Path) -> None:
