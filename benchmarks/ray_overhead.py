@@ -3,9 +3,8 @@
     python benchmarks/ray_overhead.py --images 1000
 
 The bundled honest model (a 4-layer CNN) computes one noisy copy of each image (`corruption`), of
-which an image takes about a tenth of a millisecond: what is left is handing out images and bringing
-back rows. Both ways run in turn. *Start* is the time until Ray and its worker can compute, once for
-a command; *first task* contains sending the model.
+which an image takes about a millisecond. Both ways run in turn. *Start* is the time until Ray
+answers, once for a command; in the *first task* a worker starts and gets the model.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ def main() -> None:
     subject = Subject(classifier, images, np.arange(options.images), workers=1)
     began = time.monotonic()
     with opened_crew(RayRequest("local"), subject, print) as crew:
-        first = seconds_of(classifier, images, crew)
-        print(f"start and first task: {time.monotonic() - began:.2f} s, the task {first:.2f} s")
+        print(f"start: {time.monotonic() - began:.2f} s")
+        print(f"first task: {seconds_of(classifier, images, crew):.2f} s")
         by_ray, by_fork = [], []
         for number in range(options.rounds):
             by_fork.append(seconds_of(classifier, images, None))
