@@ -161,7 +161,8 @@ def _expected(
 ) -> float:
     """Draws that an image with these pilot ``counts`` will need, by simulation."""
     if settings.mode is Mode.RADIUS:
-        return settings.pilot + two_stage_rule(settings, counts).schedule.last
+        votes = counts * settings.pilot // PILOT_DRAWS
+        return settings.pilot + two_stage_rule(settings, votes).schedule.last
     if settings.mode is Mode.COHEN:
         return settings.n0 + settings.n
     rule = certification_rule(settings)

@@ -90,7 +90,7 @@ def other_searches(
 ) -> Iterator[Evidence]:
     """What the other searches for gamma of the file ended at, about the loss of one's table.
 
-    A search that left the pixel box says nothing about one that stayed in it.
+    A search that left the pixel box is not evidence about one that stayed in it.
 
     Args:
         store: the results file.

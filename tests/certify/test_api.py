@@ -220,7 +220,10 @@ def test_the_names_at_the_door_are_functions_whatever_is_imported() -> None:
     """A submodule of the same name would hide a function."""
     for module in pkgutil.walk_packages(door.__path__, "robcert.certify."):
         if not module.name.endswith("runtime.trial"):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                assert error.name == "ray"  # noqa: PT017 - an extra, which may be absent
     for name in door.__all__:
         assert callable(getattr(door, name)) or name == "Options", name
     packages = {module.name for module in pkgutil.iter_modules(door.__path__)}

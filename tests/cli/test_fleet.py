@@ -100,6 +100,7 @@ def test_gates_hold_for_each_model(fleet: TinyFleet, audited: Path) -> None:
     assert line.startswith("failed: m02.onnx: clean_accuracy")
 
 
+@pytest.mark.slow
 def test_a_race_stops_beaten_models_and_audits_the_others(tmp_path: Path) -> None:
     made = write_fleet(tmp_path, 3, images=60)
     command = ("audit", *made.options, "--race", "--workers", "2", "--out", tmp_path / "r")
@@ -186,6 +187,7 @@ def test_a_model_without_an_end_and_a_repeated_one_are_rows(
     assert same.startswith("its content is that of ")
 
 
+@pytest.mark.slow
 def test_a_time_budget_leaves_rows_that_the_same_command_fills(
     fleet: TinyFleet, tmp_path: Path
 ) -> None:

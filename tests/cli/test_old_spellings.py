@@ -41,6 +41,7 @@ def test_every_hidden_option_is_an_old_spelling() -> None:
     found = {
         name.strip(): {option.opts[0] for option in command.params if getattr(option, "hidden", 0)}
         for name, command in leaves(typer.main.get_command(app))
+        if not name.strip().startswith("plan ")  # its commands have the options of the others
     }
     assert {name: hidden for name, hidden in found.items() if hidden} == HIDDEN
     for name, hidden in HIDDEN.items():

@@ -234,7 +234,7 @@ def test_auto_takes_what_is_faster_in_a_trial_and_says_so(
         counts.append(choose(*arguments))
         return counts[-1]
 
-    monkeypatch.setattr("robcert.certify.auditing.open.processes_of", chosen)
+    monkeypatch.setattr(worker_choice, "processes_of", chosen)
     options = [one for one in small(tmp_path) if one != "--quiet"]
     options += ["--workers", "auto", "--threads", "3", "--out", tmp_path / "r.h5"]
     ended = robcert("taylor", *options, "--limit", "4")

@@ -74,6 +74,7 @@ RUN = {
 }
 
 NOT_RUN = {
+    "docs/cluster.md": "they need a Ray cluster",
     "docs/export-a-model.md": "test_export_page.py runs them",
     "docs/gates.md": "audits of many minutes",
     "docs/release-engineer.md": "audits of many minutes",

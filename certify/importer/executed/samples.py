@@ -53,10 +53,10 @@ def repeated_kinds(size: int) -> Iterator[Kind]:
 def drawn(draw: Generator, kind: Kind, shape: Shape, dtype: str) -> NDArray[np.generic]:
     """Random numbers of a kind, or of the whole range where they are integers."""
     if np.dtype(dtype).kind == "f":
-        return kind(draw, shape).astype(dtype)
+        return np.asarray(kind(draw, shape), dtype)
     limits = np.iinfo(dtype)
     low, high = max(limits.min, -255), min(limits.max, 255)
-    return draw.integers(low, high, shape, endpoint=True).astype(dtype)
+    return np.asarray(draw.integers(low, high, shape, endpoint=True), dtype)
 
 
 def perturbed(draw: Generator, x: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -169,6 +169,7 @@ def test_own_radii_are_lowered_and_fits_marked(tmp_path: Path) -> None:
     assert {one.bound for one in wrong.offenders} >= {"gamma_bound", "rho_own_bound"}
 
 
+@pytest.mark.slow
 def test_limits_that_the_sample_of_another_run_exceeds_are_marked(tmp_path: Path) -> None:
     """Limits that no row of the first run's sample exceeds, but rows of the second one's do."""
     run = Run(tmp_path, two_logits(steeper_to_one_side, 2), images())

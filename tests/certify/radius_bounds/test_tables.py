@@ -26,6 +26,7 @@ def linearity(**changed: Any) -> LinearitySummary:
         "epsilon": 8 / 255,
         "loss": "ce",
         "sided": "two",
+        "box": True,
         "gamma": STATISTICS,
         "proposition_4_1": SummaryStatistics(0.2, 0.3, 0.5, 1.0, 8),
         "proposition_c2": implied,
