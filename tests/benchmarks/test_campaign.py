@@ -132,7 +132,8 @@ def test_a_command_that_writes_beside_its_folder_is_found(tmp_path: Path) -> Non
     assert outcome is Outcome.OUTSIDE
 
 
-@pytest.mark.parametrize("kind", [pytest.param("models", marks=pytest.mark.slow), "data"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["models", "data"])
 def test_a_short_campaign_finds_no_fault(kind: str, tmp_path: Path) -> None:
     from importlib import import_module
 

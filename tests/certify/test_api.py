@@ -74,7 +74,7 @@ def same(one: Path, other: Path) -> bool:
         (door.linearity, ("linearity",)),
         (door.smoothing_certify, ("smoothing", "certify")),
         (door.smoothing_predict, ("smoothing", "predict")),
-        (door.masking_check, ("masking-check",)),
+        pytest.param(door.masking_check, ("masking-check",), marks=pytest.mark.slow),
     ],
 )
 def test_rows_are_those_of_the_command_line(

@@ -196,6 +196,7 @@ def test_smoothing_leaves_out_what_the_model_fails_on() -> None:
     assert f"the first is image {BAD}: the runtime fails" in warning
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_files")
 def test_bounds_leave_out_what_the_model_fails_on_in_the_sample_as_well() -> None:
     common = ("bounds", "-m", "model.onnx", "-d", "images.npz", "--blocks", "3", "--json")

@@ -136,6 +136,7 @@ def test_an_end_of_an_interval_that_few_images_cannot_reach_is_refused(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_decisions_are_in_every_output(tmp_path: Path) -> None:
     """An audit with gates, again for a later model, and again without gates."""
     parts = ("--only", "attack", "--profile", "quick")

@@ -265,6 +265,7 @@ def test_every_command_with_a_model_reads_it() -> None:
     assert "arch" not in _options(AUDIT.commands["audit"])
 
 
+@pytest.mark.slow
 def test_what_was_taken_is_told_and_the_stored_command_says_it(folder: Path) -> None:
     model = folder / "m.onnx"
     model.write_bytes(bundled("fashion-honest.onnx").read_bytes())

@@ -89,6 +89,7 @@ def test_results_are_those_of_the_model_alone(fleet: TinyFleet, audited: Path) -
             assert one[name][()].tobytes() == other[name][()].tobytes()
 
 
+@pytest.mark.slow
 def test_gates_hold_for_each_model(fleet: TinyFleet, audited: Path) -> None:
     models = [word for n in (0, 2) for word in ("--model", fleet.folder / f"m{n:02}.onnx")]
     gate = ("--gate", "clean_accuracy >= 0.9 (point)")
@@ -169,6 +170,7 @@ def test_what_holds_for_no_model_is_refused_before_any_starts(
     assert "lists no models" in refused("--model", tmp_path / "list.txt")
 
 
+@pytest.mark.slow
 def test_a_model_without_an_end_and_a_repeated_one_are_rows(
     fleet: TinyFleet, audited: Path, tmp_path: Path
 ) -> None:

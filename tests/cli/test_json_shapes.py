@@ -16,7 +16,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shapes")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+SLOW = ("audit_of_several", "bounds", "verify")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in COMMANDS],
+)
 def test_keys_and_types_are_the_kept_ones(name: str, folder: Path) -> None:
     """The names of the groups end in the hash of their settings, so that is compared too."""
     assert differences(kept(name), shape(printed(name, folder))) == []

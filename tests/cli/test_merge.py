@@ -127,6 +127,7 @@ def test_files_with_different_columns_are_one_line(tmp_path: Path) -> None:
         assert not (tmp_path / "all.h5").exists()
 
 
+@pytest.mark.slow
 def test_gates_of_a_configuration_are_those_of_all_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,13 @@ def planned(place: Path, *words: str) -> Any:
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+SLOW = ("masking-check", "verify", "audit")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in COMMANDS],
+)
 def test_every_command_has_a_plan(command: str, place: Path) -> None:
     found = planned(place, *COMMANDS[command])
     (costs,) = found["profiles"].values()
@@ -72,6 +78,7 @@ def test_the_list_of_commands_is_whole() -> None:
     assert {words.split()[0] for words in COMMANDS} == set(PLANNED)
 
 
+@pytest.mark.slow
 def test_an_audit_is_planned_part_by_part(place: Path) -> None:
     found = planned(place, *COMMANDS["audit"])
     assert list(found["profiles"]["quick"]["parts"]) == ["clean", "attack", "linearity"]
@@ -85,11 +92,13 @@ def test_a_budget_chooses_profile_and_images(place: Path, monkeypatch: pytest.Mo
     assert found["budget"]["half_width"] == pytest.approx(0.155, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_verify_has_a_budget_for_each_image_and_one_for_the_run(place: Path) -> None:
     found = planned(place, *COMMANDS["verify"], "--budget", "1s", "--within", "1h")
     assert found["budget"]["seconds"] == 3600
 
 
+@pytest.mark.usefixtures("forks")
 def test_workers_are_measured_as_workers(place: Path) -> None:
     found = planned(place, *COMMANDS["linearity"], "--workers", "2")
     assert found["profiles"]["quick"]["forward"] > 0

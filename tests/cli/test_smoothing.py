@@ -103,6 +103,7 @@ def test_radii_and_numbers_of_draws_are_as_asked(tmp_path: Path) -> None:
     assert "at least 0.99 over" in found["summary"]["guarantee"]
 
 
+@pytest.mark.slow
 def test_the_mode_of_the_paper_draws_all(tmp_path: Path) -> None:
     certify(tmp_path / "r.h5", "--design", "cohen")
     assert (column(tmp_path / "r.h5", "n_used") == 600).all()

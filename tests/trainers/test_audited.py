@@ -66,7 +66,8 @@ def audited(classifier: Classifier, file: Path) -> Columns:
         }
 
 
-@pytest.mark.parametrize("name", [pytest.param("cnn4", marks=pytest.mark.slow), "resnet-small"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cnn4", "resnet-small"])
 def test_rows_of_a_checkpoint_are_those_of_its_export(name: str, tmp_path: Path) -> None:
     config = TrainConfig(architecture=Architecture(name, width=4), epochs=4, batch_size=16)
     fit(RunPlan(replace(config, seed=1), stripes(128), stripes(32, seed=1), out=tmp_path / "run"))

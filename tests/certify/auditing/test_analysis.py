@@ -210,6 +210,7 @@ def test_csv_of_several_groups_asks_which(audited: tuple[Path, dict[str, Any]]) 
     assert "--group" in ended.stderr
 
 
+@pytest.mark.slow
 def test_without_a_twin_the_rest_is_done_and_the_reason_given(tmp_path: Path) -> None:
     info = replace(linear_model().info, twin_unavailable="operator Frob of node n1 is unknown")
     blind = replace(linear_model(), twin=None, info=info)

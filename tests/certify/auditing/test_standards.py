@@ -65,6 +65,7 @@ def test_proofs_of_the_model_answer_for_it_alone(proven: Path) -> None:
     assert found["real or computer arithmetic (6.2.1.5)"][0].startswith("computer arithmetic")
 
 
+@pytest.mark.slow
 def test_the_arithmetic_is_that_of_the_settings(folder: Path) -> None:
     results = folder / "real.h5"
     made(results, "verify", "--eps", "1/255", "--budget", "1s", "--arithmetic", "real")

@@ -36,6 +36,7 @@ def failed(name: str) -> MemberOutcome:
     return MemberOutcome.of(model(name), Ending(error=f"models/{name}: is broken", hint="mend it"))
 
 
+@pytest.mark.slow
 def test_failed_models_are_rows_below_the_ranked_ones(tmp_path: Path) -> None:
     low, high = results(tmp_path / "low.h5", 4), results(tmp_path / "high.h5", 36)
     given = [failed("x.onnx"), audited("a/m.onnx", low), audited("b/m.onnx", high)]

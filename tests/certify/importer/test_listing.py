@@ -5,6 +5,7 @@ import pytest
 from onnx_cases.listing import PAGE, page
 
 
+@pytest.mark.slow
 def test_the_page_of_operators_is_up_to_date() -> None:
     text = PAGE.read_text(encoding="utf-8")
     if f"onnx {onnx.__version__}" not in text:

@@ -149,6 +149,7 @@ def test_bad_settings_are_refused(wrong: dict[str, float]) -> None:
         replace(SETTINGS, **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_thorough_paper_schedule_is_never_below_standard_in_linf() -> None:
     """Its first search goes on where the standard one ends, so nothing that one finds is lost."""
     classifier = load_classifier(Path(str(files("robcert.fixtures") / "fashion-honest.onnx")))

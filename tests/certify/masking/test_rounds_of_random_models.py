@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -75,6 +76,7 @@ def checked(
     return summary, shares
 
 
+@pytest.mark.slow
 def test_rounds_go_on_while_shares_of_wrong_draws_rise(tmp_path: Path) -> None:
     none, no_rounds = checked(NoisyPattern(), tmp_path / "0.h5", replace(FEW, rounds=0))
     many, rounds = checked(NoisyPattern(), tmp_path / "4.h5", replace(FEW, rounds=4))

@@ -112,6 +112,7 @@ def labels_of_a_network(folder: Path) -> tuple[Classifier, ImageSet]:
     return classifier, images
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_with_labels_is_masked_by_the_scores_inside(tmp_path: Path) -> None:
     classifier, images = labels_of_a_network(tmp_path)
     few = replace(QUICK, queries=1, noise_draws=1, long_queries=1)

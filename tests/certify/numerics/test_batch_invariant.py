@@ -70,7 +70,7 @@ for rows, n, k in sizes:
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kernels", [{}, PLAIN], ids=["own", "plain"])
 def test_products_have_the_same_bits_wherever_a_matrix_begins(
     kernels: dict[str, str], threads: int

@@ -33,7 +33,10 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path, linear(), images())
 
 
-@pytest.mark.parametrize(("norm", "dual"), [(Norm.L2, 5.0), (Norm.LINF, 7.0), (Norm.L1, 4.0)])
+@pytest.mark.parametrize(
+    ("norm", "dual"),
+    [(Norm.L2, 5.0), (Norm.LINF, 7.0), pytest.param(Norm.L1, 4.0, marks=pytest.mark.slow)],
+)
 def test_binary_linear_model_is_exact(run: Run, norm: Norm, dual: float) -> None:
     """F2: L = ‖w‖_q at every point, omega = 0, both bounds are the distance to the boundary."""
     store, group = run(replace(SETTINGS, norm=norm))
@@ -176,6 +179,7 @@ def test_radii_capped_at_the_ball_are_flagged(tmp_path: Path) -> None:
     assert any("L-bound" in note for note in notes if "limited by the largest" in note)
 
 
+@pytest.mark.slow
 def test_staircase_claims_nothing(tmp_path: Path) -> None:
     """F11: gradients are 0 almost everywhere, so L and every radius are invalid, not infinite."""
 

@@ -22,6 +22,7 @@ def test_a_killed_audit_is_taken_up_where_it_stood(tmp_path: Path) -> None:
     kill_runs(tmp_path / "results.h5", 50, audit)
 
 
+@pytest.mark.slow
 def test_the_kills_would_find_a_store_that_counts_rows_too_early(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"distance|row|ended by itself"):
         kill_runs(tmp_path / "results.h5", 40, unsafe_work)

@@ -214,7 +214,7 @@ NETS = {"dense": dense, "convolutional": convolutional, "residual": residual, "p
 
 @pytest.mark.parametrize("norm", [Norm.LINF, Norm.L1])
 @pytest.mark.parametrize("kind", list(NETS))
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_random_nets_agree_with_the_mixed_integer_program(kind: str, seed: int, norm: Norm) -> None:
     net = NETS[kind](seed).requires_grad_(requires_grad=False)
     prover = function_of(net)
