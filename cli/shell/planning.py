@@ -141,6 +141,9 @@ class Pilots:
 
     def run(self, name: str, command: Callable[[], object]) -> None:
         """Run ``command`` as the pilot of the profile ``name``."""
+        from .session import note
+
+        note(self.options, f"pilot with the profile {name}" if name else "pilot")
         self._found = None
         with contextlib.suppress(PilotEndedError):
             command()
