@@ -131,7 +131,10 @@ def _attacked(
 
 
 def _rows(session: Session, batch: Batch, procedure: Procedure, attacked: AnalysisGroup) -> Columns:
-    known = _nearest(batch, attacked)
+    if session.pilot is not None and len(attacked.missing(batch.index)):
+        known = [Adversarial(math.inf) for _ in batch.index]  # a pilot ended before its attacks
+    else:
+        known = _nearest(batch, attacked)
     records = [
         procedure.run(batch.x[at], int(batch.y[at]), adversarial)
         for at, adversarial in enumerate(known)

@@ -10,6 +10,7 @@ import pytest
 from command_line import robcert
 from every_analysis import network, pictures
 
+from robcert.certify.planning import pilot
 from robcert.cli.plan import PLANNED
 from robcert.cli.shell import planning
 
@@ -146,3 +147,11 @@ def test_a_command_after_a_plan_runs(place: Path) -> None:
     ended = robcert(*words, "--limit", "2", "--out", place / "r.h5", "--no-config")
     assert ended.status == 0, ended.stderr
     assert (place / "r.h5").exists()
+
+
+def test_proofs_are_measured_where_the_pilot_of_their_attacks_was_abandoned(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilot, "LONGEST_STEP", 1e-9)
+    found = planned(place, *COMMANDS["verify"])
+    assert {"attack", "verify"} <= set(found["profiles"]["quick"]["parts"])
