@@ -180,6 +180,27 @@ def _imagenet_baselines() -> dict[str, Preset]:
     return found
 
 
+def _few_steps() -> dict[str, Preset]:
+    """LLR and adversarial training by the number of steps of the inner maximisation."""
+    return {
+        **{
+            f"llr-{steps}": Preset(
+                f"Qin et al. 2019, Figure 4 and Table F4: {_steps(steps)} of PGD, mu 0",
+                replace(_LLR, objective=Llr(steps=steps, linear_weight=0.0, warmup_epochs=15)),
+            )
+            for steps in (1, 2)
+        },
+        **{
+            f"adv-{steps}": Preset(
+                f"Qin et al. 2019, Figure 2 and Table A1: adversarial training with {_steps(steps)}"
+                " of PGD (margin loss, Adam, as in the released code); Table F4 has wrn-28-8",
+                replace(_LLR, architecture=_WIDEST, objective=replace(_LLR_BASELINE, steps=steps)),
+            )
+            for steps in (1, 2, 4, 8, 16)
+        },
+    }
+
+
 def _llr() -> dict[str, Preset]:
     wide = Architecture("wrn-40-8", activation="softplus")
     return {
@@ -214,21 +235,7 @@ def _llr() -> dict[str, Preset]:
             "Qin et al. 2019, Table F3: llr-in4 without the linear term",
             replace(_LLR_IMAGENET, objective=replace(_LLR_4, linear_weight=0.0)),
         ),
-        **{
-            f"llr-{steps}": Preset(
-                f"Qin et al. 2019, Figure 4 and Table F4: {_steps(steps)} of PGD, mu 0",
-                replace(_LLR, objective=Llr(steps=steps, linear_weight=0.0, warmup_epochs=15)),
-            )
-            for steps in (1, 2)
-        },
-        **{
-            f"adv-{steps}": Preset(
-                f"Qin et al. 2019, Figure 2 and Table A1: adversarial training with {_steps(steps)}"
-                " of PGD (margin loss, Adam, as in the released code); Table F4 has wrn-28-8",
-                replace(_LLR, architecture=_WIDEST, objective=replace(_LLR_BASELINE, steps=steps)),
-            )
-            for steps in (1, 2, 4, 8, 16)
-        },
+        **_few_steps(),
         **_imagenet_baselines(),
         "llr-adv": Preset(
             "adversarial training of LLR's released code: margin loss, Adam, twenty steps",
