@@ -45,10 +45,7 @@ CASES: dict[str, tuple[str, ...]] = {
 
 TOLERANCE = 1.5
 
-PROGRAM = (
-    "import sys; from robcert.cli.main import run; from robcert.cli.shell import planning; "
-    "planning._profiles = lambda first: (first,); sys.exit(run(sys.argv[1:]))"
-)
+PROGRAM = "import sys; from robcert.cli.main import run; sys.exit(run(sys.argv[1:]))"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,11 @@ plan = typer.Typer(cls=PlannedCommands, add_completion=False, rich_markup_mode=N
 def of_command() -> None:
     """Say what an analysis or audit will take: passes, time, file; nothing is saved.
 
-    Takes all options of the command. A pilot runs it on a few images for some seconds with each
-    profile. Prints estimated numbers: the time has a range, and other programs on the machine
-    change it. --budget says which profile and how many images fit into a time (for verify, whose
-    --budget is the time per image: --within).
+    Takes all options of the command. A pilot runs it on a few images for some seconds; that takes
+    longer for the more thorough profiles, which --all-profiles measures too. Prints estimated
+    numbers: the time has a range, and other programs on the machine change it. --budget says which
+    profile and how many images fit into a time (for verify, whose --budget is the time per image:
+    --within).
 
     Example: robcert plan audit --model model.onnx --data images.npz --budget 2h
 
@@ -70,7 +71,8 @@ def _planned(command: Any, words: str) -> Command:
     if not hasattr(command, "commands"):
         taken = {spelling for option in command.params for spelling in option.opts}
         names = [WITHIN] if BUDGET in taken else [BUDGET, WITHIN]
-        command.params.append(_option(names))
+        options = _options(names)
+        command.params += options if "--profile" in taken else options[:1]
         command.callback = _as_plan(command.callback, words, names[0])
         command.help = _help(command.help, words)
     found: Command = command
@@ -88,29 +90,39 @@ def _help(text: str, words: str) -> str:
     )
 
 
-def _option(names: list[str]) -> Any:
-    """The option with these names, which Typer makes of the parameter of a function."""
+def _options(names: list[str]) -> list[Any]:
+    """The option of the budget and the flag, which Typer makes of the parameters of a function.
+
+    Args:
+        names: of the budget.
+    """
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    default = typer.Option(
+    budget = typer.Option(
         None,
         *names,
         help="Time that is available, such as 90s, 10m or 2h: which profile and how many images "
         "fit into it.",
     )
+    every = typer.Option(
+        False, "--all-profiles", help="Measure the other profiles too; this can take minutes."
+    )
 
     @alone.command()
-    def only(available: str | None = default) -> None:
+    def only(available: str | None = budget, all_profiles: bool = every) -> None:
         """Nothing."""
 
-    return typer.main.get_command(alone).params[0]
+    found: list[Any] = typer.main.get_command(alone).params
+    return found
 
 
 def _as_plan(command: Callable[..., object], words: str, option: str) -> Callable[..., object]:
     """The function of a command, which prints its plan."""
 
-    def planned(*, available: str | None = None, **typed: Any) -> object:
+    def planned(
+        *, available: str | None = None, all_profiles: bool = False, **typed: Any
+    ) -> object:
         seconds = values.positive_seconds(available, option, 0.0) or None
-        with planned_next(Wish(words, seconds)):
+        with planned_next(Wish(words, seconds, all_profiles)):
             return command(**typed)
 
     return planned

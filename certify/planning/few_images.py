@@ -15,7 +15,7 @@ from robcert.certify.passes import counting
 from robcert.certify.session import Session
 from robcert.certify.store import ResultStore
 
-from .pilot import MOST_IMAGES, Measuring
+from .pilot import MOST_IMAGES, Measuring, PilotStoppedError
 from .projection import cost_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def expected_parts(
     ):
         try:
             run(some, pilot)
-        except (RobcertError, *FAILURES):  # the run itself tells
+        except (RobcertError, PilotStoppedError, *FAILURES):  # the run itself tells
             return {}
     for task in pilot.tasks:
         if task.part:

@@ -2,7 +2,8 @@
 
 It takes larger and larger batches while there is time, so that its costs show what a batch takes
 whatever its size, and what each image adds. The first has as many images as gradients are padded
-to: fewer would cost as much. Where a run begins with single images, so does the pilot.
+to: fewer would cost as much. Where a run begins with single images, so does the pilot. If the first
+batch takes too long, it is abandoned, and one image is timed instead.
 """
 
 from __future__ import annotations
@@ -64,11 +65,13 @@ class Batch:
         images: number of its images that got rows, in all processes.
         seconds: elapsed time.
         spent: passes and processor time, of all processes.
+        abandoned: number of its images that got none.
     """
 
     images: int
     seconds: float
     spent: Spent
+    abandoned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,10 @@ class Task:
     spread: float | None = None
 
 
+class PilotStoppedError(Exception):
+    """Not one row was computed of a table that the rest of the command needs."""
+
+
 @dataclass(slots=True)
 class Measuring:
     """A pilot; see :class:`robcert.certify.session.Pilot`.
@@ -124,6 +131,9 @@ class Measuring:
 
         Rows that all must be there are copied from the computed ones, in tables of a file that
         nobody reads.
+
+        Raises:
+            PilotStoppedError: there is not even one to copy.
         """
         if not len(rows) or self._filled_before(session, rows, steps):
             return
@@ -131,22 +141,15 @@ class Measuring:
         session.progress = silent
         order = rows if steps.whole else rows[np.argsort(_priority(rows))]
         processes = session.processes or 1
-        batches, known = [], _Known(steps)
-        cut, start = False, 0
-        size = processes * min(steps.first or FIRST_IMAGES, FIRST_IMAGES, session.batch_size)
+        known, size = _Known(steps), min(steps.first or FIRST_IMAGES, FIRST_IMAGES)
         began, processor = time.monotonic(), time.process_time()
-        with _computing(session, steps) as compute:
-            while start < len(order) and not cut:
-                some = order[start : start + size]
-                batch, cut = _timed(compute, some, known)
-                batches.append(batch)
-                start += len(some)
-                size = min(FACTOR * size, session.batch_size * processes)
-                if self._full(batches, processes):
-                    break
-        done = sum(batch.images for batch in batches)
-        if steps.whole:
-            known.copy_to(order[start:])
+        batches, cut = self._batches(session, order, steps, known, min(size, session.batch_size))
+        if cut and not _images(batches) and batches[0].abandoned > 1:
+            single, cut = self._batches(session, order[:1], steps, known, 1)
+            batches += single
+        done = _images(batches)
+        if steps.whole and done:
+            known.copy_to(order)
         self.elapsed += time.monotonic() - began
         self.processor += time.process_time() - processor
         self.tasks.append(
@@ -161,6 +164,26 @@ class Measuring:
                 cut,
             )
         )
+        if steps.whole and cut and not done:
+            raise PilotStoppedError
+
+    def _batches(
+        self, session: Session, order: Rows, steps: Steps, known: _Known, size: int
+    ) -> tuple[list[Batch], bool]:
+        """Batches of ``order``, the first of ``size`` a process; whether the last was abandoned."""
+        processes = session.processes or 1
+        batches: list[Batch] = []
+        start, cut, size = 0, False, size * processes
+        with _computing(session, steps) as compute:
+            while start < len(order) and not cut:
+                some = order[start : start + size]
+                batch, cut = _timed(compute, some, known)
+                batches.append(batch)
+                start += len(some)
+                size = min(FACTOR * size, session.batch_size * processes)
+                if self._full(batches, processes):
+                    break
+        return batches, cut
 
     def foresee(
         self, task: str, *, seconds: float, processor: float, forward: float, spread: float
@@ -193,6 +216,7 @@ class _Known:
     """Rows that were computed, to be written, and copied where rows are lacking."""
 
     steps: Steps
+    rows: list[Rows] = field(default_factory=list)
     columns: list[dict[str, NDArray[Any]]] = field(default_factory=list)
 
     def write(self, rows: Rows, found: Any) -> int:
@@ -201,12 +225,14 @@ class _Known:
         if isinstance(found, Exception):
             return 0
         if self.steps.whole:
+            self.rows.append(rows)
             self.columns.append(found)
         return len(rows)
 
     def copy_to(self, rows: Rows) -> None:
-        """Write ``rows`` with the values of others, in turn."""
-        if not len(rows) or not self.columns:
+        """Write those of ``rows`` that are lacking with the values of others, in turn."""
+        rows = rows[~np.isin(rows, np.concatenate(self.rows))]
+        if not len(rows):
             return
         names = self.columns[0]
         joined = {name: np.concatenate([one[name] for one in self.columns]) for name in names}
@@ -247,7 +273,14 @@ def _timed(compute: Any, rows: Rows, known: _Known) -> tuple[Batch, bool]:
             else:
                 done += known.write(some, found)
     seconds = time.monotonic() - began
-    return Batch(done, seconds, spent if ended else Spent(processor=seconds)), not ended
+    if ended:
+        return Batch(done, seconds, spent), False
+    return Batch(done, seconds, Spent(processor=seconds), len(rows) - done), True
+
+
+def _images(batches: list[Batch]) -> int:
+    """The number of images that got rows."""
+    return sum(batch.images for batch in batches)
 
 
 def _priority(rows: Rows) -> NDArray[np.uint64]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from robcert.certify.core import Profile
 
 from .projection import Cost, cost_of
 
 if TYPE_CHECKING:
     from .pilot import Task
 
-PROFILES = ("thorough", "standard", "quick")
-"""From the largest amount of work per image to the smallest."""
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+"""From the smallest amount of work per image to the largest."""
 
 ENOUGH = 385
 """Images whose shares have an interval of ± 5 percentage points: fewer are no reason for a more
@@ -90,7 +92,7 @@ class Plan:
         command: its words, without robcert.
         images: images of the run.
         profile: the requested profile; empty for a command without profiles.
-        measured: pilots by profile.
+        measured: pilots by profile, of the requested one at least.
         memory: largest memory of this process in the pilots, bytes.
         pilot_seconds: elapsed time of the pilots.
         budget: time that is available, seconds; None for no limit.
@@ -121,10 +123,10 @@ class Plan:
         fits = {
             name: one.images_within(self.budget, self.images) for name, one in self.measured.items()
         }
-        order = [name for name in PROFILES if name in fits] or list(fits)
-        enough = [name for name in order if fits[name] >= min(ENOUGH, self.images)]
+        order: list[str] = [name for name in PROFILES if name in fits] or list(fits)
+        enough = [name for name in order if fits[name] >= enough_of(self.images)]
         whole = [name for name in order if fits[name] == self.images]
-        best = next(iter(whole or enough), max(reversed(order), key=fits.__getitem__))
+        best = (whole or enough or [max(order, key=fits.__getitem__)])[-1]
         return Choice(self.budget, best, fits[best])
 
     def to_json(self) -> dict[str, Any]:
@@ -155,6 +157,11 @@ class Plan:
                 "half_width": half_width(choice.images),
             },
         }
+
+
+def enough_of(images: int) -> int:
+    """Of so many images, the number that makes a more thorough profile worth while."""
+    return min(ENOUGH, images)
 
 
 def half_width(images: int) -> float | None:

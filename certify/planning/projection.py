@@ -102,6 +102,9 @@ def cost_of(task: Task, images: int) -> Cost:
     single = _processor(used[-1]) / used[-1].images * rows  # larger batches save nothing
     spread = _spread(used, line) if task.spread is None else 2 * task.spread
     low, high = min(processor, single), max(processor, single)
+    if (lost := task.batches[0]).abandoned and not lost.images:  # larger batches may save much
+        low = min(high, rows / lost.abandoned * _processor(lost))
+        processor = math.sqrt(low * high)
     return Cost(
         seconds=processor * elapsed,
         lower=low * elapsed / (1 + max(LEAST_SPREAD, spread)),

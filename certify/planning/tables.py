@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.tables import DASH, Table
 
-from .plan import half_width
+from .plan import PROFILES, half_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,13 +68,16 @@ def _parts_table(plan: Plan) -> Table:
         f"and at most {_size(plan.memory)} of memory; larger batches may take more. Bounds that "
         "verify propagates are not passes. A results file that has rows already is not considered."
     )
+    if plan.profile and len(plan.measured) == 1:
+        note += " --all-profiles measures the other profiles too."
     return Table(f"plan of robcert {plan.command}{profile}", "estimated", header, tuple(rows), note)
 
 
 def _profiles_table(plan: Plan) -> Table:
     """Total of each profile."""
     rows = []
-    for name, measured in plan.measured.items():
+    order = (name for name in PROFILES if name in plan.measured)
+    for name, measured in ((name, plan.measured[name]) for name in order):
         cost = measured.total(plan.images)
         size = _size(measured.bytes_for(plan.images))
         rows.append((name, duration(cost.seconds), _range(cost), duration(cost.processor), size))

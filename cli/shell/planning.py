@@ -7,6 +7,7 @@ session of a few images whose results file is temporary, and it ends where its o
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 import time
 from contextvars import ContextVar
@@ -39,10 +40,12 @@ class Wish:
     Attributes:
         command: words of the planned command.
         budget: time that is available, seconds; None for no limit.
+        all_profiles: whether the profiles that were not requested are measured too.
     """
 
     command: str
     budget: float | None = None
+    all_profiles: bool = False
 
 
 class PilotEndedError(Exception):
@@ -98,19 +101,31 @@ def plannable(command: Callable[..., R], *, profiled: bool) -> Callable[..., R |
         if wish is None:
             return command(options=options, **typed)
         with Pilots(options) as pilots:
-            for name in _profiles(options.profile) if profiled else ("",):
-                chosen = replace(options, profile=name) if name else options
-                pilots.run(name, partial(command, options=chosen, **typed))
-        _print_plan(options, wish, pilots, profile=options.profile if profiled else "")
+            profile = options.profile if profiled else ""
+            pilots.run(profile, partial(command, options=options, **typed))
+            if profiled:
+                _run_others(pilots, wish, partial(command, **typed))
+        _print_plan(options, wish, pilots, profile=profile)
         return None
 
     return run
 
 
-def _profiles(first: str) -> tuple[Any, ...]:
-    from robcert.certify.planning import PROFILES
+def _run_others(pilots: Pilots, wish: Wish, command: Callable[..., object]) -> None:
+    """Run the pilots of the other profiles that the user or the choice for a budget asks for.
 
-    return (first, *(name for name in reversed(PROFILES) if name != first))
+    For a budget the cheaper ones are first: where too few images fit with one, fewer would with
+    the more thorough ones.
+    """
+    from robcert.certify.planning import PROFILES, enough_of
+
+    options, budget = pilots.options, wish.budget
+    for name in PROFILES if wish.all_profiles or budget else ():
+        if name != options.profile:
+            pilots.run(name, partial(command, options=replace(options, profile=name)))
+        fits = pilots.measured[name].images_within(budget or math.inf, pilots.images)
+        if not wish.all_profiles and fits < enough_of(pilots.images):
+            break
 
 
 @dataclass(slots=True)
@@ -155,10 +170,10 @@ class Pilots:
     @contextlib.contextmanager
     def context(self, options: AnalysisOptions) -> Iterator[CommandContext]:
         """A session of a few images, with a temporary results file."""
-        from robcert.certify.planning import Cost, Measured, session_of_few
+        from robcert.certify.planning import Cost, Measured, PilotStoppedError, session_of_few
 
         from .progress import TerminalProgress
-        from .session import CommandContext
+        from .session import CommandContext, note
 
         opened = self._open(options)
         self.images = len(opened.session.indices)
@@ -170,7 +185,10 @@ class Pilots:
             began, processor = time.monotonic(), time.process_time()
             try:
                 yield CommandContext(context, quiet, TerminalProgress(quiet=True))
-            except PilotEndedError:
+            except (PilotEndedError, PilotStoppedError) as ended:
+                if isinstance(ended, PilotStoppedError):
+                    line = f"the pilot took too long in {pilot.tasks[-1].name} and stopped there"
+                    note(self.options, f"{line}: the plan lacks what comes later")
                 elapsed = time.monotonic() - began - pilot.elapsed
                 computed = time.process_time() - processor - pilot.processor
                 fixed, more = (session.store.bytes_for(count) for count in (0, 1000))
@@ -181,7 +199,7 @@ class Pilots:
                     fixed,
                     (more - fixed) / 1000,
                 )
-                raise
+                raise PilotEndedError from ended
 
     def _open(self, options: AnalysisOptions) -> SessionContext:
         """Model and images of the command, opened once."""

@@ -35,10 +35,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a network and its images; pilots are short, and have one profile."""
+    """A folder with a network and its images; pilots are short."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning, "SECONDS", 0.05)
-    monkeypatch.setattr(planning, "_profiles", lambda first: (first,))
     images = pictures(tmp_path, 40)
     pixels = images.pixels(np.arange(40)).numpy()
     assert images.labels is not None
@@ -85,12 +84,32 @@ def test_an_audit_is_planned_part_by_part(place: Path) -> None:
     assert list(found["profiles"]["quick"]["parts"]) == ["clean", "attack", "linearity"]
 
 
-def test_a_budget_chooses_profile_and_images(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_profiles", lambda first: ("quick", "standard"))
+def test_a_budget_chooses_profile_and_images(place: Path) -> None:
     found = planned(place, "linearity", "--steps", "3", "--budget", "1h")
+    assert list(found["profiles"]) == ["quick", "standard", "thorough"]
     assert found["budget"]["images"] == 40
-    assert found["budget"]["profile"] == "standard"
+    assert found["budget"]["profile"] == "thorough"
     assert found["budget"]["half_width"] == pytest.approx(0.155, abs=1e-3)
+
+
+def test_profiles_that_cannot_be_chosen_are_not_measured(place: Path) -> None:
+    found = planned(place, "linearity", "--steps", "3", "--budget", "0.001s")
+    assert list(found["profiles"]) == ["quick"]
+    assert found["budget"]["images"] == 0
+
+
+def test_every_profile_is_measured_where_that_is_asked_for(place: Path) -> None:
+    found = planned(place, "linearity", "--steps", "3", "--all-profiles")
+    assert list(found["profiles"]) == ["quick", "standard", "thorough"]
+    assert found["budget"] is None
+    alone = planned(place, "linearity", "--steps", "3")
+    assert list(alone["profiles"]) == ["quick"]
+
+
+def test_commands_without_profiles_have_no_flag_for_them(place: Path) -> None:
+    ended = robcert("plan", "taylor", "--model", network(place), "--all-profiles")
+    assert ended.status == 2
+    assert "--all-profiles" in ended.stderr
 
 
 @pytest.mark.slow
@@ -155,3 +174,14 @@ def test_proofs_are_measured_where_the_pilot_of_their_attacks_was_abandoned(
     monkeypatch.setattr(pilot, "LONGEST_STEP", 1e-9)
     found = planned(place, *COMMANDS["verify"])
     assert {"attack", "verify"} <= set(found["profiles"]["quick"]["parts"])
+
+
+def test_a_plan_ends_where_the_pilot_has_no_row_of_what_the_rest_needs(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilot, "LONGEST_STEP", 1e-9)
+    found = planned(place, *COMMANDS["bounds"])
+    (costs,) = found["profiles"].values()
+    assert list(costs["parts"]) == ["sampling L and omega"]
+    assert costs["upper"] is None
+    assert costs["seconds"] is None

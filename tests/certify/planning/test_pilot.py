@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,16 +14,22 @@ from robcert.certify.attacks import AttackSettings, Suite
 from robcert.certify.errors import TwinUnavailableError
 from robcert.certify.local_linearity import LinearitySettings
 from robcert.certify.passes import Passes, counting, passes_so_far
-from robcert.certify.planning import Measuring, expected_parts, few_images
+from robcert.certify.planning import Measuring, PilotStoppedError, expected_parts, few_images
+from robcert.certify.planning import pilot as pilots
 from robcert.certify.planning.pilot import FIRST_IMAGES
 from robcert.certify.planning.projection import cost_of
 from robcert.certify.radius_bounds import BoundsSettings
-from robcert.certify.session import Session
+from robcert.certify.session import Session, Steps
 from robcert.certify.store import ResultStore
+from robcert.certify.time_budget import BatchAbandonedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from robcert.certify.workers import Rows
 
 COUNT = 40
 
@@ -88,6 +94,45 @@ def test_batches_grow_while_there_is_time(session: Session) -> None:
     local_linearity.analyse(session, LinearitySettings(steps=3))
     (task,) = measuring.tasks
     assert [batch.images for batch in task.batches] == [16, COUNT - 16]
+
+
+class Slowly:
+    """Computes single rows at once, and is abandoned with more."""
+
+    def __init__(self) -> None:
+        self.written: dict[int, float] = {}
+
+    def compute(self, rows: Rows) -> Iterator[tuple[Rows, dict[str, NDArray[Any]]]]:
+        if len(rows) > 1:
+            raise BatchAbandonedError
+        yield rows, {"value": rows + 0.5}
+
+    def write(self, rows: Rows, found: dict[str, NDArray[Any]]) -> None:
+        self.written.update(zip(rows.tolist(), found["value"].tolist(), strict=True))
+
+    def steps(self, *, whole: bool) -> Steps:
+        return Steps("slow", self.compute, self.write, whole=whole)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_where_a_batch_takes_too_long_one_image_is_timed(session: Session, *, whole: bool) -> None:
+    measuring, slowly = Measuring(COUNT, HASTY), Slowly()
+    measuring.measure(session, np.arange(COUNT), slowly.steps(whole=whole))
+    (task,) = measuring.tasks
+    assert [(batch.images, batch.abandoned) for batch in task.batches] == [(0, 16), (1, 0)]
+    assert not task.cut
+    assert len(slowly.written) == (COUNT if whole else 1)
+    assert cost_of(task, COUNT).upper < np.inf
+
+
+def test_without_a_row_of_a_sample_the_pilot_ends(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilots, "LONGEST_STEP", 1e-9)
+    measuring = pilot(session, HASTY)
+    with pytest.raises(PilotStoppedError):
+        radius_bounds.analyse(session, BoundsSettings(blocks=30, block_size=2))
+    assert [task.cut for task in measuring.tasks] == [True]
 
 
 def test_every_task_takes_the_same_images_first(session: Session) -> None:

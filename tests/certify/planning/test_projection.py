@@ -76,3 +76,11 @@ def test_what_was_abandoned_has_no_upper_limit() -> None:
 
 def test_a_task_without_rows_costs_nothing() -> None:
     assert cost_of(task(share=0.0), 100).seconds == 0
+
+
+def test_one_image_tells_the_cost_where_a_batch_was_abandoned() -> None:
+    lost, single = Batch(0, 30.0, Spent(processor=30.0), 16), batch(1, 10.0)
+    cost = cost_of(task(lost, single), 160)
+    assert cost.lower == pytest.approx(300 / 1.5)
+    assert cost.upper == pytest.approx(1600 * 1.5)
+    assert cost.seconds == pytest.approx(math.sqrt(300 * 1600))
