@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robcert.certify.addresses import is_address
 from robcert.certify.core import Norm
 from robcert.certify.errors import DataError, InvalidParameterError, RobcertError
 from robcert.certify.visible import visible_line
@@ -125,7 +126,7 @@ class Search:
         if self.data is not None:
             images = load_images(self.data)
             images.require_fit(classifier.image_shape, classifier.num_classes)
-            named = self.data in names.DATA_SETS
+            named = self.data in names.DATA_SETS or is_address(self.data)
             value = self.data if named else self._relative(Path(self.data))
             return images, Entry("data", value)
         fitting = {self._relative(path): one for path, one in _fitting(self.folder, classifier)}

@@ -1,4 +1,4 @@
-"""Images from arrays, files, folders and by name."""
+"""Images from arrays, files, folders, addresses and by name."""
 
 from .hdf5_file import part_outside
 from .image_set import DataInfo, ImageSet, Shard

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .class_folders import contents
 from .class_names import class_numbers, other_class_order
-from .image_file import common_shape, opened
+from .image_file import common_shape, decoded, opened
 from .image_set import Hash, ImageSet, darkness_doubts
 from .label_table import table_of_labels
 
@@ -66,12 +66,10 @@ class FolderSource:
     def _decoded(self, path: Path) -> NDArray[np.uint8]:
         """Pixels ``(c, h, w)`` of one file."""
         with opened(path) as image:
+            if not self.resize:
+                return decoded(image, self.shape[0])
             converted = image.convert("L" if self.shape[0] == 1 else "RGB")
-        if self.resize:
-            converted = _centre(converted, self.resize, self.shape[1:])
-        pixels = np.asarray(converted, np.uint8)
-        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        return np.ascontiguousarray(pixels)
+        return decoded(_centre(converted, self.resize, self.shape[1:]), self.shape[0])
 
 
 def from_folder(folder: Path, *, name: str = "", resize: int = 0, crop: int = 0) -> ImageSet:

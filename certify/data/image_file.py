@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import warnings
 import zlib
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from robcert.certify.errors import DataError
@@ -18,6 +20,8 @@ from .reading import require_file
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 GREY = ("1", "L")
 COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "LA", "PA")
@@ -54,18 +58,13 @@ def common_shape(
     first: tuple[int, int] | None = None
     for path in paths:
         with opened(path) as image:
-            _require_8_bits(path, image)
+            require_8_bits(str(path), image)
             mode, size, turn = image.mode, image.size, orientation(image)
             several += _has_frames(image)
         modes.add(mode)
         turned += turn != 1
-        if turn != 1 and not as_stored:
-            message = f"{path} is stored turned: its EXIF orientation is {turn}"
-            hint = (
-                "store it upright (PIL.ImageOps.exif_transpose), or without the tag if the model "
-                "was trained on pixels as they are stored"
-            )
-            raise DataError(message, hint=hint)
+        if not as_stored:
+            require_upright(str(path), turn)
         first = first or size
         if size != first and not as_stored:
             message = (
@@ -107,14 +106,34 @@ def orientation(image: Image.Image) -> int:
     return 1
 
 
-def _require_8_bits(path: Path, image: Image.Image) -> None:
+def require_upright(name: str, turn: int) -> None:
+    """Raise if the EXIF orientation ``turn`` of an image is not 1.
+
+    Raises:
+        DataError: it is not.
+    """
+    if turn != 1:
+        message = f"{name} is stored turned: its EXIF orientation is {turn}"
+        hint = (
+            "store it upright (PIL.ImageOps.exif_transpose), or without the tag if the model "
+            "was trained on pixels as they are stored"
+        )
+        raise DataError(message, hint=hint)
+
+
+def require_8_bits(name: str, image: Image.Image) -> None:
+    """Raise unless the pixels of ``image`` have 8 bits of grey or colour.
+
+    Raises:
+        DataError: they have not.
+    """
     tiles = getattr(image, "tile", [])  # only images from a file have it
     stored = str(tiles[0][3]) if tiles else ""  # such as RGB;16B
     kind = image.mode if image.mode not in (*GREY, *COLOUR) else ""
     if not kind and ";16" in stored:
         kind = f"{image.mode} of 16 bits"
     if kind:
-        message = f"{path} has pixels of type {kind}, not 8 bits of grey or colour"
+        message = f"{name} has pixels of type {kind}, not 8 bits of grey or colour"
         raise DataError(message, hint="store it as 8-bit grey or RGB")
 
 
@@ -127,17 +146,41 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """
     if path.exists():  # a link to nowhere is a broken image
         require_file(path)
+    with _opened(path, str(path)) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def opened_bytes(content: bytes, name: str) -> Iterator[Image.Image]:
+    """The image whose file has this ``content``, its pixels not yet read; ``name`` for messages.
+
+    Raises:
+        DataError: it is broken, or it has too many pixels.
+    """
+    with _opened(io.BytesIO(content), name) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _opened(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                require_pixel_count(str(path), image.size)
+            with Image.open(source, formats=FORMATS) as image:
+                require_pixel_count(name, image.size)
                 yield image
     except DAMAGE as error:
-        message = f"cannot read the image {path}: it is damaged, or of another format"
+        message = f"cannot read the image {name}: it is damaged, or of another format"
         hint = "store it as PNG; JPEG, BMP, GIF, TIFF, WebP, PPM and PGM are read too"
         raise DataError(message, hint=hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        message = f"the image {path} has too many pixels"
+        message = f"the image {name} has too many pixels"
         hint = "store the images in the size that the model takes"
         raise DataError(message, hint=hint) from error
+
+
+def decoded(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Pixels ``(c, h, w)`` of an image that was opened: of 1 channel grey, of 3 RGB."""
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels)

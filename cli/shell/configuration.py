@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from robcert.certify.addresses import is_address
 from robcert.certify.core import Norm
 from robcert.certify.errors import ConfigurationError, RobcertError
 
@@ -154,7 +155,8 @@ class _Reader:
         if self.key == GATES and (found := _BASELINE.fullmatch(text)):
             return f"{found[1]}{folder / found[2]}"
         if self.key == "data":
-            return text if text in names.DATA_SETS else str(folder / text)
+            named = text in names.DATA_SETS or is_address(text)
+            return text if named else str(folder / text)
         kind = self.option.type_descriptor
         if not kind.is_path and kind.annotation != list[Path]:
             return text

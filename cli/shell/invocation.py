@@ -6,6 +6,8 @@ import shlex
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from robcert.certify.addresses import without_secrets
+
 
 @dataclass(frozen=True, slots=True)
 class Configured:
@@ -24,7 +26,7 @@ class Configured:
         """What was taken, in one line; empty if nothing was."""
         if not self.words:
             return ""
-        said = " ".join(shlex.join(words) for words in self.words.values())
+        said = " ".join(shlex.join(map(without_secrets, words)) for words in self.words.values())
         return f"{self.file} gives: {said}"
 
 
@@ -69,9 +71,10 @@ def source_of(key: str) -> str:
 def command_line() -> str:
     """`robcert` with the arguments of this invocation, those from a configuration file included.
 
-    It says the same without that file.
+    It says the same without that file. Passwords and signatures of addresses are left out: others
+    read the results file.
     """
-    return shlex.join(["robcert", *_complete(_arguments.get())])
+    return shlex.join(["robcert", *map(without_secrets, _complete(_arguments.get()))])
 
 
 def continuation() -> str:

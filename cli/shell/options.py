@@ -124,8 +124,8 @@ class DataOptions:
             "--data",
             "-d",
             help="Images: a data set by name (see robcert datasets), an .npz, .npy or HDF5 file, "
-            "or a folder [default: the data set that the model names, else bundled images if they "
-            "fit].",
+            "a folder, files .tar or .parquet (val-*.tar), or an address (s3://...) [default: the "
+            "data set that the model names, else bundled images if they fit].",
             autocompletion=names.completing(names.DATA_SETS),
         ),
     ] = None

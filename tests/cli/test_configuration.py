@@ -131,6 +131,13 @@ def test_paths_start_from_the_folder_of_the_file(
     assert parsed("audit", "--config", "../../robcert.toml")["model"] == [Path("../../m.onnx")]
 
 
+def test_an_address_is_no_path_and_its_secrets_are_not_stored(folder: Path) -> None:
+    found = said(folder, 'data = "https://me:key@host/a.npz?sig=b3"')
+    assert found["data"] == "https://me:key@host/a.npz?sig=b3"
+    for told in (command_line(), configured().note):
+        assert "https://…@host/a.npz?…" in told
+
+
 def test_no_file_outside_the_repository_counts(folder: Path) -> None:
     inner = folder / "repository"
     (inner / ".git").mkdir(parents=True)
