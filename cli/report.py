@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError
 
-from .shell import names
+from .shell import names, values
 from .shell.echo import echo
 
 
@@ -22,6 +23,21 @@ class ReportFormat(StrEnum):
     LATEX = "latex"
     CSV = "csv"
     PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for.
+
+    Attributes:
+        form: of the file.
+        group: the tables; None for all.
+        epsilons: radii of the page of several files; empty for those of the files.
+    """
+
+    form: ReportFormat
+    group: str | None
+    epsilons: tuple[float, ...]
 
 
 def report(
@@ -49,6 +65,14 @@ def report(
             "with claim, norm, ε, n and interval; or the rows of --group as CSV or Parquet.",
         ),
     ] = ReportFormat.HTML,
+    eps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eps",
+            help="Radius at which several models are ranked, pixel units of [0, 1], such as 8/255; "
+            "further ones get paired differences [default: those of the files].",
+        ),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +92,7 @@ def report(
 
     Example: robcert report robcert-results/model-1a2b3c4d.h5
 
-    Example: robcert report honest.h5 masked.h5 --out comparison.html
+    Example: robcert report honest.h5 masked.h5 --eps 8/255 --out comparison.html
 
     Example: robcert report results.h5 --format latex --out tables.tex
 
@@ -76,29 +100,37 @@ def report(
     """
     from robcert.certify.store import ResultStore, ledger
 
-    echo(str(_written(results, out, form, group)))
+    echo(str(_written(results, out, Wanted(form, group, tuple(map(values.epsilon, eps or ()))))))
     for path in results:
         with ResultStore.read(path) as store:
             ledger(store).require_sound()
 
 
-def _written(results: list[Path], out: Path | None, form: ReportFormat, group: str | None) -> Path:
+def _written(results: list[Path], out: Path | None, wanted: Wanted) -> Path:
     """Write the file; its path.
 
     Raises:
-        InvalidParameterError: a group of the page, or another format of several files is wanted.
+        InvalidParameterError: a group of the page, another format of several files, or a radius of
+            a single file is wanted.
     """
-    if form is not ReportFormat.HTML:
+    if wanted.epsilons and (len(results) == 1 or wanted.form is not ReportFormat.HTML):
+        message = "--eps is for the page of several results files"
+        raise InvalidParameterError(message, hint="omit --eps")
+    if wanted.form is not ReportFormat.HTML:
         from robcert.certify.exports import ExportFormat, write_export
 
         if len(results) > 1:
-            message = f"--format {form.value} takes one results file, got {len(results)}"
+            message = f"--format {wanted.form.value} takes one results file, got {len(results)}"
             hint = "robcert compare --format markdown, latex or csv exports a comparison"
             raise InvalidParameterError(message, hint=hint)
-        return write_export(results[0], ExportFormat(form.value), group, out)
-    if group is not None:
+        return write_export(results[0], ExportFormat(wanted.form.value), wanted.group, out)
+    if wanted.group is not None:
         message = "--group has no effect on --format html: the page shows all groups"
         raise InvalidParameterError(message, hint="pass another --format, or omit --group")
     from robcert.certify.report import write_comparison, write_report
 
-    return write_report(results[0], out) if len(results) == 1 else write_comparison(results, out)
+    if len(results) == 1:
+        return write_report(results[0], out)
+    from robcert.certify.comparison import ComparisonSettings
+
+    return write_comparison(results, out, ComparisonSettings(wanted.epsilons))

@@ -10,6 +10,7 @@ from robcert.certify.comparison import ball_of, compare, names, overview_table
 from robcert.certify.store import ResultStore
 from robcert.certify.whole_file import write_whole
 
+from .comparison_curves import claim_curves
 from .paired_differences import against_first, note
 from .plain_words import ball_in_words, preprocessing_in_words
 from .ranking import MASKED, headline, ranked, ranking_figure, ranking_table
@@ -72,6 +73,8 @@ def render_comparison(found: Comparison, unranked: Table | None = None) -> str:
         "headline": headline(models),
         "ball": ball,
         "figure": ranking_figure(models),
+        "labelled": found.labelled,
+        "curves": claim_curves(models),
         "table": ranking_table(models),
         "unranked": unranked,
         "overview": overview_table(found.rows),

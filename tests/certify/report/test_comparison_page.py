@@ -14,6 +14,7 @@ from ranked_files import N, results
 from robcert.certify.comparison import AccuracyInterval, Comparison, ball_of, compare
 from robcert.certify.errors import OutputError
 from robcert.certify.report import write_comparison
+from robcert.certify.report.comparison_curves import claim_curves
 from robcert.certify.report.comparison_page import render_comparison
 from robcert.certify.report.ranking import (
     Ranked,
@@ -53,6 +54,41 @@ def test_models_with_overlapping_intervals_share_places(tmp_path: Path) -> None:
         ("3", "c.onnx"),
     ]
     assert headline(models).endswith("intervals overlap, so the paired differences decide.")
+
+
+def test_curves_of_all_models_are_in_one_picture_of_each_claim(tmp_path: Path) -> None:
+    models = ranked(compared(tmp_path, low=4, high=36, middle=20))
+    (attacked,) = claim_curves(models)  # the files have no certificates
+    assert attacked.claim == "attacked"
+    assert attacked.svg.count('<path class="line model') == 2 * 3  # with the legend
+    for name in ("high.onnx (attacked)", "middle.onnx (attacked)", "low.onnx (attacked)"):
+        assert name in attacked.svg
+
+
+def test_curves_of_masked_models_say_so_and_the_last_of_many_are_left_out(tmp_path: Path) -> None:
+    found = compared(tmp_path, **{f"m{kept}": kept for kept in range(1, 11)})
+    models = list(ranked(found))
+    models[0] = replace(models[0], row=replace(models[0].row, masking="masked"))
+    (attacked,) = claim_curves(models)
+    assert f"{models[0].name}, masked gradients (attacked)" in attacked.svg
+    assert models[7].name in attacked.svg
+    assert models[8].name not in attacked.svg
+    assert attacked.caption.endswith("The first 8 models only.")
+
+
+def test_the_radius_of_the_ranking_can_be_chosen(tmp_path: Path) -> None:
+    files = [results(tmp_path / f"{name}.h5", kept) for name, kept in (("a", 4), ("b", 36))]
+    page = tmp_path / "page.html"
+    assert robcert("report", *files, "--out", page, "--eps", "0.01").status == 0
+    assert "at \u03b5 = 0.01 linf" in page.read_text(encoding="utf-8")
+
+
+def test_a_radius_is_for_the_page_of_several_files(tmp_path: Path) -> None:
+    file = results(tmp_path / "a.h5", 4)
+    for more in (("--eps", "0.1"), ("--eps", "0.1", "--format", "csv")):
+        ended = robcert("report", file, *more)
+        assert ended.status == 2
+        assert "--eps is for the page of several results files" in ended.stderr
 
 
 def test_every_accuracy_names_its_radius(tmp_path: Path) -> None:
@@ -110,6 +146,7 @@ def test_the_page_of_two_files_is_whole(tmp_path: Path) -> None:
     assert (tmp_path / "comparison.html").read_text(encoding="utf-8") == page
     outline = Outline.of(page)
     assert [text for tag, text in outline.headings if tag == "h2"] == [
+        "Accuracy against distance",
         "Paired differences",
         "Main numbers",
         "Glossary",
@@ -140,6 +177,8 @@ def test_without_labels_it_speaks_of_predictions(tmp_path: Path) -> None:
     paths = [results(tmp_path / f"{name}.h5", 9, labelled=False) for name in "ab"]
     page = render_comparison(compare(paths))
     assert "not about accuracy" in page
+    assert "Stability against distance" in page
+    assert "share that keeps its class" in page
 
 
 def test_the_command_takes_several_files_for_the_page_alone(tmp_path: Path) -> None:
