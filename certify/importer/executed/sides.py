@@ -96,6 +96,21 @@ class Side:
         return result
 
 
+def same_graph(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
+    """Whether two models have the same nodes, but for their names, and the same stored tensors."""
+    return _parts(model.graph) == _parts(other.graph)
+
+
+def _parts(graph: onnx.GraphProto) -> tuple[list[bytes], dict[str, bytes]]:
+    nodes = []
+    for node in graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.ClearField("name")
+        nodes.append(copy.SerializeToString(deterministic=True))
+    return sorted(nodes), {t.name: t.SerializeToString() for t in graph.initializer}
+
+
 def session_of(
     model: onnx.ModelProto,
 ) -> onnxruntime.InferenceSession:
