@@ -127,11 +127,17 @@ class OnnxLoader:
         batch = (runtime.fixed_batch or 1,) if layout.batched else ()
         shape = (*batch, *layout.shape)
         image = ImageInput(model.input_name, shape, runtime.dtype)
-        file, batch = model.file.model, (model.fixed_batch or 1,) if layout.batched else ()
+        file, declared = model.file.model, model.fixed_batch
+        shipped = ShippedFile(
+            file,
+            model.declared,
+            (*((declared or 1,) if layout.batched else ()), *layout.shape),
+            batches=declared is None or (runtime.fixed_batch is None and declared > 1),
+        )
         own = model.declared in {entry.name for entry in file.graph.output}
-        shipped = ShippedFile(file, model.declared, (*batch, *layout.shape)) if own else None
         # where the cost depends on the pixels no process without limits may run the graph
-        return (difference if model.cost.fixed else executed_difference)(source, image, shipped)
+        compared = difference if model.cost.fixed else executed_difference
+        return compared(source, image, shipped if own else None)
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""

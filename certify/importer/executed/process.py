@@ -38,11 +38,13 @@ class ShippedFile:
         model: the file.
         output: the one of its outputs that holds the scores.
         shape: of its input, with the batch axis if it has one.
+        batches: whether it may take several images, and so does the copy, in batches of any size.
     """
 
     model: onnx.ModelProto
     output: str
     shape: tuple[int, ...]
+    batches: bool = False
 
 
 def difference(source: WorkerSource, image: ImageInput, shipped: ShippedFile | None = None) -> str:
@@ -83,6 +85,7 @@ def executed_difference(
             "shape": image.shape,
             "dtype": image.dtype,
             "shipped": shipped is not None,
+            "batches": shipped is not None and shipped.batches,
         }
         message = packed(request, source.content)
         if shipped is not None:
