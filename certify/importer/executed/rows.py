@@ -53,7 +53,7 @@ def mixing(model: onnx.ModelProto, image: ImageInput) -> str:
             return _described(side, name)
         own[name], shapes[name] = mask, first.shape
     session, differing = session_of(side.cut(shapes)), set[str]()
-    for kind in repeated_kinds(sum(map(math.prod, shapes.values()))):
+    for kind in repeated_kinds(sum(map(math.prod, shapes.values())), side.constants()):
         first, second = (
             {name: drawn(draw, kind, shape, "float32") for name, shape in shapes.items()}
             | {image.name: drawn(draw, kind, pair.shape, pair.dtype)}

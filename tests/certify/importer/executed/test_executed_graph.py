@@ -196,6 +196,27 @@ def test_a_difference_that_most_images_hide_is_found(tmp_path: Path) -> None:
     assert not comparison(two, three).difference()
 
 
+@pytest.mark.parametrize(("limit", "other"), [(50_000, 50_010), (-3e7, -3.001e7)])
+def test_a_difference_between_two_numbers_far_from_others_is_found(
+    limit: float, other: float
+) -> None:
+    nodes = [om.node("Clip", "x low high", "r"), om.node("Flatten", "r", "y")]
+    one, two = (
+        om.model(
+            nodes,
+            inputs={"x": SHAPE},
+            outputs={"y": None},
+            weights={
+                "low": np.array(min(value, 0), np.float32),
+                "high": np.array(max(value, 0), np.float32),
+            },
+        )
+        for value in (limit, other)
+    )
+    assert "'r_node' (Clip)" in comparison(one, two).difference()
+    assert not comparison(one, one).difference()
+
+
 def test_values_that_a_node_before_excludes_do_not_matter() -> None:
     nodes = [
         *(om.node("Relu", "x", "r"), om.node("Mul", "r half", "h")),
