@@ -54,14 +54,14 @@ def mixing(model: onnx.ModelProto, image: ImageInput) -> str:
         own[name], shapes[name] = mask, first.shape
     session, differing = session_of(side.cut(shapes)), set[str]()
     for kind in repeated_kinds(sum(map(math.prod, shapes.values())), side.constants()):
-        first, second = (
+        given, others = (
             {name: drawn(draw, kind, shape, "float32") for name, shape in shapes.items()}
             | {image.name: drawn(draw, kind, pair.shape, pair.dtype)}
             for _ in range(2)
         )
-        expected = computed(session, first)
+        expected = computed(session, given)
         for kept in (own, {name: ~mask for name, mask in own.items()}):
-            mixed = {name: np.where(mask, first[name], second[name]) for name, mask in kept.items()}
+            mixed = {name: np.where(mask, given[name], others[name]) for name, mask in kept.items()}
             found = computed(session, mixed)
             for name in shapes:
                 if _differs(expected[name + OUTPUT], found[name + OUTPUT], kept[name]):
