@@ -17,7 +17,7 @@ from robcert.certify.model import Classifier, InputGrid, Logits, ModelInfo, Runt
 from robcert.certify.numerics import generator, machine_memory
 
 from .executed.comparison import ImageInput
-from .executed.process import difference, executed_difference
+from .executed.process import ShippedFile, difference, executed_difference
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import TwinOutcome, TwinSource
@@ -116,7 +116,7 @@ class OnnxLoader:
             cores=self.options.threads or available_cores(),
             reopened=cache(partial(self._reopened, model, batching, rule)),
             quantised=partial(self._quantised, model, batching, rule) if quantisable else None,
-            sigmoids=model.cut.squashing == "sigmoid" and rule.kind == "logits",
+            reorders=_reorders(model.cut, rule),
             rewritten=cache(partial(self._rewritten, model, batching)),
         )
 
@@ -127,8 +127,17 @@ class OnnxLoader:
         batch = (runtime.fixed_batch or 1,) if layout.batched else ()
         shape = (*batch, *layout.shape)
         image = ImageInput(model.input_name, shape, runtime.dtype)
+        file, declared = model.file.model, model.fixed_batch
+        shipped = ShippedFile(
+            file,
+            model.declared,
+            (*((declared or 1,) if layout.batched else ()), *layout.shape),
+            batches=declared is None or (runtime.fixed_batch is None and declared > 1),
+        )
+        own = model.declared in {entry.name for entry in file.graph.output}
         # where the cost depends on the pixels no process without limits may run the graph
-        return (difference if model.cost.fixed else executed_difference)(source, image)
+        compared = difference if model.cost.fixed else executed_difference
+        return compared(source, image, shipped if own else None)
 
     def _reopened(self, model: OnnxModel, batching: Batching, rule: ScoreRule) -> Logits:
         """The same scores by a session whose operators use the calling thread only."""
@@ -237,6 +246,13 @@ class OnnxLoader:
         if not model.cost.fixed:
             memory = (given or MEMORY) // PIXEL_MARGIN
         return most_rows(memory // (self.options.threads or available_cores()), model.memory)
+
+
+def _reorders(cut: Cut, rule: ScoreRule) -> str:
+    """Why the file's own output may have another class than the logits; empty if it cannot."""
+    if cut.squashing == "sigmoid" and rule.kind == "logits":
+        return "it ends in a sigmoid of each score, and large ones all round to 1"
+    return cut.reorders
 
 
 def _require_one_class(model: OnnxModel, rule: ScoreRule) -> None:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from onnx import TensorProto
+
 from robcert.certify.errors import AmbiguousOutputError, ModelFileError
 
 from .graph.facts import dimensions
@@ -32,6 +34,9 @@ _SHAPE_ONLY = frozenset(
 )
 """Operators after a softmax that change the shape or type of the scores, not their meaning."""
 
+_EXACT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
+"""Types that hold every number of float32."""
+
 _INTO_SEQUENCES = frozenset({"ZipMap", "SequenceConstruct", "SequenceInsert", "SplitToSequence"})
 """Operators that put a tensor of scores into a sequence or a map."""
 
@@ -56,12 +61,15 @@ class Cut:
         squashing: what follows it on the way to the declared output.
         node: name of that node.
         quantised: whether the tensor holds integers with a scale.
+        reorders: why the declared output may have another class than the tensor where float32 keeps
+            its numbers apart, in words; empty if it cannot.
     """
 
     tensor: str
     squashing: Squashing = "none"
     node: str = ""
     quantised: bool = False
+    reorders: str = ""
 
     def describe(self) -> str:
         """Where the logits are read, as text."""
@@ -151,7 +159,7 @@ def choose_output(
 def logits_behind(model: onnx.ModelProto, output: str) -> Cut:
     """The tensor before a final Softmax, LogSoftmax or Sigmoid; ``output`` itself without one."""
     made_by = {name: node for node in model.graph.node for name in node.output if name}
-    name = output
+    name, reorders = output, ""
     logarithm = False
     while (node := made_by.get(name)) is not None:
         label = node.name or node.output[0]
@@ -160,9 +168,15 @@ def logits_behind(model: onnx.ModelProto, output: str) -> Cut:
             if logarithm and kind != "softmax":
                 break
             quantised = node.op_type.startswith("QLinear")
-            return Cut(node.input[0], "log-softmax" if logarithm else kind, label, quantised)
+            kind = "log-softmax" if logarithm else kind
+            return Cut(node.input[0], kind, label, quantised, reorders)
         if node.op_type == "Div" and (numerator := _softmax_numerator(node, made_by)):
-            return Cut(numerator, "log-softmax" if logarithm else "softmax", label)
+            kind = "log-softmax" if logarithm else "softmax"
+            if not _is_at_most_0(made_by.get(numerator), made_by):
+                reorders = f"the exponentials of its softmax {label!r} may all overflow or vanish"
+            return Cut(numerator, kind, label, reorders=reorders)
+        if _rounds(node):
+            reorders = f"node {label!r} ({node.op_type}) rounds its scores, and near ones are one"
         if node.op_type == "Log" and not logarithm:
             logarithm = True
         elif node.op_type not in _SHAPE_ONLY:
@@ -216,6 +230,23 @@ def _softmax_numerator(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto])
         and bottom.input[0] == top.output[0]
     )
     return top.input[0] if written_out and top is not None else ""
+
+
+def _is_at_most_0(node: onnx.NodeProto | None, made_by: dict[str, onnx.NodeProto]) -> bool:
+    """Whether ``node`` takes the largest of its numbers off: one exponential is 1."""
+    if node is None or node.op_type != "Sub":
+        return False
+    largest = made_by.get(node.input[1])
+    return (
+        largest is not None and largest.op_type == "ReduceMax" and largest.input[0] == node.input[0]
+    )
+
+
+def _rounds(node: onnx.NodeProto) -> bool:
+    """Whether ``node`` may give different numbers of float32 as one."""
+    if node.op_type == "Cast":
+        return next((a.i for a in node.attribute if a.name == "to"), 0) not in _EXACT_TYPES
+    return node.op_type in {"QuantizeLinear", "DequantizeLinear"}
 
 
 def _list(outputs: Mapping[str, OutputFact]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from robcert.certify.errors import ModelFileError, TwinUnavailableError
 
 from .executed.comparison import ImageInput
-from .executed.process import difference
+from .executed.process import ShippedFile, difference
 from .graph.facts import GraphFacts, dimensions
 from .graph.graph_edits import restricted
 from .graph.layout import shown
@@ -147,6 +147,9 @@ def load_tensor_function(
     shape, batched = _shape(path, entry)
     content = graph.SerializeToString()
     session = open_session(content, path=path, threads=1)
+    whole = (1, *shape) if batched else shape
+    own = name in {entry.name for entry in file.model.graph.output}
+    shipped = ShippedFile(file.model, name, whole) if own else None
     module = build_twin(graph, outputs=[name], image_shape=shape if batched else None)
     if module.random_nodes or module.training_nodes:
         names = listed([node.name for node in (*module.random_nodes, *module.training_nodes)])
@@ -167,7 +170,8 @@ def load_tensor_function(
             partial(
                 difference,
                 WorkerSource(content, path, 1, file.size, limits),
-                ImageInput(entry.name, (1, *shape) if batched else shape, "float32"),
+                ImageInput(entry.name, whole, "float32"),
+                shipped,
             )
         ),
     )

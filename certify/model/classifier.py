@@ -176,8 +176,8 @@ class Runtime:
         precision: number format of the computation; ``float32`` stands for the file's own.
         quantised: opens the model in int8, with activation ranges taken from the noisy images it
             is given, also for calls from many threads; None where int8 is not available.
-        sigmoids: whether the file's own output is the sigmoid of each of several logits. In float32
-            several of them may be 1.
+        reorders: why ``declared`` may have another class than the logits in float32, in words: it
+            rounds what is apart in them, or overflows. Empty if it cannot.
         rewritten: how what the runtime executes differs from the file, in words; an
             empty text if it does not. None where the file is executed as it stands, or that is not
             known.
@@ -191,7 +191,7 @@ class Runtime:
     reopened: Callable[[], Logits] | None = None
     precision: str = "float32"
     quantised: Callable[[Tensor], Logits] | None = None
-    sigmoids: bool = False
+    reorders: str = ""
     rewritten: Callable[[], str] | None = None
 
 

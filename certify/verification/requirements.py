@@ -30,10 +30,10 @@ def require_float32(classifier: Classifier) -> None:
 
     Raises:
         UnsupportedOperatorError: it computes with integers or in half precision, is torch and set
-            to multiply in fewer bits, or ends in sigmoids, several of which may round to 1.
+            to multiply in fewer bits, or its own output may have another class than its logits.
     """
-    if classifier.runtime.sigmoids:
-        message = f"{NO_FLOAT32}it ends in a sigmoid of each score, and large ones all round to 1"
+    if classifier.runtime.reorders:
+        message = NO_FLOAT32 + classifier.runtime.reorders
         raise UnsupportedOperatorError(message, hint=ANY_ARITHMETIC)
     require_no_other_format(classifier.info.straight_through)
     if classifier.preprocessing.dtype == "float16":

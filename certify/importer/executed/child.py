@@ -1,7 +1,8 @@
 """Compares the graph that the runtime executes with the file's, in a process of its own.
 
 Started by :mod:`process` as ``python -P -m robcert.certify.importer.executed.child``: a message on
-stdin with the model, an answer in JSON on stdout. It imports numpy, onnx and onnxruntime, never
+stdin with the model, and one with the file where the model is an edited copy of it; an answer in
+JSON on stdout. It imports numpy, onnx and onnxruntime, never
 torch.
 """
 
@@ -17,11 +18,14 @@ import onnx
 
 from robcert.certify.errors import RobcertError
 
+from ..graph.graph_edits import restricted
 from ..runtime.frames import unpacked
 from ..runtime.process_memory import limit_address_space
 from ..runtime.runtime_session import describe_failure, open_session, out_of_memory
 from .comparison import Comparison, ImageInput
 from .operators import uncovered
+from .rows import mixing
+from .sides import same_graph
 
 
 def main() -> None:
@@ -46,13 +50,33 @@ def main() -> None:
 
 
 def _difference(header: dict[str, Any], content: bytes) -> str:
-    """How the executed graph differs, in words; empty if it does not."""
-    written = Path(header["folder"]) / "executed.onnx"
-    open_session(content, path=Path(header["path"]), threads=header["threads"], written=written)
-    file, executed = onnx.load_from_string(content), onnx.load(written)
+    """How the executed graphs differ, in words; empty if they do not."""
+    made = _executed(header, content)
+    file = onnx.load_from_string(content)
     del content
     image = ImageInput(header["input"], tuple(header["shape"]), header["dtype"])
-    return uncovered(file, executed) or Comparison.of(file, executed, image).difference()
+    told = uncovered(file, made) or Comparison.of(file, made, image).difference()
+    if not told and header["batches"]:
+        told = mixing(file, image)
+    del file
+    if told or not header["shipped"]:
+        return told
+    more, content = unpacked(sys.stdin.buffer.read)
+    output = [more["output"]]
+    shipped = restricted(_executed(header, content), output)
+    if same_graph(shipped, restricted(made, output)):
+        return ""
+    file = restricted(onnx.load_from_string(content), output)
+    image = ImageInput(image.name, tuple(more["shape"]), image.dtype)
+    told = uncovered(file, shipped) or Comparison.of(file, shipped, image).difference()
+    return told and f"{told}, where it opens the file without robcert's edits"
+
+
+def _executed(header: dict[str, Any], content: bytes) -> onnx.ModelProto:
+    """The graph that the runtime makes of a model."""
+    written = Path(header["folder"]) / "executed.onnx"
+    open_session(content, path=Path(header["path"]), threads=header["threads"], written=written)
+    return onnx.load(written)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,9 @@ class Comparison:
         theirs = session_of(self.executed.cut({pair.executed: pair.stored for pair in self.pairs}))
         unknown = {pair.file: np.ones(pair.shape, dtype=bool) for pair in self.pairs}
         differing: set[str] = set()
-        for kind in repeated_kinds(sum(math.prod(pair.shape) for pair in self.pairs)):
+        constants = np.union1d(self.file.constants(), self.executed.constants())
+        size = sum(math.prod(pair.shape) for pair in self.pairs)
+        for kind in repeated_kinds(size, constants):
             first, second = self._numbers(kind), self._numbers(kind)
             near = {name: perturbed(self.draw, x) for name, x in first.items()}
             expected, other, moved = (

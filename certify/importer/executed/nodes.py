@@ -51,7 +51,7 @@ def node_difference(model: onnx.ModelProto, image: ImageInput) -> str:
         cut = side.cut(shapes)
         session, twin = session_of(cut), build_twin(cut)
         differing: set[str] = set()
-        for kind in repeated_kinds(sum(map(math.prod, shapes.values()))):
+        for kind in repeated_kinds(sum(map(math.prod, shapes.values())), side.constants()):
             first, second = (_numbers(draw, kind, image, shapes) for _ in range(2))
             near = {name: perturbed(draw, x) for name, x in first.items()}
             expected, other, moved = (computed(session, one) for one in (first, second, near))

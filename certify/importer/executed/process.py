@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
@@ -23,11 +24,30 @@ if TYPE_CHECKING:
 # -P: a file called onnx.py in the working folder is not imported.
 _CHILD = ("-P", "-m", "robcert.certify.importer.executed.child")
 
-MOST_RUNS = 120
+MOST_RUNS = 240
 """Evaluations of one image that a comparison takes at most, rounded up."""
 
 
-def difference(source: WorkerSource, image: ImageInput) -> str:
+@dataclass(frozen=True, slots=True)
+class ShippedFile:
+    """A file as others open it: its own outputs, declared shapes and batch size.
+
+    ONNX Runtime may make another graph of it than of the edited copy that robcert runs.
+
+    Attributes:
+        model: the file.
+        output: the one of its outputs that holds the scores.
+        shape: of its input, with the batch axis if it has one.
+        batches: whether it may take several images, and so does the copy, in batches of any size.
+    """
+
+    model: onnx.ModelProto
+    output: str
+    shape: tuple[int, ...]
+    batches: bool = False
+
+
+def difference(source: WorkerSource, image: ImageInput, shipped: ShippedFile | None = None) -> str:
     """How what the runtime executes differs from what certificates are about; empty if it does not.
 
     First the executed graph is compared with the file's, in a process of its own, then the file's
@@ -36,12 +56,15 @@ def difference(source: WorkerSource, image: ImageInput) -> str:
     Args:
         source: the graph as it is given to the runtime, and its limits.
         image: its input.
+        shipped: the file that it is a copy of; None if that is the same.
     """
-    told = executed_difference(source, image)
+    told = executed_difference(source, image, shipped)
     return told or node_difference(onnx.load_from_string(source.content), image)
 
 
-def executed_difference(source: WorkerSource, image: ImageInput) -> str:
+def executed_difference(
+    source: WorkerSource, image: ImageInput, shipped: ShippedFile | None = None
+) -> str:
     """How the graph that the runtime executes differs from the file's, in words; empty if not.
 
     The child process has the memory and, for each evaluation, the time that a model may use. It
@@ -50,6 +73,7 @@ def executed_difference(source: WorkerSource, image: ImageInput) -> str:
     Args:
         source: the graph as it is given to the runtime, and its limits.
         image: its input.
+        shipped: the file that it is a copy of; None if that is the same.
     """
     with tempfile.TemporaryDirectory() as folder:
         request = {
@@ -60,13 +84,19 @@ def executed_difference(source: WorkerSource, image: ImageInput) -> str:
             "input": image.name,
             "shape": image.shape,
             "dtype": image.dtype,
+            "shipped": shipped is not None,
+            "batches": shipped is not None and shipped.batches,
         }
+        message = packed(request, source.content)
+        if shipped is not None:
+            more = {"output": shipped.output, "shape": shipped.shape}
+            message += packed(more, shipped.model.SerializeToString())
         seconds = max(SECONDS, source.limits.call_seconds(MOST_RUNS))
         seconds += SECONDS_PER_GIGABYTE * source.size / 2**30
         try:
             done = subprocess.run(
                 [sys.executable, *_CHILD],
-                input=b"".join(packed(request, source.content)),
+                input=b"".join(message),
                 capture_output=True,
                 timeout=seconds,
                 check=False,

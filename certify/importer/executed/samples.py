@@ -24,6 +24,9 @@ PERTURBATION = 1e-6
 DECADES = 4
 """Decades below and above 1 from which the numbers of the widest kind are."""
 
+NEAREST = 6
+"""Decades from which the distances from a constant are, in units of its size."""
+
 
 def _wide(draw: Generator, shape: Shape) -> NDArray[np.float64]:
     return draw.choice([-1.0, 1.0], shape) * 10 ** draw.uniform(-DECADES, DECADES, shape)
@@ -44,10 +47,27 @@ NUMBERS, MOST_REPEATS = 40_000, 16
 """Of a small graph each kind is drawn several times, until there are so many numbers."""
 
 
-def repeated_kinds(size: int) -> Iterator[Kind]:
-    """The kinds, several times where a graph has only ``size`` numbers."""
+def near(constants: NDArray[np.float64]) -> Kind:
+    """Numbers around those at which a graph may have its kinks, and a share of any size."""
+
+    def draw_near(draw: Generator, shape: Shape) -> NDArray[np.float64]:
+        centre = draw.choice(constants, shape) * draw.choice([-1.0, 1.0], shape, p=[0.25, 0.75])
+        distance = draw.choice([-1.0, 1.0], shape) * 10 ** draw.uniform(-NEAREST, 0, shape)
+        return np.where(draw.random(shape) < 0.9, centre * (1 + distance), _wide(draw, shape))
+
+    return draw_near
+
+
+def repeated_kinds(size: int, constants: NDArray[np.float64]) -> Iterator[Kind]:
+    """The kinds, several times where a graph has only ``size`` numbers.
+
+    Args:
+        size: numbers of all tensors together.
+        constants: of the graph, near which it may have kinks.
+    """
+    kinds = (*KINDS, near(constants)) if len(constants) else KINDS
     for _ in range(max(1, min(MOST_REPEATS, NUMBERS // max(1, size)))):
-        yield from KINDS
+        yield from kinds
 
 
 def drawn(draw: Generator, kind: Kind, shape: Shape, dtype: str) -> NDArray[np.generic]:

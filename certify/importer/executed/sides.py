@@ -5,13 +5,14 @@ This module is imported by a process that must not import torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ..graph.graph import reads, simplified
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SHAPES = frozenset({"Shape", "Size"})
 """Operators that do not read the numbers of their argument."""
+
+LARGEST = 1e30
+"""Larger constants stand for no limit."""
 
 OUTPUT = "/robcert_computed"
 """Follows the name of a cut tensor where it is computed, in contrast to where it is read."""
@@ -53,6 +57,15 @@ class Side:
         graph = simplified(model.graph)
         made = {name: node for node in graph.nodes for name in node.proto.output if name}
         return cls(model, graph, image, made)
+
+    def constants(self) -> NDArray[np.float64]:
+        """Stored single numbers, and numbers among attributes, at which nodes may have kinks."""
+        attributes = [each for node in self.graph.nodes for each in node.proto.attribute]
+        stored = [*self.graph.constants.values(), *(a.t for a in attributes if a.HasField("t"))]
+        single = [t for t in stored if t.data_type == TensorProto.FLOAT and math.prod(t.dims) == 1]
+        found = {numpy_helper.to_array(tensor).item() for tensor in single}
+        found |= {each.f for each in attributes if each.type == onnx.AttributeProto.FLOAT}
+        return np.array(sorted(value for value in found if 0 < abs(value) < LARGEST), np.float64)
 
     def leaves(self, cuts: Iterable[str]) -> dict[str, frozenset[str]]:
         """The cut tensors, and the image, from which each tensor is computed.
@@ -94,6 +107,21 @@ class Side:
             for name, shape in shapes.items()
         )
         return result
+
+
+def same_graph(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
+    """Whether two models have the same nodes, but for their names, and the same stored tensors."""
+    return _parts(model.graph) == _parts(other.graph)
+
+
+def _parts(graph: onnx.GraphProto) -> tuple[list[bytes], dict[str, bytes]]:
+    nodes = []
+    for node in graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.ClearField("name")
+        nodes.append(copy.SerializeToString(deterministic=True))
+    return sorted(nodes), {t.name: t.SerializeToString() for t in graph.initializer}
 
 
 def session_of(

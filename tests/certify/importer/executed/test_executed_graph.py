@@ -11,11 +11,11 @@ import onnx_models as om
 import pytest
 from onnx import numpy_helper
 
-from robcert.certify.importer import load_tensor_function
+from robcert.certify.importer import load_classifier, load_tensor_function
 from robcert.certify.importer.executed import process
 from robcert.certify.importer.executed.comparison import Comparison, ImageInput
 from robcert.certify.importer.executed.operators import uncovered
-from robcert.certify.importer.executed.process import executed_difference
+from robcert.certify.importer.executed.process import ShippedFile, executed_difference
 from robcert.certify.importer.runtime.limits import RunLimits
 from robcert.certify.importer.runtime.runtime_session import open_session
 from robcert.certify.importer.runtime.worker_session import WorkerSource
@@ -196,6 +196,27 @@ def test_a_difference_that_most_images_hide_is_found(tmp_path: Path) -> None:
     assert not comparison(two, three).difference()
 
 
+@pytest.mark.parametrize(("limit", "other"), [(50_000, 50_010), (-3e7, -3.001e7)])
+def test_a_difference_between_two_numbers_far_from_others_is_found(
+    limit: float, other: float
+) -> None:
+    nodes = [om.node("Clip", "x low high", "r"), om.node("Flatten", "r", "y")]
+    one, two = (
+        om.model(
+            nodes,
+            inputs={"x": SHAPE},
+            outputs={"y": None},
+            weights={
+                "low": np.array(min(value, 0), np.float32),
+                "high": np.array(max(value, 0), np.float32),
+            },
+        )
+        for value in (limit, other)
+    )
+    assert "'r_node' (Clip)" in comparison(one, two).difference()
+    assert not comparison(one, one).difference()
+
+
 def test_values_that_a_node_before_excludes_do_not_matter() -> None:
     nodes = [
         *(om.node("Relu", "x", "r"), om.node("Mul", "r half", "h")),
@@ -231,3 +252,46 @@ def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(process, "_CHILD", ("-c", "import os; os.abort()"))
     told = executed_difference(source, ImageInput("x", SHAPE, "float32"))
     assert told.endswith("died (signal 6)")
+
+
+def test_the_file_is_compared_without_the_edits_of_the_copy_that_is_run(tmp_path: Path) -> None:
+    """Where the padded images are an output as well the runtime leaves the Pad as it is."""
+    nodes = [
+        om.node("Pad", "x pads zero", "padded"),
+        om.node("MaxPool", "padded", "pooled", kernel_shape=[3, 3], strides=[2, 2], pads=[0] * 4),
+        om.node("Flatten", "pooled", "y"),
+    ]
+    weights = WEIGHTS | {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+    file, copy = (
+        om.model(nodes, inputs={"x": SHAPE}, outputs=dict.fromkeys(names), weights=weights)
+        for names in (["y"], ["padded", "y"])
+    )
+    image = ImageInput("x", SHAPE, "float32")
+    source = WorkerSource(copy.SerializeToString(), tmp_path, 1, 100, RunLimits())
+    assert not executed_difference(source, image)
+    told = executed_difference(source, image, ShippedFile(file, "y", SHAPE))
+    assert "'pooled_node' (MaxPool), where it opens the file without" in told
+    assert not executed_difference(source, image, ShippedFile(copy, "y", SHAPE))
+
+
+def test_a_classifier_s_file_is_compared_with_its_own_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [om.node("Flatten", "x", "flat"), om.node("MatMul", "flat w3", "y")]
+    made = om.model(
+        nodes, inputs={"x": (2, 3, 8, 8)}, outputs={"y": None}, weights={"w3": om.weights(5, 192)}
+    )
+    given: list[ShippedFile | None] = []
+
+    def noted(_: WorkerSource, image: ImageInput, shipped: ShippedFile | None) -> str:
+        assert image.shape == SHAPE  # the batch axis was freed
+        given.append(shipped)
+        return ""
+
+    monkeypatch.setattr("robcert.certify.importer.onnx_classifier.difference", noted)
+    classifier = load_classifier(om.saved(tmp_path, made))
+    assert classifier.runtime.rewritten is not None
+    assert not classifier.runtime.rewritten()
+    (shipped,) = given
+    assert shipped is not None
+    assert (shipped.output, shipped.shape) == ("y", (2, 3, 8, 8))
