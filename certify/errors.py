@@ -108,6 +108,18 @@ def require_positive(name: str, value: float) -> None:
         raise InvalidParameterError(message)
 
 
+MOST_SECONDS = 1e9
+"""Thirty years; clocks of the system refuse a thousand times as much."""
+
+
+def require_seconds(name: str, value: float) -> None:
+    """Raise unless ``value`` is a time above 0 that can be waited for."""
+    require_positive(name, value)
+    if value > MOST_SECONDS:
+        message = f"{name} must be at most {MOST_SECONDS:.0f} seconds, got {value}"
+        raise InvalidParameterError(message)
+
+
 MOST_THREADS = 1024
 """More than a processor has; each takes memory before it computes anything."""
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import re
 
 from .errors import InvalidParameterError
+
+_NUMBER = re.compile(
+    r"[+-]?(?:\d+\s*/\s*\d+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?)", re.ASCII | re.IGNORECASE
+)
+"""An exponent has three digits at most: an exact power of ten with nine would take hours."""
 
 
 def number(text: str, *, unit: int = 1) -> float:
     """Finite number written as a decimal or a fraction, divided by ``unit`` and rounded once.
+
+    Blanks may stand around it and around the bar of a fraction, not between digits.
 
     Raises:
         InvalidParameterError: it is neither.
@@ -18,13 +25,13 @@ def number(text: str, *, unit: int = 1) -> float:
     """
     from fractions import Fraction  # takes longer to import than the rest of this module
 
+    found = _NUMBER.fullmatch(text.strip())
     try:
-        value = float(Fraction(text.replace(" ", "")) / unit)
+        value = None if found is None else float(Fraction("".join(found[0].split())) / unit)
     except (ValueError, ZeroDivisionError, OverflowError):
-        message = f"{text!r} is not a number; write a decimal (0.03) or a fraction (8/255)"
-        raise InvalidParameterError(message) from None
-    if not math.isfinite(value):
-        message = f"{text!r} is not finite"
+        value = None
+    if value is None:
+        message = f"{text[:60]!r} is not a number; write a decimal (0.03) or a fraction (8/255)"
         raise InvalidParameterError(message)
     return value
 

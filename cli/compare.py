@@ -76,7 +76,7 @@ def compare(
     if picture is not None and picture.suffix not in PICTURES:
         message = f"--picture must end in one of {', '.join(PICTURES)}, got {picture.name!r}"
         raise InvalidParameterError(message)
-    epsilons = tuple(values.epsilon(text) for text in eps or ())
+    epsilons = tuple(values.of_option("--eps", values.epsilon, text) for text in eps or ())
     from robcert.certify import comparison
     from robcert.certify.stats import Correction
 

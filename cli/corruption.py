@@ -60,7 +60,7 @@ class Corruption:
             motions = tuple(_motion(text) for text in self.spatial)
             found.append(replace(base, change=Change.SPATIAL, strengths=motions))
         if self.gaussian:
-            sizes = tuple((number(text),) for text in self.gaussian)
+            sizes = tuple((values.of_option("--gaussian", number, text),) for text in self.gaussian)
             clip = self.clip or base.clip
             found.append(replace(base, change=Change.GAUSSIAN, strengths=sizes, clip=clip))
         return tuple(replace(one, draws=values.either(self.draws, base.draws)) for one in found)
@@ -115,7 +115,7 @@ def corruption(
 
 
 def _motion(text: str) -> tuple[float, float]:
-    found = values.numbers(text)
+    found = values.of_option("--spatial", values.numbers, text)
     if len(found) != 2:
         message = f"--spatial takes DEGREES,SHIFT, got {text!r}"
         hint = "30,0.1 rotates by at most 30 degrees and shifts by at most a tenth of the side"

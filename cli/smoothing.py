@@ -256,7 +256,9 @@ def certify(
         n0=either(n0, base.n0),
         n=either(n, base.n),
         alpha=either(alpha, base.alpha),
-        radii=values.numbers(radii) if radii else base.radii,
+        radii=values.of_option("--radii", values.numbers, radii)
+        if radii is not None
+        else base.radii,
         label_mode=label_mode or base.label_mode,
         tolerance=either(tolerance, base.tolerance),
         precision=Precision(either(precision, base.precision)),

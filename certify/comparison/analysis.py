@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import InvalidParameterError, StoreError
 from robcert.certify.store import ResultStore, plain
-from robcert.certify.tables import UNLABELLED, Table
+from robcert.certify.tables import UNLABELLED, Table, csv_line
 
 from .common_ball import common_ball
 from .difference import ComparisonSettings, Difference, Family, adjusted
@@ -99,10 +97,10 @@ class Comparison:
 
     def csv_lines(self) -> Iterator[str]:
         """A header, then one line per difference, after the path of its second file."""
-        yield _csv_line(["results", *(field.name for field in fields(Difference))])
+        yield csv_line(["results", *(field.name for field in fields(Difference))])
         for other in self.others:
             for difference in other.differences:
-                yield _csv_line([other.results, *difference.to_json().values()])
+                yield csv_line([other.results, *difference.to_json().values()])
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as plain JSON."""
@@ -174,9 +172,3 @@ def _against(
             raise StoreError(message, hint="run the same analysis with the same options on both")
         row = overview(second, epsilon=ball.epsilon, norm=ball.norm)
         return ComparedModel(str(path), second.model, row, found)
-
-
-def _csv_line(values: Sequence[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robcert.certify.tables import csv_line
 
 from .rows import row_columns
 
@@ -20,12 +20,6 @@ def csv_lines(store: ResultStore, group: AnalysisGroup) -> Iterator[str]:
     A column with further axes is one for each of their entries: ``status@2/255``.
     """
     columns = row_columns(store, group)
-    yield _line([column.name for column in columns])
+    yield csv_line([column.name for column in columns])
     for row in zip(*(column.values.tolist() for column in columns), strict=True):
-        yield _line(list(row))
-
-
-def _line(values: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+        yield csv_line(list(row))

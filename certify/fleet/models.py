@@ -24,6 +24,9 @@ CHECKPOINT = "checkpoint.safetensors"
 
 MOST_LIST_BYTES = 2**20
 
+MOST_MODELS = 1000
+"""Each takes seconds at least, also one that does not exist."""
+
 
 @dataclass(frozen=True, slots=True)
 class FleetModel:
@@ -52,13 +55,17 @@ def fleet_models(paths: Sequence[Path]) -> tuple[FleetModel, ...]:
     paths in its lines, which start from its folder; a line that begins with # is a comment.
 
     Raises:
-        InvalidParameterError: a list of paths cannot be read, or names nothing.
+        InvalidParameterError: a list of paths cannot be read or names nothing, or there are more
+            than ``MOST_MODELS``.
     """
     found: dict[Path, None] = {}
     for path in paths:
         listed = _listed(path) if _is_list(path) else [path]
         for one in listed:
             found |= dict.fromkeys(_models_in(one) or [one])
+            if len(found) > MOST_MODELS:
+                message = f"{path}: an audit of more than {MOST_MODELS} models at a time"
+                raise InvalidParameterError(message, hint="audit them in several folders")
     by_place = {path.absolute(): path for path in reversed(found)}
     once = [path for path in found if by_place[path.absolute()] is path]
     return tuple(map(FleetModel, once, _names(once), _keys(once)))
@@ -105,11 +112,16 @@ def _listed(path: Path) -> list[Path]:
 def _names(paths: Sequence[Path]) -> Iterator[str]:
     """For each path the shortest end of it that no other one has."""
     ends = [path.absolute().parts for path in paths]
-    for parts in ends:
-        length = 1
-        while sum(other[-length:] == parts[-length:] for other in ends) > 1:
-            length += 1
-        yield str(Path(*parts[-length:]))
+    lengths = [0] * len(ends)
+    length, ambiguous = 0, list(range(len(ends)))
+    while ambiguous:
+        length += 1
+        seen = Counter(ends[one][-length:] for one in ambiguous)
+        for one in ambiguous:
+            lengths[one] = length
+        ambiguous = [one for one in ambiguous if seen[ends[one][-length:]] > 1]
+    for parts, own in zip(ends, lengths, strict=True):
+        yield str(Path(*parts[-own:]))
 
 
 def _keys(paths: Sequence[Path]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from .charts import (
     Shares,
     SurfaceMap,
 )
+from .csv_line import csv_line
 from .picture_files import require_picture, save_picture
 from .wording import (
     DASH,
@@ -54,6 +55,7 @@ __all__ = [
     "SurfaceMap",
     "Table",
     "bound_name",
+    "csv_line",
     "decimal",
     "fact",
     "in_precision",

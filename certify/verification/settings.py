@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from robcert.certify.attacks import AttackSettings, Suite, default_epsilons
 from robcert.certify.core import Norm
-from robcert.certify.errors import InvalidParameterError, require_positive
+from robcert.certify.errors import InvalidParameterError, require_seconds
 
 from .outcome import Arithmetic, Method
 
@@ -92,7 +92,7 @@ class VerificationSettings:
             InvalidParameterError: a number has no valid value, or the attacks do not search for
                 the smallest distance.
         """
-        require_positive("seconds", self.seconds)
+        require_seconds("seconds", self.seconds)
         for epsilon in self.epsilons:
             self.norm.require_epsilon(epsilon)
         if self.attack.epsilons:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.visible import visible_line
@@ -17,7 +17,7 @@ from .progress import TerminalProgress
 from .render import print_warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from robcert.certify.auditing import SessionContext, SessionRequest, Stage
     from robcert.certify.cluster import RayRequest
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from robcert.certify.session import Session
 
     from .options import AnalysisOptions, OutputOptions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,12 @@ def epsilons(options: AnalysisOptions) -> tuple[float, ...]:
 
 def typed_epsilons(options: AnalysisOptions) -> tuple[float, ...]:
     """The distances that were typed, each once."""
-    return tuple(dict.fromkeys(values.epsilon(text, options.norm) for text in options.eps or ()))
+    return tuple(
+        dict.fromkeys(
+            values.of_option("--eps", lambda text: values.epsilon(text, options.norm), written)
+            for written in options.eps or ()
+        )
+    )
 
 
 def one_epsilon(options: AnalysisOptions) -> float:
@@ -156,7 +163,7 @@ def run_limits(options: AnalysisOptions) -> RunLimits:
     span, memory = options.call_limit, options.memory_limit
     return RunLimits(
         seconds=values.seconds(span, "--call-limit") if span is not None else None,
-        memory=values.size(memory) if memory is not None else None,
+        memory=_optional("--memory-limit", values.size, memory),
     )
 
 
@@ -194,16 +201,20 @@ def preprocessing(options: AnalysisOptions) -> PreprocessOptions:
     """Preprocessing by the options; single options override the file of `--preprocess`."""
     from robcert.certify.model import PreprocessOptions
 
-    limits = values.numbers(options.value_range) if options.value_range is not None else None
     said = PreprocessOptions(
         layout=options.layout,
-        range=limits,  # type: ignore[arg-type]  # its length is checked there
-        mean=values.numbers(options.mean) if options.mean is not None else None,
-        std=values.numbers(options.std) if options.std is not None else None,
+        range=_optional("--range", values.numbers, options.value_range),  # type: ignore[arg-type]  # its length is checked there
+        mean=_optional("--mean", values.numbers, options.mean),
+        std=_optional("--std", values.numbers, options.std),
     )
     if options.preprocess is None:
         return said
     return said.over(PreprocessOptions.from_text(str(options.preprocess)))
+
+
+def _optional(option: str, read: Callable[[str], T], text: str | None) -> T | None:
+    """Value of an option as typed; None where it was not."""
+    return None if text is None else values.of_option(option, read, text)
 
 
 def tell_configured(options: OutputOptions) -> None:

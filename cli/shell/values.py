@@ -6,10 +6,17 @@ import re
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import InvalidParameterError, require_positive
+from robcert.certify.errors import (
+    MOST_SECONDS,
+    InvalidParameterError,
+    RobcertError,
+    require_positive,
+)
 from robcert.certify.number_text import number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from robcert.certify.data import Shard
 
 T = TypeVar("T")
@@ -31,6 +38,19 @@ def either(given: T | None, default: T) -> T:
     (3, 0)
     """
     return default if given is None else given
+
+
+def of_option(option: str, read: Callable[[str], T], text: str) -> T:
+    """``read(text)``; an error begins with the name of the option.
+
+    Raises:
+        InvalidParameterError: ``text`` is not a value of the option.
+    """
+    try:
+        return read(text)
+    except RobcertError as error:
+        message = f"{option}: {error}"
+        raise InvalidParameterError(message, hint=error.hint) from error
 
 
 def norm(text: str) -> Norm:
@@ -100,7 +120,11 @@ def seconds(text: str, option: str) -> float:
     if match is None:
         message = f"{option} takes a time span such as 90s, 10m or 1.5h, got {text!r}"
         raise InvalidParameterError(message)
-    return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+    span = float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+    if span > MOST_SECONDS:
+        message = f"{option} must be at most {MOST_SECONDS:.0f} seconds, got {text!r}"
+        raise InvalidParameterError(message)
+    return span
 
 
 def shard(text: str) -> Shard:

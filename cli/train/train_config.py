@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.number_text import number
 
-from ..shell.values import either, numbers
+from ..shell.values import either, numbers, of_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -166,7 +166,11 @@ def _optimizer(base: Optimizer, options: TrainOptions) -> Optimizer:
     """``base`` with the options of gradient descent."""
     clip_norm = base.clip_norm
     if options.clip_norm is not None:
-        clip_norm = None if options.clip_norm == "none" else number(options.clip_norm)
+        clip_norm = (
+            None
+            if options.clip_norm == "none"
+            else of_option("--clip-norm", number, options.clip_norm)
+        )
     return replace(
         base,
         learning_rate=either(options.learning_rate, base.learning_rate),
@@ -190,7 +194,7 @@ def _schedule(base: Schedule, options: TrainOptions) -> Schedule:
         _require_effect(options, {"milestones": unused, "decay": unused})
     milestones = base.milestones
     if options.milestones is not None:
-        milestones = numbers(options.milestones)
+        milestones = of_option("--milestones", numbers, options.milestones)
     decay = either(options.decay, base.decay)
     return replace(base, kind=kind, milestones=milestones, decay=decay)
 

@@ -14,6 +14,7 @@ from robcert.certify.number_text import number
 
 from ..shell import names
 from ..shell.options import expand_options, norm_option
+from ..shell.values import of_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,12 @@ def quantity(name: str, doc: str, default: str | bool, *others: str) -> Any:
         default: default value, as shown in the help; False for none.
         others: further names of the same option.
     """
+
+    def read(text: str) -> float:
+        return of_option(name, number, text)
+
     return typer.Option(
-        name, *others, help=doc, show_default=default, parser=number, metavar="<float>"
+        name, *others, help=doc, show_default=default, parser=read, metavar="<float>"
     )
 
 

@@ -273,3 +273,38 @@ def test_an_index_below_the_first() -> None:
     ended = robcert("surface", "--index", "-1")
     assert ended.status == 2
     assert "'--index'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--eps", ""),
+        ("--eps", "1e99999999"),
+        ("--eps", "1 2"),
+        ("--mean", "0.1,"),
+        ("--std", "nan"),
+        ("--range", "0;1"),
+        ("--memory-limit", "much"),
+        ("--memory-limit", "999999999999999T"),
+        ("--call-limit", "999999999999999h"),
+        ("--time-budget", "999999999999999h"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_its_option(option: str, value: str) -> None:
+    ended = attack("-m", MODEL, option, value)
+    refused(ended)
+    assert option[2:] in ended.stderr.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("smoothing", "certify", "-m", MODEL, "--radii", ""),
+        ("corruption", "-m", MODEL, "--gaussian", "1,2"),
+        ("corruption", "-m", MODEL, "--spatial", "30,"),
+        ("train", "trades", "--epsilon", "1e99999999"),
+    ],
+    ids=lambda words: " ".join(words[-2:]),
+)
+def test_other_values_that_cannot_be_are_told_with_their_option(arguments: tuple[str, ...]) -> None:
+    refused(robcert(*arguments), f"error: {arguments[-2]}: ")

@@ -241,6 +241,17 @@ def test_csv_is_one_line_a_difference(tmp_path: Path) -> None:
     assert float(rows[1]["difference"]) == pytest.approx(DISTANCES.mean())
 
 
+def test_the_name_of_a_file_is_no_formula_in_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results(tmp_path / "a.h5")
+    results(tmp_path / "=1+1.h5", scale=2)
+    _, *rows = robcert("compare", "a.h5", "=1+1.h5", "--format", "csv").stdout.splitlines()
+    assert len(rows) == 3
+    assert all(row.startswith("'=1+1.h5,") for row in rows)
+
+
 def test_p_values_are_adjusted_over_all_files(tmp_path: Path) -> None:
     files = [
         results(tmp_path / f"{name}.h5", scale=scale)

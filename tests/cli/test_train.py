@@ -176,12 +176,12 @@ def test_typed_milestones_are_not_stretched_with_those_of_a_preset(asked: list[T
         ("--schedule steps --milestones 0,2", "in rising order, got 0, 2"),
         ("--schedule steps --milestones 99", "the learning rate is to fall at epoch 99"),
         ("--schedule steps --milestones 2 --decay 2", "must lie in (0, 1], got 2"),
-        ("--schedule steps --milestones 2,,3", "is not a number"),
+        ("--schedule steps --milestones 2,,3", "--milestones: '' is not a number"),
         ("--momentum 1", "momentum must lie in [0, 1), got 1"),
         ("--momentum 0 --nesterov", "needs a momentum above 0"),
         ("--weight-decay=-1", "weight decay must be 0 or more"),
         ("--clip-norm 0", "clip_norm must be a positive finite number"),
-        ("--clip-norm all", "'all' is not a number"),
+        ("--clip-norm all", "--clip-norm: 'all' is not a number"),
     ],
 )
 def test_what_the_descent_cannot_be_is_refused(arguments: str, message: str) -> None:
@@ -289,7 +289,7 @@ def test_every_preset_is_named_in_the_help_of_its_method(name: str) -> None:
     [
         ("adversarial --steps 0", "steps must be at least 1"),
         ("adversarial --epsilon 0", "epsilon must be a positive"),
-        ("adversarial --epsilon eight", "'eight' is not a number"),
+        ("adversarial --epsilon eight", "--epsilon: 'eight' is not a number"),
         ("adversarial --norm l7", "l7"),
         ("adversarial --norm l2", "--norm l2 needs --epsilon: 8/255 is a radius in linf"),
         ("trades --norm l1", "--norm l1 needs --epsilon"),

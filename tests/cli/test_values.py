@@ -87,3 +87,18 @@ def test_counts_are_digits_and_few_of_them(text: str) -> None:
 def test_a_time_span_is_a_number_that_a_clock_reaches() -> None:
     with pytest.raises(InvalidParameterError, match="takes a time span"):
         values.seconds("9" * 400, "--time-budget")
+
+
+@pytest.mark.parametrize("text", ["1000000001", "999999999999999h"])
+def test_a_time_that_no_clock_can_wait_for_is_refused(text: str) -> None:
+    assert values.seconds("1000000000s", "--budget") == 1e9
+    with pytest.raises(InvalidParameterError, match="--budget must be at most 1000000000 seconds"):
+        values.seconds(text, "--budget")
+
+
+def test_an_error_in_a_value_names_the_option() -> None:
+    assert values.of_option("--radii", values.numbers, "0.5,1") == (0.5, 1)
+    with pytest.raises(InvalidParameterError) as refused:
+        values.of_option("--eps", lambda text: values.epsilon(text, Norm.LINF), "8")
+    assert str(refused.value).startswith("--eps: ")
+    assert "8/255" in refused.value.hint

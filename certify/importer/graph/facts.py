@@ -106,26 +106,40 @@ def inner_graphs(
     while waiting:
         graph = waiting.pop()
         yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    waiting.append(attribute.g)
-                waiting.extend(attribute.graphs)
+        for attribute in _attributes(graph):
+            if attribute.HasField("g"):
+                waiting.append(attribute.g)
+            waiting.extend(attribute.graphs)
+
+
+def _attributes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.AttributeProto]:
+    """Attributes of the nodes, and those that a function gives where its caller gives none."""
+    if isinstance(graph, onnx.FunctionProto):
+        yield from graph.attribute_proto
+    for node in graph.node:
+        yield from node.attribute
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor stored in the model: initialisers, sparse ones, and values of attributes."""
+    """Every tensor stored in the model: initialisers and values of attributes, sparse ones too."""
     for graph in all_graphs(model):
         if isinstance(graph, onnx.GraphProto):
             yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield sparse.values
-                yield sparse.indices
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+            yield from _parts(graph.sparse_initializer)
+        for attribute in _attributes(graph):
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("sparse_tensor"):
+                yield from _parts([attribute.sparse_tensor])
+            yield from _parts(attribute.sparse_tensors)
+
+
+def _parts(sparse: Iterable[onnx.SparseTensorProto]) -> Iterator[onnx.TensorProto]:
+    """Values and indices of each sparse tensor."""
+    for tensor in sparse:
+        yield tensor.values
+        yield tensor.indices
 
 
 def dimensions(entry: onnx.ValueInfoProto) -> list[int | str]:

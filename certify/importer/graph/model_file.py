@@ -83,6 +83,7 @@ def read_model(path: Path) -> ModelFile:
     model = _parse(path, content)
     _reject_large_graphs(path, model)
     _reject_unknown_domains(path, model)
+    model.ClearField("training_info")  # no runtime reads it; its tensors may name files
     digest = hashlib.sha256(content)
     size = len(content)
     for location, data in _read_external_weights(path, model).items():
@@ -173,6 +174,7 @@ def _read_external_weights(path: Path, model: onnx.ModelProto) -> dict[str, byte
     """
     external = [t for t in all_tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
     files: dict[str, bytes] = {}
+    total = 0
     for tensor in external:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
@@ -182,6 +184,9 @@ def _read_external_weights(path: Path, model: onnx.ModelProto) -> dict[str, byte
             )
         data = files[location]
         start, length = _span(path, tensor.name, entries, len(data))
+        total += length  # many tensors may name the same bytes, and each gets its own
+        if total > LARGEST_MODEL:
+            raise _too_heavy(path)
         tensor.raw_data = data[start : start + length]
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
@@ -213,9 +218,12 @@ def _external_file(path: Path, tensor: str, location: str, read: int) -> bytes:
         message = f"{path}: its external weight file {location!r} is missing"
         raise ModelFileError(message, hint=f"put {location} into {path.parent}")
     if target.stat().st_size + read > LARGEST_MODEL:
-        message = f"{path}: weights above {LARGEST_MODEL} bytes are not supported"
-        raise ModelFileError(message)
+        raise _too_heavy(path)
     return target.read_bytes()
+
+
+def _too_heavy(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path}: weights above {LARGEST_MODEL} bytes are not supported")
 
 
 def _target(folder: Path, location: str) -> Path | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.errors import require_between, require_seconds
 
 SECONDS, SECONDS_PER_IMAGE = 60.0, 5.0
 """Time that a call may take by default, and further time for each image of its batch."""
@@ -15,6 +15,9 @@ SECONDS, SECONDS_PER_IMAGE = 60.0, 5.0
 MEMORY, MEMORY_PER_BYTE = 3 * 2**30, 8
 """Bytes of address space that a process with an untrusted file may have by default, and further
 ones a byte of the file; parsing, serialising and optimising each hold a copy of the weights."""
+
+MOST_MEMORY = 2**60
+"""Bytes; the system takes limits below 2^63."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,9 @@ class RunLimits:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.seconds is not None:
-            require_positive("call_limit", self.seconds)
+            require_seconds("call_limit", self.seconds)
         if self.memory is not None:
-            require_at_least("memory_limit", self.memory, 1)
+            require_between("memory_limit", self.memory, 1, MOST_MEMORY)
 
     def call_seconds(self, rows: int) -> float:
         """Longest time of a call on ``rows`` images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robcert.certify.errors import InvalidParameterError, require_at_least, require_positive
+from robcert.certify.errors import InvalidParameterError, require_at_least, require_seconds
 
 from ..outcome import Arithmetic, Method
 
@@ -40,7 +40,7 @@ class PropertySettings:
         Raises:
             InvalidParameterError: a number has no valid value.
         """
-        require_positive("seconds", self.seconds)
+        require_seconds("seconds", self.seconds)
         require_at_least("starts", self.starts, 2)
         require_at_least("steps", self.steps, 1)
         if not 0 <= self.tolerance <= 1e-3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,27 @@ def test_what_lists_nothing_is_refused(tmp_path: Path, content: bytes | None) ->
     with pytest.raises(InvalidParameterError, match=r"list\.txt") as caught:
         fleet_models([listed])
     assert caught.value.hint == "write one path of a model in each line"
+
+
+def test_a_list_of_very_many_models_is_refused_at_once(tmp_path: Path) -> None:
+    """150,000 lines of six bytes: each name was compared with every other one."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{number:x}\n" for number in range(1000)))
+    assert len(names(listed)) == 1000
+    listed.write_text("".join(f"{number:x}\n" for number in range(150_000)))
+    before = time.process_time()
+    with pytest.raises(
+        InvalidParameterError, match=r"list\.txt: an audit of more than 1000 models"
+    ):
+        fleet_models([listed])
+    assert time.process_time() - before < 5
+
+
+def test_many_deep_paths_with_equal_ends_are_named_at_once(tmp_path: Path) -> None:
+    paths = [Path(f"{number}" + "/a" * 200 + "/m.onnx") for number in range(1000)]
+    before = time.process_time()
+    assert names(*paths) == [str(path) for path in paths]
+    assert time.process_time() - before < 10
 
 
 def test_names_are_short_and_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

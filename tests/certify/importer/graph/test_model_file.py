@@ -10,9 +10,11 @@ from onnx import TensorProto, helper
 from onnx_models import linear, model, node, saved
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.importer.graph import model_file
 from robcert.certify.importer.graph.model_file import read_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -125,6 +127,80 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outside.bin").write_bytes(bytes(4096))
     (folder / "link.bin").symlink_to(tmp_path / "outside.bin")
     assert "outside the model's folder" in refusal(path)
+
+
+def outside(name: str) -> onnx.TensorProto:
+    """A tensor of four numbers that names weights outside the model's folder."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[4])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret.bin")
+    return tensor
+
+
+def sparse(tensor: onnx.TensorProto) -> onnx.SparseTensorProto:
+    where = helper.make_tensor("where", TensorProto.INT64, [4], range(4))
+    return helper.make_sparse_tensor(tensor, where, [4])
+
+
+def as_sparse_constant(made: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    attribute = made.graph.node.add(op_type="Constant", output=["c"]).attribute.add()
+    attribute.name, attribute.type = "sparse_value", onnx.AttributeProto.SPARSE_TENSOR
+    attribute.sparse_tensor.CopyFrom(sparse(tensor))
+
+
+def as_sparse_list(made: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    made.graph.node[0].attribute.add(name="list").sparse_tensors.append(sparse(tensor))
+
+
+def as_default_of_a_function(made: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    made.functions.add(name="F", domain="own").attribute_proto.add(name="value").t.CopyFrom(tensor)
+
+
+def in_a_default_graph_of_a_function(made: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    default = made.functions.add(name="F", domain="own").attribute_proto.add(name="body")
+    default.g.initializer.append(tensor)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        as_sparse_constant,
+        as_sparse_list,
+        as_default_of_a_function,
+        in_a_default_graph_of_a_function,
+    ],
+)
+def test_every_place_of_a_tensor_is_looked_at(
+    tmp_path: Path, stored: Callable[[onnx.ModelProto, onnx.TensorProto], None]
+) -> None:
+    """What is not read by the loader is left to the runtime, which looks in the working folder."""
+    made = linear()
+    stored(made, outside("w"))
+    assert "tensor 'w' names weights outside the model's folder" in refusal(saved(tmp_path, made))
+
+
+def test_what_only_training_needs_is_not_given_to_the_runtime(tmp_path: Path) -> None:
+    made = linear()
+    made.training_info.add().initialization.initializer.append(outside("w"))
+    assert not read_model(saved(tmp_path, made)).model.training_info
+
+
+def test_many_tensors_of_the_same_bytes_are_counted_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a file of 1 GB and 1,000 tensors of 60 bytes fill any memory."""
+    made = onnx.load_model(with_external_weights(tmp_path, "weights.bin"), load_external_data=False)
+    (tensor,) = made.graph.initializer
+    for copy in range(39):
+        made.graph.initializer.append(tensor)
+        made.graph.initializer[-1].name = f"w{copy}"
+    path = saved(tmp_path, made)
+    whole = 40 * len(linear().graph.initializer[0].raw_data)
+    assert path.stat().st_size + (tmp_path / "weights.bin").stat().st_size < whole / 2
+    monkeypatch.setattr(model_file, "LARGEST_MODEL", whole)
+    read_model(path)
+    monkeypatch.setattr(model_file, "LARGEST_MODEL", whole - 1)
+    assert f"weights above {whole - 1} bytes are not supported" in refusal(path)
 
 
 def test_a_missing_or_short_weight_file_is_named(tmp_path: Path) -> None:
