@@ -112,6 +112,14 @@ MOST_SECONDS = 1e9
 """Thirty years; clocks of the system refuse a thousand times as much."""
 
 
+def require_not_negative(**values: float | None) -> None:
+    """Raise unless every number is finite and at least 0; None is not asked for."""
+    for name, value in values.items():
+        if value is not None and not 0 <= value < math.inf:
+            message = f"{name} must be a finite number, at least 0, got {value}"
+            raise InvalidParameterError(message)
+
+
 def require_seconds(name: str, value: float) -> None:
     """Raise unless ``value`` is a time above 0 that can be waited for."""
     require_positive(name, value)

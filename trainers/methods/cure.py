@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_positive
+from robcert.certify.errors import require_not_negative, require_positive
 from robcert.certify.numerics import cross_entropy, normalised
 from robcert.trainers.networks import frozen_averages
 
@@ -38,6 +38,7 @@ class Cure(Objective):
     power: Literal["squared", "norm"] = "squared"
 
     def __post_init__(self) -> None:
+        require_not_negative(weight=self.weight, step_epochs=self.step_epochs)
         require_positive("step", self.step)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_positive
+from robcert.certify.errors import require_not_negative, require_positive
 from robcert.certify.numerics import cross_entropy, largest_entry, normalised
 from robcert.trainers.networks import frozen_averages
 
@@ -53,6 +53,7 @@ class Gradient(Objective):
     scale: Literal["mean", "full"] = "mean"
 
     def __post_init__(self) -> None:
+        require_not_negative(weight=self.weight)
         require_positive("step", self.step)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:

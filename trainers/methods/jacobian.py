@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robcert.certify.errors import require_at_least
+from robcert.certify.errors import require_at_least, require_not_negative
 from robcert.certify.numerics import cross_entropy, normalised
 
 from .objective import Losses, Objective, Step
@@ -29,6 +29,7 @@ class Jacobian(Objective):
     projections: int = 1
 
     def __post_init__(self) -> None:
+        require_not_negative(weight=self.weight)
         require_at_least("projections", self.projections, 1)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:

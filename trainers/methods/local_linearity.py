@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.errors import require_at_least, require_not_negative, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 from robcert.trainers.networks import NominalStatistics
 
@@ -67,6 +67,13 @@ class Llr(Objective):
     bn: Literal["nominal", "nominal-fixed", "eval"] = "nominal"
 
     def __post_init__(self) -> None:
+        require_not_negative(
+            gamma_weight=self.gamma_weight,
+            linear_weight=self.linear_weight,
+            nominal_weight=self.nominal_weight,
+            ratio=self.ratio,
+            warmup_epochs=self.warmup_epochs,
+        )
         require_positive("epsilon", self.epsilon)
         require_at_least("steps", self.steps, 1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.errors import require_at_least, require_not_negative, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 from robcert.trainers.networks import frozen_averages
 
@@ -64,6 +64,7 @@ class Soar(Objective):
     last: bool = False
 
     def __post_init__(self) -> None:
+        require_not_negative(weight=self.weight)
         require_positive("epsilon", self.epsilon)
         require_positive("step_least", self.step_least)
         require_at_least("directions", self.directions, 1)

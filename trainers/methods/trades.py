@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_at_least, require_positive
+from robcert.certify.errors import require_at_least, require_not_negative, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 
 from .input_ascent import InputAscent, evaluation_mode, frozen_parameters
@@ -37,6 +37,7 @@ class Trades(Objective):
     step_size: float = 0.007
 
     def __post_init__(self) -> None:
+        require_not_negative(weight=self.weight)
         require_positive("epsilon", self.epsilon)
         require_positive("step_size", self.step_size)
         require_at_least("steps", self.steps, 1)

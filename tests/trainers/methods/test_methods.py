@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
+from robcert.certify.errors import InvalidParameterError
 from robcert.certify.numerics.losses import Loss, cross_entropy
 from robcert.trainers.methods.adversarial import Adversarial
 from robcert.trainers.methods.cure import Cure
@@ -465,3 +466,18 @@ def test_llr_sees_the_clean_batchs_statistics() -> None:
         moved = x.clone()
         moved[1:] += 0.1
         close(model(moved)[:1], clean[:1].detach(), 1e-9)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weights_and_warm_ups_are_not_negative(value: float) -> None:
+    numbers = ("weight", "ratio", "warmup_epochs", "step_epochs")
+    tried = [
+        (method, field.name)
+        for method in METHODS.values()
+        for field in fields(method)  # type: ignore[arg-type]
+        if field.name.endswith(numbers)
+    ]
+    assert len(tried) > 8
+    for method, name in tried:
+        with pytest.raises(InvalidParameterError, match=name):
+            method(**{name: value})
