@@ -69,8 +69,8 @@ def test_each_column_is_that_of_a_run_of_the_attack_alone(
         alone: list[AttackSummary] = []
         passes = np.zeros(COUNT, np.int64)
         for name, column in zip(ATTACKS, columns.T, strict=True):
-            one = replace(asked, attacks=(name,), per_attack=False)
-            own = analyse(run, one, epsilons=RADII[norm])
+            single = replace(asked, attacks=(name,), per_attack=False)
+            own = analyse(run, single, epsilons=RADII[norm])
             np.testing.assert_array_equal(column, run.store.at(own).column("distance"), name)
             passes += run.store.at(own).column("n_forward") + run.store.at(own).column("n_backward")
             alone.append(summarise(run.store, own))
