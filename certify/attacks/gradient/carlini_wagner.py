@@ -3,10 +3,11 @@ r"""Carlini & Wagner 2017 (arXiv:1608.04644), sections V and VI: l2 and linf.
 l2: :math:`\min_w \|x(w) - x_0\|_2^2 + c \max(-m(x(w)), 0)` with :math:`x(w) = (\tanh w + 1)/2` and
 m the logit margin, by Adam, with a bisection of c.
 
-linf: :math:`\min_w \sum_i \max(|x_i(w) - x_{0,i}| - \tau, 0) + c \max(-m(x(w)), 0)`. After a
-success :math:`\tau` becomes 0.9 times the largest change of a pixel; after a failure c is doubled.
-The paper stops at the first :math:`\tau` that fails; here :math:`\tau` is bisected between it and
-the last that succeeded.
+linf: :math:`\min_x \sum_i \max(|x_i - x_{0,i}| - \tau, 0) + c \max(-m(x), 0)`, clipped to the box
+after each step (section V.B): through tanh, black and white pixels hardly move by steps that suit
+others, and in linf they count as much. After a success :math:`\tau` becomes 0.9 times the largest
+change of a pixel; after a failure c is doubled. The paper stops at the first :math:`\tau` that
+fails; here :math:`\tau` is bisected between it and the last that succeeded.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class CarliniWagnerConfig:
     Attributes:
         steps: Adam steps for each c, in linf for each tau.
         searches: number of values of c; in linf most values of tau before the bisection.
-        step_size: largest first step of Adam in w; divided by 5 after half of the steps, and again
-            after three quarters.
+        step_size: largest first step of Adam in w, in linf in x; divided by 5 after half of the
+            steps, and again after three quarters.
         first_weight: first value of c in l2. In linf it is half the inverse of the largest slope of
             the margin along a pixel: from the inverse on, a pixel beyond tau may pay.
         targets: classes whose boundaries are compared, those with the largest clean logits.
@@ -90,7 +91,7 @@ def run_carlini_wagner(state: SearchState, rows: Tensor, config: CarliniWagnerCo
     if state.norm is Norm.L2:
         search, longest = _search, 2 * _STRIDES * distance / math.sqrt(state.batch.x[0].numel())
     else:
-        search, longest = _search_linf, 2 * distance / _STRIDES
+        search, longest = _search_linf, distance / _STRIDES
     sizes = longest.clamp(_LEAST, config.step_size).float()
     reached = search(state, rows, None, sizes, config)
     missed = rows[nearest[rows] != reached]
@@ -190,12 +191,13 @@ def _descend(
     drops = ((steps // 2, 0.2), (3 * steps // 4, 0.2))
     rule = StepRule(Direction.ADAM, 1.0, relative=True, drops=drops, smoothing=1e-8)
     # in float32 the last bit depends on the entry's place in the batch; float64 is rounded after
-    w = ((2 * x - 1) * _INSIDE).double().atanh().to(x)
+    bent = state.norm is Norm.L2
+    w = ((2 * x - 1) * _INSIDE).double().atanh().to(x) if bent else x
     moments = rule.moments(w)
     best, best_norm = x.clone(), torch.full((len(rows),), torch.inf, device=x.device)
     reached = torch.full_like(rows, -1)
     for t in range(1, steps + 1):
-        point = (w.tanh() + 1) / 2
+        point = (w.tanh() + 1) / 2 if bent else w
         logits, gradient = state.gradient(
             rows,
             point,
@@ -207,8 +209,9 @@ def _descend(
         reached[better] = classes_of(logits)[better]
         # ascent of minus the objective, by the chain rule through tanh
         drive = per_row(objective.weight, x) * gradient - objective.pull(point - x)
-        uphill = drive * (1 - w.tanh().square()) / 2
+        uphill = drive * (1 - w.tanh().square()) / 2 if bent else drive
         at = torch.full_like(objective.weight, t)
         unit, moments = rule.unit(uphill, at, moments)
         w = w + unit * per_row(rule.sizes(at, sizes), unit)
+        w = w if bent else w.clamp(0, 1)
     return best, best_norm, reached

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from linear_models import exact_distance, linear_classifier, near_grey
+from linear_models import exact_distance, linear_classifier, linear_module, near_grey
 
 from robcert.certify.attacks import suites
 from robcert.certify.attacks.black_box.boundary import run_boundary
@@ -16,7 +16,7 @@ from robcert.certify.attacks.gradient.pgd import PgdConfig, pgd
 from robcert.certify.attacks.search.adversarial_starts import run_gaussian
 from robcert.certify.attacks.search.budget import AttackBudget
 from robcert.certify.attacks.search.state import SearchState
-from robcert.certify.core import Ball, Norm
+from robcert.certify.core import Ball, Batch, Norm
 
 BUDGET = AttackBudget(steps=20, restarts=1, targets=9, descent_steps=100, halvings=8, queries=50)
 NEAREST = (
@@ -67,6 +67,27 @@ def test_carlini_wagner_in_linf_comes_within_three_percent(classes: int) -> None
     ratio = state.distance / exact_distance(1, batch, Norm.LINF, classes=classes)
     assert ratio.min() >= 1 - FLOAT32
     assert ratio.max() <= 1.03
+
+
+def test_carlini_wagner_in_linf_moves_black_and_white_pixels() -> None:
+    """Of two classes, the pixels that can move towards the other one are all that count."""
+    classifier = linear_classifier(2, classes=2)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 2, (60, 1, 4, 5), generator=generator).float()
+    batch = Batch(np.arange(60), x, classifier.logits(x).argmax(1))
+    layer = linear_module(2, classes=2)[1]
+    assert isinstance(layer, torch.nn.Linear)
+    logits, slope = classifier.logits(x), layer.weight[1] - layer.weight[0]
+    margin, towards = logits[:, 1] - logits[:, 0], torch.where(batch.y == 0, 1.0, -1.0)
+    movable = (slope.sign() * towards[:, None] > 0) == (x.flatten(1) == 0)
+    exact = margin.abs() / (slope.abs() * movable).sum(1)
+    near = (exact < 0.3).nonzero().flatten()
+    assert len(near) >= 10
+    state = SearchState(classifier, batch.part(near.numpy()), Norm.LINF)
+    suites.run(state, ("cw",), BUDGET)
+    ratio = state.distance / exact[near].detach()
+    assert ratio.min() >= 1 - FLOAT32
+    assert ratio.max() <= 1.05
 
 
 def test_rows_of_carlini_wagner_in_linf_do_not_depend_on_other_images() -> None:
