@@ -58,8 +58,8 @@ Points = Annotated[
     int | None,
     typer.Option(
         "--points",
-        help="Radii of the grid of ω, from ε/8 to 2 ε. A bound uses ω at the next larger one, so "
-        "more of them give larger radii, at the price of as many searches.",
+        help="Radii of the grid of ω, from ε/8 to 2 ε. A bound uses ω at the next larger one: "
+        "more of them give larger radii and take more searches.",
         show_default="9",
     ),
 ]

@@ -283,7 +283,7 @@ def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
 
 
 def _error_radii(group: AnalysisGroup, grid: Sequence[float]) -> list[float]:
-    """Radii of the grid, that in its middle, and those that were asked for, ascending."""
+    """Radii of the grid, that in its middle, and those that were requested, ascending."""
     found = {*grid, group.settings["epsilon"]}
     asked = group.attribute("errors_at", [])
     found |= {one for one in asked if not np.isclose(one, list(found), rtol=1e-6, atol=0).any()}
