@@ -71,6 +71,14 @@ FixedRadius = Annotated[
         "smallest one; fmn, cw and others without a radius are not affected.",
     ),
 ]
+PerAttack = Annotated[
+    bool,
+    typer.Option(
+        "--per-attack",
+        help="Also give the accuracy under each attack alone, in columns. Each attack then runs on "
+        "every image, whatever the others found, and takes as long as in a run of its own.",
+    ),
+]
 Source = Annotated[
     list[Path] | None,
     typer.Option(
@@ -115,6 +123,7 @@ def attack(
     save_images: SaveImages = False,
     round_8_bit: Round = False,
     fixed_radius: FixedRadius = False,
+    per_attack: PerAttack = False,
     source: Source = None,
     source_attack: SourceAttack = None,
     plot: Plot = None,
@@ -131,6 +140,8 @@ def attack(
     runtime. An image for which none was found is not proven robust.
 
     Example: robcert attack --model model.onnx --data images.npz --norm l2 --eps 0.5
+
+    Example: robcert attack --attack fgsm --attack pgd --per-attack --fixed-radius --eps 8/255
 
     Example: robcert attack --source other.onnx --source third.onnx --eps 4/255 --eps 8/255
     """
@@ -151,6 +162,7 @@ def attack(
             save_images=save_images,
             round_8_bit=round_8_bit,
             fixed_radius=fixed_radius,
+            per_attack=per_attack,
         ),
         ExtraTests(source, source_attack, corruption),
         suite_wanted=bool(fail_under),

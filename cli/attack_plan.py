@@ -33,11 +33,13 @@ class SuiteOptions:
     save_images: bool
     round_8_bit: bool
     fixed_radius: bool
+    per_attack: bool
 
     @property
     def any_given(self) -> bool:
         """Whether any of them was given."""
-        flags = (self.no_early_stopping, self.save_images, self.round_8_bit, self.fixed_radius)
+        kept = (self.save_images, self.round_8_bit, self.per_attack)
+        flags = (self.no_early_stopping, self.fixed_radius, *kept)
         return bool(self.suite or self.attacks or self.restarts is not None or any(flags))
 
     def settings(self, options: AnalysisOptions) -> AttackSettings:
@@ -55,6 +57,7 @@ class SuiteOptions:
             epsilons=epsilons(options) if self.fixed_radius else base.epsilons,
             early_stopping=base.early_stopping and not self.no_early_stopping,
             round_8_bit=self.round_8_bit or base.round_8_bit,
+            per_attack=self.per_attack or base.per_attack,
         )
 
 
@@ -192,6 +195,7 @@ def draw_accuracy(context: CommandContext, plot: Path, done: list[Done]) -> None
     """Draw accuracy against distance, for the suite and the sources, into the file ``plot``."""
     from robcert.certify.attacks import (
         attack_curve,
+        per_attack_curves,
         save_accuracy,
         summarise_transfer,
         transfer_curves,
@@ -202,7 +206,7 @@ def draw_accuracy(context: CommandContext, plot: Path, done: list[Done]) -> None
         if not len(store.at(path).indices):
             continue  # the time budget left nothing to draw
         if analysis == "attack":
-            curves.append(attack_curve(store.at(path)))
+            curves += [attack_curve(store.at(path)), *per_attack_curves(store.at(path))]
         elif analysis == "transfer":
             curves += transfer_curves(summarise_transfer(store, path))
     if curves:

@@ -10,7 +10,7 @@ import typer
 from .shell.options import AnalysisOptions, EveryGroup, analysis_options
 from .shell.run import run_analysis
 from .shell.session import CommandContext, note, one_epsilon
-from .shell.values import either
+from .shell.values import either, epsilon
 
 MarginName = Annotated[
     Literal["logit", "prob"] | None,
@@ -54,6 +54,22 @@ Clever = Annotated[
         show_default="0",
     ),
 ]
+Points = Annotated[
+    int | None,
+    typer.Option(
+        "--points",
+        help="Radii of the grid of ω, from ε/8 to 2 ε. A bound uses ω at the next larger one: "
+        "more of them give larger radii and take more searches.",
+        show_default="9",
+    ),
+]
+ErrorAt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--error-at",
+        help="Also state the error by each bound at this radius, up to 2 ε; may be repeated.",
+    ),
+]
 Refit = Annotated[
     bool, typer.Option("--refit", help="Repeat the fit with the stored sample, without sampling.")
 ]
@@ -71,6 +87,8 @@ def bounds(
     region: RegionName = None,
     top_k: TopK = None,
     clever_blocks: Clever = None,
+    points: Points = None,
+    error_at: ErrorAt = None,
     refit: Refit = False,
 ) -> None:
     """Radii from extreme-value estimates: ρ-, L-, ω-, γ- and curvature bounds.
@@ -83,6 +101,8 @@ def bounds(
     images where one proves an estimate wrong.
 
     Example: robcert bounds --model model.onnx --data images.npz --limit 100
+
+    Example: robcert bounds --norm l2 --eps 0.75 --points 17 --error-at 0.25 --error-at 1.5
     """
     from robcert.certify.radius_bounds import BoundsSettings, Margin, Region
     from robcert.certify.radius_bounds import analyse as analyse_bounds
@@ -101,7 +121,9 @@ def bounds(
         region=Region(either(region, base.region)),
         top_k=either(top_k, base.top_k),
         clever_blocks=either(clever_blocks, base.clever_blocks),
+        points=either(points, base.points),
     )
+    errors_at = tuple(epsilon(text, options.norm) for text in error_at or ())
 
     def analyse(context: CommandContext) -> list[str]:
         session = context.session
@@ -110,6 +132,6 @@ def bounds(
         passes = settings.gradient_passes(sampled.size, len(session.indices), apart)
         if not refit:
             note(options, f"L and ω are fitted on {sampled.size} images: {passes:,} gradients")
-        return [analyse_bounds(session, settings, refit=refit)]
+        return [analyse_bounds(session, settings, refit=refit, errors_at=errors_at)]
 
     run_analysis(options, "bounds", "bounds", analyse)

@@ -71,7 +71,10 @@ def linearity(
     ] = None,
     along: Annotated[
         bool,
-        typer.Option("--along", help="Measure every kept checkpoint of the run folder --model."),
+        typer.Option(
+            "--along",
+            help="Measure every kept checkpoint of the run folder --model, and of those in --also.",
+        ),
     ] = False,
     plot: Annotated[
         Path | None,
@@ -81,7 +84,7 @@ def linearity(
     """Local linearity: how far the loss deviates from its tangent within ε (γ).
 
     Prints estimated numbers: γ is found by a search, so the true value can only be larger. --also
-    measures several models, --along the checkpoints of a training run; each gets its own results
+    measures several models, --along the checkpoints of training runs; each gets its own results
     file.
 
     Example: robcert linearity --model model.onnx --data images.npz --eps 4/255 --eps 8/255

@@ -1,4 +1,4 @@
-"""Local linearity of several models, or along a training run."""
+"""Local linearity of several models, or along training runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,18 @@ class Place:
         model: None for the demo model.
         out: results file; None for the default.
         epoch: epochs that it was trained for; None outside a training run.
+        run: name of its training run where there are several; else empty.
     """
 
     model: Path | None
     out: Path | None
     epoch: int | None = None
+    run: str = ""
+
+    def name(self, file: str) -> str:
+        """What the model, whose file is called ``file``, is called in the table."""
+        parts = [self.run] if self.run else []
+        return file if self.epoch is None else ", ".join([*parts, f"epoch {self.epoch}"])
 
 
 def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> None:
@@ -52,25 +59,52 @@ def require_series(options: AnalysisOptions, others: Sequence[Path], *, along: b
             read_model(path)
     if not along:
         return
-    if others:
-        message = "--along and --also cannot be combined"
-        raise InvalidParameterError(message)
-    if options.model is None or not options.model.is_dir():
-        message = "--along needs --model to be the folder of a training run"
-        raise InvalidParameterError(message, hint="robcert train METHOD --keep-every 1")
+    from robcert.trainers.loop import kept_checkpoints
+
+    for option, folder in (("--model", options.model), *(("--also", path) for path in others)):
+        if folder is None or not folder.is_dir():
+            message = f"--along needs {option} to be the folder of a training run"
+            raise InvalidParameterError(message, hint="robcert train METHOD --keep-every 1")
+        kept_checkpoints(folder)
 
 
 def places(options: AnalysisOptions, others: Sequence[Path], *, along: bool) -> list[Place]:
     """The models in their order, each with its own results file."""
     if along and options.model is not None:
-        from robcert.trainers.loop import kept_checkpoints
-
+        folders = [options.model, *others]
+        names = _run_names(folders) if others else [""]
         return [
-            Place(file, _beside(options.out, f"epoch-{epoch}"), epoch)
-            for epoch, file in kept_checkpoints(options.model).items()
+            place
+            for folder, name in zip(folders, names, strict=True)
+            for place in _kept(folder, name, options.out)
         ]
     further = [Place(path, _beside(options.out, path.stem)) for path in others]
     return [Place(options.model, options.out), *further]
+
+
+def _kept(folder: Path, run: str, out: Path | None) -> list[Place]:
+    """The checkpoints in the folder of a training run, called ``run`` if there are several runs."""
+    from robcert.trainers.loop import kept_checkpoints
+
+    start = f"{run}-" if run else ""
+    return [
+        Place(file, _beside(out, f"{start}epoch-{epoch}"), epoch, run)
+        for epoch, file in kept_checkpoints(folder).items()
+    ]
+
+
+def _run_names(folders: Sequence[Path]) -> list[str]:
+    """Names of training runs: those of their folders.
+
+    Raises:
+        InvalidParameterError: two have the same.
+    """
+    names = [folder.resolve().name for folder in folders]
+    for name in names:
+        if names.count(name) > 1:
+            message = f"two of the training runs are called {name}"
+            raise InvalidParameterError(message, hint="rename one of the folders")
+    return names
 
 
 def run_series(
@@ -123,14 +157,14 @@ def _measured(
     from .shell.invocation import command_line
 
     store = context.session.store
-    name = str(store.model["file"]) if place.epoch is None else f"epoch {place.epoch}"
+    name = place.name(str(store.model["file"]))
     found = []
     for settings in runs:
         path = analyse(context.session, settings)
         store.at(path).set_attributes(command=command_line())
         for line in summarise(store, path).warnings:
             context.warn(f"{name}: {line}")
-        found.append(Measured.of(store, path, name=name, epoch=place.epoch))
+        found.append(Measured.of(store, path, name=name, epoch=place.epoch, run=place.run))
     return [one for one in found if len(one.gamma)]
 
 

@@ -123,7 +123,7 @@ def _rows(schema: Schema) -> str:
 def _row(schema: Schema, column: Column) -> str:
     axes = ", ".join((schema.axis, *column.trailing))
     fill = "NaN" if math.isnan(column.fill) else f"{column.fill:g}"
-    optional = " (optional)" if column.images else ""
+    optional = " (optional)" if column.images or column.optional else ""
     doc = column.doc.replace("|", "\\|")
     cells = (f"`{column.name}`", column.dtype, axes, column.kind.value, column.units, fill, doc)
     return f"| {' | '.join(cells)}{optional} |"

@@ -11,7 +11,7 @@ from .catalogue import CATALOGUE
 from .corruption import Change, CorruptionSettings, CorruptionSummary
 from .corruption import analyse as analyse_corruption
 from .corruption import summarise as summarise_corruption
-from .figures import attack_curve, charts, save_accuracy, transfer_curves
+from .figures import attack_curve, charts, per_attack_curves, save_accuracy, transfer_curves
 from .gradient.pgd import PgdConfig, default_rule, fgsm, pgd, unbounded
 from .gradient.targeted import multi_targeted
 from .schema import ATTACK, CORRUPTION, EVIDENCE, TRANSFER
@@ -23,6 +23,7 @@ from .summary import (
     AttackSummary,
     RobustAccuracy,
     distance_limit,
+    distances_per_attack,
     one_input_only,
     share_at,
     summarise,
@@ -66,12 +67,14 @@ __all__ = [
     "default_epsilons",
     "default_rule",
     "distance_limit",
+    "distances_per_attack",
     "fgsm",
     "hopskipjump",
     "label_search",
     "multi_targeted",
     "noise_search",
     "one_input_only",
+    "per_attack_curves",
     "pgd",
     "require_same_task",
     "require_source",

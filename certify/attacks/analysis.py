@@ -15,6 +15,7 @@ from robcert.certify.errors import require_positive
 from . import suites
 from .evidence import EvidenceTable
 from .examples import save_examples
+from .per_attack import merge, search_each
 from .schema import ATTACK
 from .search.state import SearchState, adversarial
 from .settings import AttackSettings
@@ -70,15 +71,13 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     elif not settings.epsilons:
         given = {*epsilons, *settings.reported} or default_epsilons(settings.norm)
         settings = replace(settings, reported=tuple(sorted(given)))
-    channels, height, width = classifier.image_shape
-    axes = {"channel": channels, "height": height, "width": width}
     prefix = f"{settings.norm}-{'+'.join(settings.attacks[:4]) or settings.suite}"
     group = session.store.group(
         ATTACK,
         prefix=prefix,
         settings=settings,
         seed=session.seed,
-        sizes=axes if settings.save_images else None,
+        sizes=_sizes(classifier.image_shape, names, settings),
     )
     _note(group, names, settings, epsilons, differentiable=classifier.differentiable)
     evidence = EvidenceTable(session, settings.norm, prefix=prefix, settings=settings)
@@ -97,6 +96,15 @@ def analyse(session: Session, settings: AttackSettings, *, epsilons: Sequence[fl
     if settings.save_images:
         save_examples(session, group)
     return group.path
+
+
+def _sizes(
+    shape: tuple[int, int, int], names: tuple[str, ...], settings: AttackSettings
+) -> dict[str, int]:
+    """Lengths of the axes of the columns that these settings ask for."""
+    images = dict(zip(("channel", "height", "width"), shape, strict=True))
+    each = {"attack": len(names)}
+    return (images if settings.save_images else {}) | (each if settings.per_attack else {})
 
 
 def default_epsilons(norm: Norm) -> tuple[float, ...]:
@@ -129,7 +137,7 @@ def _budget(settings: AttackSettings) -> AttackBudget:
         restarts=settings.restarts or budget.restarts,
         epsilons=settings.epsilons,
         early_stopping=settings.early_stopping,
-        near=math.inf if settings.attacks else budget.near,
+        near=math.inf if settings.attacks or settings.per_attack else budget.near,
     )
 
 
@@ -141,11 +149,25 @@ def _rows(
     active_batch_size: int,
     evidence: EvidenceTable,
 ) -> Columns:
-    state = SearchState(session.classifier, batch, settings.norm, session.seed, active_batch_size)
-    suites.run(state, names, _budget(settings), reported=settings.reported)
+    def begin() -> SearchState:
+        return SearchState(
+            session.classifier, batch, settings.norm, session.seed, active_batch_size
+        )
+
+    budget, radii = _budget(settings), (*settings.epsilons, *settings.reported)
+    own: Columns = {}
+    if settings.per_attack:
+        states = search_each(begin, names, budget, reported=settings.reported)
+        found = [_distances(one, radii) for one in states]
+        own["distance_per_attack"] = np.stack(found, axis=1)
+        state = merge(states)
+    else:
+        state = begin()
+        suites.run(state, names, budget, reported=settings.reported)
     rows: Columns = {
         **evidence.columns(batch, state.x_adv, state.distance),
-        "distance": _distances(state, (*settings.epsilons, *settings.reported)),
+        **own,
+        "distance": _distances(state, radii),
         "success": state.distance.isfinite().cpu().numpy().astype(np.int8),
         "prediction": state.prediction.cpu().numpy().astype(np.int32),
         "attack": np.array([names.index(n) if n else -1 for n in state.attack_names], np.int16),

@@ -248,7 +248,7 @@ CATALOGUE: dict[str, Attack] = {
         "Auto-PGD towards each other class",
         _AtRadius(_apgd_targeted, _tangents, lambda budget: math.isinf(budget.near)),
     ),
-    "cw": Attack("Carlini & Wagner", _carlini_wagner, (Norm.L2,)),
+    "cw": Attack("Carlini & Wagner", _carlini_wagner, _NOT_L1),
     "logbarrier": Attack(
         "logarithmic barrier, from a misclassified start",
         lambda state, budget: run_log_barrier(
@@ -259,7 +259,7 @@ CATALOGUE: dict[str, Attack] = {
     "boundary": Attack(
         "walk along the boundary, labels only",
         lambda state, budget: run_boundary(state, state.correct, queries=10 * budget.queries),
-        (Norm.L2,),
+        _NOT_L1,
         gradient=False,
     ),
     "hopskipjump": Attack(

@@ -11,7 +11,7 @@ from robcert.certify.core import Norm
 from robcert.certify.stats import reach_of, shares_above, step_places
 from robcert.certify.tables import Chart, Distances, Shares, save_picture
 
-from .summary import LEVEL, ROUNDING, counted_distances
+from .summary import LEVEL, ROUNDING, counted_distances, distances_per_attack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,9 +72,21 @@ def attack_curve(group: AnalysisGroup) -> AccuracyCurve:
     """
     indices = group.indices
     distance = np.asarray(group.column("distance", indices[group.computed(indices)]))
-    radii = sorted(group.settings.get("radii") or ())
     names = list(group.attribute("attacks", []))
     name = " + ".join(names) if len(names) < 4 else f"best of {len(names)} attacks"
+    return _curve(group, name, distance)
+
+
+def per_attack_curves(group: AnalysisGroup) -> list[AccuracyCurve]:
+    """The same for each attack alone; empty if the attacks ran on what the others left."""
+    indices = group.indices
+    names = tuple(group.attribute("attacks", []))
+    found = distances_per_attack(group, names, indices[group.computed(indices)])
+    return [_curve(group, name, distance) for name, distance in found.items()]
+
+
+def _curve(group: AnalysisGroup, name: str, distance: NDArray[np.float64]) -> AccuracyCurve:
+    radii = sorted(group.settings.get("radii") or ())
     if radii:
         epsilon = np.array([0.0, *radii])
         share = shares_above(distance, epsilon * (1 + ROUNDING), LEVEL)

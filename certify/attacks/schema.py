@@ -40,6 +40,15 @@ ATTACK = declare(
                 "that class, inf where not reached",
                 "pixel",
             ),
+            Column(
+                "distance_per_attack",
+                "f8",
+                _A,
+                "as distance, found by each attack alone; only where each ran on every image",
+                "pixel",
+                trailing=("attack",),
+                optional=True,
+            ),
             Column("eight_bit", "i1", _A, "1 if still adversarial when rounded to 8 bits", fill=-1),
             Column(
                 "adversarial",

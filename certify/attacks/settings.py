@@ -18,6 +18,9 @@ because their rows depend on it: earlier versions never counted it as adversaria
 SEARCH = 4
 """Number of the search: it rises when equal settings would find other images than before."""
 
+PER_ATTACK = "per_attack"
+"""Stored with tables in which each attack has its own column; other tables lack it, as those of
+earlier versions do."""
 
 RANDOM_TARGET, ALL_IMAGES = "random_target", "all images"
 """Images that are moved to a randomly chosen class; stored with attacks that do so. In earlier
@@ -41,6 +44,8 @@ class AttackSettings:
         reported: radii whose robust accuracy is reported, pixel units. The search for the smallest
             distance first searches within each of them as with ``epsilons``; ``analyse`` fills
             them in.
+        per_attack: each attack runs on every image, whatever the others found, and has a column of
+            its own.
     """
 
     norm: Norm = Norm.LINF
@@ -52,6 +57,7 @@ class AttackSettings:
     early_stopping: bool = True
     round_8_bit: bool = False
     reported: tuple[float, ...] = ()
+    per_attack: bool = False
 
     @classmethod
     def of_profile(cls, profile: Profile) -> Self:
@@ -83,5 +89,6 @@ class AttackSettings:
             "no_class": NO_CLASS_IS,
             "reported_radii": self.reported,
             "search": SEARCH,
+            **({PER_ATTACK: True} if self.per_attack else {}),
             **({RANDOM_TARGET: ALL_IMAGES} if set(self.attacks) & set(RANDOM_TARGETED) else {}),
         }

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from robcert.certify.core import Norm
 from robcert.certify.errors import InvalidParameterError
 
 from .catalogue import CATALOGUE, RANDOM_TARGETED
 from .search.budget import AttackBudget
 
 if TYPE_CHECKING:
-    from robcert.certify.core import Norm
-
     from .search.state import SearchState
 
 
@@ -45,6 +44,9 @@ _SUITES: dict[Suite, tuple[str, ...]] = {
 STARTS_AT_KNOWN = ("boundary", "hopskipjump", "logbarrier")
 """Attacks that start at the nearest known image: a nearer one may lead them further."""
 
+_ONLY_NAMED = (("cw", Norm.LINF), ("boundary", Norm.LINF))
+"""Attacks that run in that norm only if named: suites keep the attacks of their earlier tables."""
+
 _GRADIENT_FREE = ("gaussian", "noise", "square", "boundary")
 
 
@@ -53,8 +55,9 @@ def attacks_of(
 ) -> tuple[str, ...]:
     """Names of the attacks of a run, in their order.
 
-    The suite's attacks that support the norm; for a model without gradients attacks by noise,
-    scores and labels instead. ``named`` attacks replace the suite.
+    The suite's attacks that support the norm, apart from those that run only if named; for a model
+    without gradients attacks by noise, scores and labels instead. ``named`` attacks replace the
+    suite.
 
     Raises:
         InvalidParameterError: a name is unknown, or an attack does not support the norm, or needs
@@ -62,7 +65,8 @@ def attacks_of(
     """
     if not named:
         names = _SUITES[suite] if differentiable else _GRADIENT_FREE
-        return tuple(name for name in names if norm in CATALOGUE[name].norms)
+        supported = (name for name in names if norm in CATALOGUE[name].norms)
+        return tuple(name for name in supported if (name, norm) not in _ONLY_NAMED)
     for name in named:
         attack = CATALOGUE.get(name)
         if attack is None:

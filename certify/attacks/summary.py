@@ -30,6 +30,9 @@ LEVEL = 0.95
 OTHER_ANALYSES = (*(schema for schema in BY_DISTANCE if schema != ATTACK.name), *CHECKS)
 """Schemas of other analyses whose tables have adversarial images."""
 
+PER_ATTACK_COLUMN = "distance_per_attack"
+"""Column of tables in which each attack ran on every image."""
+
 ROUNDING = 1e-4
 """Rounding of float32 pixels in a distance, as a share of the radius of an attack at a radius."""
 
@@ -45,6 +48,21 @@ class RobustAccuracy:
     value: float
     lower: float
     upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class OneAttack:
+    """What one attack found, which ran on every image whatever the others found.
+
+    Attributes:
+        name: the attack.
+        robust_accuracy: share of images without an adversarial image of this attack, by radius.
+        median_distance: of all images, misclassified ones at 0; None if it is infinite.
+    """
+
+    name: str
+    robust_accuracy: tuple[RobustAccuracy, ...]
+    median_distance: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,8 @@ class AttackSummary:
         elsewhere: number of images whose nearest adversarial image another analysis of the file
             found: masking check, transfer or proofs.
         by_attack: number of images whose nearest adversarial image each attack found.
+        per_attack: what each attack found alone, in the order of ``attacks``; empty unless each ran
+            on every image.
         lost_in_runtime: successes in the twin that the runtime did not confirm.
         targeted_success: share of the images classified as y that a random-targeted attack moved
             to their randomly chosen target class, by radius; it does not depend on the other
@@ -101,6 +121,7 @@ class AttackSummary:
     not_found: int
     elsewhere: int
     by_attack: dict[str, int]
+    per_attack: tuple[OneAttack, ...]
     lost_in_runtime: int
     targeted_success: tuple[RobustAccuracy, ...]
     targeted_success_all: tuple[RobustAccuracy, ...]
@@ -127,7 +148,6 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
     radii = tuple(sorted(group.settings.get("radii") or ()))
     clean = proportion(int((distance > 0).sum()), len(distance), level=LEVEL)
     lost = int(group.column("lost_in_runtime", indices).sum())
-    median = float(np.median(distance)) if len(distance) else float("inf")
     return AttackSummary(
         norm=str(group.settings["norm"]),
         suite=str(group.settings["suite"]),
@@ -138,10 +158,11 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         headline_epsilon=float(group.attribute("headline_epsilon")),
         radii=radii,
         without_radius=without_radius(names) if radii else (),
-        median_distance=median if np.isfinite(median) else None,
+        median_distance=_median(distance),
         not_found=int(np.isinf(distance).sum()),
         elsewhere=int((distance < _of_attacks(store, group, indices)).sum()),
         by_attack={name: int((attack_name == at).sum()) for at, name in enumerate(names)},
+        per_attack=_each(group, names, indices),
         lost_in_runtime=lost,
         targeted_success=_targeted(group, names, indices, own > 0),
         targeted_success_all=(
@@ -155,6 +176,41 @@ def summarise(store: ResultStore, key: str) -> AttackSummary:
         warnings=(*_warnings(store, group, lost), *_about_other_tables(store, group, indices)),
         complete=group.complete,
     )
+
+
+def _each(
+    group: AnalysisGroup, names: tuple[str, ...], indices: NDArray[np.int64]
+) -> tuple[OneAttack, ...]:
+    """What each attack found alone; empty for a table without that column."""
+    found = distances_per_attack(group, names, indices)
+    epsilons = group.attribute("epsilons", [])
+    return tuple(
+        OneAttack(
+            name,
+            tuple(share_at(distance > distance_limit(group, e), e) for e in epsilons),
+            _median(distance),
+        )
+        for name, distance in found.items()
+    )
+
+
+def distances_per_attack(
+    group: AnalysisGroup, names: Sequence[str], indices: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Distances ``(n,)`` at which each of the attacks ``names`` alone found an adversarial image.
+
+    Attacked, pixel units; 0 where misclassified, inf where it found none. Empty for a table whose
+    attacks ran on what the others left.
+    """
+    if PER_ATTACK_COLUMN not in group.columns:
+        return {}
+    values = np.asarray(group.column(PER_ATTACK_COLUMN, indices), np.float64)
+    return dict(zip(names, values.T, strict=True))
+
+
+def _median(distance: NDArray[np.float64]) -> float | None:
+    median = float(np.median(distance)) if len(distance) else float("inf")
+    return median if np.isfinite(median) else None
 
 
 def _eight_bit(group: AnalysisGroup, indices: NDArray[np.int64]) -> EightBit | None:

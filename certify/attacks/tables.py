@@ -32,7 +32,9 @@ def tables(summaries: Sequence[AttackSummary]) -> Iterator[Table]:
 
 def _accuracy(summary: AttackSummary) -> Table:
     clean = summary.clean_accuracy
-    rows = [(pixel(0.0), percent(clean.value), interval(clean))] if clean.n else []
+    rows: list[tuple[str, ...]] = []
+    if clean.n:
+        rows.append((pixel(0.0), percent(clean.value), interval(clean)))
     rows += [(pixel(e.epsilon), percent(e.value), interval(e)) for e in summary.robust_accuracy]
     note = "Stronger attacks may find more. "
     if summary.radii:
@@ -46,9 +48,23 @@ def _accuracy(summary: AttackSummary) -> Table:
         found = "1 image" if summary.elsewhere == 1 else f"{summary.elsewhere} images"
         note += f" For {found} another analysis of this file (masking check, transfer or proofs) "
         note += "found a nearer adversarial image, which counts."
-    header = ("ε", "accuracy", "95 % interval")
+    header: tuple[str, ...] = ("ε", "accuracy", "95 % interval")
+    if summary.per_attack:
+        note += " The column of an attack is its accuracy alone: it ran on every image, whatever "
+        note += "the others found. In brackets: 95 % interval."
+        header += tuple(one.name for one in summary.per_attack)
+        rows = [(*row, *own) for row, own in zip(rows, _each(summary), strict=True)]
     title = f"robust accuracy under attack ({summary.norm})"
     return Table(title, "attacked", header, tuple(rows), note)
+
+
+def _each(summary: AttackSummary) -> Iterator[tuple[str, ...]]:
+    """Accuracies under each attack alone, for every row of the table of accuracies."""
+    if summary.clean_accuracy.n:
+        yield tuple(share_text(summary.clean_accuracy) for _ in summary.per_attack)
+    yield from zip(
+        *(map(share_text, one.robust_accuracy) for one in summary.per_attack), strict=True
+    )
 
 
 def _targeted(summary: AttackSummary) -> Iterator[Table]:

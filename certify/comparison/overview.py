@@ -14,7 +14,13 @@ from robcert.certify import (
     smoothing,
     verification,
 )
-from robcert.certify.attacks import ATTACK, share_at, survives
+from robcert.certify.attacks import (
+    ATTACK,
+    distance_limit,
+    distances_per_attack,
+    share_at,
+    survives,
+)
 from robcert.certify.auditing import (
     CLEAN,
     audit_record,
@@ -115,8 +121,10 @@ class Overview:
         images: number of images in the file.
         clean: measured: clean accuracy.
         attacked: attacked: robust accuracy at ``epsilon`` under the suite of attacks.
+        per_attack: attacked: the same under each attack alone, by its name, of the last attacks
+            that each ran on every image; empty if there are none.
         proven: certified: accuracy of the model itself at ``epsilon``.
-        epsilon: radius of both, pixel units.
+        epsilon: radius of all three, pixel units.
         own_epsilon: radius that the last attacks in this norm were run for.
         by_distance: whether no attack searched within ``epsilon``, so that ``attacked`` follows
             from the smallest distances found.
@@ -140,6 +148,7 @@ class Overview:
     images: int
     clean: AccuracyInterval | None
     attacked: AccuracyInterval | None
+    per_attack: dict[str, AccuracyInterval]
     proven: AccuracyInterval | None
     epsilon: float | None
     own_epsilon: float | None
@@ -206,6 +215,7 @@ def overview(
         images=len(store.indices),
         clean=AccuracyInterval.of(accuracy, None if accuracy is None else accuracy.n),
         attacked=attacked,
+        per_attack=_per_attack(store, norm, at),
         proven=_proven(store, norm, at),
         epsilon=None if attacked is None else at,
         own_epsilon=None if attack is None else attack.headline_epsilon,
@@ -296,6 +306,29 @@ def _strongest(
             found.append((share.value, table, AccuracyInterval.of(share, len(indices))))
     _, table, accuracy = min(reversed(found), key=lambda entry: entry[0])
     return table, accuracy
+
+
+def _per_attack(
+    store: ResultStore, norm: str | None, epsilon: float | None
+) -> dict[str, AccuracyInterval]:
+    """Accuracy at ``epsilon`` under each attack of the last table whose attacks ran alone.
+
+    Only tables of the most images in that norm count, as in :func:`_strongest`, and of these such
+    as searched within ``epsilon``.
+    """
+    tables = [table for table in _tables(store, ATTACK) if table.settings["norm"] == norm]
+    most = max((len(table.indices) for table in tables), default=0)
+    if epsilon is None:
+        return {}
+    for table in reversed(tables):
+        indices = table.indices[table.computed(table.indices)]
+        found = distances_per_attack(table, tuple(table.attribute("attacks", ())), indices)
+        if found and len(table.indices) == most and searched(table, epsilon):
+            shares = [share_at(d > distance_limit(table, epsilon), epsilon) for d in found.values()]
+            limits = [(share.value, share.lower, share.upper) for share in shares]
+            each = (AccuracyInterval(*values, len(indices)) for values in limits)
+            return dict(zip(found, each, strict=True))
+    return {}
 
 
 def _finite(value: float | None) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from robcert.certify.tables import DASH, UNLABELLED, Table, decimal, margin_name, percent, pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .overview import AccuracyInterval, Overview
 
@@ -84,6 +84,7 @@ def _columns(rows: Sequence[Overview]) -> list[_Column]:
         _Column("clean measured", tuple(_share(row.clean) for row in rows), accuracies, True),
         _Column(f"{ball} certified", at_ball([row.proven for row in rows]), between),
         _Column(f"{ball} attacked", attacked, always=True),
+        *_per_attack(rows, at_ball),
         _Column("γ estimated", tuple(decimal(row.gamma, 3) for row in rows), means),
         _Column("ρ-bound estimated", tuple(decimal(row.rho_bound, 3) for row in rows), means),
         _Column("L-bound estimated", tuple(decimal(row.l_bound, 3) for row in rows), means),
@@ -97,6 +98,19 @@ def _columns(rows: Sequence[Overview]) -> list[_Column]:
         _Column(
             "audit, s", tuple(decimal(row.seconds, 3) for row in rows), "s: seconds, measured."
         ),
+    ]
+
+
+def _per_attack(
+    rows: Sequence[Overview],
+    at_ball: Callable[[Sequence[AccuracyInterval | None]], tuple[str, ...]],
+) -> list[_Column]:
+    """A column for each attack that ran alone on every image of a model."""
+    attacks = dict.fromkeys(name for row in rows for name in row.per_attack)
+    note = "The column of an attack: it ran alone on every image."
+    return [
+        _Column(f"{name} attacked", at_ball([row.per_attack.get(name) for row in rows]), note)
+        for name in attacks
     ]
 
 

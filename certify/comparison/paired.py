@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from robcert.certify.attacks import ATTACK, survives
+from robcert.certify.attacks import ATTACK, distance_limit, distances_per_attack, survives
 from robcert.certify.auditing import CLEAN, SAME_RADIUS
 from robcert.certify.core import Kind
 from robcert.certify.errors import StoreError, require_open_unit
@@ -299,6 +299,25 @@ def _attack(pair: PairedTable) -> Iterator[Difference]:
         if not searched(pair.a, epsilon):
             quantity += NOT_SEARCHED
         yield pair.accuracies(quantity, Kind.ATTACKED, *pair.survivors(epsilon))
+    yield from _per_attack(pair)
+
+
+def _per_attack(pair: PairedTable) -> Iterator[Difference]:
+    """Accuracies under each attack that ran alone on every image of both models."""
+    a, b = (
+        distances_per_attack(table, tuple(table.attribute("attacks", ())), pair.indices)
+        for table in (pair.a, pair.b)
+    )
+    for name in a:
+        for epsilon in pair.radii if name in b else ():
+            quantity = f"{name}: robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
+            if not searched(pair.a, epsilon):
+                quantity += NOT_SEARCHED
+            left = (
+                found[name] > distance_limit(table, epsilon)
+                for found, table in ((a, pair.a), (b, pair.b))
+            )
+            yield pair.accuracies(quantity, Kind.ATTACKED, *left)
 
 
 def _verification(pair: PairedTable) -> Iterator[Difference]:

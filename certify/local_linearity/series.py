@@ -40,6 +40,7 @@ class Measured:
         norm: norm of the ball.
         epsilon: radius of the ball, pixel units.
         gamma: gamma of each image ``(n,)``.
+        run: name of the training run; empty if there is one, or none.
     """
 
     name: str
@@ -48,15 +49,19 @@ class Measured:
     norm: str
     epsilon: float
     gamma: NDArray[np.float64]
+    run: str = ""
 
     @classmethod
-    def of(cls, store: ResultStore, key: str, *, name: str, epoch: int | None = None) -> Measured:
+    def of(
+        cls, store: ResultStore, key: str, *, name: str, epoch: int | None = None, run: str = ""
+    ) -> Measured:
         """Values of the linearity table at path ``key``."""
         group = store.at(key)
         indices = group.indices
         gamma = group.column("gamma", indices[group.computed(indices)])
         settings = group.settings
-        return cls(name, str(store.path), epoch, settings["norm"], settings["epsilon"], gamma)
+        norm, epsilon = settings["norm"], settings["epsilon"]
+        return cls(name, str(store.path), epoch, norm, epsilon, gamma, run)
 
     def to_json(self) -> dict[str, Any]:
         """The values as plain JSON, gamma by its summary statistics."""
@@ -109,6 +114,8 @@ def save_histogram(path: Path, series: Sequence[Measured]) -> None:
 def save_course(path: Path, series: Sequence[Measured]) -> None:
     """Save gamma against the epochs of training: median and quartiles over images, mean dashed.
 
+    A curve for each radius, and for each training run if there are several.
+
     Raises:
         InvalidParameterError: the path has no extension of an image format.
     """
@@ -116,11 +123,11 @@ def save_course(path: Path, series: Sequence[Measured]) -> None:
 
     figure = Figure(figsize=(6.5, 4.8), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    for radius in dict.fromkeys(one.epsilon for one in series):
-        along = [one for one in series if one.epsilon == radius]
+    for run, radius in dict.fromkeys((one.run, one.epsilon) for one in series):
+        along = [one for one in series if (one.run, one.epsilon) == (run, radius)]
         epochs = np.array([-1 if one.epoch is None else one.epoch for one in along])
         low, middle, high = np.array([np.quantile(one.gamma, QUARTILES) for one in along]).T
-        name = f"ε = {pixel(radius)}"
+        name = f"{run}, ε = {pixel(radius)}" if run else f"ε = {pixel(radius)}"
         line = axes.plot(epochs, middle, marker="o", label=f"{name}, median and quartiles")[0]
         colour = line.get_color()
         axes.fill_between(epochs, low, high, alpha=0.2, color=colour, linewidth=0)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.certify.core import Norm
+from robcert.certify.errors import InvalidParameterError, require_positive
 from robcert.certify.local_linearity import finite_tangent
 from robcert.certify.model import require_gradients
 from robcert.certify.stats import Status
+from robcert.certify.tables import pixel
 
 from .clever import capped_radii, local_lipschitz
 from .excess import largest_excesses
@@ -23,6 +25,8 @@ from .settings import BoundsSettings, Region
 from .summary import BoundsSummary, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from robcert.certify.core import Batch
@@ -34,7 +38,13 @@ if TYPE_CHECKING:
 __all__ = ["BoundsSettings", "BoundsSummary", "analyse", "summarise"]
 
 
-def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) -> str:
+def analyse(
+    session: Session,
+    settings: BoundsSettings,
+    *,
+    refit: bool = False,
+    errors_at: Sequence[float] = (),
+) -> str:
     """Path of the table with the radii of each image of the session.
 
     L, omega and the curvature are sampled on images of the whole data set and fitted; the radii
@@ -44,14 +54,18 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
         session: model, images, results file.
         settings: settings that the rows depend on.
         refit: repeat the fit with the sample in the file; never sample.
+        errors_at: radii whose error by each bound the summary states beside those of the grid,
+            pixel units; they change no row.
 
     Raises:
         TwinUnavailableError: the model has no twin.
-        InvalidParameterError: the model has too few classes for the rank of the margin.
+        InvalidParameterError: the model has too few classes for the rank of the margin, or a radius
+            of ``errors_at`` lies outside the grid of omega.
         StoreError: ``refit`` is set and the file has no complete sample of these settings.
     """
     require_gradients(session.classifier)
     settings.require_fit(session.classifier.num_classes)
+    _require_in_grid(errors_at, settings)
     blocks = settings.blocks_of(session.images, session.seed)
     group = session.store.group(
         BOUNDS,
@@ -60,6 +74,8 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
         seed=session.seed,
         sizes={"epsilon": settings.points},
     )
+    if errors_at:
+        group.set_attributes(errors_at=sorted({*group.attribute("errors_at", []), *errors_at}))
     sample = finished_sample(session, group, settings, blocks, refit=refit)
     if sample is None:
         return group.path
@@ -72,6 +88,16 @@ def analyse(session: Session, settings: BoundsSettings, *, refit: bool = False) 
     }
     session.fill(group, "bounds", _Radii(session, settings, fits, sampled).columns)
     return group.path
+
+
+def _require_in_grid(errors_at: Sequence[float], settings: BoundsSettings) -> None:
+    """Raise where a radius is not positive, or above all radii that a bound can state."""
+    most = settings.epsilons[-1]
+    for radius in errors_at:
+        require_positive("radius of an error", radius)
+        if radius > most * (1 + 1e-9):
+            message = f"ω is estimated up to {pixel(most)}, which is below {pixel(radius)}"
+            raise InvalidParameterError(message, hint="pass an ε of at least half that radius")
 
 
 @dataclass(frozen=True, slots=True)

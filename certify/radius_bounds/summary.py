@@ -23,9 +23,11 @@ from .fits import (
 from .settings import Region
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from robcert.certify.store import ResultStore
+    from robcert.certify.store import AnalysisGroup, ResultStore
 
 RADII = (
     *("rho_bound", "l_bound", "omega_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
@@ -196,7 +198,7 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
         offenders=offenders(
             {name: stored[name] for name in RADII if name in stored}, distance, indices
         ),
-        error_at=_errors(radii, ~correct, distance, sorted({*epsilons, settings["epsilon"]})),
+        error_at=_errors(radii, ~correct, distance, _error_radii(group, epsilons)),
         residual=tuple(group.attribute("sampled_residuals", [])),
         gradient_norm=GradientNorm(**slopes) if slopes else None,
         vanishing_share=float(group.attribute("vanishing_share", float("nan"))),
@@ -278,6 +280,14 @@ def _unlimited(found: FitSummaries) -> set[str]:
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
     """Whether the table has the radii ``name``; files of earlier versions lack some."""
     return name in columns and (not len(columns[name]) or not np.isnan(columns[name]).all())
+
+
+def _error_radii(group: AnalysisGroup, grid: Sequence[float]) -> list[float]:
+    """Radii of the grid, that in its middle, and those that were requested, ascending."""
+    found = {*grid, group.settings["epsilon"]}
+    asked = group.attribute("errors_at", [])
+    found |= {one for one in asked if not np.isclose(one, list(found), rtol=1e-6, atol=0).any()}
+    return sorted(found)
 
 
 def _errors(

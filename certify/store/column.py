@@ -25,6 +25,7 @@ class Column:
         fill: value that means "not computed"; never zero.
         images: whether each row is an image: created only if the sizes of its axes are given,
             compressed, and written when the group is finished or the file closed.
+        optional: whether it, too, is created only if the sizes of its axes are given.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     trailing: tuple[str, ...] = ()
     fill: float = NAN
     images: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Schema:
     columns: tuple[Column, ...]
     axis: Literal["image", "sample"] = "image"
     added: tuple[str, ...] = ()
+
+    @property
+    def everywhere(self) -> tuple[Column, ...]:
+        """The columns that every new table has, whatever sizes are given."""
+        return tuple(one for one in self.columns if not (one.images or one.optional))
 
     def column(self, name: str) -> Column:
         """Column called ``name``."""

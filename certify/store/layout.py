@@ -19,7 +19,7 @@ from robcert.certify.json_text import JsonText, parsed_json
 from .schema import CHECKSUMS, COMPUTED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -36,11 +36,9 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
     """Create the datasets of ``schema`` with ``rows`` rows of fill values.
 
     Space for every dataset is allocated now, so that writing rows later changes values only. A
-    column of images is created only if ``sizes`` has its axes.
+    column of images, or an optional one, is created only if ``sizes`` has its axes.
     """
-    for column in (*schema.columns, CHECKSUMS, COMPUTED):
-        if column.images and not set(column.trailing) <= set(sizes):
-            continue
+    for column in _columns(schema, sizes):
         shape = (rows, *(sizes[axis] for axis in column.trailing))
         fill = np.dtype(column.dtype).type(column.fill)
         if column.images:
@@ -61,9 +59,16 @@ def create_table(group: h5py.Group, schema: Schema, rows: int, sizes: Mapping[st
 
 def table_bytes(schema: Schema, rows: int, sizes: Mapping[str, int]) -> int:
     """Bytes that :func:`create_table` allocates, images left out."""
-    plain = (column for column in (*schema.columns, CHECKSUMS, COMPUTED) if not column.images)
+    plain = (column for column in _columns(schema, sizes) if not column.images)
     widths = (math.prod(sizes[axis] for axis in column.trailing) for column in plain)
     return rows * 8 * sum(widths)
+
+
+def _columns(schema: Schema, sizes: Mapping[str, int]) -> Iterator[Column]:
+    """The columns that a table of ``schema`` with these lengths of its axes has."""
+    for column in (*schema.columns, CHECKSUMS, COMPUTED):
+        if not (column.images or column.optional) or set(column.trailing) <= set(sizes):
+            yield column
 
 
 def describe(data: h5py.Dataset, column: Column, axes: tuple[str, ...]) -> None:

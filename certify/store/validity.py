@@ -145,8 +145,8 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
 def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:
     """Columns of ``table`` that are missing or not as ``schema`` says."""
     for column in (*schema.columns, CHECKSUMS, COMPUTED):
-        optional = column.images or column is CHECKSUMS or column.name in schema.added
-        if optional and column.name not in table:
+        lacking = column.images or column.optional or column.name in schema.added
+        if (lacking or column is CHECKSUMS) and column.name not in table:
             continue
         if fault := _column_fault(table.get(column.name), column, rows):
             yield f"{table.name}/{column.name}", fault

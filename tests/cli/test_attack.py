@@ -191,3 +191,24 @@ def test_all_attacks_are_listed_with_their_norms() -> None:
     assert [line.split()[0] for line in lines] == list(CATALOGUE)
     (line,) = [line for line in lines if line.startswith("boundary ")]
     assert line.endswith("(l2; no gradient)")
+
+
+def test_each_attack_has_a_column_wherever_the_numbers_are_shown() -> None:
+    asked = ("--attack", "noise", "--attack", "pgd", "--per-attack", "--fixed-radius")
+    ended = attack(*asked, "--eps", "16/255", "--json")
+    assert ended.status == 0, ended
+    alone = json.loads(ended.stdout)["summary"]["per_attack"]
+    assert [one["name"] for one in alone] == ["noise", "pgd"]
+    noise, pgd = (one["robust_accuracy"][0]["value"] for one in alone)
+    assert pgd < noise
+    header = "accuracy   95 % interval"
+    for text in (attack(*asked, "--eps", "16/255").stdout, robcert("show", "r.h5").stdout):
+        line = next(line for line in text.splitlines() if header in line)
+        assert line.split()[-2:] == ["noise", "pgd"], text
+    written = robcert("report", "r.h5", "--format", "csv", "--group", "attack", "--out", "r.csv")
+    assert written.status == 0, written
+    names = Path("r.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"distance_per_attack@noise", "distance_per_attack@pgd"} <= set(names)
+    assert robcert("report", "r.h5").status == 0
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "it ran on every image, whatever the others found" in page

@@ -136,9 +136,8 @@ def test_numbers_that_no_file_has_take_no_column(tmp_path: Path) -> None:
 
 def constants(schema: Any) -> dict[str, np.ndarray]:
     found = {}
-    for column in schema.columns:
-        if not column.images:
-            found[column.name] = np.ones((N, *(1 for _ in column.trailing)))
+    for column in schema.everywhere:
+        found[column.name] = np.ones((N, *(1 for _ in column.trailing)))
     return found
 
 

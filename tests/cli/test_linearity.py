@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,38 @@ def test_gamma_along_a_training_run(run: Path) -> None:
     assert sorted(p.name for p in run.parent.glob("*.h5")) == [
         f"r-epoch-{epoch}.h5" for epoch in (0, 1, 2, 3)
     ]
+
+
+def test_gamma_along_several_training_runs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run twice, of which the second kept two checkpoints only."""
+    other = shutil.copytree(run, run.parent / "other")
+    for epoch in (1, 2):
+        (other / "epochs" / f"epoch-000{epoch}.safetensors").unlink()
+    picture, out = run.parent / "runs.svg", run.parent / "r.h5"
+    monkeypatch.setitem(mpl.rcParams, "svg.fonttype", "none")
+    arguments = ("--model", str(run), "--also", str(other), "--along", "--plot", str(picture))
+    ended = linearity(run, *arguments, "--out", str(out), "--json")
+    assert ended.status == 0, ended.stderr
+    models = json.loads(ended.stdout)["summary"]["models"]
+    names = [f"run, epoch {epoch}" for epoch in range(4)]
+    assert [one["name"] for one in models] == [*names, "other, epoch 0", "other, epoch 3"]
+    by_name = {one["name"]: one["gamma"] for one in models}
+    assert by_name["run, epoch 3"] == by_name["other, epoch 3"] != by_name["other, epoch 0"]
+    assert len({one["results"] for one in models}) == 6
+    drawn = picture.read_text(encoding="utf-8")
+    for name in ("run", "other"):
+        assert drawn.count(f"{name}, ε = 8/255, median and quartiles") == 1
+
+
+def test_runs_that_cannot_be_told_apart_or_are_none(run: Path) -> None:
+    twin = shutil.copytree(run, run.parent / "elsewhere" / "run")
+    ended = linearity(run, "--model", str(run), "--also", str(twin), "--along")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "two of the training runs are called run" in ended.stderr
+    file = run / "epochs" / "epoch-0001.safetensors"
+    ended = linearity(run, "--model", str(run), "--also", str(file), "--along")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "--along needs --also to be the folder of a training run" in ended.stderr
 
 
 def test_several_models_side_by_side(run: Path) -> None:

@@ -49,14 +49,19 @@ class Run:
     batch_size: int = 64
 
     def __call__(
-        self, settings: BoundsSettings, *, indices: np.ndarray | None = None, refit: bool = False
+        self,
+        settings: BoundsSettings,
+        *,
+        indices: np.ndarray | None = None,
+        refit: bool = False,
+        errors_at: tuple[float, ...] = (),
     ) -> tuple[ResultStore, AnalysisGroup]:
         path, model = self.folder / "r.h5", self.classifier
         store = ResultStore.open(path, model=model.info, data=self.images.info)
         wanted = np.arange(40) if indices is None else indices
         session = Session(model, self.images, wanted, store, batch_size=self.batch_size)
         try:
-            return store, store.at(analyse(session, settings, refit=refit))
+            return store, store.at(analyse(session, settings, refit=refit, errors_at=errors_at))
         except BaseException:
             store.close()
             raise

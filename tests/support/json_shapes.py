@@ -31,7 +31,7 @@ SMALL_SAMPLE = ("--blocks", "30", "--block-size", "2")
 ANALYSES: dict[str, tuple[object, ...]] = {
     "audit": ("audit", *FEW, *GATE, "--only", "inspect", "--only", "linearity", "--only", "attack"),
     "audit_of_several": ("audit", "--model", OTHER, *FEW, *GATE, "--only", "attack"),
-    "attack": ("attack", *FEW, "--attack", "pgd", "--attack", "fgsm"),
+    "attack": ("attack", *FEW, "--attack", "pgd", "--attack", "fgsm", "--per-attack"),
     "transfer": ("attack", *FEW, "--source", OTHER),
     "corruption": ("corruption", *PLAIN, *CHANGES, "--draws", "2"),
     "linearity": ("linearity", *FEW, "--steps", "5"),

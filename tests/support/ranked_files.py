@@ -36,8 +36,8 @@ def results(
             (CLEAN, "prediction", LABELS),
             (ATTACK, "distance", distances),
         ):
-            columns = {one.name: np.ones((N, *(1 for _ in one.trailing))) for one in schema.columns}
-            columns.pop("adversarial", None)
+            shapes = {one.name: (N, *(1 for _ in one.trailing)) for one in schema.everywhere}
+            columns = {name: np.ones(shape) for name, shape in shapes.items()}
             group = store.group(schema, prefix="x", settings=settings, seed=0)
             group.append(np.arange(N), columns | {column: found})
             if schema is ATTACK:

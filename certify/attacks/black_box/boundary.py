@@ -1,9 +1,10 @@
-"""Boundary attack (Brendel, Rauber, Bethge 2018, arXiv:1712.04248): labels only, l2.
+"""Boundary attack (Brendel, Rauber, Bethge 2018, arXiv:1712.04248): labels only, l2 and linf.
 
 A random walk along the boundary on the adversarial side: each proposal is a step along the sphere
-around the image, then one towards the image. Walks start at the nearest known adversarial image,
-else at noise of several classes, because a walk ends at the nearest point of one class only. For an
-image without a start nothing is found.
+around the image, then one towards the image. The paper's sphere is that of l2. That of linf is
+the surface of a cube, where a step moves few pixels, each to the other side. Walks start at the
+nearest known adversarial image, else at noise of several classes, because a walk ends at the
+nearest point of one class only. For an image without a start nothing is found.
 """
 
 from __future__ import annotations
@@ -28,14 +29,22 @@ _MEMORY = 0.9  # weight of earlier proposals in the running share
 _CHANGE = 1.1
 _FIRST_SIZE = 0.3
 _HALVINGS = 8
+_NORMAL_SHARE = 1.2  # a normal number is smaller than 1.2 p with a probability near p, for p < 1/2
 _LARGE = 1e30  # less than inf, the length of a walk without a start
 _TRIED = 0.75  # share of the steps before one of several walks is chosen
 _BEHIND = (math.inf, 3.0, 2.0, 1.5, 1.2, 1.1)  # walks farther than this times the best one pause
 
 
-def boundary(classifier: Classifier, batch: Batch, *, queries: int = 2000, seed: int = 0) -> Found:
-    """Nearest adversarial images in l2 after a walk of ``queries`` steps."""
-    state = SearchState(classifier, batch, Norm.L2, seed)
+def boundary(
+    classifier: Classifier,
+    batch: Batch,
+    *,
+    norm: Norm = Norm.L2,
+    queries: int = 2000,
+    seed: int = 0,
+) -> Found:
+    """Nearest adversarial images in l2 or linf after a walk of ``queries`` steps."""
+    state = SearchState(classifier, batch, norm, seed)
     run_boundary(state, state.correct, queries=queries)
     return state.result()
 
@@ -84,7 +93,7 @@ class _Walks:
             self._points[walk, at] = images
             self._class[walk, at] = state.logits(rows, images).argmax(1)
             self._spent[at] += 1
-            self._length[walk, at] = Norm.L2.of(images - state.x(rows))
+            self._length[walk, at] = state.norm.of(images - state.x(rows))
 
     def nearest(self) -> Tensor:
         """The nearest image of each row ``(r, c, h, w)``."""
@@ -128,7 +137,8 @@ class _Walks:
         x, size = self._state.x(self.rows[at]), self._size[walk, at]
         streams = [self._streams[a][w] for a, w in zip(at.tolist(), walk.tolist(), strict=True)]
         draws = torch.stack([torch.randn(x.shape[1:], generator=stream) for stream in streams])
-        proposed = _proposal(x, self._points[walk, at], draws.to(x), size)
+        propose = _on_sphere if self._state.norm is Norm.L2 else _on_cube
+        proposed = propose(x, self._points[walk, at], draws.to(x), size)
         hit = self._query(at, walk, proposed, within=within)
         share = _MEMORY * self._share[walk, at] + (1 - _MEMORY) * hit
         size = torch.where(share > _TARGET, size * _CHANGE, size / _CHANGE)
@@ -141,7 +151,7 @@ class _Walks:
         self._spent[at] += 1
         hit, predicted = adversarial(logits, self._state.y(rows)), logits.argmax(1)
         owner = self._owner(at, predicted) if within else walk
-        length = Norm.L2.of(points - self._state.x(rows))
+        length = self._state.norm.of(points - self._state.x(rows))
         nearer = hit & (owner >= 0) & (length < self._length[owner, at])
         to = owner[nearer], at[nearer]
         self._points[to], self._length[to] = points[nearer], length[nearer]
@@ -156,7 +166,7 @@ class _Walks:
         return torch.where(rank > 0, owner, -1)
 
 
-def _proposal(x: Tensor, points: Tensor, noise: Tensor, size: Tensor) -> Tensor:
+def _on_sphere(x: Tensor, points: Tensor, noise: Tensor, size: Tensor) -> Tensor:
     """A step along the sphere around ``x``, back onto it, and a tenth of a step inwards."""
     away = points - x
     radius = per_row(Norm.L2.of(away), away)
@@ -167,3 +177,18 @@ def _proposal(x: Tensor, points: Tensor, noise: Tensor, size: Tensor) -> Tensor:
     # the distance that a perfect step of this size gains is of second order, so is the step inwards
     inward = 1 - 0.5 * per_row(size, noise).square().clamp_max(0.5)
     return (x + onto * inward).clamp(0, 1)
+
+
+def _on_cube(x: Tensor, points: Tensor, noise: Tensor, size: Tensor) -> Tensor:
+    """Some pixels go to the other side of a cube around ``x``, which becomes a little smaller.
+
+    These are about the share ``size`` of the pixels, one at least: most pixels of the nearest point
+    lie on the surface of its cube.
+    """
+    away, share = points - x, per_row(size, noise)
+    radius = per_row(Norm.LINF.of(away), away)
+    least = per_row(noise.abs().flatten(1).amin(1), noise)
+    chosen = noise.abs() <= torch.maximum(_NORMAL_SHARE * share, least)
+    step = torch.where(chosen, noise.sign() * 2 * radius, 0)
+    inward = radius * (1 - 0.5 * share.square().clamp_max(0.5))
+    return (x + (away + step).clamp(-inward, inward)).clamp(0, 1)

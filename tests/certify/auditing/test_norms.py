@@ -34,7 +34,7 @@ def attacked(folder: Path, *tables: tuple[str, float, int], labelled: bool = Tru
     for number, (norm, share, count) in enumerate(tables):
         settings = {"norm": norm, "suite": "quick"}
         group = store.group(ATTACK, prefix=norm, settings=settings, seed=number)
-        rows = {c.name: np.ones(count) for c in ATTACK.columns if not c.images}
+        rows = {c.name: np.ones(count) for c in ATTACK.everywhere}
         survive = np.arange(count) < round(share * count)
         rows["distance"] = np.where(survive, 2.0, 0.5) * EPSILON[norm]
         group.append(np.arange(count), rows)

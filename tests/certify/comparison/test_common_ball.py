@@ -39,8 +39,7 @@ def constants(schema: Schema) -> dict[str, Any]:
     """A row of ones for each image in every column of ``schema`` that has no further axis."""
     return {
         column.name: np.ones((N, *(1 for _ in column.trailing)), column.dtype)
-        for column in schema.columns
-        if not column.images
+        for column in schema.everywhere
     }
 
 

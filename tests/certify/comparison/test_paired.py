@@ -43,10 +43,9 @@ def fill(store: ResultStore, schema: Schema, settings: Any, **columns: Any) -> N
     sizes = {"class": 2, "look": 2, "epsilon": 2}
     group = store.group(schema, prefix="x", settings=settings, seed=0, sizes=sizes)
     rows = {}
-    for column in schema.columns:
+    for column in schema.everywhere:
         shape = (N, *(sizes.get(axis, 1) for axis in column.trailing))
-        if not column.images:
-            rows[column.name] = np.broadcast_to(columns.get(column.name, 1), shape)
+        rows[column.name] = np.broadcast_to(columns.get(column.name, 1), shape)
     group.append(np.arange(N), rows)
 
 

@@ -44,10 +44,9 @@ def fill(store: ResultStore, schema: Schema, settings: Any, **columns: Any) -> s
     sizes = {"class": 2, "epsilon": 2, "look": 2}
     group = store.group(schema, prefix=prefix, settings=settings, seed=0, sizes=sizes)
     rows = {}
-    for column in schema.columns:
+    for column in schema.everywhere:
         shape = (N, *(sizes.get(axis, 1) for axis in column.trailing))
-        if not column.images:
-            rows[column.name] = np.broadcast_to(columns.get(column.name, 1), shape)
+        rows[column.name] = np.broadcast_to(columns.get(column.name, 1), shape)
     group.append(np.arange(N), rows)
     return group.path
 

@@ -275,7 +275,7 @@ def test_what_an_attack_left_in_the_file_counts(tmp_path: Path, held: bool) -> N
         assert by_fix(summarise(store, path))["attacks already in the file"].robust.n == 0
         attacks = AttackSettings(epsilons=(few.epsilon,)) if held else AttackSettings()
         distances = store.group(ATTACK, prefix="linf", settings=attacks, seed=0)
-        rows = {c.name: np.zeros(60, c.dtype) for c in ATTACK.columns if not c.images}
+        rows = {c.name: np.zeros(60, c.dtype) for c in ATTACK.everywhere}
         found = few.epsilon * (1 + 1e-6) if held else 0.1  # float32 pixels add so much
         distances.append(session.indices, rows | {"distance": np.full(60, found)})
         summary = summarise(store, path)

@@ -346,3 +346,26 @@ def test_a_table_of_an_earlier_version_without_a_fit_gives_no_radius(tmp_path: P
     assert summary.lipschitz is not None
     assert np.isnan([summary.lipschitz.point, summary.lipschitz.upper]).all()
     assert not {"l_bound", "l_bound_point"} & set(summary.radius)
+
+
+def test_errors_at_any_radius_are_shares_of_the_radii_in_the_table(tmp_path: Path) -> None:
+    """Radii that are asked for change no row, stay with the table, and are stated once."""
+    run, asked = Run(tmp_path, linear(), images()), (0.07, 0.37, SETTINGS.epsilon)
+    store, group = run(SETTINGS)
+    with store:
+        before = summarise(store, group.path)
+        rows = group.column("l_bound")
+    store, group = run(SETTINGS, errors_at=asked)
+    with store:
+        found = summarise(store, group.path)
+        np.testing.assert_array_equal(group.column("l_bound"), rows)
+    store, group = run(SETTINGS)
+    with store:
+        assert summarise(store, group.path).error_at == found.error_at
+    at = {one.epsilon: one for one in found.error_at}
+    assert set(at) == {one.epsilon for one in before.error_at} | {0.07, 0.37}
+    shares = [float(np.mean(~(rows >= radius))) for radius in (0.07, 0.37)]
+    assert [at[radius].l_bound for radius in (0.07, 0.37)] == shares
+    assert shares[0] < shares[1]
+    with pytest.raises(InvalidParameterError, match=r"up to 0\.8, which is below 0\.9"):
+        run(SETTINGS, errors_at=(0.9,))

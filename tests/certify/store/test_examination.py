@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
         clean.finish(SOME)
         attack = store.group(ATTACK, prefix="linf", settings={"a": 1}, seed=0, sizes=SIZES)
         images = {"adversarial": np.arange(80.0).reshape(20, 1, 2, 2)}
-        attack.append(SOME, {c.name: images.get(c.name, SOME * 1.0) for c in ATTACK.columns})
+        attack.append(SOME, {c.name: SOME * 1.0 for c in ATTACK.everywhere} | images)
         attack.finish(SOME)
     return path
 
