@@ -129,6 +129,7 @@ def _budget(settings: AttackSettings) -> AttackBudget:
         restarts=settings.restarts or budget.restarts,
         epsilons=settings.epsilons,
         early_stopping=settings.early_stopping,
+        given_restarts=settings.restarts,
         near=math.inf if settings.attacks else budget.near,
     )
 
