@@ -78,6 +78,7 @@ NOT_RUN = {
     "docs/export-a-model.md": "test_export_page.py runs them",
     "docs/gates.md": "audits of many minutes",
     "docs/release-engineer.md": "audits of many minutes",
+    "docs/reproduce.md": "trains several networks",
     "docs/researcher.md": "all analyses, and a training",
     "docs/security.md": "pip-audit asks other hosts",
     "docs/training.md": "trains several networks",
