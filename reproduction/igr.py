@@ -65,7 +65,7 @@ HEURISTIC = (
 )
 LARGEST = (
     "E-IGR-8: the text says that L and ω come from an extreme-value fit; the published L is the "
-    "largest gradient norm, and so is the one here (`--evt max`)."
+    "largest gradient norm, and so is the one here (--evt max)."
 )
 MEAN_LOSS = (
     "E-IGR-9: the published double backpropagation may have squared the gradient of the mean loss, "

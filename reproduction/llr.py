@@ -40,7 +40,7 @@ OWN_ADV = (
     "ADV is that of the released code: twenty Adam steps on the margin; the paper does not state "
     "the steps of its re-implementation."
 )
-OWN_CURE = "CURE has the defaults of `robcert train cure`; the paper does not state its settings."
+OWN_CURE = "CURE has the defaults of robcert train cure; the paper does not state its settings."
 CLEAR = (
     "E-LLR-27: the text says that the re-implementations are at or above published results; the "
     "published TRADES (WRN-34-10) has 52.58 under Multi-Targeted, above both rows here."

@@ -146,7 +146,7 @@ class Outcome:
         return Table(
             title=f"{self.request.item.name}: {what}",
             claim=claims.pop() if len(claims) == 1 else "",
-            header=("", *(f"{column.title} ({column.claim})" for column in columns)),
+            header=("model", *(f"{column.title} ({column.claim})" for column in columns)),
             rows=rows,
             note=self.note,
         )
@@ -158,19 +158,27 @@ class Outcome:
 
     @property
     def note(self) -> str:
-        """What the numbers are, and what they cannot say."""
-        request = self.request
-        said = [] if self._of_shares is False else ["Shares are in percent."]
+        """The unit of the numbers, and what they cannot say."""
+        return " ".join(filter(None, (self.unit, self.caveat)))
+
+    @property
+    def unit(self) -> str:
+        """The unit of shares; empty without any."""
+        return "Shares are in percent." if self._of_shares else ""
+
+    @property
+    def caveat(self) -> str:
+        """What the differences cannot say; empty for the paper's own setting."""
+        request, said = self.request, []
         if request.own_data:
             said.append(f"The images are {request.source}, the paper's {request.item.data}.")
         if self.shrunk:
-            said.append(
-                f"At a scale of {request.scale.factor:g}, the differences say nothing about the "
-                "paper."
-            )
+            factor = f"At a scale of {request.scale.factor:g}, the"
         elif request.own_data:
-            said.append("The differences say nothing about the paper.")
-        return " ".join(said)
+            factor = "The"
+        else:
+            return ""
+        return " ".join([*said, f"{factor} differences say nothing about the paper."])
 
     @property
     def _of_shares(self) -> bool:
@@ -197,7 +205,7 @@ class Outcome:
             title="Differences",
             claim="",
             header=(
-                "",
+                "model",
                 "quantity",
                 "kind",
                 "published",

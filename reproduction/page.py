@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def render(outcome: Outcome) -> str:
         "request": request,
         "outcome": outcome,
         "images": len(outcome.images.indices),
-        "table": outcome.table(),
+        "table": replace(outcome.table(), note=outcome.unit),
         "differences": outcome.differences(),
         "pictures": pictures(outcome),
         "shrunk": _shrunk(outcome),

@@ -51,7 +51,7 @@ def _column(outcome: Outcome, place: int, column: Column) -> Picture | None:
     what = "error" if column.form == "error" else "share"
     named = [Entry("ours", column.claim)]
     if any(cells[place].published is not None for cells in outcome.cells):
-        named.append(Entry("published", "published", "best"))
+        named.append(Entry("published", "measured", "best"))
     drawn = interval_rows(rows, Axis(what), title=column.title, named=tuple(named))
     caption = f"Whiskers: {outcome.interval}."
     return Picture(column.title, column.claim, drawn, caption)
@@ -70,7 +70,7 @@ def _points(cell: Cell) -> Iterator[Point]:
     if cell.published is not None:
         share = cell.published / 100
         said = f"{title}: published {text(cell.published)}"
-        yield Point("published", share, share, share, said, "best")
+        yield Point("measured", share, share, share, said, "best")
 
 
 def _curves(outcome: Outcome, figure: Curves) -> Picture | None:

@@ -146,7 +146,7 @@ def shrunk(request: ReproductionRequest, evaluated: int, training: int) -> list[
     found: dict[Shrunk, None] = {}
     item = request.item
     if evaluated != item.images:
-        found[Shrunk("evaluated images", "", str(item.images), str(evaluated))] = None
+        found[Shrunk("evaluated images", "all models", str(item.images), str(evaluated))] = None
     for model in item.models:
         paper = paper_config(model)
         ours = request.scale.training(paper, item.training)

@@ -110,15 +110,15 @@ def shrunk_training(
         images: training images of the paper, and those that there are here.
     """
     here = min(images[1], ours.subset or images[1])
-    widths = [
+    before_width, width = (
         config.architecture.width or published_width(config.architecture.name)
         for config in (paper, ours)
-    ]
+    )
     pairs: tuple[tuple[str, object, object], ...] = (
         ("epochs", paper.epochs, ours.epochs),
         ("epochs of warm-up", paper.objective.warmup, ours.objective.warmup),
         ("milestones", _listed(paper.schedule.milestones), _listed(ours.schedule.milestones)),
-        ("width", *widths),
+        ("width", before_width, width),
         ("training images", images[0], min(images[0], here)),
         ("images per step", paper.batch_size, ours.batch_size),
     )

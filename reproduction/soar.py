@@ -32,7 +32,7 @@ BLACK_BOX = Transfer("black box", (CNN.name, RESNET.name))
 
 MASKED = (
     "E-SOAR-13, E-SOAR-14: accuracy is under PGD on the cross-entropy, which SOAR can mask; FGSM "
-    "47.77 against PGD20 32.83 is a warning sign. `robcert masking-check` says more."
+    "47.77 against PGD20 32.83 is a warning sign. robcert masking-check says more."
 )
 SPREAD = "E-SOAR-22: the paper does not say what ± is, nor how many trainings; means are shown."
 STEP = (

@@ -62,7 +62,7 @@ def test_a_scale_outside_its_range_is_refused(factor: float) -> None:
 def test_every_change_is_named_with_both_values(tmp_path: object) -> None:
     request = ReproductionRequest(ITEMS["LLR-Tab2a"], tmp_path, scale=Scale(0.02))  # type: ignore[arg-type]
     found = {(one.quantity, one.where): (one.paper, one.ours) for one in shrunk(request, 200, 900)}
-    assert found["evaluated images", ""] == ("10000", "200")
+    assert found["evaluated images", "all models"] == ("10000", "200")
     assert found["epochs", "all models"] == ("110", "3")
     assert found["training images", "all models"] == ("50000", "900")
     assert found["width", "all models"] == ("16", "1")
