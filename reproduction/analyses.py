@@ -90,7 +90,7 @@ class Attack(Analysis):
         norm: norm of the distance.
         fixed: whether attacks with a radius search at those radii only.
         restarts: random restarts of the paper that the attack runs; 0 if they do not shrink.
-        given: restarts that are asked for; None for those of the attack.
+        given: requested restarts; None for those of the attack.
         cost: rough passes per image.
     """
 

@@ -178,7 +178,7 @@ class Outcome:
             factor = "The"
         else:
             return ""
-        return " ".join([*said, f"{factor} differences say nothing about the paper."])
+        return " ".join([*said, f"{factor} differences are not about the paper."])
 
     @property
     def _of_shares(self) -> bool:

@@ -158,7 +158,7 @@ def _fixed_pgd(config: PgdConfig) -> Callable[[SearchState, AttackBudget], None]
 
 
 def _restarted(config: PgdConfig, budget: AttackBudget) -> PgdConfig:
-    """``config`` with the restarts that the user asked for, if any."""
+    """``config`` with the restarts that the user requested, if any."""
     given = budget.given_restarts
     return config if given is None else replace(config, restarts=given)
 

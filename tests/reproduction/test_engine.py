@@ -222,8 +222,7 @@ def test_a_training_that_diverges_is_named_and_the_others_go_on(
 ) -> None:
     from robcert.certify.errors import DivergedError
     from robcert.reproduction import engine
-
-    train = engine.train
+    from robcert.trainers.train import train
 
     def diverging(plan: Any, **options: Any) -> Any:
         if "noisy" in str(plan.out):

@@ -23,7 +23,7 @@ class AttackBudget:
             within this many radii, or that have none, and at given radii only; inf: every image,
             at any radius.
         early_stopping: PGD stops on images whose boundary it cannot reach.
-        given_restarts: runs that the user asked for, which replace those of an attack as a paper
+        given_restarts: runs that the user requested, which replace those of an attack as a paper
             runs it; None for the paper's.
     """
 
