@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-FOLDERS = ("certify", "cli", "fixtures", "trainers")
+FOLDERS = ("certify", "cli", "fixtures", "reproduction", "trainers")
 
 
 def main() -> int:

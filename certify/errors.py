@@ -94,6 +94,10 @@ class TrainingError(RobcertError):
     """A training run cannot start, resume or continue."""
 
 
+class DivergedError(TrainingError):
+    """A loss or a logit of a training is not a finite number."""
+
+
 def require_open_unit(name: str, value: float) -> None:
     """Raise unless ``value`` lies in (0, 1)."""
     if not 0 < value < 1:

@@ -40,7 +40,10 @@ Attacks = Annotated[
         autocompletion=names.completing(names.ATTACKS),
     ),
 ]
-Restarts = Annotated[int | None, typer.Option("--restarts", help="Random starts of PGD.")]
+Restarts = Annotated[
+    int | None,
+    typer.Option("--restarts", help="Random starts of PGD, and of the attacks of LLR and SOAR."),
+]
 NoEarlyStopping = Annotated[
     bool,
     typer.Option(

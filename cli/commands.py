@@ -137,6 +137,12 @@ def _train() -> typer.Typer:
     return train
 
 
+def _reproduce() -> Loaded:
+    from .reproduce import reproduce
+
+    return reproduce
+
+
 def _export() -> Loaded:
     from .export import export
 
@@ -228,6 +234,10 @@ COMMANDS = {
     "show": LazyCommand("Print or export what a results file holds.", _show),
     "train": LazyCommand(
         "Train a network, export it as ONNX and print the command that audits it.", _train
+    ),
+    "reproduce": LazyCommand(
+        "Train and analyse the models of a paper's table or figure; print its numbers beside ours.",
+        _reproduce,
     ),
     "export": LazyCommand(
         "Write a checkpoint as ONNX, with logits, dynamic batch, preprocessing and provenance.",

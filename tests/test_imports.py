@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPS = ("certify", "cli", "trainers", "fixtures")
+TOPS = ("certify", "cli", "reproduction", "trainers", "fixtures")
 DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "lightning_fabric": "lightning-fabric"}
 """Distributions that are not called as what they are imported by."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CODE = ("certify/", "cli/", "trainers/", "fixtures/", "benchmarks/", "docs/")
+CODE = ("certify/", "cli/", "reproduction/", "trainers/", "fixtures/", "benchmarks/", "docs/")
 """Folders whose Python files are checked; tests may quote a word to forbid it."""
 
 PAGES = (".md", ".j2", ".toml", ".ipynb", "Makefile")

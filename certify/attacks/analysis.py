@@ -137,6 +137,7 @@ def _budget(settings: AttackSettings) -> AttackBudget:
         restarts=settings.restarts or budget.restarts,
         epsilons=settings.epsilons,
         early_stopping=settings.early_stopping,
+        given_restarts=settings.restarts,
         near=math.inf if settings.attacks or settings.per_attack else budget.near,
     )
 

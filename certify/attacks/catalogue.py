@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -149,12 +149,23 @@ def _multi_targeted(budget: AttackBudget) -> RadiusAttack:
 
 
 def _fixed_pgd(config: PgdConfig) -> Callable[[SearchState, AttackBudget], None]:
-    """PGD as a paper runs it, whatever the budget."""
-    return _AtRadius(lambda _: lambda state, task: run_pgd(state, task, config))
+    """PGD as a paper runs it, whatever the budget; only the restarts may be given."""
+
+    def attack(budget: AttackBudget) -> RadiusAttack:
+        return lambda state, task: run_pgd(state, task, _restarted(config, budget))
+
+    return _AtRadius(attack)
 
 
-def _llr_multi_targeted(_: AttackBudget) -> RadiusAttack:
-    return lambda state, task: run_multi_targeted(state, task, LLR_MULTI_TARGETED)
+def _restarted(config: PgdConfig, budget: AttackBudget) -> PgdConfig:
+    """``config`` with the restarts that the user requested, if any."""
+    given = budget.given_restarts
+    return config if given is None else replace(config, restarts=given)
+
+
+def _llr_multi_targeted(budget: AttackBudget) -> RadiusAttack:
+    config = _restarted(LLR_MULTI_TARGETED, budget)
+    return lambda state, task: run_multi_targeted(state, task, config)
 
 
 def _random_targeted(
@@ -167,9 +178,11 @@ def _random_targeted(
     """
 
     def attack(budget: AttackBudget) -> RadiusAttack:
-        config = fixed or PgdConfig(
+        config = PgdConfig(
             budget.steps, restarts=budget.restarts, early_stopping=budget.early_stopping
         )
+        if fixed is not None:
+            config = _restarted(fixed, budget)
         given = bool(budget.epsilons)
         return lambda state, task: run_random_targeted(state, task, config, until_reached=given)
 
@@ -318,3 +331,6 @@ CATALOGUE: dict[str, Attack] = {
 
 RANDOM_TARGETED = ("random-targeted", "llr-random-targeted")
 """Attacks towards one class per image, chosen at random."""
+
+AS_PUBLISHED = tuple(name for name in CATALOGUE if name.startswith(("llr-", "soar-", "fgsm-20")))
+"""Attacks with the steps and restarts of a paper, of which the user may change the restarts."""

@@ -8,7 +8,7 @@ from typing import Self
 from robcert.certify.core import Norm, Profile
 from robcert.certify.errors import require_at_least, require_positive
 
-from .catalogue import RANDOM_TARGETED
+from .catalogue import AS_PUBLISHED, RANDOM_TARGETED
 from .suites import Suite
 
 NO_CLASS_IS = "wrong"
@@ -27,6 +27,11 @@ RANDOM_TARGET, ALL_IMAGES = "random_target", "all images"
 versions, whose tables lack it, these were correctly classified images that survived so far."""
 
 
+GIVEN_RESTARTS = "given_restarts"
+"""Whether the restarts are also those of attacks as a paper runs them; earlier versions, whose
+tables lack it, kept the paper's."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
     """Settings that the rows depend on.
@@ -35,7 +40,7 @@ class AttackSettings:
         norm: norm of the distance.
         suite: which attacks run, and their budget.
         attacks: attacks by name that replace the suite's; their budget is that of ``suite``.
-        restarts: runs at one radius; None for the suite's number.
+        restarts: runs at one radius; None for the suite's number, or the paper's.
         save_images: keep the nearest adversarial images.
         epsilons: radii at which attacks at a radius search, pixel units; empty: at the smallest
             that succeeds, found by bisection.
@@ -91,4 +96,9 @@ class AttackSettings:
             "search": SEARCH,
             **({PER_ATTACK: True} if self.per_attack else {}),
             **({RANDOM_TARGET: ALL_IMAGES} if set(self.attacks) & set(RANDOM_TARGETED) else {}),
+            **({GIVEN_RESTARTS: True} if self._restarts_published_attack else {}),
         }
+
+    @property
+    def _restarts_published_attack(self) -> bool:
+        return self.restarts is not None and bool(set(self.attacks) & set(AS_PUBLISHED))

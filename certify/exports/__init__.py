@@ -1,7 +1,7 @@
 """Contents of a results file in other formats: rows, tables, JSON."""
 
 from .cohen_text import cohen_lines
-from .contents import columns_table, overview, plain_captions
+from .contents import CaptionedTable, columns_table, overview, plain_captions
 from .csv_text import csv_lines
 from .documents import ExportFormat, tables_text, write_export
 from .json_object import json_bytes, store_json
@@ -10,6 +10,7 @@ from .markdown import escaped, grid, markdown_tables
 from .selection import groups, groups_named, one_group
 
 __all__ = [
+    "CaptionedTable",
     "ExportFormat",
     "cohen_lines",
     "columns_table",

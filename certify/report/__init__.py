@@ -3,5 +3,20 @@
 from .comparison_page import write_compared, write_comparison
 from .page import write_report
 from .ranking import ranked, ranking_table
+from .svg import Axis, Entry, IntervalRow, Point, curves, interval_rows
+from .templates import rendered
 
-__all__ = ["ranked", "ranking_table", "write_compared", "write_comparison", "write_report"]
+__all__ = [
+    "Axis",
+    "Entry",
+    "IntervalRow",
+    "Point",
+    "curves",
+    "interval_rows",
+    "ranked",
+    "ranking_table",
+    "rendered",
+    "write_compared",
+    "write_comparison",
+    "write_report",
+]

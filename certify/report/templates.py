@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def rendered(template: str, content: Mapping[str, Any]) -> str:
-    """The page ``template``; nothing of a foreign file in it, figures included, is invisible."""
+OWN = "robcert.certify.report"
+"""Package of the templates that all pages share."""
+
+
+def rendered(template: str, content: Mapping[str, Any], *, package: str = OWN) -> str:
+    """The page ``template``; nothing of a foreign file in it, figures included, is invisible.
+
+    Args:
+        template: its name in the folder ``templates`` of ``package``, or of this package.
+        content: what it shows.
+        package: where the template is.
+    """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(_source),
+        loader=FunctionLoader(partial(_source, package)),
         undefined=StrictUndefined,
     )
     terms = {term.key: term for term in GLOSSARY}
@@ -29,6 +40,8 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
     return visible(page)
 
 
-def _source(name: str) -> str:
-    place = files("robcert.certify.report").joinpath("templates", name)
+def _source(package: str, name: str) -> str:
+    place = files(package).joinpath("templates", name)
+    if not place.is_file():
+        place = files(OWN).joinpath("templates", name)
     return place.read_text(encoding="utf-8")

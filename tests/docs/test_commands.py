@@ -98,6 +98,7 @@ RUN = {
 NOT_RUN = {
     "docs/cluster.md": "they need a Ray cluster",
     "docs/export-a-model.md": "test_export_page.py runs them",
+    "docs/reproduce.md": "trains several networks",
     "docs/security.md": "pip-audit asks other hosts",
 }
 """Pages with shell blocks whose options alone are checked, and why."""

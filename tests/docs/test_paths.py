@@ -11,7 +11,10 @@ from places import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDERS = ("certify", "cli", "trainers", "fixtures", "tests", "benchmarks", "docs", r"\.ci")
+FOLDERS = (
+    *("certify", "cli", "reproduction", "trainers", "fixtures", "tests", "benchmarks", "docs"),
+    r"\.ci",
+)
 
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w./*-]*\w(?:/|\.\w+)?(?![\w-])")
 
@@ -25,7 +28,9 @@ PAGES = [
 
 SOURCES = [
     file
-    for folder in ("certify", "cli", "trainers", "fixtures", "benchmarks", "docs", "tests")
+    for folder in (
+        *("certify", "cli", "reproduction", "trainers", "fixtures", "benchmarks", "docs", "tests"),
+    )
     for file in sorted((ROOT / folder).glob("**/*.py"))
 ]
 

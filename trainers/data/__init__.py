@@ -2,7 +2,14 @@
 
 from .images import Augmentation, TrainingImages, channel_statistics, epoch_order
 from .process_slice import WHOLE_BATCH, ProcessSlice
-from .sources import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
+from .sources import (
+    DEFAULT_DATA,
+    TRY_OUT_DATA,
+    Split,
+    default_images,
+    held_out_rows,
+    training_images,
+)
 
 __all__ = [
     "DEFAULT_DATA",
@@ -15,5 +22,6 @@ __all__ = [
     "channel_statistics",
     "default_images",
     "epoch_order",
+    "held_out_rows",
     "training_images",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robcert.certify.data import ImageSet, bundled_sets, is_name, load_images
 from robcert.certify.errors import DataError
@@ -112,15 +113,20 @@ def _with_test(train: ImageSet, test: ImageSet, *, validation: bool) -> Split:
     return replace(split, evaluation=replace(split.evaluation, test_name=test.name))
 
 
+def held_out_rows(count: int, part: int = HELD_OUT) -> Tensor:
+    """Rows of ``count`` images that are held out, one in ``part``, ascending."""
+    order = torch.randperm(count, generator=generator(0, "train-held-out", count))
+    return order[::part].sort().values
+
+
 def _held_out(images: TrainingImages, part: int) -> Split:
     """Split of ``images`` with one in ``part`` held out for evaluation."""
     count = len(images)
     if count < part:
         message = f"{images.name} has only {count} images; training needs at least {part}"
         raise DataError(message)
-    order = torch.randperm(count, generator=generator(0, "train-held-out", count))
-    kept = order[::part].sort().values
-    used = order[torch.arange(count) % part != 0].sort().values
+    kept = held_out_rows(count, part)
+    used = torch.ones(count, dtype=torch.bool).index_fill_(0, kept, False).nonzero().flatten()
     note = f"{len(kept)} of the {count} images of {images.name} are held out for evaluation"
     parts = [
         TrainingImages(images.pixels[rows], images.labels[rows], images.name, images.sha256)

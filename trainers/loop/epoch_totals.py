@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robcert.certify.errors import TrainingError
+from robcert.certify.errors import DivergedError
 from robcert.certify.numerics import classes_of
 
 from .processes import ALONE, Processes
@@ -76,7 +76,7 @@ class RunningTotals:
         """
         if self._processes.any(flag=not math.isfinite(self._loss.item())):
             message = f"the loss is not a finite number in {task}, at or before batch {batch}"
-            raise TrainingError(message, hint="lower the learning rate or the method's weight")
+            raise DivergedError(message, hint="lower the learning rate or the method's weight")
 
     def totals(self, seconds: float) -> EpochTotals:
         """Totals over all processes; ``seconds`` have passed since this object was made."""

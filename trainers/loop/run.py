@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from robcert.certify.errors import DataError, TrainingError
+from robcert.certify.errors import DataError, DivergedError, TrainingError
 from robcert.certify.numerics import generator, stream_seed
 from robcert.certify.whole_file import output_errors, write_whole
 from robcert.trainers.data import TrainingImages, epoch_order
@@ -197,7 +197,7 @@ class Run:
         started = time.monotonic()
         if not finite_logits(self.model, self.evaluation, self.device):
             message = f"a logit is not a finite number in epoch {self.epochs_after}"
-            raise TrainingError(message, hint="lower the learning rate or the method's weight")
+            raise DivergedError(message, hint="lower the learning rate or the method's weight")
         accuracy, attacked = self.measure()
         totals = position.totals
         record = EpochRecord(

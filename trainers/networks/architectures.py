@@ -26,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "c2relu": SmoothRelu,
 }
 
+CNN4_WIDTH, MLP_WIDTH = 32, 256
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -98,6 +100,19 @@ def names() -> list[str]:
     return list(_BUILDERS)
 
 
+def published_width(name: str) -> int | None:
+    """Width of the architecture ``name`` where none is given; None where it has no effect."""
+    if name in _RESIDUAL:
+        return _RESIDUAL[name][1].width
+    return {"cnn4": CNN4_WIDTH, "mlp": MLP_WIDTH}.get(name)
+
+
+def channels_per_width(name: str) -> int:
+    """Channels of the first stage of the architecture ``name`` divided by its width."""
+    design = _RESIDUAL[name][1] if name in _RESIDUAL else None
+    return design.widen if isinstance(design, WideResNet) else 1
+
+
 def describe(name: str) -> str:
     """Description of the architecture ``name`` in one line."""
     return _BUILDERS[name].doc
@@ -110,7 +125,7 @@ def cnn4(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> n
     one linear layer follows.
     """
     channels, height, width = shape
-    first = arch.width or 32
+    first = arch.width or CNN4_WIDTH
     act = ACTIVATIONS[arch.activation]
     features = 2 * first * (height // 4) * (width // 4)
     if features == 0:
@@ -127,7 +142,7 @@ def cnn4(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> n
 
 def mlp(arch: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Fully connected network with two hidden layers of equal width."""
-    units = arch.width or 256
+    units = arch.width or MLP_WIDTH
     act = ACTIVATIONS[arch.activation]
     hidden = (nn.Linear(prod(shape), units), act(), nn.Linear(units, units), act())
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(units, num_classes))

@@ -23,6 +23,8 @@ class AttackBudget:
             within this many radii, or that have none, and at given radii only; inf: every image,
             at any radius.
         early_stopping: PGD stops on images whose boundary it cannot reach.
+        given_restarts: runs that the user requested, which replace those of an attack as a paper
+            runs it; None for the paper's.
     """
 
     steps: int
@@ -34,3 +36,4 @@ class AttackBudget:
     epsilons: tuple[float, ...] = ()
     near: float = math.inf
     early_stopping: bool = True
+    given_restarts: int | None = None

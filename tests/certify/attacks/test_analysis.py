@@ -315,3 +315,23 @@ def test_one_wrong_answer_of_a_random_model_is_said_to_be_one(tmp_path: Path, ra
         summary = summarise(run.store, analyse(run, AttackSettings(suite=Suite.QUICK)))
     said = any("after one wrong answer" in line for line in summary.warnings)
     assert said is random
+
+
+@pytest.mark.parametrize("name", ["soar-pgd7", "llr-pgd50", "llr-multi-targeted"])
+def test_given_restarts_replace_those_of_a_paper(name: str, tmp_path: Path) -> None:
+    """At a tiny radius every image survives, so the work is in proportion to the restarts."""
+    base = AttackSettings(attacks=(name,), epsilons=(1e-6,))
+    run = session(tmp_path / "r.h5")
+    with run.store:
+        passes = [
+            summarise(run.store, analyse(run, replace(base, restarts=restarts))).n_backward
+            for restarts in (1, 3)
+        ]
+    assert passes[1] == 3 * passes[0] > 0
+
+
+def test_tables_of_published_attacks_say_whether_restarts_were_given() -> None:
+    paper = AttackSettings(attacks=("llr-pgd50",))
+    assert "given_restarts" not in paper.stored()
+    assert replace(paper, restarts=2).stored()["given_restarts"] is True
+    assert "given_restarts" not in AttackSettings(attacks=("pgd",), restarts=2).stored()

@@ -1,0 +1,108 @@
+"""The files of an outcome: the page, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from robcert.certify.exports import CaptionedTable, latex_tables
+from robcert.certify.report import rendered
+from robcert.certify.tables import Table
+from robcert.certify.whole_file import write_whole
+
+from .pictures import pictures
+from .plan import analysis_commands, train_command
+from .scale import BATCHES, MINIMA
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .outcome import Outcome
+
+PAGE = "index.html"
+
+KINDS = {
+    "certified": "certified: holds for the smoothed classifier, with the stated probability",
+    "estimated": "estimated: from a sample or a search, without guarantee",
+    "attacked": "attacked: adversarial images were found and re-checked; stronger attacks may find "
+    "more, so that accuracy can only be lower",
+    "measured": "measured: a plain fact about these images",
+}
+
+
+def write_outcome(outcome: Outcome) -> Path:
+    """Write page, CSV and LaTeX of ``outcome`` into its folder; the path of the page.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    request = outcome.request
+    stem = request.out / request.item.name
+    write_whole(stem.with_name(f"{stem.name}.csv"), _csv(outcome.differences()).encode())
+    write_whole(stem.with_name(f"{stem.name}.tex"), _latex(outcome).encode())
+    page = request.out / PAGE
+    write_whole(page, render(outcome).encode())
+    return page
+
+
+def render(outcome: Outcome) -> str:
+    """The page of ``outcome`` as text."""
+    request = outcome.request
+    item = request.item
+    jobs = [
+        {
+            "name": job.name,
+            "train": train_command(request, job),
+            "analyses": list(analysis_commands(request, job, outcome.images)),
+            "failed": known.failed,
+        }
+        for job, known in outcome.work
+    ]
+    content: dict[str, Any] = {
+        "version": version("robcert"),
+        "item": item,
+        "request": request,
+        "outcome": outcome,
+        "images": len(outcome.images.indices),
+        "table": replace(outcome.table(), note=outcome.unit),
+        "differences": outcome.differences(),
+        "pictures": pictures(outcome),
+        "shrunk": _shrunk(outcome),
+        "minima": MINIMA,
+        "batches": BATCHES,
+        "kinds": [KINDS[kind] for kind in KINDS if kind in {c.claim for c in item.columns}],
+        "jobs": jobs,
+        "notes": [f"{row.name}: {row.note}" for row in item.rows if row.note],
+    }
+    return rendered("item.html.j2", content, package="robcert.reproduction")
+
+
+def _shrunk(outcome: Outcome) -> Table | None:
+    found = outcome.shrunk
+    if not found:
+        return None
+    rows = tuple((one.quantity, one.where, one.paper, one.ours) for one in found)
+    return Table("What was shrunk", "", ("quantity", "where", "paper", "here"), rows)
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("row", *table.header[1:]))
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+def _latex(outcome: Outcome) -> str:
+    item, request = outcome.request.item, outcome.request
+    count, factor = len(outcome.images.indices), request.scale.factor
+    where = f"{item.source}. {request.source}, {count} images, scale {factor:g}"
+    seeds = "1 seed" if request.seeds == 1 else f"{request.seeds} seeds"
+    tables = (outcome.table(), outcome.differences())
+    return latex_tables(
+        CaptionedTable(table, f"{item.title}. {where}, {seeds}.", f"{item.name}-{place}")
+        for place, table in enumerate(tables, 1)
+    )
