@@ -68,6 +68,7 @@ def model_of(folder: Path, tail: list[Any]) -> Classifier:
         if name in used:
             made.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     made.graph.output[0].type.tensor_type.ClearField("shape")
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1  # the limits are of one image
     return load_classifier(saved(folder, made))
 
 
