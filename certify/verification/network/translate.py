@@ -290,7 +290,14 @@ class NetworkBuilder:
     def select(
         self, symbols: Sequence[Symbol], index: Tensor, offset: Tensor | None = None
     ) -> Symbol:
-        """Elements ``index`` of the arguments, -1 for the constants in ``offset``."""
+        """Elements ``index`` of the arguments, -1 for the constants in ``offset``.
+
+        Raises:
+            UnsupportedOperatorError: there are only constants, and the arguments have no elements.
+        """
+        if index.numel() and all(0 in symbol.shape for symbol in symbols):
+            message = f"operation {self.operation!r} fills a tensor that has no elements"
+            raise UnsupportedOperatorError(message)
         symbols, index, offset = self._behind_moves(symbols, index, offset)
         parents = tuple(symbol.at for symbol in symbols)
         shapes = tuple(symbol.shape for symbol in symbols)

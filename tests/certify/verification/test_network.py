@@ -116,6 +116,7 @@ def test_unused_operations_are_left_out() -> None:
         lambda x: torch.cat([x < 0, x < 0]).float().flatten(1),
         lambda x: torch.where(x < 0, 1 - x, x).flatten(1),
         lambda x: torch.div(x, 2.0, rounding_mode="floor").flatten(1),
+        lambda x: F.pad(x.flatten(1)[:, :0], (0, 2), value=0.25) + x.flatten(1)[:, :2],
         lambda x: F.max_pool2d(F.pad(x, [2, 2, 2, 2], value=-torch.inf), 2).flatten(1),
     ],
     ids=[
@@ -134,6 +135,7 @@ def test_unused_operations_are_left_out() -> None:
         "comparisons together",
         "choice by a comparison",
         "rounded division",
+        "constants of an empty tensor",
         "window in the padding",
     ],
 )
