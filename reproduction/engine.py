@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from robcert.certify.auditing import SessionContext
 
     from .analyses import Analysis
-    from .plan import Job
+    from .plan import ModelRun
     from .request import Evaluated, ReproductionRequest
 
 Say = Callable[[str], None]
@@ -90,7 +90,7 @@ class Reproduction:
         self._clock = _Clock(passes(request), began=time.monotonic())
         self._told: set[str] = set()
 
-    def run(self) -> list[tuple[Job, Progress]]:
+    def run(self) -> list[tuple[ModelRun, Progress]]:
         """Train and analyse what is missing; everything that is known at the end.
 
         Raises:
@@ -101,7 +101,7 @@ class Reproduction:
         with held_folder(self._request):
             return [(job, self._finished(job, images)) for job in jobs(self._request)]
 
-    def _finished(self, job: Job, images: Evaluated) -> Progress:
+    def _finished(self, job: ModelRun, images: Evaluated) -> Progress:
         known = saved_progress(self._request, job)
         if not known.failed and not (job.run / MODEL).is_file():
             self._train(job, known)
@@ -116,7 +116,7 @@ class Reproduction:
             self._warn(f"{job.name}: {line}")
         return known
 
-    def _train(self, job: Job, known: Progress) -> None:
+    def _train(self, job: ModelRun, known: Progress) -> None:
         request = self._request
         plan = TrainPlan(
             job.config,
@@ -136,7 +136,7 @@ class Reproduction:
         self._end(training_passes(request, job), f"{job.name}: trained", known.failed)
 
     def _analyse(
-        self, job: Job, known: Progress, missing: list[Analysis], images: Evaluated
+        self, job: ModelRun, known: Progress, missing: list[Analysis], images: Evaluated
     ) -> None:
         series = [one for one in missing if getattr(one, "along", False)]
         plain = [one for one in missing if one not in series]
@@ -159,7 +159,7 @@ class Reproduction:
                 known.warnings += [w for w in context.warnings[doubts:] if w not in known.warnings]
                 self._keep(job, known, one, one.measured(store, path))
 
-    def _course(self, job: Job, one: Analysis) -> Measured:
+    def _course(self, job: ModelRun, one: Analysis) -> Measured:
         """``one`` at every kept checkpoint: the numbers of the last, the mean by epoch."""
         images = evaluated_images(self._request, training=getattr(one, "training", False))
         course: list[tuple[float, float]] = []
@@ -173,7 +173,7 @@ class Reproduction:
         return Measured(last.numbers, {**last.curves, "course": tuple(course)})
 
     def _session(
-        self, job: Job, model: Path, results: Path, images: Evaluated
+        self, job: ModelRun, model: Path, results: Path, images: Evaluated
     ) -> AbstractContextManager[SessionContext]:
         request = self._request
         return open_session(
@@ -191,7 +191,7 @@ class Reproduction:
             progress=self._named(job, ""),
         )
 
-    def _keep(self, job: Job, known: Progress, one: Analysis, found: Measured) -> None:
+    def _keep(self, job: ModelRun, known: Progress, one: Analysis, found: Measured) -> None:
         known.analyses[one.name] = found
         save_progress(self._request, job, known)
         self._end(self._request.images * one.passes, f"{job.name}: {one.name}", "")
@@ -202,7 +202,7 @@ class Reproduction:
         said = f" ended: {failed}" if failed else ""
         self._watcher.part(f"{what}{said}{self._clock.left()}")
 
-    def _named(self, job: Job, what: str) -> OnProgress:
+    def _named(self, job: ModelRun, what: str) -> OnProgress:
         """The watcher's progress, with the model before the task."""
 
         def tell(task: str, done: int, total: int) -> None:

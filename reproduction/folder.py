@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .plan import Job
+    from .plan import ModelRun
     from .request import ReproductionRequest
 
 SETTINGS = "settings.json"
@@ -90,7 +90,7 @@ def _require_same(request: ReproductionRequest) -> None:
             raise StoreError(message, hint="name another folder: --out")
 
 
-def saved_progress(request: ReproductionRequest, job: Job) -> Progress:
+def saved_progress(request: ReproductionRequest, job: ModelRun) -> Progress:
     """What is known of ``job``.
 
     Raises:
@@ -105,7 +105,7 @@ def saved_progress(request: ReproductionRequest, job: Job) -> Progress:
         raise _changed(file) from error
 
 
-def save_progress(request: ReproductionRequest, job: Job, progress: Progress) -> None:
+def save_progress(request: ReproductionRequest, job: ModelRun, progress: Progress) -> None:
     """Write what is known of ``job``, completely or not at all."""
     text = json.dumps(progress.to_json(), indent=1, ensure_ascii=False) + "\n"
     write_whole(numbers_file(request, job), text.encode())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .folder import Progress
     from .item import Column, Row
     from .measured import Number
-    from .plan import Job
+    from .plan import ModelRun
     from .request import Evaluated, ReproductionRequest
     from .scale import Shrunk
 
@@ -112,7 +112,7 @@ class Outcome:
     """
 
     request: ReproductionRequest
-    work: tuple[tuple[Job, Progress], ...]
+    work: tuple[tuple[ModelRun, Progress], ...]
     cells: tuple[tuple[Cell, ...], ...]
     images: Evaluated
     training: int
@@ -240,7 +240,7 @@ class Outcome:
         }
 
 
-def outcome_of(request: ReproductionRequest, work: Sequence[tuple[Job, Progress]]) -> Outcome:
+def outcome_of(request: ReproductionRequest, work: Sequence[tuple[ModelRun, Progress]]) -> Outcome:
     """The outcome of the finished ``work``."""
     cells = tuple(tuple(_cells(request, row, work)) for row in request.item.rows)
     images, training = evaluated_images(request), training_count(request)
@@ -248,7 +248,7 @@ def outcome_of(request: ReproductionRequest, work: Sequence[tuple[Job, Progress]
 
 
 def _cells(
-    request: ReproductionRequest, row: Row, work: Sequence[tuple[Job, Progress]]
+    request: ReproductionRequest, row: Row, work: Sequence[tuple[ModelRun, Progress]]
 ) -> Iterator[Cell]:
     of_row = [known for job, known in work if row.model and job.model.name == row.model]
     for column, published in zip(request.item.columns, row.published, strict=True):

@@ -34,7 +34,7 @@ RESULTS, NUMBERS = "results", "numbers"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ModelRun:
     """One training and its analyses.
 
     Attributes:
@@ -78,14 +78,14 @@ def paper_config(model: Model) -> TrainConfig:
     )
 
 
-def jobs(request: ReproductionRequest) -> list[Job]:
+def jobs(request: ReproductionRequest) -> list[ModelRun]:
     """Every training with its analyses, seed after seed, in the order of the item."""
     return [
         _job(request, model, seed) for seed in range(request.seeds) for model in request.item.models
     ]
 
 
-def _job(request: ReproductionRequest, model: Model, seed: int) -> Job:
+def _job(request: ReproductionRequest, model: Model, seed: int) -> ModelRun:
     item = request.item
     config = request.scale.training(paper_config(model), item.training)
     start = str(run_folder(request, item.model(model.start), seed)) if model.start else None
@@ -97,7 +97,7 @@ def _job(request: ReproductionRequest, model: Model, seed: int) -> Job:
     )
     analyses = tuple(one.scaled(request.scale) for one in item.analyses_of(model))
     names = dict.fromkeys(name for one in analyses for name in getattr(one, "of", ()))
-    return Job(
+    return ModelRun(
         model=model,
         seed=seed,
         config=replace(
@@ -119,7 +119,7 @@ def run_folder(request: ReproductionRequest, model: Model, seed: int) -> Path:
     return request.out / MODELS / f"{_slug(model.name)}-seed{seed}"
 
 
-def numbers_file(request: ReproductionRequest, job: Job) -> Path:
+def numbers_file(request: ReproductionRequest, job: ModelRun) -> Path:
     """File of what the analyses of ``job`` said."""
     return request.out / NUMBERS / f"{_slug(job.model.name)}-seed{job.seed}.json"
 
@@ -168,7 +168,7 @@ def _together(found: list[Shrunk], models: int) -> list[Shrunk]:
     ]
 
 
-def train_command(request: ReproductionRequest, job: Job) -> str:
+def train_command(request: ReproductionRequest, job: ModelRun) -> str:
     """The command that trains the model of ``job``."""
     paper, ours = paper_config(job.model), job.config
     words = ["robcert", "train", ours.method, "--preset", job.model.preset]
@@ -191,7 +191,9 @@ def train_command(request: ReproductionRequest, job: Job) -> str:
     return shlex.join(words)
 
 
-def analysis_commands(request: ReproductionRequest, job: Job, images: Evaluated) -> Iterator[str]:
+def analysis_commands(
+    request: ReproductionRequest, job: ModelRun, images: Evaluated
+) -> Iterator[str]:
     """The commands of the analyses of ``job``."""
     for one in job.analyses:
         words = ["robcert", *one.command, "--model", str(job.run), *images.words, *_root(request)]
@@ -214,13 +216,13 @@ def passes(request: ReproductionRequest) -> float:
     )
 
 
-def training_passes(request: ReproductionRequest, job: Job) -> float:
+def training_passes(request: ReproductionRequest, job: ModelRun) -> float:
     """Rough passes of the training of ``job``: epochs times images times those of its method."""
     images = job.config.subset or request.item.training
     return job.config.epochs * images * method_passes(job.config.objective)
 
 
-def analysis_passes(request: ReproductionRequest, job: Job) -> float:
+def analysis_passes(request: ReproductionRequest, job: ModelRun) -> float:
     """Rough passes of the analyses of ``job``."""
     return request.images * sum(one.passes for one in job.analyses)
 
