@@ -117,7 +117,7 @@ MOST_SECONDS = 1e9
 
 
 def require_not_negative(**values: float | None) -> None:
-    """Raise unless every number is finite and at least 0; None is not asked for."""
+    """Raise unless every number is finite and at least 0, where it is given."""
     for name, value in values.items():
         if value is not None and not 0 <= value < math.inf:
             message = f"{name} must be a finite number, at least 0, got {value}"

@@ -190,7 +190,7 @@ def test_all_attacks_are_listed_with_their_norms() -> None:
     lines = robcert("attacks").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(CATALOGUE)
     (line,) = [line for line in lines if line.startswith("boundary ")]
-    assert line.endswith("(l2; no gradient)")
+    assert line.endswith("(l2, linf; no gradient)")
 
 
 def test_each_attack_has_a_column_wherever_the_numbers_are_shown() -> None:

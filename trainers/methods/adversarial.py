@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_at_least, require_not_negative, require_positive
+from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Direction, Loss, StepRule, cross_entropy
 
 from .input_ascent import InputAscent, evaluation_mode, frozen_parameters, in_cube
@@ -44,7 +44,6 @@ class Adversarial(Objective):
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        require_not_negative(warmup_epochs=self.warmup_epochs)
         require_positive("epsilon", self.epsilon)
         require_positive("step_size", self.step_size)
         require_at_least("steps", self.steps, 1)

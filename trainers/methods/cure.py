@@ -38,7 +38,7 @@ class Cure(Objective):
     power: Literal["squared", "norm"] = "squared"
 
     def __post_init__(self) -> None:
-        require_not_negative(weight=self.weight, step_epochs=self.step_epochs)
+        require_not_negative(weight=self.weight)
         require_positive("step", self.step)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Losses:

@@ -72,7 +72,6 @@ class Llr(Objective):
             linear_weight=self.linear_weight,
             nominal_weight=self.nominal_weight,
             ratio=self.ratio,
-            warmup_epochs=self.warmup_epochs,
         )
         require_positive("epsilon", self.epsilon)
         require_at_least("steps", self.steps, 1)

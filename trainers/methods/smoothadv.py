@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robcert.certify.core import Norm
-from robcert.certify.errors import require_at_least, require_not_negative, require_positive
+from robcert.certify.errors import require_at_least, require_positive
 from robcert.certify.numerics import Direction, StepRule, cross_entropy
 
 from .input_ascent import InputAscent, evaluation_mode, frozen_parameters
@@ -38,7 +38,6 @@ class SmoothAdv(Objective):
     warmup_epochs: float = 1.0
 
     def __post_init__(self) -> None:
-        require_not_negative(warmup_epochs=self.warmup_epochs)
         require_positive("sigma", self.sigma)
         require_positive("epsilon", self.epsilon)
         require_at_least("steps", self.steps, 1)

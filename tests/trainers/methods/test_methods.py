@@ -469,15 +469,15 @@ def test_llr_sees_the_clean_batchs_statistics() -> None:
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-def test_weights_and_warm_ups_are_not_negative(value: float) -> None:
-    numbers = ("weight", "ratio", "warmup_epochs", "step_epochs")
+def test_weights_of_penalties_are_not_negative(value: float) -> None:
+    numbers = ("weight", "ratio")
     tried = [
         (method, field.name)
         for method in METHODS.values()
         for field in fields(method)  # type: ignore[arg-type]
         if field.name.endswith(numbers)
     ]
-    assert len(tried) > 8
+    assert len(tried) > 5
     for method, name in tried:
         with pytest.raises(InvalidParameterError, match=name):
             method(**{name: value})
