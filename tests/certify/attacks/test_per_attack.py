@@ -56,7 +56,7 @@ def settings(norm: Norm, *, fixed: bool, attacks: tuple[str, ...] = ATTACKS) -> 
 
 
 @pytest.mark.parametrize("norm", list(RADII))
-@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_column_is_that_of_a_run_of_the_attack_alone(
     tmp_path: Path, norm: Norm, fixed: bool
 ) -> None:
