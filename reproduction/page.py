@@ -41,7 +41,7 @@ def write_outcome(outcome: Outcome) -> Path:
     """
     request = outcome.request
     stem = request.out / request.item.name
-    write_whole(stem.with_name(f"{stem.name}.csv"), _csv(outcome.differences()).encode())
+    write_whole(stem.with_name(f"{stem.name}.csv"), _csv(outcome).encode())
     write_whole(stem.with_name(f"{stem.name}.tex"), _latex(outcome).encode())
     page = request.out / PAGE
     write_whole(page, render(outcome).encode())
@@ -88,11 +88,19 @@ def _shrunk(outcome: Outcome) -> Table | None:
     return Table("What was shrunk", "", ("quantity", "where", "paper", "here"), rows)
 
 
-def _csv(table: Table) -> str:
+def _csv(outcome: Outcome) -> str:
+    """One line per number, as plain numbers; a field is empty where there is none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("row", *table.header[1:]))
-    writer.writerows(table.rows)
+    header = ("row", "quantity", "kind", "published", "ours", "lower", "upper")
+    writer.writerow((*header, "difference", "difference lower", "difference upper"))
+    for cell in (cell for cells in outcome.cells for cell in cells if cell.row.model):
+        ours = cell.ours
+        mine = (None,) * 3 if ours is None else (ours.value, ours.lower, ours.upper)
+        difference = (cell.difference, *(cell.difference_limits or (None, None)))
+        names = (cell.row.name, cell.column.title, cell.column.claim)
+        numbers = (cell.published, *mine, *difference)
+        writer.writerow((*names, *("" if one is None else f"{one:.6g}" for one in numbers)))
     return text.getvalue()
 
 

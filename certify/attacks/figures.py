@@ -11,7 +11,7 @@ from robcert.certify.core import Norm
 from robcert.certify.stats import reach_of, shares_above, step_places
 from robcert.certify.tables import Chart, Distances, Shares, save_picture
 
-from .summary import LEVEL, ROUNDING, counted_distances, distances_per_attack
+from .summary import LEVEL, ROUNDING, counted_distances, distance_limit, distances_per_attack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,11 +37,16 @@ def charts(
                 "under attack",
                 "attacked",
                 counted_distances(store, group, group.indices),
+                only_at=tuple(
+                    distance_limit(group, at) for at in sorted(group.settings.get("radii") or ())
+                ),
             )
             for group in groups
         )
         if columns:
             caption = "The true accuracy is at most the attacked curve. Bands: 95 % intervals."
+            if any(column.only_at for column in columns):
+                caption += " Dots: attacks were held to these radii, and tell of no other."
             content = Shares(columns, f"distance ε ({norm})")
             title = f"accuracy within ε ({norm})"
             yield Chart(title, "attacked", caption, content, name=f"{norm} accuracy")

@@ -102,5 +102,13 @@ def searched(table: AnalysisGroup, epsilon: float) -> bool:
     return _among(searched_radii(table), epsilon)
 
 
+def tells(table: AnalysisGroup, epsilon: float) -> bool:
+    """Whether the attacks of a table tell of the accuracy within ``epsilon``.
+
+    Attacks that were held to other radii do not: nothing nearer or farther was searched.
+    """
+    return searched(table, epsilon) or not table.settings.get("radii")
+
+
 def _among(radii: Sequence[float], epsilon: float) -> bool:
     return not radii or any(abs(radius - epsilon) <= SAME_RADIUS for radius in radii)

@@ -35,7 +35,7 @@ from robcert.certify.smoothing import SMOOTHING
 from robcert.certify.store import plain
 from robcert.certify.verification import VERIFY
 
-from .common_ball import searched
+from .common_ball import searched, tells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +201,8 @@ def overview(
     if attack is not None and at is not None:
         strongest, attacked = _strongest(store, attack.norm, at, check)
         distance = attacks.summarise(store, strongest.path).median_distance
-        by_distance = not searched(strongest, at)
+        by_distance = attacked is not None and not searched(strongest, at)
+    proven = _proven(store, norm, at)
     accuracy = _clean_accuracy(store)
     l_bound, omega_bound, rho_bound = (
         None if bounds is None or name not in bounds.radius else bounds.radius[name].mean
@@ -216,8 +217,8 @@ def overview(
         clean=AccuracyInterval.of(accuracy, None if accuracy is None else accuracy.n),
         attacked=attacked,
         per_attack=_per_attack(store, norm, at),
-        proven=_proven(store, norm, at),
-        epsilon=None if attacked is None else at,
+        proven=proven,
+        epsilon=at if attacked is not None or (attack is not None and proven is not None) else None,
         own_epsilon=None if attack is None else attack.headline_epsilon,
         by_distance=by_distance,
         norm=norm if norm is not None or bounds is None else bounds.norm,
@@ -293,7 +294,8 @@ def _strongest(
 ) -> tuple[AnalysisGroup, AccuracyInterval | None]:
     """The attack table with the lowest robust accuracy at ``epsilon``, and that accuracy.
 
-    It is that of the masking check on the same images where that is lower.
+    It is that of the masking check on the same images where that is lower, and None where the
+    attacks of all tables were held to other radii.
     """
     tables = [table for table in _tables(store, ATTACK) if table.settings["norm"] == norm]
     most = max(len(table.indices) for table in tables)
@@ -303,8 +305,10 @@ def _strongest(
         if len(table.indices) == most:
             share = share_at(survives(store, table, indices, epsilon), epsilon)
             share = with_check(share, attacks.summarise(store, table.path), check)
-            found.append((share.value, table, AccuracyInterval.of(share, len(indices))))
-    _, table, accuracy = min(reversed(found), key=lambda entry: entry[0])
+            known = tells(table, epsilon)
+            accuracy = AccuracyInterval.of(share, len(indices)) if known else None
+            found.append((not known, share.value, table, accuracy))
+    *_, table, accuracy = min(reversed(found), key=lambda entry: entry[:2])
     return table, accuracy
 
 

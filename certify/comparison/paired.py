@@ -35,7 +35,7 @@ from robcert.certify.store import OF_MODEL
 from robcert.certify.tables import pixel
 from robcert.certify.verification import VERIFY
 
-from .common_ball import searched
+from .common_ball import searched, tells
 from .difference import ComparisonSettings, Difference
 
 if TYPE_CHECKING:
@@ -184,6 +184,12 @@ class PairedTable:
         return self.settings.epsilons or tuple(sorted(stored))
 
     @property
+    def told_radii(self) -> tuple[float, ...]:
+        """Those of ``radii`` within which the attacks of both tables tell of the accuracy."""
+        both = (self.a, self.b)
+        return tuple(at for at in self.radii if all(tells(table, at) for table in both))
+
+    @property
     def decided(self) -> tuple[float, ...]:
         """Radii at which both tables of certificates decided each image, of those of ``radii``."""
         known = [list(map(float, table.attribute("epsilons", ()))) for table in (self.a, self.b)]
@@ -294,7 +300,7 @@ def _smoothing(pair: PairedTable) -> Iterator[Difference]:
 def _attack(pair: PairedTable) -> Iterator[Difference]:
     a, b = pair.columns("distance")
     yield pair.numbers("distance", Kind.ATTACKED, a, b)
-    for epsilon in pair.radii:
+    for epsilon in pair.told_radii:
         quantity = f"robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
         if not searched(pair.a, epsilon):
             quantity += NOT_SEARCHED
@@ -309,7 +315,7 @@ def _per_attack(pair: PairedTable) -> Iterator[Difference]:
         for table in (pair.a, pair.b)
     )
     for name in a:
-        for epsilon in pair.radii if name in b else ():
+        for epsilon in pair.told_radii if name in b else ():
             quantity = f"{name}: robust accuracy at {pixel(epsilon)} ({pair.a.settings['norm']})"
             if not searched(pair.a, epsilon):
                 quantity += NOT_SEARCHED

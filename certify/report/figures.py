@@ -137,7 +137,7 @@ def survival_lines(content: Shares, least: float = 0.0) -> Lines:
         reach = max((float(values.max(initial=0.0)) for values in columns), default=0.0)
     else:
         reach = reach_of(columns)
-    reach = max(reach, least)
+    reach = max([reach, least, *(at for column in content.columns for at in column.only_at)])
     series = tuple(_survival(column, reach or 1.0) for column in content.columns)
     return Lines(series, content.x_label, "accuracy")
 
@@ -146,8 +146,12 @@ def _survival(column: Distances, reach: float) -> Series:
     """Share of the images above every distance up to ``reach`` (misclassified images have 0)."""
     values = column.values[~np.isnan(column.values)]
     places = step_places(values, reach) if len(values) else np.empty(0)
+    look, known = column.style, column.only_at
+    if known and len(values):
+        places = np.array([0.0, *known])
+        look = f"{look or column.claim} apart"
     value, lower, upper = shares_above(values, places).T.tolist()
     points = tuple(zip(places.tolist(), value, strict=True))
     label = f"{column.name} ({column.claim})"
     low, high = tuple(lower), tuple(upper)
-    return Series(label, column.claim, points, low, high, step=True, style=column.style)
+    return Series(label, column.claim, points, low, high, step=not known, style=look)

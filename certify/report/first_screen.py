@@ -94,11 +94,12 @@ def _assumed(store: ResultStore, said: Findings) -> Iterator[str]:
     )
     count, data = len(store.indices), store.data
     yield f"Images: {count} of {data['size']} of {data['name']} stand for all images of their kind."
-    if said.attack is not None:
-        yield (
-            f"Attacker: knows the model; suite “{said.attack.suite}”, of which stronger suites may "
-            "find more."
-        )
+    if said.attack is not None and said.attack_group is not None:
+        named = said.attack_group.settings.get("attacks") or ()
+        which = f"suite “{said.attack.suite}”, of which stronger suites may find more"
+        if named:
+            which = f"the attacks {', '.join(named)} alone, of which suites may find more"
+        yield f"Attacker: knows the model; {which}."
 
 
 def _doubtful(found: Readings, said: Findings) -> Iterator[str]:

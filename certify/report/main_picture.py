@@ -7,7 +7,9 @@ after multiplication by the factor of its summary.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from robcert.certify.auditing import contradictions
 from robcert.certify.smoothing import SmoothingSummary
@@ -82,6 +84,8 @@ def _columns(store: ResultStore, found: Readings, said: Findings, norm: str) -> 
             note = f", σ = {decimal(reading.summary.sigma)}"
         if own == norm:
             for column in _distances(store, reading):
+                if np.isnan(column.values).all():
+                    continue  # no image has such a radius
                 yield replace(column, values=column.values * factor, **_named(column, note, said))
 
 
@@ -97,7 +101,7 @@ def _distances(store: ResultStore, reading: Reading[Summary]) -> Iterator[Distan
             yield from chart.content.columns
 
 
-def _named(column: Distances, note: str, said: Findings) -> dict[str, str]:
+def _named(column: Distances, note: str, said: Findings) -> dict[str, Any]:
     """Name and style of a curve; a smoothed classifier is another one than the model."""
     if note:
         return {"name": f"the smoothed classifier{note}", "style": "smoothed"}

@@ -76,7 +76,8 @@ def headline(models: Sequence[Ranked]) -> str:
     best = placed[0]
     share = "" if best.row.attacked is None else share_text(best.row.attacked)
     ball = f"ε = {ball_of(best.row)}"
-    said = f"{best.name} keeps the highest accuracy under attack at {ball}, {share}"
+    checked = "" if best.row.masking else ", not checked for masked gradients"
+    said = f"{best.name} keeps the highest accuracy under attack at {ball}, {share}{checked}"
     if len(placed) == 1:
         return f"{said}; no other model can be ranked against it."
     if best.place == "1":

@@ -76,12 +76,14 @@ class Distances:
         claim: certified, estimated, attacked or measured.
         values: distances; an image with NaN is not counted.
         style: style sheet class if it is not the claim.
+        only_at: distances at which the share is known; empty for all.
     """
 
     name: str
     claim: str
     values: NDArray[np.float64]
     style: str = ""
+    only_at: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def test_the_files_hold_the_numbers(finished: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org", "")
     rows = list(csv.DictReader((out / "Tiny-Tab1.csv").read_text().splitlines()))
     assert (rows[0]["row"], rows[0]["published"], rows[0]["ours"]) == ("plain", "90", "100")
+    assert float(rows[0]["difference"]) == 10
+    assert float(rows[0]["difference lower"]) <= 10 <= float(rows[0]["difference upper"])
     assert r"\toprule" in (out / "Tiny-Tab1.tex").read_text()
     with ResultStore.read(out / "results" / "plain-seed0.h5") as store:
         assert [group.settings["restarts"] for group in store.existing("attack")] == [1]

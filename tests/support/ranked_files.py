@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,18 @@ LABELS = np.arange(N) % 4
 
 
 def results(
-    path: Path, survivors: int, *, std: float = 0.5, labelled: bool = True, data: str = "d"
+    path: Path,
+    survivors: int,
+    *,
+    std: float = 0.5,
+    labelled: bool = True,
+    data: str = "d",
+    more: dict[str, Any] | None = None,
 ) -> Path:
-    """A results file in which attacks within `EPSILON` fail on ``survivors`` of the images."""
+    """A results file in which attacks within `EPSILON` fail on ``survivors`` of the images.
+
+    ``more`` are settings of the attacks, such as radii that they are held to.
+    """
     preprocessing = f'{{"range": [0, 1], "mean": [0.5], "std": [{std}], "layout": "NCHW"}}'
     model = ModelInfo(
         file=f"{path.stem}.onnx", sha256=path.stem, kind="onnx", preprocessing=preprocessing
@@ -31,7 +40,7 @@ def results(
     distances = np.where(np.arange(N) < survivors, 2 * EPSILON, EPSILON / 2)
     with ResultStore.open(path, model=model, data=DataInfo("set", data, N)) as store:
         store.add_images(np.arange(N), LABELS if labelled else None)
-        settings = {"norm": "linf", "suite": "quick"}
+        settings = {"norm": "linf", "suite": "quick"} | (more or {})
         for schema, column, found in (
             (CLEAN, "prediction", LABELS),
             (ATTACK, "distance", distances),

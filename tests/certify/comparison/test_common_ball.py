@@ -109,8 +109,11 @@ def test_files_held_to_other_radii_keep_their_own(
     first = file_of(tmp_path / "a.h5", (0.08,), radii=(0.08,))
     second = file_of(tmp_path / "b.h5", (0.045,), radii=(0.045,))
     found = compare([first, second], ComparisonSettings(epsilons))
-    own = [0.08, 0.045] if not epsilons else [0.03, 0.03]
+    own = [0.08, 0.045] if not epsilons else [None, None]  # nothing is known within 0.03
     assert [row.epsilon for row in found.rows] == own
+    assert [row.attacked is None for row in found.rows] == [bool(epsilons)] * 2
+    robust = [d.quantity for d in found.others[0].differences if "robust" in d.quantity]
+    assert not epsilons or robust == []
 
 
 def test_certified_accuracy_falls_in_steps(tmp_path: Path) -> None:

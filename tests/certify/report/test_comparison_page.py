@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import robcert
@@ -81,6 +81,27 @@ def test_the_radius_of_the_ranking_can_be_chosen(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert robcert("report", *files, "--out", page, "--eps", "0.01").status == 0
     assert "at \u03b5 = 0.01 linf" in page.read_text(encoding="utf-8")
+
+
+def test_attacks_held_to_a_radius_tell_of_no_other(tmp_path: Path) -> None:
+    held: dict[str, Any] = {"radii": [0.1]}
+    files = [
+        results(tmp_path / f"{name}.h5", kept, more=held) for name, kept in (("a", 4), ("b", 36))
+    ]
+    page = tmp_path / "page.html"
+    assert robcert("report", *files, "--out", page, "--eps", "0.05").status == 0
+    text = page.read_text(encoding="utf-8")
+    assert "No ranking: the files have no accuracy under attack at one radius." in text
+    (attacked,) = claim_curves(ranked(compare(files)))
+    assert "line model0 apart" in attacked.svg
+    assert attacked.svg.count('<circle class="point model0 apart') == 2  # at 0 and at the radius
+
+
+def test_the_headline_says_that_masking_was_not_checked(tmp_path: Path) -> None:
+    models = list(ranked(compared(tmp_path, low=4, high=36)))
+    assert "not checked for masked gradients" in headline(models)
+    models[0] = replace(models[0], row=replace(models[0].row, masking="clear"))
+    assert "not checked" not in headline(models)
 
 
 def test_a_radius_is_for_the_page_of_several_files(tmp_path: Path) -> None:
