@@ -14,7 +14,7 @@ HEAD = """# Items of robcert reproduce
 
 What `robcert reproduce ITEM` needs at the papers' size ([how it works](reproduce.md)). Epochs are
 of all models together. Passes: rough number of passes over one image, forward and backward as one.
-This page is made from the code; `robcert reproduce --list` prints the same.
+This page is made from the code; `robcert reproduce --list` prints what each item needs.
 """
 
 

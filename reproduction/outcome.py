@@ -168,7 +168,7 @@ class Outcome:
 
     @property
     def caveat(self) -> str:
-        """What the differences cannot say; empty for the paper's own setting."""
+        """What the numbers cannot say of the paper; empty for the paper's own setting."""
         request, said = self.request, []
         if request.own_data:
             said.append(f"The images are {request.source}, the paper's {request.item.data}.")
@@ -178,7 +178,13 @@ class Outcome:
             factor = "The"
         else:
             return ""
-        return " ".join([*said, f"{factor} differences are not about the paper."])
+        what = "differences" if self.compares else "numbers"
+        return " ".join([*said, f"{factor} {what} are not about the paper."])
+
+    @property
+    def compares(self) -> bool:
+        """Whether the paper prints a number for any model that is trained."""
+        return any(cell.difference is not None for cells in self.cells for cell in cells)
 
     @property
     def _of_shares(self) -> bool:

@@ -68,7 +68,7 @@ def render(outcome: Outcome) -> str:
         "outcome": outcome,
         "images": len(outcome.images.indices),
         "table": replace(outcome.table(), note=outcome.unit),
-        "differences": outcome.differences(),
+        "differences": outcome.differences() if outcome.compares else None,
         "pictures": pictures(outcome),
         "shrunk": _shrunk(outcome),
         "minima": MINIMA,

@@ -35,7 +35,18 @@ def budget_sentence(plan: Plan, choice: Choice) -> str:
     limit = "" if choice.images == plan.images else f"--limit {choice.images}"
     options = f"{profile}{limit}".strip()
     named = f"; options: {options}" if options else ""
-    return f"budget {budget}: {_images_text(choice.images)}{named}"
+    return f"budget {budget}: {_images_text(choice.images)}{named}{_next_profile(plan, choice)}"
+
+
+def _next_profile(plan: Plan, choice: Choice) -> str:
+    """What the next more thorough profile would take; empty where it was not measured."""
+    if choice.profile not in PROFILES:
+        return ""
+    following = PROFILES[PROFILES.index(choice.profile) + 1 :][:1]
+    if not following or following[0] not in plan.measured:
+        return ""
+    seconds = plan.measured[following[0]].total(choice.images).seconds
+    return f"; with the profile {following[0]} so many take {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:
@@ -65,9 +76,11 @@ def _parts_table(plan: Plan) -> Table:
     note = (
         f"{_images_text(plan.images)}. Results file about "
         f"{_size(measured.bytes_for(plan.images))}. The pilots took {duration(plan.pilot_seconds)} "
-        f"and at most {_size(plan.memory)} of memory; larger batches may take more. Bounds that "
-        "verify propagates are not passes. A results file that has rows already is not considered."
+        f"and at most {_size(plan.memory)} of memory; larger batches may take more. A results file "
+        "that has rows already is not considered."
     )
+    if "verify" in {plan.command, *measured.parts(plan.images)}:
+        note += " Bounds that verify propagates are not passes."
     if plan.profile and len(plan.measured) == 1:
         note += " --all-profiles measures the other profiles too."
     return Table(f"plan of robcert {plan.command}{profile}", "estimated", header, tuple(rows), note)

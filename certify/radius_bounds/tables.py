@@ -182,8 +182,10 @@ def _errors(summary: BoundsSummary) -> Iterator[Table]:
     title = f"error at ε: images whose radius is below ({_what(summary)})"
     if summary.top_k > 1:
         title += f"; correct if y is among the top {summary.top_k} classes"
-    note = "The attacked error can only be too low, an estimated one should not be." * attacked
-    yield Table(title, "" if attacked else "estimated", header, rows, note)
+    notes = ["The attacked error can only be too low, an estimated one should not be."] * attacked
+    if {"omega_bound", "rho_bound"} & {*shown}:
+        notes.append("A finer grid of ω and ρ (--points) gives larger radii and smaller errors.")
+    yield Table(title, "" if attacked else "estimated", header, rows, " ".join(notes))
 
 
 def _by_column(error: ErrorAt) -> dict[str, float | None]:

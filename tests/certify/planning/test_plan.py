@@ -59,7 +59,7 @@ def test_a_budget_names_options_and_interval() -> None:
     one = plan(801, images=100_000)
     assert one.choice is not None
     said = budget_sentence(one, one.choice)
-    assert said.endswith("--profile standard --limit 800")
+    assert "--profile standard --limit 800; with the profile thorough so many take 2.2 h" in said
     assert "± 3.5 %" in said
 
 
