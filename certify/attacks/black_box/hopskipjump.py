@@ -219,16 +219,16 @@ class _Walk:
 
     def _forward(self, before: Tensor, direction: Tensor, size: Tensor) -> Tensor:
         """Points after the longest of the halved steps that stays adversarial, else no step."""
-        farthest, todo = before.clone(), torch.ones_like(self.rows, dtype=torch.bool)
+        farthest, remaining = before.clone(), torch.ones_like(self.rows, dtype=torch.bool)
         for _ in range(_MOST_HALVINGS):
-            some = (todo & (self._spent[self.rows] < self._queries)).nonzero().flatten()
+            some = (remaining & (self._spent[self.rows] < self._queries)).nonzero().flatten()
             if not len(some):
                 break
             step = direction[some] * per_row(size[some], direction[some])
             point = (before[some] + step).clamp(0, 1)
             hit = self._hits(point, some)
             farthest[some[hit]] = point[hit]
-            todo[some[hit]] = False
+            remaining[some[hit]] = False
             size = size / 2
         return farthest
 

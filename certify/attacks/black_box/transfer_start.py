@@ -85,15 +85,15 @@ def transfer_start(
         SquareConfig(half, first_share=0.1, early_stopping=config.early_stopping),
         initial_perturbation=start,
     )
-    todo = task.surviving(state)
+    remaining = task.surviving(state)
     if ball.norm is Norm.LINF:
         known = torch.where(
             state.distance.isfinite().view(-1, 1, 1, 1), state.x_adv - state.batch.x, start
         )
         signs = torch.where(known < 0, -1.0, 1.0).to(batch.x)
-        run_rays(state, todo, queries=half, first_directions=signs)
+        run_rays(state, remaining, queries=half, first_directions=signs)
     else:
-        run_boundary(state, todo.rows, queries=half)
+        run_boundary(state, remaining.rows, queries=half)
     return replace(state.result(), found=state.within(task.epsilon))
 
 

@@ -64,10 +64,10 @@ def _beyond_nearest_boundary(
     step = step * per_row(distance[rows].to(step), step)
     images, found = state.x(rows), torch.zeros_like(rows, dtype=torch.bool)
     for factor in _BEYOND:
-        todo = (~found).nonzero().flatten()
-        points = (state.x(rows[todo]) + factor * step[todo]).clamp(0, 1)
-        hit = adversarial(state.twin_logits(rows[todo], points), state.y(rows[todo]))
-        images[todo[hit]], found[todo[hit]] = points[hit], True
+        remaining = (~found).nonzero().flatten()
+        points = (state.x(rows[remaining]) + factor * step[remaining]).clamp(0, 1)
+        hit = adversarial(state.twin_logits(rows[remaining], points), state.y(rows[remaining]))
+        images[remaining[hit]], found[remaining[hit]] = points[hit], True
     return rows[found], images[found]
 
 

@@ -112,10 +112,10 @@ def run_random_targeted(
         state.target_distance[classes_of(state.clean) == target] = 0.0
     for restart in range(config.restarts):
         if until_reached:
-            todo = task.on(task.rows[state.target_distance[task.rows].isinf()])
+            remaining = task.on(task.rows[state.target_distance[task.rows].isinf()])
         else:
-            todo = task.surviving(state) if restart else task
-        run_towards(state, todo, target, config, stream=_stream("random-targeted", restart))
+            remaining = task.surviving(state) if restart else task
+        run_towards(state, remaining, target, config, stream=_stream("random-targeted", restart))
     state.target = None
 
 
