@@ -266,7 +266,8 @@ def _to_copy(build: NetworkBuilder, x: Symbol, dtype: Any = None, **_: Any) -> S
     if dtype not in (None, torch.float32, torch.float64):
         message = f"rounding to {dtype} inside the network has no linear bounds"
         raise UnsupportedOperatorError(message)
-    return x
+    rounds = build.wide and dtype is torch.float32
+    return build.combined([x], [1]) if rounds else x
 
 
 @dataclass(frozen=True, slots=True)

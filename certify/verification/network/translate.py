@@ -132,6 +132,7 @@ class NetworkBuilder:
         source: node of the model's graph that it is a part of, if known.
         constants: the constants that the graph computes.
         inner: whether what is added is a part of an operation with an error of its own.
+        wide: whether the first argument of the current operation is in float64.
         updates: whether means may be updated element by element.
     """
 
@@ -140,6 +141,7 @@ class NetworkBuilder:
     source: GraphNode | None = None
     constants: Constants = field(default_factory=Constants)
     inner: bool = False
+    wide: bool = False
     updates: bool = False
 
     @property
@@ -212,6 +214,7 @@ class NetworkBuilder:
         if name == "clone" and self.source and self.source.operator in {"Cast", "CastLike"}:
             message = "arithmetic with integers, which may wrap around, has no linear bounds"
             raise UnsupportedOperatorError(message)
+        self.wide = any(_is_wide(argument) for argument in node.args[:1])
         arguments = self.constants.enter(node, name, arguments, self.label)
         found = self._translated(target, arguments, keywords)
         self.constants.leave(self.label)
@@ -421,6 +424,12 @@ class NetworkBuilder:
         assert isinstance(node, Combination)
         self.nodes[found.at] = replace(node, maximum_of=(first.at, second.at))
         return found
+
+
+def _is_wide(argument: Value) -> bool:
+    """Whether an argument of a traced call is a tensor in float64."""
+    meta = argument.meta if isinstance(argument, fx.Node) else {}
+    return getattr(meta.get("val"), "dtype", None) is torch.float64
 
 
 def _name(target: Any) -> str:

@@ -570,3 +570,18 @@ def test_arithmetic_with_integers_is_refused(tmp_path: Path, kind: int) -> None:
     classifier = load_classifier(om.saved(tmp_path, graph), LoadOptions())
     with pytest.raises(UnsupportedOperatorError, match=r"\(Cast\): arithmetic with integers"):
         Prover.of(classifier, Arithmetic.REAL)
+
+
+def test_rounding_from_float64_to_float32_counts() -> None:
+    """Two limits that are one number in float32, and no certificate that tells them apart."""
+    limits = torch.tensor([[0.02, 0.02 + 1e-10]], dtype=torch.float64)
+
+    def function(x: Tensor) -> Tensor:
+        return torch.maximum(x.double().flatten(1), limits).float()
+
+    x, ball = torch.zeros(1, 1, 2), Ball(Norm.LINF, 0.01)
+    assert len(set(function(x[None])[0].tolist())) == 1
+    exact = Prover.of_function(function, (1, 1, 2), Arithmetic.REAL)
+    assert exact.decide(x, 1, ball).proved
+    single = Prover.of_function(function, (1, 1, 2), Arithmetic.FLOAT32)
+    assert not single.decide(x, 1, ball).proved
