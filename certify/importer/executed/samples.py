@@ -35,6 +35,7 @@ def _wide(draw: Generator, shape: Shape) -> NDArray[np.float64]:
 KINDS: tuple[Kind, ...] = (
     lambda draw, shape: draw.normal(0, 1, shape),
     lambda draw, shape: draw.normal(0, 0.003, shape),  # an epsilon of 1e-5 matters to its variance
+    lambda draw, shape: draw.normal(0, 10 ** draw.uniform(-8, -4), shape),  # smaller ones do here
     lambda draw, shape: draw.uniform(0, 1, shape),
     lambda draw, shape: draw.normal(draw.normal(0, 5), 2, shape),
     lambda draw, shape: draw.normal(0, 40, shape),
