@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
     from .load import LoadOptions
 
+BATCHES = (2, 5)
+"""Numbers of images in the batches with which a graph is asked whether it keeps them apart."""
+
 PROBES = 8
 """Model inputs on which batches are compared with single images; half noise, half real."""
 
@@ -132,7 +135,7 @@ class OnnxLoader:
             file,
             model.declared,
             (*((declared or 1,) if layout.batched else ()), *layout.shape),
-            batches=declared is None or (runtime.fixed_batch is None and declared > 1),
+            batches=BATCHES if declared is None else (declared,) * (declared > 1),
         )
         own = model.declared in {entry.name for entry in file.graph.output}
         # where the cost depends on the pixels no process without limits may run the graph

@@ -56,8 +56,8 @@ def _difference(header: dict[str, Any], content: bytes) -> str:
     del content
     image = ImageInput(header["input"], tuple(header["shape"]), header["dtype"])
     told = uncovered(file, made) or Comparison.of(file, made, image).difference()
-    if not told and header["batches"]:
-        told = mixing(file, image)
+    if not told:
+        told = mixing(file, image, header["batches"])
     del file
     if told or not header["shipped"]:
         return told

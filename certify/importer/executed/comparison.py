@@ -17,7 +17,7 @@ import numpy as np
 
 from .matching import Pair, pairs_of
 from .samples import KINDS, drawn, perturbed, repeated_kinds
-from .sides import OUTPUT, Side, computed, session_of
+from .sides import OUTPUT, Side, TensorType, computed, session_of
 
 if TYPE_CHECKING:
     import onnx
@@ -86,7 +86,7 @@ class Comparison:
         for _ in range(ROUNDS):
             self._drop_one_sided()
             if lacking := outputs - {pair.file for pair in self.pairs}:
-                return self._described(min(lacking))
+                return f"the numbers of {self._node(min(lacking))} are none that can be compared"
             differing = self._differing()
             if not differing:
                 return ""
@@ -97,8 +97,11 @@ class Comparison:
         return self._described(min(differing, key=[pair.file for pair in self.pairs].index))
 
     def _described(self, name: str) -> str:
+        return f"the runtime computes other numbers than {self._node(name)}"
+
+    def _node(self, name: str) -> str:
         node = self.file.producers[name]
-        return f"the runtime computes other numbers than node {node.label!r} ({node.proto.op_type})"
+        return f"node {node.label!r} ({node.proto.op_type})"
 
     def _drop(self, names: set[str]) -> None:
         self.pairs = [pair for pair in self.pairs if pair.file not in names]
@@ -131,7 +134,8 @@ class Comparison:
 
     def _differing(self) -> set[str]:
         """Tensors that the graphs compute differently from the same numbers."""
-        ours = session_of(self.file.cut({pair.file: pair.shape for pair in self.pairs}))
+        types = {p.file: TensorType(p.shape, p.stored.dtype) for p in self.pairs}
+        ours = session_of(self.file.cut(types))
         theirs = session_of(self.executed.cut({pair.executed: pair.stored for pair in self.pairs}))
         unknown = {pair.file: np.ones(pair.shape, dtype=bool) for pair in self.pairs}
         differing: set[str] = set()
@@ -156,7 +160,7 @@ class Comparison:
     def _numbers(self, kind: Kind) -> Values:
         """Random numbers for the image and every cut tensor, by the names of the file."""
         image = drawn(self.draw, kind, self.image.shape, self.image.dtype)
-        cut = {pair.file: drawn(self.draw, kind, pair.stored, "float32") for pair in self.pairs}
+        cut = {pair.file: drawn(self.draw, kind, *pair.stored) for pair in self.pairs}
         return {self.image.name: image} | cut
 
     def _for_file(self, numbers: Values) -> Values:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .blocks import block_size, from_blocks, to_blocks
 from .operators import LAYOUT
-from .sides import computed, session_of
+from .sides import FLOATS, TensorType, computed, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Pair:
         file: name in the file.
         executed: name in the executed graph.
         shape: in the file.
-        stored: shape in the executed graph.
+        stored: in the executed graph.
         blocks: whether channels are stored in blocks there.
         guessed: whether the names differ.
     """
@@ -45,7 +45,7 @@ class Pair:
     file: str
     executed: str
     shape: tuple[int, ...]
-    stored: tuple[int, ...]
+    stored: TensorType
     blocks: bool = False
     guessed: bool = False
 
@@ -64,7 +64,7 @@ class Pair:
     def agrees(self, ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
         """Whether the file's values are those of the executed graph but for rounding."""
         theirs = self.of_executed(theirs)
-        if ours.shape != theirs.shape:
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             return False
         size = np.abs(ours).max(initial=0.0, where=np.isfinite(ours))
         return bool(np.isclose(theirs, ours, rtol=0, atol=AGREEMENT * size, equal_nan=True).all())
@@ -82,11 +82,11 @@ def pairs_of(file: Side, executed: Side, images: Sequence[NDArray[np.generic]]) 
     waiting = {name: rows for name, rows in ours.items() if name not in theirs}
     found = []
     for name, rows in theirs.items():
-        stored = rows[0].shape
-        blocks = _has_blocks(executed.producers[name].proto, stored)
+        stored = TensorType.of(rows[0])
+        blocks = _has_blocks(executed.producers[name].proto, stored.shape)
         if name in ours:
-            if ours[name][0].shape == stored and not blocks:
-                found.append(Pair(name, name, stored, stored))
+            if TensorType.of(ours[name][0]) == stored and not blocks:
+                found.append(Pair(name, name, stored.shape, stored))
             continue
         for same, expected in waiting.items():
             pair = Pair(same, name, expected[0].shape, stored, blocks, guessed=True)
@@ -105,7 +105,7 @@ def _has_blocks(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
 
 
 def values_of(side: Side, images: Sequence[NDArray[np.generic]]) -> dict[str, list[NDArray[Any]]]:
-    """The float32 tensors that depend on the image."""
+    """The tensors of :data:`FLOATS` that depend on the image."""
     below = side.leaves([])
     names = [name for name in side.producers if below[name]]
     session = session_of(side.exposed(names))
@@ -113,5 +113,5 @@ def values_of(side: Side, images: Sequence[NDArray[np.generic]]) -> dict[str, li
     return {
         name: [run[name] for run in runs]
         for name in names
-        if all(name in run and run[name].dtype == np.float32 and run[name].size for run in runs)
+        if all(name in run and run[name].dtype.name in FLOATS and run[name].size for run in runs)
     }

@@ -1,6 +1,6 @@
 """Whether the runtime and the twin compute the same numbers at each node of a file.
 
-The graph is cut at every float32 tensor, so that both compute each node from the same random
+The graph is cut at every tensor of numbers, so that both compute each node from the same random
 numbers. Differences that the values of the nodes before hide on most images show here too.
 """
 
@@ -20,7 +20,7 @@ from ..twin.twin import build_twin
 from .comparison import exceeds, limits_of
 from .matching import values_of
 from .samples import KINDS, drawn, perturbed, repeated_kinds
-from .sides import OUTPUT, Side, computed, session_of
+from .sides import OUTPUT, Side, TensorType, computed, session_of
 
 if TYPE_CHECKING:
     import onnx
@@ -47,12 +47,14 @@ def node_difference(model: onnx.ModelProto, image: ImageInput) -> str:
         side = Side.of(model, image.name)
         draw = np.random.default_rng(0)
         found = values_of(side, [drawn(draw, KINDS[0], image.shape, image.dtype)])
-        shapes = {name: value.shape for name, (value,) in found.items()}
-        cut = side.cut(shapes)
+        types = {name: TensorType.of(value) for name, (value,) in found.items()}
+        cut = side.cut(types)
         session, twin = session_of(cut), build_twin(cut)
         differing: set[str] = set()
-        for kind in repeated_kinds(sum(map(math.prod, shapes.values())), side.constants()):
-            first, second = (_numbers(draw, kind, image, shapes) for _ in range(2))
+        for kind in repeated_kinds(
+            sum(math.prod(one.shape) for one in types.values()), side.constants()
+        ):
+            first, second = (_numbers(draw, kind, image, types) for _ in range(2))
             near = {name: perturbed(draw, x) for name, x in first.items()}
             expected, other, moved = (computed(session, one) for one in (first, second, near))
             for name, given in _of_twin(twin, first).items():
@@ -66,16 +68,16 @@ def node_difference(model: onnx.ModelProto, image: ImageInput) -> str:
         return f"its nodes cannot be computed one by one by the runtime: {reason}"
     if not differing:
         return ""
-    node = side.producers[next(name for name in shapes if name in differing)]
+    node = side.producers[next(name for name in types if name in differing)]
     where = f"node {node.label!r} ({node.proto.op_type})"
     return f"the runtime computes {where} otherwise than certificates are about"
 
 
 def _numbers(
-    draw: Generator, kind: Kind, image: ImageInput, shapes: dict[str, tuple[int, ...]]
+    draw: Generator, kind: Kind, image: ImageInput, types: dict[str, TensorType]
 ) -> Values:
     """Random numbers for the image and every tensor."""
-    numbers = {name: drawn(draw, kind, shape, "float32") for name, shape in shapes.items()}
+    numbers = {name: drawn(draw, kind, *one) for name, one in types.items()}
     return {image.name: drawn(draw, kind, image.shape, image.dtype)} | numbers
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # -P: a file called onnx.py in the working folder is not imported.
 _CHILD = ("-P", "-m", "robcert.certify.importer.executed.child")
 
-MOST_RUNS = 240
+MOST_RUNS = 480
 """Evaluations of one image that a comparison takes at most, rounded up."""
 
 
@@ -38,13 +38,13 @@ class ShippedFile:
         model: the file.
         output: the one of its outputs that holds the scores.
         shape: of its input, with the batch axis if it has one.
-        batches: whether it may take several images, and so does the copy, in batches of any size.
+        batches: numbers of images in the batches that the copy is asked with.
     """
 
     model: onnx.ModelProto
     output: str
     shape: tuple[int, ...]
-    batches: bool = False
+    batches: tuple[int, ...] = ()
 
 
 def difference(source: WorkerSource, image: ImageInput, shipped: ShippedFile | None = None) -> str:
@@ -85,7 +85,7 @@ def executed_difference(
             "shape": image.shape,
             "dtype": image.dtype,
             "shipped": shipped is not None,
-            "batches": shipped is not None and shipped.batches,
+            "batches": () if shipped is None else shipped.batches,
         }
         message = packed(request, source.content)
         if shipped is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import onnx
@@ -31,8 +31,26 @@ SHAPES = frozenset({"Shape", "Size"})
 LARGEST = 1e30
 """Larger constants stand for no limit."""
 
+MOST_REPEATED = 4096
+"""Elements of a tensor that may repeat one number."""
+
 OUTPUT = "/robcert_computed"
 """Follows the name of a cut tensor where it is computed, in contrast to where it is read."""
+
+FLOATS = frozenset({"float32", "float64"})
+"""Types of the tensors at which graphs are cut."""
+
+
+class TensorType(NamedTuple):
+    """What is declared of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @classmethod
+    def of(cls, x: NDArray[np.generic]) -> TensorType:
+        """The type of ``x``."""
+        return cls(x.shape, x.dtype.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +77,19 @@ class Side:
         return cls(model, graph, image, made)
 
     def constants(self) -> NDArray[np.float64]:
-        """Stored single numbers, and numbers among attributes, at which nodes may have kinks."""
+        """Stored numbers, and those of attributes, at which nodes may have kinks.
+
+        Of tensors only those that hold one number throughout.
+        """
         attributes = [each for node in self.graph.nodes for each in node.proto.attribute]
         stored = [*self.graph.constants.values(), *(a.t for a in attributes if a.HasField("t"))]
-        single = [t for t in stored if t.data_type == TensorProto.FLOAT and math.prod(t.dims) == 1]
-        found = {numpy_helper.to_array(tensor).item() for tensor in single}
+        small = [
+            numpy_helper.to_array(tensor).astype(np.float64)
+            for tensor in stored
+            if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE)
+            and 0 < math.prod(tensor.dims) <= MOST_REPEATED
+        ]
+        found = {x.flat[0].item() for x in small if bool((x == x.flat[0]).all())}
         found |= {each.f for each in attributes if each.type == onnx.AttributeProto.FLOAT}
         return np.array(sorted(value for value in found if 0 < abs(value) < LARGEST), np.float64)
 
@@ -91,20 +117,22 @@ class Side:
         del result.graph.value_info[:]
         return result
 
-    def cut(self, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
-        """The graph that reads each tensor of ``shapes`` as an input, and computes it as an output.
+    def cut(self, types: Mapping[str, TensorType]) -> onnx.ModelProto:
+        """The graph that reads each tensor of ``types`` as an input, and computes it as an output.
 
         Args:
-            shapes: of tensors that nodes make, all float32.
+            types: of tensors that nodes make.
         """
-        result = self.exposed([name + OUTPUT for name in shapes])
+        result = self.exposed([name + OUTPUT for name in types])
         for node in result.graph.node:
             for at, name in enumerate(node.output):
-                if name in shapes:
+                if name in types:
                     node.output[at] = name + OUTPUT
         result.graph.input.extend(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in shapes.items()
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype)), kind.shape
+            )
+            for name, kind in types.items()
         )
         return result
 

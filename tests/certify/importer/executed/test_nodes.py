@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +12,17 @@ from onnx import TensorProto
 
 from robcert.certify.importer import load_tensor_function
 from robcert.certify.importer.executed.comparison import ImageInput
+from robcert.certify.importer.executed.matching import values_of
 from robcert.certify.importer.executed.nodes import node_difference
+from robcert.certify.importer.executed.sides import Side
+from robcert.certify.importer.operators.operator_table import OPERATORS
 from robcert.certify.importer.twin.twin import build_twin
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from onnx import ModelProto, NodeProto
+    from torch import Tensor
 
 SHAPE = (1, 6, 4, 4)
 IMAGE = ImageInput("x", SHAPE, "float32")
@@ -52,6 +57,39 @@ def test_sums_that_the_runtime_updates_are_found_behind_small_numbers() -> None:
     """On pixels the twin has the runtime's scores; large squares leave errors in later sums."""
     given = [om.node("LRN", "x", "last", size=3, alpha=0.5, beta=0.75, bias=1.0)]
     assert "node 'last_node' (LRN)" in node_difference(made(given), IMAGE)
+
+
+def test_an_epsilon_that_the_twin_alone_has_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It matters to small numbers only."""
+    given = [om.node("MeanVarianceNormalization", "x", "last", axes=[2, 3])]
+    assert not node_difference(made(given), IMAGE)
+    (row,) = OPERATORS["", "MeanVarianceNormalization"]
+
+    def other(x: Tensor, *, axes: tuple[int, ...]) -> Tensor:
+        centred = x - x.mean(axes, keepdim=True)
+        return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+
+    monkeypatch.setitem(
+        OPERATORS, ("", "MeanVarianceNormalization"), [replace(row, function=other)]
+    )
+    assert "(MeanVarianceNormalization)" in node_difference(made(given), IMAGE)
+
+
+def test_numbers_in_float64_are_compared_too() -> None:
+    wide = [
+        om.node("Cast", "x", "d", to=TensorProto.DOUBLE),
+        om.node("Relu", "d", "r"),
+        om.node("Cast", "r", "last", to=TensorProto.FLOAT),
+    ]
+    assert not node_difference(made(wide), IMAGE)
+    sides = Side.of(made(wide), "x")
+    found = values_of(sides, [np.zeros(SHAPE, np.float32)])
+    assert {name: value.dtype for name, (value,) in found.items()} == {
+        "d": np.float64,
+        "r": np.float64,
+        "last": np.float32,
+        "y": np.float32,
+    }
 
 
 def test_a_twin_of_another_function_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
