@@ -131,7 +131,7 @@ def bounds(
         apart = len(set(session.indices.tolist()) - set(sampled.ravel().tolist()))
         passes = settings.gradient_passes(sampled.size, len(session.indices), apart)
         if not refit:
-            note(options, f"L and ω are fitted on {sampled.size} images: {passes:,} gradients")
+            note(options, f"L, ω and ρ are sampled at {sampled.size} images: {passes:,} gradients")
         return [analyse_bounds(session, settings, refit=refit, errors_at=errors_at)]
 
     run_analysis(options, "bounds", "bounds", analyse)

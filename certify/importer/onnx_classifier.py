@@ -21,7 +21,7 @@ from .executed.process import ShippedFile, difference, executed_difference
 from .graph.graph_edits import BATCH
 from .onnx_model import OnnxModel, open_model
 from .onnx_twin import TwinOutcome, TwinSource
-from .outputs import Cut
+from .outputs import Cut, are_sigmoids
 from .runtime.batching import Batching, BatchTrial, decide_batching
 from .runtime.limits import MEMORY, UNLIMITED_ROWS, most_rows
 from .runtime.runtime import GraphRuntime
@@ -264,7 +264,7 @@ def _require_one_class(model: OnnxModel, rule: ScoreRule) -> None:
     Raises:
         ModelFileError: its scores are sigmoids of more than two classes.
     """
-    if model.cut.squashing == "sigmoid" and rule.classes > 2:
+    if rule.classes > 2 and are_sigmoids(model.graph, model.declared):
         message = (
             f"{model.file.path}: output {model.declared!r} is a sigmoid over {rule.classes} "
             "classes, as of a model that gives an image any number of labels"

@@ -40,8 +40,13 @@ _EXACT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
 _INTO_SEQUENCES = frozenset({"ZipMap", "SequenceConstruct", "SequenceInsert", "SplitToSequence"})
 """Operators that put a tensor of scores into a sequence or a map."""
 
-_ORDER_KEPT = frozenset({"Mul", "Div", "Add", "Sub", "Log", "Exp"})
-"""Further operators that leave values sorted where they are sorted."""
+_ONE_BY_ONE = frozenset(
+    {
+        *("Mul", "Div", "Add", "Sub", "Neg", "Reciprocal"),
+        *("Log", "Exp", "Sqrt", "Tanh", "Clip", "Relu"),
+    }
+)
+"""Further operators that give each score, with a number, a number of its own."""
 
 _SQUASHING: dict[str, Squashing] = {
     "Softmax": "softmax",
@@ -107,7 +112,7 @@ def choose_output(
     An output that another candidate depends on is an intermediate result if the two have different
     numbers of entries; of as many entries, either may be the scores, which must then be chosen.
     Outputs that are computed from the same logits by a softmax or sigmoid count as one. The values
-    of TopK are in descending order and never class scores.
+    of TopK are sorted and never class scores.
 
     Args:
         path: the file, for messages.
@@ -129,7 +134,7 @@ def choose_output(
     elif candidates:
         source = sorted_by(model, candidates[0])
         message = (
-            f"{path}: output {candidates[0]!r} holds the largest scores in descending order, "
+            f"{path}: output {candidates[0]!r} holds sorted scores, "
             "not the scores of the classes in their order"
         )
         raise ModelFileError(message, hint=f"what TopK reads may be them: --output {source}")
@@ -188,22 +193,55 @@ def logits_behind(model: onnx.ModelProto, output: str) -> Cut:
 def sorted_by(model: onnx.ModelProto, output: str) -> str:
     """What TopK sorts, if ``output`` holds the values of a TopK, whatever follows; else empty.
 
-    Operators that leave the order alone may lie between: reshapes, softmax, arithmetic with one
-    number. A tensor of as many entries in another order cannot come of them.
+    What may follow gives each score a number of its own, so that it stays at its place.
     """
-    made_by = {name: node for node in model.graph.node for name in node.output if name}
+    chain = _one_by_one(model, output)
+    if chain and chain[-1].op_type == "TopK":
+        last = chain[-2].input if len(chain) > 1 else [output]
+        return str(chain[-1].input[0]) if chain[-1].output[0] in last else ""
+    return ""
+
+
+def are_sigmoids(model: onnx.ModelProto, output: str) -> bool:
+    """Whether ``output`` is a sigmoid of each score, also one written out.
+
+    What may follow gives each score a number of its own. A softmax, which may follow too, gives the
+    image one class again.
+    """
+    operators = [node.op_type for node in _one_by_one(model, output)]
+    squashing = next((_SQUASHING[name] for name in operators if name in _SQUASHING), "none")
+    written = zip(operators, operators[1:], operators[2:], strict=False)
+    forms = {("Div", "Add", "Exp"), ("Reciprocal", "Add", "Exp")}
+    return squashing == "sigmoid" or (squashing == "none" and any(map(forms.__contains__, written)))
+
+
+def _one_by_one(model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes behind ``output``, the last first, while each score comes of one score.
+
+    The first node that makes scores of several others, or of none, ends the list.
+    """
+    nodes = model.graph.node
+    made_by = {name: node for node in nodes for name in node.output if name}
     single = {t.name for t in model.graph.initializer if math.prod(t.dims) == 1}
+    single |= {node.output[0] for node in nodes if node.op_type == "Constant" and _is_single(node)}
+    found: list[onnx.NodeProto] = []
     name = output
     while (node := made_by.get(name)) is not None:
-        if node.op_type == "TopK":
-            return str(node.input[0]) if name == node.output[0] else ""
-        kept = node.op_type in _SHAPE_ONLY | _SQUASHING.keys() or (
-            node.op_type in _ORDER_KEPT and single.issuperset(node.input[1:])
-        )
-        if not kept:
-            return ""
-        name = node.input[0]
-    return ""
+        found.append(node)
+        scores = [read for read in node.input if read and read not in single]
+        if node.op_type in _SHAPE_ONLY | _SQUASHING.keys() | {"Slice"}:
+            scores = [node.input[0]]
+        elif node.op_type not in _ONE_BY_ONE or len(scores) != 1:
+            break
+        name = scores[0]
+    return found
+
+
+def _is_single(node: onnx.NodeProto) -> bool:
+    """Whether a node Constant gives one number."""
+    return any(a.name in {"value_float", "value_int"} for a in node.attribute) or any(
+        math.prod(a.t.dims) == 1 for a in node.attribute if a.name == "value"
+    )
 
 
 def ancestors(model: onnx.ModelProto, output: str) -> set[str]:

@@ -22,6 +22,7 @@ from refuting.estimated import estimated
 from refuting.files import Files
 from refuting.measured import measured
 from refuting.numpy_model import NumpyModel, class_of
+from refuting.searches import SEARCHES
 from torch import nn
 
 from robcert.certify import attacks, local_linearity, radius_bounds, smoothing
@@ -71,6 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = NumpyModel(path, {}, None).scores(x).argmax(1)
     analyse(network(first, second), from_arrays("random", pixels, labels), folder)
     np.savez(folder / "x.npz", x=x[:N], y=labels[:N])
+    np.savez(folder / "all.npz", pixels=pixels, labels=labels, first=first, second=second)
     return folder
 
 
@@ -218,6 +220,26 @@ def test_an_image_that_is_not_adversarial_is_found(
 
     wrong = [one for one in refuted(found(change, attacked)) if one.quantity == "distance"]
     assert len(wrong) == N
+
+
+@pytest.mark.filterwarnings("ignore::robcert.certify.RobcertWarning")
+def test_longer_samples_are_those_of_the_examined_images(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "longer.h5"
+    shutil.copy(made / "r.h5", path)
+    with np.load(made / "all.npz") as arrays:
+        images = from_arrays("random", arrays["pixels"], arrays["labels"])
+        model = network(arrays["first"], arrays["second"])
+    with ResultStore.read(path) as store:
+        (radii,) = store.existing("bounds")
+        search = SEARCHES["bounds"](radii.settings)
+    search(model, images, {"out": path, "indices": range(N), "seed": 1})
+    with ResultStore.read(made / "r.h5") as store, ResultStore.read(path) as longer:
+        numpy_model = NumpyModel(made / "model.onnx", {}, None)
+        with np.load(made / "x.npz") as arrays:
+            files = Files(store, numpy_model, "logits", arrays["x"], arrays["y"], longer=longer)
+        checks = list(estimated(files))
+    own = [one.where for one in checks if one.quantity == "an image's own excess"]
+    assert {int(where.split("image ")[1][0]) for where in own} == set(range(N))
 
 
 def test_counts_and_their_table() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_models import images, linear, model, node, saved, weights
 
 from robcert.certify.errors import AmbiguousOutputError, ModelFileError
@@ -31,6 +31,18 @@ SHAPE = (3, 4, 4)
         [node("Softmax", "logits", "p"), node("TopK", "p k", "out places")],
         [node("TopK", "logits k", "high places"), node("Softmax", "high", "out")],
         [node("TopK", "logits k", "high places"), node("Mul", "high half", "out")],
+        [node("TopK", "logits k", "high places"), node("Div", "half high", "out")],
+        [
+            node("Neg", "logits", "p"),
+            node("TopK", "p k", "low places", largest=0),
+            node("Neg", "low", "out"),
+        ],
+        [
+            node("TopK", "logits k", "high places"),
+            node("Constant", "", "two", value_float=2.0),
+            node("Clip", "high", "kept"),
+            node("Sub", "kept two", "out"),
+        ],
     ],
 )
 def test_sorted_scores_are_refused_and_what_is_sorted_is_named(
@@ -47,7 +59,7 @@ def test_sorted_scores_are_refused_and_what_is_sorted_is_named(
         },
     )
     made.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, None))
-    with pytest.raises(ModelFileError, match="in descending order") as caught:
+    with pytest.raises(ModelFileError, match="holds sorted scores") as caught:
         load_classifier(saved(tmp_path, made), images=images())
     source = caught.value.hint.rsplit(maxsplit=1)[1]
     assert source in {"logits", "p"}
@@ -91,13 +103,48 @@ def test_one_score_an_image_is_a_binary_classifier(
     torch.testing.assert_close(found.twin_logits(x), logits, atol=1e-4, rtol=1e-4)
 
 
-def test_a_sigmoid_over_several_classes_is_asked_about(tmp_path: Path) -> None:
-    path = saved(tmp_path, linear(tail=[node("Sigmoid", "logits", "out")]))
+ONE = node("Constant", "", "one", value_float=1.0)
+WRITTEN_OUT = [
+    *(ONE, node("Neg", "logits", "turned"), node("Exp", "turned", "powers")),
+    node("Add", "one powers", "below"),
+]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [node("Sigmoid", "logits", "out")],
+        [node("Sigmoid", "logits", "p"), node("Clip", "p", "out")],
+        [ONE, node("Sigmoid", "logits", "p"), node("Mul", "one p", "out")],
+        [*WRITTEN_OUT, node("Div", "one below", "out")],
+        [*WRITTEN_OUT, node("Reciprocal", "below", "p"), node("Identity", "p", "out")],
+    ],
+)
+def test_a_sigmoid_over_several_classes_is_asked_about(
+    tmp_path: Path, tail: list[NodeProto]
+) -> None:
+    path = saved(tmp_path, linear(tail=tail))
     with pytest.raises(ModelFileError, match="a sigmoid over 5 classes") as caught:
         load_classifier(path, images=images())
     assert caught.value.hint.endswith("pass --task multiclass")
     found = load_classifier(path, LoadOptions(multiclass=True), images=images())
     assert found.num_classes == 5
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [node("Sigmoid", "logits", "p"), node("Softmax", "p", "out")],
+        [node("Sigmoid", "logits", "p"), node("Mul", "p logits", "out")],
+        [node("TopK", "logits k", "high places"), node("Cast", "places", "out", to=1)],
+    ],
+)
+def test_what_is_no_sigmoid_of_each_score_and_no_sorted_score_is_taken(
+    tmp_path: Path, tail: list[NodeProto]
+) -> None:
+    made = linear(tail=tail)
+    made.graph.initializer.append(numpy_helper.from_array(np.array([5], np.int64), "k"))
+    assert load_classifier(saved(tmp_path, made), images=images()).num_classes == 5
 
 
 def test_a_sequence_output_names_the_tensor_to_pass(tmp_path: Path) -> None:
