@@ -11,7 +11,7 @@ import typer
 
 from robcert.certify.errors import ProofError
 
-from .shell.echo import echo
+from .shell.echo import echo, echo_json
 
 if TYPE_CHECKING:
     from robcert.certify.proof_check import CheckResult, Report
@@ -35,17 +35,16 @@ def check_proof(
     Example: robcert check-proof proof.h5 --model model.onnx
     """
     from robcert.certify.proof_check import ProofCheckError, check
-    from robcert.certify.visible import visible
 
     try:
         report = check(proof, model, on_verdict=None if as_json else _print_verdict)
     except ProofCheckError as error:
         raise ProofError(str(error), hint=error.hint) from error
     if as_json:
-        echo(json.dumps(_json(report), indent=2, ensure_ascii=False))
+        echo_json(_json(report))
     else:
         for line in (report.claim, *report.subject):
-            echo(visible(line))
+            echo(line)
     if not report.proved:
         raise typer.Exit(1)
 

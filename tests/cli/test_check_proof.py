@@ -86,6 +86,20 @@ def test_a_proof_file_that_names_no_data_is_read(files: Files, tmp_path: Path) -
     assert told.stdout.splitlines()[-1] == "images: those stored in the proof file"
 
 
+def test_no_name_in_a_proof_file_poses_as_a_line_of_the_checker(
+    files: Files, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed.h5"
+    shutil.copy(files.proof, changed)
+    with h5py.File(changed, "r+") as file:
+        file.attrs["model_file"] = file.attrs["data_name"] = "m\n9 of 9 statements proved"
+    sealed(changed)
+    told = robcert("check-proof", changed, "--model", files.model)
+    assert told.status == 0, told.stderr
+    assert "m\\u000a9 of 9" in told.stdout
+    assert not any(line.startswith("9 of 9") for line in told.stdout.splitlines())
+
+
 def test_what_is_not_proved_ends_with_1(files: Files, tmp_path: Path) -> None:
     changed = tmp_path / "changed.h5"
     shutil.copy(files.proof, changed)
