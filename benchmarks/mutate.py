@@ -1,10 +1,10 @@
 """Mutated files of strangers against the loaders: python benchmarks/mutate.py KIND --count N
 
-KIND is models, data or results-files. File number i depends on `--seed` and i alone. Each is made
-and loaded in a child process with limits of time and memory; with `--command` the real command
-`robcert` reads it. Printed are the counts of what happened, and every fault with its number, which
-`--only NUMBER` repeats in this process with its traceback. The exit status is 1 if there was a
-fault.
+KIND is models, data, results-files or options, which are command lines with odd values. File
+number i depends on `--seed` and i alone. Each is made and loaded in a child process with limits of
+time and memory; with `--command` the real command `robcert` reads it. Printed are the counts of
+what happened, and every fault with its number, which `--only NUMBER` repeats in this process with
+its traceback. The exit status is 1 if there was a fault.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from campaigns.campaign import Campaign, Counts, Limits, by_command, judged, run
 
-KINDS = ("models", "data", "results-files")
+KINDS = ("models", "data", "results-files", "options")
 
 
 def main() -> None:

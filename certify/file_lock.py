@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from .errors import RobcertError
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A link under the name of the lock would have a file made elsewhere."""
+
 
 class FileLock:
     """An exclusive lock for writing ``path``; the system releases it if the process is killed.
@@ -26,9 +29,9 @@ class FileLock:
     """
 
     def __init__(self, path: Path, error: type[RobcertError]) -> None:
-        self._path, self._error = path.with_name(f".{path.name}.lock"), error
+        self._path, self._error = path.parent / f".{path.name}.lock", error
         while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
             self._lock(path)
             if self._still_named():
                 return

@@ -11,7 +11,7 @@ import typer
 
 from robcert.certify.errors import ProofError
 
-from .shell.echo import echo
+from .shell.echo import echo, echo_json
 
 if TYPE_CHECKING:
     from robcert.certify.proof_check import CheckResult, Report
@@ -34,20 +34,35 @@ def check_proof(
 
     Example: robcert check-proof proof.h5 --model model.onnx
     """
-    from robcert.certify.proof_check import ProofCheckError, check
-    from robcert.certify.visible import visible
+    from robcert.certify.proof_check import ProofCheckError, check, require_whole
 
     try:
+        require_whole(proof)
+        _require_readable(proof)
         report = check(proof, model, on_verdict=None if as_json else _print_verdict)
     except ProofCheckError as error:
         raise ProofError(str(error), hint=error.hint) from error
     if as_json:
-        echo(json.dumps(_json(report), indent=2, ensure_ascii=False))
+        echo_json(_json(report))
     else:
         for line in (report.claim, *report.subject):
-            echo(visible(line))
+            echo(line)
     if not report.proved:
         raise typer.Exit(1)
+
+
+def _require_readable(proof: Path) -> None:
+    """Raise unless a child process could read all of a file: the HDF5 library may crash on it.
+
+    Raises:
+        ProofError: it could not.
+    """
+    from robcert.certify.hdf5 import fault_of_file
+
+    fault = fault_of_file(proof)
+    if fault is not None:
+        message = f"{proof} is damaged at {fault.place or '/'}: {fault.reason}"
+        raise ProofError(message)
 
 
 def _print_verdict(verdict: CheckResult) -> None:

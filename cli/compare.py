@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +11,7 @@ import typer
 from robcert.certify.errors import InvalidParameterError
 
 from .shell import values
-from .shell.echo import echo
+from .shell.echo import echo_json, echo_text
 from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 if TYPE_CHECKING:
@@ -86,10 +85,10 @@ def compare(
     if picture is not None:
         comparison.save_picture(found.rows, picture)
     if printed is OutputFormat.CSV:
-        echo("\n".join(found.csv_lines()))
+        echo_text("\n".join(found.csv_lines()))
     elif printed is OutputFormat.JSON:
         content = {"command": "compare", "robcert_version": version("robcert"), **found.to_json()}
-        echo(json.dumps(content, indent=2, ensure_ascii=False))
+        echo_json(content)
     else:
         _print_tables([next(found.tables())] if brief else found.tables(), printed)
     _require_sound(results)
@@ -105,7 +104,7 @@ def _print_tables(tables: Iterable[Table], form: OutputFormat) -> None:
         print_tables(tables)
     else:
         text = latex_tables if form is OutputFormat.LATEX else markdown_tables
-        echo(text(plain_captions(tables)).rstrip())
+        echo_text(text(plain_captions(tables)).rstrip())
 
 
 def _require_sound(results: list[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from robcert.certify.errors import InvalidParameterError, OutputError, require_open_unit
-from robcert.certify.visible import visible_line
 
-from .shell.echo import echo
+from .shell.echo import echo, echo_json
 from .shell.invocation import command_line, remember_saved
 from .shell.progress import TerminalProgress
 from .shell.render import print_tables, print_warning
@@ -219,9 +217,9 @@ def _tell_failures(found: FleetSummary) -> None:
     for one in found.outcomes:
         if one.state is State.FAILED:
             hint = f" ({one.hint})" if one.hint else ""
-            echo(f"failed: {visible_line(f'{one.model.name}: {one.reason}{hint}')}", err=True)
+            echo(f"failed: {one.model.name}: {one.reason}{hint}", err=True)
         for line in one.failures:
-            echo(f"failed: {visible_line(f'{one.model.name}: {line}')}", err=True)
+            echo(f"failed: {one.model.name}: {line}", err=True)
 
 
 def _print_json(order: AuditOrder, found: FleetSummary, page: Path | None) -> None:
@@ -240,4 +238,4 @@ def _print_json(order: AuditOrder, found: FleetSummary, page: Path | None) -> No
         "folder": str(order.request.folder),
         "report": None if page is None else str(page),
     }
-    echo(json.dumps(plain(content), indent=2, ensure_ascii=False))
+    echo_json(plain(content))

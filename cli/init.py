@@ -12,7 +12,7 @@ from robcert.certify.visible import visible_line
 
 from .initial_configuration import GUESSED, Search, require_new, text_of
 from .shell import names
-from .shell.echo import echo
+from .shell.echo import echo, echo_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def init(
     entries = Search(out.parent, model, data, _ask if asked else None).proposal()
     text = text_of(entries)
     write_whole(out, text.encode())
-    echo(text)
+    echo_text(text)
     echo(f"written: {out}")
     unknown = [entry.key for entry in entries if entry.value is None]
     guessed = [entry.key for entry in entries if entry.comment.startswith(GUESSED)]
@@ -65,7 +65,7 @@ def init(
 def _ask(question: str, choices: Sequence[str]) -> str:
     """One of ``choices``, by its number; the first by default."""
     for number, choice in enumerate(choices, 1):
-        echo(f"  {number}  {visible_line(choice)}", err=True)
+        echo(f"  {number}  {choice}", err=True)
     asked = visible_line(question)
     while True:
         answer = typer.prompt(f"{asked}? Number", default="1", err=True)

@@ -15,7 +15,7 @@ from robcert.certify.whole_file import FULL
 
 from .commands import COMMANDS
 from .shell.command_group import LazyGroup
-from .shell.echo import echo
+from .shell.echo import echo, echo_text
 from .shell.interrupt import end_after_interrupt, end_now, interrupt_told
 from .shell.invocation import command_line, continuation, remember, something_saved
 
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             import traceback
 
-            echo(traceback.format_exc().rstrip(), err=True)
+            echo_text(traceback.format_exc().rstrip(), err=True)
         return _report_error(error, arguments)
     if status == EXIT_INTERRUPTED:
         interrupt_told()

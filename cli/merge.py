@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .shell.echo import echo
+from .shell.echo import echo, echo_json
 from .shell.output_format import JsonFlag
 
 
@@ -42,7 +41,7 @@ def merge(
     tables = merged(results, out, overwrite=overwrite)
     if as_json:
         found = {"command": "merge", "results": str(out), "tables": [asdict(one) for one in tables]}
-        echo(json.dumps(found, indent=2))
+        echo_json(found)
         return
     rows = tuple(
         (one.path.strip("/"), str(one.rows), str(one.repeated), "yes" if one.complete else "no")

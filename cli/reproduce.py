@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +10,9 @@ import typer
 
 from robcert.certify.errors import InvalidParameterError
 from robcert.certify.number_text import number
-from robcert.certify.visible import visible_line
 
 from .shell import names
-from .shell.echo import echo
+from .shell.echo import echo, echo_json
 from .shell.invocation import remember_saved
 from .shell.progress import TerminalProgress
 from .shell.render import print_tables, print_warning
@@ -124,7 +122,7 @@ def _reproduced(request: ReproductionRequest, *, quiet: bool) -> Outcome:
 
     def tell(line: str) -> None:
         if not quiet:
-            echo(visible_line(line), err=True)
+            echo(line, err=True)
 
     tune_torch(request.threads)
     with TerminalProgress(quiet=quiet) as progress:
@@ -148,7 +146,7 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
             "folder": str(outcome.request.out),
             "page": str(page),
         }
-        echo(json.dumps(content, indent=2, ensure_ascii=False))
+        echo_json(content)
         return
     print_tables([outcome.table()])
     echo(f"page:    {page}")
@@ -167,6 +165,6 @@ def _print_list(item: str | None, *, as_json: bool) -> None:
         message = "--list lists all items: it takes none"
         raise InvalidParameterError(message, hint=f"robcert reproduce {item}, or --list alone")
     if as_json:
-        echo(json.dumps({"command": "reproduce", "items": needs()}, indent=2, ensure_ascii=False))
+        echo_json({"command": "reproduce", "items": needs()})
     else:
         print_tables([listing()])

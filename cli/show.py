@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shell import names
-from .shell.echo import echo
+from .shell.echo import echo, echo_json, echo_text
 from .shell.output_format import JsonFlag, OldCsv, OutputFormat, output_format
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ def show(
 
 def _print_text(store: ResultStore, name: str | None, form: OutputFormat) -> None:
     """The groups called ``name`` in the format ``form``; CSV prints the rows of one."""
-    import json
-
     from robcert.certify.exports import (
         ExportFormat,
         csv_lines,
@@ -75,9 +73,9 @@ def _print_text(store: ResultStore, name: str | None, form: OutputFormat) -> Non
             echo(line)
         return
     if form is OutputFormat.JSON:
-        echo(json.dumps(store_json(store, name), indent=2, ensure_ascii=False))
+        echo_json(store_json(store, name))
     else:
-        echo(tables_text(store, ExportFormat(form.value), name).rstrip())
+        echo_text(tables_text(store, ExportFormat(form.value), name).rstrip())
     ledger(store).require_sound()
 
 

@@ -303,12 +303,12 @@ def _result(child: Child, *, killed: bool) -> Result:
 def command_trial(case: Case, limits: Limits | None = None) -> tuple[Outcome, str]:
     """What becomes of the real command `robcert` with the arguments of ``case``.
 
-    It runs in the empty folder `work` beside the file; a change of any other file beside it is
-    `OUTSIDE`.
+    It runs in the folder `work` beside the file, empty unless the case is about it; a change of any
+    other file beside it is `OUTSIDE`.
     """
     limits = limits or Limits()
     work = case.path.parent / "work"
-    work.mkdir()
+    work.mkdir(exist_ok=True)
     before = _contents(case.path.parent, work)
 
     def limited() -> None:
@@ -329,10 +329,11 @@ def command_trial(case: Case, limits: Limits | None = None) -> tuple[Outcome, st
     said = done.stderr.decode(errors="replace")
     if _contents(case.path.parent, work) != before:
         return Outcome.OUTSIDE, said[-2000:]
-    return _judged_output(done.returncode, said)
+    return judged_output(done.returncode, said)
 
 
-def _judged_output(status: int, said: str) -> tuple[Outcome, str]:
+def judged_output(status: int, said: str) -> tuple[Outcome, str]:
+    """What became of a command that ended with ``status`` and wrote ``said`` on stderr."""
     if status < 0:
         return Outcome.CRASH, f"signal {-status}: {said[-2000:]}"
     if "Traceback (most recent call last)" in said or A_BUG in said:

@@ -11,6 +11,7 @@ from robcert.certify.model import (
     near_chance,
     scale_contradiction,
 )
+from robcert.certify.time_budget import BatchAbandonedError, abandoned_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from .clean import CleanSummary
 
 
+UNTESTED = (
+    "the time budget ended before it was tested whether the model gets the input that it expects"
+)
+
+
 def input_doubts(
     classifier: Classifier, images: ImageSet, accuracy: Proportion | None
 ) -> tuple[str, ...]:
@@ -35,6 +41,23 @@ def input_doubts(
         accuracy: its clean accuracy on them; None without labels.
     """
     return tuple(_input_doubts(classifier, images, accuracy))
+
+
+def input_doubts_until(
+    end: float, classifier: Classifier, images: ImageSet, accuracy: Proportion | None
+) -> tuple[str, ...]:
+    """The signs that are found before ``end``, in the time of ``time.monotonic``.
+
+    They take hundreds of calls of the model. Where one would come after ``end``, a last sentence
+    says that signs may be missing.
+    """
+    found: list[str] = []
+    try:
+        with abandoned_after(end):
+            found.extend(_input_doubts(classifier, images, accuracy))
+    except BatchAbandonedError:
+        found.append(UNTESTED)
+    return tuple(found)
 
 
 def doubts_of(

@@ -39,10 +39,10 @@ from robcert.certify.model import (
     require_above_chance,
 )
 from robcert.certify.numerics import keep_freed_memory, limited_memory
-from robcert.certify.session import Session
+from robcert.certify.session import BATCH_SECONDS, Session
 from robcert.certify.store import ResultStore
 
-from .doubts import input_doubts
+from .doubts import input_doubts_until
 from .worker_choice import Workers, opened_workers, require_workers
 
 if TYPE_CHECKING:
@@ -228,7 +228,8 @@ def open_session(
         checked = clean_check(classifier, images)
         if not request.allow_low_accuracy:
             require_above_chance(classifier, images, checked.accuracy)
-        doubts = input_doubts(classifier, images, checked.accuracy)
+        end = math.inf if deadline is None else deadline + BATCH_SECONDS
+        doubts = input_doubts_until(end, classifier, images, checked.accuracy)
         doubts += () if order.decided else (order.line,)
         path = request.out or default_results(classifier, request.shard, request.folder)
         batch = request.batch_size or DEFAULT_BATCH

@@ -106,12 +106,11 @@ def _result(check: Check, artifact: Artifact) -> dict[str, Any]:
     message = check.message
     if check.rule is not GATE:  # a gate states what is required; its name keeps its spelling
         message = f"{message[:1].upper()}{message[1:]}. Required: {check.name}"
-    text = visible_line(f"{message}.").replace("](", "] (")  # else names could make a link
     return {
         "ruleId": check.rule.id,
         "ruleIndex": RULES.index(check.rule),
         "level": LEVELS[check.outcome],
-        "message": {"text": text},
+        "message": {"text": _text(f"{message}.")},
         "locations": [
             {
                 "physicalLocation": {
@@ -122,6 +121,12 @@ def _result(check: Check, artifact: Artifact) -> dict[str, Any]:
         ],
         "partialFingerprints": _fingerprints(check, artifact),
     }
+
+
+def _text(message: str) -> str:
+    """``message`` as SARIF writes plain text, in which names make no link and no placeholder."""
+    line = visible_line(message).replace("](", "] (")
+    return line.replace("{", "{{").replace("}", "}}")
 
 
 def _artifact_location(artifact: Artifact) -> dict[str, Any]:

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from .contents import CaptionedTable
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$@])")
-"""Letters that begin a structure, a formula or the name of a user somewhere in a line."""
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$@&]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+"""What begins a structure, an entity, a link, a formula or the name of a user within a line."""
+
+_BLOCK = re.compile(r"^(\d{0,9})([-+.)])(?=[-+\s]|$)")
+"""What would make a line an entry of a list, or a rule."""
 
 
 def markdown_tables(found: Iterable[CaptionedTable]) -> str:
@@ -39,8 +42,10 @@ def escaped(text: str) -> str:
 
     >>> escaped("a|b <i> [x] 95 %")
     'a\\|b \\<i\\> \\[x\\] 95 %'
+    >>> escaped("1. see https://x.y &lt;")
+    '1\\. see https\\://x.y \\&lt;'
     """
-    return _SPECIAL.sub(r"\\\1", visible_line(text))
+    return _BLOCK.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", visible_line(text).strip()))
 
 
 def _line(cells: Sequence[str], *, raw: bool = False) -> str:

@@ -98,7 +98,7 @@ def _listed(path: Path) -> list[Path]:
         if not path.is_file() or path.stat().st_size > MOST_LIST_BYTES:
             message = f"{path} is not a list of models: no file of at most {MOST_LIST_BYTES} bytes"
             raise InvalidParameterError(message, hint=hint)
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         paths = [path.parent / line for line in lines if line and not line.startswith("#")]
     except (UnicodeDecodeError, ValueError) as error:
         message = f"{path} is not a list of models: {error}"

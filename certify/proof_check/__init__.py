@@ -15,7 +15,14 @@ from .model import read_network
 from .model_file import ModelBytes, read_bytes
 from .network import Network
 from .preprocessing import Preprocessing
-from .proof_file import FORMAT, FORMAT_VERSION, HEADER_BYTES, digest_of, header
+from .proof_file import (
+    FORMAT,
+    FORMAT_VERSION,
+    HEADER_BYTES,
+    digest_of,
+    header,
+    require_whole,
+)
 
 __all__ = [
     "FORMAT",
@@ -34,4 +41,5 @@ __all__ = [
     "header",
     "read_bytes",
     "read_network",
+    "require_whole",
 ]

@@ -51,6 +51,9 @@ MOST_LEAVES = 2**24
 MOST_UNITS = 2**22
 MOST_CHUNK = 2**26
 
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
+"""What h5py raises for a file that contradicts itself."""
+
 BLOCK = 2**24
 """Elements of a data set that are read together."""
 
@@ -136,7 +139,7 @@ class Leaves:
         used = np.zeros(u, bool)
         step = max(1, BLOCK // max(1, u))
         for part in blocks(n, step):
-            signs = self.signs[part]
+            signs = _part(self.signs, part)
             if not bool(np.isin(signs, (-1, 0, 1)).all()):
                 message = "a sign in the proof is not -1, 0 or 1"
                 raise ProofFileError(message)
@@ -144,7 +147,7 @@ class Leaves:
         if n * int(used.sum()) > 2**31:
             message = "the proof has too many splits"
             raise ProofFileError(message)
-        parts = [self.signs[part][:, used] for part in blocks(n, step)]
+        parts = [_part(self.signs, part)[:, used] for part in blocks(n, step)]
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.int8)
 
     def numbers(self, part: slice) -> tuple[NDArray[np.int8], Array, Array]:
@@ -153,11 +156,11 @@ class Leaves:
         Raises:
             ProofFileError: one is not finite.
         """
-        slopes, multipliers = (each[part] for each in (self.slopes, self.multipliers))
+        slopes, multipliers = _part(self.slopes, part), _part(self.multipliers, part)
         if not bool(np.isfinite(slopes).all() and np.isfinite(multipliers).all()):
             message = "a slope or multiplier in the proof is not finite"
             raise ProofFileError(message)
-        return self.signs[part], slopes, multipliers
+        return _part(self.signs, part), slopes, multipliers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +193,22 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises:
         ProofFileError: it is no proof file, or was changed.
     """
+    require_whole(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        message = f"{path} is damaged: {error}"
+        raise ProofFileError(message) from error
+    with file:
+        yield file
+
+
+def require_whole(path: Path) -> None:
+    """Raise unless the hash of a proof file is right.
+
+    Raises:
+        ProofFileError: it is no proof file, or was changed.
+    """
     try:
         with path.open("rb") as file:
             found = file.read(HEADER_BYTES)
@@ -206,17 +225,6 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if found != header(digest_of(path, skip=HEADER_BYTES)):
         message = f"{path} was changed after it was written: its SHA-256 is another"
         raise ProofFileError(message)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        message = f"{path} is damaged: {error}"
-        raise ProofFileError(message) from error
-    with file:
-        try:
-            yield file
-        except (OSError, RuntimeError) as error:  # what h5py raises where it cannot read
-            message = f"{path} is damaged: {error}"
-            raise ProofFileError(message) from error
 
 
 def about(file: h5py.File) -> About:
@@ -253,19 +261,20 @@ def statements(file: h5py.File) -> Iterator[Statement]:
         ProofFileError: one has another form than it must have.
     """
     group = _group(file, "statements")
-    for name in group:
+    with _reading("statements"):
+        names = list(group)
+    for name in names:
         yield _statement(_group(group, name))
 
 
 def _statement(group: h5py.Group) -> Statement:
-    pixels = _data(group, "image", np.float32, 3, MOST_PIXELS)[()].astype(np.float64)
+    pixels = _values(group, "image", np.float32, 3, MOST_PIXELS).astype(np.float64)
     norm, radius = _attribute(group, "norm"), _number(group, "radius")
     are_pixels = bool(((pixels >= 0) & (pixels <= 1)).all())  # around others a ball may be empty
     if norm not in NORMS or not 0 < radius < 1e6 or not are_pixels:
         message = "a statement in the proof has no valid image, norm or radius"
         raise ProofFileError(message)
-    relus = _group(group, "relus")
-    bounds = tuple(_relu_bounds(_group(relus, str(at))) for at in range(len(relus)))
+    bounds = _relus(_group(group, "relus"))
     return Statement(
         int(_number(group, "index")),
         pixels,
@@ -277,14 +286,26 @@ def _statement(group: h5py.Group) -> Statement:
     )
 
 
+def _relus(group: h5py.Group) -> tuple[ReluBounds, ...]:
+    """Bounds of every ReLU, which have no more elements together than those of one may have."""
+    with _reading("relus"):
+        count = len(group)
+    found, elements = list[ReluBounds](), 0
+    for at in range(count):
+        found.append(_relu_bounds(_group(group, str(at))))
+        elements += len(found[-1].tightened) + len(found[-1].units)
+        if elements > 2 * MOST_UNITS:
+            message = "a statement in the proof has too many bounds"
+            raise ProofFileError(message)
+    return tuple(found)
+
+
 def _relu_bounds(group: h5py.Group) -> ReluBounds:
     tightened, units = (
-        _data(group, name, np.int32, 1, MOST_UNITS)[()].astype(np.int64)
+        _values(group, name, np.int32, 1, MOST_UNITS).astype(np.int64)
         for name in ("tightened", "units")
     )
-    lower, upper = (
-        _data(group, name, np.float64, 1, MOST_UNITS)[()] for name in ("lower", "upper")
-    )
+    lower, upper = (_values(group, name, np.float64, 1, MOST_UNITS) for name in ("lower", "upper"))
     ordered = bool((np.diff(units) > 0).all() and (np.diff(tightened) > 0).all())
     if not ordered or not len(tightened) == len(lower) == len(upper):
         message = "the bounds in the proof do not belong together"
@@ -296,7 +317,7 @@ def _relu_bounds(group: h5py.Group) -> ReluBounds:
 
 
 def _leaves(group: h5py.Group, units: int) -> Leaves:
-    rival = _data(group, "rival", np.int32, 1, MOST_LEAVES)[()].astype(np.int64)
+    rival = _values(group, "rival", np.int32, 1, MOST_LEAVES).astype(np.int64)
     most = MOST_LEAVES * max(1, units)
     signs = _data(group, "signs", np.int8, 2, most)
     slopes, multipliers = (
@@ -311,12 +332,22 @@ def _leaves(group: h5py.Group, units: int) -> Leaves:
 # --- HDF5 whose content is not trusted ---------------------------------------------------------
 
 
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Context in which what h5py raises is a ProofFileError about ``name``."""
+    try:
+        yield
+    except UNREADABLE as error:
+        message = f"the proof is damaged at {name!r}: {error}"
+        raise ProofFileError(message) from error
+
+
 def _member(group: h5py.Group, name: str) -> Any:
-    link = group.get(name, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        message = f"the proof has no {name!r} of its own"
-        raise ProofFileError(message)
-    return group[name]
+    with _reading(name):
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            return group[name]
+    message = f"the proof has no {name!r} of its own"
+    raise ProofFileError(message)
 
 
 def _group(group: h5py.Group, name: str) -> h5py.Group:
@@ -330,20 +361,30 @@ def _group(group: h5py.Group, name: str) -> h5py.Group:
 def _data(group: h5py.Group, name: str, kind: type, axes: int, most: int) -> h5py.Dataset:
     """A data set that lies in the file itself."""
     found = _member(group, name)
-    plain = isinstance(found, h5py.Dataset) and found.external is None and not found.is_virtual
-    plain = plain and found.compression in (None, "gzip") and prod(found.chunks or ()) <= MOST_CHUNK
-    if not plain or found.dtype != np.dtype(kind) or found.ndim != axes or found.size > most:
-        message = f"{name!r} in the proof has not the type or size that it must have"
-        raise ProofFileError(message)
-    return found
+    with _reading(name):
+        plain = isinstance(found, h5py.Dataset) and found.external is None and not found.is_virtual
+        plain = plain and found.compression in (None, "gzip")
+        plain = plain and prod(found.chunks or ()) <= MOST_CHUNK
+        if plain and found.dtype == np.dtype(kind) and found.ndim == axes and found.size <= most:
+            return found
+    message = f"{name!r} in the proof has not the type or size that it must have"
+    raise ProofFileError(message)
+
+
+def _values(group: h5py.Group, name: str, kind: type, axes: int, most: int) -> Any:
+    """The values of such a data set."""
+    return _part(_data(group, name, kind, axes, most), ())
+
+
+def _part(data: h5py.Dataset, part: slice | tuple[()]) -> Any:
+    """The rows ``part`` of a data set, or all of it."""
+    with _reading(str(data.name)):
+        return data[part]
 
 
 def _attribute(group: h5py.Group, name: str) -> Any:
-    try:
+    with _reading(name):
         return group.attrs.get(name)
-    except (OSError, TypeError, ValueError) as error:
-        message = f"the attribute {name!r} of the proof cannot be read"
-        raise ProofFileError(message) from error
 
 
 def _number(group: h5py.Group, name: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +104,7 @@ def _assumed(found: Comparison) -> Iterator[str]:
 
 
 def _preprocessing(model: dict[str, Any]) -> str:
-    facts = model.get("preprocessing") or {}
-    return preprocessing_in_words(json.loads(facts) if isinstance(facts, str) else facts)
+    return preprocessing_in_words(model.get("preprocessing") or {})
 
 
 def _doubtful(found: Comparison) -> Iterator[str]:

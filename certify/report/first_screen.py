@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robcert.certify.auditing import Card, cards, verdict
 from robcert.certify.core import Kind
@@ -86,10 +85,9 @@ def _ball(said: Findings) -> str:
 
 def _assumed(store: ResultStore, said: Findings) -> Iterator[str]:
     """What the numbers rest on; the preprocessing first, which no number can verify."""
-    facts: Any = store.model.get("preprocessing") or {}
-    facts = json.loads(facts) if isinstance(facts, str) else facts
+    facts = preprocessing_in_words(store.model.get("preprocessing") or {})
     yield (
-        f"Preprocessing: {preprocessing_in_words(facts)}. Accuracy cannot verify it, and a wrong "
+        f"Preprocessing: {facts}. Accuracy cannot verify it, and a wrong "
         "scale changes every distance."
     )
     count, data = len(store.indices), store.data

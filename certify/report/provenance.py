@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def commands(store: ResultStore, found: Readings, record: dict[str, Any]) -> lis
     lines = [str(record["command"])] if record.get("command") else []
     lines += [str(line) for result in found if (line := result.group.attribute("command"))]
     if not lines:
-        lines = [f"robcert audit --model {store.model['file']} --data {store.data['name']}"]
+        named = ("--model", str(store.model["file"]), "--data", str(store.data["name"]))
+        lines = [shlex.join(["robcert", "audit", *named])]  # a name may hold commands of a shell
     return list(dict.fromkeys(lines))
 
 

@@ -43,7 +43,28 @@ TABLE: dict[str, type] = {
 DESCRIPTION = ("doc", "units", "kind")
 """Attributes of every array, all texts."""
 
-_WORDS = {str: "a text", int: "an integer", bool: "true or false", dict: "a JSON object"}
+FACTS: dict[str, dict[str, type]] = {
+    "/model": {
+        "preprocessing": dict,
+        "parity": dict,
+        "input_shape": list,
+        "output_shape": list,
+        "straight_through": list,
+        "hint_nodes": list,
+        "notes": list,
+        "doubts": list,
+    },
+    "/data": {"classes": list, "size": int},
+}
+"""Facts about model and data set, with their types where they are known."""
+
+_WORDS = {
+    list: "a list in JSON",
+    str: "a text",
+    int: "an integer",
+    bool: "true or false",
+    dict: "a JSON object",
+}
 
 _KINDS = frozenset(kind.value for kind in Kind)
 
@@ -66,6 +87,7 @@ def header_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
         for name, kind in needed.items():
             if fault := _attribute_fault(file[place], name, kind):
                 yield place, fault
+    yield from _fact_faults(file)
     if read_attribute(file, "format") != FORMAT:
         yield "/", f"format is not {FORMAT!r}"
         return
@@ -75,6 +97,16 @@ def header_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
             yield f"/data/{column.name}", fault
             return
     yield from _list_faults(*(file["data"][column.name] for column in IMAGES))
+
+
+def _fact_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
+    """Facts of the header that are of another type; one that nobody knew is empty."""
+    for place, facts in FACTS.items():
+        for name, kind in facts.items():
+            if read_attribute(file[place], name) in (None, ""):
+                continue
+            if fault := _attribute_fault(file[place], name, kind):
+                yield place, fault
 
 
 def _list_faults(index: h5py.Dataset, label: h5py.Dataset) -> Iterator[tuple[str, str]]:

@@ -139,10 +139,9 @@ def decided(gates: Sequence[Gate], found: Findings) -> tuple[Decision, ...]:
 def enforce(decisions: Sequence[Decision]) -> None:
     """Exit with 1 if a gate did not pass, and say why."""
     from robcert.certify.gates import failure
-    from robcert.certify.visible import visible_line
 
     failed = [decision for decision in decisions if not decision.passed]
     for decision in failed:
-        echo(f"failed: {visible_line(failure(decision))}", err=True)
+        echo(f"failed: {failure(decision)}", err=True)
     if failed:
         raise typer.Exit(1)

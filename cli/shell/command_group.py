@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from .configured_command import ConfiguredCommand
-from .echo import echo
+from .echo import echo_text
 
 if TYPE_CHECKING:
     # Typer's own copy of click; importing click would add a dependency.
@@ -24,7 +24,7 @@ class CommandGroup(TyperGroup):
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Remaining arguments, for the command."""
         if not args and not ctx.resilient_parsing:
-            echo(ctx.get_help())
+            echo_text(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
 

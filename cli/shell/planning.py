@@ -235,12 +235,11 @@ class Pilots:
 
 def _print_plan(options: AnalysisOptions, wish: Wish, pilots: Pilots, *, profile: str) -> None:
     """Print the plan as tables or as JSON."""
-    import json
     import resource
 
     from robcert.certify.planning import Plan, budget_sentence, tables
 
-    from .echo import echo
+    from .echo import echo, echo_json
     from .render import print_tables
 
     plan = Plan(
@@ -253,7 +252,7 @@ def _print_plan(options: AnalysisOptions, wish: Wish, pilots: Pilots, *, profile
         budget=wish.budget,
     )
     if options.as_json:
-        echo(json.dumps(plan.to_json(), indent=2, ensure_ascii=False))
+        echo_json(plan.to_json())
         return
     print_tables(tables(plan))
     if plan.choice is not None:

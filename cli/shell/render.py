@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 from robcert.certify.visible import visible_line
 
 from .columns import least_room, parts_of, whole_room
-from .echo import echo
+from .echo import echo, echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,12 +27,12 @@ LEAST_WIDTH, MOST_WIDTH = 100, 140
 
 def print_warning(line: str) -> None:
     """Print a warning on stderr, with --quiet too."""
-    echo(f"warning: {visible_line(line)}", err=True)
+    echo(f"warning: {line}", err=True)
 
 
 def print_json(outcome: Outcome) -> None:
     """Print the outcome as one JSON object."""
-    echo(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
+    echo_json(outcome.to_json())
 
 
 def print_tables(found: Iterable[Table]) -> None:

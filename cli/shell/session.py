@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from robcert.certify.errors import InvalidParameterError
-from robcert.certify.visible import visible_line
 
 from . import values
 from .echo import echo
@@ -226,7 +225,7 @@ def tell_configured(options: OutputOptions) -> None:
 def note(options: OutputOptions, line: str) -> None:
     """Print a line on stderr, unless `--quiet`."""
     if not options.quiet:
-        echo(f"note: {visible_line(line)}", err=True)
+        echo(f"note: {line}", err=True)
 
 
 def tune_torch(threads: int | None) -> None:

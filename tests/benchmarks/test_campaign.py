@@ -133,7 +133,7 @@ def test_a_command_that_writes_beside_its_folder_is_found(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["models", "data"])
+@pytest.mark.parametrize("kind", ["models", "data", "options"])
 def test_a_short_campaign_finds_no_fault(kind: str, tmp_path: Path) -> None:
     from importlib import import_module
 

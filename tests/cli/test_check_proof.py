@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from command_line import robcert
 from proved_nets import SHAPE, network, sealed
 
 from robcert.certify.importer import load_classifier
+from robcert.certify.proof_check import HEADER_BYTES, ProofCheckError, check, proof_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +86,71 @@ def test_a_proof_file_that_names_no_data_is_read(files: Files, tmp_path: Path) -
     told = robcert("check-proof", older, "--model", files.model)
     assert told.status == 0, told.stderr
     assert told.stdout.splitlines()[-1] == "images: those stored in the proof file"
+
+
+def test_no_name_in_a_proof_file_poses_as_a_line_of_the_checker(
+    files: Files, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed.h5"
+    shutil.copy(files.proof, changed)
+    with h5py.File(changed, "r+") as file:
+        file.attrs["model_file"] = file.attrs["data_name"] = "m\n9 of 9 statements proved"
+    sealed(changed)
+    told = robcert("check-proof", changed, "--model", files.model)
+    assert told.status == 0, told.stderr
+    assert "m\\u000a9 of 9" in told.stdout
+    assert not any(line.startswith("9 of 9") for line in told.stdout.splitlines())
+
+
+def test_damage_under_a_right_hash_is_one_line(files: Files, tmp_path: Path) -> None:
+    changed, whole = tmp_path / "changed.h5", files.proof.read_bytes()
+    source, refusals = random.Random(4), list[str]()
+    for number in range(80):
+        data = bytearray(whole)
+        at = source.randrange(HEADER_BYTES, len(data) - 8)
+        data[at : at + 8] = source.choice((bytes(8), b"\xff" * 8, source.randbytes(8)))
+        changed.write_bytes(data)
+        sealed(changed)
+        if number < 4:  # in a child process first
+            told = robcert("check-proof", changed, "--model", files.model)
+            assert told.status in (0, 1, 2)
+            assert "bug in robcert" not in told.stderr
+        try:
+            check(changed, files.model)
+        except ProofCheckError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 5
+    assert not any("\n" in refusal for refusal in refusals)
+
+
+def test_a_proof_file_with_two_names_for_one_part_is_refused(files: Files, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.h5"
+    shutil.copy(files.proof, changed)
+    with h5py.File(changed, "r+") as file:
+        file["statements/again"] = file["statements/000000"]
+    sealed(changed)
+    told = robcert("check-proof", changed, "--model", files.model)
+    assert told.status == 2
+    assert told.stdout == ""
+    assert "is damaged at /statements/" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+
+
+def test_bounds_that_would_fill_the_memory_are_refused(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof_file, "MOST_UNITS", 1000)
+    changed = tmp_path / "changed.h5"
+    shutil.copy(files.proof, changed)
+    with h5py.File(changed, "r+") as file:
+        relus = file["statements/000000/relus"]
+        del relus["0/units"]
+        relus["0/units"] = np.arange(900, dtype=np.int32)
+        for number in range(len(relus), 10):
+            relus[str(number)] = relus["0"]
+    sealed(changed)
+    with pytest.raises(ProofCheckError, match="too many bounds"):
+        check(changed, files.model)
 
 
 def test_what_is_not_proved_ends_with_1(files: Files, tmp_path: Path) -> None:

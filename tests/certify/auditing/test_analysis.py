@@ -117,6 +117,7 @@ def test_the_report_is_one_page_that_loads_nothing(audited: tuple[Path, dict[str
     page = write_report(audited[0]).read_text(encoding="utf-8")
     for trace in ("http:", "https:", "<link", "<script", "url(", "@import", 'src="/'):
         assert trace not in page
+    assert "default-src 'none'" in page
     assert page.startswith("<!doctype html>")
     assert page.count("<svg") == page.count("</svg>") >= 4
     assert "data:image/png;base64," in page

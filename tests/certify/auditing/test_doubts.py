@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ from places import FIXTURES
 from summaries import findings
 
 from robcert.certify.auditing.clean import CleanSummary
-from robcert.certify.auditing.doubts import doubts_of, input_doubts
+from robcert.certify.auditing.doubts import (
+    UNTESTED,
+    doubts_of,
+    input_doubts,
+    input_doubts_until,
+)
 from robcert.certify.auditing.verdict import verdict
 from robcert.certify.data import from_arrays
 
@@ -107,6 +113,16 @@ def test_a_constant_prediction_is_told_although_there_are_no_labels(tmp_path: Pa
         *("--out", tmp_path / "right.h5", *QUICK),
     )
     assert "get class" not in again.stderr
+
+
+def test_doubts_that_the_time_budget_leaves_no_time_for_are_a_doubt() -> None:
+    classifier = linear_classifier()
+    digits = np.random.default_rng(0).integers(0, 17, (40, 4, 5), np.uint8)
+    images = from_arrays("digits", digits)
+    whole = input_doubts(classifier, images, None)
+    assert input_doubts_until(time.monotonic() + 600, classifier, images, None) == whole
+    ended = input_doubts_until(time.monotonic() - 1, classifier, images, None)
+    assert ended == (*images.doubts, UNTESTED)
 
 
 def test_dark_images_are_a_doubt() -> None:

@@ -43,6 +43,8 @@ def test_a_list_names_paths_from_its_folder(tmp_path: Path) -> None:
     listed.write_text(f"# models\n\n  c.onnx \nin\n{tmp_path / 'c.onnx'}\nmissing.onnx\n")
     assert is_fleet([listed])
     assert names(listed) == ["c.onnx", "a.onnx", "b.onnx", "missing.onnx"]
+    listed.write_bytes(b"\xef\xbb\xbfc.onnx\r\nmissing.onnx\r\n")
+    assert names(listed) == ["c.onnx", "missing.onnx"]
 
 
 @pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfe\n", b"x" * (2**20 + 1), None])

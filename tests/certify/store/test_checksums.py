@@ -12,7 +12,7 @@ from robcert.certify.auditing.schema import CLEAN
 from robcert.certify.core import Kind
 from robcert.certify.data.load import DataInfo
 from robcert.certify.errors import StoreError
-from robcert.certify.hdf5 import CHECKSUM, row_checksums
+from robcert.certify.hdf5 import CHECKSUM, row_checksums, seal
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store.examination import examine
 from robcert.certify.store.store import ResultStore
@@ -103,6 +103,26 @@ def test_a_changed_attribute_is_named(path: Path) -> None:
     assert content.count(b"unusual") == 1
     path.write_bytes(content.replace(b"unusual", b"unusuak"))
     with pytest.raises(StoreError, match="at /model: has other attributes than were written"):
+        ResultStore.read(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "message"),
+    [
+        ("model", "preprocessing", "x", "preprocessing is not a JSON object"),
+        ("model", "parity", "[1]", "parity is not a JSON object"),
+        ("model", "notes", "x", "notes is not a list"),
+        ("data", "classes", "3", "classes is not a list"),
+        ("data", "size", "x", "size is not an integer"),
+    ],
+)
+def test_a_fact_of_another_type_is_named_under_a_right_checksum(
+    path: Path, place: str, name: str, value: str, message: str
+) -> None:
+    with h5py.File(path, "r+") as file:
+        file[place].attrs[name] = value
+        seal(file[place])
+    with pytest.raises(StoreError, match=f"is damaged at /{place}: {message}"):
         ResultStore.read(path)
 
 

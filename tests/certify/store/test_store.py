@@ -532,6 +532,15 @@ def test_one_writer_and_many_readers(tmp_path: Path) -> None:
     opened(path).close()
 
 
+def test_a_link_in_the_place_of_the_lock_makes_no_file_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (folder / ".r.h5.lock").symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError, match="cannot write"), opened(folder / "r.h5"):
+        pass
+    assert not (tmp_path / "outside").exists()
+
+
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot write .*: Not a directory"):
