@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_the_hash_is_of_names_and_labels(tmp_path: Path) -> None:
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 
-BAD = {
+BAD: dict[str, tuple[Any, dict[str, Any], int | None]] = {
     "is damaged": (COLOUR[0], {"format": "PPM"}, 60),
     "EXIF orientation is 6": (COLOUR[0], {"exif": EXIF}, None),
     "is 5x3 pixels, the first is 5x4": (COLOUR[0, :3], {}, None),
