@@ -13,6 +13,7 @@ from robcert.certify.core import silent
 from robcert.certify.errors import DivergedError
 from robcert.certify.importer import torch_device
 from robcert.certify.store import ledger
+from robcert.trainers.data import usual_readers
 from robcert.trainers.loop import MODEL, STATE, kept_checkpoints
 from robcert.trainers.train import TrainPlan, train
 
@@ -124,6 +125,7 @@ class Reproduction:
             data_root=request.data_root,
             substitute=False,
             device=torch_device(request.device),
+            workers=usual_readers(),
         )
         begun = (job.run / STATE).is_file()
         try:

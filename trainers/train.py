@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,14 @@ from robcert.certify.core import Progress, silent
 from robcert.certify.errors import TrainingError
 from robcert.certify.file_lock import FileLock
 from robcert.certify.whole_file import output_errors
-from robcert.trainers.data import DEFAULT_DATA, TRY_OUT_DATA, Split, default_images, training_images
+from robcert.trainers.data import (
+    DEFAULT_DATA,
+    TRY_OUT_DATA,
+    Reading,
+    Split,
+    default_images,
+    training_images,
+)
 from robcert.trainers.loop import (
     ALONE,
     FIRST,
@@ -58,6 +66,8 @@ class TrainPlan:
             available; False where the user named it.
         device: device to train on.
         processes: the processes that share the run; all of them use one run folder.
+        stream: whether images are read as needed; None if they would not fit into memory.
+        workers: processes that read them, for each process of the run; 0 for that one itself.
     """
 
     config: TrainConfig
@@ -68,6 +78,8 @@ class TrainPlan:
     substitute: bool = True
     device: torch.device | str = "cpu"
     processes: Processes = ALONE
+    stream: bool | None = None
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +181,13 @@ def _pretrained(
 
 def _split(plan: TrainPlan) -> Split:
     """Training and evaluation images of the plan."""
-    config, root, fetch = plan.config, plan.data_root, plan.fetch
-    if config.data == DEFAULT_DATA and plan.substitute:
-        return default_images(root=root, fetch=fetch, validation=config.validation)
-    return training_images(config.data, root=root, fetch=fetch, validation=config.validation)
+    config = plan.config
+    reading = Reading(config.image_size, plan.stream, plan.workers)
+    named = partial(training_images, config.data)
+    found = default_images if config.data == DEFAULT_DATA and plan.substitute else named
+    return found(
+        root=plan.data_root, fetch=plan.fetch, validation=config.validation, reading=reading
+    )
 
 
 @contextlib.contextmanager
@@ -223,7 +238,7 @@ def _require_initial_weights(plan: TrainPlan, split: Split) -> None:
     if config.init_from is None:
         return
     weights = checkpoint_file(Path(config.init_from))
-    spec = network_spec(config, split.train, split.evaluation)
+    spec = network_spec(replace(config, normalize=False), split.train, split.evaluation)
     initial_network(spec, config.seed, weights)
     if weights.resolve() in [path.resolve() for path in own_files(plan.out)]:
         message = f"the initial weights {weights} are in the run folder {plan.out}"

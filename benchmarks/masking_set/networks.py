@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from robcert.trainers.data import TrainingImages
+    from robcert.trainers.data import LabelledImages
     from robcert.trainers.methods import Objective
 
 SMALL = Architecture("cnn4", width=8)
@@ -63,8 +63,8 @@ class Kit:
         ready: existing run folders by method, which are not trained again.
     """
 
-    images: TrainingImages
-    evaluation: TrainingImages
+    images: LabelledImages
+    evaluation: LabelledImages
     folder: Path
     epsilon: float
     epochs: int = 4

@@ -13,14 +13,14 @@ from robcert.certify.addresses import file_name, suffix_of, without_secrets
 from robcert.certify.errors import DataError
 
 from .class_folders import SPLITS
-from .image_file import GREY, decoded, opened_bytes, orientation, require_8_bits, require_upright
+from .image_file import GREY, decoded, opened_bytes, require_8_bits, require_alike
 from .image_set import Hash, ImageSet, darkness_doubts
 from .parquet_file import ParquetImages
 from .tar_file import TarImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.Image import Image
+    from PIL import Image
 
 SUFFIXES = (".tar", ".parquet")
 """Endings of files that hold encoded images."""
@@ -68,7 +68,7 @@ class EncodedSource:
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Pixels ``(b, c, h, w)`` in [0, 1]."""
-        images = np.stack([self._decoded(int(index)) for index in indices])
+        images = np.stack([self.decoded(int(index)) for index in indices])
         return images.astype(np.float32) / np.float32(255)
 
     def check(self, digest: Hash) -> tuple[str, ...]:
@@ -81,52 +81,64 @@ class EncodedSource:
         brightest = 0
         for index in range(len(self)):
             if decode:
-                pixels = self._decoded(index)
+                pixels = self.decoded(index)
                 brightest = max(brightest, int(pixels.max()))
                 digest.update(pixels.data)
                 continue
             content, name = self._content(index)
             with opened_bytes(content, name) as image:
-                self._require_alike(image, name)
+                require_alike(name, image, self.shape)
             digest.update(content)
         return darkness_doubts(brightest / 255) if decode else ()
 
     def _content(self, index: int) -> tuple[bytes, str]:
         """Content and name of an image file."""
-        number = int(np.searchsorted(self.starts, index, "right")) - 1
-        file, row = self.files[number], index - int(self.starts[number])
+        file, row = self._place(index)
         return file.image(row), file.name(row)
 
-    def _decoded(self, index: int) -> NDArray[np.uint8]:
-        content, name = self._content(index)
-        with opened_bytes(content, name) as image:
-            self._require_alike(image, name)
-            return decoded(image, self.shape[0])
+    def _place(self, index: int) -> tuple[EncodedImages, int]:
+        """The file of an image, and its row there."""
+        number = int(np.searchsorted(self.starts, index, "right")) - 1
+        return self.files[number], index - int(self.starts[number])
 
-    def _require_alike(self, image: Image, name: str) -> None:
-        """Raise unless ``image`` has the size of the first, 8 bits, and no colour if that has none.
+    @property
+    def as_stored(self) -> bool:
+        """Whether all images have the size in which they are stored: they must."""
+        return True
+
+    def name(self, index: int) -> str:
+        """Archive and name of an image."""
+        file, row = self._place(index)
+        return file.name(row)
+
+    def decoded(self, index: int) -> NDArray[np.uint8]:
+        """Pixels ``(c, h, w)`` of one image.
 
         Raises:
-            DataError: it has not.
+            DataError: it is damaged, or not like the first.
         """
-        require_8_bits(name, image)
-        require_upright(name, orientation(image))
-        _, height, width = self.shape
-        if image.size != (width, height):
-            message = (
-                f"{name} is {image.width}x{image.height} pixels, the first is {width}x{height}"
-            )
-            raise DataError(message, hint="bring the images to the size that the model takes")
-        if self.shape[0] == 1 and image.mode not in GREY:
-            message = f"{name} is a colour image, and the first is grey"
-            raise DataError(message, hint="store all of them as grey, or all as RGB")
+        content, name = self._content(index)
+        with opened_bytes(content, name) as image:
+            require_alike(name, image, self.shape)
+            return decoded(image, self.shape[0])
+
+    def photograph(self, index: int) -> Image.Image:
+        """One image, grey or RGB, in the size in which it is stored.
+
+        Raises:
+            DataError: it is damaged, or in colour although the first is grey.
+        """
+        content, name = self._content(index)
+        with opened_bytes(content, name) as image:
+            require_alike(name, image, self.shape, any_size=True)
+            return image.convert("L" if self.shape[0] == 1 else "RGB")
 
 
-def from_encoded(addresses: list[str]) -> ImageSet:
+def from_encoded(addresses: list[str], *, unread: bool = False) -> ImageSet:
     """Image set of files ``.tar`` and ``.parquet``, on this machine or another, one after another.
 
-    The images are read as needed, and decoded; all of them once at the beginning, for the hash.
-    Grey images among RGB ones are read as RGB.
+    The images are read as needed, and decoded; all of them once at the beginning, for the hash,
+    unless the set is to be ``unread``. Grey images among RGB ones are read as RGB.
 
     Raises:
         DataError: a file cannot be read, holds no images, or belongs to another part of the data
@@ -144,7 +156,8 @@ def from_encoded(addresses: list[str]) -> ImageSet:
         require_8_bits(name, image)
         shape = (1 if image.mode in GREY else 3, image.height, image.width)
     source = EncodedSource(files, np.cumsum([0, *sizes]), shape)
-    return ImageSet.of(
+    make = ImageSet.unread if unread else ImageSet.of
+    return make(
         _common_name(addresses), source, _all_labels(addresses, files), classes=_classes(files)
     )
 

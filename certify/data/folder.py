@@ -7,20 +7,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from .class_folders import contents
 from .class_names import class_numbers, other_class_order
-from .image_file import common_shape, decoded, opened
+from .image_file import centre_crop, common_shape, decoded, opened, require_alike
 from .image_set import Hash, ImageSet, darkness_doubts
 from .label_table import table_of_labels
+from .packed_text import PackedText
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL import Image
 
 DECODED_BYTES = 500_000_000
+
+SAMPLE = 100
+"""About so many files are opened at once of a folder whose files are read as needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +32,59 @@ class FolderSource:
     """Image files, decoded on demand.
 
     Attributes:
-        paths: the files.
+        folder: where the files are.
+        names: their paths in it.
         shape: (c, h, w) of an image.
         resize: length that the shorter side is resized to before the centre is cut out; 0 leaves
             images as they are, and they must all be of one size.
     """
 
-    paths: tuple[Path, ...]
+    folder: Path
+    names: PackedText
     shape: tuple[int, int, int]
     resize: int = 0
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether all images have the size in which they are stored."""
+        return not self.resize
+
+    def name(self, index: int) -> str:
+        """Path of an image in the folder."""
+        return self.names[index]
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Pixels ``(b, c, h, w)`` in [0, 1]."""
-        images = np.stack([self._decoded(self.paths[i]) for i in indices])
+        images = np.stack([self.decoded(int(index)) for index in indices])
         return images.astype(np.float32) / np.float32(255)
+
+    def decoded(self, index: int) -> NDArray[np.uint8]:
+        """Pixels ``(c, h, w)`` of one image.
+
+        Raises:
+            DataError: it is damaged, or not like the others.
+        """
+        if self.resize:
+            image = centre_crop(self.photograph(index), self.resize, self.shape[1:])
+            return decoded(image, self.shape[0])
+        path = self.folder / self.names[index]
+        with opened(path) as image:
+            require_alike(str(path), image, self.shape)
+            return decoded(image, self.shape[0])
+
+    def photograph(self, index: int) -> Image.Image:
+        """One image, grey or RGB, in the size in which it is stored.
+
+        Raises:
+            DataError: it is damaged, or in colour although the others are grey.
+        """
+        path = self.folder / self.names[index]
+        with opened(path) as image:
+            require_alike(str(path), image, self.shape, any_size=True)
+            return image.convert("L" if self.shape[0] == 1 else "RGB")
 
     def check(self, digest: Hash) -> tuple[str, ...]:
         """Doubts, after every image was added to ``digest``; a DataError for a broken file.
@@ -54,25 +94,19 @@ class FolderSource:
         """
         decode = len(self) * math.prod(self.shape) <= DECODED_BYTES
         brightest = 0
-        for path in self.paths:
+        for index, name in enumerate(self.names):
             if decode:
-                pixels = self._decoded(path)
+                pixels = self.decoded(index)
                 brightest = max(brightest, int(pixels.max()))
                 digest.update(pixels.data)
             else:
-                digest.update(path.read_bytes())
+                digest.update((self.folder / name).read_bytes())
         return darkness_doubts(brightest / 255) if decode else ()
 
-    def _decoded(self, path: Path) -> NDArray[np.uint8]:
-        """Pixels ``(c, h, w)`` of one file."""
-        with opened(path) as image:
-            if not self.resize:
-                return decoded(image, self.shape[0])
-            converted = image.convert("L" if self.shape[0] == 1 else "RGB")
-        return decoded(_centre(converted, self.resize, self.shape[1:]), self.shape[0])
 
-
-def from_folder(folder: Path, *, name: str = "", resize: int = 0, crop: int = 0) -> ImageSet:
+def from_folder(
+    folder: Path, *, name: str = "", resize: int = 0, crop: int = 0, unread: bool = False
+) -> ImageSet:
     """Image set of a folder of image files.
 
     Sub-folders are classes, numbered in the order of their names (by value where all names are
@@ -84,6 +118,7 @@ def from_folder(folder: Path, *, name: str = "", resize: int = 0, crop: int = 0)
         name: of the set; else the folder's.
         resize: resize the shorter side to this, as data sets of photographs prescribe.
         crop: side of the square cut out of the centre then.
+        unread: whether only a sample of the files is opened; see :func:`load_images`.
 
     Raises:
         DataError: no images, several sizes, sub-folders that are not classes, or labels that do
@@ -101,20 +136,13 @@ def from_folder(folder: Path, *, name: str = "", resize: int = 0, crop: int = 0)
     else:
         paths = found.flat
         labels, labelled = table_of_labels(folder, paths)
-    shape, read = common_shape(paths, as_stored=bool(resize))
+    opened_now = paths[:: 1 + len(paths) // SAMPLE] if unread else paths
+    shape, read = common_shape(opened_now, as_stored=bool(resize) or unread)
     if resize:
         shape = (shape[0], crop, crop)
-    source = FolderSource(tuple(paths), shape, resize)
-    notes = (*labelled, *found.notes, *read)
-    made = ImageSet.of(name or folder.name, source, labels, classes=classes, notes=notes)
+    names = PackedText(str(path.relative_to(folder)) for path in paths)
+    source = FolderSource(folder, names, shape, resize)
+    notes = (*labelled, *found.notes, *(() if unread else read))
+    make = ImageSet.unread if unread else ImageSet.of
+    made = make(name or folder.name, source, labels, classes=classes, notes=notes)
     return replace(made, other_order=other_class_order(classes, sizes, found.without_images))
-
-
-def _centre(image: Image.Image, resize: int, size: tuple[int, int]) -> Image.Image:
-    """Centre of ``image`` after its shorter side is resized to ``resize``, as torchvision does."""
-    scale = resize / min(image.size)
-    wide, high = (max(resize, int(side * scale)) for side in image.size)
-    image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    height, width = size
-    left, top = round((wide - width) / 2), round((high - height) / 2)
-    return image.crop((left, top, left + width, top + height))

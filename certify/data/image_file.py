@@ -137,6 +137,49 @@ def require_8_bits(name: str, image: Image.Image) -> None:
         raise DataError(message, hint="store it as 8-bit grey or RGB")
 
 
+def require_alike(
+    name: str, image: Image.Image, shape: tuple[int, int, int], *, any_size: bool = False
+) -> None:
+    """Raise unless ``image`` has 8 bits, the size of ``shape``, and no colour if that has none.
+
+    Args:
+        name: of the image, for messages.
+        image: opened, its pixels not yet read.
+        shape: (c, h, w) of the first image of the set.
+        any_size: accept other sizes, and images that an EXIF tag turns.
+
+    Raises:
+        DataError: it has not.
+    """
+    require_8_bits(name, image)
+    channels, height, width = shape
+    if not any_size:
+        require_upright(name, orientation(image))
+        if image.size != (width, height):
+            message = (
+                f"{name} is {image.width}x{image.height} pixels, the first is {width}x{height}"
+            )
+            raise DataError(message, hint="bring the images to the size that the model takes")
+    if channels == 1 and image.mode not in GREY:
+        message = f"{name} is a colour image, and the first is grey"
+        raise DataError(message, hint="store all of them as grey, or all as RGB")
+
+
+def centre_crop(image: Image.Image, resize: int, size: tuple[int, int]) -> Image.Image:
+    """Centre of ``image`` after its shorter side is resized to ``resize``, as torchvision does.
+
+    Args:
+        image: decoded.
+        resize: length of the shorter side.
+        size: height and width of the centre.
+    """
+    wide, high = (side * resize // min(image.size) for side in image.size)
+    image = image.resize((wide, high), Image.Resampling.BILINEAR)
+    height, width = size
+    left, top = round((wide - width) / 2), round((high - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The image in ``path``, its pixels not yet read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from .limits import require_pixel_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
     from torch import Tensor
 
 RANGE_TOLERANCE = 1e-6
@@ -75,6 +76,24 @@ class PixelSource(Protocol):
         Raises:
             DataError: an image is invalid.
         """
+
+
+@runtime_checkable
+class FileSource(PixelSource, Protocol):
+    """Images in a file each, in 8 bits, which may be read in parts of any order."""
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether all have the size in which they are stored."""
+
+    def name(self, index: int) -> str:
+        """Name of an image."""
+
+    def decoded(self, index: int) -> NDArray[np.uint8]:
+        """Pixels ``(c, h, w)`` of one image."""
+
+    def photograph(self, index: int) -> Image.Image:
+        """One image, grey or RGB, in the size in which it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +156,35 @@ class ImageSet:
             DataError: there are no images, they have too many pixels, a pixel is NaN or outside
                 [0, 1], or the labels are not one class per image.
         """
-        if len(source) == 0:
-            message = f"{name} holds no images"
-            raise DataError(message)
-        require_pixel_count(name, source.shape)
-        checked = None if labels is None else class_labels(name, labels)
-        if checked is not None and len(checked) != len(source):
-            message = f"{name} has {len(source)} images but {len(checked)} labels"
-            raise DataError(message)
+        checked = _checked_labels(name, source, labels)
         digest = sha256(f"{len(source)}x{source.shape}".encode())
         doubts = source.check(digest)
         digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
         found = digest.hexdigest()
         return cls(name, source, checked, found, classes, notes, doubts=doubts)
+
+    @classmethod
+    def unread(
+        cls,
+        name: str,
+        source: FileSource,
+        labels: NDArray[Any] | None,
+        *,
+        classes: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+    ) -> ImageSet:
+        """The images of ``source``, of which none is read yet; the hash is of names and labels.
+
+        Raises:
+            DataError: there are no images, they have too many pixels, or the labels are not one
+                class per image.
+        """
+        checked = _checked_labels(name, source, labels)
+        digest = sha256(f"unread {len(source)}".encode())
+        for index in range(len(source)):
+            digest.update(f"{source.name(index)}\n".encode("utf-8", "surrogateescape"))
+        digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
+        return cls(name, source, checked, digest.hexdigest(), classes, notes)
 
     def in_other_order(self) -> ImageSet:
         """The same images with the labels of ``other_order``."""
@@ -278,6 +313,26 @@ class Shard:
             message = f"shard {self.number}/{self.of} of {len(indices)} images has none"
             raise InvalidParameterError(message, hint="take fewer shards")
         return part
+
+
+def _checked_labels(
+    name: str, source: PixelSource, labels: NDArray[Any] | None
+) -> NDArray[np.int64] | None:
+    """``labels`` as classes, None where there are none.
+
+    Raises:
+        DataError: there are no images, they have too many pixels, or the labels are not one class
+            per image.
+    """
+    if len(source) == 0:
+        message = f"{name} holds no images"
+        raise DataError(message)
+    require_pixel_count(name, source.shape)
+    checked = None if labels is None else class_labels(name, labels)
+    if checked is not None and len(checked) != len(source):
+        message = f"{name} has {len(source)} images but {len(checked)} labels"
+        raise DataError(message)
+    return checked
 
 
 LARGEST_CLASS = 2**31 - 1

@@ -26,7 +26,9 @@ FILES = (".npz", ".npy", ".h5", ".hdf5")
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
-def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = True) -> ImageSet:
+def load_images(
+    source: str | Path, *, root: Path | None = None, fetch: bool = True, unread: bool = False
+) -> ImageSet:
     """Image set of a name (``cifar10``, ``fashion-mnist-2000``), a file, a folder or an address.
 
     Args:
@@ -34,26 +36,28 @@ def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = T
             ``.parquet`` (``val-{00..49}.tar``, ``val-*.parquet``).
         root: folder of the standard data sets; None for the user's cache.
         fetch: whether a standard data set may be downloaded.
+        unread: whether image files are only listed, and each is checked when it is read: the hash
+            is then of their names and labels. Files of arrays are read all the same.
 
     Raises:
         DataError: there is no such file, folder or data set, or it has no usable images.
     """
     if is_address(source):
-        return _from_address(str(source))
+        return _from_address(str(source), unread=unread)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _from_directory(path)
+        return _from_directory(path, unread=unread)
     if path.is_file():
         if path.suffix.lower() in FILES:
             return from_file(path)
         if path.suffix.lower() in ENCODED:
-            return from_encoded([str(path)])
+            return from_encoded([str(path)], unread=unread)
         message = f"{path} is not a file of images that robcert reads"
         raise DataError(message, hint=_instead(path))
     if isinstance(source, str) and is_name(source):
-        return from_name(source, root=root, fetch=fetch)
+        return from_name(source, root=root, fetch=fetch, unread=unread)
     if path.suffix.lower() in ENCODED:
-        return from_encoded(matching(str(path)))
+        return from_encoded(matching(str(path)), unread=unread)
     names = [*bundled_sets(), *NAMED, "imagenet"]
     close = get_close_matches(str(source).lower(), names, n=1)
     message = f"there is no file, folder or data set {source}"
@@ -61,18 +65,18 @@ def load_images(source: str | Path, *, root: Path | None = None, fetch: bool = T
     raise DataError(message, hint=hint)
 
 
-def _from_address(address: str) -> ImageSet:
+def _from_address(address: str, *, unread: bool) -> ImageSet:
     """The images at ``address``: encoded ones are read as needed, a file of arrays is copied."""
     suffix = suffix_of(address)
     if suffix in ENCODED:
-        return from_encoded(matching(address))
+        return from_encoded(matching(address), unread=unread)
     if suffix in FILES:
         return from_file(local_copy(address))
     message = f"{without_secrets(address)} is not a file of images that robcert reads"
     raise DataError(message, hint=f"give files {', '.join((*FILES, *ENCODED))}")
 
 
-def _from_directory(path: Path) -> ImageSet:
+def _from_directory(path: Path, *, unread: bool) -> ImageSet:
     if has_idx(path):
         return from_idx(path)
     if (path / "images.npy").is_file():
@@ -86,8 +90,8 @@ def _from_directory(path: Path) -> ImageSet:
         raise DataError(message, hint=f"give one of them, for instance {arrays[0]}")
     encoded = [str(entry) for entry in sorted(path.iterdir()) if _is_encoded(entry)]
     if encoded and not arrays and not any(_is_image(entry) for entry in path.rglob("*")):
-        return replace(from_encoded(encoded), name=path.name)
-    return from_folder(path)
+        return replace(from_encoded(encoded, unread=unread), name=path.name)
+    return from_folder(path, unread=unread)
 
 
 def _is_encoded(path: Path) -> bool:

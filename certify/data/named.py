@@ -84,13 +84,14 @@ def is_name(text: str) -> bool:
     return name in NAMED or name == "imagenet" or name in bundled_sets()
 
 
-def from_name(text: str, *, root: Path | None, fetch: bool) -> ImageSet:
+def from_name(text: str, *, root: Path | None, fetch: bool, unread: bool = False) -> ImageSet:
     """Image set called ``text``; its test images, or with ``:train`` those for training.
 
     Args:
         text: one of ``NAMED``, ``imagenet``, or a bundled set.
         root: folder of the data, also for downloads; None for the user's cache.
         fetch: whether to download a missing data set.
+        unread: whether image files are only listed; see :func:`load_images`.
 
     Raises:
         DataError: it is missing and cannot be downloaded.
@@ -103,7 +104,7 @@ def from_name(text: str, *, root: Path | None, fetch: bool) -> ImageSet:
         with resources.as_file(resources.files("robcert.fixtures") / f"{name}.npz") as path:
             return replace(from_file(path), classes=BUNDLED_CLASSES.get(name, ()))
     if name == "imagenet":
-        return _imagenet(root, "train" if part == "train" else "val")
+        return _imagenet(root, "train" if part == "train" else "val", unread=unread)
     for folder in _idx_folders(name, root):
         return from_idx(folder, name=name, train=part == "train", classes=NAMED[name].classes)
     return _from_torchvision(name, root or _cache(), train=part == "train", fetch=fetch)
@@ -145,12 +146,14 @@ def _idx_folders(name: str, root: Path | None) -> list[Path]:
     return [folder for folder in folders if has_idx(folder)]
 
 
-def _imagenet(root: Path | None, part: str) -> ImageSet:
+def _imagenet(root: Path | None, part: str, *, unread: bool) -> ImageSet:
     folder = None if root is None else root / part
     if folder is None or not folder.is_dir():
         message = f"imagenet cannot be downloaded, and there is no folder {part} of class folders"
         raise DataError(message, hint="set the data root to the folder of the data set")
-    return from_folder(folder, name="imagenet", resize=IMAGENET_RESIZE, crop=IMAGENET_CROP)
+    return from_folder(
+        folder, name="imagenet", resize=IMAGENET_RESIZE, crop=IMAGENET_CROP, unread=unread
+    )
 
 
 def _from_torchvision(name: str, root: Path, *, train: bool, fetch: bool) -> ImageSet:

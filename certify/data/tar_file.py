@@ -14,6 +14,7 @@ from robcert.certify.visible import visible_line
 
 from .class_folders import SUFFIXES
 from .limits import MOST_CHUNK
+from .packed_text import PackedText
 from .remote import opened, part_of, reached
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class TarImages:
         self.address = address
         images, classes = _members(address)
         keys = list(images)
-        self._names = [images[key][0] for key in keys]
+        self._names = PackedText(images[key][0] for key in keys)
         places = [images[key][1:] for key in keys]
         self._places = np.array(places, np.int64).reshape(len(places), 2)
         self.labels: NDArray[Any] | None = None

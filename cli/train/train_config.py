@@ -220,6 +220,7 @@ def _with_network_and_images(base: TrainConfig, options: TrainOptions) -> TrainC
         data=either(options.data, base.data),
         validation=either(options.validation, base.validation),
         subset=either(options.subset, base.subset),
+        image_size=either(options.image_size, base.image_size),
     )
 
 

@@ -60,6 +60,31 @@ class TrainOptions:
     subset: Annotated[
         int | None, typer.Option("--subset", help="Number of training images: the first N only.")
     ] = None
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size",
+            help="Photographs of any size: side of the squares that are cut out of them, in "
+            "training by a random resized crop, in evaluation from the centre; usually 224.",
+        ),
+    ] = None
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read images as they are needed, or hold all of them in memory [default: hold up "
+            "to 4 GiB].",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Processes that read streamed images, per training process; 0 for none besides it "
+            "[default: its cores, at most 8].",
+        ),
+    ] = None
     validation: Annotated[
         bool | None,
         typer.Option(

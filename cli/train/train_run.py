@@ -11,6 +11,7 @@ from ..shell.echo import echo
 from ..shell.invocation import remember_saved
 from ..shell.progress import TerminalProgress
 from ..shell.render import print_warning
+from ..shell.values import either
 from .train_config import OwnOptions, recipe_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def run_training(options: TrainOptions, method: type[M], own: OwnOptions[M]) -> 
         own: the method's own options.
     """
     from robcert.certify.importer import torch_device
+    from robcert.trainers.data import usual_readers
     from robcert.trainers.loop import launched
     from robcert.trainers.train import TrainPlan, train
 
@@ -51,6 +53,8 @@ def run_training(options: TrainOptions, method: type[M], own: OwnOptions[M]) -> 
         substitute=options.data is None and options.config is None,
         device=processes.device or device,
         processes=processes,
+        stream=options.stream,
+        workers=either(options.workers, usual_readers(processes.on_this_machine)),
     )
     if processes.first and not options.quiet:
         for line in recipe.notes:

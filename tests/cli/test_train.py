@@ -85,6 +85,15 @@ def test_without_options_the_defaults_are_trained(method: str, asked: list[Train
     assert asked[0].pretraining is None
 
 
+def test_how_images_are_read_reaches_the_training(asked: list[TrainPlan]) -> None:
+    words = "train standard --image-size 224 --stream --workers 3"
+    assert robcert(*words.split()).status == 0
+    assert robcert("train", "standard", "--no-stream").status == 0
+    assert [(plan.config.image_size, plan.stream) for plan in asked] == [(224, True), (0, False)]
+    assert asked[0].workers == 3
+    assert asked[1].workers > 0
+
+
 def test_quiet_leaves_the_warnings(asked: list[TrainPlan]) -> None:
     assert robcert("train", "standard", "-q").stderr == "warning: it overfits\n"
     assert len(asked) == 1

@@ -113,6 +113,7 @@ LEFT_OUT = {
     "make demo": "it installs several gigabytes",
     "make test": "it runs these tests",
     "pip install": "it installs",
+    "--data imagenet": "150 GB that cannot be downloaded",
     "torchrun": "a process group; tests/trainers/loop/test_processes.py starts some",
 }
 """Beginnings and options of single lines that are not run, and why."""

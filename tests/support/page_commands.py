@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from docs_pages import blocks_of, text_of
 from onnx import TensorProto, helper
+from photographs import write_photographs
 from places import DOCS, FIXTURES
 from vnnlib_files import old_style
 
@@ -98,6 +99,8 @@ def furnish(folder: Path, images: int) -> None:
     np.savez(folder / "images.npz", **chosen)
     onnx.save(_channels_last(), folder / "keras.onnx")
     (folder / "preprocess.json").write_text('{"mean": [0.286], "std": [0.353]}', encoding="utf-8")
+    write_photographs(folder / "photos" / "train", 60)
+    write_photographs(folder / "photos" / "val", 10)
     claim = old_style([(0.0, 0.001)] * 784, 10, "(>= Y_0 100000.0)")
     for name in ("claim.vnnlib", "property.vnnlib"):
         (folder / name).write_text(claim, encoding="utf-8")

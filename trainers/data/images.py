@@ -1,65 +1,89 @@
-"""Training images in memory, their order in each epoch, and their augmentation."""
+"""Training images and what a run asks of them, those in memory, and the order of an epoch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from robcert.certify.errors import DataError, require_at_least
+from robcert.certify.errors import DataError
 from robcert.certify.numerics import generator
 
 from .process_slice import WHOLE_BATCH, ProcessSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Augmentation:
-    """Random changes of a training image, applied in the order flip, crop, cutout.
+class EpochDraws:
+    """The random numbers of one epoch for images that are cut out of photographs.
 
     Attributes:
-        crop: pixels of zero padding before a random crop to the original size.
-        flip: whether each image is mirrored left to right with probability one half.
-        cutout: side of a square at a random place that is set to zero (DeVries & Taylor 2017); 0
-            for none.
+        seed: seed of the run.
+        epoch: passes over the data before this one.
     """
 
-    crop: int = 0
-    flip: bool = False
-    cutout: int = 0
+    seed: int
+    epoch: int
 
-    def __post_init__(self) -> None:
-        require_at_least("crop", self.crop, 0)
-        require_at_least("cutout", self.cutout, 0)
+    def of(self, image: int) -> torch.Generator:
+        """Those for one image; they do not depend on who reads it, nor when."""
+        return generator(self.seed, "train-resized-crop", image, self.epoch)
 
-    def __call__(
-        self, x: Tensor, draws: torch.Generator, process_slice: ProcessSlice = WHOLE_BATCH
-    ) -> Tensor:
-        """The augmented pixels of ``x (b, c, h, w)``.
+
+class LabelledImages(Protocol):
+    """Labelled images in [0, 1], in memory or read as needed."""
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash that identifies it; empty if unknown."""
+
+    @property
+    def test_name(self) -> str:
+        """Name of the corresponding test set; empty if it is ``name``."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (c, h, w) of one image."""
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the largest label."""
+
+    def first(self, count: int | None) -> LabelledImages:
+        """The first ``count`` images, or all."""
+
+    def at(self, rows: Tensor, *, test_name: str = "") -> LabelledImages:
+        """The images at ``rows``, which stand for those of the data set ``test_name``."""
+
+    def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Pixels ``(b, c, h, w)`` and labels ``(b,)`` of the images at ``indices``."""
+
+    def batches(
+        self, order: Sequence[Tensor], device: torch.device, draws: EpochDraws | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and labels of the images at each entry of ``order``.
 
         Args:
-            x: pixels.
-            draws: generator of the random numbers, on the CPU.
-            process_slice: the rows of the whole batch that ``x`` has.
+            order: indices of the images of each batch.
+            device: where the batches are needed.
+            draws: random numbers for training; None for evaluation.
+
+        Raises:
+            DataError: an image cannot be read.
         """
-        count = process_slice.count * len(x)
-        if self.flip:
-            mirrored = process_slice.of(torch.rand(count, generator=draws)) < 0.5
-            x = torch.where(mirrored.view(-1, 1, 1, 1).to(x.device), x.flip(3), x)
-        if self.crop:
-            shift = torch.randint(2 * self.crop + 1, (2, count), generator=draws)
-            x = _cropped(x, self.crop, process_slice.of(shift, axis=1).to(x.device))
-        if self.cutout:
-            height, width = x.shape[2:]
-            centre = [torch.randint(side, (count,), generator=draws) for side in (height, width)]
-            rows, columns = (process_slice.of(c).to(x.device).view(-1, 1, 1, 1) for c in centre)
-            x = x * _cutout_mask(x, self.cutout, rows, columns)
-        return x
+
+    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel, see the function of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +129,51 @@ class TrainingImages:
             return self
         return replace(self, pixels=self.pixels[:count], labels=self.labels[:count])
 
+    def at(self, rows: Tensor, *, test_name: str = "") -> TrainingImages:
+        """A copy of the images at ``rows``, which stand for those of the set ``test_name``."""
+        return replace(
+            self, pixels=self.pixels[rows], labels=self.labels[rows], test_name=test_name
+        )
+
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Pixels in [0, 1] ``(b, c, h, w)`` and labels ``(b,)`` of the images at ``indices``."""
-        x = self.pixels[indices].to(device, non_blocking=True)
-        if x.dtype == torch.uint8:
-            x = x.float() / 255
-        return x, self.labels[indices].to(device, non_blocking=True)
+        return on_device(self.pixels[indices], self.labels[indices], device)
 
-    def in_order(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of all images, in their order."""
-        for indices in torch.split(torch.arange(len(self)), batch_size):
-            yield self.batch(indices, device)
+    def batches(
+        self, order: Sequence[Tensor], device: torch.device, draws: EpochDraws | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels in [0, 1] and labels of the images at each entry of ``order``; draws nothing."""
+        del draws
+        return (self.batch(indices, device) for indices in order)
+
+    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel of all images."""
+        return channel_statistics([self.pixels])
+
+
+def on_device(pixels: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """``pixels``, uint8 or in [0, 1], and ``labels`` on ``device``; the pixels in [0, 1]."""
+    x = pixels.to(device, non_blocking=True)
+    if x.dtype == torch.uint8:
+        x = x.float() / 255
+    return x, labels.to(device, non_blocking=True)
+
+
+def in_order(
+    images: LabelledImages,
+    batch_size: int,
+    device: torch.device,
+    process_slice: ProcessSlice = WHOLE_BATCH,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Number, pixels and labels of batches of all images, in their order.
+
+    Of ``process_slice.count`` processes each gets every so many of them.
+    """
+    numbers = range(process_slice.rank, -(-len(images) // batch_size), process_slice.count)
+    split = torch.split(torch.arange(len(images)), batch_size)
+    batches = images.batches([split[number] for number in numbers], device)
+    for number, (x, y) in zip(numbers, batches, strict=True):
+        yield number, x, y
 
 
 def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[Tensor]:
@@ -129,42 +187,22 @@ def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[T
     return list(torch.split(order[: count // batch_size * batch_size], batch_size))
 
 
-def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of ``pixels (n, c, h, w)``, to four decimals.
+def channel_statistics(pieces: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of ``pieces (n, c, h, w)``, to four decimals.
 
     In units of [0, 1]. For uint8 pixels a histogram is used, which needs no copy in floats.
     """
-    if pixels.dtype == torch.uint8:
-        counts = torch.stack(
-            [plane.flatten().bincount(minlength=256) for plane in pixels.unbind(1)]
-        )
-        frequency = counts.double() / counts.sum(1, keepdim=True)
-        values = torch.arange(256, dtype=torch.float64) / 255
-        mean, square = frequency @ values, frequency @ values.square()
-    else:
-        planes = pixels.double().transpose(0, 1).flatten(1)
-        mean, square = planes.mean(1), planes.square().mean(1)
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    values = torch.arange(256, dtype=torch.float64) / 255
+    for pixels in pieces:
+        count += pixels.numel() // pixels.shape[1]
+        if pixels.dtype == torch.uint8:
+            planes = [plane.flatten().bincount(minlength=256) for plane in pixels.unbind(1)]
+            frequency = torch.stack(planes).double()
+            total, squares = total + frequency @ values, squares + frequency @ values.square()
+        else:
+            plane = pixels.double().transpose(0, 1).flatten(1)
+            total, squares = total + plane.sum(1), squares + plane.square().sum(1)
+    mean, square = total / count, squares / count
     std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
     return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
-
-
-def _cropped(x: Tensor, padding: int, shift: Tensor) -> Tensor:
-    """Each image of ``x``, padded with zeros and cropped at its ``shift (2, b)``."""
-    b, _, h, w = x.shape
-    padded = functional.pad(x, (padding,) * 4)
-    rows = (shift[0, :, None] + torch.arange(h, device=x.device))[:, None, :, None]
-    columns = (shift[1, :, None] + torch.arange(w, device=x.device))[:, None, None, :]
-    image = torch.arange(b, device=x.device).view(-1, 1, 1, 1)
-    channel = torch.arange(x.shape[1], device=x.device).view(1, -1, 1, 1)
-    return padded[image, channel, rows, columns]
-
-
-def _cutout_mask(x: Tensor, side: int, centre_y: Tensor, centre_x: Tensor) -> Tensor:
-    """Mask with 0 in a square of ``side`` pixels around each centre, 1 elsewhere."""
-    h, w = x.shape[2:]
-    rows = torch.arange(h, device=x.device).view(1, 1, -1, 1)
-    columns = torch.arange(w, device=x.device).view(1, 1, 1, -1)
-    low, high = side // 2, side - side // 2
-    inside_y = (rows >= centre_y - low) & (rows < centre_y + high)
-    inside_x = (columns >= centre_x - low) & (columns < centre_x + high)
-    return (~(inside_y & inside_x)).to(x.dtype)

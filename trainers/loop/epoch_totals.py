@@ -80,14 +80,17 @@ class RunningTotals:
 
     def totals(self, seconds: float) -> EpochTotals:
         """Totals over all processes; ``seconds`` have passed since this object was made."""
-        images = self._images.to(self._loss.device)
+        images, correct = self._images.to(self._loss.device, copy=True), self._correct.clone()
+        sums = [self._loss.clone(), *(value.clone() for value in self._measured.values())]
         self._processes.add([images])
-        self._processes.add([self._correct])
-        self._processes.add([self._loss, *self._measured.values()])
+        self._processes.add([correct])
+        self._processes.add(sums)
         return EpochTotals(
             images=int(images),
-            loss=self._loss.item(),
-            correct=int(self._correct),
+            loss=sums[0].item(),
+            correct=int(correct),
             seconds=self._seconds + seconds,
-            measured={name: value.item() for name, value in self._measured.items()},
+            measured={
+                name: value.item() for name, value in zip(self._measured, sums[1:], strict=True)
+            },
         )

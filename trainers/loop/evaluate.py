@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from robcert.certify.core import Norm
 from robcert.certify.numerics import Direction, StepRule, classes_of, cross_entropy, generator
+from robcert.trainers.data import in_order
 from robcert.trainers.methods import InputAscent, evaluation_mode, frozen_parameters, in_cube
 
 from .processes import ALONE, Processes
 
 if TYPE_CHECKING:
-    from robcert.trainers.data import TrainingImages
+    from robcert.trainers.data import LabelledImages
     from robcert.trainers.recipe import Evaluation
 
     from .run_folder import EpochRecord
@@ -24,7 +25,7 @@ COLLAPSE = 0.2
 """A fall of attacked accuracy to half is reported only if it had reached this value."""
 
 
-def finite_logits(model: nn.Module, images: TrainingImages, device: torch.device) -> bool:
+def finite_logits(model: nn.Module, images: LabelledImages, device: torch.device) -> bool:
     """Whether the logits of the first few ``images`` are finite numbers."""
     x, _ = images.batch(torch.arange(min(len(images), 16)), device)
     with evaluation_mode(model), torch.inference_mode():
@@ -32,7 +33,7 @@ def finite_logits(model: nn.Module, images: TrainingImages, device: torch.device
 
 
 def clean_accuracy(
-    model: nn.Module, images: TrainingImages, device: torch.device, processes: Processes = ALONE
+    model: nn.Module, images: LabelledImages, device: torch.device, processes: Processes = ALONE
 ) -> float:
     """Fraction of ``images`` that ``model`` classifies correctly.
 
@@ -40,16 +41,15 @@ def clean_accuracy(
     """
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluation_mode(model), torch.inference_mode():
-        for block, (x, y) in enumerate(images.in_order(_BATCH, device)):
-            if block % processes.slice.count == processes.slice.rank:
-                correct += (classes_of(model(x)) == y).sum()
+        for _, x, y in in_order(images, _BATCH, device, processes.slice):
+            correct += (classes_of(model(x)) == y).sum()
     processes.add([correct])
     return int(correct) / len(images)
 
 
 def attacked_accuracy(
     model: nn.Module,
-    images: TrainingImages,
+    images: LabelledImages,
     settings: Evaluation,
     device: torch.device,
     processes: Processes = ALONE,
@@ -62,11 +62,10 @@ def attacked_accuracy(
     attacked = images.first(settings.attack_images)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluation_mode(model), frozen_parameters(model):
-        for block, (x, y) in enumerate(attacked.in_order(_BATCH, device)):
-            if block % processes.slice.count == processes.slice.rank:
-                draws = generator(0, "train-evaluation", block, device=device)
-                delta = _attack(model, x, y, settings, draws)
-                correct += (classes_of(model(x + delta)) == y).sum()
+        for block, x, y in in_order(attacked, _BATCH, device, processes.slice):
+            draws = generator(0, "train-evaluation", block, device=device)
+            delta = _attack(model, x, y, settings, draws)
+            correct += (classes_of(model(x + delta)) == y).sum()
     processes.add([correct])
     return int(correct) / len(attacked)
 

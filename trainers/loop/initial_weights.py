@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from robcert.certify.errors import TrainingError
 from robcert.certify.model import Preprocessing
-from robcert.trainers.data import channel_statistics
 from robcert.trainers.networks import NetworkSpec, PixelNetwork
 
 from .checkpoint import load_network
@@ -14,15 +13,15 @@ from .checkpoint import load_network
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robcert.trainers.data import TrainingImages
+    from robcert.trainers.data import LabelledImages
     from robcert.trainers.recipe import TrainConfig
 
 
 def network_spec(
-    config: TrainConfig, images: TrainingImages, evaluation: TrainingImages
+    config: TrainConfig, images: LabelledImages, evaluation: LabelledImages
 ) -> NetworkSpec:
     """Specification of the network of ``config`` for these images."""
-    mean, std = channel_statistics(images.pixels) if config.normalize else ((), ())
+    mean, std = images.channel_statistics() if config.normalize else ((), ())
     return NetworkSpec(
         architecture=config.architecture,
         image_shape=images.image_shape,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from robcert.certify.core import Progress, silent
+from robcert.certify.errors import DataError
+from robcert.trainers.data import living_readers
 
 from .checkpoint import WEIGHTS
 from .interrupt import DeferredInterrupt
@@ -61,7 +63,7 @@ def fit(
         on_epoch: called with the record of each finished epoch.
 
     Raises:
-        DataError: training and evaluation images have different shapes.
+        DataError: training and evaluation images have different shapes, or one cannot be read.
         TrainingError: the loss is not a finite number, or there is no run to resume.
         KeyboardInterrupt: after Ctrl-C, with the state saved.
     """
@@ -70,10 +72,15 @@ def fit(
         run.resume()
     else:
         run.keep_start()
-    with _deterministic(plan), DeferredInterrupt() as interrupt:
+    with _deterministic(plan), DeferredInterrupt() as interrupt, living_readers():
         while run.position.epoch < run.passes:
             run.pass_over_data(interrupt, progress if plan.processes.first else silent)
-            record = run.end_epoch()
+            try:
+                record = run.end_epoch()
+            except DataError:  # of an evaluation image
+                if not plan.processes.several:  # the others could not take part in saving
+                    run.save()
+                raise
             if on_epoch is not None and plan.processes.first:
                 on_epoch(record)
     last, best = plan.out / WEIGHTS, plan.out / BEST

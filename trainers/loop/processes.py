@@ -70,11 +70,15 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is set in any of the processes; does not wait for the devices."""
+        return self.largest(int(flag)) > 0
+
+    def largest(self, number: int) -> int:
+        """The largest ``number`` of all processes; does not wait for the devices."""
         if not self.several:
-            return flag
-        raised = torch.tensor(int(flag))
-        dist.all_reduce(raised, dist.ReduceOp.MAX, group=self.flags)
-        return bool(raised)
+            return number
+        found = torch.tensor(number)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.flags)
+        return int(found)
 
     def wait(self) -> None:
         """Wait until all processes have called this."""

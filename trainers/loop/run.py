@@ -20,7 +20,7 @@ from torch import Tensor
 from robcert.certify.errors import DataError, DivergedError, TrainingError
 from robcert.certify.numerics import generator, stream_seed
 from robcert.certify.whole_file import output_errors, write_whole
-from robcert.trainers.data import TrainingImages, epoch_order
+from robcert.trainers.data import EpochDraws, LabelledImages, epoch_order
 from robcert.trainers.methods import Losses, Step
 from robcert.trainers.networks import LossScale, prepare_batch_norm, prepare_convolutions
 
@@ -44,6 +44,8 @@ from .run_folder import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from robcert.certify.core import Progress
     from robcert.trainers.recipe import TrainConfig
 
@@ -51,6 +53,11 @@ if TYPE_CHECKING:
 
 _CHECK_EVERY = 20
 """Batches between checks that the loss is finite; each check waits for the device."""
+
+SAVE_SECONDS = 600.0
+"""Seconds after which a run saves its state in the middle of an epoch."""
+
+_SAVE, _STOP = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +73,17 @@ class RunPlan:
             by ``config.init_from``, or random weights if that is None too.
         device: device to train on.
         processes: the processes that share the run.
+        save_seconds: seconds after which the state is saved in the middle of an epoch.
     """
 
     config: TrainConfig
-    images: TrainingImages
-    evaluation: TrainingImages
+    images: LabelledImages
+    evaluation: LabelledImages
     out: Path
     initial_weights: Path | None = None
     device: torch.device | str = "cpu"
     processes: Processes = ALONE
+    save_seconds: float = SAVE_SECONDS
 
     @property
     def initial_checkpoint(self) -> Path | None:
@@ -112,6 +121,7 @@ class Run:
         self.descent = Descent(self.model, self.optimizer, processes, config.optimizer.clip_norm)
         self.memory: dict[str, Tensor] = {}
         self.position = Position(scale=LossScale.initial(config.precision))
+        self.save_seconds, self.saved = plan.save_seconds, time.monotonic()
         with output_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
 
@@ -135,6 +145,7 @@ class Run:
         """Train on the remaining batches of the current pass.
 
         Raises:
+            DataError: an image cannot be read; the state is saved.
             KeyboardInterrupt: after Ctrl-C, with the state saved.
         """
         position, config = self.position, self.config
@@ -144,9 +155,14 @@ class Run:
         last = max(1, round(len(order) * epochs / config.objective.replays))
         totals = RunningTotals(position.totals, self.device, self.processes)
         started = time.monotonic()
+        batches = self._batches(order[position.batch : last])
         while position.batch < last:
-            rows = self.processes.slice.of(order[position.batch])
-            x, y = self.images.batch(rows, self.device)
+            try:
+                x, y = self._next(batches)
+            except DataError:
+                position.totals = totals.totals(time.monotonic() - started)
+                self.save()
+                raise
             number = position.epoch * len(order) + position.batch
             draws = generator(config.seed, "train-augment", number)
             x = config.augmentation(x, draws, self.processes.slice)
@@ -156,11 +172,42 @@ class Run:
             if position.batch % _CHECK_EVERY == 0 or position.batch == last:
                 totals.require_finite(task, position.batch)
                 progress(task, position.batch, last)
-            if self.processes.any(interrupt.requested):
+            wish = self._wish(interrupt)
+            if wish:
                 position.totals = totals.totals(time.monotonic() - started)
                 self.save()
+            if wish == _STOP:
                 raise KeyboardInterrupt
         position.totals = totals.totals(time.monotonic() - started)
+
+    def _batches(self, order: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of the batches with the images of ``order``."""
+        rows = [self.processes.slice.of(whole) for whole in order]
+        draws = EpochDraws(self.config.seed, self.position.epoch)
+        return self.images.batches(rows, self.device, draws)
+
+    def _next(self, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The next of ``batches``.
+
+        Raises:
+            DataError: this process or another one cannot read an image.
+        """
+        problem = DataError("another process could not read an image")
+        failed, found = False, None
+        try:
+            found = next(batches)
+        except DataError as error:
+            failed = True
+            hint = "mend or replace the image; then --resume continues from here"
+            problem = DataError(str(error), hint=hint)
+        if self.processes.any(flag=failed) or found is None:
+            raise problem
+        return found
+
+    def _wish(self, interrupt: DeferredInterrupt) -> int:
+        """Whether any process is to stop, or the first to save the state; 0 for neither."""
+        due = self.processes.first and time.monotonic() - self.saved >= self.save_seconds
+        return self.processes.largest(_STOP if interrupt.requested else _SAVE if due else 0)
 
     def step(self, x: Tensor, y: Tensor, *, number: int, replay: int, of: int) -> Losses:
         """One optimiser step on a batch.
@@ -256,6 +303,7 @@ class Run:
             write_whole(self.out / CONFIG, f"{text}\n".encode())
             write_metrics(self.out, self.position.records)
             save_state(self.out, state, self.position, self._identity())
+        self.saved = time.monotonic()
         self.processes.wait()
 
     def resume(self) -> None:
@@ -345,7 +393,7 @@ class Run:
         return {**training, "images": _identity_of(self.images)}
 
 
-def _identity_of(images: TrainingImages) -> dict[str, object]:
+def _identity_of(images: LabelledImages) -> dict[str, object]:
     """Name, hash and number of the images, as in a checkpoint's description."""
     return {"name": images.name, "sha256": images.sha256, "count": len(images)}
 

@@ -108,6 +108,8 @@ class TrainConfig:
         validation: whether the best epoch is chosen on held-out training images, for data that has
             separate test images; else it is chosen on the test images.
         subset: number of training images, counted from the first; None for all.
+        image_size: side of the squares that are cut out of photographs: at random places and
+            scales in training, from the centre in evaluation; 0 if all images have one size.
         epochs: passes over the data.
         batch_size: images per optimiser step.
         optimizer: stochastic gradient descent and its options.
@@ -127,6 +129,7 @@ class TrainConfig:
     data: str = "fashion-mnist"
     validation: bool = True
     subset: int | None = None
+    image_size: int = 0
     epochs: int = 15
     batch_size: int = 128
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -141,6 +144,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require_at_least("epochs", self.epochs, 1)
         require_at_least("batch_size", self.batch_size, 1)
+        require_at_least("image_size", self.image_size, 0)
         if self.subset is not None:
             require_at_least("subset", self.subset, 1)
         if self.precision != "32" and self.objective.takes_differences:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from robcert.certify.errors import DataError
+from robcert.trainers.data.augmentation import Augmentation
 from robcert.trainers.data.images import (
-    Augmentation,
+    LabelledImages,
     TrainingImages,
     channel_statistics,
     epoch_order,
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 def draws() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def held(images: LabelledImages) -> Tensor:
+    """Pixels in memory."""
+    assert isinstance(images, TrainingImages)
+    return images.pixels
 
 
 def test_an_epoch_meets_every_image_once() -> None:
@@ -39,7 +47,7 @@ def test_statistics_are_those_of_the_pixels() -> None:
     pixels = torch.randint(256, (50, 2, 5, 5), generator=draws()).to(torch.uint8)
     floats = pixels.double() / 255
     for stored in (pixels, floats.float()):
-        mean, std = channel_statistics(stored)
+        mean, std = channel_statistics([stored])
         assert mean == pytest.approx(floats.mean((0, 2, 3)).tolist(), abs=1e-4)
         assert std == pytest.approx(floats.std((0, 2, 3), unbiased=False).tolist(), abs=1e-4)
 
@@ -74,7 +82,7 @@ def test_float_images_stay_as_they_are(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(40) % 2)
     split = training_images(str(tmp_path / "set.npz"))
     assert (len(split.train), len(split.evaluation)) == (36, 4)
-    assert split.train.pixels.dtype == torch.float32
+    assert held(split.train).dtype == torch.float32
     x, _ = split.train.batch(torch.arange(36), torch.device("cpu"))
     rest, _ = split.evaluation.batch(torch.arange(4), torch.device("cpu"))
     both = torch.cat([x, rest]).flatten().sort().values
@@ -94,7 +102,7 @@ def test_a_standard_set_has_its_own_test_images(tmp_path: Path) -> None:
     write_idx(tmp_path, "t10k", 20)
     split = training_images("fashion-mnist", root=tmp_path)
     assert (len(split.train), len(split.evaluation)) == (30, 20)
-    assert split.train.pixels.dtype == torch.uint8
+    assert held(split.train).dtype == torch.uint8
     assert split.evaluation.name == "fashion-mnist"
     assert "test images of fashion-mnist, so its accuracy" in split.notes[0]
 
@@ -105,13 +113,13 @@ def test_validation_leaves_the_test_images_alone(tmp_path: Path) -> None:
     split = training_images("fashion-mnist", root=tmp_path, validation=True)
     assert (len(split.train), len(split.evaluation)) == (38, 2)
     whole = training_images("fashion-mnist", root=tmp_path)
-    both = torch.cat([split.train.pixels, split.evaluation.pixels]).flatten(1)
+    both = torch.cat([held(split.train), held(split.evaluation)]).flatten(1)
     assert sorted(map(tuple, both.tolist())) == sorted(
-        map(tuple, whole.train.pixels.flatten(1).tolist())
+        map(tuple, held(whole.train).flatten(1).tolist())
     )
     assert split.evaluation.test_name == "fashion-mnist"
     again = training_images("fashion-mnist", root=tmp_path, validation=True)
-    assert torch.equal(again.evaluation.pixels, split.evaluation.pixels)
+    assert torch.equal(held(again.evaluation), held(split.evaluation))
 
 
 def test_without_the_default_set_the_bundled_images_serve(tmp_path: Path) -> None:

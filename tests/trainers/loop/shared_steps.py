@@ -25,12 +25,12 @@ from robcert.trainers.recipe.config import Optimizer, TrainConfig
 from robcert.trainers.recipe.schedule import Schedule
 
 if TYPE_CHECKING:
-    from robcert.trainers.data.images import TrainingImages
+    from robcert.trainers.data.images import LabelledImages
 
 STEPS, ROWS = 8, 64
 
 
-def run(images: TrainingImages, processes: Processes, folder: Path) -> Run:
+def run(images: LabelledImages, processes: Processes, folder: Path) -> Run:
     config = TrainConfig(
         architecture=Architecture("resnet-small", activation=sys.argv[1], width=8),  # type: ignore[arg-type]
         optimizer=Optimizer(learning_rate=0.05),

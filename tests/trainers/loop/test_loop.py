@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from robcert.certify.core import Norm
 from robcert.certify.errors import DataError, InvalidParameterError, TrainingError
-from robcert.trainers.data.images import Augmentation, TrainingImages
+from robcert.trainers.data.augmentation import Augmentation
+from robcert.trainers.data.images import TrainingImages
 from robcert.trainers.loop.checkpoint import (
     WEIGHTS,
     load_network,

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from photographs import write_photographs
 from torch import Tensor
 
 from robcert.certify.errors import TrainingError
-from robcert.trainers.data.images import Augmentation
+from robcert.trainers.data.augmentation import Augmentation
 from robcert.trainers.data.process_slice import ProcessSlice
 from robcert.trainers.loop.checkpoint import read_tensors
 from robcert.trainers.loop.processes import ALONE, launched
@@ -153,6 +154,21 @@ def test_two_processes_of_robcert_give_what_one_gives(tmp_path: Path) -> None:
         ended = run(ROBCERT, *options, "--devices", devices, "--out", str(tmp_path / name))
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout == f"{tmp_path / name / 'model.onnx'}\n"
+    assert_near(tmp_path / "one", tmp_path / "two", 1e-4)
+
+
+@needs_fabric
+@pytest.mark.slow
+def test_two_processes_stream_what_one_streams(tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "set", 80)
+    options = (
+        *("train", "standard", "--data", str(source), "--image-size", "8", "--flip"),
+        *("--arch", "mlp", "--width", "8", "--activation", "softplus", "--epochs", "2"),
+        *("--batch-size", "16", "--threads", "1", "--device", "cpu"),
+    )
+    for name, more in (("one", ("--workers", "0")), ("two", ("--devices", "2", "--workers", "1"))):
+        ended = run(ROBCERT, *options, *more, "--out", str(tmp_path / name))
+        assert ended.returncode == 0, ended.stderr
     assert_near(tmp_path / "one", tmp_path / "two", 1e-4)
 
 
