@@ -136,13 +136,15 @@ def survivors(path: Path) -> set[int]:
 
 
 def audit(path: Path, reports: Connection | None = None) -> None:
-    """The command line on a bundled model, as a user types it."""
+    """The command line on a bundled model, without proofs, whose budget is a time."""
     if reports is not None:
         reports.send_bytes(b"started")
     command = "robcert audit --profile quick --limit 5 --threads 1 --batch-size 2 --quiet --skip"
     fixture = FIXTURES / "fashion-honest.onnx"
     options = [
         "masking",
+        "--skip",
+        "verify",
         "--model",
         str(fixture),
         "--data",
@@ -183,17 +185,23 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
         reached.append(len(survivors(path)))
         assert durable <= survivors(path), "a finished row is lost"
         if child.exitcode == 0:
-            assert contents(path) == contents(undisturbed), "the rows are others"
+            assert not differing(path, undisturbed), "the rows are others"
             path.unlink()
             durable = set()
         else:
             assert child.exitcode == -9, "it ended by itself"
             killed += 1
     run_to_end(context, target, path)
-    assert contents(path) == contents(undisturbed), "the rows are others"
+    assert not differing(path, undisturbed), "the rows are others"
     left = {p.name for p in path.parent.iterdir() if p.suffix != ".html"}
     assert left == {path.name, undisturbed.name}
     return reached
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Names of what differs between two results files."""
+    first, second = contents(one), contents(other)
+    return sorted(name for name in first | second if first.get(name) != second.get(name))
 
 
 def run_to_end(context: ForkServerContext, target: Any, *arguments: object) -> float:
