@@ -304,7 +304,7 @@ def test_two_bundled_models_and_a_second_run_that_does_nothing(
     tmp_path: Path, command: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     names = ["fashion-gaussian", "fashion-honest"]
-    said = (tmp_path, "--models", *names, "--limit", 2, "--seconds", 120, "--draws", 500)
+    said = (tmp_path, "--models", *names, "--limit", 2, "--seconds", 600, "--draws", 500)
     command(*said)
     for name in names:
         found = json.loads((tmp_path / f"{name}.json").read_text())

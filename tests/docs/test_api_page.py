@@ -39,6 +39,6 @@ def test_the_examples_of_the_page(folder: Path) -> None:
 def test_the_notebook(folder: Path) -> None:
     notebook = nbformat.read(DOCS / "api.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}})
     client.execute()
     assert (folder / "fashion-honest.html").is_file()
