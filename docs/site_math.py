@@ -12,7 +12,7 @@ from typing import NoReturn
 IDENTIFIERS = {
     "Delta": "Δ", "Phi": "Φ", "alpha": "α", "delta": "δ", "ell": "ℓ", "gamma": "γ", "infty": "∞",
     "lambda": "λ", "nabla": "∇", "omega": "ω", "pi": "π", "rho": "ρ", "sigma": "σ", "top": "⊤",
-    "varepsilon": "ε",
+    "varepsilon": "ε", "xi": "ξ",
 }  # fmt: skip
 
 OPERATORS = {

@@ -340,7 +340,7 @@ def test_a_new_file_appears_with_its_first_row(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "r.h5"
     with opened(path) as store:
         store.add_images(np.arange(3), None)
-        store.describe_model(parity=1)
+        store.describe_model(parity={"images": 1})
         assert not path.exists()
     assert list(tmp_path.iterdir()) == []
     with opened(path) as store:
@@ -391,7 +391,7 @@ def test_a_table_appears_in_a_file_with_its_first_row(tmp_path: Path) -> None:
 
     def begin(store: ResultStore) -> AnalysisGroup:
         store.add_images(np.arange(5), None)
-        store.describe_model(parity=1)
+        store.describe_model(parity={"images": 1})
         group = store.group(LINEARITY, prefix="linf", settings=None, seed=0)
         group.set_attributes(command="robcert")
         assert path.read_bytes() == before

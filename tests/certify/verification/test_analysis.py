@@ -44,7 +44,8 @@ def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("norm", list(Norm))
 def test_rows_are_the_closed_form(tmp_path: Path, norm: Norm) -> None:
     truth = exact(norm)
-    radii = tuple(float(at) for at in np.quantile(truth[truth > 0], [0.5, 0.2, 0.8]))
+    # between the distances: at one itself rounding decides
+    radii = tuple(0.999 * float(at) for at in np.quantile(truth[truth > 0], [0.5, 0.2, 0.8]))
     settings = VerificationSettings(norm=norm, epsilons=radii)
     prover = LinearProver(SEED)
     with (opened := session(tmp_path / "r.h5")).store as store:
