@@ -180,7 +180,7 @@ VERIFY = (
 )
 
 
-@pytest.mark.parametrize("size", [1_000, 5_000])
+@pytest.mark.parametrize("size", [1_000, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_what_hdf5_writes_leaves_no_part_either(tmp_path: Path, size: int) -> None:
     """Proofs and what doctor saves are written by HDF5, which crashes after a failed write."""
     model = proved_nets.network(tmp_path, seed=2)

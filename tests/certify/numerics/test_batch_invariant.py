@@ -86,7 +86,7 @@ def test_products_have_the_same_bits_wherever_a_matrix_begins(
     assert run.stdout.splitlines() == []
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("kernels", [{}, PLAIN], ids=["own", "plain"])
 def test_gradients_have_the_same_bits_in_every_batch(kernels: dict[str, str], threads: int) -> None:
     run = subprocess.run(

@@ -58,7 +58,10 @@ torch.ones(2**28)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process writes to")
-@pytest.mark.parametrize(("further", "printed"), [(2**29, "True"), (None, "allocated")])
+@pytest.mark.parametrize(
+    ("further", "printed"),
+    [(2**29, "True"), pytest.param(None, "allocated", marks=pytest.mark.slow)],
+)
 def test_an_allocation_beyond_the_limit_fails_and_the_limit_ends_with_its_context(
     further: int | None, printed: str
 ) -> None:

@@ -46,6 +46,7 @@ def test_what_rounding_decides_names_its_node(tmp_path: Path) -> None:
         Prover.of_function(function.twin, function.input_shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_otherwise_the_entries_are_those_of_the_runtime(tmp_path: Path, rule: str) -> None:
     draws, accepted = np.random.default_rng(3), 0

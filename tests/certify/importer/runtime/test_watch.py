@@ -48,7 +48,7 @@ def test_a_call_without_an_end_is_ended_while_a_model_is_loaded(tmp_path: Path) 
         load_classifier(saved(tmp_path, counting()), options, images=images())
 
 
-@pytest.mark.parametrize("place", ["here", "worker"])
+@pytest.mark.parametrize("place", [pytest.param("here", marks=pytest.mark.slow), "worker"])
 def test_an_interrupt_ends_it(place: str, tmp_path: Path) -> None:
     """Python drops an interrupt that meets a destructor, so there is a second one later."""
     runtime, path = in_process(tmp_path, RunLimits()), saved(tmp_path, counting())
