@@ -113,9 +113,9 @@ def run_of(architecture: Architecture, method: Method, batch: int, folder: Path)
     run = Run(RunPlan(config, images, images, folder))
     for layer in () if method.own_layers else run.model.modules():
         if isinstance(layer, Convolution):
-            layer.__class__ = nn.Conv2d
+            layer.__class__ = nn.Conv2d  # type: ignore[assignment]
         if isinstance(layer, BatchNorm):
-            layer.__class__ = nn.BatchNorm2d
+            layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
     return run
 
 
