@@ -6,7 +6,7 @@
 The first form trains the networks of one seed, analyses them and writes what each claim gave to
 FOLDER/seed-0/C1.json and so on; finished work is kept, so that the same command continues after an
 interruption. Seeds are independent of each other: run one per core. The second prints the verdicts
-on what all seeds gave; ``--docs`` also writes docs/claims.json and docs/claims.md.
+on what all seeds gave; ``--docs`` also writes the page with its numbers and pictures into docs/.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Verdict = Literal["supported", "contradicted", "inconclusive"]
+Judgement = Literal["supported", "contradicted", "inconclusive"]
 
 LEAST_SEEDS = 3
 DEVIATIONS = 2.0
@@ -20,8 +20,8 @@ RULE = (
 )
 
 
-def verdict(gaps: Sequence[float]) -> Verdict:
-    """Verdict on a claim from its gap with each seed, positive where the claim holds.
+def verdict(gaps: Sequence[float]) -> Judgement:
+    """Judgement on a claim from its gap with each seed, positive where the claim holds.
 
     >>> verdict([0.1, 0.12, 0.11]), verdict([-0.1, -0.12, -0.11]), verdict([0.1, -0.01, 0.1])
     ('supported', 'contradicted', 'inconclusive')
