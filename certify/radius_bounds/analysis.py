@@ -177,8 +177,8 @@ class _Radii:
                 seed=self.session.seed,
             )
             point[loss >= 0] = upper[loss >= 0] = 0.0  # no gap, whatever L is
-            point[correct] = [fit.point for fit in own]
-            upper[correct] = [fit.upper for fit in own]
+            point[correct] = [np.nan if fit is None else fit.point for fit in own]
+            upper[correct] = [np.nan if fit is None else fit.upper for fit in own]
         columns: Columns = {}
         for name, ends in (("clever_score", point), ("clever_bound", upper)):
             radii, capped = capped_radii(loss, ends, radius=settings.epsilons[-1])

@@ -35,10 +35,11 @@ BLOCK_SIZE = 64
 
 def local_lipschitz(
     tangents: Tangent, batch: Batch, *, norm: Norm, radius: float, blocks: int, seed: int
-) -> list[ExtremeValueFit]:
+) -> list[ExtremeValueFit | None]:
     """Fits of the largest gradient norm within ``radius`` of each image, without the pixel box.
 
-    Costs ``blocks * BLOCK_SIZE`` gradients per image.
+    None where a gradient is NaN or infinite, which bounds no slope. Costs ``blocks * BLOCK_SIZE``
+    gradients per image.
 
     Args:
         tangents: of the images.
@@ -48,7 +49,7 @@ def local_lipschitz(
         blocks: blocks per image.
         seed: seed of the run.
     """
-    fits = []
+    fits: list[ExtremeValueFit | None] = []
     for row, index in enumerate(batch.index):
         maxima = np.empty(blocks)
         for block in range(blocks):
@@ -56,6 +57,9 @@ def local_lipschitz(
             shape = tuple(tangents.x[row].shape)
             points = points_in_ball(norm, radius, BLOCK_SIZE, shape, generator=draws)
             maxima[block] = float(norm.dual.of(_gradients(tangents, row, points)).max())
+        if not np.isfinite(maxima).all():
+            fits.append(None)
+            continue
         estimator = SupremumEstimator(Method.REVERSE_WEIBULL)
         fit = fit_extremes(maxima, estimator, block_size=BLOCK_SIZE, seed=seed, bootstrap=0)
         fits.append(fit)

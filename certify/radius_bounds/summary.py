@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robcert.certify.stats import Status
 from robcert.certify.store import crossings, plain, radii_of
 
 from .attacked import Attacked, Offender, attacked_distances, attacked_error, offenders
@@ -23,15 +24,18 @@ from .fits import (
 from .settings import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from robcert.certify.store import AnalysisGroup, ResultStore
 
+CLEVER = ("clever_score", "clever_bound")
+"""Columns of radii from an L of each image."""
+
 RADII = (
     *("rho_bound", "l_bound", "omega_bound", "gamma_bound", "rho_own_bound", "curvature_bound"),
-    *("clever_score", "clever_bound"),
+    *CLEVER,
 )
 """Columns of radii; those from rho, L, omega and curvature use upper confidence limits."""
 
@@ -50,6 +54,7 @@ class RadiusSummary:
         share_positive: share of them with a radius above 0.
         n: their number.
         capped: number of images without one because the value is the radius of CLEVER's ball.
+        absent: number of images for which nothing could be estimated.
         refuted: number of images whose stored radius exceeds the distance of an adversarial image.
     """
 
@@ -59,6 +64,7 @@ class RadiusSummary:
     share_positive: float
     n: int
     capped: int
+    absent: int
     refuted: int
 
 
@@ -168,7 +174,9 @@ def summarise(store: ResultStore, key: str) -> BoundsSummary:
     slopes = group.attribute("sampled_gradients", {})
     correct = columns["loss"] < 0
     unlimited = _unlimited(fits)
-    names = [n for n in (*RADII, *POINTS) if _said(columns, n) and n not in unlimited]
+    searched = _clever_searched(settings, lipschitz)
+    names = [n for n in (*RADII, *POINTS) if _said(columns, n) or n in searched]
+    names = [n for n in names if n not in unlimited]
     stored = {name: radii_of(group, name, indices) for name in names}
     evidence = known_evidence(store, settings, indices)
     radii = {**stored, **lowered_radii(evidence, columns, epsilons)}
@@ -241,10 +249,11 @@ def _radius(
     """
     known = ~np.isnan(values)
     refuted = int((known & crossings(stored, distance)).sum())
-    capped = int((~np.isnan(stored) & ~known).sum())
+    absent = int((np.isnan(stored) & ~known).sum())
+    capped = int((~known).sum()) - absent
     some, right, nothing = values[known], values[known & correct], float("nan")
     if not len(some):
-        return RadiusSummary(nothing, nothing, nothing, nothing, 0, capped, refuted)
+        return RadiusSummary(nothing, nothing, nothing, nothing, 0, capped, absent, refuted)
     return RadiusSummary(
         mean=float(some.mean()),
         median=float(np.median(some)),
@@ -252,6 +261,7 @@ def _radius(
         share_positive=_share(some > 0),
         n=len(some),
         capped=capped,
+        absent=absent,
         refuted=refuted,
     )
 
@@ -280,6 +290,12 @@ def _unlimited(found: FitSummaries) -> set[str]:
 def _said(columns: dict[str, NDArray[Any]], name: str) -> bool:
     """Whether the table has the radii ``name``; files of earlier versions lack some."""
     return name in columns and (not len(columns[name]) or not np.isnan(columns[name]).all())
+
+
+def _clever_searched(settings: Mapping[str, Any], lipschitz: FitSummary | None) -> tuple[str, ...]:
+    """The columns of CLEVER, if it was computed; it may have found nothing for any image."""
+    vanishing = lipschitz is not None and lipschitz.status == Status.INVALID
+    return CLEVER if settings.get("clever_blocks") and not vanishing else ()
 
 
 def _error_radii(group: AnalysisGroup, grid: Sequence[float]) -> list[float]:

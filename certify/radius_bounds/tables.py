@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from robcert.certify.tables import DASH, Table, bound_name, decimal, margin_name, percent, pixel
 
-from .summary import RADII
+from .summary import CLEVER, RADII
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +121,7 @@ def _radii(summary: BoundsSummary) -> Iterator[Table]:
             "γ-bound and the ρ-bound of own ρ are lowered to what that image shows."
         )
         note += _attacked_note(summary)
-    note += _capped_note(summary)
+    note += _capped_note(summary) + _absent_note(summary)
     if "gamma_bound" in summary.radius:
         note += " γ-bound: the image's own residuals in place of ω, with no upper limit."
     if "rho_own_bound" in summary.radius:
@@ -142,6 +142,22 @@ def _capped_note(summary: BoundsSummary) -> str:
     return (
         f" Images whose value reaches the radius of CLEVER's ball, which is no estimate: {counts}; "
         "they are left out here and count as wrong in the errors."
+    )
+
+
+def _absent_note(summary: BoundsSummary) -> str:
+    """How many images have no CLEVER, and why."""
+    found = [
+        f"{bound_name(name)} {one.absent}"
+        for name, one in summary.radius.items()
+        if one.absent and name in CLEVER
+    ]
+    if not found:
+        return ""
+    return (
+        " Images without an estimate, because their largest gradients repeat, as those of small "
+        f"piecewise linear networks do, or are no numbers: {', '.join(found)}; they are left out "
+        "here and count as wrong in the errors."
     )
 
 

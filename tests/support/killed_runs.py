@@ -185,14 +185,14 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
         reached.append(len(survivors(path)))
         assert durable <= survivors(path), "a finished row is lost"
         if child.exitcode == 0:
-            assert not differing(path, undisturbed), "the rows are others"
+            assert not (others := differing(path, undisturbed)), f"the rows are others: {others}"
             path.unlink()
             durable = set()
         else:
             assert child.exitcode == -9, "it ended by itself"
             killed += 1
     run_to_end(context, target, path)
-    assert not differing(path, undisturbed), "the rows are others"
+    assert not (others := differing(path, undisturbed)), f"the rows are others: {others}"
     left = {p.name for p in path.parent.iterdir() if p.suffix != ".html"}
     assert left == {path.name, undisturbed.name}
     return reached

@@ -20,6 +20,7 @@ def test_a_linear_model_has_one_slope(norm: Norm, dual: float) -> None:
     batch = flat_batch(torch.tensor([[0.2, 0.5]]))
     tangents = tangent(two_logits(lambda x: x @ weight, 2), batch.x, batch.y, Loss.MARGIN)
     (fit,) = local_lipschitz(tangents, batch, norm=norm, radius=0.3, blocks=30, seed=0)
+    assert fit is not None
     assert fit.status == "degenerate"
     assert fit.point == fit.upper == pytest.approx(dual)
 
@@ -30,6 +31,7 @@ def test_endpoint_of_a_paraboloid_in_a_plane() -> None:
     tangents = tangent(two_logits(quadratic(torch.eye(2)), 2), batch.x, batch.y, Loss.MARGIN)
     fits = local_lipschitz(tangents, batch, norm=Norm.L2, radius=0.5, blocks=60, seed=0)
     for fit, truth in zip(fits, (1.5, 0.5), strict=True):
+        assert fit is not None
         assert fit.max <= truth * (1 + 1e-6)
         assert fit.max == pytest.approx(truth, rel=0.03)
         assert fit.upper == pytest.approx(truth, rel=0.05)
@@ -44,7 +46,29 @@ def test_rows_do_not_depend_on_their_batch() -> None:
     order = np.array([3, 1])
     part = tangents.part(order), batch.part(order)
     some = local_lipschitz(*part, norm=Norm.LINF, radius=0.2, blocks=4, seed=0)
-    assert [fit.max for fit in some] == [whole[3].max, whole[1].max]
+    assert some == [whole[3], whole[1]]
+
+
+def test_a_gradient_that_is_no_number_leaves_no_fit() -> None:
+    """√(x₁ − 0.5) has no slope left of 0.5, which the second image's ball alone reaches."""
+    batch = flat_batch(torch.tensor([[0.9, 0.1], [0.6, 0.1]]))
+    model = two_logits(lambda x: (x[:, 0] - 0.5).sqrt() - 0.1, 2)
+    tangents = tangent(model, batch.x, batch.y, Loss.MARGIN)
+    fits = local_lipschitz(tangents, batch, norm=Norm.LINF, radius=0.2, blocks=4, seed=0)
+    assert fits[0] is not None
+    assert fits[1] is None
+
+
+def test_few_linear_pieces_leave_no_estimate() -> None:
+    """Two slopes, the steeper one in a corner: its blocks tie, which no continuous law does."""
+    batch = flat_batch(torch.tensor([[0.5, 0.5]]))
+    model = two_logits(lambda x: x[:, 0] + 5 * (x[:, 0] - 0.5995).relu(), 2)
+    tangents = tangent(model, batch.x, batch.y, Loss.MARGIN)
+    (fit,) = local_lipschitz(tangents, batch, norm=Norm.LINF, radius=0.1, blocks=30, seed=0)
+    assert fit is not None
+    assert fit.status == "atom"
+    assert np.isnan(fit.point)
+    assert fit.max == pytest.approx(6)
 
 
 @pytest.mark.parametrize("norm", Norm)

@@ -167,6 +167,26 @@ def test_clever_at_its_cap_is_no_radius(tmp_path: Path) -> None:
     assert any(f"CLEVER score {far.sum()} of 40" in note for note in notes)
 
 
+@pytest.mark.slow
+def test_images_without_clever_are_counted(tmp_path: Path) -> None:
+    """Steep slivers that 1 in 200 points of a ball meets: maxima tie, and no law fits them."""
+
+    def slivers(x: torch.Tensor) -> torch.Tensor:
+        return 0.1 * x[:, 0] + 5 * ((50 * x[:, 0]).frac() - 0.995).relu() - 2
+
+    data = images()
+    settings = replace(SETTINGS, norm=Norm.LINF, epsilon=0.01, clever_blocks=30)
+    store, group = Run(tmp_path, two_logits(slivers, 2), data)(settings)
+    with store:
+        absent = np.isnan(group.column("clever_score"))
+        summary = summarise(store, group.path)
+        notes = [table.note for table in tables([summary])]
+    score = summary.radius["clever_score"]
+    assert score.absent == absent.sum() > 0
+    assert score.n + score.capped + score.absent == 40
+    assert any(f"CLEVER score {absent.sum()}" in note for note in notes)
+
+
 def test_radii_without_a_slope_are_the_ball_and_without_a_fit_none() -> None:
     radii, capped = capped_radii(np.array([-1.0, -1, 0.5, -1]), np.array([0, 4, 4, NAN]), radius=1)
     assert radii == pytest.approx([1, 0.25, 0, NAN], nan_ok=True)
