@@ -136,7 +136,10 @@ def survivors(path: Path) -> set[int]:
 
 
 def audit(path: Path, reports: Connection | None = None) -> None:
-    """The command line on a bundled model, without proofs, whose budget is a time."""
+    """The command line on a bundled model, without proofs, whose budget is a time.
+
+    It names the results file within its folder, because an audit keeps its command line.
+    """
     if reports is not None:
         reports.send_bytes(b"started")
     command = "robcert audit --profile quick --limit 5 --threads 1 --batch-size 2 --quiet --skip"
@@ -150,8 +153,9 @@ def audit(path: Path, reports: Connection | None = None) -> None:
         "--data",
         "fashion-mnist-2000",
         "--out",
-        str(path),
+        path.name,
     ]
+    os.chdir(path.parent)
     sys.argv = [*command.split(), *options]
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         main()
@@ -166,7 +170,8 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     rng = np.random.default_rng(1)
-    undisturbed = path.with_name("undisturbed.h5")
+    undisturbed = path.parent / "undisturbed" / path.name
+    undisturbed.parent.mkdir()
     run_to_end(context, time.sleep, 0)  # the server starts and imports
     longest = LONGEST * run_to_end(context, target, undisturbed)
     reached: list[int] = []
@@ -194,7 +199,7 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
     run_to_end(context, target, path)
     assert not (others := differing(path, undisturbed)), f"the rows are others: {others}"
     left = {p.name for p in path.parent.iterdir() if p.suffix != ".html"}
-    assert left == {path.name, undisturbed.name}
+    assert left == {path.name, undisturbed.parent.name}
     return reached
 
 
