@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from robcert.certify.errors import ModelFileError
+from robcert.certify.foreign_file import foreign_bytes
 
 from .expansion import extent
 from .facts import all_graphs, all_tensors
@@ -78,7 +79,7 @@ def read_model(path: Path) -> ModelFile:
             weight file that is missing or lies outside its folder, a tensor whose declared size
             is not in the file, too many of anything, or a function that calls itself.
     """
-    content = _content(path)
+    content = foreign_bytes(path, largest=LARGEST_MODEL, holds="an ONNX file", error=ModelFileError)
     reject_other_formats(path, content)
     model = _parse(path, content)
     _reject_large_graphs(path, model)
@@ -93,28 +94,6 @@ def read_model(path: Path) -> ModelFile:
         _reject_hollow_tensor(path, tensor)
     _free_absurd_axes(model)
     return ModelFile(path, digest.hexdigest(), model, size)
-
-
-def _content(path: Path) -> bytes:
-    """Bytes of the file; it exists, is a file, is not empty and not too large to parse."""
-    if not path.exists():
-        message = f"{path} does not exist"
-        raise ModelFileError(message)
-    if not path.is_file():
-        message = f"{path} is not a file"
-        raise ModelFileError(message)
-    size = path.stat().st_size
-    if size == 0:
-        message = f"{path} is empty"
-        raise ModelFileError(message)
-    if size > LARGEST_MODEL:
-        message = f"{path} has {size} bytes; an ONNX file holds at most {LARGEST_MODEL}"
-        raise ModelFileError(message)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}"
-        raise ModelFileError(message) from error
 
 
 def _parse(path: Path, content: bytes) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robcert.certify.errors import PropertyFileError
+from robcert.certify.foreign_file import foreign_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,9 @@ class PropertyText:
         Raises:
             PropertyFileError: there is no such file, it is too large, damaged, or no text.
         """
-        content = _content(path)
+        content = foreign_bytes(
+            path, largest=LARGEST_FILE, holds="a property file", error=PropertyFileError
+        )
         plain = _decompressed(path, content) if content.startswith(_GZIP) else content
         try:
             text = plain.decode("utf-8-sig")
@@ -170,28 +173,6 @@ class PropertyText:
 def shown(text: str) -> str:
     """``text`` in quotes, cut to what fits into a message."""
     return repr(text if len(text) <= 40 else f"{text[:37]}…")
-
-
-def _content(path: Path) -> bytes:
-    """Bytes of the file as it is stored."""
-    if not path.exists():
-        message = f"{path} does not exist"
-        raise PropertyFileError(message)
-    if not path.is_file():
-        message = f"{path} is not a file"
-        raise PropertyFileError(message)
-    size = path.stat().st_size
-    if size == 0:
-        message = f"{path} is empty"
-        raise PropertyFileError(message)
-    if size > LARGEST_FILE:
-        message = f"{path} has {size} bytes; a property file has at most {LARGEST_FILE}"
-        raise PropertyFileError(message)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}"
-        raise PropertyFileError(message) from error
 
 
 def _decompressed(path: Path, content: bytes) -> bytes:
