@@ -1,4 +1,4 @@
-"""Tables as LaTeX with the package booktabs; the text is ASCII, so every engine reads it."""
+"""Tables as LaTeX with booktabs and graphicx; the text is ASCII, so every engine reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 LONGEST_CELL = 40
 """Letters of a cell that is not wrapped."""
 
-PREAMBLE = "% Needs \\usepackage{booktabs}.\n"
+PREAMBLE = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
+
+FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
+"""What makes a table as wide as the line if it would be wider."""
 
 LETTERS = {
     "\\": r"\textbackslash{}",
@@ -106,13 +109,14 @@ def _table(one: CaptionedTable) -> str:
         "\\centering",
         f"\\caption{{{escaped(one.caption)}}}",
         f"\\label{{tab:robcert-{_label(one.label)}}}",
+        FITTED,
         f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
         _row(table.header),
         "\\midrule",
         *(_row(row) for row in table.rows),
         "\\bottomrule",
-        "\\end{tabular}",
+        "\\end{tabular}}",
         *(note if table.note else []),
         "\\end{table}",
     ]

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def test_latex_is_ascii_and_every_row_has_the_cells_of_the_head(made: Attacked) 
     assert text.isascii()
     assert text.count("\\begin{table}") == text.count("\\end{table}") == len(tables)
     assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule")
-    bodies = re.findall(r"\\begin\{tabular\}\{([^\n]*)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
+    bodies = re.findall(r"\\begin\{tabular\}\{([^\n]*)\}\n(.*?)\\end\{tabular\}\}", text, re.DOTALL)
     for columns, body in bodies:
         width = len(re.findall(r"[lr]|p\{[^}]*\}", columns.replace("\\linewidth", "")))
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -258,3 +259,19 @@ def test_a_long_cell_wraps() -> None:
     row = ("name", "x" * 60, "1")
     table = CaptionedTable(Table("t", "", ("a", "b", "c"), (row,)), "caption", "t")
     assert "{lp{0.3\\linewidth}r}" in latex_tables([table])
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_takes_the_tables_and_none_is_wider_than_its_line(tmp_path: Path) -> None:
+    header = (FOREIGN, *(f"a long head of column {place}" for place in range(7)))
+    rows = (tuple("".join(LETTERS)[:8]), ("*", "[2pt]", "-1", "several words " * 5, *"abcd"))
+    table = Table("t", "", header, rows, FOREIGN)
+    (tmp_path / "tables.tex").write_text(latex_tables([CaptionedTable(table, FOREIGN, FOREIGN)]))
+    packages = "\\usepackage{booktabs,graphicx}"
+    document = f"\\documentclass{{article}}{packages}\\begin{{document}}\\input{{tables}}"
+    (tmp_path / "all.tex").write_text(f"{document}\\end{{document}}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    wide = [line for line in done.stdout.splitlines() if line.startswith("Overfull \\hbox")]
+    assert not wide
