@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robcert.reproduction.analyses import Attack, Bounds, Linearity, Smoothing, Transfer
+from robcert.reproduction.confidence import Confidence
 from robcert.reproduction.item import Column, Curves, Item, Model, Row
 
 if TYPE_CHECKING:
@@ -57,14 +58,16 @@ EVERY_KIND = Item(
         Bounds("bounds", PGD.norm, 8 / 255, radii=(2 / 255,), blocks=100, block_size=100),
         Smoothing("smoothing", 0.25, (0.25, 0.5)),
         Transfer("transfer", ("source",)),
+        Confidence("confidence"),
     ),
     columns=(
         Column("γ", "estimated", "along", "mean", "value"),
         Column("ω-bound", "estimated", "bounds", "omega@2/255", "error"),
         Column("certified", "certified", "smoothing", "certified@0.25"),
         Column("black box", "attacked", "transfer", "source"),
+        Column("confidence", "measured", "confidence", "random"),
     ),
-    rows=(Row("plain", "plain", (None, None, 40.0, 60.0)),),
+    rows=(Row("plain", "plain", (None, None, 40.0, 60.0, 90.0)),),
     figures=(
         Curves("γ by epoch", "estimated", "along", "course", "epoch", "γ", percent=False),
         Curves("certified", "certified", "smoothing", "certified", "radius", "accuracy"),
