@@ -45,7 +45,7 @@ class FileLock:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
         except OSError as error:
             refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-            if fcntl is None or not refused or self._path.exists() or not path.is_dir():
+            if not refused or self._path.exists() or not path.is_dir():
                 raise
         self._path, self._beside = path, False
         return os.open(path, os.O_RDONLY)

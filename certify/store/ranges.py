@@ -31,14 +31,19 @@ _LEAST = {"pixel": 0, "class": -2, "count": -1}
 def range_faults(table: h5py.Group, schema: Schema) -> Iterator[tuple[str, str]]:
     """Places of ``table`` whose numbers cannot be, and why; its structure must be valid."""
     stored = {name: read_attribute(table, name) for name in _ATTRIBUTES}
-    for numbers in (stored, read_attribute(table, "settings")):
-        for fault in _number_faults(numbers):
-            yield str(table.name), fault
+    faults = [
+        fault
+        for numbers in (stored, read_attribute(table, "settings"))
+        for fault in _number_faults(numbers)
+    ]
+    yield from ((str(table.name), fault) for fault in faults)
+    if faults:
+        return
     done = table[COMPUTED.name][()] == 1
     for column in schema.columns:
         if column.name in table and not column.images:
             values = table[column.name][()][done]
-            if fault := _column_fault(column, values):
+            if fault := _column_fault(column, values) or _axis_fault(column, values, stored):
                 yield f"{table.name}/{column.name}", fault
 
 
@@ -103,6 +108,15 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
     (("norm",), lambda value: value in list(Norm), "is no norm of robcert"),
 )
 """Names of settings and attributes, what holds for their values, and what to say otherwise."""
+
+
+def _axis_fault(column: Column, values: NDArray[Any], stored: Mapping[str, Any]) -> str:
+    """Whether ``column`` has a number for each of the radii that the table names."""
+    radii = stored["epsilons"]
+    if radii is None or "epsilon" not in column.trailing:
+        return ""
+    size = values.shape[1 + column.trailing.index("epsilon")]
+    return "" if size == len(radii) else f"is for {size} radii, epsilons names {len(radii)}"
 
 
 def _column_fault(column: Column, values: NDArray[Any]) -> str:

@@ -17,6 +17,7 @@ from robcert.certify.errors import StoreError
 from robcert.certify.hdf5 import remember_written
 from robcert.certify.model.classifier import ModelInfo
 from robcert.certify.store.store import ResultStore
+from robcert.certify.verification.schema import VERIFY
 
 MODEL = ModelInfo(file="net.onnx", sha256="a" * 64, kind="onnx")
 DATA = DataInfo("set", "b" * 64, 50)
@@ -102,6 +103,22 @@ def test_values_below_the_range_of_their_units_are_damage(
     path, place = table
     changed(path, place, {column: value}, column=column)
     with pytest.raises(StoreError, match=f"{place}/{column}: has the value {value}, below"):
+        ResultStore.read(path)
+
+
+def test_a_column_has_a_number_for_each_radius(tmp_path: Path) -> None:
+    path, rows = tmp_path / "r.h5", {}
+    for column in VERIFY.everywhere:
+        rows[column.name] = np.zeros((6, 2) if column.trailing else 6, column.dtype)
+    with ResultStore.open(path, model=MODEL, data=DATA) as store:
+        store.add_images(SOME, SOME)
+        group = store.group(VERIFY, prefix="linf", settings=SETTINGS, seed=0, sizes={"epsilon": 2})
+        group.append(SOME, rows)
+        group.finish(SOME, epsilons=[0.1, 0.2])
+        place = group.path
+    ResultStore.read(path).close()
+    changed(path, place, {"epsilons": [0.1]})
+    with pytest.raises(StoreError, match="/status: is for 2 radii, epsilons names 1"):
         ResultStore.read(path)
 
 
