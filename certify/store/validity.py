@@ -170,8 +170,8 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
         yield place, f"lacks the column {COMPUTED.name}"
         return
     rows = images if schema.axis == "image" else len(table[COMPUTED.name])
-    if faults := list(_column_faults(table, schema, rows)):
-        yield from faults
+    if damaged := list(_column_faults(table, schema, rows)):
+        yield from damaged
         return
     if fault := _indices_fault(table, rows):
         yield place, fault

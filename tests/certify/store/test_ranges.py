@@ -22,7 +22,8 @@ from robcert.certify.verification.schema import VERIFY
 MODEL = ModelInfo(file="net.onnx", sha256="a" * 64, kind="onnx")
 DATA = DataInfo("set", "b" * 64, 50)
 SOME = np.arange(6)
-SETTINGS = {"norm": "linf", "radii": [], "restarts": None, "sigma": 0.25, "alpha": 0.001, "n": 100}
+SETTINGS: dict[str, Any] = {"norm": "linf", "radii": [], "restarts": None}
+SETTINGS |= {"sigma": 0.25, "alpha": 0.001, "n": 100}
 NAN, INFINITE = float("nan"), float("inf")
 
 
@@ -107,7 +108,7 @@ def test_values_below_the_range_of_their_units_are_damage(
 
 
 def test_a_column_has_a_number_for_each_radius(tmp_path: Path) -> None:
-    path, rows = tmp_path / "r.h5", {}
+    path, rows = tmp_path / "r.h5", dict[str, Any]()
     for column in VERIFY.everywhere:
         rows[column.name] = np.zeros((6, 2) if column.trailing else 6, column.dtype)
     with ResultStore.open(path, model=MODEL, data=DATA) as store:
