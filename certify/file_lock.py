@@ -24,18 +24,31 @@ class FileLock:
     """An exclusive lock for writing ``path``; the system releases it if the process is killed.
 
     Args:
-        path: a file or a folder; the lock is a hidden file beside it.
+        path: a file or a folder; the lock is a hidden file beside it. A folder in which this user
+            may write, inside one in which not, as a volume of a container, is locked itself.
         error: raised if another process holds the lock.
     """
 
     def __init__(self, path: Path, error: type[RobcertError]) -> None:
         self._path, self._error = path.parent / f".{path.name}.lock", error
         while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
+            self._descriptor = self._opened(path)
             self._lock(path)
             if self._still_named():
                 return
             os.close(self._descriptor)
+
+    def _opened(self, path: Path) -> int:
+        """Descriptor of the lock file, or of the folder ``path`` if there can be none beside it."""
+        self._beside = True
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
+        except OSError as error:
+            refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            if not refused or self._path.exists() or not path.is_dir():
+                raise
+        self._path, self._beside = path, False
+        return os.open(path, os.O_RDONLY)
 
     def _lock(self, path: Path) -> None:
         if fcntl is None:
@@ -58,7 +71,8 @@ class FileLock:
 
     def release(self) -> None:
         """Release the lock."""
-        self._path.unlink(missing_ok=True)
+        if self._beside:
+            self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robcert.certify.core import Progress, silent
-from robcert.certify.errors import TrainingError
+from robcert.certify.errors import RobcertError, TrainingError
 from robcert.certify.file_lock import FileLock
 from robcert.certify.whole_file import output_errors
 from robcert.trainers.data import (
@@ -192,22 +192,34 @@ def _split(plan: TrainPlan) -> Split:
 
 @contextlib.contextmanager
 def _held(plan: TrainPlan) -> Iterator[None]:
-    """Keep other trainings out of the run folder; processes that share a run do not lock it."""
-    if plan.processes.several:
-        yield
-        return
-    out = plan.out.resolve()
-    new = not out.exists()
-    with output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out, TrainingError)
+    """Keep other trainings out of the run folder; the first of several processes does it for all.
+
+    Raises:
+        RobcertError: another training holds the folder, or it cannot be locked.
+    """
+    out, processes = plan.out.resolve(), plan.processes
+    new, lock, problem = not out.exists(), None, None
+    try:
+        lock = _locked(out) if processes.first else None
+    except RobcertError as error:
+        problem = error
+    if processes.any(flag=problem is not None):
+        message = f"the first process cannot lock {out}"
+        raise problem or TrainingError(message)
     try:
         yield
     finally:
-        if new:
-            with contextlib.suppress(OSError):  # it holds a run, or was never made
-                out.rmdir()
-        lock.release()
+        if lock is not None:
+            if new:
+                with contextlib.suppress(OSError):  # it holds a run, or was never made
+                    out.rmdir()
+            lock.release()
+
+
+def _locked(out: Path) -> FileLock:
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(out, TrainingError)
 
 
 def _require_free(plan: TrainPlan, *, resume: bool, overwrite: bool) -> None:

@@ -24,6 +24,7 @@ from robcert.certify.data import ImageSet, Shard, bundled_sets, load_images, sel
 from robcert.certify.errors import (
     DataError,
     InvalidParameterError,
+    TimeLimitError,
     require_at_least,
     require_between,
     require_threads,
@@ -41,6 +42,7 @@ from robcert.certify.model import (
 from robcert.certify.numerics import keep_freed_memory, limited_memory
 from robcert.certify.session import BATCH_SECONDS, Session
 from robcert.certify.store import ResultStore
+from robcert.certify.time_budget import BatchAbandonedError, abandoned_after
 
 from .doubts import input_doubts_until
 from .worker_choice import Workers, opened_workers, require_workers
@@ -216,7 +218,9 @@ def open_session(
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     with torch_threads(request.threads), limited_memory(request.limits.memory):
         classifier, loaded = load_pair(request, on_note)
-        order = fitting_order(classifier, loaded)
+        end = math.inf if deadline is None else deadline + BATCH_SECONDS
+        with _given_up_after(end):
+            order = fitting_order(classifier, loaded)
         images = order.images
         indices = select(
             len(images), limit=request.limit, every=request.every, indices=request.indices
@@ -225,10 +229,10 @@ def open_session(
             indices = request.shard.part_of(indices)
         images.require_fit(classifier.image_shape, classifier.num_classes)
         _require_within_box(request, classifier.image_shape)
-        checked = clean_check(classifier, images)
-        if not request.allow_low_accuracy:
-            require_above_chance(classifier, images, checked.accuracy)
-        end = math.inf if deadline is None else deadline + BATCH_SECONDS
+        with _given_up_after(end):
+            checked = clean_check(classifier, images)
+            if not request.allow_low_accuracy:
+                require_above_chance(classifier, images, checked.accuracy)
         doubts = input_doubts_until(end, classifier, images, checked.accuracy)
         doubts += () if order.decided else (order.line,)
         path = request.out or default_results(classifier, request.shard, request.folder)
@@ -263,6 +267,22 @@ def open_session(
             if order.line and order.decided and not order.changed:
                 on_note(order.line)
             yield context
+
+
+@contextlib.contextmanager
+def _given_up_after(end: float) -> Iterator[None]:
+    """Give up the check of clean accuracy inside at its first call of the model after ``end``.
+
+    Raises:
+        TimeLimitError: it was given up; no analysis starts without it, and none had time left.
+    """
+    try:
+        with abandoned_after(end):
+            yield
+    except BatchAbandonedError:
+        message = "the time budget ended before clean accuracy was known"
+        hint = "allow more time: --time-budget counts from the start of the command"
+        raise TimeLimitError(message, hint=hint) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -31,7 +31,7 @@ from .schema import COMPUTED, IMAGES
 from .store import ResultStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,6 +41,13 @@ RUN_ONLY = ("audit",)
 
 WHOLE_TABLE = ("schema", "schema_version", "axis", "seed")
 """Attributes that all rows of a table depend on, beside its settings."""
+
+REPORTED: dict[str, Callable[[list[Any]], object]] = {
+    "epsilons": lambda stored: sorted({radius for radii in stored for radius in radii}),
+    "headline_epsilon": lambda stored: stored[0],
+}
+"""Attributes that say at which radii rows are reported, and what the joined file has of them where
+rows do not depend on these radii: all of them, and first that of the first file."""
 
 SECONDS = "s"
 """Unit of columns whose values differ from run to run."""
@@ -334,6 +341,12 @@ def _columns(table: h5py.Group) -> list[str]:
     ]
 
 
+def _has_axis(table: h5py.Group, axis: str) -> bool:
+    """Whether a column of ``table`` has ``axis`` after its first one."""
+    arrays = (item for item in table.values() if isinstance(item, h5py.Dataset))
+    return any(dim.label == axis for item in arrays for dim in list(item.dims)[1:])
+
+
 def _same(one: object, other: object) -> bool:
     """Whether two values have the same bits."""
     return np.asarray(one).tobytes() == np.asarray(other).tobytes()
@@ -423,6 +436,8 @@ def _join_attributes(
             continue
         if len({canonical_json(one) for one in stored}) == 1:
             values[name] = stored[0]
+        elif name in REPORTED and None not in stored and not _has_axis(joined, "epsilon"):
+            values[name] = REPORTED[name](stored)
         else:
             complete = False
     if complete:

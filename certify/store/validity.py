@@ -15,6 +15,7 @@ from robcert.certify.hdf5 import CHANGED, is_as_written, written_here
 from .checksums import value_faults
 from .column import KNOWN
 from .layout import read_attribute, unpack_indices
+from .ranges import range_faults
 from .schema import CHECKSUMS, COMPUTED, FORMAT, IMAGES
 
 if TYPE_CHECKING:
@@ -169,9 +170,12 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
         yield place, f"lacks the column {COMPUTED.name}"
         return
     rows = images if schema.axis == "image" else len(table[COMPUTED.name])
-    yield from _column_faults(table, schema, rows)
+    if damaged := list(_column_faults(table, schema, rows)):
+        yield from damaged
+        return
     if fault := _indices_fault(table, rows):
         yield place, fault
+    yield from range_faults(table, schema)
 
 
 def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:
@@ -231,6 +235,8 @@ def _indices_fault(table: h5py.Group, rows: int) -> str:
         indices = unpack_indices(text)
     except (ValueError, AttributeError):
         return "settings name images in a way that cannot be read"
+    if len(np.unique(indices)) < len(indices):
+        return "settings name an image twice"
     of_images = read_attribute(table, "axis") == "image"
     known = table.file["data/index"][()] if of_images else np.arange(rows)
     return "" if np.isin(indices, known).all() else "settings name images that are not in the file"

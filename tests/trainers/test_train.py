@@ -23,9 +23,11 @@ from robcert.certify.local_linearity.deviation import (
     tangent,
 )
 from robcert.certify.numerics.losses import Loss
+from robcert.trainers.data.process_slice import ProcessSlice
 from robcert.trainers.data.sources import training_images
 from robcert.trainers.loop.checkpoint import load_checkpoint, load_network, read_description
 from robcert.trainers.loop.evaluate import attacked_accuracy
+from robcert.trainers.loop.processes import Processes
 from robcert.trainers.methods.registry import METHODS
 from robcert.trainers.methods.soar import Soar
 from robcert.trainers.networks.architectures import Architecture
@@ -131,6 +133,26 @@ def test_two_trainings_do_not_share_a_folder(finished: Path, tmp_path: Path) -> 
     before, lock = contents(out), FileLock(out, TrainingError)
     with pytest.raises(TrainingError, match="another robcert is writing"):
         train(TrainPlan(QUICK, out=out), overwrite=True)
+    lock.release()
+    assert contents(out) == before
+
+
+class Two(Processes):
+    """The first of two processes, whose other one agrees to everything."""
+
+    def largest(self, number: int) -> int:
+        return number
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks")
+def test_several_processes_do_not_share_a_folder_with_another_training(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path / "run")
+    before, lock = contents(out), FileLock(out, TrainingError)
+    plan = TrainPlan(QUICK, out=out, processes=Two(ProcessSlice(0, 2)))
+    with pytest.raises(TrainingError, match="another robcert is writing"):
+        train(plan, overwrite=True)
     lock.release()
     assert contents(out) == before
 

@@ -39,6 +39,9 @@ JOINED = declare(
 DRAWS = declare(
     Schema("joined-draws", 1, "draws", (Column("v", "f8", Kind.MEASURED, "v"),), axis="sample")
 )
+PLAIN = declare(
+    Schema("joined-plain", 1, "v", (Column("distance", "f8", Kind.ATTACKED, "v", "pixel"),))
+)
 SIZES = {"epsilon": 2, "c": 1, "y": 2, "x": 2}
 
 
@@ -84,7 +87,7 @@ def written(path: Path, indices: list[int], part: Part = Part(), **attributes: o
         draws.finish(np.arange(5))
         group.save_array("fit/maxima", np.arange(3.0), kind=Kind.MEASURED, doc="maxima")
         if part.finish:
-            group.finish(at, epsilons=[0.1, 0.2], **attributes)
+            group.finish(at, **({"epsilons": [0.1, 0.2][: part.radii]} | attributes))
     return path
 
 
@@ -144,6 +147,24 @@ def test_what_files_do_not_agree_on_waits_for_another_run(tmp_path: Path) -> Non
         assert group.attribute("verdict") is None
         assert group.attribute("failed") == {"7": "NaN", "8": "NaN"}  # 1 has a row
         assert group.attribute("epsilons") == [0.1, 0.2]
+
+
+def test_radii_that_rows_do_not_depend_on_are_those_of_all_files(tmp_path: Path) -> None:
+    files = []
+    for at, radii in enumerate(([0.2, 0.3], [0.1, 0.2])):
+        files.append(tmp_path / f"{at}.h5")
+        one = np.array([at])
+        with ResultStore.open(files[-1], model=MODEL, data=DATA) as store:
+            store.add_images(one, one)
+            group = store.group(PLAIN, prefix="p", settings=Settings(), seed=3)
+            group.append(one, {"distance": one * 0.1})
+            group.finish(one, epsilons=radii, headline_epsilon=radii[0])
+    (table,) = merge(files, tmp_path / "all.h5")
+    assert table.complete
+    with ResultStore.read(tmp_path / "all.h5") as store:
+        group = store.existing("joined-plain")[0]
+        assert group.attribute("epsilons") == [0.1, 0.2, 0.3]
+        assert group.attribute("headline_epsilon") == pytest.approx(0.2)
 
 
 def test_an_unfinished_part_leaves_the_table_unfinished(tmp_path: Path) -> None:
