@@ -9,6 +9,7 @@ from robcert.certify.model import (
     chance_hint,
     constant_warning,
     near_chance,
+    own_output_doubt,
     scale_contradiction,
 )
 from robcert.certify.time_budget import BatchAbandonedError, abandoned_after
@@ -33,7 +34,7 @@ UNTESTED = (
 def input_doubts(
     classifier: Classifier, images: ImageSet, accuracy: Proportion | None
 ) -> tuple[str, ...]:
-    """Signs that the model does not get the input it expects, one sentence each.
+    """Signs that the model does not get the input it expects, or that its output has other classes.
 
     Args:
         classifier: the model.
@@ -83,6 +84,8 @@ def _input_doubts(
     yield from images.doubts
     if contradiction := scale_contradiction(classifier.preprocessing):
         yield contradiction
+    if differs := own_output_doubt(classifier, images):
+        yield differs
     classes = classifier.num_classes
     at_chance = accuracy is not None and near_chance(accuracy, classes)
     untrained = classifier.info.barely_trained(classes) if at_chance else ""

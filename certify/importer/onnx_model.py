@@ -259,8 +259,8 @@ def _output_notes(
         notes.append(f"output {declared!r} was chosen by the user")
     if cut.squashing == "sigmoid":
         notes.append(
-            f"sigmoid {cut.node!r} is removed: its inputs serve as logits, the order of the "
-            "classes is unchanged"
+            f"sigmoid {cut.node!r} is removed: its inputs serve as logits, which have the order of "
+            "the classes before rounding"
         )
     return tuple(notes)
 

@@ -38,6 +38,7 @@ from .node_names import (
     run_by_call,
     source_of,
 )
+from .own_output import own_output_doubt
 from .preprocessing import Layout, Preprocessing, PreprocessOptions
 from .training_record import PROVENANCE_KEY, TrainingRecord
 
@@ -72,6 +73,7 @@ __all__ = [
     "near_chance",
     "noted_source",
     "one_torch_thread",
+    "own_output_doubt",
     "recording",
     "require_a_class",
     "require_above_chance",

@@ -174,5 +174,7 @@ def _answer(
     named = np.unique(predicted[predicted != NO_CLASS])
     if not len(named):
         return _Answer(0, NO_CLASS, float("inf"))
-    finite = values[:, np.isfinite(values).all(0)]  # a class may always be at minus infinity
-    return _Answer(len(named), int(named[0]), relative_spread(finite))
+    finite = np.isfinite(values)
+    fixed = bool((finite == finite[0]).all())  # a class may always be at minus infinity
+    spread = relative_spread(values[:, finite[0]]) if fixed else float("inf")
+    return _Answer(len(named), int(named[0]), spread)

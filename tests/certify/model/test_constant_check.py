@@ -145,3 +145,13 @@ def test_the_limits_lie_between_right_and_wrong_ranges_of_the_bundled_models() -
         pixels = images.pixels(spread_over)
         assert relative_spread(model.logits(pixels).double().numpy()) > 4 * CLEAR_SPREAD
         assert relative_spread(dark(pixels).double().numpy()) < NO_SPREAD
+
+
+def test_infinities_that_depend_on_the_image_are_a_spread() -> None:
+    class Logarithm(Brightness):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (super().forward(x) + 0.2).relu().log()
+
+    scores = Logarithm(1)(greys().pixels(np.arange(200)))
+    assert not scores.isfinite().all(0).any()
+    assert constant_warning(classifier(Logarithm(1)), greys()) == ""
