@@ -158,9 +158,7 @@ def test_every_kind_of_analysis_gives_its_numbers_and_curves(tmp_path: Path) -> 
     assert ended.status == 0, ended.stderr
     numbers = json.loads(ended.stdout)["rows"][0]["numbers"]
     assert all(number["ours"] is not None for number in numbers)
-    gamma, bound, certified, black_box, confidence = (
-        number["ours"]["value"] for number in numbers
-    )
+    gamma, bound, certified, black_box, confidence = (number["ours"]["value"] for number in numbers)
     assert gamma >= 0
     assert all(0 <= share <= 100 for share in (bound, certified, black_box))
     assert 50 <= confidence <= 100  # of two classes
