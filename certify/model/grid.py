@@ -72,6 +72,18 @@ class InputGrid:
         inner = torch.where(high > low, unit, torch.inf)
         return min(float(narrow.min()), float(inner.min()))
 
+    @property
+    def end_error(self) -> float:
+        """Largest distance of black and white from the pixel value of their level, pixel units.
+
+        0 where both lie on levels. The function before rounding does not have the model's scores
+        at an end that lies between two levels, because no pixel has the value of its level.
+        """
+        black = torch.zeros(1, self.prepare.channel_constants, 1, 1, dtype=torch.float64)
+        ends = self.prepare.scaled(torch.cat([black, torch.ones_like(black)]))
+        exact = self.prepare.as_type(ends, rounded=False)
+        return float(((exact - exact.round()).abs() / self._scale().abs()).max())
+
     def nearest(self, x: Tensor) -> Tensor:
         """The images that the model sees in place of ``x (b, c, h, w)``, in the type of ``x``."""
         return self._pixels(self._levels(x)).to(x.dtype)

@@ -84,6 +84,9 @@ class Preprocessing:
         if stated["dtype"] != "float32" and (mean or std):
             message = "mean or std of an input of whole numbers in the proof make no sense"
             raise ProofFileError(message)
+        if stated["dtype"] == "uint8" and not all(map(_is_level, limits)):
+            message = "black and white of an input of whole numbers in the proof are none"
+            raise ProofFileError(message)
         return cls(
             stated["layout"],
             stated["flatten"],
@@ -144,6 +147,11 @@ def _numbers(key: str, value: Any) -> tuple[float, ...]:
         message = f"{key} of the preprocessing in the proof must be a list of finite numbers"
         raise ProofFileError(message)
     return tuple(map(float, value))
+
+
+def _is_level(value: float) -> bool:
+    """Whether a number stands for itself among those of 8 bits, or for the nearest beyond them."""
+    return value.is_integer() or not 0 < value < 255
 
 
 def _is_number(x: object) -> bool:

@@ -22,6 +22,7 @@ from .requirements import (
     coefficient_type,
     require_agreement,
     require_covered,
+    require_ends_on_levels,
     require_executed_as_stated,
     require_float32,
 )
@@ -109,6 +110,7 @@ class Prover:
         if classifier.info.random:
             message = f"{classifier.info.file} gives other scores at each call: nothing is certain"
             raise UnsupportedOperatorError(message, hint="smoothing certifies random models")
+        require_ends_on_levels(classifier, LEVEL_ERROR)
         if arithmetic is Arithmetic.FLOAT32:
             require_float32(classifier)
         logits, on_gpu = twin.exact or twin.logits, classifier.device.type == "cuda"

@@ -45,6 +45,29 @@ def require_float32(classifier: Classifier) -> None:
         raise UnsupportedOperatorError(message, hint=f"reset it, or {ANY_ARITHMETIC}")
 
 
+def require_ends_on_levels(classifier: Classifier, error: float) -> None:
+    """Raise if black or white lies between two levels of an integer input.
+
+    Its pixels then stand for a level that no pixel in [0, 1] has, and the function that proofs are
+    about is another there than the model.
+
+    Args:
+        classifier: the model.
+        error: distance from a level that proofs allow for, pixel units.
+
+    Raises:
+        UnsupportedOperatorError: it does.
+    """
+    if classifier.grid is not None and classifier.grid.end_error > error:
+        preprocessing = classifier.preprocessing
+        message = (
+            f"no certificate: black and white are not whole numbers of the {preprocessing.dtype} "
+            f"input (range {preprocessing.range[0]:g}, {preprocessing.range[1]:g})"
+        )
+        hint = "state a --range, --mean and --std that make them whole, such as --range 0,255"
+        raise UnsupportedOperatorError(message, hint=hint)
+
+
 def require_executed_as_stated(rewritten: Callable[[], str] | None) -> None:
     """Raise if the runtime executes another function than the file states.
 
