@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from robcert.certify.data import ImageSet
-    from robcert.certify.model import Classifier
+    from robcert.certify.model import Classifier, ModelInfo
     from robcert.certify.stats import Proportion
     from robcert.certify.store import ResultStore
 
     from .clean import CleanSummary
 
+
+NO_SLOPE = (
+    "every slope at the images tried is 0: attacks that follow gradients find nothing there, and "
+    "accuracy under attack may be far too high; robcert masking-check also searches without them"
+)
 
 UNTESTED = (
     "the time budget ended before it was tested whether the model gets the input that it expects"
@@ -91,6 +96,8 @@ def _input_doubts(
     untrained = classifier.info.barely_trained(classes) if at_chance else ""
     if not untrained and (constant := constant_warning(classifier, images)):
         yield constant
+    elif _without_slope(classifier.info):
+        yield NO_SLOPE
     if accuracy is None:
         return
     if at_chance:
@@ -101,3 +108,8 @@ def _input_doubts(
             f"the present preprocessing classifies {best.now} of {best.n} images correctly, and "
             f"{best.name} would classify {best.right} correctly; if so, pass: {best.options}"
         )
+
+
+def _without_slope(info: ModelInfo) -> bool:
+    """Whether twin or runtime had no slope on any image on which the two were compared."""
+    return info.parity is not None and info.parity.gradient_correlation is None

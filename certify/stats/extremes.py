@@ -51,7 +51,7 @@ class Status(StrEnum):
     DEGENERATE = "degenerate"  # most block maxima are the largest one: the value itself
     ATOM = "atom"  # many equal maxima: no continuous law fits
     INSUFFICIENT = "insufficient"  # too few blocks
-    FAILED = "failed"  # no maximum of the likelihood found
+    FAILED = "failed"  # no maximum of the likelihood, or a limit below the sample's largest value
     MAX = "max"  # the plain maximum was requested
     INVALID = "invalid"  # gradients vanish: the numbers are meaningless
 
@@ -97,7 +97,8 @@ class ExtremeValueFit:
             the endpoint (reverse Weibull), never below ``max``; ``max`` if that was requested; NaN
             where nothing could be fitted.
         upper: its one-sided upper limit at ``level``, never below ``max``; NaN where nothing was
-            fitted, because a largest value seen is no limit.
+            fitted, because a largest value seen is no limit, and where the law's limit is below
+            ``max``: then the sample refutes the law.
         max: largest value seen.
         shape: xi, NaN where nothing was fitted; likewise scale and location.
         shape_lower: profile limit of xi at ``level``, one-sided; likewise ``shape_upper``.
@@ -240,7 +241,9 @@ def _fitted(plain: ExtremeValueFit, values: Array, *, seed: int, bootstrap: int)
         return _without_law(plain, Status.FAILED)
     law, level = found.law, plain.level
     point = centre + unit * float(law.quantile(exceedance)[0])
-    limit = quantile_limit(likelihood, u, found, exceedance=exceedance, level=level)
+    limit = centre + unit * quantile_limit(likelihood, u, found, exceedance=exceedance, level=level)
+    if limit < plain.max - _TIE * abs(plain.max):
+        return _without_law(plain, Status.FAILED)
     shape, scale = float(law.shape[0]), unit * float(law.scale[0])
     location = centre + unit * float(law.location[0])
     lower, upper = shape_limits(likelihood, u, found, level=level)
@@ -248,7 +251,7 @@ def _fitted(plain: ExtremeValueFit, values: Array, *, seed: int, bootstrap: int)
     return replace(
         plain,
         point=max(point, plain.max),
-        upper=max(centre + unit * limit, point, plain.max),
+        upper=max(limit, point, plain.max),
         shape=shape,
         shape_lower=lower,
         shape_upper=upper,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto
 from onnx_models import model, node, saved
 
-from robcert.certify.auditing.doubts import input_doubts
+from robcert.certify.auditing.doubts import NO_SLOPE, input_doubts
 from robcert.certify.data.arrays import from_arrays
 from robcert.certify.importer import LoadOptions, load_classifier
 from robcert.certify.model.own_output import own_output_doubt
@@ -67,6 +68,15 @@ def test_an_output_that_rounds_scores_to_equal_ones_is_told(
 def test_nothing_is_said_where_the_classes_are_the_same(tmp_path: Path, operator: str) -> None:
     classifier = loaded(tmp_path, 1.0, [node(operator, "logits", "out")])
     assert own_output_doubt(classifier, greys()) == ""
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_model_without_any_slope_is_told(tmp_path: Path, steps: bool) -> None:
+    cast = [node("Cast", "logits", "whole", to=TensorProto.INT32)]
+    tail = [*cast, node("Cast", "whole", "out", to=TensorProto.FLOAT)]
+    classifier = loaded(tmp_path, 100.0, tail if steps else [node("Identity", "logits", "out")])
+    assert classifier.differentiable
+    assert (NO_SLOPE in input_doubts(classifier, greys(), None)) == steps
 
 
 def test_one_score_is_not_compared(tmp_path: Path) -> None:

@@ -143,6 +143,20 @@ def test_without_any_fit_only_the_largest_value_is_known(monkeypatch: pytest.Mon
     assert result.max == values.max()
 
 
+@pytest.mark.parametrize("decades", [8, 16])
+def test_a_law_whose_limit_the_sample_exceeds_gives_none(decades: int) -> None:
+    values = np.logspace(3 - decades, 3, 30)  # a tail heavier than any law of the family
+    result = fit(values)
+    assert result.status is Status.FAILED
+    assert np.isnan([result.point, result.upper]).all()
+    assert result.max == values.max()
+
+
+@pytest.mark.parametrize("shape", [-0.6, -0.1, 0.6])
+def test_samples_of_the_law_itself_do_not_refute_it(shape: float) -> None:
+    assert all(fit(random_sample(shape, 30, seed)).status is Status.OK for seed in range(2))
+
+
 def test_never_below_the_largest_value() -> None:
     for seed in range(20):
         values = np.random.default_rng(seed).beta(2, 0.7, size=60)
