@@ -77,8 +77,8 @@ beside the file until a table is finished. A power failure is not covered. While
 **Damage.** A file that another process wrote is read through in a child process before it is
 opened, because the HDF5 library crashes on some damaged files; this takes about 0.3 s. Then its
 structure, attributes and lists of images are compared with this page, and so is whether radii,
-levels and counts in settings, distances and classes are ones that an analysis can have. The first
-fault is one line that names its place. `robcert doctor FILE` lists the whole rows of each table,
+levels and counts in settings, distances and classes are ones that an analysis can have, and whether
+the name of a table is that of its settings. The first fault is one line that names its place. `robcert doctor FILE` lists the whole rows of each table,
 and `--out NEW` saves them; the commands that wrote the file compute the rest with NEW as their
 `--out`.
 

@@ -219,7 +219,7 @@ def open_session(
     with torch_threads(request.threads), limited_memory(request.limits.memory):
         classifier, loaded = load_pair(request, on_note)
         end = math.inf if deadline is None else deadline + BATCH_SECONDS
-        with _given_up_after(end):
+        with _checked_until(end):
             order = fitting_order(classifier, loaded)
         images = order.images
         indices = select(
@@ -229,7 +229,7 @@ def open_session(
             indices = request.shard.part_of(indices)
         images.require_fit(classifier.image_shape, classifier.num_classes)
         _require_within_box(request, classifier.image_shape)
-        with _given_up_after(end):
+        with _checked_until(end):
             checked = clean_check(classifier, images)
             if not request.allow_low_accuracy:
                 require_above_chance(classifier, images, checked.accuracy)
@@ -270,11 +270,11 @@ def open_session(
 
 
 @contextlib.contextmanager
-def _given_up_after(end: float) -> Iterator[None]:
-    """Give up the check of clean accuracy inside at its first call of the model after ``end``.
+def _checked_until(end: float) -> Iterator[None]:
+    """Abandon the check of clean accuracy inside at its first call of the model after ``end``.
 
     Raises:
-        TimeLimitError: it was given up; no analysis starts without it, and none had time left.
+        TimeLimitError: it was abandoned; no analysis starts without it, and none had time left.
     """
     try:
         with abandoned_after(end):

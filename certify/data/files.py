@@ -15,7 +15,7 @@ from robcert.certify.errors import DataError
 from .arrays import from_arrays
 from .beside import is_corrupted, labels_beside, severity_notes
 from .hdf5_file import hdf5_arrays, hdf5_head
-from .limits import MOST_IN_MEMORY, MOST_LABELS, ArrayHead, require_temporary_space
+from .limits import MOST_IN_MEMORY, MOST_LABELS, ArrayHead, require_temporary_space, unpacking
 from .npy_file import disk_array, npy_header
 from .reading import readable, require_file
 
@@ -68,8 +68,9 @@ def _from_npz(path: Path) -> ImageSet:
         head.require_plausible()
         require_temporary_space(path, head.size)
         spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the array
-        with archive.open(keys[image_key]) as member:
+        with unpacking(path), archive.open(keys[image_key]) as member:
             shutil.copyfileobj(member, spool)
+            spool.flush()
         images = disk_array(path, spool)
         labels = None
         if label_key is not None:

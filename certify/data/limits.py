@@ -6,17 +6,23 @@ A file of a few kilobytes can declare an array of any size, or one that unpacks 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robcert.certify.errors import DataError
+from robcert.certify.whole_file import FULL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
+
+_ELSEWHERE = "store the images as .npy, or set TMPDIR to another folder"
 
 MOST_NUMBERS = 2**26
 """Numbers of an image that a model gets, channels x height x width: 256 MiB in float32.
@@ -126,12 +132,33 @@ def require_temporary_space(path: Path, size: int) -> None:
     """Raise unless ``size`` bytes fit into the folder of temporary files.
 
     Raises:
-        DataError: they do not.
+        DataError: they do not, or there is no such folder.
     """
-    folder = tempfile.gettempdir()
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        message = f"{path} is unpacked into a temporary file, and no folder for one can be written"
+        raise DataError(message, hint=_ELSEWHERE) from error
     free = shutil.disk_usage(folder).free
     if size > free:
         message = (
             f"{path} unpacks to {size / GIB:.3g} GiB, and {folder} has {free / GIB:.3g} GiB free"
         )
-        raise DataError(message, hint="store the images as .npy, or set TMPDIR to another folder")
+        raise DataError(message, hint=_ELSEWHERE)
+
+
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """Context for writing the temporary file of ``path``: of a full disk, its folder is named.
+
+    Raises:
+        DataError: the disk became full, or a quota or limit was reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        reason = os.strerror(error.errno)
+        message = f"{path} cannot be unpacked into {tempfile.gettempdir()}: {reason}"
+        raise DataError(message, hint=_ELSEWHERE) from error

@@ -7,6 +7,7 @@ import json
 import math
 import zlib
 from dataclasses import fields
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -206,6 +207,12 @@ def canonical_json(value: object) -> JsonText:
     """JSON text of ``value`` that depends on its content alone (keys sorted, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
     return JsonText(text)
+
+
+def settings_digest(seed: int, settings: object) -> str:
+    """Last part of the name of a table: eight hexadecimal digits of all that its rows depend on."""
+    content = canonical_json({"seed": seed, "settings": settings})
+    return sha256(content.encode()).hexdigest()[:8]
 
 
 def _plain(value: Any) -> object:

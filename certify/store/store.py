@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 import h5py
@@ -21,6 +20,7 @@ from .layout import (
     changed_attributes,
     create_table,
     read_attribute,
+    settings_digest,
     table_bytes,
     write_attributes,
 )
@@ -226,8 +226,7 @@ class ResultStore(ResultFile):
         """
         path, settings = f"/{schema.name}", self._with_model(settings)
         if prefix:
-            content = canonical_json({"seed": seed, "settings": settings})
-            digest = sha256(content.encode()).hexdigest()[:8]
+            digest = settings_digest(seed, settings)
             path += f"/{re.sub(r'[^A-Za-z0-9.+-]+', '-', prefix)}-{digest}"
         return self._resumed(path, schema) or self._created(
             path,

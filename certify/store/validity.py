@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from robcert.certify.hdf5 import CHANGED, is_as_written, written_here
 
 from .checksums import value_faults
 from .column import KNOWN
-from .layout import read_attribute, unpack_indices
+from .layout import read_attribute, settings_digest, unpack_indices
 from .ranges import range_faults
 from .schema import CHECKSUMS, COMPUTED, FORMAT, IMAGES
 
@@ -66,6 +67,9 @@ _WORDS = {
     bool: "true or false",
     dict: "a JSON object",
 }
+
+_DIGEST = re.compile(r"^/[^/]+/[^/]+-([0-9a-f]{8})$")
+"""Names of tables that have settings of their own; those of samples are below one of them."""
 
 _KINDS = frozenset(kind.value for kind in Kind)
 
@@ -175,7 +179,19 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
         return
     if fault := _indices_fault(table, rows):
         yield place, fault
-    yield from range_faults(table, schema)
+    if odd := list(range_faults(table, schema)):
+        yield from odd
+    elif not _has_its_name(table):
+        yield place, "its settings are not those that its name stands for"
+
+
+def _has_its_name(table: h5py.Group) -> bool:
+    """Whether the name of ``table`` ends with the digest of its settings, if it ends with one."""
+    digest, seed = _DIGEST.search(str(table.name)), read_attribute(table, "seed")
+    settings = dict(read_attribute(table, "settings"))
+    settings.pop("indices", None)
+    kinds = (settings, settings or None)  # no settings are stored as empty ones
+    return digest is None or digest[1] in [settings_digest(seed, one) for one in kinds]
 
 
 def _column_faults(table: h5py.Group, schema: Schema, rows: int) -> Iterator[tuple[str, str]]:

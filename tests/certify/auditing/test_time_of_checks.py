@@ -29,7 +29,7 @@ class Slow(nn.Module):
         return x.flatten(1)[:, :3]
 
 
-def test_clean_accuracy_is_given_up_after_the_time_budget(
+def test_clean_accuracy_is_abandoned_after_the_time_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opening, "BATCH_SECONDS", 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -229,6 +230,34 @@ def test_a_member_larger_than_the_temporary_folder_is_refused(
         load_images(made)
     usage.free = 300  # type: ignore[attr-defined]
     assert len(load_images(made)) == 10
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_disk_that_fills_while_images_are_unpacked_is_named(
+    reason: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(reason, "")
+
+    made = npz(plain(GREY), plain(LABELS))(tmp_path)
+    monkeypatch.setattr("tempfile.TemporaryFile", Full)
+    with pytest.raises(DataError, match=r"npz cannot be unpacked into /.*: \w+") as caught:
+        load_images(made)
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_without_a_folder_for_temporary_files_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    made = npz(plain(GREY), plain(LABELS))(tmp_path)
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(DataError, match="no folder for one can be written") as caught:
+        load_images(made)
+    assert "TMPDIR" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -216,8 +216,8 @@ def with_another_seed(table: h5py.Group) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (with_other_settings, "different values of settings for all rows"),
-        (with_another_seed, "different values of seed for all rows"),
+        (with_other_settings, "its settings are not those that its name stands for"),
+        (with_another_seed, "its settings are not those that its name stands for"),
     ],
 )
 def test_tables_of_one_name_that_are_not_the_same_are_refused(

@@ -87,6 +87,16 @@ def test_settings_out_of_their_range_are_damage(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("change", [{"norm": "l2"}, {"restarts": 3}, {"more": 1}, {"sigma": 0.5}])
+def test_settings_are_those_that_the_name_stands_for(
+    change: dict[str, object], table: tuple[Path, str]
+) -> None:
+    path, place = table
+    changed(path, place, change)
+    with pytest.raises(StoreError, match=f"{place}: its settings are not those that its name"):
+        ResultStore.read(path)
+
+
 def test_an_image_named_twice_is_damage(table: tuple[Path, str]) -> None:
     path, place = table
     changed(path, place, {"indices": "0-4,2"})
