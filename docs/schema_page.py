@@ -78,9 +78,9 @@ beside the file until a table is finished. A power failure is not covered. While
 opened, because the HDF5 library crashes on some damaged files; this takes about 0.3 s. Then its
 structure, attributes and lists of images are compared with this page, and so is whether radii,
 levels and counts in settings, distances and classes are ones that an analysis can have, and whether
-the name of a table is that of its settings. The first fault is one line that names its place. `robcert doctor FILE` lists the whole rows of each table,
-and `--out NEW` saves them; the commands that wrote the file compute the rest with NEW as their
-`--out`.
+the name of a table is that of its settings. The first fault is one line that names its place.
+`robcert doctor FILE` lists the whole rows of each table, and `--out NEW` saves them; the commands
+that wrote the file compute the rest with NEW as their `--out`.
 
 **Checksums.** A file that another process wrote is also compared with its checksums, so that one
 changed bit is found: each row has its own in the column `checksum`, written before `computed`;
