@@ -10,6 +10,7 @@ import numpy as np
 
 from robcert.certify.errors import DataError
 
+from .copies import Copies
 from .image_set import SCAN_BYTES, Hash, ImageSet, darkness_doubts, require_pixels
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ class ArraySource:
     def check(self, digest: Hash) -> tuple[str, ...]:
         """Doubts, after every image was added to ``digest``; a DataError for an invalid pixel."""
         step = max(1, SCAN_BYTES // (int(np.prod(self.shape)) * 4))
-        brightest = 0.0
+        brightest, copies = 0.0, Copies(len(self))
         for first in range(0, len(self), step):
             part = self._ordered(self.array[first : first + step])
             if part.dtype.kind == "f":
                 require_pixels(self.name, part, first)
                 part = self._pixels(part)
             brightest = max(brightest, float(part.max()))
-            digest.update(np.ascontiguousarray(part).data)
+            part = np.ascontiguousarray(part)
+            digest.update(part.data)
+            for image in part:
+                copies.add(image.data)
         if self.array.dtype.kind != "f":
             if brightest <= 1:
                 message = f"{self.name} contains integers up to {brightest:g}, but white is 255"
@@ -63,7 +67,7 @@ class ArraySource:
         elif 0 < brightest <= 1.001 / 255:  # 1 / 255 and its rounding
             message = f"{self.name} contains numbers up to {brightest:.2g} only, but white is 1"
             raise DataError(message, hint="were they divided by 255 twice?")
-        return darkness_doubts(brightest)
+        return (*darkness_doubts(brightest), *copies.doubts())
 
     def _ordered(self, images: NDArray[Any]) -> NDArray[Any]:
         """``images`` as ``(b, c, h, w)``."""

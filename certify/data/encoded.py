@@ -13,6 +13,7 @@ from robcert.certify.addresses import file_name, suffix_of, without_secrets
 from robcert.certify.errors import DataError
 
 from .class_folders import SPLITS
+from .copies import Copies
 from .image_file import GREY, decoded, opened_bytes, require_8_bits, require_alike
 from .image_set import Hash, ImageSet, darkness_doubts
 from .parquet_file import ParquetImages
@@ -78,18 +79,20 @@ class EncodedSource:
             DataError: one is damaged, or not like the first.
         """
         decode = len(self) * math.prod(self.shape) <= DECODED_BYTES
-        brightest = 0
+        brightest, copies = 0, Copies(len(self))
         for index in range(len(self)):
             if decode:
                 pixels = self.decoded(index)
                 brightest = max(brightest, int(pixels.max()))
                 digest.update(pixels.data)
+                copies.add(pixels.data)
                 continue
             content, name = self._content(index)
             with opened_bytes(content, name) as image:
                 require_alike(name, image, self.shape)
             digest.update(content)
-        return darkness_doubts(brightest / 255) if decode else ()
+            copies.add(content)
+        return (*(darkness_doubts(brightest / 255) if decode else ()), *copies.doubts())
 
     def _content(self, index: int) -> tuple[bytes, str]:
         """Content and name of an image file."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from .class_folders import contents
 from .class_names import class_numbers, other_class_order
+from .copies import Copies
 from .image_file import centre_crop, common_shape, decoded, opened, require_alike
 from .image_set import Hash, ImageSet, darkness_doubts
 from .label_table import table_of_labels
@@ -93,15 +94,18 @@ class FolderSource:
         the files' bytes are hashed, and a broken image is found when it is read.
         """
         decode = len(self) * math.prod(self.shape) <= DECODED_BYTES
-        brightest = 0
+        brightest, copies = 0, Copies(len(self))
         for index, name in enumerate(self.names):
+            content: bytes | memoryview
             if decode:
                 pixels = self.decoded(index)
                 brightest = max(brightest, int(pixels.max()))
-                digest.update(pixels.data)
+                content = pixels.data
             else:
-                digest.update((self.folder / name).read_bytes())
-        return darkness_doubts(brightest / 255) if decode else ()
+                content = (self.folder / name).read_bytes()
+            digest.update(content)
+            copies.add(content)
+        return (*(darkness_doubts(brightest / 255) if decode else ()), *copies.doubts())
 
 
 def from_folder(
