@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 SHARE = 0.05
-"""Share of copies up to which nothing is said: many sets have a few, and intervals hardly change."""
+"""Share of copies up to which nothing is said: many sets have a few, which hardly matter."""
 
 
 class Copies:
