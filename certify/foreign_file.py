@@ -1,4 +1,4 @@
-"""Reads a file that somebody else made, whole, with one clear line if it cannot be read."""
+"""Reads a file from others whole, with one clear line if it cannot be read."""
 
 from __future__ import annotations
 
