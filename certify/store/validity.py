@@ -77,7 +77,8 @@ _KINDS = frozenset(kind.value for kind in Kind)
 def require_valid(file: h5py.File, path: Path) -> None:
     """Raise a StoreError that names the first place of ``file`` that is damaged."""
     of_values = iter(()) if written_here(path) else value_faults(file)
-    for place, fault in chain(header_faults(file), table_faults(file), of_values):
+    of_structure = chain(header_faults(file), table_faults(file, numbers=False))
+    for place, fault in chain(of_structure, of_values, table_faults(file)):
         message = f"{path} is damaged at {place}: {fault}"
         hint = f"robcert doctor {path} tells what can be saved of it"
         raise StoreError(message, hint=hint)
@@ -126,15 +127,19 @@ def _list_faults(index: h5py.Dataset, label: h5py.Dataset) -> Iterator[tuple[str
         yield str(wrong[0].name), f"has other values {CHANGED}"
 
 
-def table_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
-    """Faults of the tables whose schema and version this robcert knows, and of what they hold."""
+def table_faults(file: h5py.File, *, numbers: bool = True) -> Iterator[tuple[str, str]]:
+    """Faults of the tables whose schema and version this robcert knows, and of what they hold.
+
+    Without ``numbers`` those of their structure alone: a number that cannot be is better explained
+    by a row that is not as written.
+    """
     images, found = len(file["data/index"]), list[tuple[str, str]]()
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Group):
             found.extend((f"/{name}", fault) for fault in _group_faults(item))
             if "schema" in item.attrs:
-                found.extend(_table_faults(item, images))
+                found.extend(_table_faults(item, images, numbers=numbers))
         elif fault := _description_fault(item):
             found.append((f"/{name}", fault))
 
@@ -155,7 +160,7 @@ def _group_faults(group: h5py.Group) -> Iterator[str]:
             yield str(error)
 
 
-def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
+def _table_faults(table: h5py.Group, images: int, *, numbers: bool) -> Iterator[tuple[str, str]]:
     """Faults of one table."""
     place = str(table.name)
     faults = [fault for n, kind in TABLE.items() if (fault := _attribute_fault(table, n, kind))]
@@ -179,10 +184,16 @@ def _table_faults(table: h5py.Group, images: int) -> Iterator[tuple[str, str]]:
         return
     if fault := _indices_fault(table, rows):
         yield place, fault
+    if numbers:
+        yield from _number_faults(table, schema)
+
+
+def _number_faults(table: h5py.Group, schema: Schema) -> Iterator[tuple[str, str]]:
+    """Numbers of ``table`` that no analysis can have, or settings that are not its own."""
     if odd := list(range_faults(table, schema)):
         yield from odd
     elif not _has_its_name(table):
-        yield place, "its settings are not those that its name stands for"
+        yield str(table.name), "its settings are not those that its name stands for"
 
 
 def _has_its_name(table: h5py.Group) -> bool:
