@@ -11,7 +11,7 @@ import pytest
 import torch
 from command_line import robcert
 from safetensors.torch import load_file
-from tiny_items import EVERY_KIND, TINY, halves
+from tiny_items import CONFIDENT, EVERY_KIND, TINY, halves
 
 from robcert.certify.store import ResultStore
 from robcert.reproduction import ITEMS
@@ -29,7 +29,7 @@ SCALE = 0.02
 @pytest.fixture(scope="module", autouse=True)
 def _items() -> Any:
     patch = pytest.MonkeyPatch()
-    for item in (TINY, EVERY_KIND):
+    for item in (TINY, EVERY_KIND, CONFIDENT):
         patch.setitem(ITEMS, item.name, item)
     yield
     patch.undo()
@@ -158,10 +158,9 @@ def test_every_kind_of_analysis_gives_its_numbers_and_curves(tmp_path: Path) -> 
     assert ended.status == 0, ended.stderr
     numbers = json.loads(ended.stdout)["rows"][0]["numbers"]
     assert all(number["ours"] is not None for number in numbers)
-    gamma, bound, certified, black_box, confidence = (number["ours"]["value"] for number in numbers)
+    gamma, bound, certified, black_box = (number["ours"]["value"] for number in numbers)
     assert gamma >= 0
     assert all(0 <= share <= 100 for share in (bound, certified, black_box))
-    assert 50 <= confidence <= 100  # of two classes
     saved = json.loads((tmp_path / "out" / "numbers" / "plain-seed0.json").read_text())
     course = saved["analyses"]["along"]["curves"]["course"]
     epochs = [epoch for epoch, _ in course]
@@ -169,6 +168,17 @@ def test_every_kind_of_analysis_gives_its_numbers_and_curves(tmp_path: Path) -> 
     assert epochs == sorted(epochs)
     assert epochs[-1] >= 3
     assert (tmp_path / "out" / "index.html").read_text().count('class="line') >= 2
+
+
+@pytest.mark.slow
+def test_mean_confidence_is_that_of_the_masking_check(tmp_path: Path) -> None:
+    ended = _run(tmp_path, "--json", item=CONFIDENT.name)
+    assert ended.status == 0, ended.stderr
+    clean, random, one_step = (
+        number["ours"]["value"] for number in json.loads(ended.stdout)["rows"][0]["numbers"]
+    )
+    assert 50 <= one_step <= clean <= 100  # of two classes
+    assert random == pytest.approx(clean, abs=5)
 
 
 @pytest.mark.parametrize(
