@@ -198,8 +198,8 @@ def _by_radius(
     on_target, on_source = [], []
     for radius in settings.epsilons:
         epsilon = torch.full_like(state.batch.x[:, 0, 0, 0], radius)
-        todo = state.all_rows[~(misled & state.within(epsilon))]
-        task = RadiusTask.within(state, todo, epsilon)
+        remaining = state.all_rows[~(misled & state.within(epsilon))]
+        task = RadiusTask.within(state, remaining, epsilon)
         misled = misled | run_transfer(state, task, source, settings.source_attack())
         on_target.append(state.within(epsilon).to(torch.int8))
         on_source.append(misled.to(torch.int8))

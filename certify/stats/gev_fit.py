@@ -212,13 +212,13 @@ def _line_search(
     """Points ``(r, 3)`` along ``step``, halved until the value falls, and the values there."""
     moved, found = theta + step, np.full(len(x), np.inf)
     length = 1.0
-    todo = np.arange(len(x))
+    remaining = np.arange(len(x))
     for _ in range(40):
-        moved[todo] = theta[todo] + length * step[todo]
-        moved[todo, 2] = np.clip(moved[todo, 2], *likelihood.box)
-        found[todo] = likelihood.value(x[todo], moved[todo])
-        todo = todo[~(found[todo] < value[todo])]
-        if not len(todo):
+        moved[remaining] = theta[remaining] + length * step[remaining]
+        moved[remaining, 2] = np.clip(moved[remaining, 2], *likelihood.box)
+        found[remaining] = likelihood.value(x[remaining], moved[remaining])
+        remaining = remaining[~(found[remaining] < value[remaining])]
+        if not len(remaining):
             break
         length /= 2
     return moved, found

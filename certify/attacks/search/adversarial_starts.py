@@ -35,13 +35,15 @@ def run_gaussian(state: SearchState, rows: Tensor, *, draws: int = 5) -> None:
     for level in range(GAUSSIAN_STEPS):
         sigma = _sigma(level)
         for draw in range(draws):
-            todo = rows[~found[rows]]
-            if not len(todo):
+            remaining = rows[~found[rows]]
+            if not len(remaining):
                 return
-            point = (state.x(todo) + sigma * _normal(state, todo, level * draws + draw)).clamp(0, 1)
-            hit = state.verify_candidates(todo, point, state.logits(todo, point))
-            state.shrink_and_verify(todo[hit], point[hit])
-            found[todo[hit]] = True
+            point = (
+                state.x(remaining) + sigma * _normal(state, remaining, level * draws + draw)
+            ).clamp(0, 1)
+            hit = state.verify_candidates(remaining, point, state.logits(remaining, point))
+            state.shrink_and_verify(remaining[hit], point[hit])
+            found[remaining[hit]] = True
 
 
 def run_noise_and_patchworks(state: SearchState, rows: Tensor) -> None:
@@ -52,11 +54,11 @@ def run_noise_and_patchworks(state: SearchState, rows: Tensor) -> None:
     """
     run_gaussian(state, rows)
     for draw in range(PATCHWORKS):
-        todo = rows[state.distance[rows].isinf()]
-        if not len(todo):
+        remaining = rows[state.distance[rows].isinf()]
+        if not len(remaining):
             return
-        point = _patchwork(state, todo, draw)
-        state.verify_candidates(todo, point, state.logits(todo, point))
+        point = _patchwork(state, remaining, draw)
+        state.verify_candidates(remaining, point, state.logits(remaining, point))
 
 
 def start_class_count(state: SearchState) -> int:
@@ -97,18 +99,18 @@ def _of_other_classes(
     count = torch.zeros(len(state.batch), dtype=torch.int64, device=rows.device)
     images = torch.zeros(most, *state.batch.x.shape).to(state.batch.x)
     for draw in range(MORE_TRIES):
-        todo = rows[(count[rows] < most) & ~seen[rows].all(1)]
-        if not len(todo):
+        remaining = rows[(count[rows] < most) & ~seen[rows].all(1)]
+        if not len(remaining):
             break
         if draw < GAUSSIAN_STEPS:
-            noise = _normal(state, todo, GAUSSIAN_STEPS * PATCHWORKS + draw)
-            point = (state.x(todo) + _sigma(draw) * noise).clamp(0, 1)
+            noise = _normal(state, remaining, GAUSSIAN_STEPS * PATCHWORKS + draw)
+            point = (state.x(remaining) + _sigma(draw) * noise).clamp(0, 1)
         else:
-            point = _patchwork(state, todo, draw - GAUSSIAN_STEPS)
-        logits = state.logits(todo, point)
+            point = _patchwork(state, remaining, draw - GAUSSIAN_STEPS)
+        logits = state.logits(remaining, point)
         predicted = classes_of(logits)
-        new = ~seen[todo, predicted] & (predicted != NO_CLASS)
-        hit = todo[new]
+        new = ~seen[remaining, predicted] & (predicted != NO_CLASS)
+        hit = remaining[new]
         images[count[hit], hit] = point[new]
         seen[hit, predicted[new]] = True
         count[hit] += 1

@@ -266,11 +266,11 @@ class SearchState:
         """
         clean, length = self.x(rows), torch.full((len(rows),), torch.nan, device=x.device)
         for factor in _OVERSHOOTS if self.grid is None else _OVERSHOOTS + _TO_NEXT_LEVEL:
-            todo = length.isnan().nonzero().flatten()
-            if len(todo):
-                point = self._along(clean[todo], x[todo], factor)
-                hit = adversarial(self.logits(rows[todo], point), self.y(rows[todo]))
-                length[todo[hit]] = factor
+            remaining = length.isnan().nonzero().flatten()
+            if len(remaining):
+                point = self._along(clean[remaining], x[remaining], factor)
+                hit = adversarial(self.logits(rows[remaining], point), self.y(rows[remaining]))
+                length[remaining[hit]] = factor
         self.n_lost[rows[length.isnan()]] += 1
         good = (~length.isnan()).nonzero().flatten()
         self._shrink(rows[good], x[good], length[good], resolution)
@@ -279,16 +279,19 @@ class SearchState:
         clean, outer, high = self.x(rows), high, high.clone()
         low, gap = torch.zeros_like(high), torch.full_like(high, max(_FIRST_GAP, resolution))
         for _ in range(_SHRINKINGS):
-            todo = (high - low > 1.01 * resolution * high).nonzero().flatten()
-            if not len(todo):
+            remaining = (high - low > 1.01 * resolution * high).nonzero().flatten()
+            if not len(remaining):
                 break
-            near, far = low[todo], high[todo]
-            inwards = torch.maximum(far - gap[todo], far / 2)
+            near, far = low[remaining], high[remaining]
+            inwards = torch.maximum(far - gap[remaining], far / 2)
             middle = torch.where(near > 0, (near + far) / 2, inwards)
-            point = self._along(clean[todo], x[todo], middle)
-            hit = adversarial(self.logits(rows[todo], point), self.y(rows[todo]))
-            low[todo], high[todo] = torch.where(hit, near, middle), torch.where(hit, middle, far)
-            gap[todo] *= _GAP_GROWTH
+            point = self._along(clean[remaining], x[remaining], middle)
+            hit = adversarial(self.logits(rows[remaining], point), self.y(rows[remaining]))
+            low[remaining], high[remaining] = (
+                torch.where(hit, near, middle),
+                torch.where(hit, middle, far),
+            )
+            gap[remaining] *= _GAP_GROWTH
         for at, row in enumerate(rows.tolist()):
             part, far = clean[at : at + 1], x[at : at + 1]
             if self._confirm(row, self._along(part, far, high[at : at + 1])) is None:
