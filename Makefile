@@ -12,6 +12,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/robcert demo
 
+# As in the robcert command, a thread that waits leaves its core to others.
+test test-slow: export GOMP_SPINCOUNT = 2000
+
 # Processes of one thread each: more threads gain little on small models.
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile
