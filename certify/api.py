@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from robcert.certify import (
     attacks,
@@ -36,7 +37,7 @@ from robcert.certify import (
 from robcert.certify import data as image_data
 from robcert.certify.attacks import AttackSettings, CorruptionSettings
 from robcert.certify.auditing import AuditSettings, SessionContext, SessionRequest, open_session
-from robcert.certify.data import ImageSet, from_arrays
+from robcert.certify.data import ImageSet, from_arrays, from_dataset
 from robcert.certify.gates import (
     decide_audit,
     gates_of_audit,
@@ -100,12 +101,13 @@ class RobcertWarning(UserWarning):
 
 
 def load_images(data: Images, name: str = "arrays") -> ImageSet:
-    """Images by name, from a file or folder, or from arrays in memory.
+    """Images by name, from a file or folder, from arrays in memory, or of a PyTorch data set.
 
     Args:
         data: what `--data` takes; or ``(images, labels)``, or images alone: NumPy arrays or
             tensors, ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, uint8 from 0 to 255 or
-            float from 0 to 1.
+            float from 0 to 1; or a data set whose entries are such an image ``(c, h, w)``, or one
+            of Pillow, and its class.
         name: name for a set of arrays.
 
     Raises:
@@ -115,6 +117,8 @@ def load_images(data: Images, name: str = "arrays") -> ImageSet:
         return data
     if isinstance(data, str | Path):
         return image_data.load_images(data)
+    if isinstance(data, Dataset):
+        return from_dataset(data)
     if isinstance(data, tuple) and len(data) != 2:
         message = f"images in memory are an array or (images, labels), not {len(data)} values"
         raise DataError(message)

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from robcert.certify.auditing import SessionRequest
 from robcert.certify.cluster import RayRequest
@@ -27,8 +28,9 @@ from .errors import DataError, InvalidParameterError
 Model = str | Path | nn.Module | Classifier
 """A model file, checkpoint or run folder; a torch module in evaluation mode; a loaded model."""
 
-Images = str | Path | ImageSet | tuple[Any, Any] | np.ndarray[Any, Any] | Tensor
-"""A data set's name, file or folder; ``(images, labels)`` arrays; images without labels."""
+Images = str | Path | ImageSet | tuple[Any, Any] | np.ndarray[Any, Any] | Tensor | Dataset[Any]
+"""A data set's name, file or folder; ``(images, labels)`` arrays; images without labels; a data
+set of PyTorch."""
 
 
 class Options(TypedDict, total=False):
