@@ -155,11 +155,17 @@ def average_pool(
     sums = _window_sums(wide, kernel_shape, strides, dilations)
     if not any(excess) and (count_include_pad or not any(p != (0, 0) for p in padding)):
         return sums / math.prod(kernel_shape)
-    counted = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype, device=x.device)
-    counted = padded(counted, padding, value=1.0 if count_include_pad else 0.0)
-    counted = padded(counted, [(0, more) for more in excess])
-    counts = _window_sums(counted, kernel_shape, strides, dilations)
-    return sums / counts.clamp_min(1)
+    extents = [
+        range(-before, length + after) if count_include_pad else range(length)
+        for length, (before, after) in zip(x.shape[2:], padding, strict=True)
+    ]
+    counts = torch.ones((), dtype=torch.float64)
+    for axis, inside in enumerate(extents):
+        steps = range(0, kernel_shape[axis] * dilations[axis], dilations[axis])
+        starts = [at * strides[axis] - padding[axis][0] for at in range(sums.shape[2 + axis])]
+        counted = [sum(start + step in inside for step in steps) for start in starts]
+        counts = counts[..., None] * torch.tensor(counted, dtype=torch.float64)
+    return sums / counts.clamp_min(1).to(x.device, x.dtype)
 
 
 @operator("LpPool", since=2)

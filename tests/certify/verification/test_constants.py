@@ -206,6 +206,51 @@ def test_a_constant_that_cancels_is_bounded(tmp_path: Path, size: float) -> None
     assert (np.ptp(found) > 1) == (size == 1e8)
 
 
+POOLS: tuple[dict[str, Any], ...] = (
+    {"kernel_shape": [2, 2], "pads": [1, 0, 0, 1]},
+    {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1},
+    {"kernel_shape": [2, 3], "pads": [0, 1, 1, 1], "strides": [2, 2], "count_include_pad": 1},
+)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_windows_at_the_edge_are_counted_without_error(
+    tmp_path: Path, pool: dict[str, Any]
+) -> None:
+    nodes = [
+        om.node("Reshape", "x shape", "image"),
+        om.node("AveragePool", "image", "mean", **pool),
+    ]
+    nodes.append(om.node("Flatten", "mean", "y"))
+    held_by_the_runtime(tmp_path, (nodes, {"shape": np.array([-1, 1, 3, 4])}))
+
+
+@pytest.mark.parametrize("norm", ["ReduceL1", "ReduceL2"])
+def test_features_of_length_1_have_bounds(tmp_path: Path, norm: str) -> None:
+    """As an export of torch's ``normalize`` has it."""
+    nodes = [
+        om.node(norm, "x", "length", axes=[1], keepdims=1),
+        om.node("Clip", "length least", "positive"),
+        om.node("Div", "x positive", "unit"),
+        om.node("MatMul", "unit w", "y"),
+    ]
+    least = np.array(1e-12, np.float32)
+    held_by_the_runtime(tmp_path, (nodes, {"least": least, "w": draws(PIXELS, CLASSES)}))
+
+
+def held_by_the_runtime(folder: Path, made: Made) -> None:
+    """The scores of the runtime lie in narrow bounds of float32 evaluations."""
+    function = function_of(folder, made)
+    network = network_of(folder, made, Arithmetic.FLOAT32)
+    for x in np.random.default_rng(7).random((5, PIXELS)).astype(np.float32):
+        y = function.runtime(torch.from_numpy(x)[None]).numpy()[0]
+        lower, upper = at_a_point(network, x, Arithmetic.FLOAT32)
+        assert (lower <= y).all()
+        assert (y <= upper).all()
+        assert (upper - lower).max() < 1e-4
+
+
 LIMITED = {
     "Min": ["x limit"],
     "Max": ["limit x"],
