@@ -126,13 +126,21 @@ def coefficient_type(network: Network) -> torch.dtype:
 def require_agreement(
     network: Network, function: Callable[[Tensor], Tensor], input_shape: tuple[int, ...]
 ) -> None:
-    """Raise unless the network gives the function's scores on random inputs."""
+    """Raise unless the network gives the function's scores on random inputs.
+
+    Raises:
+        UnsupportedOperatorError: it does not, or they are no finite numbers.
+    """
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(8, *input_shape, generator=generator)
     with torch.no_grad():
         expected = torch.cat([function(row[None]) for row in x]).double().flatten(1)
         found = network(x.double())
     size = expected.abs().max().clamp_min(1e-6)
-    if not bool(((found - expected).abs() <= AGREEMENT * size).all()):
-        message = "the network as it was translated for proofs gives other scores than the model"
-        raise UnsupportedOperatorError(message, hint="please report it with the model")
+    if bool(((found - expected).abs() <= AGREEMENT * size).all()):
+        return
+    if not bool(torch.isfinite(expected).all()):
+        message = "no certificate: the model's scores of random images are not finite numbers"
+        raise UnsupportedOperatorError(message, hint="its numbers overflow: scale them")
+    message = "the network as it was translated for proofs gives other scores than the model"
+    raise UnsupportedOperatorError(message, hint="please report it with the model")

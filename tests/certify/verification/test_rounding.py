@@ -211,6 +211,17 @@ def test_overflow_in_float32_is_not_certified() -> None:
         assert not single.decide(x, 1, ball, method=method).proved
 
 
+def test_a_model_without_finite_scores_is_refused_for_what_it_is() -> None:
+    """Infinity times 0 in float32, where the exact product is 0."""
+
+    def function(x: Tensor) -> Tensor:
+        z = (x.flatten(1)[:, :1] + 1) * 1e30 * 1e30 * 0
+        return torch.cat([z, 1 - z], 1)
+
+    with pytest.raises(UnsupportedOperatorError, match="are not finite numbers"):
+        Prover.of_function(function, (1, 2, 2))
+
+
 def test_squares_that_overflow_in_float32_are_not_certified() -> None:
     def function(x: Tensor) -> Tensor:
         z = (x.flatten(1)[:, :1] * 1e20).square() * 1e-20 * 1e-20
