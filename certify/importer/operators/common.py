@@ -65,6 +65,8 @@ def checked_size(shape: Sequence[int]) -> tuple[int, ...]:
 
 def with_slope(value: Tensor, x: Tensor, slope: Tensor | float = 1.0) -> Tensor:
     """Exactly ``value``, with the gradient ``slope`` with respect to ``x``."""
+    if not torch.is_grad_enabled():
+        return value.detach() + 0.0  # no -0.0, as below
     zero = torch.where(x.isfinite(), x - x.detach(), 0.0)
     return value.detach() + zero * slope
 
