@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 MOST = 10**12
 """Largest count that a run can reach."""
 
-_ATTRIBUTES = ("epsilons", "headline_epsilon", "pixels", "n_classes")
+_ATTRIBUTES = (
+    *("epsilons", "headline_epsilon", "pixels", "n_classes"),
+    *("vanishing_share", "disagreement", "gradient_passes", "number", "run", "seconds"),
+)
 """Attributes of tables that follow the same rules; all others are of settings."""
 
 _LEAST = {"pixel": 0, "class": -2, "count": -1}
@@ -72,6 +75,17 @@ def _is_probability(value: object) -> bool:
     return _is_number(value) and 0 < value < 1
 
 
+def _is_share(value: object) -> bool:
+    """Whether ``value`` is a share of images; NaN is that of none."""
+    return _is_number(value) and (math.isnan(value) or 0 <= value <= 1)
+
+
+def _are_seconds(value: object) -> bool:
+    """Whether ``value`` is a duration, or those of several things by name."""
+    durations = value.values() if isinstance(value, dict) else [value]
+    return all(map(_is_distance, durations))
+
+
 def _is_count(value: object) -> bool:
     """Whether ``value`` is a number of steps, for instance, or a list of what is done."""
     return isinstance(value, list) or (_is_number(value) and 0 <= value <= MOST)
@@ -88,7 +102,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
         "is not a list of finite numbers of at least 0",
     ),
     (
-        ("epsilon", "headline_epsilon", "sigma", "step_size", "seconds"),
+        ("epsilon", "headline_epsilon", "sigma", "step_size"),
         _is_positive,
         "is not a positive finite number",
     ),
@@ -97,10 +111,13 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
         _is_probability,
         "is not a number between 0 and 1",
     ),
+    (("vanishing_share", "disagreement"), _is_share, "is not a share between 0 and 1"),
+    (("seconds",), _are_seconds, "is no time of at least 0 seconds"),
     (
         (
             *("n", "n0", "pilot", "family", "steps", "restarts", "draws", "votes", "resolution"),
             *("blocks", "block_size", "directions", "points", "top_k", "pixels", "n_classes"),
+            *("gradient_passes", "number", "run"),
         ),
         _is_count,
         f"is not a number from 0 to {MOST}",

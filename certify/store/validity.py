@@ -15,7 +15,7 @@ from robcert.certify.hdf5 import CHANGED, is_as_written, written_here
 
 from .checksums import value_faults
 from .column import KNOWN
-from .layout import read_attribute, settings_digest, unpack_indices
+from .layout import MOST_IMAGES, read_attribute, settings_digest, unpack_indices
 from .ranges import range_faults
 from .schema import CHECKSUMS, COMPUTED, FORMAT, IMAGES
 
@@ -103,6 +103,7 @@ def header_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
             yield f"/data/{column.name}", fault
             return
     yield from _list_faults(*(file["data"][column.name] for column in IMAGES))
+    yield from _size_faults(file["data"])
 
 
 def _fact_faults(file: h5py.File) -> Iterator[tuple[str, str]]:
@@ -125,6 +126,13 @@ def _list_faults(index: h5py.Dataset, label: h5py.Dataset) -> Iterator[tuple[str
         yield "/data/label", "has a label below -1"
     elif wrong := [data for data in (index, label) if not is_as_written(data)]:
         yield str(wrong[0].name), f"has other values {CHANGED}"
+
+
+def _size_faults(data: h5py.Group) -> Iterator[tuple[str, str]]:
+    """A size of the data set that its list of images contradicts; an old file may have none."""
+    size, last = read_attribute(data, "size"), int(data["index"][()].max(initial=-1))
+    if isinstance(size, int) and not last < size <= MOST_IMAGES:
+        yield "/data", f"size is {size}, beside an image with the number {last}"
 
 
 def table_faults(file: h5py.File, *, numbers: bool = True) -> Iterator[tuple[str, str]]:

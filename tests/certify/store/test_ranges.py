@@ -47,19 +47,23 @@ def table(whole: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
     return Path(shutil.copy(path, tmp_path)), place
 
 
+ATTRIBUTES = ("epsilons", "headline_epsilon", "size", "seconds", "run", "vanishing_share")
+
+
 def changed(path: Path, place: str, change: dict[str, Any], column: str = "") -> None:
     """Change settings, or attributes, or the first value of a column, past its checksums."""
     with h5py.File(path, "r+") as file:
         group = file[place]
-        settings = json.loads(group.attrs["settings"])
+        settings = json.loads(group.attrs.get("settings", "null"))
         for name, value in change.items():
             if column:
                 group[column][0] = value
-            elif name in ("epsilons", "headline_epsilon"):
-                group.attrs[name] = json.dumps(value) if isinstance(value, list) else value
+            elif name in ATTRIBUTES:
+                group.attrs[name] = json.dumps(value) if isinstance(value, list | dict) else value
             else:
                 settings[name] = value
-        group.attrs["settings"] = json.dumps(settings)
+        if settings is not None:
+            group.attrs["settings"] = json.dumps(settings)
     remember_written(path)
 
 
@@ -75,6 +79,12 @@ def changed(path: Path, place: str, change: dict[str, Any], column: str = "") ->
         *(("n", value) for value in (-1, 10**18, True, NAN)),
         ("norm", "l7"),
         ("norm", 2),
+        *(("vanishing_share", share) for share in (7.0, -0.1, "x")),
+        ("seconds", -1.0),
+        ("seconds", {"attack": -1.0}),
+        ("seconds", {"attack": "x"}),
+        ("run", -1),
+        ("run", 10**18),
     ],
 )
 def test_settings_out_of_their_range_are_damage(
@@ -95,6 +105,13 @@ def test_settings_are_those_that_the_name_stands_for(
     changed(path, place, change)
     with pytest.raises(StoreError, match=f"{place}: its settings are not those that its name"):
         ResultStore.read(path)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 5, 2**40])
+def test_a_data_set_has_the_images_that_the_file_names(size: int, table: tuple[Path, str]) -> None:
+    changed(table[0], "data", {"size": size})
+    with pytest.raises(StoreError, match=f"is damaged at /data: size is {size}"):
+        ResultStore.read(table[0])
 
 
 def test_an_image_named_twice_is_damage(table: tuple[Path, str]) -> None:
