@@ -123,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
 def _interrupted(arguments: Sequence[str]) -> str:
     """Message on what an interrupted command has saved, and how to continue."""
     if not something_saved():
-        return f"interrupted: nothing is saved yet; to start again, run: {command_line()}"
+        return f"interrupted: this run has saved nothing yet; to start again, run: {command_line()}"
     resume = " --resume" if arguments[0] == "train" and "--resume" not in arguments else ""
     return f"interrupted: finished work is saved; to continue, run: {continuation()}{resume}"
 

@@ -85,7 +85,7 @@ def test_a_call_in_another_thread_does_not_hold_it_up() -> None:
     ended = interrupted(f"threading.Thread(target=lambda: {NATIVE}).start(); time.sleep(600)")
     assert ended.status == 130
     assert ended.seconds < SECONDS
-    assert ended.stderr.startswith("interrupted: nothing is saved yet")
+    assert ended.stderr.startswith("interrupted: this run has saved nothing yet")
     assert ended.stderr.count("\n") == 1
 
 

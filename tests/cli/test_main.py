@@ -174,7 +174,7 @@ def test_an_interrupt_says_that_something_is_saved_only_where_it_is(
     again = f"run: robcert {shlex.join(asked)} --batch-size 1"
     assert (
         interrupted(first_row=False)
-        == f"interrupted: nothing is saved yet; to start again, {again}"
+        == f"interrupted: this run has saved nothing yet; to start again, {again}"
     )
     assert list(tmp_path.iterdir()) == []
     saved = f"interrupted: finished work is saved; to continue, {again}"

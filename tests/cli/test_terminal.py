@@ -8,15 +8,23 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx_models import model, node, saved
 from places import ROOT
+from proved_nets import sealed
+from safetensors.torch import save_file
 
+from robcert.certify.proof_check import HEADER_BYTES, proof_file
 from robcert.certify.visible import visible, visible_line
 from robcert.cli.main import run
+from robcert.trainers.loop.checkpoint import Description
+from robcert.trainers.networks import Architecture, NetworkSpec
+from robcert.trainers.recipe import TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,7 +175,7 @@ def on_terminal(commands: list[list[str]], folder: Path) -> str:
 
 
 def named_by_strangers(folder: Path) -> list[list[str]]:
-    """Commands that print every kind of text that a model or images of a stranger can hold."""
+    """Commands that print every kind of text that files of a stranger can hold."""
     from PIL import Image
 
     good = saved(folder, hostile(MARK))
@@ -197,6 +205,15 @@ def named_by_strangers(folder: Path) -> list[list[str]]:
     flat.mkdir()
     Image.fromarray(images[0]).save(flat / f"{MARK}.png")
     (flat / "labels.csv").write_text(f"{MARK},1\n", newline="")
+    spec = NetworkSpec(Architecture("linear"), (1, 4, 4), 3)
+    checkpoint = Description(spec, TrainConfig(), {}, {}, {})
+    header = {"robcert": json.dumps(checkpoint.to_json() | {"format_version": MARK})}
+    save_file({"weight": torch.zeros(1)}, folder / "c.safetensors", metadata=header)
+    with h5py.File(folder / "p.h5", "w", userblock_size=HEADER_BYTES) as proof:
+        proof.attrs.update(dict.fromkeys(proof_file.STRINGS, MARK))
+        proof.attrs.update(format=proof_file.FORMAT, format_version=proof_file.FORMAT_VERSION)
+        proof.attrs["arithmetic"] = "real"
+    sealed(folder / "p.h5")
     named = ["--data", str(folder / f"{MARK}.npz")]
     data = [*named, "--allow-low-accuracy"]
     quick = ["attack", "--suite", "quick", "--model", str(good)]
@@ -210,6 +227,8 @@ def named_by_strangers(folder: Path) -> list[list[str]]:
         [*quick, "--data", str(classes), "--allow-low-accuracy", "--out", f"{MARK}.h5"],
         [*quick, "--data", str(folder / "members.npz")],
         [*quick, "--data", str(flat)],
+        ["inspect", "--model", str(folder / "c.safetensors"), *named],
+        ["check-proof", str(folder / "p.h5"), "--model", str(good)],
         [*quick, "--output", MARK],
         [*quick, "--norm", MARK],
         [*quick, "--debug", "--data", MARK],
@@ -223,9 +242,9 @@ def named_by_strangers(folder: Path) -> list[list[str]]:
 def test_no_text_of_a_stranger_reaches_a_terminal_as_it_is(tmp_path: Path) -> None:
     said = on_terminal(named_by_strangers(tmp_path), tmp_path)
     parts = said.split("==>\r\n")[1:]
-    assert len(parts) == 17
+    assert len(parts) == 19
     naming = [part for part in parts if "1b]0;owned" in part.replace("\r\n", "")]
-    assert len(naming) == 15  # an attack and a report name no text of a file
+    assert len(naming) == 17  # an attack and a report name no text of a file
     for part in parts:
         for mark in (ATTACKS[name] for name in ("title", "colour", "c1", "bidi", "hidden")):
             assert mark not in part, part
