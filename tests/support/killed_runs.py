@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 IMAGES = 240
 LONGEST = 0.4
-"""Kills come within this share of an undisturbed run's time."""
+"""Kills come within this share of an undisturbed run's time, or within one that is passed."""
 SIZES = {"channel": 1, "y": 4, "x": 4}
 FOUND = Schema(
     "found",
@@ -161,7 +161,7 @@ def audit(path: Path, reports: Connection | None = None) -> None:
         main()
 
 
-def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
+def kill_runs(path: Path, kills: int, target: Any, *, longest: float = LONGEST) -> list[int]:
     """Kill so many runs of ``target``, begin anew whenever one came to its end.
 
     Returns:
@@ -173,7 +173,7 @@ def kill_runs(path: Path, kills: int, target: Any) -> list[int]:
     undisturbed = path.parent / "undisturbed" / path.name
     undisturbed.parent.mkdir()
     run_to_end(context, time.sleep, 0)  # the server starts and imports
-    longest = LONGEST * run_to_end(context, target, undisturbed)
+    longest *= run_to_end(context, target, undisturbed)
     reached: list[int] = []
     durable: set[int] = set()
     killed = 0

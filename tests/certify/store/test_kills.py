@@ -19,7 +19,7 @@ def test_a_killed_run_is_taken_up_where_it_stood(tmp_path: Path, kills: int) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_killed_audit_is_taken_up_where_it_stood(tmp_path: Path) -> None:
-    kill_runs(tmp_path / "results.h5", 50, audit)
+    kill_runs(tmp_path / "results.h5", 50, audit, longest=0.1)
 
 
 @pytest.mark.slow
