@@ -28,6 +28,7 @@ from robcert.certify.numerics import (
     generator,
     per_row,
     steepest,
+    sums,
     value_and_gradient,
 )
 from robcert.certify.store import plain
@@ -103,7 +104,7 @@ def exact_curvature(tangents: Tangent, eta: Tensor) -> Tensor:
         (product,) = torch.autograd.grad(slope, point, allow_unused=True)
     if product is None:
         return torch.zeros_like(tangents.value)
-    return (product * eta).flatten(1).sum(1).detach()
+    return sums(product * eta).detach()
 
 
 def finite_curvature(tangents: Tangent, eta: Tensor, *, step: float) -> Tensor:
@@ -114,7 +115,7 @@ def finite_curvature(tangents: Tangent, eta: Tensor, *, step: float) -> Tensor:
     length = Norm.L2.of(eta)
     unit = eta / per_row(length.clamp_min(torch.finfo(eta.dtype).tiny), eta)
     ahead = value_and_gradient(_loss(tangents), tangents.x + step * unit)[1]
-    along = ((ahead - tangents.gradient) * eta).flatten(1).sum(1)
+    along = sums((ahead - tangents.gradient) * eta)
     return length * along / step
 
 

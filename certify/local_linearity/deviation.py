@@ -27,6 +27,7 @@ from robcert.certify.numerics import (
     StepRule,
     maximise,
     rounding_floor,
+    sums,
     value_and_gradient,
 )
 
@@ -83,7 +84,7 @@ class Tangent:
 
     def linear_term(self, delta: Tensor) -> Tensor:
         r""":math:`\langle \delta, \nabla \ell(x) \rangle`, ``(b,)``."""
-        return (delta * self.gradient).flatten(1).sum(1)
+        return sums(delta * self.gradient)
 
     def residual(self, delta: Tensor) -> Tensor:
         r""":math:`r(\delta)`, ``(b,)``."""

@@ -34,7 +34,7 @@ from robcert.certify.numerics import (
     StepRule,
     generator,
     maximise,
-    point_in_ball,
+    point_of_each,
 )
 
 from .random_outputs import ascents, ascents_towards_classes, one_step
@@ -382,14 +382,7 @@ def one_step_from_random(
 
 def random_point(batch: Batch, settings: MaskingSettings, seed: int) -> Tensor:
     """One point of the ball around each image, kept in the pixel box ``(b, c, h, w)``."""
+    streams = (generator(seed, "masking/random", int(index)) for index in batch.index)
     shape = tuple(batch.x.shape[1:])
-    noise = [
-        point_in_ball(
-            settings.norm,
-            settings.epsilon,
-            shape,
-            generator=generator(seed, "masking/random", int(index)),
-        )
-        for index in batch.index
-    ]
-    return (batch.x + torch.stack(noise).to(batch.x.device)).clamp(0, 1)
+    noise = point_of_each(settings.norm, settings.epsilon, shape, streams)
+    return (batch.x + noise.to(batch.x.device)).clamp(0, 1)

@@ -18,6 +18,7 @@ from robcert.certify.numerics import (
     finite,
     per_row,
     project,
+    sums,
     value_and_gradient,
 )
 
@@ -107,8 +108,8 @@ def high_frequency_share(delta: Tensor) -> Tensor:
     down = torch.fft.fftfreq(delta.shape[2], dtype=torch.float64, device=delta.device)
     right = torch.fft.fftfreq(delta.shape[3], dtype=torch.float64, device=delta.device)
     frequency = torch.hypot(down.view(-1, 1), right.view(1, -1))
-    whole = (energy * (frequency > 0)).flatten(1).sum(1)
-    high = (energy * (frequency > HIGH)).flatten(1).sum(1)
+    whole = sums(energy * (frequency > 0))
+    high = sums(energy * (frequency > HIGH))
     return torch.where(whole > 1e-20, high / whole, torch.nan)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Norm
-from robcert.certify.numerics import per_row
+from robcert.certify.numerics import per_row, sums
 
 from .preprocessing import Preprocessing
 
@@ -219,7 +219,7 @@ def _pulled(size: Tensor, added: Tensor, unit: Tensor, norm: Norm, radius: Tenso
     gain = (size.pow(power) - (size - unit).clamp_min(0).pow(power)).flatten(1)
     order = added.flatten(1).sort(dim=1, descending=True, stable=True).indices
     gain = gain.gather(1, order)
-    much = size.pow(power).flatten(1).sum(1) - radius.pow(power)
+    much = sums(size.pow(power)) - radius.pow(power)
     needed = (gain.cumsum(1) - gain < much[:, None]) & (added.flatten(1).gather(1, order) > 0)
     pulled = torch.zeros_like(gain).scatter(1, order, needed.double())
     return pulled.view_as(size)

@@ -13,7 +13,7 @@ from .ascent import (
     normalised,
     steepest,
 )
-from .batch_invariant import SameRows, softmax, unpadded_products, whole_vectors
+from .batch_invariant import SameRows, softmax, sums, unpadded_products, whole_vectors
 from .classes import NO_CLASS, classes_of
 from .gradients import saturated, value_and_gradient
 from .losses import (
@@ -30,7 +30,7 @@ from .losses import (
 from .memory import keep_freed_memory, limited_memory, machine_memory, unlimited_memory
 from .precision import narrow_products
 from .projections import feasible, into_box, per_row, project
-from .sampling import NOISE_BLOCK, generator, point_in_ball, points_in_ball, stream_seed
+from .sampling import NOISE_BLOCK, generator, point_of_each, points_in_ball, stream_seed
 
 __all__ = [
     "NOISE_BLOCK",
@@ -61,7 +61,7 @@ __all__ = [
     "narrow_products",
     "normalised",
     "per_row",
-    "point_in_ball",
+    "point_of_each",
     "points_in_ball",
     "probability_margin_loss",
     "project",
@@ -70,6 +70,7 @@ __all__ = [
     "softmax",
     "steepest",
     "stream_seed",
+    "sums",
     "targeted_margin",
     "unlimited_memory",
     "unpadded_products",

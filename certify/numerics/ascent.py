@@ -15,7 +15,7 @@ from robcert.certify.core import Ball, Norm
 
 from .gradients import value_and_gradient
 from .projections import feasible, per_row, project
-from .sampling import generator, point_in_ball
+from .sampling import generator, point_of_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,17 +206,8 @@ class RandomStart:
             like: tensor that gives shape, device and type.
             ball: the balls.
         """
-        shape = tuple(like.shape[1:])
-        points = [
-            point_in_ball(
-                ball.norm,
-                1.0,
-                shape,
-                generator=generator(self.seed, self.stream, int(index), self.block),
-            )
-            for index in indices
-        ]
-        unit = torch.stack(points).to(like) if points else torch.zeros_like(like)
+        streams = (generator(self.seed, self.stream, int(i), self.block) for i in indices)
+        unit = point_of_each(ball.norm, 1.0, tuple(like.shape[1:]), streams).to(like)
         return unit * per_row(ball.epsilon, like)
 
 

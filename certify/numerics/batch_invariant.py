@@ -9,6 +9,8 @@ rows, filled up with zeros, which usual numbers of threads divide into whole ker
 
 Softmax: the same bits, also of its gradient, for any number of threads.
 
+Sums over an image: the same bits for any number of threads.
+
 Element-wise functions: bits that do not depend on an element's position in the batch.
 """
 
@@ -70,6 +72,16 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
     if right.ndim > 2:
         return torch.matmul(left, right) if _unpadded.get() else _by_matrix(left, right)
     return linear(left, right.t()) if left.ndim == 2 else _by_image(left, right)
+
+
+def sums(x: Tensor) -> Tensor:
+    """Sums ``(b,)`` of ``x (b, ...)``, one per image.
+
+    torch divides the sum of one large row among its threads, which changes the rounding; of
+    several rows each is summed by one thread.
+    """
+    rows = x.flatten(1)
+    return rows.expand(2, -1).sum(1)[:1] if len(x) == 1 else rows.sum(1)
 
 
 def _block(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

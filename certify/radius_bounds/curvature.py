@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from robcert.certify.numerics import generator
+from robcert.certify.core import Norm
+from robcert.certify.numerics import generator, sums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,17 +77,17 @@ def largest_eigenvalue(product: Product, start: Tensor, *, steps: int) -> Tensor
     Every new vector is orthogonalised twice against all previous ones. A row whose Krylov space is
     exhausted continues with zero vectors, which add eigenvalues 0.
     """
-    vector = start / start.norm(dim=1, keepdim=True)
+    vector = start / Norm.L2.of(start)[:, None]
     basis, diagonal, off_diagonal = [vector], [], []
     largest = torch.zeros_like(start[:, 0])
     for _ in range(min(steps, start.shape[1])):
         image = product(basis[-1])
-        diagonal.append((image * basis[-1]).sum(1))
-        largest = torch.maximum(largest, image.norm(dim=1))
+        diagonal.append(sums(image * basis[-1]))
+        largest = torch.maximum(largest, Norm.L2.of(image))
         known = torch.stack(basis, 1)
         for _ in range(2):
             image = image - (known * (known @ image.unsqueeze(2))).sum(1)
-        remainder = image.norm(dim=1)
+        remainder = Norm.L2.of(image)
         remainder = torch.where(remainder > BREAKDOWN * largest, remainder, 0.0)
         off_diagonal.append(remainder)
         if not remainder.any():

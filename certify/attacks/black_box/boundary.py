@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Batch, Norm
-from robcert.certify.numerics import generator, normalised, per_row
+from robcert.certify.numerics import generator, normalised, per_row, sums
 
 from ..search.adversarial_starts import adversarial_starts, start_class_count
 from ..search.state import Found, SearchState, adversarial
@@ -171,7 +171,7 @@ def _on_sphere(x: Tensor, points: Tensor, noise: Tensor, size: Tensor) -> Tensor
     away = points - x
     radius = per_row(Norm.L2.of(away), away)
     outward = normalised(away)
-    along = noise - outward * per_row((noise * outward).flatten(1).sum(1), noise)
+    along = noise - outward * per_row(sums(noise * outward), noise)
     step = normalised(along) * per_row(size, noise) * radius
     onto = normalised(away + step) * radius
     # the distance that a perfect step of this size gains is of second order, so is the step inwards

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robcert.certify.core import Norm
-from robcert.certify.numerics import Loss, feasible
+from robcert.certify.numerics import Loss, feasible, sums
 
 if TYPE_CHECKING:
     from .state import SearchState
@@ -147,4 +147,4 @@ def unit_slope(margin: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return (left * right).flatten(1).sum(1)
+    return sums(left * right)
