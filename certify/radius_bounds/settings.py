@@ -34,6 +34,10 @@ SEARCH = 2
 """Number of the searches: it rises when equal settings would find other values than before."""
 
 
+ENDPOINT_LIMIT = 2
+"""Number of the upper limit of an endpoint, likewise."""
+
+
 class Margin(StrEnum):
     """Scores whose margin is bounded."""
 
@@ -140,8 +144,9 @@ class BoundsSettings:
             require_at_least("clever_blocks (unless 0)", self.clever_blocks, LEAST_BLOCKS)
 
     def stored(self) -> dict[str, Any]:
-        """The settings as results files hold them, with the number of the searches."""
-        return _numbered(self)
+        """The settings as results files hold them, with the numbers of searches and limits."""
+        ends = self.clever_blocks or self.evt is Method.REVERSE_WEIBULL
+        return _numbered(self) | ({"endpoint_limit": ENDPOINT_LIMIT} if ends else {})
 
     @property
     def epsilons(self) -> tuple[float, ...]:

@@ -44,8 +44,8 @@ def test_norms_and_sums_of_an_image_depend_neither_on_the_batch_nor_on_the_threa
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            for rows in (x, *(row[None] for row in x), x[:2]):
-                found.append((rows, norm.of(rows), sums(rows)))
+            parts = (x, *(row[None] for row in x), x[:2])
+            found.extend((rows, norm.of(rows), sums(rows)) for rows in parts)
     finally:
         torch.set_num_threads(before)
     norms, totals = found[0][1:]
