@@ -154,14 +154,12 @@ def test_boundary_walks_come_within_five_percent(classes: int, norm: Norm, seed:
     classifier = linear_classifier(seed, classes=classes)
     batch = near_grey(classifier, 16)
     state = SearchState(classifier, batch, norm)
-    suites.run(state, ("boundary",), replace(BUDGET, queries=200))
+    suites.run(state, ("boundary",), replace(BUDGET, queries=400))
     ratio = state.distance / exact_distance(seed, batch, norm, classes=classes)
     assert ratio.min() >= 1 - FLOAT32
-    # a random walk takes other steps where a processor rounds otherwise: one of the 16 may be late
-    assert (ratio <= 1.05).sum() >= 15
-    assert ratio.max() <= 1.1
+    assert ratio.max() <= 1.05
     # besides the steps: the clean image, the search for a start, 30 to confirm and shrink
-    assert state.n_forward.max() <= 2000 + 130
+    assert state.n_forward.max() <= 4000 + 130
 
 
 @pytest.mark.parametrize("norm", CATALOGUE["boundary"].norms)
