@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from robcert.certify.core import Norm
 from robcert.certify.numerics import generator, point_of_each, points_in_ball
@@ -40,7 +41,8 @@ def test_norms_and_sums_of_an_image_depend_neither_on_the_batch_nor_on_the_threa
     norm: Norm, size: int
 ) -> None:
     x = torch.randn(4, size, generator=torch.Generator().manual_seed(1)).abs()
-    before, found = torch.get_num_threads(), []
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    before = torch.get_num_threads()
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
