@@ -10,9 +10,9 @@ from html import escape
 from typing import NoReturn
 
 IDENTIFIERS = {
-    "Delta": "Δ", "Phi": "Φ", "alpha": "α", "delta": "δ", "ell": "ℓ", "gamma": "γ", "infty": "∞",
-    "lambda": "λ", "nabla": "∇", "omega": "ω", "pi": "π", "rho": "ρ", "sigma": "σ", "top": "⊤",
-    "varepsilon": "ε", "xi": "ξ",
+    "Delta": "Δ", "Phi": "Φ", "alpha": "α", "chi": "χ", "delta": "δ", "ell": "ℓ", "gamma": "γ",
+    "infty": "∞", "lambda": "λ", "nabla": "∇", "omega": "ω", "pi": "π", "rho": "ρ", "sigma": "σ",
+    "top": "⊤", "varepsilon": "ε", "xi": "ξ",
 }  # fmt: skip
 
 OPERATORS = {
