@@ -8,14 +8,14 @@ import os
 import random
 import select
 import signal
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import torch
 
+from robcert.certify.children import Ended
 from robcert.certify.data import from_arrays
 from robcert.certify.importer import load_classifier
 from robcert.certify.importer.runtime import sandbox, trial
@@ -62,7 +62,7 @@ def make(seed: int, number: int, folder: Path) -> Case:
 
 def load_and_use(case: Case) -> None:
     """Load the model, and compute scores and a gradient of every image."""
-    sandbox.subprocess = _Forked()  # type: ignore[attr-defined]
+    sandbox.run_module = _forked
     with np.load(case.path.with_name("images.npz")) as arrays:
         images = from_arrays("campaign", arrays["images"], arrays["labels"])
     model = load_classifier(case.path, images=images)
@@ -77,40 +77,31 @@ TRIAL_SECONDS = 8.0
 """Time limit of the trial here, in place of a minute, so that endless loops take less time."""
 
 
-class _Forked:
-    """In place of `subprocess` in the sandbox: the trial in a fork, which need not import."""
-
-    TimeoutExpired = subprocess.TimeoutExpired
-
-    def run(
-        self, arguments: list[str], *, timeout: float, **how: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """The answer of the child process that the sandbox would start."""
-        timeout = min(timeout, TRIAL_SECONDS)
-        request = json.loads(how["input"])
-        request["memory"] += address_space()
-        answers, sender = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.dup2(sender, 1)
-                sys.stdin = io.StringIO(json.dumps(request))
-                trial.main()
-            finally:
-                os._exit(0)
-        os.close(sender)
-        said = b""
-        while select.select([answers], [], [], timeout)[0]:
-            if not (part := os.read(answers, 65536)):
-                break
-            said += part
-        else:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise subprocess.TimeoutExpired(arguments, timeout)
-        os.close(answers)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return subprocess.CompletedProcess(arguments, status, said.decode(), "")
+def _forked(_module: str, request: bytes, *, seconds: float) -> Ended:
+    """The trial in a fork of this process, which is a fork itself and has no server of children."""
+    whole = json.loads(request)
+    whole["memory"] += address_space()
+    answers, sender = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(sender, 1)
+            sys.stdin = io.StringIO(json.dumps(whole))
+            trial.main()
+        finally:
+            os._exit(0)
+    os.close(sender)
+    said = b""
+    while select.select([answers], [], [], min(seconds, TRIAL_SECONDS))[0]:
+        if not (part := os.read(answers, 65536)):
+            break
+        said += part
+    else:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return Ended(None, said, b"")
+    os.close(answers)
+    return Ended(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said, b"")
 
 
 CAMPAIGN = Campaign("mutated ONNX files", make, load_and_use)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
+
+from robcert.certify.children import run_module
 
 from .contents import Fault
 from .rescue import Rescued, RescuedTable
@@ -18,11 +18,7 @@ from .rescue import Rescued, RescuedTable
 if TYPE_CHECKING:
     from pathlib import Path
 
-# -P: a file called h5py.py in the working folder is not imported.
-_TRIAL = ("-P", "-m", "robcert.certify.hdf5.trial")
-
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-"""Threads reserve address space, which is what the memory limit counts."""
+_TRIAL = "robcert.certify.hdf5.trial"
 
 MEMORY = 2**31
 """Bytes of address space of the child; of arrays above a few megabytes it reads the index only."""
@@ -128,21 +124,8 @@ def _ask(path: Path, request: dict[str, Any]) -> tuple[dict[str, Any] | None, st
         "seconds": seconds,
         **request,
     }
-    try:
-        done = subprocess.run(
-            [sys.executable, *_TRIAL],
-            input=json.dumps(whole),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=WAITING * seconds,
-            check=False,
-            env=os.environ | _ONE_THREAD,
-        )
-        written, status = done.stdout, done.returncode
-    except subprocess.TimeoutExpired as error:
-        written = (error.stdout or b"").decode("utf-8", "replace")
-        status = None
+    ended = run_module(_TRIAL, json.dumps(whole).encode(), seconds=WAITING * seconds)
+    written, status = ended.stdout.decode("utf-8", "replace"), ended.status
     lines = [json.loads(line) for line in written.splitlines() if line.endswith(('"', "}"))]
     if status == 0 and lines and isinstance(lines[-1], dict):
         return lines[-1], "", ""

@@ -1,8 +1,7 @@
 """Reads an untrusted HDF5 file through, or rescues what is whole in it, in a process of its own.
 
-Started by :mod:`sandbox` as ``python -P -m robcert.certify.hdf5.trial``: a request in JSON on
-stdin; on stdout a line with the path of each part before it is read, and a last line with the
-answer, all in JSON.
+Run by `sandbox` through `certify/children/`: a request in JSON on stdin; on stdout a line with the
+path of each part before it is read, and a last line with the answer, all in JSON.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Compares the graph that the runtime executes with the file's, in a process of its own.
 
-Started by :mod:`process` as ``python -P -m robcert.certify.importer.executed.child``: a message on
-stdin with the model, and one with the file where the model is an edited copy of it; an answer in
-JSON on stdout. It imports numpy, onnx and onnxruntime, never
-torch.
+Run by `process` through `certify/children/`: a message on stdin with the model, and one with the
+file where the model is an edited copy of it; an answer in JSON on stdout. It imports numpy, onnx
+and onnxruntime, never torch.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def main() -> None:
     reply = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
     header, content = unpacked(sys.stdin.buffer.read)
+    import_module("onnxruntime")  # before its libraries count
     limit_address_space(header["memory"])
     answer: dict[str, Any]
     try:

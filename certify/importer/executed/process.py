@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
 
+from robcert.certify.children import run_module
+
 from ..runtime.frames import packed
 from ..runtime.limits import gibibytes
-from ..runtime.sandbox import ONE_THREAD, SECONDS, SECONDS_PER_GIGABYTE
+from ..runtime.sandbox import SECONDS, SECONDS_PER_GIGABYTE
 from .nodes import node_difference
 
 if TYPE_CHECKING:
+    from robcert.certify.children import Ended
+
     from ..runtime.worker_session import WorkerSource
     from .comparison import ImageInput
 
-# -P: a file called onnx.py in the working folder is not imported.
-_CHILD = ("-P", "-m", "robcert.certify.importer.executed.child")
+_CHILD = "robcert.certify.importer.executed.child"
 
 MOST_RUNS = 480
 """Evaluations of one image that a comparison takes at most, rounded up."""
@@ -93,28 +93,18 @@ def executed_difference(
             message += packed(more, shipped.model.SerializeToString())
         seconds = max(SECONDS, source.limits.call_seconds(MOST_RUNS))
         seconds += SECONDS_PER_GIGABYTE * source.size / 2**30
-        try:
-            done = subprocess.run(
-                [sys.executable, *_CHILD],
-                input=b"".join(message),
-                capture_output=True,
-                timeout=seconds,
-                check=False,
-                env=os.environ | ONE_THREAD,
-            )
-        except subprocess.TimeoutExpired:
-            return f"the graph that the runtime executes was not compared within {seconds:.0f} s"
-    return _told(done, source)
+        ended = run_module(_CHILD, b"".join(message), seconds=seconds)
+    if ended.status is None:
+        return f"the graph that the runtime executes was not compared within {seconds:.0f} s"
+    return _told(ended, source)
 
 
-def _told(done: subprocess.CompletedProcess[bytes], source: WorkerSource) -> str:
+def _told(ended: Ended, source: WorkerSource) -> str:
     """What a process that has ended answered."""
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(ended.stdout)
     except ValueError:
-        code = done.returncode
-        cause = f"signal {-code}" if code < 0 else f"status {code}"
-        return f"the process that compares the executed graph with the file's died ({cause})"
+        return f"the process that compares the executed graph with the file's died ({ended.cause})"
     if "out_of_memory" in answer:
         allowed = gibibytes(source.limits.allowed)
         return f"comparing the executed graph with the file's takes more than {allowed} of memory"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from ..graph.graph import reads, simplified
@@ -19,6 +18,7 @@ from ..graph.graph import reads, simplified
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import onnxruntime
     from numpy.typing import NDArray
 
     from ..graph.graph import Graph, Node
@@ -156,6 +156,8 @@ def session_of(
     model: onnx.ModelProto,
 ) -> onnxruntime.InferenceSession:
     """A session that executes the graph as it stands, on one thread of the processor."""
+    import onnxruntime  # see `open_session`
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import onnxruntime
-
 from robcert.certify.errors import ModelFileError
 from robcert.certify.workers import in_worker
 
@@ -19,6 +17,8 @@ _SOURCE = re.compile(r"/\S+\.(cc|h):\d+ (.*?\((?:[^()]|\([^()]*\))*\)( const)?( 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import onnxruntime
 
 
 def open_session(
@@ -42,6 +42,8 @@ def open_session(
         ModelFileError: the runtime refuses the model.
         MemoryError: its weights do not fit.
     """
+    import onnxruntime  # starts a thread, and a process with threads forks no children
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     # Threads that spin for the next call take the cores from the twin, which runs in between.

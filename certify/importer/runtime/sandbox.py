@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from robcert.certify.children import run_module
 from robcert.certify.errors import ModelFileError
 
 from .limits import RunLimits, gibibytes
@@ -18,19 +16,9 @@ if TYPE_CHECKING:
 
     from robcert.certify.model import Layout
 
-# -P: a file called onnx.py in the working folder is not imported.
-_TRIAL = ("-P", "-m", "robcert.certify.importer.runtime.trial")
+_TRIAL = "robcert.certify.importer.runtime.trial"
 
 _DEFAULTS = RunLimits()
-
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-}
-"""Threads reserve address space, which is what the memory limit counts."""
-
 
 SECONDS, SECONDS_PER_GIGABYTE = 60.0, 120.0
 """Time that loading and one image may take, and further time a gigabyte of the file."""
@@ -106,24 +94,13 @@ def try_model(
 
 def _answer(path: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What the child process wrote; its death or silence is an error about ``path``."""
-    try:
-        done = subprocess.run(
-            [sys.executable, *_TRIAL],
-            input=json.dumps(request),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=False,
-            env=os.environ | ONE_THREAD,
-        )
-    except subprocess.TimeoutExpired as error:
+    ended = run_module(_TRIAL, json.dumps(request).encode(), seconds=seconds)
+    if ended.status is None:
         message = f"{path}: loading and one image took more than {seconds:.0f} s"
-        raise ModelFileError(message) from error
+        raise ModelFileError(message)
     try:
-        return json.loads(done.stdout)
+        return dict(json.loads(ended.stdout))
     except ValueError as error:
-        cause = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        message = f"{path}: the process that tried it died ({cause}: {last[0][:200]})"
+        last = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
+        message = f"{path}: the process that tried it died ({ended.cause}: {last[0][:200]})"
         raise ModelFileError(message, hint="the file is damaged or hostile") from error

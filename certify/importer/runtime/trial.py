@@ -1,7 +1,7 @@
 """First load and first forward pass of an untrusted model; runs in a process of its own.
 
-Started by :mod:`sandbox` as ``python -P -m robcert.certify.importer.runtime.trial``: a request in
-JSON on stdin, an answer in JSON on stdout. It imports numpy, onnx and onnxruntime, never torch.
+Run by `sandbox` through `certify/children/`: a request in JSON on stdin, an answer in JSON on
+stdout. It imports numpy, onnx and onnxruntime, never torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def main() -> None:
     reply = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
     try:
+        import_module("onnxruntime")  # before its libraries count
         limit_address_space(request["memory"])
         answer = _trial(request)
     except RobcertError as error:

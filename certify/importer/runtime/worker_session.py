@@ -13,12 +13,13 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from robcert.certify.children import ONE_THREAD
 from robcert.certify.errors import ModelFileError
 from robcert.certify.workers import in_worker
 
 from .frames import array_of, packed, packed_array, unpacked
 from .limits import RunLimits, gibibytes
-from .sandbox import ONE_THREAD, SECONDS, SECONDS_PER_GIGABYTE
+from .sandbox import SECONDS, SECONDS_PER_GIGABYTE
 from .watch import too_slow
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from child_code import child_of
 
 from robcert.certify.hdf5 import fault_of_file, remember_written, sandbox
 
@@ -30,7 +31,7 @@ def test_a_sound_file_has_no_fault_and_is_read_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert fault_of_file(path) is None
-    monkeypatch.setattr(sandbox, "_TRIAL", ("-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(sandbox, "run_module", child_of("raise SystemExit(1)"))
     assert fault_of_file(path) is None
     with h5py.File(path, "r+") as file:
         file["attack/more"] = 1
@@ -40,7 +41,7 @@ def test_a_sound_file_has_no_fault_and_is_read_once(
 def test_what_this_process_wrote_is_not_read_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "_TRIAL", ("-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(sandbox, "run_module", child_of("raise SystemExit(1)"))
     remember_written(path)
     assert fault_of_file(path) is None
 
@@ -49,7 +50,7 @@ def test_a_crash_is_a_fault_of_the_part_that_was_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = f"{READS_A_PART} import os; os.kill(os.getpid(), 11)"
-    monkeypatch.setattr(sandbox, "_TRIAL", ("-c", code))
+    monkeypatch.setattr(sandbox, "run_module", child_of(code))
     fault = fault_of_file(path)
     assert fault is not None
     assert fault.place == "/attack/radius"
@@ -59,7 +60,9 @@ def test_a_crash_is_a_fault_of_the_part_that_was_read(
 def test_an_endless_read_is_a_fault_of_the_part_that_was_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "_TRIAL", ("-c", f"{READS_A_PART} import time; time.sleep(60)"))
+    monkeypatch.setattr(
+        sandbox, "run_module", child_of(f"{READS_A_PART} import time; time.sleep(60)")
+    )
     monkeypatch.setattr(sandbox, "SECONDS", 1)
     monkeypatch.setattr(sandbox, "WAITING", 2)
     began = time.monotonic()

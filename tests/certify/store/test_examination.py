@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from child_code import child_of
 
 from robcert.certify.attacks.schema import ATTACK
 from robcert.certify.auditing.schema import CLEAN
@@ -161,7 +162,7 @@ def test_parts_that_crash_are_left_out(
     )
     with h5py.File(path) as file:
         monkeypatch.setenv("KEY", next(iter(file["attack"])))
-    monkeypatch.setattr(sandbox, "_TRIAL", ("-c", code))
+    monkeypatch.setattr(sandbox, "run_module", child_of(code))
     found = rescue_file(path, tmp_path / "copy.h5")
     assert [fault.reason for fault in found.faults] == [
         "the HDF5 library crashes while it reads this"

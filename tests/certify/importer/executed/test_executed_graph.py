@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_models as om
 import pytest
+from child_code import child_of
 from onnx import numpy_helper
 
 from robcert.certify.importer import load_classifier, load_tensor_function
@@ -249,7 +250,7 @@ def test_without_memory_or_time_the_reason_is_told(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = om.saved(tmp_path, made(SMALL))
     source = WorkerSource(path.read_bytes(), path, 1, 100, RunLimits())
-    monkeypatch.setattr(process, "_CHILD", ("-c", "import os; os.abort()"))
+    monkeypatch.setattr(process, "run_module", child_of("import os; os.abort()"))
     told = executed_difference(source, ImageInput("x", SHAPE, "float32"))
     assert told.endswith("died (signal 6)")
 

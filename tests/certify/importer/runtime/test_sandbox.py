@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from child_code import child_of
 from onnx_models import linear, model, node, saved
 
 from robcert.certify.errors import ModelFileError
@@ -80,7 +81,7 @@ def test_a_child_that_takes_too_long_is_ended(
 
 
 def test_a_child_that_dies_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_TRIAL", ("-c", "import os; os.kill(os.getpid(), 11)"))
+    monkeypatch.setattr(sandbox, "run_module", child_of("import os; os.kill(os.getpid(), 11)"))
     with pytest.raises(ModelFileError, match=r"the process that tried it died .signal 11"):
         try_model(saved(tmp_path, linear()))
 
