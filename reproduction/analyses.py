@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -42,7 +43,7 @@ def at(name: str, epsilon: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(ABC):
     """One analysis of a model.
 
     Attributes:
@@ -62,17 +63,17 @@ class Analysis:
         """What ``ours`` has smaller than this one."""
         return iter(())
 
+    @abstractmethod
     def run(self, session: Session, sources: Sequence[Classifier]) -> str:
         """Path of its table in the results file; rows that exist are kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measured(self, store: ResultStore, path: str) -> Measured:
         """Its numbers, from the file alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words(self, sources: Sequence[Path]) -> tuple[str, ...]:
         """Options of its command, without model and images."""
-        raise NotImplementedError
 
     @property
     def passes(self) -> float:
