@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from robcert.certify.numerics import Loss, rounding_floor, sums, value_and_gradient
+from robcert.certify.numerics import Loss, largest_size, rounding_floor, sums, value_and_gradient
 from robcert.certify.store import EVIDENCE_LOSSES
 
 from .schema import EVIDENCE
@@ -142,7 +142,7 @@ def _of_loss(
     linear = sums(delta * gradient)
     slope = norm.dual.of(gradient)
     # terms of the size of the logits are subtracted, then the linear term or its largest value
-    terms = there.abs().amax(1) + linear.abs() + norm.of(delta) * slope
+    terms = largest_size(there) + linear.abs() + norm.of(delta) * slope
     return {
         "loss_change": change,
         "residual": change - linear,

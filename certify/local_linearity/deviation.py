@@ -25,6 +25,7 @@ from robcert.certify.numerics import (
     Direction,
     RandomStart,
     StepRule,
+    largest_size,
     maximise,
     rounding_floor,
     sums,
@@ -65,7 +66,7 @@ class Tangent:
         loss: loss that is linearised.
         value: losses at the images ``(b,)``.
         gradient: their gradients ``(b, c, h, w)``.
-        scale: largest absolute logit of each image ``(b,)``, for the rounding floor.
+        scale: largest size ``(b,)`` of the finite logits of each image, for the rounding floor.
     """
 
     classifier: Classifier
@@ -108,7 +109,7 @@ def tangent(classifier: Classifier, x: Tensor, y: Tensor, loss: ImageLoss) -> Ta
 
     def values(point: Tensor) -> Tensor:
         logits = classifier.twin_logits(point)
-        scales.append(logits.detach().abs().amax(1))
+        scales.append(largest_size(logits.detach()))
         return loss.of(logits, y)
 
     value, gradient = value_and_gradient(values, x)

@@ -89,6 +89,14 @@ def _of_class(logits: Tensor, y: Tensor) -> Tensor:
     return logits.gather(1, y.unsqueeze(1)).squeeze(1)
 
 
+def largest_size(logits: Tensor) -> Tensor:
+    """Largest absolute value ``(b,)`` of the finite entries of each row, 0 if there are none.
+
+    A class that is ruled out has the logit -inf, of which no difference that is finite is taken.
+    """
+    return torch.where(logits.isfinite(), logits.abs(), 0.0).amax(1)
+
+
 def rounding_floor(terms: Tensor) -> Tensor:
     """Size below which a difference of losses is rounding, from the size of its ``terms (b,)``."""
     return FLOAT32_ULPS * torch.finfo(terms.dtype).eps * terms

@@ -89,7 +89,7 @@ class TerminalProgress:
         self._started = time.monotonic()
         self._stage: Stage | None = None
         self._announced = True
-        self._state = ""
+        self._states: dict[str, str] = {}
         self._overall: Overall | None = None
         self._ended = threading.Event()
 
@@ -100,7 +100,8 @@ class TerminalProgress:
 
     def start_stage(self, stage: Stage) -> None:
         """Show that a part of an audit starts."""
-        self._stage, self._announced, self._state = stage, False, ""
+        self._stage, self._announced = stage, False
+        self._states.clear()
         if self._overall is not None:
             self._overall.start(stage.name)
         self._begun.clear()  # tasks of the same name are others in each part
@@ -109,7 +110,8 @@ class TerminalProgress:
 
     def end_stages(self) -> None:
         """Remove the display of the parts of an audit; the last one is done."""
-        self._stage, self._announced, self._state = None, True, ""
+        self._stage, self._announced = None, True
+        self._states.clear()
         if self._bars is not None and PARTS in self._tasks:
             self._bars.remove_task(self._tasks.pop(PARTS))
             self._bars.refresh()
@@ -121,12 +123,15 @@ class TerminalProgress:
         task = visible_line(task)
         now = time.monotonic()
         began, at_start = self._begun.setdefault(task, (now, done))
-        if done >= total and task not in self._tasks:
-            self._state = ""
-            return
-        rate = (done - at_start) / (now - began) if now > began else 0.0
-        left = f", about {(total - done) / rate:.0f} s left" if rate > 0 else ""
-        self._state = f"{task}: {done} of {total}{left}"
+        if done >= total:  # the next task of this name is another
+            del self._begun[task]
+            self._states.pop(task, None)
+            if task not in self._tasks:
+                return
+        else:
+            rate = (done - at_start) / (now - began) if now > began else 0.0
+            left = f", about {span((total - done) / rate)} left" if rate > 0 else ""
+            self._states[task] = f"{task}: {done} of {total}{left}"
         if now - began < QUIET_SECONDS and task not in self._tasks:
             return
         if self._terminal:
@@ -159,7 +164,8 @@ class TerminalProgress:
             with contextlib.suppress(OSError, ValueError):  # stderr is closed
                 self._write(announced)
                 in_all = self._left_in_all("; ")
-                self._write(f"{stage}{self._state or 'working'}; {so_far}{in_all}")
+                state = "; ".join(list(self._states.values())) or "working"
+                self._write(f"{stage}{state}; {so_far}{in_all}")
 
     def _write(self, line: str) -> None:
         if line:

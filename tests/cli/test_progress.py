@@ -66,6 +66,26 @@ def test_lines_come_while_a_task_reports_nothing(log: io.StringIO) -> None:
         assert waited(log, "\nworking; ")
 
 
+def test_a_task_within_another_stands_after_it_and_starts_afresh_each_time(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("robcert.cli.shell.progress.time.monotonic", lambda: clock[0])
+    with redirect_stderr(log), TerminalProgress() as shown:
+        shown("check", 0, 96)
+        for batch in range(2):
+            shown("attacks", 1, 18)
+            clock[0] += 60.0
+            shown("attacks", 7, 18)
+            assert waited(
+                log, "check: 32 of 96, about 4 min left; " if batch else "check: 0 of 96; "
+            )
+            assert waited(log, f"attacks: 7 of 18, about 2 min left; {60 + 120 * batch} s so far")
+            clock[0] += 60.0
+            shown("attacks", 18, 18)
+            shown("check", 32 * (batch + 1), 96)
+
+
 def test_nothing_is_written_after_the_end(log: io.StringIO) -> None:
     with redirect_stderr(log):
         with TerminalProgress():

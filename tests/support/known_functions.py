@@ -27,6 +27,18 @@ class TwoLogits(nn.Module):
         return torch.stack([torch.zeros_like(value), value], dim=1)
 
 
+class OneRuledOut(nn.Module):
+    """The logits of a module, and one of a class that no image has, which is -inf."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.module(x)
+        return torch.cat([logits, torch.full_like(logits[:, :1], -torch.inf)], 1)
+
+
 def two_logits(function: FlatFunction, n_pixels: int) -> Classifier:
     """Classifier of images ``(1, 1, n_pixels)`` whose margin loss for class 0 is ``function``."""
     return Classifier.from_module(TwoLogits(function), image_shape=(1, 1, n_pixels), num_classes=2)

@@ -33,6 +33,8 @@ def mean_mismatch(subject: Subject, images: Tensor | None) -> str:
     with torch.no_grad():
         runtime = torch.stack([subject.runtime(x) for _ in range(DRAWS)]).double()
         twin = torch.stack([subject.twin(x) for _ in range(DRAWS)]).double()
+    ruled_out = ((runtime == -torch.inf) & (twin == -torch.inf)).all(0)
+    runtime, twin = (torch.where(ruled_out, 0.0, draws) for draws in (runtime, twin))
     distance = (runtime.mean(0) - twin.mean(0)).abs()
     error = ((runtime.var(0) + twin.var(0)) / DRAWS).sqrt()
     means = runtime.mean(0)

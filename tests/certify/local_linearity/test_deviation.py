@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_functions import flat_batch, quadratic, two_logits
+from known_functions import OneRuledOut, TwoLogits, flat_batch, quadratic, two_logits
 from torch import Tensor, nn
 
 from robcert.certify.core import Batch, Norm
@@ -55,6 +55,20 @@ def linear(weight: list[list[float]], bias: list[float] | None = None) -> Classi
         image_shape=(1, 1, len(weight[0])),
         num_classes=len(weight),
     )
+
+
+def test_a_class_that_is_ruled_out_changes_neither_deviation_nor_rounding() -> None:
+    module = TwoLogits(quadratic(torch.diag(DIAGONAL)))
+    batch = flat_batch(torch.full((2, 8), 0.5))
+    found = []
+    for whole, classes in ((module, 2), (OneRuledOut(module), 3)):
+        model = Classifier.from_module(whole, image_shape=(1, 1, 8), num_classes=classes)
+        search = searching(Norm.LINF)
+        one = deviation(model, batch, search, epsilon=0.1, loss=Loss.CE)
+        floor = tangent(model, batch.x, batch.y, Loss.CE).floor(one.delta)
+        assert (one.value > 100 * floor).all()
+        found.append(torch.stack([one.value, floor]))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("norm", Norm)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from known_functions import OneRuledOut
 from onnx_models import images, linear, model, node, saved, weights
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from robcert.certify.importer.twin.random_parity import mean_mismatch
 from robcert.certify.model.classifier import Classifier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,15 +41,20 @@ def noisy(shift: float = 0.0) -> Classifier:
     return Classifier.from_module(Noisy(shift), image_shape=(1, 4, 4), num_classes=2)
 
 
+def ruled_out(shift: float = 0.0) -> Classifier:
+    return Classifier.from_module(OneRuledOut(Noisy(shift)), image_shape=(1, 4, 4), num_classes=3)
+
+
 def subject(runtime: Classifier, twin: Classifier) -> Subject:
     return Subject(runtime.logits, twin.twin_logits, (1, 4, 4), torch.device("cpu"))
 
 
-def test_another_mean_is_found_and_chance_is_not() -> None:
+@pytest.mark.parametrize("made", [noisy, ruled_out])
+def test_another_mean_is_found_and_chance_is_not(made: Callable[..., Classifier]) -> None:
     # means of 32 draws of variance 1 differ by 0.25 at most once in 10^8, times 6
     torch.manual_seed(0)
-    assert mean_mismatch(subject(noisy(), noisy()), None) == ""
-    assert "averaged over 32 draws" in mean_mismatch(subject(noisy(), noisy(4.0)), None)
+    assert mean_mismatch(subject(made(), made()), None) == ""
+    assert "averaged over 32 draws" in mean_mismatch(subject(made(), made(4.0)), None)
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.9])
