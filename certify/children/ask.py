@@ -2,7 +2,7 @@
 
 The child is forked from a process that has imported the module already and has done nothing else:
 `server`. So only the first child of a kind pays for the imports, which take longer than the work
-on a small file. Where that process cannot be had, a new Python is started for each child.
+on a small file. Without such a process, a new Python is started for each child.
 """
 
 from __future__ import annotations
