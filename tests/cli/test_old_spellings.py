@@ -105,10 +105,10 @@ def groups(*arguments: str) -> tuple[set[str], str]:
     ("old", "new"),
     [
         (("--exact",), "group-sequential"),
-        (("--runner-up",), "runner-up"),
-        (("--open-ended",), "open-ended"),
-        (("--mode", "radius"), "two-stage"),
-        (("--mode", "cohen"), "cohen"),
+        pytest.param(("--runner-up",), "runner-up", marks=pytest.mark.slow),
+        pytest.param(("--open-ended",), "open-ended", marks=pytest.mark.slow),
+        pytest.param(("--mode", "radius"), "two-stage", marks=pytest.mark.slow),
+        pytest.param(("--mode", "cohen"), "cohen", marks=pytest.mark.slow),
         (("--mode", "cohen", "--runner-up"), "cohen-runner-up"),
     ],
 )

@@ -99,7 +99,13 @@ def test_logit_margins_do_not_see_the_temperature(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("temperature", "expected"),
-    [(0.01, 0.005), (0.1, 0.05), (1.0, 0.3808), (10.0, 0.4983), (100.0, 0.5)],
+    [
+        (0.01, 0.005),
+        pytest.param(0.1, 0.05, marks=pytest.mark.slow),
+        (1.0, 0.3808),
+        pytest.param(10.0, 0.4983, marks=pytest.mark.slow),
+        pytest.param(100.0, 0.5, marks=pytest.mark.slow),
+    ],
 )
 def test_probability_margins_do(tmp_path: Path, temperature: float, expected: float) -> None:
     """F12: at margin 2 and ‖w‖ = 4 the radius is tanh(m/2T) 2T/‖w‖ with L = ‖w‖/2T.

@@ -38,6 +38,12 @@ NAMED = [
     for name in CATALOGUE
 ]
 
+
+def is_slow(name: str, norm: Norm) -> bool:
+    """Whether an attack takes seconds, and is one of another norm or its like beside it."""
+    return name.startswith("soar-") or (name.startswith("apgd-") and norm is not Norm.LINF)
+
+
 TINY = AttackBudget(steps=3, restarts=2, targets=2, descent_steps=8, halvings=6, queries=12)
 RADIUS = {Norm.LINF: 0.2, Norm.L2: 0.7, Norm.L1: 2.2}
 
@@ -64,7 +70,7 @@ def subset(batch: Batch, rows: list[int]) -> Batch:
 @pytest.mark.parametrize(
     ("name", "norm"),
     [
-        pytest.param(name, norm, marks=pytest.mark.slow if name.startswith("soar-") else ())
+        pytest.param(name, norm, marks=pytest.mark.slow if is_slow(name, norm) else ())
         for name, attack in CATALOGUE.items()
         for norm in attack.norms
     ],
