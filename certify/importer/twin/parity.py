@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,8 @@ class Tolerance:
     def broken_by(self, parity: Parity) -> str:
         """The first threshold that ``parity`` violates, in one line; empty if it violates none."""
         if not parity.max_relative_logit_error <= self.relative_logit_error:
+            if not math.isfinite(parity.max_relative_logit_error):
+                return "it gives scores that are infinite or NaN where the runtime gives others"
             return (
                 f"its logits differ from the runtime's by {parity.max_relative_logit_error:.2g} of "
                 f"their range (allowed: {self.relative_logit_error:g})"

@@ -112,6 +112,27 @@ def test_a_softmax_is_cut_off_and_the_output_as_it_stands_is_kept(tmp_path: Path
         torch.testing.assert_close(declared(x), expected.softmax(1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [100.0, 1.0])
+def test_a_softmax_and_its_logarithm_are_cut_off_where_shares_underflow(
+    factor: float, tmp_path: Path
+) -> None:
+    """The file's scores of ruled out classes are -inf then, whose gradient is NaN."""
+    tail = [
+        node("Constant", "", "factor", value_float=factor),
+        node("Mul", "logits factor", "large"),
+        node("Softmax", "large", "shares"),
+        node("Identity", "shares", "same"),
+        node("Log", "same", "out"),
+    ]
+    classifier = loaded(tmp_path, linear(tail=tail))
+    x = pixels()
+    assert classifier.runtime.declared is not None
+    assert bool(classifier.runtime.declared(x).isinf().any()) == (factor > 1)
+    assert classifier.info.logits_from == "input of LogSoftmax node 'shares_node'"
+    assert classifier.logits(x).isfinite().all()
+    assert slope(classifier, x).isfinite().all()
+
+
 def test_a_softmax_over_another_axis_is_left_on(tmp_path: Path) -> None:
     tail = [
         node("Reshape", "logits shape", "parts"),
